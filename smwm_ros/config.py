@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Every knob on one page, declared once.
+
+YAML files, `key=value` on the command line, ROS parameters and the tables in the docs are all
+made from these classes by `load.py`. Units stand in brackets. `live=True` marks the knobs that a
+running node accepts; all others are read-only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from smwm_ros.fieldpath import expand
+
+
+def knob(
+    default: Any,
+    help: str,  # noqa: A002 - the word a reader expects
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+    live: bool = False,
+) -> Any:
+    """Declare one knob: its default, what it means, and what values it takes."""
+    meta = {'help': help, 'low': low, 'high': high, 'choices': tuple(choices), 'live': live}
+    return field(default=default, metadata=meta)
+
+
+IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Where pixels come from."""
+
+    topic: str = knob('/camera/image_raw', 'camera topic')
+    type: str = knob(IMAGE_TYPES[0], 'message type of the camera topic', choices=IMAGE_TYPES)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the robot is told: any message, as a vector of its numeric fields."""
+
+    topic: str = knob('/cmd_vel', 'command topic')
+    type: str = knob('geometry_msgs/msg/TwistStamped', 'message type of the command topic')
+    fields: tuple[str, ...] = knob(
+        ('twist.linear.x', 'twist.angular.z'), 'message fields that make the action vector'
+    )
+    low: tuple[float, ...] = knob((-0.5, -1.0), 'smallest value of each field [its SI unit]')
+    high: tuple[float, ...] = knob((0.5, 1.0), 'largest value of each field [its SI unit]')
+    frame_id: str = knob('base_link', 'frame_id written into stamped commands')
+    stop: str = knob(
+        'zero', 'what stops the robot: zero velocity, or hold the last position',
+        choices=('zero', 'hold'),
+    )
+
+    def __post_init__(self) -> None:
+        """Check what no single knob can: that the vectors belong together."""
+        names = expand(self.fields)
+        if not names:
+            raise ValueError('fields: empty; name at least one message field')
+        if not len(names) == len(self.low) == len(self.high):
+            raise ValueError(
+                f'low: expected one limit for each of {", ".join(names)} in low and in high, '
+                f'found {len(self.low)} and {len(self.high)}'
+            )
+        for name, low, high in zip(names, self.low, self.high, strict=True):
+            if not low < high:
+                raise ValueError(f'low: {low} of {name} must lie below its high {high}')
+
+
+@dataclass(frozen=True)
+class State:
+    """What the robot measures of itself, kept beside the pixels; empty topic for none."""
+
+    topic: str = knob('', "measured-state topic, '' for none")
+    type: str = knob('nav_msgs/msg/Odometry', 'message type of the state topic')
+    fields: tuple[str, ...] = knob(
+        ('pose.pose.position.x', 'pose.pose.position.y'), 'message fields that make the state'
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what is no field path."""
+        expand(self.fields)
+
+
+@dataclass(frozen=True)
+class Robot:
+    """The robot as ROS sees it; copied into the checkpoint, so the node needs nothing else."""
+
+    camera: Camera = field(default_factory=Camera)
+    command: Command = field(default_factory=Command)
+    state: State = field(default_factory=State)
+    dt: float = knob(0.1, 'control period: one raw action lasts this long [s]', 0.001, 10.0)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """How a bag becomes transitions."""
+
+    image_size: int = knob(64, 'frames are resized to this square [px]', 16, 1024)
+    resize: str = knob(
+        'stretch', 'how a frame that is not square fits', choices=('stretch', 'letterbox', 'crop')
+    )
+    action_block: int = knob(5, 'raw actions between two frames of a transition (K)', 1, 100)
+    action: str = knob(
+        'last', 'the raw action of a tick, from the commands heard during it',
+        choices=('last', 'first', 'mean', 'sum'),
+    )
+    time: str = knob(
+        'auto', 'which clock orders the messages', choices=('auto', 'header', 'receive')
+    )
+    max_frame_age: float = knob(0.15, 'a tick without a frame this fresh is dropped [s]', 0.0, 60)
+    hold: float = knob(0.5, 'a command is held this long when none follows [s]', 0.0, 60.0)
+    after_hold: str = knob(
+        'drop', 'a tick past the hold: drop it, or count it as a zero command',
+        choices=('drop', 'zero'),
+    )
+    min_length: int = knob(10, 'episodes with fewer ticks are left out', 2, 1_000_000)
+    val_share: float = knob(0.1, 'share of the episodes that is held out', 0.0, 0.9)
+    seed: int = knob(0, 'seed of the held-out split', 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Model:
+    """The world model: encoder f, forward model g, inverse model h."""
+
+    latent: int = knob(32, 'width of the latent z', 1, 4096)
+    hidden: int = knob(256, 'width of the hidden layers', 8, 4096)
+    inverse_weight: float = knob(
+        1.0, 'lambda in L = L_fwd + lambda * L_inv; 0 collapses', 0.0, 1000.0
+    )
+
+
+@dataclass(frozen=True)
+class Train:
+    """One training run."""
+
+    steps: int = knob(1000, 'optimiser steps', 1, 10_000_000)
+    batch: int = knob(128, 'transitions in a batch', 2, 65536)
+    lr: float = knob(1e-3, 'peak learning rate', 1e-7, 1.0)
+    weight_decay: float = knob(1e-4, 'AdamW weight decay', 0.0, 1.0)
+    warmup: float = knob(0.05, 'share of the steps over which the rate rises', 0.0, 0.9)
+    clip: float = knob(1.0, 'largest gradient norm', 1e-3, 1e6)
+    unroll: int = knob(1, 'model steps over which the forward loss is unrolled', 1, 20)
+    device: str = knob('auto', 'where to train', choices=('auto', 'cpu', 'cuda'))
+    seed: int = knob(0, 'seed of weights and batches', 0, 2**31 - 1)
+    eval_every: int = knob(100, 'steps between two looks at the held-out episodes', 1, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Planner:
+    """CEM-MPC in latent space."""
+
+    horizon: int = knob(5, 'model steps looked ahead', 1, 100)
+    samples: int = knob(128, 'action sequences tried in an iteration', 2, 100_000, live=True)
+    iterations: int = knob(4, 'refinements of a plan', 1, 1000, live=True)
+    elites: int = knob(16, 'best sequences that the next iteration is drawn around', 1, 100_000,
+                       live=True)
+    cost: str = knob(
+        'sum', 'latent distance to the goal: summed over the horizon, or at its last step',
+        choices=('sum', 'last'),
+    )
+    init_std: float = knob(1.0, 'first spread of the samples [standard deviations of the data]',
+                           0.01, 10.0, live=True)
+    min_std: float = knob(0.05, 'spread never falls below this [same]', 0.0, 10.0, live=True)
+    warm_start: bool = knob(True, 'begin from the last plan, shifted by the time that passed')
+    seed: int = knob(0, 'seed of the samples', 0, 2**31 - 1)
+
+    def __post_init__(self) -> None:
+        """Refuse more elites than samples."""
+        if self.elites > self.samples:
+            raise ValueError(f'elites: {self.elites} is more than the {self.samples} samples')
+
+
+@dataclass(frozen=True)
+class Arena:
+    """A simulated world, and what is collected in it."""
+
+    name: str = knob('two_room', 'which world')
+    image_size: int = knob(64, 'camera image, square [px]', 16, 1024)
+    episodes: int = knob(180, 'episodes to collect', 1, 10_000_000)
+    length: int = knob(100, 'raw steps in an episode', 2, 100_000)
+    policy: str = knob('mixed', 'who drives', choices=('expert', 'random', 'mixed'))
+    seed: int = knob(0, 'seed of everything random in the arena', 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """The protocol of closed-loop evaluation."""
+
+    pairs: int = knob(100, 'start and goal pairs', 1, 100_000)
+    offset: int = knob(25, 'raw steps between start and goal in the recorded episode', 1, 100_000)
+    budget: int = knob(50, 'raw steps within which the goal must be reached', 1, 100_000)
+    execute: int = knob(1, 'raw steps executed of a plan before the next plan', 1, 100_000)
+    seed: int = knob(0, 'seed of the pairs', 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Node:
+    """The plan node at run time."""
+
+    autostart: bool = knob(True, 'configure and activate without being asked')
+    engage: bool = knob(True, 'move as soon as there is a goal; false waits for ~/engage')
+    dry_run: bool = knob(False, 'plan and report, but publish no command')
+    image_timeout: float = knob(0.5, 'an image older than this stops the robot [s]', 0.01, 60.0,
+                                live=True)
+    coast: int = knob(3, 'ticks that an old plan may play on when the planner is late', 0, 100,
+                      live=True)
+    stop_duration: float = knob(1.0, 'after a stop, the stop command is repeated this long [s]',
+                                0.0, 60.0, live=True)
+    threads: int = knob(1, 'CPU threads of the planner', 1, 64)
+
+
+@dataclass(frozen=True)
+class Config:
+    """All sections."""
+
+    robot: Robot = field(default_factory=Robot)
+    dataset: Dataset = field(default_factory=Dataset)
+    model: Model = field(default_factory=Model)
+    train: Train = field(default_factory=Train)
+    planner: Planner = field(default_factory=Planner)
+    arena: Arena = field(default_factory=Arena)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    node: Node = field(default_factory=Node)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+One codec for every message: an action is a vector of named message fields.
+
+rosbags and rclpy messages share field names, so the same codec reads a bag and feeds a robot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from smwm_ros.config import Robot
+from smwm_ros.core.interfaces import ActionSpec, Array
+from smwm_ros.errors import CodecError, did_you_mean
+from smwm_ros.fieldpath import Step, expand, parse_path
+
+
+def action_spec(robot: Robot) -> ActionSpec:
+    """Return what an action of this robot means, one name and limit for each number."""
+    command = robot.command
+    return ActionSpec(expand(command.fields), command.low, command.high, robot.dt)
+
+
+class FieldReader:
+    """Reads the same fields of many messages into vectors."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.paths = tuple(paths)
+        try:
+            self._steps = [parse_path(path) for path in self.paths]
+        except ValueError as error:
+            raise CodecError(str(error)) from None
+        self.size = len(expand(self.paths))
+
+    def __call__(self, msg: Any) -> Array:
+        """Return the fields as one float64 vector."""
+        parts: list[Any] = []
+        for path, steps in zip(self.paths, self._steps, strict=True):
+            value = msg
+            for step in steps:
+                value = _index(_attribute(value, step.name, path), step, path)
+            parts.append(np.atleast_1d(_numeric(value, path)))
+        vector: Array = np.concatenate(parts) if parts else np.zeros(0)
+        return vector
+
+
+class FieldCodec:
+    """Message <-> action vector, both ways, by the field paths of a spec."""
+
+    def __init__(self, spec: ActionSpec) -> None:
+        self.spec = spec
+        self._read = FieldReader(spec.fields)
+        self._steps = [parse_path(path) for path in spec.fields]
+
+    def encode(self, msg: Any) -> Array:
+        """Read a message into a physical vector (A,)."""
+        return self._read(msg)
+
+    def decode(self, action: Array, msg: Any) -> Any:
+        """Write a physical vector (A,) into a message, and return the message."""
+        if np.shape(action) != (self.spec.size,):
+            raise CodecError(
+                f'action has shape {np.shape(action)}, expected ({self.spec.size},) for '
+                f'{", ".join(self.spec.fields)}'
+            )
+        for number, path, steps in zip(action, self.spec.fields, self._steps, strict=True):
+            target = msg
+            for step in steps[:-1]:
+                target = _index(_attribute(target, step.name, path), step, path)
+            _assign(target, steps[-1], float(number), path)
+        return msg
+
+
+def _attribute(value: Any, name: str, path: str) -> Any:
+    """Get a field of a message, or say which fields it has."""
+    try:
+        return getattr(value, name)
+    except AttributeError:
+        known = _field_names(value)
+        kind = type(value).__name__
+        raise CodecError(
+            f"'{path}': {kind} has no field '{name}'; {did_you_mean(name, known)}"
+        ) from None
+
+
+def _field_names(msg: Any) -> list[str]:
+    """Return the field names of an rclpy or a rosbags message."""
+    if hasattr(msg, 'get_fields_and_field_types'):
+        return list(msg.get_fields_and_field_types())
+    return [name for name in getattr(msg, '__dataclass_fields__', {}) if name != '__msgtype__']
+
+
+def _index(value: Any, step: Step, path: str) -> Any:
+    """Take an element or a slice of an array field."""
+    if step.index is None:
+        return value
+    try:
+        part = value[step.index]
+    except (IndexError, TypeError):
+        part = None
+    wanted = step.index.stop - step.index.start if isinstance(step.index, slice) else None
+    if part is None or (wanted is not None and len(part) != wanted):
+        length = len(value) if hasattr(value, '__len__') else 0
+        raise CodecError(f"'{path}': '{step.name}' has {length} elements")
+    return part
+
+
+def _numeric(value: Any, path: str) -> Array:
+    """Return numbers, or say what was found instead."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        kind = type(value).__name__
+        raise CodecError(f"'{path}': expected a number, found {kind}") from None
+
+
+def _assign(target: Any, step: Step, number: float, path: str) -> None:
+    """Write one number into a message; an array field grows to hold it."""
+    old = _attribute(target, step.name, path)
+    if step.index is None:
+        value: Any = int(round(number)) if type(old) is int else number
+        setattr(target, step.name, value)
+        return
+    assert isinstance(step.index, int)
+    if isinstance(old, np.ndarray):  # rosbags sequences, and fixed arrays of rclpy
+        if step.index >= len(old):
+            old = np.concatenate([old, np.zeros(step.index + 1 - len(old), old.dtype)])
+        old[step.index] = number
+        setattr(target, step.name, old)
+        return
+    while len(old) <= step.index:
+        old.append(0.0)
+    old[step.index] = number

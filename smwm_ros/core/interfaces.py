@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The nouns. Read this first: everything else in the package makes, turns or consumes them.
+
+Small frozen tuples pass between the steps, and Protocols say what each part promises. Shapes use
+B batch, C channels, H height, W width, P state fields, D latent width, A action fields,
+K raw actions in a block, T model steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array: TypeAlias = NDArray[Any]
+
+
+class Frame(NamedTuple):
+    """One instant of a robot or an arena, as numpy sees it."""
+
+    pixels: Array  # (H, W, 3) uint8 RGB
+    state: Array  # (P,) float32 measured state; P may be 0
+
+
+class Obs(NamedTuple):
+    """One instant, batched, as the model sees it."""
+
+    pixels: Tensor  # (B, C, H, W) uint8
+    state: Tensor  # (B, P) float32; P may be 0
+
+
+class Transition(NamedTuple):
+    """One training batch: (o_t, a_t, o_t+1)."""
+
+    obs: Obs
+    action: Tensor  # (B, K*A) normalised: the K raw actions between the two frames, in order
+    next_obs: Obs
+
+
+class ActionSpec(NamedTuple):
+    """What an action vector means, known before the first step."""
+
+    fields: tuple[str, ...]  # one message field per action number: 'twist.linear.x'
+    low: tuple[float, ...]  # smallest value of each [SI]
+    high: tuple[float, ...]  # largest value of each [SI]
+    dt: float  # how long one raw action lasts [s]
+
+    @property
+    def size(self) -> int:
+        """Return A, the number of action fields."""
+        return len(self.fields)
+
+    def clip(self, action: Array) -> Array:
+        """Return the action moved inside its limits."""
+        clipped: Array = np.clip(action, self.low, self.high)
+        return clipped
+
+
+class Plan(NamedTuple):
+    """What a planner returns."""
+
+    actions: Tensor  # (T, K*A) normalised, best first to be executed in order
+    cost: float  # of the returned actions
+    spread: float  # mean standard deviation of the samples at the end, 0 when certain
+
+
+class WorldModel(Protocol):
+    """f, g, h of the paper."""
+
+    def encode(self, obs: Obs) -> Tensor:
+        """f: (B, C, H, W) -> (B, D)."""
+        ...
+
+    def predict(self, z: Tensor, action: Tensor) -> Tensor:
+        """g: (B, D), (B, K*A) -> (B, D)."""
+        ...
+
+    def infer(self, z: Tensor, z_next: Tensor) -> Tensor:
+        """h: (B, D), (B, D) -> (B, K*A)."""
+        ...
+
+    def losses(self, batch: Transition) -> dict[str, Tensor]:
+        """Return named, weighted terms; training minimises their sum."""
+        ...
+
+
+class Planner(Protocol):
+    """Latent state and latent goal in, plan out."""
+
+    def plan(self, z: Tensor, goal: Tensor) -> Plan:
+        """Return actions that lead from z (D,) to goal (D,)."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the last plan."""
+        ...
+
+
+class ActionCodec(Protocol):
+    """ROS message <-> physical action vector."""
+
+    spec: ActionSpec
+
+    def encode(self, msg: Any) -> Array:
+        """Read a message into a vector (A,)."""
+        ...
+
+    def decode(self, action: Array, msg: Any) -> Any:
+        """Write a vector (A,) into a message, and return it."""
+        ...
+
+
+class Arena(Protocol):
+    """A simulated world that looks like a robot with a camera."""
+
+    spec: ActionSpec  # known before the first step
+
+    def reset(self, seed: int) -> Frame:
+        """Begin an episode; the same seed gives the same episode to the bit."""
+        ...
+
+    def step(self, action: Array) -> Frame:
+        """Apply one raw action (A,) in physical units for spec.dt seconds."""
+        ...
+
+    def set_state(self, state: Array) -> Frame:
+        """Place everything as a recorded measured state (P,) says."""
+        ...
+
+    def set_goal(self, state: Array) -> Frame:
+        """Make a recorded state the goal; return how the goal looks, and change nothing else."""
+        ...
+
+    def success(self) -> bool:
+        """Say whether the goal is reached now."""
+        ...
+
+    def expert(self) -> Array:
+        """Return the raw action (A,) a scripted expert would take towards the goal."""
+        ...
+
+    def close(self) -> None:
+        """Free the simulator; legal twice."""
+        ...

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong by the user's hand; everything else is our bug and shows a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SmwmError(Exception):
+    """Base of all errors that a user can mend; the command line prints it in one line."""
+
+
+class ConfigError(SmwmError):
+    """A knob is unknown, of the wrong type, or out of range."""
+
+
+class BagError(SmwmError):
+    """A rosbag is missing, damaged, or lacks what was asked of it."""
+
+
+class DatasetError(SmwmError):
+    """A transition dataset is missing, incomplete, or does not fit."""
+
+
+class CheckpointError(SmwmError):
+    """A checkpoint is missing, damaged, or was made for another robot."""
+
+
+class ArenaError(SmwmError):
+    """An arena is unknown or was driven wrongly."""
+
+
+class CodecError(SmwmError):
+    """A message and an action or image do not fit each other."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return the tail of an error message: the nearest valid choice, and all of them."""
+    names = sorted(choices)
+    near = get_close_matches(word, names, n=1)
+    hint = f"did you mean '{near[0]}'? " if near else ''
+    return f'{hint}valid: {", ".join(names)}' if names else 'there are no valid choices'
