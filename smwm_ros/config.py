@@ -53,7 +53,8 @@ class Command:
     high: tuple[float, ...] = knob((0.5, 1.0), 'largest value of each field [its SI unit]')
     frame_id: str = knob('base_link', 'frame_id written into stamped commands')
     stop: str = knob(
-        'zero', 'what stops the robot: zero velocity, or hold the last position',
+        'zero',
+        'what stops the robot: zero velocity, or hold the last position',
         choices=('zero', 'hold'),
     )
 
@@ -107,7 +108,8 @@ class Dataset:
     )
     action_block: int = knob(5, 'raw actions between two frames of a transition (K)', 1, 100)
     action: str = knob(
-        'last', 'the raw action of a tick, from the commands heard during it',
+        'last',
+        'the raw action of a tick, from the commands heard during it',
         choices=('last', 'first', 'mean', 'sum'),
     )
     time: str = knob(
@@ -116,7 +118,8 @@ class Dataset:
     max_frame_age: float = knob(0.15, 'a tick without a frame this fresh is dropped [s]', 0.0, 60)
     hold: float = knob(0.5, 'a command is held this long when none follows [s]', 0.0, 60.0)
     after_hold: str = knob(
-        'drop', 'a tick past the hold: drop it, or count it as a zero command',
+        'drop',
+        'a tick past the hold: drop it, or count it as a zero command',
         choices=('drop', 'zero'),
     )
     min_length: int = knob(10, 'episodes with fewer ticks are left out', 2, 1_000_000)
@@ -158,14 +161,17 @@ class Planner:
     horizon: int = knob(5, 'model steps looked ahead', 1, 100)
     samples: int = knob(128, 'action sequences tried in an iteration', 2, 100_000, live=True)
     iterations: int = knob(4, 'refinements of a plan', 1, 1000, live=True)
-    elites: int = knob(16, 'best sequences that the next iteration is drawn around', 1, 100_000,
-                       live=True)
+    elites: int = knob(
+        16, 'best sequences that the next iteration is drawn around', 1, 100_000, live=True
+    )
     cost: str = knob(
-        'sum', 'latent distance to the goal: summed over the horizon, or at its last step',
+        'sum',
+        'latent distance to the goal: summed over the horizon, or at its last step',
         choices=('sum', 'last'),
     )
-    init_std: float = knob(1.0, 'first spread of the samples [standard deviations of the data]',
-                           0.01, 10.0, live=True)
+    init_std: float = knob(
+        1.0, 'first spread of the samples [standard deviations of the data]', 0.01, 10.0, live=True
+    )
     min_std: float = knob(0.05, 'spread never falls below this [same]', 0.0, 10.0, live=True)
     warm_start: bool = knob(True, 'begin from the last plan, shifted by the time that passed')
     seed: int = knob(0, 'seed of the samples', 0, 2**31 - 1)
@@ -206,12 +212,15 @@ class Node:
     autostart: bool = knob(True, 'configure and activate without being asked')
     engage: bool = knob(True, 'move as soon as there is a goal; false waits for ~/engage')
     dry_run: bool = knob(False, 'plan and report, but publish no command')
-    image_timeout: float = knob(0.5, 'an image older than this stops the robot [s]', 0.01, 60.0,
-                                live=True)
-    coast: int = knob(3, 'ticks that an old plan may play on when the planner is late', 0, 100,
-                      live=True)
-    stop_duration: float = knob(1.0, 'after a stop, the stop command is repeated this long [s]',
-                                0.0, 60.0, live=True)
+    image_timeout: float = knob(
+        0.5, 'an image older than this stops the robot [s]', 0.01, 60.0, live=True
+    )
+    coast: int = knob(
+        3, 'ticks that an old plan may play on when the planner is late', 0, 100, live=True
+    )
+    stop_duration: float = knob(
+        1.0, 'after a stop, the stop command is repeated this long [s]', 0.0, 60.0, live=True
+    )
     threads: int = knob(1, 'CPU threads of the planner', 1, 64)
 
 

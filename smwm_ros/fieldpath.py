@@ -19,7 +19,7 @@ class Step(NamedTuple):
     """One step of a field path."""
 
     name: str
-    index: int | slice | None
+    at: int | slice | None
 
 
 def parse_path(path: str) -> tuple[Step, ...]:
@@ -41,7 +41,7 @@ def parse_path(path: str) -> tuple[Step, ...]:
         else:
             index = int(low)
         steps.append(Step(match['name'], index))
-    if any(isinstance(step.index, slice) for step in steps[:-1]):
+    if any(isinstance(step.at, slice) for step in steps[:-1]):
         raise ValueError(f"'{path}': only the last field may be a slice")
     return tuple(steps)
 
@@ -50,7 +50,7 @@ def expand(paths: Sequence[str]) -> tuple[str, ...]:
     """Name each number by itself: position[0:2] -> position[0], position[1]."""
     names: list[str] = []
     for path in paths:
-        index = parse_path(path)[-1].index
+        index = parse_path(path)[-1].at
         if isinstance(index, slice):
             head = path[: path.rindex('[')]
             names += [f'{head}[{number}]' for number in range(index.start, index.stop)]

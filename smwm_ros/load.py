@@ -9,16 +9,15 @@ and what would have been valid.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass, MISSING
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
-
-import yaml
+from typing import Any, get_args, get_origin, get_type_hints, NamedTuple, TypeVar
 
 from smwm_ros.config import Config
 from smwm_ros.errors import ConfigError, did_you_mean
 from smwm_ros.share import share_folders, shipped
+import yaml
 
 T = TypeVar('T')
 
@@ -71,7 +70,7 @@ def load_config(
         data = merge(data, read_yaml(path))
     for word in overrides:
         data = merge(data, parse_override(word))
-        where = f"{where.removesuffix(' and command line')} and command line"
+        where = f'{where.removesuffix(" and command line")} and command line'
     return build(Config, data, where)
 
 

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from smwm_ros.config import Robot
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.errors import CodecError, did_you_mean
-from smwm_ros.fieldpath import Step, expand, parse_path
+from smwm_ros.fieldpath import expand, parse_path, Step
 
 
 def action_spec(robot: Robot) -> ActionSpec:
@@ -95,13 +94,13 @@ def _field_names(msg: Any) -> list[str]:
 
 def _index(value: Any, step: Step, path: str) -> Any:
     """Take an element or a slice of an array field."""
-    if step.index is None:
+    if step.at is None:
         return value
     try:
-        part = value[step.index]
+        part = value[step.at]
     except (IndexError, TypeError):
         part = None
-    wanted = step.index.stop - step.index.start if isinstance(step.index, slice) else None
+    wanted = step.at.stop - step.at.start if isinstance(step.at, slice) else None
     if part is None or (wanted is not None and len(part) != wanted):
         length = len(value) if hasattr(value, '__len__') else 0
         raise CodecError(f"'{path}': '{step.name}' has {length} elements")
@@ -120,17 +119,17 @@ def _numeric(value: Any, path: str) -> Array:
 def _assign(target: Any, step: Step, number: float, path: str) -> None:
     """Write one number into a message; an array field grows to hold it."""
     old = _attribute(target, step.name, path)
-    if step.index is None:
-        value: Any = int(round(number)) if type(old) is int else number
+    if step.at is None:
+        value: Any = round(number) if type(old) is int else number
         setattr(target, step.name, value)
         return
-    assert isinstance(step.index, int)
+    assert isinstance(step.at, int)
     if isinstance(old, np.ndarray):  # rosbags sequences, and fixed arrays of rclpy
-        if step.index >= len(old):
-            old = np.concatenate([old, np.zeros(step.index + 1 - len(old), old.dtype)])
-        old[step.index] = number
+        if step.at >= len(old):
+            old = np.concatenate([old, np.zeros(step.at + 1 - len(old), old.dtype)])
+        old[step.at] = number
         setattr(target, step.name, old)
         return
-    while len(old) <= step.index:
+    while len(old) <= step.at:
         old.append(0.0)
-    old[step.index] = number
+    old[step.at] = number
