@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `smwm` command: finds the verb, reads its words, and turns user errors into one line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+import re
+import sys
+
+from smwm_ros import __version__
+from smwm_ros.errors import SmwmError
+
+VERBS = ('demo', 'inspect', 'convert', 'collect', 'train', 'evaluate', 'bench')
+_SETTING = re.compile(r'[A-Za-z_][\w.]*=')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser of all verbs; their modules are light, so this takes no time."""
+    parser = argparse.ArgumentParser(
+        prog='smwm',
+        description='From rosbags to a robot that plans from pixels.',
+        epilog='`smwm VERB --help` explains a verb, with an example and its defaults.',
+    )
+    parser.add_argument('--version', action='version', version=f'smwm_ros {__version__}')
+    verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)
+    for name in VERBS:
+        module = import_module(f'smwm_ros.verbs.{name}')
+        about = module.__doc__.strip()
+        verb = verbs.add_parser(
+            name,
+            help=about.splitlines()[0],
+            description=about,
+            epilog=module.EXAMPLE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        verb.set_defaults(run=module.run, settings=[])
+        module.add_arguments(verb)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 is success, 2 a mistake of the user, 1 anything else."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    settings = [word for word in words if _SETTING.match(word)]
+    args = build_parser().parse_args([word for word in words if not _SETTING.match(word)])
+    args.settings = settings
+    try:
+        code: int = args.run(args)
+        return code
+    except SmwmError as error:
+        print(f'smwm {args.verb}: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f'smwm {args.verb}: interrupted; run it again to go on', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())
