@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)
     for name in VERBS:
         module = import_module(f'smwm_ros.verbs.{name}')
-        about = module.__doc__.strip()
+        about = (module.__doc__ or '').strip()
         verb = verbs.add_parser(
             name,
             help=about.splitlines()[0],
