@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures for people: self-contained HTML pages with SVG charts, onion-skin paths, and GIFs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+COLOURS = ('#1f6feb', '#d1690e', '#2a8c4a', '#8250df')
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 460, 240, 56, 12, 30, 40
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1000px;padding:0 1rem;
+color:#1c2128;background:#fff}h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}
+table{border-collapse:collapse}td,th{padding:.25rem .8rem;border-bottom:1px solid #d8dee4;
+text-align:left}td.n{text-align:right;font-variant-numeric:tabular-nums}
+.row{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}figcaption{font-size:.85rem;color:#57606a}
+.tiles{display:flex;flex-wrap:wrap;gap:.8rem}.tile{border:1px solid #d8dee4;border-radius:8px;
+padding:.6rem 1rem;min-width:8rem}.tile b{display:block;font-size:1.5rem}
+img{image-rendering:pixelated;border-radius:4px}.good{color:#1a7f37}.bad{color:#cf222e}
+svg text{font:11px system-ui,sans-serif;fill:#57606a}svg .title{font-weight:600;fill:#1c2128}
+"""
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """Return one HTML page that needs nothing beside itself."""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
+        f'</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>'
+        + '\n'.join(body)
+        + '</body></html>\n'
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f'.{path.name}.part')
+    temporary.write_text(text, encoding='utf-8')
+    os.replace(temporary, path)
+
+
+def tiles(facts: Mapping[str, str]) -> str:
+    """Return the few numbers people look for first, large."""
+    cells = ''.join(
+        f'<div class="tile"><b>{escape(value)}</b>{escape(name)}</div>'
+        for name, value in facts.items()
+    )
+    return f'<div class="tiles">{cells}</div>'
+
+
+def row(figures: Sequence[str]) -> str:
+    """Return figures side by side."""
+    return f'<div class="row">{"".join(figures)}</div>'
+
+
+def picture(image: Array, caption: str = '', width: int = 160, css: str = '') -> str:
+    """Return an RGB picture (H, W, 3) with a caption, embedded."""
+    _, png = cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    data = base64.b64encode(png.tobytes()).decode()
+    return (
+        f'<figure><img width="{width}" src="data:image/png;base64,{data}" alt="{escape(caption)}">'
+        f'<figcaption class="{css}">{escape(caption)}</figcaption></figure>'
+    )
+
+
+def line_chart(
+    title: str, x_label: str, curves: Mapping[str, tuple[Array, Array]], log: bool = False
+) -> str:
+    """Return curves {name: (x, y)} as SVG; a log axis drops what is not positive."""
+    kept = {}
+    for name, (x, y) in curves.items():
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        ok = np.isfinite(y) & ((y > 0) | (not log))
+        if ok.any():
+            kept[name] = (x[ok], np.log10(y[ok]) if log else y[ok])
+    if not kept:
+        return _frame(
+            title, x_label, (0, 1), (0, 1), False, '<text x="200" y="120">no data</text>'
+        )
+    x_span = _span(np.concatenate([x for x, _ in kept.values()]))
+    y_span = _span(np.concatenate([y for _, y in kept.values()]))
+    parts = []
+    for number, (name, (x, y)) in enumerate(kept.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        points = ' '.join(
+            f'{_x(a, x_span):.1f},{_y(b, y_span):.1f}' for a, b in zip(x, y, strict=True)
+        )
+        parts.append(
+            f'<polyline fill="none" stroke="{colour}" stroke-width="1.8" points="{points}"/>'
+            f'<text x="{_WIDTH - _RIGHT - 4}" y="{_TOP + 12 + 14 * number}" text-anchor="end" '
+            f'style="fill:{colour};font-weight:600">{escape(name)}</text>'
+        )
+    return _frame(title, x_label, x_span, y_span, log, ''.join(parts))
+
+
+def histogram(title: str, x_label: str, values: Array, marks: Mapping[str, float]) -> str:
+    """Return a histogram as SVG, with named vertical marks (median, p99)."""
+    values = np.asarray(values, float)
+    if values.size == 0:
+        return _frame(
+            title, x_label, (0, 1), (0, 1), False, '<text x="200" y="120">no data</text>'
+        )
+    counts, edges = np.histogram(values, bins=min(40, max(5, int(np.sqrt(values.size)))))
+    x_span = _span(np.concatenate([edges, list(marks.values())]))
+    y_span = (0.0, float(counts.max()) * 1.1)
+    bars = ''.join(
+        f'<rect x="{_x(low, x_span):.1f}" y="{_y(count, y_span):.1f}" '
+        f'width="{max(_x(high, x_span) - _x(low, x_span) - 1, 0.5):.1f}" '
+        f'height="{_y(0, y_span) - _y(count, y_span):.1f}" fill="{COLOURS[0]}" opacity=".75"/>'
+        for count, low, high in zip(counts, edges, edges[1:], strict=False)
+    )
+    lines = ''.join(
+        f'<line x1="{_x(value, x_span):.1f}" x2="{_x(value, x_span):.1f}" y1="{_TOP}" '
+        f'y2="{_HEIGHT - _BOTTOM}" stroke="{COLOURS[1]}" stroke-dasharray="4 3"/>'
+        f'<text x="{_x(value, x_span) + 3:.1f}" y="{_TOP + 12 + 14 * number}">'
+        f'{escape(name)} {value:.1f}</text>'
+        for number, (name, value) in enumerate(marks.items())
+    )
+    return _frame(title, x_label, x_span, y_span, False, bars + lines)
+
+
+def onion_skin(frames: Sequence[Array]) -> Array:
+    """Lay the frames of one drive over each other, so that a still picture shows the path."""
+    stack = np.stack(frames).astype(np.int16)  # (N, H, W, 3)
+    background = np.median(stack, axis=0)
+    strength = np.abs(stack - background).sum(axis=3)  # how far each pixel is from background
+    best = strength.argmax(axis=0)
+    rows, columns = np.indices(best.shape)
+    skin: Array = stack[best, rows, columns].astype(np.uint8)
+    return skin
+
+
+def write_gif(path: Path, frames: Sequence[Array], fps: float) -> bool:
+    """Write RGB frames as a GIF; False where this OpenCV cannot (it needs 4.12 or newer)."""
+    if not hasattr(cv2, 'imwriteanimation'):
+        return False
+    animation = cv2.Animation()
+    animation.frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2BGR) for frame in frames]
+    animation.durations = [round(1000 / fps)] * len(frames)
+    temporary = path.with_name(f'.{path.stem}.part.gif')
+    if not cv2.imwriteanimation(str(temporary), animation):
+        return False
+    os.replace(temporary, path)
+    return True
+
+
+def label(image: Array, text: str, size: int) -> Array:
+    """Enlarge a picture to a square and write a line of text under it."""
+    big = cv2.resize(image, (size, size), interpolation=cv2.INTER_NEAREST)
+    bar = np.full((24, size, 3), 255, np.uint8)
+    cv2.putText(bar, text, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (28, 33, 40), 1, cv2.LINE_AA)
+    return np.concatenate([big, bar])
+
+
+def _span(values: Array) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _x(value: float, span: tuple[float, float]) -> float:
+    return _LEFT + (value - span[0]) / (span[1] - span[0]) * (_WIDTH - _LEFT - _RIGHT)
+
+
+def _y(value: float, span: tuple[float, float]) -> float:
+    height = _HEIGHT - _TOP - _BOTTOM
+    return _HEIGHT - _BOTTOM - (value - span[0]) / (span[1] - span[0]) * height
+
+
+def _frame(
+    title: str,
+    x_label: str,
+    x_span: tuple[float, float],
+    y_span: tuple[float, float],
+    log: bool,
+    inside: str,
+) -> str:
+    """Return axes with ticks around the inside of a chart."""
+    ticks = []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x, y = (span[0] + share * (span[1] - span[0]) for span in (x_span, y_span))
+        text = f'{10**y if log else y:.3g}'
+        ticks.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(y, y_span):.1f}" '
+            f'y2="{_y(y, y_span):.1f}" stroke="#eaeef2"/>'
+            f'<text x="{_LEFT - 6}" y="{_y(y, y_span) + 4:.1f}" text-anchor="end">{text}</text>'
+            f'<text x="{_x(x, x_span):.1f}" y="{_HEIGHT - _BOTTOM + 15}" '
+            f'text-anchor="middle">{x:.4g}</text>'
+        )
+    return (
+        f'<svg width="{_WIDTH}" height="{_HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f'<text class="title" x="{_LEFT}" y="16">{escape(title)}</text>{"".join(ticks)}{inside}'
+        f'<text x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">'
+        f'{escape(x_label)}</text></svg>'
+    )
