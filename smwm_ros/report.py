@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 COLOURS = ('#1f6feb', '#d1690e', '#2a8c4a', '#8250df')
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 460, 240, 56, 12, 30, 40
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 460, 240, 60, 20, 30, 40
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1000px;padding:0 1rem;
 color:#1c2128;background:#fff}h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}
@@ -175,6 +175,16 @@ def _y(value: float, span: tuple[float, float]) -> float:
     return _HEIGHT - _BOTTOM - (value - span[0]) / (span[1] - span[0]) * height
 
 
+def _ticks(span: tuple[float, float]) -> list[float]:
+    """Return round numbers within a span, about five of them."""
+    rough = (span[1] - span[0]) / 5
+    decade = 10.0 ** np.floor(np.log10(rough))
+    step = decade * next(nice for nice in (1, 2, 5, 10) if nice * decade >= rough)
+    first = int(np.ceil(span[0] / step - 1e-9))
+    last = int(np.floor(span[1] / step + 1e-9))
+    return [number * step for number in range(first, last + 1)]
+
+
 def _frame(
     title: str,
     x_label: str,
@@ -185,13 +195,15 @@ def _frame(
 ) -> str:
     """Return axes with ticks around the inside of a chart."""
     ticks = []
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x, y = (span[0] + share * (span[1] - span[0]) for span in (x_span, y_span))
+    for y in _ticks(y_span):
         text = f'{10**y if log else y:.3g}'
         ticks.append(
             f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{_y(y, y_span):.1f}" '
             f'y2="{_y(y, y_span):.1f}" stroke="#eaeef2"/>'
             f'<text x="{_LEFT - 6}" y="{_y(y, y_span) + 4:.1f}" text-anchor="end">{text}</text>'
+        )
+    for x in _ticks(x_span):
+        ticks.append(
             f'<text x="{_x(x, x_span):.1f}" y="{_HEIGHT - _BOTTOM + 15}" '
             f'text-anchor="middle">{x:.4g}</text>'
         )
