@@ -1,17 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the side-by-side benchmarks."""
+"""
+Run the side-by-side benchmarks and write their figures down.
+
+Each benchmark is a script in bench/ of the source tree and runs alone, too. Without names, all of
+them run. The figures go to docs/results.json, from which `make docs` writes docs/results.md.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any
 
-EXAMPLE = 'smwm bench'
+from smwm_ros.errors import SmwmError, did_you_mean
+from smwm_ros.report import write_text
+
+EXAMPLE = 'smwm bench --quick convert planner'
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
+    parser.add_argument('names', nargs='*', metavar='NAME', help='benchmarks (default: all)')
+    parser.add_argument(
+        '--quick', action='store_true', help='under a minute each; figures are not written down'
+    )
+    parser.epilog = f'example: {parser.epilog}'
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb."""
-    raise NotImplementedError
+    """Run the named benchmarks one after the other."""
+    scripts = {
+        path.stem: path for path in sorted(ROOT.glob('bench/*.py')) if path.stem != 'common'
+    }
+    if not scripts:
+        raise SmwmError(f'{ROOT}: no bench/ here; benchmarks run from the source tree')
+    for name in args.names:
+        if name not in scripts:
+            raise SmwmError(f'{name}: no such benchmark; {did_you_mean(name, scripts)}')
+    for name in args.names or scripts:
+        print(f'bench/{name}.py', flush=True)
+        rows = _measure(scripts[name], args.quick)
+        if not args.quick:
+            _write_down(ROOT / 'docs' / 'results.json', name, rows)
+    return 0
+
+
+def _measure(script: Path, quick: bool) -> list[dict[str, Any]]:
+    """Run one benchmark, show its rows as they come, and return them."""
+    command = [sys.executable, str(script), '--json', *(['--quick'] if quick else [])]
+    rows = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(f'  {line.rstrip()}', flush=True)
+            rows.append(json.loads(line))
+    if process.returncode:
+        raise SmwmError(f'{script.name}: ended with {process.returncode}; its message is above')
+    return rows
+
+
+def _write_down(path: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    """Replace the rows of one benchmark in the results file."""
+    results = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
+    results[name] = rows
+    write_text(path, json.dumps(dict(sorted(results.items())), indent=1) + '\n')

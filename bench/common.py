@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every benchmark shares: interleaved timing, the row it prints, and where targets live."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+import json
+import os
+from pathlib import Path
+import platform
+from statistics import median
+import sys
+import time
+from typing import NamedTuple
+
+TARGETS = json.loads((Path(__file__).parent / 'targets.json').read_text(encoding='utf-8'))
+
+
+class Row(NamedTuple):
+    """One measured thing, as --json prints it."""
+
+    measure: str
+    value: float
+    unit: str
+    target: str = ''  # filled from targets.json by measure
+    peer: str = ''  # what it was compared with, in the same run
+    peer_value: float | None = None
+    ratio: float | None = None  # ours to the peer's, above 1 is better
+    machine: str = ''
+
+
+def machine() -> str:
+    """Say what kind of machine this is, without naming it."""
+    name = platform.processor() or platform.machine()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        for line in info.read_text(encoding='utf-8').splitlines():
+            if line.startswith('model name'):
+                name = line.partition(':')[2].strip()
+                break
+    return f'{name}, {len(os.sched_getaffinity(0))} cores'
+
+
+def interleaved(
+    parts: Mapping[str, Callable[[], float | None]], rounds: int
+) -> dict[str, list[float]]:
+    """
+    Run the parts in turn, A B A B, so that a machine that drifts drifts for both.
+
+    A part returns its own figure, or None to be timed [s].
+    """
+    figures: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(rounds):
+        for name, part in parts.items():
+            begun = time.perf_counter()
+            figure = part()
+            elapsed = time.perf_counter() - begun
+            figures[name].append(elapsed if figure is None else figure)
+    return figures
+
+
+def paired_ratio(ours: list[float], theirs: list[float]) -> float:
+    """Return the median over rounds of ours / theirs, each taken within its own round."""
+    return median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def main(measure: Callable[[bool], Iterable[Row]], about: str) -> None:
+    """Read --quick and --json, run the benchmark, print its rows as they come."""
+    parser = argparse.ArgumentParser(description=about.strip().splitlines()[0])
+    parser.add_argument('--quick', action='store_true', help='under a minute, less precise')
+    parser.add_argument('--json', action='store_true', help='one JSON object per line')
+    args = parser.parse_args()
+    here = machine()
+    for row in measure(args.quick):
+        target = TARGETS.get(row.measure, {}).get('target', '')
+        full = row._replace(target=target, machine=row.machine or here)
+        if args.json:
+            print(json.dumps(full._asdict()), flush=True)
+        else:
+            print(describe(full), flush=True)
+
+
+def describe(row: Row) -> str:
+    """Return a row as a sentence."""
+    text = f'{row.measure}: {row.value:.4g} {row.unit}'
+    if row.peer:
+        text += f'; {row.peer}: {row.peer_value:.4g} {row.unit}; ratio {row.ratio:.3g}'
+    return f'{text}; target {row.target}' if row.target else text
+
+
+if __name__ == '__main__':
+    sys.exit('this file is shared by the benchmarks beside it; run one of them')

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Write the generated parts of the docs, or with --check say which are stale.
+
+A generated part stands between `<!-- generated:NAME -->` and `<!-- end -->`. Everything in it comes
+from the code or from docs/results.json, so it cannot drift.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Callable
+import io
+import json
+from pathlib import Path
+import re
+import sys
+
+from smwm_ros.cli import build_parser, VERBS
+from smwm_ros.tables import parameter_table
+
+ROOT = Path(__file__).resolve().parents[1]
+PART = re.compile(r'(<!-- generated:(?P<name>[\w:.-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
+
+
+def tree() -> str:
+    """Return the package's files, each with the first line of its docstring."""
+    lines = ['```', 'smwm_ros/']
+    package = ROOT / 'smwm_ros'
+    for path in sorted(package.rglob('*.py'), key=_reading_order):
+        depth = len(path.relative_to(package).parts)
+        name = path.name
+        if name == '__init__.py':
+            if path.parent == package:
+                continue
+            depth, name = depth - 1, f'{path.parent.name}/'
+        about = (ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or '').split('\n')
+        sentence = about[0].split(';')[0].split(': ')[0].rstrip('.')
+        lines.append(f'{"    " * depth}{name}'.ljust(26) + sentence)
+    return '\n'.join([*lines, '```'])
+
+
+def _reading_order(path: Path) -> tuple[object, ...]:
+    """Sort a folder's own line before its files, and files before folders."""
+    parts = path.relative_to(ROOT / 'smwm_ros').parts
+    return (len(parts) > 1, parts[:-1], parts[-1] != '__init__.py', parts[-1])
+
+
+def verbs() -> str:
+    """Return the verbs with their one-line help."""
+    rows = ['| verb | what it does |', '|---|---|']
+    for name in VERBS:
+        path = ROOT / 'smwm_ros' / 'verbs' / f'{name}.py'
+        about = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
+        rows.append(f'| `smwm {name}` | {about.splitlines()[0]} |')
+    return '\n'.join(rows)
+
+
+def results(bench: str) -> str:
+    """Return the table of one benchmark from the results file."""
+    path = ROOT / 'docs' / 'results.json'
+    rows = json.loads(path.read_text(encoding='utf-8'))[bench]
+    targets = json.loads((ROOT / 'bench' / 'targets.json').read_text(encoding='utf-8'))
+    lines = ['| measure | value | beside it | ratio | target |', '|---|---|---|---|---|']
+    for row in rows:
+        about = targets.get(row['measure'], {}).get('about', row['measure'])
+        peer = f'{_number(row["peer_value"])} ({row["peer"]})' if row['peer'] else ''
+        ratio = _number(row['ratio']) if row['ratio'] is not None else ''
+        value = f'{_number(row["value"])} {row["unit"]}'
+        lines.append(f'| {about} | {value} | {peer} | {ratio} | {row["target"]} |')
+    machines = sorted({row['machine'] for row in rows})
+    return '\n'.join([*lines, '', f'Measured on {"; ".join(machines)}.'])
+
+
+def _number(value: float) -> str:
+    return f'{value:.4g}' if abs(value) < 10_000 else f'{value:,.0f}'
+
+
+def part(name: str) -> str:
+    """Return the text of one generated part."""
+    kind, _, detail = name.partition(':')
+    makers: dict[str, Callable[[], str]] = {
+        'tree': tree,
+        'verbs': verbs,
+        'parameters': lambda: parameter_table(tuple(detail.split('.')) if detail else ()),
+        'results': lambda: results(detail),
+        'help': lambda: f'```\n{_help(detail)}```',
+    }
+    return makers[kind]()
+
+
+def _help(verb: str) -> str:
+    parser = build_parser()
+    choices = parser._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    text = io.StringIO()
+    choices[verb].print_help(text)  # type: ignore[index, call-overload]
+    return text.getvalue()
+
+
+def main() -> int:
+    """Write the parts, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--check', action='store_true', help='write nothing; 1 if any is stale')
+    check = parser.parse_args().check
+    stale = []
+    for path in [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]:
+        text = path.read_text(encoding='utf-8')
+        fresh = PART.sub(lambda m: f'{m[1]}{part(m["name"])}\n{m[3]}', text)
+        if fresh != text:
+            stale.append(str(path.relative_to(ROOT)))
+            if not check:
+                path.write_text(fresh, encoding='utf-8')
+    if stale:
+        print(f'{"stale" if check else "written"}: {", ".join(stale)}')
+    return 1 if check and stale else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
