@@ -40,20 +40,26 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 is success, 2 a mistake of the user, 1 anything else."""
-    words = list(sys.argv[1:] if argv is None else argv)
+def dispatch(words: Sequence[str]) -> int:
+    """Run one verb by its words; errors pass through."""
     settings = [word for word in words if _SETTING.match(word)]
     args = build_parser().parse_args([word for word in words if not _SETTING.match(word)])
     args.settings = settings
+    code: int = args.run(args)
+    return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; 0 is success, 2 a mistake of the user, 1 anything else."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = ' '.join(['smwm', *words[:1]])
     try:
-        code: int = args.run(args)
-        return code
+        return dispatch(words)
     except SmwmError as error:
-        print(f'smwm {args.verb}: {error}', file=sys.stderr)
+        print(f'{name}: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f'smwm {args.verb}: interrupted; run it again to go on', file=sys.stderr)
+        print(f'{name}: interrupted; run it again to go on', file=sys.stderr)
         return 130
 
 

@@ -2,8 +2,8 @@
 """
 Write the generated parts of the docs, or with --check say which are stale.
 
-A generated part stands between `<!-- generated:NAME -->` and `<!-- end -->`. Everything in it comes
-from the code or from docs/results.json, so it cannot drift.
+A generated part stands between `<!-- generated:NAME -->` and `<!-- end -->`. Everything in it
+comes from the code or from docs/results.json, so it cannot drift.
 """
 
 from __future__ import annotations

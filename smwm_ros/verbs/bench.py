@@ -16,7 +16,7 @@ import subprocess
 import sys
 from typing import Any
 
-from smwm_ros.errors import SmwmError, did_you_mean
+from smwm_ros.errors import did_you_mean, SmwmError
 from smwm_ros.report import write_text
 
 EXAMPLE = 'smwm bench --quick convert planner'
