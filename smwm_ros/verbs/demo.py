@@ -1,17 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run the whole pipeline in miniature: collect, convert, train, and plan over ROS 2."""
+"""
+Run the whole pipeline in miniature: collect, convert, train, and plan over ROS 2.
+
+A simulated robot is driven and recorded into rosbags, the bags become a dataset, a world model is
+trained on it, and then the arena and the planner run as two ROS 2 processes: images in, commands
+out. Running it again goes on where it stopped and reuses what is done.
+"""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+import shutil
+import time
 
-EXAMPLE = 'smwm demo'
+from smwm_ros.config import Config
+from smwm_ros.errors import SmwmError
+from smwm_ros.load import load_config
+
+EXAMPLE = 'smwm demo --arena two_room --out runs/demo'
+REQUIRED_SUCCESS = 0.8  # below this the demo has failed, and says so
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
+    parser.add_argument('--arena', default='two_room', help='which world (default: two_room)')
+    parser.add_argument(
+        '--out', type=Path, default=Path('runs/demo'), help='folder (default: runs/demo)'
+    )
+    parser.add_argument('--fresh', action='store_true', help='start over, reuse nothing')
+    parser.add_argument('--pairs', type=int, default=20, help='tasks to plan for (default: 20)')
+    parser.epilog = (
+        f'example: {parser.epilog}\n\nkey=value words go to every step; '
+        'see `smwm collect|convert|train|evaluate --help`'
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb."""
-    raise NotImplementedError
+    """Run the five steps; 1 when the robot reached too few goals."""
+    config = demo_config(args.arena, args.pairs, args.settings)
+    begun = time.monotonic()
+    if args.fresh and args.out.exists():
+        shutil.rmtree(args.out)
+    args.out.mkdir(parents=True, exist_ok=True)
+    folders = {name: str(args.out / name) for name in ('bags', 'dataset', 'run')}
+    step(1, 'Drive a simulated robot and record it, as `ros2 bag record` would.')
+    verb('collect', args.arena, '--out', folders['bags'], settings=args.settings)
+    step(2, 'Turn the bags into a transition dataset: (image, action, next image).')
+    verb(
+        *('convert', folders['bags'], '--out', folders['dataset'], '--config', args.arena),
+        settings=args.settings,
+    )
+    step(3, 'Train a Sensorimotor World Model on it.')
+    verb(
+        *('train', folders['dataset'], '--out', folders['run'], '--config', args.arena),
+        settings=args.settings,
+    )
+    step(4, 'Let it plan: the arena and the planner run as two ROS 2 processes.')
+    from smwm_ros.verbs import rehearsal  # imports torch and rclpy
+
+    outcome = rehearsal.rehearse(args.out, args.arena, config)
+    step(5, 'Write the report.')
+    rehearsal.write_report(args.out, args.arena, outcome)
+    print(rehearsal.summary(outcome, time.monotonic() - begun), flush=True)
+    if outcome.success < REQUIRED_SUCCESS:
+        print(
+            f'FAILED: the planner reached {outcome.success:.0%} of its goals, and at least '
+            f'{REQUIRED_SUCCESS:.0%} is required. {args.out}/report.html shows where.'
+        )
+        return 1
+    return 0
+
+
+def demo_config(arena: str, pairs: int, settings: list[str]) -> Config:
+    """Return the shipped configuration of an arena, or say which arenas there are."""
+    from smwm_ros.arenas import require_arena
+
+    require_arena(arena)
+    if pairs < 1:
+        raise SmwmError(f'--pairs: {pairs} is out of range; expected 1 or more')
+    return load_config(arena, [*settings, f'evaluate.pairs={pairs}'])
+
+
+def step(number: int, words: str) -> None:
+    """Say in plain words what comes next."""
+    print(f'\n[{number}/5] {words}', flush=True)
+
+
+def verb(*words: str, settings: list[str]) -> None:
+    """Show a command as a user would type it, and run it."""
+    from smwm_ros.cli import dispatch
+
+    print(f'$ smwm {" ".join([*words, *settings])}', flush=True)
+    dispatch([*words, *settings])

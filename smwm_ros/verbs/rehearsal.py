@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rehearse a checkpoint over ROS 2 in an arena, beside chance, and show how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import csv
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from smwm_ros import report
+from smwm_ros.arenas import make_arena
+from smwm_ros.config import Config
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.evaluate import draw_pairs, Pair, random_floor, wilson
+from smwm_ros.load import to_dict
+from smwm_ros.nodes.trial import run_trial
+
+RANDOM_REPEATS = 10  # rollouts of the random policy per pair, so that its floor is no luck
+PICTURE = 128  # size of the pictures in the report [px]
+
+
+class Outcome(NamedTuple):
+    """How a rehearsal went."""
+
+    tasks: list[dict[str, Any]]  # start, goal, success, steps, path: states driven through
+    random: float  # success of the random policy on the same pairs
+    random_rollouts: int
+    solved_at_start: int
+    dt: float
+    control_hz: float
+    plan_ms: list[float]
+
+    @property
+    def success(self) -> float:
+        """Return the share of goals reached."""
+        return sum(task['success'] for task in self.tasks) / len(self.tasks)
+
+
+def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
+    """Let the planner and chance try the same pairs; reuse the outcome of the same rehearsal."""
+    key = _fingerprint(folder / 'run', config)
+    record = folder / 'rehearsal.json'
+    if record.is_file():
+        kept = json.loads(record.read_text(encoding='utf-8'))
+        if kept.pop('key') == key:
+            print(f'reused: {record} holds the outcome of this very checkpoint and protocol')
+            return Outcome(**kept)
+    protocol = config.evaluate
+    pairs = draw_pairs(TransitionDataset.open(folder / 'dataset'), protocol)
+    tasks = [{'start': pair.start.tolist(), 'goal': pair.goal.tolist()} for pair in pairs]
+    with tqdm(total=len(tasks), desc='over ROS 2', unit='task') as bar:
+        trial = run_trial(
+            folder / 'run', arena_name, tasks, protocol.budget, folder / 'logs',
+            progress=lambda: bar.update(1),
+        )  # fmt: skip
+    arena = make_arena(arena_name, config.arena.image_size)
+    try:
+        floor = _floor(arena, pairs, config)
+        solved = 0
+        for pair in pairs:
+            arena.set_state(pair.start)
+            arena.set_goal(pair.goal)
+            solved += arena.success()
+    finally:
+        arena.close()
+    outcome = Outcome(
+        tasks=[
+            {**task, 'success': one.success, 'steps': one.steps, 'path': one.path}
+            for task, one in zip(tasks, trial.tasks, strict=True)
+        ],
+        random=floor,
+        random_rollouts=RANDOM_REPEATS * len(pairs),
+        solved_at_start=solved,
+        dt=config.robot.dt,
+        control_hz=trial.control_hz,
+        plan_ms=trial.plan_ms,
+    )
+    report.write_text(record, json.dumps({'key': key, **outcome._asdict()}) + '\n')
+    return outcome
+
+
+def summary(outcome: Outcome, seconds: float) -> str:
+    """Return the outcome in plain words."""
+    reached = sum(task['success'] for task in outcome.tasks)
+    low, high = wilson(reached, len(outcome.tasks))
+    plan = np.percentile(outcome.plan_ms, [50, 99])
+    return '\n'.join(
+        [
+            '',
+            f'planner   reached {reached} of {len(outcome.tasks)} goals '
+            f'({outcome.success:.0%}; 95 % interval {low:.0%} to {high:.0%})',
+            f'random    reached {outcome.random:.0%} on the same pairs '
+            f'({outcome.random_rollouts} rollouts; {outcome.solved_at_start} pairs lie within '
+            'reach at the start)',
+            f'control   {outcome.control_hz:.2f} Hz achieved of {1 / outcome.dt:.0f} Hz asked for',
+            f'planning  median {plan[0]:.0f} ms, p99 {plan[1]:.0f} ms',
+            f'took      {seconds:.0f} s',
+        ]
+    )
+
+
+def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
+    """Write report.html and demo.gif."""
+    arena = make_arena(arena_name, PICTURE)
+    try:
+        goals = [arena.set_goal(np.asarray(task['goal'])).pixels for task in outcome.tasks]
+        drives = [
+            [arena.set_state(np.asarray(state)).pixels for state in task['path']]
+            for task in tqdm(outcome.tasks, desc='pictures', unit='task')
+        ]
+    finally:
+        arena.close()
+    plan = np.percentile(outcome.plan_ms, [50, 99])
+    body = [
+        report.tiles(
+            {
+                'of the goals reached': f'{outcome.success:.0%}',
+                'reached by chance': f'{outcome.random:.0%}',
+                'control rate': f'{outcome.control_hz:.2f} Hz',
+                'a plan, median': f'{plan[0]:.0f} ms',
+                'a plan, p99': f'{plan[1]:.0f} ms',
+            }
+        ),
+        '<h2>Training</h2>',
+        report.row(_training_charts(folder / 'run' / 'train.csv')),
+        '<h2>Planning</h2>',
+        report.histogram(
+            'Time of a plan',
+            'ms',
+            np.asarray(outcome.plan_ms),
+            {'median': float(plan[0]), 'p99': float(plan[1])},
+        ),  # fmt: skip
+        '<h2>The drives: what the camera saw first, the goal it was given, the path driven</h2>',
+        *_drives(outcome, drives, goals),
+    ]
+    report.write_text(folder / 'report.html', report.page('smwm_ros demo', body))
+    gif = folder / 'demo.gif'
+    if report.write_gif(gif, _film(outcome, drives, goals), fps=1 / outcome.dt):
+        print(f'wrote {folder / "report.html"} and {gif}')
+    else:
+        print(f'wrote {folder / "report.html"}; no GIF: it needs OpenCV 4.12 or newer')
+
+
+def _fingerprint(run: Path, config: Config) -> str:
+    """Hash what decides a rehearsal: the checkpoint and the protocol."""
+    parts = [
+        (run / 'meta.json').read_text(encoding='utf-8'),
+        hashlib.sha256((run / 'model.safetensors').read_bytes()).hexdigest(),
+        json.dumps(to_dict(config), sort_keys=True),
+    ]
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
+
+
+def _floor(arena: Any, pairs: Sequence[Pair], config: Config) -> float:
+    """Return how often random commands reach the same goals."""
+    protocol = config.evaluate
+    return float(random_floor(arena, pairs, protocol.budget, RANDOM_REPEATS, protocol.seed))
+
+
+def _training_charts(log: Path) -> list[str]:
+    """Return the curves of a training log."""
+    with log.open(encoding='utf-8') as lines:
+        rows = list(csv.DictReader(lines))
+
+    def curve(name: str) -> tuple[Any, Any]:
+        kept = [row for row in rows if row.get(name)]
+        return (
+            np.array([float(row['step']) for row in kept]),
+            np.array([float(row[name]) for row in kept]),
+        )
+
+    losses = {
+        'forward': curve('forward'),
+        'inverse': curve('inverse'),
+        'held out forward': curve('val_forward'),
+        'held out inverse': curve('val_inverse'),
+    }
+    return [
+        report.line_chart('Loss', 'step', losses, log=True),
+        report.line_chart(
+            'Effective rank of the latent', 'step', {'rank': curve('effective_rank')}
+        ),
+    ]
+
+
+def _drives(outcome: Outcome, drives: list[list[Any]], goals: list[Any]) -> list[str]:
+    """Return a row of three pictures for each task."""
+    rows = []
+    for number, (task, drive, goal) in enumerate(
+        zip(outcome.tasks, drives, goals, strict=True), start=1
+    ):
+        verdict = f'reached in {task["steps"]} steps' if task['success'] else 'not reached'
+        css = 'good' if task['success'] else 'bad'
+        rows.append(
+            report.row(
+                [
+                    report.picture(drive[0], f'{number}: start'),
+                    report.picture(goal, 'goal'),
+                    report.picture(report.onion_skin(drive), verdict, css=css),
+                ]
+            )
+        )
+    return [f'<div class="row" style="gap:2rem">{"".join(rows)}</div>']
+
+
+def _film(
+    outcome: Outcome, drives: list[list[Any]], goals: list[Any], tasks: int = 8
+) -> list[Any]:
+    """Return frames of the first few drives: camera beside goal."""
+    frames = []
+    cut = zip(outcome.tasks[:tasks], drives, goals, strict=False)
+    for number, (task, drive, goal) in enumerate(cut, start=1):
+        aim = report.label(goal, 'goal', 2 * PICTURE)
+        for step, view in enumerate(drive):
+            last = step == len(drive) - 1
+            verdict = ('  reached' if task['success'] else '  not reached') if last else ''
+            text = f'task {number}  step {step}{verdict}'
+            frame = np.concatenate([report.label(view, text, 2 * PICTURE), aim], axis=1)
+            frames += [frame] * (6 if last else 1)  # rest on the outcome
+    return frames
