@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A dataset of transitions: a folder of shards, one for each recording.
+
+Rows are ticks of the control period: row t holds the frame o_t, the raw action a_t commanded from
+t to t + dt, and the measured state at t. A transition is the frames of rows t and t + K with the K
+actions between them; it never crosses an episode.
+
+    dataset.json                                   configuration, provenance, names of the shards
+    shards/NAME/{pixels,action,state,episode,stamp}.npy    columns, readable with numpy alone
+    shards/NAME/meta.json                          episodes, source, what was dropped and why
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from smwm_ros.core.interfaces import ActionSpec, Array
+from smwm_ros.core.shards import Column, columns, META, open_column, read_json, write_json
+from smwm_ros.errors import DatasetError
+from smwm_ros.fieldpath import expand
+
+FORMAT = 1
+INDEX = 'dataset.json'
+SPLITS = ('train', 'val', 'all')
+
+
+class DatasetInfo(NamedTuple):
+    """What a dataset was made for."""
+
+    robot: dict[str, Any]  # plain data of config.Robot
+    dataset: dict[str, Any]  # plain data of config.Dataset
+    spec: ActionSpec
+    action_block: int  # K
+    image_size: int  # [px]
+    state_size: int  # P
+
+
+class Episode(NamedTuple):
+    """Rows start..stop-1 of the dataset, recorded without a gap."""
+
+    start: int
+    stop: int
+    split: str  # 'train' or 'val'
+
+
+class Sequence(NamedTuple):
+    """Frames K ticks apart, and the actions between them."""
+
+    pixels: Array  # (n, steps+1, H, W, 3) uint8
+    states: Array  # (n, steps+1, P) float32
+    actions: Array  # (n, steps, K*A) float32, physical
+
+
+def write_index(
+    folder: Path,
+    robot: Mapping[str, Any],
+    dataset: Mapping[str, Any],
+    shards: Iterable[str],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write dataset.json, which makes a folder of shards a dataset."""
+    data = {
+        'format': FORMAT,
+        'robot': robot,
+        'dataset': dataset,
+        'shards': list(shards),
+        'provenance': provenance,
+    }
+    write_json(folder / INDEX, data)
+
+
+class TransitionDataset:
+    """A dataset on disk; the small columns are in memory, the pixels are memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.index = _read_index(folder)
+        self.metas = {
+            name: read_json(_shard(folder, name) / META) for name in self.index['shards']
+        }
+        self.info = _info(self.index)
+        self.fingerprint = _fingerprint(self.index, self.metas)
+        row = columns(self.info.image_size, self.info.spec.size, self.info.state_size)
+        parts = {
+            column: [
+                open_column(_shard(folder, name) / f'{column}.npy', row[column], meta['rows'])
+                for name, meta in self.metas.items()
+            ]
+            for column in row
+        }
+        self._pixels = parts['pixels']
+        self._offsets = np.cumsum([0, *(len(part) for part in self._pixels)])
+        self._actions = _join(parts['action'], row['action'])
+        self._states = _join(parts['state'], row['state'])
+        self.stamps = _join(parts['stamp'], row['stamp'])  # (rows,) int64 [ns]
+        self.episodes = self._split()
+        if not len(self.starts('all')):
+            raise DatasetError(f'{folder}: no transitions; {explain(self.metas.values())}')
+
+    @classmethod
+    def open(cls, path: str | Path) -> TransitionDataset:
+        """Open a dataset folder for reading."""
+        return cls(Path(path))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self._offsets[-1])
+
+    def starts(self, split: str, ticks: int | None = None) -> Array:
+        """Return the rows t for which t..t+ticks lie in one episode; ticks is K unless given."""
+        if split not in SPLITS:
+            raise DatasetError(f"split '{split}': valid: {', '.join(SPLITS)}")
+        reach = self.info.action_block if ticks is None else ticks
+        runs = [
+            np.arange(episode.start, episode.stop - reach)
+            for episode in self.episodes
+            if split in ('all', episode.split)
+        ]
+        return np.concatenate([np.zeros(0, np.int64), *runs])
+
+    def pixels(self, rows: Array) -> Array:
+        """Return frames (n, H, W, 3) uint8 of any rows, in the order asked."""
+        rows = np.asarray(rows)
+        if len(self._pixels) == 1:
+            frames: Array = self._pixels[0][rows]
+            return frames
+        size = self.info.image_size
+        frames = np.empty((len(rows), size, size, 3), np.uint8)
+        shard = np.searchsorted(self._offsets, rows, side='right') - 1
+        for number in np.unique(shard):
+            here = shard == number
+            frames[here] = self._pixels[number][rows[here] - self._offsets[number]]
+        return frames
+
+    def actions(self, rows: Array) -> Array:
+        """Return raw actions (n, A) float32 in physical units."""
+        actions: Array = self._actions[rows]
+        return actions
+
+    def states(self, rows: Array) -> Array:
+        """Return measured states (n, P) float32."""
+        states: Array = self._states[rows]
+        return states
+
+    def sequence(self, starts: Array, steps: int) -> Sequence:
+        """Return frames at rows start, start+K, ..., start+steps*K, and what lies between."""
+        block = self.info.action_block
+        rows = np.asarray(starts)[:, None] + block * np.arange(steps + 1)  # (n, steps+1)
+        ticks = np.asarray(starts)[:, None] + np.arange(steps * block)  # (n, steps*K)
+        size, count = self.info.image_size, len(rows)
+        pixels = self.pixels(rows.ravel()).reshape(count, steps + 1, size, size, 3)
+        actions = self._actions[ticks].reshape(count, steps, block * self.info.spec.size)
+        return Sequence(pixels, self._states[rows], actions)
+
+    def action_statistics(self) -> tuple[Array, Array]:
+        """Return mean (A,) and standard deviation (A,) of the raw actions of training rows."""
+        runs = [self._actions[e.start : e.stop] for e in self.episodes if e.split == 'train']
+        actions = np.concatenate(runs).astype(np.float64)
+        spec = self.info.spec
+        # An action that never changed stays put in a plan, instead of dividing by zero.
+        floor = 1e-3 * (np.asarray(spec.high) - np.asarray(spec.low))
+        return actions.mean(0), np.maximum(actions.std(0), floor)
+
+    def load_pixels(self) -> None:
+        """Read all frames into memory, for training at the speed of memory."""
+        size = self.info.image_size
+        self._pixels = [_join(self._pixels, Column((size, size, 3), '|u1'))]
+        self._offsets = np.array([0, len(self._pixels[0])])
+
+    def _split(self) -> tuple[Episode, ...]:
+        """Hold out a share of the episodes; another shard moves few episodes to the other side."""
+        seed, share = self.info.dataset['seed'], self.info.dataset['val_share']
+        spans = [
+            (int(offset) + start, int(offset) + stop, f'{seed}/{name}/{number}')
+            for offset, (name, meta) in zip(self._offsets, self.metas.items(), strict=False)
+            for number, (start, stop) in enumerate(meta['episodes'])
+        ]
+        count = max(round(share * len(spans)), 1) if share > 0 and len(spans) > 1 else 0
+        draw = sorted(spans, key=lambda span: blake2b(span[2].encode()).digest())
+        held_out = {key for _, _, key in draw[: min(count, len(spans) - 1)]}
+        return tuple(
+            Episode(start, stop, 'val' if key in held_out else 'train')
+            for start, stop, key in spans
+        )
+
+
+def explain(metas: Iterable[Mapping[str, Any]]) -> str:
+    """Say in plain words what was recorded, what was dropped, and why."""
+    kept, reasons = 0, dict[str, int]()
+    for meta in metas:
+        kept += meta['rows']
+        for reason, count in meta.get('dropped', {}).items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    words = [f'{count} dropped: {reason}' for reason, count in sorted(reasons.items()) if count]
+    return '; '.join([f'{kept} ticks kept', *words])
+
+
+def _shard(folder: Path, name: str) -> Path:
+    """Return the folder of a shard."""
+    return folder / 'shards' / name
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    """Read dataset.json, or say what the folder is instead."""
+    if not folder.is_dir():
+        raise DatasetError(f'{folder}: no such dataset; make one: smwm convert BAG --out {folder}')
+    if not (folder / INDEX).is_file():
+        begun = (folder / 'shards').is_dir()
+        found = 'its conversion was interrupted' if begun else f'it has no {INDEX}'
+        again = 'run smwm convert again' if begun else 'make one: smwm convert BAG --out FOLDER'
+        raise DatasetError(f'{folder}: not a dataset: {found}; {again}')
+    index = read_json(folder / INDEX)
+    if index.get('format') != FORMAT:
+        raise DatasetError(
+            f'{folder}: dataset format {index.get("format")}, expected {FORMAT}; convert it again'
+        )
+    return index
+
+
+def _info(index: Mapping[str, Any]) -> DatasetInfo:
+    """Gather what the configuration says about the columns."""
+    robot, dataset = index['robot'], index['dataset']
+    command, state = robot['command'], robot['state']
+    spec = ActionSpec(
+        expand(command['fields']), tuple(command['low']), tuple(command['high']), robot['dt']
+    )
+    size = len(expand(state['fields'])) if state['topic'] else 0
+    return DatasetInfo(robot, dataset, spec, dataset['action_block'], dataset['image_size'], size)
+
+
+def _fingerprint(index: Mapping[str, Any], metas: Mapping[str, Mapping[str, Any]]) -> str:
+    """Hash what the rows are and what they mean."""
+    hashes = [meta['hashes'] for meta in metas.values()]
+    text = json.dumps([index['robot'], index['dataset'], hashes], sort_keys=True)
+    return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _join(parts: Iterable[Array], row: Column) -> Array:
+    """Copy a column of all shards into one array in memory."""
+    return np.concatenate([np.empty((0, *row.shape), row.dtype), *parts])
