@@ -138,8 +138,16 @@ class Arena(Protocol):
         """Say whether the goal is reached now."""
         ...
 
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Draw a state (P,) that may be a start or a goal."""
+        ...
+
     def expert(self) -> Array:
         """Return the raw action (A,) a scripted expert would take towards the goal."""
+        ...
+
+    def render(self, size: int) -> Array:
+        """Return a picture (size, size, 3) for people, larger and smoother than the camera's."""
         ...
 
     def close(self) -> None:
