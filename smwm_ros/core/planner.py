@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Planning in latent space with the cross-entropy method (CEM).
+
+Draw action sequences around a mean, imagine where each leads, move the mean to the best of them,
+repeat. All actions here are normalised; every sequence that is tried, and the one that is
+returned, lies inside the bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from smwm_ros import config
+from smwm_ros.core.interfaces import Plan, WorldModel
+import torch
+from torch import Tensor
+
+Rollout = Callable[[Tensor, Tensor], Tensor]  # (..., D), (..., T, K*A) -> (..., T, D)
+
+
+class Plans(NamedTuple):
+    """Plans of B problems."""
+
+    actions: Tensor  # (B, T, K*A)
+    cost: Tensor  # (B,) of the returned actions
+    spread: Tensor  # (B,)
+
+
+def rollout_of(model: WorldModel) -> Rollout:
+    """Return the model's own rollout where it has one, else predict step by step."""
+    own: Rollout | None = getattr(model, 'rollout', None)
+    if own is not None:
+        return own
+
+    def step_by_step(z: Tensor, actions: Tensor) -> Tensor:
+        steps = []
+        for action in actions.unbind(dim=-2):
+            z = model.predict(z, action)
+            steps.append(z)
+        return torch.stack(steps, dim=-2)
+
+    return step_by_step
+
+
+class CemPlanner:
+    """CEM with bounds, warm start and a seed."""
+
+    def __init__(
+        self,
+        model: WorldModel,
+        settings: config.Planner,
+        low: Tensor,  # (K*A,) normalised
+        high: Tensor,  # (K*A,)
+        block: int = 1,  # K, how many raw actions make one model step
+    ) -> None:
+        self.settings = settings
+        self._rollout = rollout_of(model)
+        self._low, self._high = low, high
+        self._block = block
+        self._generator = torch.Generator(low.device)
+        self._mean: Tensor | None = None  # (B, T, K*A) of the last plan
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the last plan and begin the noise anew, so that an episode can be repeated."""
+        self._mean = None
+        self._generator.manual_seed(self.settings.seed)
+
+    def shift(self, raw_steps: int) -> None:
+        """Move the last plan on by the raw actions that were executed since."""
+        if self._mean is None or raw_steps == 0:
+            return
+        problems, horizon, width = self._mean.shape
+        raw = self._mean.reshape(problems, horizon * self._block, width // self._block)
+        if raw_steps >= raw.shape[1]:
+            self._mean = None
+            return
+        last = raw[:, -1:].expand(-1, raw_steps, -1)
+        raw = torch.cat([raw[:, raw_steps:], last], dim=1)
+        self._mean = raw.reshape(problems, horizon, width)
+
+    def plan(self, z: Tensor, goal: Tensor) -> Plan:
+        """Return actions (T, K*A) that lead from z (D,) to goal (D,)."""
+        plans = self.plan_many(z.unsqueeze(0), goal.unsqueeze(0))
+        return Plan(plans.actions[0], float(plans.cost[0]), float(plans.spread[0]))
+
+    @torch.inference_mode()
+    def plan_many(self, z: Tensor, goal: Tensor) -> Plans:
+        """Solve B problems at once, each as if it were alone: z (B, D), goal (B, D)."""
+        settings = self.settings
+        mean = self._first_mean(len(z))
+        std = torch.full_like(mean, settings.init_std)
+        shape = (settings.samples, settings.horizon, len(self._low))
+        for _ in range(settings.iterations):
+            # The same noise for every problem: a batch then plans what each would plan alone.
+            noise = torch.randn(shape, generator=self._generator, device=mean.device)
+            noise[0] = 0.0  # sample 0 is the mean itself
+            samples = mean.unsqueeze(1) + std.unsqueeze(1) * noise  # (B, N, T, K*A)
+            samples = self._bounded(samples)
+            mean, std = self._refit(samples, self.cost(z, goal, samples), mean, std)
+        cost = self.cost(z, goal, mean.unsqueeze(1)).squeeze(1)
+        self._mean = mean
+        return Plans(mean, cost, std.mean(dim=(1, 2)))
+
+    def cost(self, z: Tensor, goal: Tensor, samples: Tensor) -> Tensor:
+        """Score action sequences (B, N, T, K*A) by squared latent distance to the goal: (B, N)."""
+        start = z.unsqueeze(1).expand(-1, samples.shape[1], -1)
+        future = self._rollout(start, samples)  # (B, N, T, D)
+        distance = (future - goal[:, None, None]).square().sum(dim=-1)
+        return distance[..., -1] if self.settings.cost == 'last' else distance.sum(dim=-1)
+
+    def _first_mean(self, problems: int) -> Tensor:
+        """Begin from the shifted last plan, or from the mean action of the data."""
+        if self.settings.warm_start and self._mean is not None and len(self._mean) == problems:
+            return self._mean
+        return self._bounded(self._low.new_zeros(problems, self.settings.horizon, len(self._low)))
+
+    def _bounded(self, actions: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(actions, self._low), self._high)
+
+    def _refit(
+        self, samples: Tensor, cost: Tensor, mean: Tensor, std: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean and unbiased standard deviation of the elites, (B, T, K*A) each."""
+        cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
+        best, index = cost.topk(min(self.settings.elites, cost.shape[1]), largest=False)
+        elites = torch.take_along_dim(samples, index[..., None, None], dim=1)
+        finite = best.isfinite()[..., None, None]  # (B, E, 1, 1): elites that may count
+        count = finite.sum(dim=1)
+        new_mean = (elites * finite).sum(dim=1) / count.clamp(min=1)
+        squares = ((elites - new_mean.unsqueeze(1)) * finite).square().sum(dim=1)
+        new_std = (squares / (count - 1).clamp(min=1)).sqrt().clamp(min=self.settings.min_std)
+        alive = count > 0  # where nothing had a finite cost, stay where we were
+        # A mean of equal numbers may round to just outside of them.
+        return torch.where(alive, self._bounded(new_mean), mean), torch.where(alive, new_std, std)
