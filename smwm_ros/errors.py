@@ -23,6 +23,10 @@ class DatasetError(SmwmError):
     """A transition dataset is missing, incomplete, or does not fit."""
 
 
+class TrainingError(SmwmError):
+    """Training cannot start here, or its loss is no number any more."""
+
+
 class CheckpointError(SmwmError):
     """A checkpoint is missing, damaged, or was made for another robot."""
 
