@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One conversion turns every image message into the pixels it means, or says why it cannot."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+from numpy.typing import NDArray
+import pytest
+from smwm_ros.core.images import ENCODINGS, fill_image, fit, read_image, RESIZE, to_rgb
+from smwm_ros.errors import CodecError
+
+Pixels = NDArray[Any]
+SIZES = st.integers(1, 9)
+CHANNEL_ORDER = {
+    'rgb8': [0, 1, 2],
+    'bgr8': [2, 1, 0],
+    '8UC3': [2, 1, 0],
+    'rgba8': [0, 1, 2, 0],
+    'bgra8': [2, 1, 0, 0],
+    '8UC4': [2, 1, 0, 0],
+    'rgb16': [0, 1, 2],
+    'bgr16': [2, 1, 0],
+    'rgba16': [0, 1, 2, 0],
+    'bgra16': [2, 1, 0, 0],
+}
+
+
+def message(encoding: str, raster: Pixels, pad: int = 0, big: bool = False) -> Any:
+    """Make an Image of (H, W, C) values, with padding bytes of 0xAB after each row."""
+    rows = raster.astype(raster.dtype.newbyteorder('>' if big else '<'))
+    lines = [row.tobytes() + b'\xab' * pad for row in rows]
+    return SimpleNamespace(
+        height=raster.shape[0],
+        width=raster.shape[1],
+        encoding=encoding,
+        is_bigendian=int(big),
+        step=len(lines[0]),
+        data=np.frombuffer(b''.join(lines), np.uint8),
+    )
+
+
+def compressed(form: str, data: bytes) -> Any:
+    return SimpleNamespace(format=form, data=np.frombuffer(data, np.uint8))
+
+
+def random_rgb(height: int, width: int, seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def smooth_rgb(height: int, width: int) -> Pixels:
+    """Make colours that change slowly, so that subsampled chroma keeps them."""
+    y, x = np.mgrid[0:height, 0:width]
+    planes = [60 + 2 * x, 60 + 2 * y, np.full_like(x, 120)]
+    return np.stack(planes, -1).astype(np.uint8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(CHANNEL_ORDER)), SIZES, SIZES, st.integers(0, 7), st.booleans())
+def test_colour_survives_any_order_depth_padding_and_byte_order(
+    encoding: str, height: int, width: int, pad: int, big: bool
+) -> None:
+    rgb = random_rgb(height, width, pad)
+    raster = rgb[..., CHANNEL_ORDER[encoding]]
+    if encoding.endswith('16'):
+        raster = raster.astype(np.uint16) * 256 + 77  # the lower 8 bits are dropped
+    assert (to_rgb(message(encoding, raster, pad, big)) == rgb).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(['mono8', '8UC1', 'mono16']), SIZES, SIZES, st.integers(0, 5), st.booleans()
+)
+def test_grey_is_the_same_in_three_channels(
+    encoding: str, height: int, width: int, pad: int, big: bool
+) -> None:
+    grey = random_rgb(height, width)[..., :1]
+    raster = grey.astype(np.uint16) * 256 if encoding == 'mono16' else grey
+    assert (to_rgb(message(encoding, raster, pad, big)) == grey).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(SIZES, SIZES, st.integers(0, 5), st.booleans())
+def test_depth_of_ten_metres_is_white_and_nothing_measured_is_black(
+    height: int, width: int, pad: int, big: bool
+) -> None:
+    metres = np.random.default_rng(pad).uniform(0, 14, (height, width, 1))
+    metres[0, 0] = 0
+    shown = np.minimum(metres, 10) * 25.5
+    raster = (metres * 1000).round().astype(np.uint16)
+    assert np.abs(to_rgb(message('16UC1', raster, pad, big)) - shown).max() <= 0.6
+    raster = metres.astype(np.float32)
+    raster[0, 0] = np.nan
+    assert np.abs(to_rgb(message('32FC1', raster, pad, big)) - shown).max() <= 0.6
+
+
+@pytest.mark.parametrize('bits', [8, 16])
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+def test_bayer_patterns_name_their_first_row(pattern: str, bits: int) -> None:
+    colour = np.array([200, 120, 40])
+    mosaic = np.zeros((12, 16, 1), np.uint16)
+    for index, letter in enumerate(pattern):
+        mosaic[index // 2 :: 2, index % 2 :: 2] = colour['rgb'.index(letter)]
+    raster = mosaic.astype(np.uint8) if bits == 8 else mosaic * 256
+    inner = to_rgb(message(f'bayer_{pattern}{bits}', raster))[2:-2, 2:-2]
+    assert (inner == colour).all()
+
+
+@pytest.mark.parametrize('pad', [0, 6])
+@pytest.mark.parametrize('encoding', ['yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv12', 'nv21'])
+def test_subsampled_colour_comes_back(encoding: str, pad: int) -> None:
+    rgb = smooth_rgb(24, 32)
+    planar = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)  # limited range, as cameras send it
+    luma = planar[:24]
+    u, v = (plane.reshape(12, 16) for plane in planar[24:].reshape(2, -1))
+    if encoding.startswith('nv'):
+        pair = (u, v) if encoding == 'nv12' else (v, u)
+        raster = np.vstack([luma, np.stack(pair, -1).reshape(12, 32)])[..., None]
+    else:
+        chroma = np.stack([u, v], -1).repeat(2, 0).reshape(24, 32)
+        pair = (luma, chroma) if 'yuy' in encoding else (chroma, luma)
+        raster = np.stack(pair, -1)
+    msg = message(encoding, raster, pad)
+    msg.height = 24
+    assert np.abs(to_rgb(msg).astype(int) - rgb).max() <= 6
+
+
+def test_pictures_are_decompressed() -> None:
+    rgb = smooth_rgb(24, 32)
+    bgr = rgb[..., ::-1]
+    png = cv2.imencode('.png', bgr)[1].tobytes()
+    assert (to_rgb(compressed('rgb8; png compressed bgr8', png)) == rgb).all()
+    jpeg = cv2.imencode('.jpg', bgr)[1].tobytes()
+    assert np.abs(to_rgb(compressed('jpeg', jpeg)).astype(int) - rgb).max() <= 12
+    alpha = cv2.imencode('.png', np.dstack([bgr, bgr[..., :1]]))[1].tobytes()
+    assert (to_rgb(compressed('png', alpha)) == rgb).all()
+    grey = cv2.imencode('.png', rgb[..., 0])[1].tobytes()
+    assert (to_rgb(compressed('mono8; png compressed ', grey)) == rgb[..., :1]).all()
+
+
+def test_sixteen_bit_pictures_keep_their_meaning() -> None:
+    wide = random_rgb(8, 9).astype(np.uint16) * 256 + 5
+    png = cv2.imencode('.png', wide[..., ::-1])[1].tobytes()
+    assert (to_rgb(compressed('rgb16; png compressed', png)) == wide >> 8).all()
+    one = cv2.imencode('.png', wide[..., 0])[1].tobytes()
+    assert (to_rgb(compressed('mono16; png compressed', one)) == wide[..., :1] >> 8).all()
+    depth = cv2.imencode('.png', np.full((3, 4), 5000, np.uint16))[1].tobytes()
+    assert (to_rgb(compressed('16UC1; png compressed ', depth)) == 128).all()
+
+
+def test_packed_depth_is_unpacked() -> None:
+    metres = np.random.default_rng(0).uniform(0.5, 9, (6, 7)).astype(np.float32)
+    scale, offset = 100 * 101.0, 100 * 101.0 / 100 + 1  # as the transport plug-in chooses them
+    inverse = (scale / metres + offset).round().astype(np.uint16)
+    inverse[0, 0] = 0
+    png = cv2.imencode('.png', inverse)[1].tobytes()
+    head = np.array([0], '<i4').tobytes() + np.array([scale, offset], '<f4').tobytes()
+    shown = to_rgb(compressed('32FC1; compressedDepth png', head + png))[..., 0]
+    assert shown[0, 0] == 0
+    assert np.abs(shown.ravel()[1:] - metres.ravel()[1:] * 25.5).max() <= 2
+    png = cv2.imencode('.png', np.full((3, 4), 10000, np.uint16))[1].tobytes()
+    assert (to_rgb(compressed('16UC1; compressedDepth', bytes(12) + png)) == 255).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 30), st.sampled_from(RESIZE))
+def test_an_image_of_one_colour_fits_any_square(
+    height: int, width: int, size: int, how: str
+) -> None:
+    rgb = np.full((height, width, 3), (10, 120, 250), np.uint8)
+    square = fit(rgb, size, how)
+    assert square.shape == (size, size, 3)
+    inside = square.any(-1)
+    assert (square[inside] == (10, 120, 250)).all()
+    assert inside.all() or how == 'letterbox'
+    assert np.array_equal(fit(square, size, how), square)
+
+
+def test_the_three_ways_to_fit_keep_what_they_promise() -> None:
+    rgb = np.zeros((20, 40, 3), np.uint8)
+    rgb[:, 10:30] = 200  # the middle half
+    assert (fit(rgb, 10, 'crop') == 200).all()
+    assert (fit(rgb, 8, 'stretch')[:, 2:6] == 200).all()
+    assert not fit(rgb, 8, 'stretch')[:, [0, 1, 6, 7]].any()
+    letterbox = fit(rgb, 8, 'letterbox')
+    assert not letterbox[[0, 1, 6, 7]].any()
+    assert (letterbox[2:6, 2:6] == 200).all()
+    with pytest.raises(CodecError, match="did you mean 'stretch'"):
+        fit(rgb, 8, 'strech')
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(['rgb8', 'bgr8', 'mono8', 'jpeg', 'png']), st.sampled_from(RESIZE), SIZES)
+def test_reading_at_a_size_is_conversion_then_fit(source: str, how: str, size: int) -> None:
+    rgb = random_rgb(13, 17)
+    if source in ('jpeg', 'png'):
+        msg = compressed(source, cv2.imencode(f'.{source}', rgb)[1].tobytes())
+    else:
+        msg = message(source, rgb[..., :1] if source == 'mono8' else rgb, pad=3)
+    assert np.array_equal(read_image(msg, size, how), fit(to_rgb(msg), size, how))
+
+
+def test_a_filled_image_reads_back() -> None:
+    rgb = random_rgb(5, 7)
+    for pixels in (rgb, rgb[:, ::-1]):
+        assert (to_rgb(fill_image(SimpleNamespace(encoding=''), pixels)) == pixels).all()
+
+
+def test_an_image_shorter_than_it_claims_is_refused() -> None:
+    msg = message('rgb8', random_rgb(4, 5))
+    msg.height, msg.width, msg.step, msg.data = 480, 640, 1920, msg.data[:30]
+    with pytest.raises(CodecError, match='rgb8 image of 640x480 holds 30 bytes, expected 921600'):
+        to_rgb(msg)
+
+
+def test_an_unknown_encoding_lists_the_known_ones() -> None:
+    msg = message('rgb', random_rgb(4, 5))
+    with pytest.raises(CodecError, match="encoding 'rgb' is not known; did you mean 'rgb8'"):
+        to_rgb(msg)
+
+
+@pytest.mark.parametrize(
+    ('height', 'width', 'step', 'encoding', 'what'),
+    [
+        (0, 4, 12, 'rgb8', 'at least 1x1'),
+        (4, 4, 11, 'rgb8', '12 bytes a row'),
+        (4, 5, 10, 'yuyv', 'an even width'),
+        (3, 4, 4, 'nv12', 'even sizes'),
+    ],
+)
+def test_impossible_sizes_are_refused(
+    height: int, width: int, step: int, encoding: str, what: str
+) -> None:
+    msg = message(encoding, random_rgb(9, 9))
+    msg.height, msg.width, msg.step = height, width, step
+    with pytest.raises(CodecError, match=what):
+        to_rgb(msg)
+
+
+@pytest.mark.parametrize('form', ['jpg', 'png'])
+def test_a_picture_that_is_cut_off_is_refused(form: str) -> None:
+    data = cv2.imencode(f'.{form}', random_rgb(40, 50))[1].tobytes()
+    with pytest.raises(CodecError, match='is cut off'):
+        to_rgb(compressed(form, data[: len(data) // 2]))
+
+
+@pytest.mark.parametrize('form', ['jpeg', 'png', 'h264', '16UC1; compressedDepth png'])
+@pytest.mark.parametrize('data', [b'', b'nonsense of more than twelve bytes'])
+def test_what_is_no_picture_is_refused(form: str, data: bytes) -> None:
+    with pytest.raises(CodecError, match=r'cannot be decoded|expected 12 bytes and a PNG'):
+        to_rgb(compressed(form, data))
+
+
+def test_what_is_no_image_message_is_refused() -> None:
+    with pytest.raises(CodecError, match='SimpleNamespace is no image'):
+        to_rgb(SimpleNamespace(data=[1.0]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(ENCODINGS),
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.integers(0, 40),
+    st.booleans(),
+    st.binary(max_size=200),
+)
+def test_any_nonsense_gives_pixels_or_a_codec_error(
+    encoding: str, height: int, width: int, step: int, big: bool, data: bytes
+) -> None:
+    msg = SimpleNamespace(
+        height=height, width=width, step=step, encoding=encoding, is_bigendian=big, data=data
+    )
+    try:
+        rgb = to_rgb(msg)
+    except CodecError as error:
+        assert f'{encoding} image of {width}x{height}' in str(error)  # noqa: PT017
+    else:
+        assert rgb.shape == (height, width, 3)
+        assert rgb.dtype == np.uint8
