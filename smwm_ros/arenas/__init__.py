@@ -13,7 +13,7 @@ ARENA_NAMES = tuple(_ARENAS)
 IMAGE_SIZES = (16, 1024)  # smallest and largest camera image [px]
 
 
-def check_arena_name(name: str) -> str:
+def require_arena(name: str) -> str:
     """Return the name of an arena, or list those that exist."""
     if name not in _ARENAS:
         raise ArenaError(f"'{name}': no such arena; {did_you_mean(name, ARENA_NAMES)}")
@@ -22,7 +22,7 @@ def check_arena_name(name: str) -> str:
 
 def make_arena(name: str, image_size: int = 64) -> Arena:
     """Make an arena whose camera gives square images of this size [px]."""
-    check_arena_name(name)
+    require_arena(name)
     low, high = IMAGE_SIZES
     if not low <= image_size <= high:
         raise ArenaError(f'image size: {image_size} is out of range; valid: {low} to {high}')

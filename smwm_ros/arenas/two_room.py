@@ -96,7 +96,8 @@ class TwoRoom:
         """Return a large picture (size, size, 3) for people, with smooth edges."""
         fine = self._world.render(2 * size).astype(np.uint16)
         blocks = fine.reshape(size, 2, size, 2, 3)
-        return (blocks.sum(axis=(1, 3)) // 4).astype(np.uint8)
+        picture: Array = (blocks.sum(axis=(1, 3)) // 4).astype(np.uint8)
+        return picture
 
     def close(self) -> None:
         """Free the simulator; legal twice."""

@@ -9,11 +9,13 @@ K raw actions in a block, T model steps.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # arenas and bags speak these nouns too, and torch takes seconds to import
+    from torch import Tensor
 
 Array: TypeAlias = NDArray[Any]
 

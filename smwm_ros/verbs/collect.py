@@ -1,17 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record rosbags in a simulated arena."""
+"""
+Record rosbags in a simulated arena, faster than real time.
+
+A second run goes on where the first one stopped: whole bags are kept. The same seed gives the
+same bytes, whatever --jobs says.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+from pathlib import Path
+import shutil
+from typing import Any
 
-EXAMPLE = 'smwm collect'
+from smwm_ros.config import Config
+from smwm_ros.errors import BagError
+from smwm_ros.load import to_dict
+from smwm_ros.verbs import options
+
+EXAMPLE = 'smwm collect two_room --out runs/bags arena.episodes=180'
+RECIPE = 'collect.json'
+PARTIAL = '.recording-'  # begins the folder in which a bag is being written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
+    parser.add_argument('arena', nargs='?', default='two_room', help='which arena (two_room)')
+    parser.add_argument(
+        '--out', type=Path, default=Path('runs/bags'), help='folder of the bags (runs/bags)'
+    )
+    parser.add_argument(
+        '--jobs', type=int, default=0, help='processes at once (one for each core)'
+    )
+    parser.add_argument(
+        '--fresh', action='store_true', help='remove what an earlier run left in --out first'
+    )
+    options.add_config(parser, ['arena', 'robot'])
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb."""
-    raise NotImplementedError
+    """Record what is missing."""
+    from smwm_ros.arenas import make_arena, require_arena
+    from smwm_ros.verbs.recording import record_all, recordings, require_fit
+
+    require_arena(args.arena)
+    args.config = args.config or args.arena
+    args.settings = [*args.settings, f'arena.name={args.arena}']
+    config = options.config_of(args)
+    arena = make_arena(config.arena.name, config.arena.image_size)
+    require_fit(arena, config.robot)
+    arena.close()
+    prepare(args.out, config, args.fresh)
+    every = recordings(args.out, config.arena, config.robot)
+    todo = [recording for recording in every if not is_whole(recording.path)]
+    for recording in todo:
+        shutil.rmtree(recording.path, ignore_errors=True)
+    length = config.arena.length
+    total = sum(len(recording.episodes) for recording in todo) * length
+    if todo:
+        jobs = args.jobs if args.jobs > 0 else len(os.sched_getaffinity(0))
+        from tqdm import tqdm
+
+        with tqdm(total=total, unit='step', desc='collect', mininterval=0.2) as bar:
+            record_all(todo, jobs, bar.update)
+    kept = len(every) - len(todo)
+    print(
+        f'{args.out}: {len(every)} bags with {config.arena.episodes} episodes of {length} raw '
+        f'steps in {config.arena.name}' + (f' ({kept} bags were there already)' if kept else '')
+    )
+    return 0
+
+
+def prepare(folder: Path, config: Config, fresh: bool) -> None:
+    """Make the folder ready for bags of one recipe; refuse a folder that holds anything else."""
+    recipe = {'arena': to_dict(config.arena), 'robot': to_dict(config.robot)}
+    path = folder / RECIPE
+    if folder.exists() and not folder.is_dir():
+        raise BagError(f'{folder}: expected a folder, found a file')
+    if not path.is_file():
+        if folder.is_dir() and any(folder.iterdir()):
+            raise BagError(
+                f'{folder}: holds files, but no {RECIPE} of an earlier run; choose an empty folder'
+            )
+    elif fresh:
+        remove_bags(folder, read_recipe(path))
+    else:
+        require_same(path, read_recipe(path), recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f'{PARTIAL}*'):  # of a run that was killed
+        shutil.rmtree(leftover)
+    hidden = folder / f'.{RECIPE}'
+    hidden.write_text(json.dumps(recipe, indent=2) + '\n', encoding='utf-8')
+    hidden.replace(path)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Read what an earlier run recorded."""
+    try:
+        recipe = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError:
+        recipe = None
+    if not isinstance(recipe, dict) or not isinstance(recipe.get('arena'), dict):
+        raise BagError(f'{path}: damaged; remove the folder, or choose another one with --out')
+    return recipe
+
+
+def require_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Refuse to mix bags of two recipes, and say which knobs differ."""
+    before, now = flatten(old), flatten(new)
+    differ = [
+        f'{key}={before.get(key)} there, {now.get(key)} asked for'
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if differ:
+        raise BagError(
+            f'{path.parent}: holds bags of another recipe ({"; ".join(differ)}); '
+            'choose another --out, or start over with --fresh'
+        )
+
+
+def flatten(data: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Name every leaf of nested plain data by its key path."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f'{prefix}{key}.')
+        else:
+            flat[f'{prefix}{key}'] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def remove_bags(folder: Path, recipe: dict[str, Any]) -> None:
+    """Remove the bags of an earlier run, and nothing else."""
+    for path in folder.glob(f'{recipe["arena"].get("name")}_[0-9][0-9][0-9][0-9]*'):
+        shutil.rmtree(path)
+
+
+def is_whole(path: Path) -> bool:
+    """Say whether a bag is there; it gets its name only when it is whole."""
+    return (path / 'metadata.yaml').is_file() and (path / f'{path.name}.mcap').is_file()

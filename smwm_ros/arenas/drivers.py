@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who drives while data is collected: endless streams of raw actions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import exp, sqrt
+
+import numpy as np
+from smwm_ros.core.interfaces import ActionSpec, Arena, Array
+from smwm_ros.errors import ArenaError, did_you_mean
+
+
+def driver(policy: str, arena: Arena, episode: int, rng: np.random.Generator) -> Iterator[Array]:
+    """Return who drives an episode: by the mixed policy, expert and random take turns."""
+    if policy == 'mixed':
+        policy = ('expert', 'random')[episode % 2]
+    if policy == 'random':
+        return random_walk(arena.spec, rng)
+    if policy == 'expert':
+        return noisy_expert(arena, rng)
+    raise ArenaError(f"'{policy}': no such policy; {did_you_mean(policy, POLICIES)}")
+
+
+POLICIES = ('expert', 'random', 'mixed')
+
+
+def random_walk(
+    spec: ActionSpec, rng: np.random.Generator, spread: float = 0.7, memory: float = 1.5
+) -> Iterator[Array]:
+    """
+    Yield Ornstein-Uhlenbeck noise: smooth, so that it gets somewhere, and forgetful.
+
+    The spread is a share of half the action range, the memory is in seconds.
+    """
+    low, high = np.array(spec.low), np.array(spec.high)
+    middle, half = (low + high) / 2, (high - low) / 2
+    keep = exp(-spec.dt / memory)
+    noise = rng.standard_normal(spec.size)
+    while True:
+        yield spec.clip(middle + spread * half * noise)
+        noise = keep * noise + sqrt(1 - keep**2) * rng.standard_normal(spec.size)
+
+
+def noisy_expert(arena: Arena, rng: np.random.Generator) -> Iterator[Array]:
+    """Yield the expert's actions, disturbed; a goal that is reached gives way to a new one."""
+    noise = random_walk(arena.spec, rng, spread=0.3, memory=0.3)
+    while True:
+        if arena.success():
+            arena.set_goal(arena.sample(rng))
+        yield arena.spec.clip(arena.expert() + next(noise))
