@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Write constraints.txt: one version of everything the extras pull in, for each Python.
+
+Give it one interpreter for each supported Python; each needs pip 22.2 or newer and nothing else:
+    python3 tools/constraints.py python3.10 python3.11 python3.12 python3.13
+Nothing is installed: pip resolves and reports, and the answers are merged. A package whose version
+differs between Pythons gets a line for each, with a marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import json
+from pathlib import Path
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = Path(__file__).resolve().parent.parent
+WANTED = (f'{ROOT}[sim,ros,dev]', 'torch==2.13.0', 'setuptools<80', 'uv')
+HEADER = """\
+# Every package that `pip install .[sim,ros,dev]` pulls in, pinned. Written by tools/constraints.py.
+# torch stays at the version that the figures in docs/ were measured with. The wheel on PyPI is, for
+# Linux x86-64, the CUDA build (it also runs on CPU) and brings the nvidia-* packages; pip takes a
+# smaller CPU wheel of the same version where its own settings offer one. setuptools stays below 80,
+# where `colcon build --symlink-install` still finds `setup.py develop`. uv is used only where no
+# Python of the machine fits (see tools/venv.sh).
+"""
+
+
+def resolve(interpreter: str) -> tuple[tuple[int, int], dict[str, str]]:
+    """Return the version of this interpreter, and of each package that pip would install."""
+    code = 'import sys; print(*sys.version_info[:2])'
+    said = subprocess.run([interpreter, '-c', code], check=True, capture_output=True, text=True)
+    major, minor = said.stdout.split()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / 'report.json'
+        words = ['-m', 'pip', 'install', '--quiet', '--dry-run', '--ignore-installed']
+        subprocess.run([interpreter, *words, '--report', str(report), *WANTED], check=True)
+        items = json.loads(report.read_text(encoding='utf-8'))['install']
+    versions: dict[str, str] = {}
+    for item in items:
+        name = re.sub(r'[-_.]+', '-', item['metadata']['name']).lower()
+        if name != 'smwm-ros':
+            versions[name] = item['metadata']['version'].partition('+')[0]
+    return (int(major), int(minor)), versions
+
+
+def merge(resolved: Mapping[tuple[int, int], Mapping[str, str]]) -> list[str]:
+    """Return one line for each package and version, with markers where versions differ."""
+    lines = []
+    for name in sorted({name for versions in resolved.values() for name in versions}):
+        pythons: dict[str, list[tuple[int, int]]] = {}
+        for python in sorted(resolved):
+            if name in resolved[python]:
+                pythons.setdefault(resolved[python][name], []).append(python)
+        if len(pythons) == 1:
+            lines.append(f'{name}=={next(iter(pythons))}')
+            continue
+        known = sorted(python for group in pythons.values() for python in group)
+        for version, group in pythons.items():
+            if group == known[known.index(group[0]) :]:
+                marker = f"python_version >= '{group[0][0]}.{group[0][1]}'"
+            else:
+                marker = ' or '.join(f"python_version == '{x}.{y}'" for x, y in group)
+            lines.append(f'{name}=={version} ; {marker}')
+    return lines
+
+
+def main(interpreters: list[str]) -> int:
+    """Resolve for each interpreter and write the merged pins."""
+    if not interpreters:
+        print(__doc__, file=sys.stderr)
+        return 2
+    resolved = {}
+    for interpreter in interpreters:
+        print(f'resolving with {interpreter}', file=sys.stderr)
+        python, versions = resolve(interpreter)
+        resolved[python] = versions
+    lines = merge(resolved)
+    target = ROOT / 'constraints.txt'
+    part = target.with_suffix('.part')
+    part.write_text(HEADER + '\n'.join(lines) + '\n', encoding='utf-8')
+    part.replace(target)
+    print(f'{target}: {len(lines)} pins', file=sys.stderr)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
