@@ -1,17 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a world model on a transition dataset."""
+"""
+Train a world model on a transition dataset.
+
+A run that was interrupted goes on when the same command is given again; one that is finished is
+kept. The run folder is the checkpoint: model.safetensors and meta.json, with train.csv beside.
+"""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-EXAMPLE = 'smwm train'
+from smwm_ros.verbs import options
+
+EXAMPLE = 'smwm train data/two_room --out runs/two_room train.steps=1500'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
+    parser.add_argument('dataset', type=Path, help='dataset folder, made by smwm convert')
+    parser.add_argument('--out', type=Path, required=True, metavar='RUN', help='run folder')
+    parser.add_argument('--fresh', action='store_true', help='start over, replacing the run')
+    options.add_config(parser, ('model', 'train', 'planner'))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    raise NotImplementedError
+    cfg = options.config_of(args)
+    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.core.train import train
+
+    dataset = TransitionDataset.open(args.dataset)
+    count = len(dataset.starts('train'))
+    print(
+        f'Learning from {count} transitions of {args.dataset} ({len(dataset.episodes)} episodes).'
+    )
+    checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
+    summary = checkpoint.info['summary']
+    print(
+        f'On held-out episodes the forward model errs by {summary["forward_over_copy"]:.2f} of '
+        f'what moves, actions are read back with R2 {summary["inverse_r2"]:.2f}, and the latent '
+        f'uses about {summary["effective_rank"]:.1f} dimensions.'
+    )
+    for warning in checkpoint.info['warnings']:
+        print(f'warning: {warning}')
+    print(f'The checkpoint is {args.out}; try it: smwm evaluate {args.out} --data {args.dataset}')
+    return 0

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at a model on held-out transitions: does it predict, and has its latent collapsed."""
+
+from __future__ import annotations
+
+import math
+
+from smwm_ros.core.interfaces import Transition
+from smwm_ros.core.model import Smwm
+import torch
+from torch import Tensor
+
+MIN_STD = 0.01  # of a latent that still says something
+MIN_INVERSE_R2 = 0.1
+
+
+@torch.inference_mode()
+def held_out(model: Smwm, batch: Transition) -> dict[str, float]:
+    """Measure one batch; the model is left in the mode it was in."""
+    training = model.training
+    model.eval()
+    terms = model.losses(batch)
+    z, z_next = model.encode(batch.obs), model.encode(batch.next_obs)
+    forward = (model.predict(z, batch.action) - z_next).square().mean()
+    inverse = (model.infer(z, z_next) - batch.action).square().mean()
+    spread = batch.action.var(dim=0, unbiased=False).mean()
+    model.train(training)
+    return {
+        **{f'val_{name}': float(term) for name, term in terms.items()},
+        # 1 is no better than to say that nothing moves, 0 is perfect
+        'forward_over_copy': float(forward / (z - z_next).square().mean()),
+        'inverse_r2': float(1 - inverse / spread),
+        'latent_std': float(z.std(dim=0).mean()),
+        'effective_rank': effective_rank(z),
+    }
+
+
+def effective_rank(z: Tensor) -> float:
+    """Return exp(entropy) of the normalised eigenvalues of the covariance of z (n, D)."""
+    eigenvalues = torch.linalg.svdvals((z - z.mean(dim=0)).double()).square()
+    share = eigenvalues / eigenvalues.sum().clamp(min=torch.finfo(torch.float64).tiny)
+    return math.exp(-float(torch.xlogy(share, share).sum()))
+
+
+def collapse(measures: dict[str, float]) -> str | None:
+    """Say in plain words that the latent collapsed, or return None."""
+    if measures['latent_std'] < MIN_STD:
+        what = f'all images look the same to it (latent std {measures["latent_std"]:.4f})'
+    elif measures['inverse_r2'] < MIN_INVERSE_R2:
+        what = f'it does not show what the robot did (inverse R2 {measures["inverse_r2"]:.2f})'
+    else:
+        return None
+    return f'the latent has collapsed: {what}; raise model.inverse_weight, or add data'
