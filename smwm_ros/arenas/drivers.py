@@ -26,7 +26,7 @@ POLICIES = ('expert', 'random', 'mixed')
 
 
 def random_walk(
-    spec: ActionSpec, rng: np.random.Generator, spread: float = 0.7, memory: float = 1.5
+    spec: ActionSpec, rng: np.random.Generator, spread: float = 0.7, memory: float = 0.5
 ) -> Iterator[Array]:
     """
     Yield Ornstein-Uhlenbeck noise: smooth, so that it gets somewhere, and forgetful.
