@@ -221,7 +221,27 @@ class Node:
     stop_duration: float = knob(
         1.0, 'after a stop, the stop command is repeated this long [s]', 0.0, 60.0, live=True
     )
+    camera_reliability: str = knob(
+        'best_effort',
+        'best_effort hears every camera; reliable only those that are',
+        choices=('best_effort', 'reliable'),
+    )
     threads: int = knob(1, 'CPU threads of the planner', 1, 64)
+
+
+@dataclass(frozen=True)
+class Sim:
+    """The arena node: an arena that poses as a robot."""
+
+    real_time_factor: float = knob(1.0, 'simulated seconds in a second', 0.01, 100.0)
+    command_timeout: float = knob(
+        0.5, 'a command is obeyed this long when none follows [s]', 0.01, 60.0
+    )
+    tasks: str = knob('', "JSON file with a list of {start, goal} states, '' for random tasks")
+    budget: int = knob(0, 'raw steps within which a goal must be reached, 0 for any', 0, 1_000_000)
+    auto_next: float = knob(
+        0.0, 'a task that ended gives way to the next after this long [s], 0 for never', 0.0, 3600.0
+    )
 
 
 @dataclass(frozen=True)
@@ -236,3 +256,4 @@ class Config:
     arena: Arena = field(default_factory=Arena)
     evaluate: Evaluate = field(default_factory=Evaluate)
     node: Node = field(default_factory=Node)
+    sim: Sim = field(default_factory=Sim)
