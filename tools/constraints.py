@@ -11,6 +11,7 @@ differs between Pythons gets a line for each, with a marker.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 import json
 from pathlib import Path
 import re
@@ -21,12 +22,12 @@ import tempfile
 ROOT = Path(__file__).resolve().parent.parent
 WANTED = (f'{ROOT}[sim,ros,dev]', 'torch==2.13.0', 'setuptools<80', 'uv')
 HEADER = """\
-# Every package that `pip install .[sim,ros,dev]` pulls in, pinned. Written by tools/constraints.py.
-# torch stays at the version that the figures in docs/ were measured with. The wheel on PyPI is, for
-# Linux x86-64, the CUDA build (it also runs on CPU) and brings the nvidia-* packages; pip takes a
-# smaller CPU wheel of the same version where its own settings offer one. setuptools stays below 80,
-# where `colcon build --symlink-install` still finds `setup.py develop`. uv is used only where no
-# Python of the machine fits (see tools/venv.sh).
+# Every package that `pip install .[sim,ros,dev]` pulls in, pinned; tools/constraints.py wrote it.
+# torch stays at the version that the figures in docs/ were measured with. The wheel on PyPI is,
+# for Linux x86-64, the CUDA build (it also runs on CPU) and brings the nvidia-* packages; pip takes
+# a smaller CPU wheel of the same version where its own settings offer one. setuptools stays below
+# 80, where `colcon build --symlink-install` still finds `setup.py develop`. uv is used only where
+# no Python of the machine fits (see tools/venv.sh).
 """
 
 
@@ -49,23 +50,24 @@ def resolve(interpreter: str) -> tuple[tuple[int, int], dict[str, str]]:
 
 
 def merge(resolved: Mapping[tuple[int, int], Mapping[str, str]]) -> list[str]:
-    """Return one line for each package and version, with markers where versions differ."""
+    """
+    Return one line for each package and version, with markers where versions differ.
+
+    A Python that had no need of a package here (torch's CUDA parts beside a CPU wheel) gets the
+    version of the next newer Python.
+    """
     lines = []
     for name in sorted({name for versions in resolved.values() for name in versions}):
-        pythons: dict[str, list[tuple[int, int]]] = {}
-        for python in sorted(resolved):
-            if name in resolved[python]:
-                pythons.setdefault(resolved[python][name], []).append(python)
-        if len(pythons) == 1:
-            lines.append(f'{name}=={next(iter(pythons))}')
-            continue
-        known = sorted(python for group in pythons.values() for python in group)
-        for version, group in pythons.items():
-            if group == known[known.index(group[0]) :]:
-                marker = f"python_version >= '{group[0][0]}.{group[0][1]}'"
-            else:
-                marker = ' or '.join(f"python_version == '{x}.{y}'" for x, y in group)
-            lines.append(f'{name}=={version} ; {marker}')
+        known = {python: pins[name] for python, pins in sorted(resolved.items()) if name in pins}
+        runs = [(version, list(pythons)) for version, pythons in groupby(known, known.__getitem__)]
+        below = ''
+        for version, pythons in runs:
+            major, minor = pythons[-1]
+            last = pythons is runs[-1][1]
+            above = '' if last else f"python_version <= '{major}.{minor}'"
+            marker = ' and '.join(part for part in (below, above) if part)
+            lines.append(f'{name}=={version}' + (f' ; {marker}' if marker else ''))
+            below = above.replace('<=', '>')
     return lines
 
 

@@ -71,10 +71,11 @@ fetch_python() {
 follow() {
     count=0
     while read -r word name rest; do
-        case $word in
-            Collecting) count=$((count + 1)) now="$count packages: $name" ;;
-            Downloading) now="downloading $name $rest" ;;
-            Building | Installing) now="$word packages ($count)" ;;
+        case "$word $name" in
+            Collecting*) count=$((count + 1)) now="$count packages: $name" ;;
+            Downloading*) now="downloading $name $rest" ;;
+            'Building wheel'*) now="building $name $rest" ;;
+            'Installing collected') now="installing $count packages" ;;
             *) continue ;;
         esac
         if [ -n "$terminal" ]; then
