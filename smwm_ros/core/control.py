@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+When a robot may move: what a plan is worth at a given time, and what each tick of control does.
+
+No clock is read, nothing is published and no thread is started here: whoever calls says what time
+it is [s, any monotonic clock], so every decision can be tested with plain numbers.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+import math
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+from smwm_ros.config import Node, Robot
+from smwm_ros.core.interfaces import ActionSpec, Array
+from smwm_ros.errors import CheckpointError
+
+
+class Reason(str, Enum):
+    """Why the robot moves, or why it does not."""
+
+    RUNNING = 'RUNNING'
+    UNCONFIGURED = 'UNCONFIGURED'
+    INACTIVE = 'INACTIVE'
+    NOT_ENGAGED = 'NOT_ENGAGED'
+    STOPPED = 'STOPPED'
+    NO_GOAL = 'NO_GOAL'
+    NO_IMAGE = 'NO_IMAGE'
+    STALE_IMAGE = 'STALE_IMAGE'
+    PLANNING = 'PLANNING'
+    PLANNER_LATE = 'PLANNER_LATE'
+    PLANNER_ERROR = 'PLANNER_ERROR'
+    BAD_PLAN = 'BAD_PLAN'
+    NO_CLOCK = 'NO_CLOCK'
+    COMMAND_ERROR = 'COMMAND_ERROR'
+
+
+MEANING = {
+    Reason.RUNNING: 'commands follow the plan',
+    Reason.UNCONFIGURED: 'no checkpoint is loaded',
+    Reason.INACTIVE: 'loaded, waiting for the activate transition',
+    Reason.NOT_ENGAGED: 'waiting for ~/engage',
+    Reason.STOPPED: 'stopped by ~/stop; ~/engage goes on',
+    Reason.NO_GOAL: 'no goal image has come',
+    Reason.NO_IMAGE: 'no camera image has come since the goal or the engagement',
+    Reason.STALE_IMAGE: 'the newest image is older than node.image_timeout',
+    Reason.PLANNING: 'the first plan is being made',
+    Reason.PLANNER_LATE: 'the plan has played on for node.coast ticks and no new one has come',
+    Reason.PLANNER_ERROR: 'the planner failed',
+    Reason.BAD_PLAN: 'the plan held numbers that are not finite, or could not be scored',
+    Reason.NO_CLOCK: 'simulated time stands still',
+    Reason.COMMAND_ERROR: 'a command could not be published',
+}
+
+
+class TimedPlan(NamedTuple):
+    """Raw actions and the instant from which they count."""
+
+    actions: Array  # (N, A) physical; row k belongs to [seen + k*dt, seen + (k+1)*dt)
+    seen: float  # when the image it was made from was received [s]
+    ready: float  # when it was done [s]
+    era: int  # which goal or engagement it was made for
+    cost: float = 0.0  # not finite when the planner could score nothing
+
+
+class Order(NamedTuple):
+    """What one tick of control does."""
+
+    reason: Reason
+    action: Array | None  # None: say nothing
+
+
+def ticks_between(start: float, time: float, dt: float) -> int:
+    """Return how many whole periods lie between two instants, unmoved by rounding errors."""
+    return math.floor((time - start) / dt + 1e-6)
+
+
+class Metronome:
+    """Absolute deadlines: a late tick moves no later one, and missed ticks are not made up."""
+
+    def __init__(self, dt: float, start: float) -> None:
+        self.dt = dt
+        self.deadline = start
+        self.missed = 0
+
+    def advance(self, now: float) -> None:
+        """Set the next deadline, the first one on the grid that is still to come."""
+        late = max(0, ticks_between(self.deadline, now, self.dt))
+        self.missed += late
+        self.deadline += (late + 1) * self.dt
+
+    def restart(self, start: float) -> None:
+        """Begin a new grid."""
+        self.deadline = start
+
+
+class PlanClock:
+    """How many raw ticks lie between the images that plans are made from."""
+
+    def __init__(self, dt: float) -> None:
+        self._dt = dt
+        self._start: float | None = None
+        self._tick = 0
+
+    def elapsed(self, seen: float) -> int:
+        """Return the raw ticks since the previous image; fractions are carried, never lost."""
+        if self._start is None or seen < self._start:
+            self._start, self._tick = seen, 0
+        tick = ticks_between(self._start, seen, self._dt)
+        elapsed, self._tick = tick - self._tick, tick
+        return max(0, elapsed)
+
+    def reset(self) -> None:
+        """Count from the next image."""
+        self._start = None
+
+
+class Guard:
+    """The last look at a command before it leaves."""
+
+    def __init__(self, spec: ActionSpec) -> None:
+        self.spec = spec
+        self.interventions = 0
+
+    def check(self, action: Array) -> Array | None:
+        """Return the action inside its limits, or None if it is no action at all."""
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (self.spec.size,) or not np.isfinite(action).all():
+            self.interventions += 1
+            return None
+        clipped = self.spec.clip(action)
+        if not np.allclose(clipped, action, rtol=0.0, atol=1e-9):
+            self.interventions += 1
+        return clipped
+
+
+class Controller:
+    """
+    Decides each tick from what images, goals, plans and people have said so far.
+
+    It holds the plan by time, the watchdog over camera and planner, and the stop: the stop command
+    is repeated for node.stop_duration, and then others may speak. All methods may be called from
+    any thread.
+    """
+
+    def __init__(self, spec: ActionSpec, stop: str, node: Node) -> None:
+        self.guard = Guard(spec)
+        self._spec = spec
+        self._hold = stop == 'hold'
+        self._node = node
+        self._lock = Lock()
+        self._era = 0
+        self._goal = False
+        self._halt: Reason | None = None if node.engage else Reason.NOT_ENGAGED
+        self._fault: Reason | None = None
+        self._seen: float | None = None
+        self._plan: TimedPlan | None = None
+        self._first = 0  # row of the plan that was, or would have been, played first
+        self._last: Array | None = None  # last motion command
+        self._moving = False
+        self._stop_began: float | None = None
+
+    @property
+    def era(self) -> int:
+        """Return the number that plans must carry to be taken."""
+        return self._era
+
+    @property
+    def wants_plans(self) -> bool:
+        """Say whether planning serves any purpose now."""
+        return self._goal and self._halt is None
+
+    def configure(self, node: Node) -> None:
+        """Take changed live knobs."""
+        with self._lock:
+            self._node = node
+
+    def new_goal(self) -> None:
+        """Forget the plan; plans under way for the old goal will not be taken."""
+        with self._lock:
+            self._goal = True
+            self._forget()
+
+    def engage(self) -> None:
+        """Allow motion, from an image that is still to come."""
+        with self._lock:
+            if self._halt is not None:
+                self._halt = None
+                self._forget()
+
+    def stop(self, reason: Reason = Reason.STOPPED) -> None:
+        """Forbid motion until engage()."""
+        with self._lock:
+            self._halt = reason
+            self._forget()
+
+    def restart(self) -> None:
+        """Forget images and plans: time has jumped."""
+        with self._lock:
+            self._forget()
+            # A stop under way begins anew, for its beginning means nothing any more.
+            self._moving = self._moving or self._stop_began is not None
+            self._stop_began = None
+
+    def saw_image(self, time: float) -> None:
+        """Note when the newest usable image was received."""
+        with self._lock:
+            self._seen = time
+
+    def take(self, plan: TimedPlan) -> bool:
+        """Take a plan over, unless it is out of date or no plan at all; say whether it was."""
+        with self._lock:
+            if plan.era != self._era:
+                return False
+            if not (np.isfinite(plan.actions).all() and math.isfinite(plan.cost)):
+                self._plan, self._fault = None, Reason.BAD_PLAN
+                return False
+            self._first = max(0, ticks_between(plan.seen, plan.ready, self._spec.dt))
+            self._plan, self._fault = plan, None
+            return True
+
+    def planner_failed(self, era: int) -> None:
+        """Stop until a plan comes: the old one may be as wrong."""
+        with self._lock:
+            if era == self._era:
+                self._plan, self._fault = None, Reason.PLANNER_ERROR
+
+    def tick(self, now: float) -> Order:
+        """Decide what to command now."""
+        with self._lock:
+            reason, action = self._decide(now)
+            if action is None:
+                return Order(reason, self._stop_command(now))
+            self._last, self._moving, self._stop_began = action, True, None
+            return Order(reason, action)
+
+    def halt(self, now: float, reason: Reason) -> Order:
+        """Stop now whatever is known, as when the clock stands still; plans stay valid."""
+        with self._lock:
+            return Order(reason, self._stop_command(now))
+
+    def final_stop(self) -> Array | None:
+        """Return the last command of all, or None if there is nothing to stop."""
+        with self._lock:
+            if not self._moving and self._stop_began is None:
+                return None
+            self._moving, self._stop_began = False, None
+            return self._stop_action()
+
+    def _decide(self, now: float) -> tuple[Reason, Array | None]:
+        """Find the first thing that forbids motion, or the action of this tick."""
+        if self._halt is not None:
+            return self._halt, None
+        if not self._goal:
+            return Reason.NO_GOAL, None
+        if self._seen is None:
+            return Reason.NO_IMAGE, None
+        if now - self._seen > self._node.image_timeout:
+            return Reason.STALE_IMAGE, None
+        if self._fault is not None:
+            return self._fault, None
+        if self._plan is None:
+            return Reason.PLANNING, None
+        row = max(0, ticks_between(self._plan.seen, now, self._spec.dt))
+        if row - self._first > self._node.coast or row >= len(self._plan.actions):
+            return Reason.PLANNER_LATE, None
+        action = self.guard.check(self._plan.actions[row])
+        return (Reason.BAD_PLAN, None) if action is None else (Reason.RUNNING, action)
+
+    def _stop_command(self, now: float) -> Array | None:
+        """Return the stop command while it is to be repeated."""
+        if self._moving:
+            self._moving, self._stop_began = False, now
+        if self._stop_began is None:
+            return None
+        if now - self._stop_began > self._node.stop_duration:
+            self._stop_began = None
+            return None
+        return self._stop_action()
+
+    def _stop_action(self) -> Array | None:
+        """Return what stops this robot: zero velocity, or the position it was last told."""
+        return self._last if self._hold else np.zeros(self._spec.size)
+
+    def _forget(self) -> None:
+        """Begin a new era: nothing that was seen or planned before counts any more."""
+        self._era += 1
+        self._seen = self._plan = self._fault = None
+
+
+def check_contract(trained: Robot, asked: Robot) -> None:
+    """Refuse a robot that the checkpoint was not trained for; names of topics may differ."""
+    wrong = []
+    if not math.isclose(trained.dt, asked.dt, rel_tol=1e-6):
+        wrong.append(f'robot.dt is {asked.dt} s, but the model was trained at {trained.dt} s')
+    had, has = trained.command, asked.command
+    if len(had.low) != len(has.low):
+        wrong.append(
+            f'robot.command.fields names {len(has.low)} numbers, but the model commands '
+            f'{len(had.low)}: {", ".join(had.fields)}'
+        )
+    elif any(a < b for a, b in zip(has.low, had.low, strict=True)) or any(
+        a > b for a, b in zip(has.high, had.high, strict=True)
+    ):
+        wrong.append(
+            f'robot.command.low and high {list(has.low)} .. {list(has.high)} reach beyond what '
+            f'the model was trained with, {list(had.low)} .. {list(had.high)}'
+        )
+    if wrong:
+        raise CheckpointError('; '.join(wrong))

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lives while the plan node is active: ears for images and goals, planner, command thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import json
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from rclpy.duration import Duration
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.lifecycle import LifecycleNode
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+from smwm_ros import config
+from smwm_ros.core.control import Controller, Reason
+from smwm_ros.core.interfaces import Array
+from smwm_ros.nodes.clocks import clock_of
+from smwm_ros.nodes.driver import Driver
+from smwm_ros.nodes.messages import camera_qos, LATCHED
+from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.thinker import Pilotlike, Thinker, Thought, View
+from std_msgs.msg import String
+
+GOAL_TOPIC = '/goal/image'
+_HANG = 1.0  # a planner that takes longer to end is left behind [s]
+_ACK = Duration(seconds=0.2)  # the last stop command may take so long to be heard
+
+
+class Activity:
+    """Begins with the activate transition and ends with a stop command."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        setup: Setup,
+        knobs: config.Node,
+        pilot: Pilotlike,
+        commands: Publisher,
+        report: Callable[[Reason], None],
+    ) -> None:
+        self._node = node
+        self._setup = setup
+        self._dry_run = knobs.dry_run
+        self._commands = commands
+        self._clock = clock_of(node)
+        dt = setup.robot.dt
+        self.controller = Controller(setup.codec.spec, setup.robot.command.stop, knobs)
+        self.thinker = Thinker(
+            pilot, self.controller, self._clock, dt, self._on_plan, self._complain
+        )
+        self.driver = Driver(self.controller, self._clock, dt, self._send, report, self._complain)
+        self._ending = Lock()
+        self._ended = False
+        self.frames = self.bad_frames = self.lost_frames = self.goals = 0
+        self._goal: Array = np.zeros(0)
+        self._goal_stamp = -1.0
+        self._stats = node.create_publisher(String, '~/plan/stats', 10)
+        self._accepted = node.create_publisher(String, '~/goal/accepted', LATCHED)
+        camera = setup.robot.camera
+        self._ears = [
+            self._listen(
+                setup.camera_type,
+                camera.topic,
+                self._on_image,
+                camera_qos(knobs.camera_reliability),
+                'set node.camera_reliability to best_effort',
+            ),
+            self._listen(
+                Image,
+                GOAL_TOPIC,
+                self._on_goal,
+                LATCHED,
+                'publish the goal reliable and transient local',
+            ),
+        ]
+        self.thinker.start()
+        self.driver.start()
+
+    def aim(self, pixels: Array, source: str, stamp: float) -> None:
+        """Take a goal image (S, S, 3); the same one again changes nothing."""
+        if stamp == self._goal_stamp and np.array_equal(pixels, self._goal):
+            return
+        self._goal, self._goal_stamp = pixels, stamp
+        self.thinker.aim(pixels)
+        self.controller.new_goal()
+        self.goals += 1
+        told = {'number': self.goals, 'source': source, 'stamp': stamp}
+        self._accepted.publish(String(data=json.dumps(told)))
+
+    def close(self) -> None:
+        """Stop the robot, then everything else; safe to call twice and from any thread."""
+        with self._ending:
+            if self._ended:
+                return
+            self._ended = True
+            self.driver.close()
+            action = self.controller.final_stop()
+            if action is not None:
+                self._send(action)
+                self._commands.wait_for_all_acked(_ACK)
+            if not self.thinker.close(_HANG):
+                self._complain('the planner hangs; its thread is left behind')
+
+    def deafen(self) -> None:
+        """Give the subscriptions and publishers back; only from the executor's thread."""
+        for ear in self._ears:
+            self._node.destroy_subscription(ear)
+        self._node.destroy_publisher(self._stats)
+        self._node.destroy_publisher(self._accepted)
+
+    def values(self) -> dict[str, float | int | bool]:
+        """Return what diagnostics tell, in numbers."""
+        driver, thinker = self.driver, self.thinker
+        return {
+            'rate_hz': 1e3 / driver.interval_ms.mean(),
+            'commands': driver.commands,
+            'deadline_misses': driver.missed,
+            'jitter_ms_p50': driver.late_ms.percentile(50),
+            'jitter_ms_p99': driver.late_ms.percentile(99),
+            'plans': thinker.plan_ms.count,
+            'plan_ms_p50': thinker.plan_ms.percentile(50),
+            'plan_ms_p99': thinker.plan_ms.percentile(99),
+            'planner_errors': thinker.errors,
+            'image_age_ms_p50': thinker.age_ms.percentile(50),
+            'image_age_ms_p99': thinker.age_ms.percentile(99),
+            'frames': self.frames,
+            'frames_bad': self.bad_frames,
+            'frames_lost': self.lost_frames,
+            'goals': self.goals,
+            'guard_hits': self.controller.guard.interventions,
+            'dry_run': self._dry_run,
+        }
+
+    def _listen(
+        self,
+        kind: Any,
+        topic: str,
+        heard: Callable[[Any], None],
+        qos: QoSProfile,
+        remedy: str,
+    ) -> Any:
+        """Subscribe; whoever publishes what cannot be heard is told how to mend it."""
+
+        def deaf(event: Any) -> None:
+            policy = str(event.last_policy_kind).rpartition('.')[2].lower()
+            self._complain(f'{topic}: a publisher cannot be heard, its {policy} differs; {remedy}')
+
+        def lost(event: Any) -> None:
+            if heard == self._on_image:
+                self.lost_frames += event.total_count_change
+
+        events = SubscriptionEventCallbacks(incompatible_qos=deaf, message_lost=lost)
+        return self._node.create_subscription(kind, topic, heard, qos, event_callbacks=events)
+
+    def _on_image(self, message: Any) -> None:
+        """Look at a camera image; the newest one only ever waits for the planner."""
+        now = self._clock.now()
+        self.frames += 1
+        try:
+            pixels = self._setup.pixels(message)
+        except Exception as error:  # no message from outside may end the node
+            self.bad_frames += 1
+            self._complain(f'image not used: {error}')
+            return
+        view = View(pixels, now, self.controller.era)
+        self.controller.saw_image(now)
+        self.thinker.see(view)
+
+    def _on_goal(self, message: Any) -> None:
+        """Take a goal image; one that cannot be read leaves the old goal standing."""
+        try:
+            pixels = self._setup.pixels(message)
+        except Exception as error:  # as above
+            self._complain(f'goal not used: {error}')
+            return
+        stamp = message.header.stamp
+        self.aim(pixels, GOAL_TOPIC, stamp.sec + 1e-9 * stamp.nanosec)
+
+    def _on_plan(self, thought: Thought) -> None:
+        """Let the command thread know, and tell how planning went."""
+        self.driver.nudge()
+        plan = thought.plan
+        told = {
+            'plan_ms': round(thought.plan_ms, 3),
+            'image_age_ms': round(thought.age_ms, 3),
+            'cost': plan.cost,
+            'spread': plan.spread,
+            'distance': plan.distance,
+            'goal': self.goals,
+        }
+        self._stats.publish(String(data=json.dumps(told)))
+
+    def _send(self, action: Array) -> None:
+        """Publish one command."""
+        if self._dry_run:
+            return
+        message = self._setup.command(action)
+        if hasattr(message, 'header'):
+            message.header.stamp = self._node.get_clock().now().to_msg()
+            message.header.frame_id = self._setup.robot.command.frame_id
+        self._commands.publish(message)
+
+    def _complain(self, text: str) -> None:
+        """Warn, at most once a second."""
+        self._node.get_logger().warning(text, throttle_duration_sec=1.0)

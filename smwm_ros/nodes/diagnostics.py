@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node says of its health, once a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from smwm_ros.core.control import MEANING, Reason
+
+# Waiting for someone is no fault; having lost something is.
+_WAITING = {
+    Reason.UNCONFIGURED,
+    Reason.INACTIVE,
+    Reason.NOT_ENGAGED,
+    Reason.STOPPED,
+    Reason.NO_GOAL,
+    Reason.PLANNING,
+    Reason.NO_IMAGE,
+}
+
+
+def level_of(reason: Reason) -> bytes:
+    """Return OK while the robot follows plans, WARN while it waits, ERROR when it had to stop."""
+    level: bytes = (
+        DiagnosticStatus.OK
+        if reason is Reason.RUNNING
+        else DiagnosticStatus.WARN
+        if reason in _WAITING
+        else DiagnosticStatus.ERROR
+    )
+    return level
+
+
+def fill(
+    message: DiagnosticArray,
+    name: str,
+    reason: Reason,
+    warning: str,
+    values: Mapping[str, float | int | bool],
+) -> DiagnosticArray:
+    """Write one status; a warning lifts its level."""
+    level = level_of(reason)
+    text = MEANING[reason]
+    if warning:
+        level = max(level, DiagnosticStatus.WARN)
+        text = f'{text}; {warning}'
+    message.status = [
+        DiagnosticStatus(
+            level=level,
+            name=name,
+            message=text,
+            hardware_id='smwm_ros',
+            values=[
+                KeyValue(key='reason', value=reason.value),
+                *(KeyValue(key=key, value=_text(value)) for key, value in values.items()),
+            ],
+        )
+    ]
+    return message
+
+
+def _text(value: float | int | bool) -> str:
+    """Write a number so that a program can read it back."""
+    return f'{value:.3f}' if isinstance(value, float) else str(value).lower()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command thread: one order per tick, on time, whatever the planner does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Event, Thread
+
+from smwm_ros.core.control import Controller, Metronome, Order, Reason
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.meter import Meter
+from smwm_ros.nodes.clocks import RosClock, WallClock
+
+# A plan that is a little later than the first still comes before its tick [share of a period].
+_MARGIN = 0.15
+
+
+class Driver:
+    """Ticks at absolute deadlines, asks the controller, and sends what it says."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        clock: WallClock | RosClock,
+        dt: float,
+        send: Callable[[Array], None],
+        report: Callable[[Reason], None],
+        fail: Callable[[str], None],
+    ) -> None:
+        self._controller = controller
+        self._clock = clock
+        self._send = send
+        self._report = report
+        self._fail = fail
+        self._beat = Metronome(dt, clock.now())
+        self._wake = Event()
+        self._closing = False
+        self._thread = Thread(target=self._run, name='driver', daemon=True)
+        self.late_ms = Meter()  # how long after its deadline a tick began
+        self.interval_ms = Meter()  # between two motion commands in a row
+        self.commands = 0  # motion commands sent
+        self._sent: float | None = None  # when the last motion command was sent
+
+    @property
+    def missed(self) -> int:
+        """Return the ticks that were skipped because their time had passed."""
+        return self._beat.missed
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """Say that a plan is there: a robot at rest begins its grid of ticks with it."""
+        if self._sent is None:
+            self._wake.set()
+
+    def close(self) -> None:
+        """End the thread; the last word stays with the caller."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        """Tick until closed."""
+        while True:
+            before = self._clock.now()
+            runs = self._clock.wait(self._beat.deadline, self._wake)
+            if self._closing:
+                return
+            now = self._clock.now()
+            if self._wake.is_set():
+                self._wake.clear()
+                self._beat.restart(now + _MARGIN * self._beat.dt)
+                continue
+            if now < before:  # simulated time has jumped back
+                self._controller.restart()
+                self._beat.restart(now)
+            order = (
+                self._controller.tick(now) if runs else self._controller.halt(now, Reason.NO_CLOCK)
+            )
+            if runs:
+                self.late_ms.add(1e3 * (now - self._beat.deadline))
+                self._beat.advance(now)
+            self._obey(order, now)
+
+    def _obey(self, order: Order, now: float) -> None:
+        """Send the order's command, if it has one, and report its reason."""
+        reason = order.reason
+        if order.action is not None:
+            try:
+                self._send(order.action)
+            except Exception as error:  # a thread that dies here would leave the robot moving
+                self._fail(f'command not sent: {error}')
+                self._controller.stop(Reason.COMMAND_ERROR)
+                reason = Reason.COMMAND_ERROR
+        if reason is Reason.RUNNING:
+            if self._sent is not None:
+                self.interval_ms.add(1e3 * (now - self._sent))
+            self._sent = now
+            self.commands += 1
+        else:
+            self._sent = None
+        self._report(reason)

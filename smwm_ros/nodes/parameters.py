@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The third door of the schema: every knob is a typed, described and bounded ROS parameter."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_args, get_origin, TypeVar
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from smwm_ros.errors import ConfigError
+from smwm_ros.load import build, Knob, knobs, merge, to_dict
+
+T = TypeVar('T')
+_SCALARS = {
+    bool: Parameter.Type.BOOL,
+    int: Parameter.Type.INTEGER,
+    float: Parameter.Type.DOUBLE,
+    str: Parameter.Type.STRING,
+}
+_ARRAYS = {float: Parameter.Type.DOUBLE_ARRAY, str: Parameter.Type.STRING_ARRAY}
+
+
+def parameter_type(kind: Any) -> Parameter.Type:
+    """Return the ROS type of a knob's Python type."""
+    return _ARRAYS[get_args(kind)[0]] if get_origin(kind) is tuple else _SCALARS[kind]
+
+
+def given(node: Node, section: str) -> dict[str, Any]:
+    """Return what the user set in one section, by command line or file, as nested plain data."""
+    # rclpy tells of values that nobody declared yet in no public way.
+    overrides: Mapping[str, Parameter] = node._parameter_overrides
+    data: dict[str, Any] = {}
+    for name, parameter in overrides.items():
+        if name.startswith(f'{section}.'):
+            data = merge(data, _nested(name.removeprefix(f'{section}.'), parameter.value))
+    return data
+
+
+def read_knobs(node: Node, section: str, schema: type[T], defaults: T | None = None) -> T:
+    """Build a section from what the user gave, over the defaults; all mistakes come at once."""
+    base = {} if defaults is None else to_dict(defaults)
+    return _build(section, schema, merge(base, given(node, section)))
+
+
+def declare_knobs(node: Node, section: str, values: Any) -> None:
+    """Declare every knob of a built section as a parameter that holds the built value."""
+    for knob in knobs(type(values)):
+        name = f'{section}.{knob.path}'
+        if node.has_parameter(name):  # configured for the second time
+            continue
+        value = _look_up(values, knob.path)
+        parameter = Parameter(
+            name, parameter_type(knob.kind), list(value) if isinstance(value, tuple) else value
+        )
+        # The user's words are in the value already, checked by the schema's own rules.
+        node.declare_parameter(name, parameter.value, describe(knob), ignore_override=True)
+
+
+def describe(knob: Knob) -> ParameterDescriptor:
+    """Say type, meaning, bounds and choices of a knob in ROS's words."""
+    descriptor = ParameterDescriptor(
+        type=parameter_type(knob.kind).value,
+        description=knob.help,
+        read_only=not knob.live,
+        additional_constraints=f'one of {", ".join(knob.choices)}' if knob.choices else '',
+    )
+    if knob.low is not None and knob.high is not None:
+        if knob.kind is int:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(knob.low), to_value=int(knob.high), step=1)
+            ]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(knob.low), to_value=float(knob.high))
+            ]
+    return descriptor
+
+
+class LiveKnobs:
+    """Sections whose live knobs may change while the node runs, all of a request or none."""
+
+    def __init__(self, node: Node, changed: Callable[[str, Any], None]) -> None:
+        self._sections: dict[str, Any] = {}
+        self._changed = changed
+        # rclpy itself refuses wrong types, values out of range and read-only parameters.
+        node.add_on_set_parameters_callback(self._on_set)
+
+    def watch(self, section: str, values: Any) -> None:
+        """Accept changes to a section from now on."""
+        self._sections[section] = values
+
+    def _on_set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        """Check a request as a whole, then hand over each section that it changes."""
+        changed: dict[str, dict[str, Any]] = {}
+        for parameter in parameters:
+            section, _, path = parameter.name.partition('.')
+            if section in self._sections and path:
+                nested = _nested(path, parameter.value)
+                changed[section] = merge(changed.get(section, {}), nested)
+        try:
+            built = {
+                section: _build(
+                    section,
+                    type(self._sections[section]),
+                    merge(to_dict(self._sections[section]), data),
+                )
+                for section, data in changed.items()
+            }
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        for section, values in built.items():
+            if values != self._sections[section]:
+                self._sections[section] = values
+                self._changed(section, values)
+        return SetParametersResult(successful=True)
+
+
+def _build(section: str, schema: type[T], data: Mapping[str, Any]) -> T:
+    """Build a section; its mistakes name the parameters as the user knows them."""
+    return build(schema, data, f'parameters of {section}')
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    """Turn 'camera.topic' and a parameter's value into nested plain data."""
+    if value is None:  # an empty list in YAML has no type and comes without a value
+        value = []
+    data: Any = list(value) if isinstance(value, (array, list, tuple)) else value
+    for name in reversed(path.split('.')):
+        data = {name: data}
+    nested: dict[str, Any] = data
+    return nested
+
+
+def _look_up(values: Any, path: str) -> Any:
+    """Follow a dotted path through nested sections."""
+    for name in path.split('.'):
+        values = getattr(values, name)
+    return values

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Plan from pixels: camera images and a goal image in, commands out, at the checkpoint's rate.
+
+This file holds parameters, transitions and services. core/control.py decides whether the robot
+may move, core/pilot.py plans, and activity.py joins them with the topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+import sys
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from smwm_ros import config
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.control import Reason
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.pilot import Pilot
+from smwm_ros.errors import SmwmError
+from smwm_ros.nodes.activity import Activity
+from smwm_ros.nodes.diagnostics import fill
+from smwm_ros.nodes.messages import COMMAND, LATCHED
+from smwm_ros.nodes.parameters import declare_knobs, LiveKnobs, read_knobs
+from smwm_ros.nodes.process import run_node
+from smwm_ros.nodes.setup import set_up, Setup
+from smwm_ros.nodes.thinker import Pilotlike
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+import torch
+
+_FILES = {
+    'checkpoint': 'folder of the trained model; empty for the one that comes with the package',
+    'goal_image': 'picture of the goal, PNG or JPEG; empty to wait for the goal topic',
+}
+
+
+class Ready:
+    """What the configure transition leaves behind."""
+
+    def __init__(
+        self, setup: Setup, pilot: Pilotlike, commands: Publisher, goal: Array | None
+    ) -> None:
+        self.setup, self.pilot, self.commands, self.goal = setup, pilot, commands, goal
+
+
+class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incomplete
+    """The robot's pilot as a managed node."""
+
+    def __init__(self, make_pilot: Callable[[Checkpoint, config.Planner], Any] = Pilot) -> None:
+        super().__init__('plan')
+        self._make_pilot = make_pilot
+        self._knobs = read_knobs(self, 'node', config.Node)
+        declare_knobs(self, 'node', self._knobs)
+        for name, meaning in _FILES.items():
+            self.declare_parameter(name, '', ParameterDescriptor(description=meaning))
+        self.add_on_set_parameters_callback(self._on_set_files)
+        self._live = LiveKnobs(self, self._on_knobs)
+        self._live.watch('node', self._knobs)
+        self._ready: Ready | None = None
+        self._active: Activity | None = None
+        self._finished = False
+        self._status = self.create_publisher(String, '~/status', LATCHED)
+        self._health = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self.create_service(Trigger, '~/stop', self._on_stop)
+        self.create_service(SetBool, '~/engage', self._on_engage)
+        # Health is told even while simulated time stands still.
+        self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._frames = 0  # at the last look
+        self._reason: Reason | None = None
+        self._report(Reason.UNCONFIGURED)
+
+    def start(self) -> None:
+        """Configure and activate by itself, where the user has not asked to do it."""
+        if self._knobs.autostart and self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def finish(self) -> None:
+        """Stop the robot for good."""
+        self._finished = True
+        if self._active is not None:
+            self._active.close()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the checkpoint, check that it fits, and warm the planner up."""
+        try:
+            self._configure()
+        except SmwmError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        self._report(Reason.INACTIVE)
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen, plan and command."""
+        if self._finished:
+            return TransitionCallbackReturn.FAILURE
+        assert self._ready is not None
+        answer = super().on_activate(state)
+        ready = self._ready
+        self._active = Activity(
+            self,
+            ready.setup,
+            self._knobs,
+            ready.pilot,
+            ready.commands,
+            self._report,
+        )
+        if ready.goal is not None:
+            self._active.aim(ready.goal, self.get_parameter('goal_image').value, 0.0)
+        if self._knobs.dry_run:
+            self.get_logger().warning('dry run: plans are made, but no command is published')
+        return answer
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the robot, then fall silent."""
+        self._rest(Reason.INACTIVE)
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Forget the checkpoint."""
+        self._rest(Reason.UNCONFIGURED)
+        if self._ready is not None:
+            self.destroy_lifecycle_publisher(self._ready.commands)
+            self._ready = None
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the robot for good."""
+        return self.on_cleanup(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the robot after a transition that failed, and begin anew."""
+        return self.on_cleanup(state)
+
+    def _configure(self) -> None:
+        """Make everything that needs the checkpoint."""
+        torch.set_num_threads(self._knobs.threads)
+        setup = set_up(self, self.get_parameter('checkpoint').value)
+        picture = self.get_parameter('goal_image').value
+        goal = setup.picture(Path(picture)) if picture else None
+        pilot = self._make_pilot(setup.checkpoint, setup.planner)
+        pilot.warm_up()
+        for section, values in (('robot', setup.robot), ('planner', setup.planner)):
+            declare_knobs(self, section, values)
+        self._live.watch('planner', setup.planner)
+        commands = self.create_lifecycle_publisher(
+            setup.command_type, setup.robot.command.topic, COMMAND
+        )
+        self._ready = Ready(setup, pilot, commands, goal)
+        command, spec = setup.robot.command, setup.codec.spec
+        self.get_logger().info(
+            f'{setup.robot.camera.topic} -> {command.topic} at {1 / spec.dt:g} Hz: '
+            + ', '.join(
+                f'{field} {low:g} to {high:g}'
+                for field, low, high in zip(spec.fields, spec.low, spec.high, strict=True)
+            )
+        )
+
+    def _rest(self, reason: Reason) -> None:
+        """End the activity, if there is one."""
+        if self._active is not None:
+            self._active.close()
+            self._active.deafen()
+            self._active = None
+        self._report(reason)
+
+    def _report(self, reason: Reason) -> None:
+        """Publish the reason when it changes."""
+        if reason is not self._reason:
+            self._reason = reason
+            self._status.publish(String(data=reason.value))
+
+    def _on_knobs(self, section: str, values: Any) -> None:
+        """Take changed live knobs between two ticks or two plans."""
+        if section == 'node':
+            self._knobs = values
+            if self._active is not None:
+                self._active.controller.configure(values)
+        elif self._ready is not None:
+            self._ready.pilot = self._make_pilot(self._ready.setup.checkpoint, values)
+            if self._active is not None:
+                self._active.thinker.replace(self._ready.pilot)
+
+    def _on_set_files(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        """Let the files be set while nothing has been made of them."""
+        names = [item.name for item in parameters if item.name in _FILES]
+        if names and self._ready is not None:
+            reason = f'{", ".join(names)}: read-only while configured; clean up first'
+            return SetParametersResult(successful=False, reason=reason)
+        return SetParametersResult(successful=True)
+
+    def _on_stop(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
+        """Stop the robot until it is engaged again."""
+        if self._active is not None:
+            self._active.controller.stop()
+        answer.success, answer.message = True, 'stopped; call ~/engage to go on'
+        return answer
+
+    def _on_engage(self, request: SetBool.Request, answer: SetBool.Response) -> SetBool.Response:
+        """Let the robot move, or not."""
+        if self._active is None:
+            answer.success, answer.message = False, 'not active: nothing to engage'
+        elif request.data:
+            self._active.controller.engage()
+            answer.success, answer.message = True, 'engaged'
+        else:
+            self._active.controller.stop(Reason.NOT_ENGAGED)
+            answer.success, answer.message = True, 'not engaged'
+        return answer
+
+    def _on_second(self) -> None:
+        """Publish diagnostics."""
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        values: dict[str, float | int | bool] = {}
+        warning = ''
+        if self._active is not None and self._ready is not None:
+            values = self._active.values()
+            heard, self._frames = self._active.frames - self._frames, self._active.frames
+            values['camera_hz'] = heard
+            if heard < 0.5 / self._ready.setup.robot.dt:
+                warning = f'only {heard} images came in the last second'
+            elif self._knobs.dry_run:
+                warning = 'dry run: no command is published'
+        assert self._reason is not None
+        name = f'{self.get_fully_qualified_name().lstrip("/")}: control'
+        self._health.publish(fill(message, name, self._reason, warning, values))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is interrupted."""
+    return run_node(PlanNode, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run one node as a process that ends in order: last words first, then the middleware."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from select import select
+import signal
+from socket import socketpair
+import sys
+from threading import Thread
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from smwm_ros.errors import SmwmError
+
+_LOOK = 0.5  # how often the main thread sees to the executor [s]
+
+
+def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+    """
+    Spin a node until SIGINT or SIGTERM, however often they come; return the exit code.
+
+    The node's start() is called by the executor; its finish(), which says the last words while
+    publishers still work, may be called from any thread and more than once.
+    The signals only write into a socket that is waited for here. A handler that did more could
+    interrupt the last stop command half-way, and rclpy's own would close the publishers before it.
+    """
+    ear, mouth = socketpair()
+    mouth.setblocking(False)
+    signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    sys.setswitchinterval(1e-3)  # a thread that is due waits no longer for one that computes
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = make()
+    except SmwmError as error:
+        print(error, file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = Thread(target=_spin, args=(executor,), name='executor', daemon=True)
+    thread.start()
+    executor.create_task(node.start)  # there, for transitions must not run two at a time
+    while (alive := thread.is_alive()) and not select([ear], [], [], _LOOK)[0]:
+        pass
+    node.finish()  # at once, though a callback may still run,
+    executor.shutdown()
+    thread.join()
+    node.finish()  # and again, for that callback may have been the activation
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0 if alive else 1
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    """Serve callbacks until the executor is shut down."""
+    with suppress(ExternalShutdownException):
+        executor.spin()

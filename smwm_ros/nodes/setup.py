@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a checkpoint, the robot and the planner's knobs make together, checked before use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+from rclpy.node import Node
+from smwm_ros import config
+from smwm_ros.core.actions import FieldCodec
+from smwm_ros.core.checkpoint import Checkpoint, load
+from smwm_ros.core.control import check_contract
+from smwm_ros.core.images import fit, read_image
+from smwm_ros.core.interfaces import Array
+from smwm_ros.errors import CheckpointError, CodecError
+from smwm_ros.nodes.messages import message_class
+from smwm_ros.nodes.parameters import read_knobs
+from smwm_ros.share import shipped
+
+
+class Setup:
+    """A checkpoint that fits the robot, and the message types that join them."""
+
+    def __init__(self, checkpoint: Checkpoint, robot: config.Robot, planner: config.Planner):
+        check_contract(checkpoint.robot, robot)
+        # The planner works within the robot's own limits, which may be narrower.
+        self.checkpoint = checkpoint._replace(robot=robot)
+        self.robot = robot
+        self.planner = planner
+        self.codec = FieldCodec(self.checkpoint.spec)
+        self.camera_type = message_class(robot.camera.type)
+        self.command_type = message_class(robot.command.type)
+        # A field that the command does not have is found now, not when the robot moves.
+        self.codec.encode(self.command([0.0] * self.codec.spec.size))
+
+    def command(self, action: Any) -> Any:
+        """Return a command message that carries an action (A,)."""
+        return self.codec.decode(action, self.command_type())
+
+    def pixels(self, message: Any) -> Array:
+        """Read an image message as the model wants it, (S, S, 3) RGB."""
+        return read_image(message, self.checkpoint.image_size, self.checkpoint.dataset.resize)
+
+    def picture(self, path: Path) -> Array:
+        """Read an image file as the model wants it, (S, S, 3) RGB."""
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise CodecError(f'goal_image: {path}: cannot be read; expected a PNG or JPEG file')
+        rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        return fit(rgb, self.checkpoint.image_size, self.checkpoint.dataset.resize)
+
+
+def set_up(node: Node, folder: str) -> Setup:
+    """Load a checkpoint, '' for the one that comes with the package, under ROS parameters."""
+    path = Path(folder) if folder else shipped('models', 'two_room')
+    if path is None:
+        raise CheckpointError('checkpoint: none given, and none came with the package')
+    checkpoint = load(path)
+    robot = read_knobs(node, 'robot', config.Robot, checkpoint.robot)
+    planner = read_knobs(node, 'planner', config.Planner, checkpoint.planner)
+    return Setup(checkpoint, robot, planner)
