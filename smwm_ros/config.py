@@ -240,7 +240,7 @@ class Sim:
     tasks: str = knob('', "JSON file with a list of {start, goal} states, '' for random tasks")
     budget: int = knob(0, 'raw steps within which a goal must be reached, 0 for any', 0, 1_000_000)
     auto_next: float = knob(
-        0.0, 'a task that ended gives way to the next after this long [s], 0 for never', 0.0, 3600.0
+        0.0, 'an ended task gives way to the next after this long [s], 0 for never', 0.0, 3600.0
     )
 
 
