@@ -24,10 +24,10 @@ WANTED = (f'{ROOT}[sim,ros,dev]', 'torch==2.13.0', 'setuptools<80', 'uv')
 HEADER = """\
 # Every package that `pip install .[sim,ros,dev]` pulls in, pinned; tools/constraints.py wrote it.
 # torch stays at the version that the figures in docs/ were measured with. The wheel on PyPI is,
-# for Linux x86-64, the CUDA build (it also runs on CPU) and brings the nvidia-* packages; pip takes
-# a smaller CPU wheel of the same version where its own settings offer one. setuptools stays below
-# 80, where `colcon build --symlink-install` still finds `setup.py develop`. uv is used only where
-# no Python of the machine fits (see tools/venv.sh).
+# for Linux x86-64, the CUDA build (it also runs on CPU) and brings the nvidia-* packages; pip
+# takes a smaller CPU wheel of the same version where its own settings offer one. setuptools stays
+# below 80, where `colcon build --symlink-install` still finds `setup.py develop`. uv is used only
+# where no Python of the machine fits (see tools/venv.sh).
 """
 
 
