@@ -5,8 +5,12 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import numpy as np
+from smwm_ros.config import Robot
+from smwm_ros.core.actions import action_spec
 from smwm_ros.core.interfaces import Arena
 from smwm_ros.errors import ArenaError, did_you_mean
+from smwm_ros.fieldpath import expand
 
 _ARENAS = {'two_room': 'TwoRoom'}  # module in this folder: class in it
 ARENA_NAMES = tuple(_ARENAS)
@@ -29,3 +33,21 @@ def make_arena(name: str, image_size: int = 64) -> Arena:
     module = import_module(f'smwm_ros.arenas.{name}')
     arena: Arena = getattr(module, _ARENAS[name])(image_size)
     return arena
+
+
+def require_fit(arena: Arena, robot: Robot) -> None:
+    """Refuse a robot configuration that does not describe the robot of the arena."""
+    spec = action_spec(robot)
+    if spec.size != arena.spec.size:
+        raise ArenaError(
+            f'robot.command.fields: expected {arena.spec.size} fields for this arena, such as '
+            f'{", ".join(arena.spec.fields)}; found {spec.size}'
+        )
+    if spec.dt != arena.spec.dt:
+        raise ArenaError(f'robot.dt: expected {arena.spec.dt} s in this arena, found {spec.dt}')
+    state, expected = expand(robot.state.fields), arena.sample(np.random.default_rng(0)).size
+    if robot.state.topic and len(state) != expected:
+        raise ArenaError(
+            f'robot.state.fields: expected {expected} fields for this arena, '
+            f'found {len(state)}: {", ".join(state)}'
+        )

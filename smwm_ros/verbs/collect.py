@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record what is missing."""
-    from smwm_ros.arenas import make_arena, require_arena
-    from smwm_ros.verbs.recording import record_all, recordings, require_fit
+    from smwm_ros.arenas import make_arena, require_arena, require_fit
+    from smwm_ros.verbs.recording import record_all, recordings
 
     require_arena(args.arena)
     args.config = args.config or args.arena

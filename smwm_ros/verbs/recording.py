@@ -12,15 +12,14 @@ import signal
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.arenas import make_arena
+from smwm_ros.arenas import make_arena, require_fit
 from smwm_ros.arenas.drivers import driver
 from smwm_ros.bags.write import BagWriter
 from smwm_ros.config import Arena as ArenaConfig
 from smwm_ros.config import Robot
 from smwm_ros.core.actions import action_spec
 from smwm_ros.core.interfaces import Arena
-from smwm_ros.errors import ArenaError, BagError
-from smwm_ros.fieldpath import expand
+from smwm_ros.errors import BagError
 
 EPISODES_PER_BAG = 20
 PAUSE = 5.0  # between two episodes of a bag, as when a person resets the robot [s]
@@ -52,24 +51,6 @@ def recordings(folder: Path, arena: ArenaConfig, robot: Robot) -> list[Recording
         )
         for number, first in enumerate(every)
     ]
-
-
-def require_fit(arena: Arena, robot: Robot) -> None:
-    """Refuse a robot configuration that does not describe the robot of the arena."""
-    spec = action_spec(robot)
-    if spec.size != arena.spec.size:
-        raise ArenaError(
-            f'robot.command.fields: expected {arena.spec.size} fields for this arena, such as '
-            f'{", ".join(arena.spec.fields)}; found {spec.size}'
-        )
-    if spec.dt != arena.spec.dt:
-        raise ArenaError(f'robot.dt: expected {arena.spec.dt} s in this arena, found {spec.dt}')
-    state, expected = expand(robot.state.fields), arena.sample(np.random.default_rng(0)).size
-    if robot.state.topic and len(state) != expected:
-        raise ArenaError(
-            f'robot.state.fields: expected {expected} fields for this arena, '
-            f'found {len(state)}: {", ".join(state)}'
-        )
 
 
 def record(recording: Recording, tick: Callable[[], None]) -> None:

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A course of tasks in an arena: bring the robot from a start to a goal, one after another."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from enum import Enum
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from smwm_ros.core.interfaces import Arena, Array, Frame
+from smwm_ros.errors import ArenaError
+
+
+class Task(NamedTuple):
+    """Where the robot is put, and where it shall go."""
+
+    start: Array  # (P,)
+    goal: Array  # (P,)
+
+
+class Phase(str, Enum):
+    """How far a task has got."""
+
+    WAITING = 'waiting'  # for the first command that moves the robot
+    RUNNING = 'running'
+    SUCCESS = 'success'  # the goal was reached within the budget; the robot is held still
+    FAILURE = 'failure'  # the budget is spent; the robot is held still
+
+
+class Course:
+    """
+    Puts the robot at the start of each task, counts its steps, and says how it ended.
+
+    Without a list, tasks are drawn at random and never end. A budget of 0 is no limit.
+    """
+
+    def __init__(self, arena: Arena, tasks: Sequence[Task], budget: int, seed: int) -> None:
+        self._arena = arena
+        self._tasks = tuple(tasks)
+        self._budget = budget
+        self._rng = np.random.default_rng(seed)
+        self._still = np.clip(np.zeros(arena.spec.size), arena.spec.low, arena.spec.high)
+        self.index = -1  # of the current task
+        self.phase = Phase.WAITING
+        self.steps = 0
+        self._path: deque[list[float]] = deque()
+        self.next()
+
+    def next(self) -> None:
+        """Go on to the next task, or say that there is none."""
+        if self._tasks and self.index + 1 == len(self._tasks):
+            raise ArenaError(f'all {len(self._tasks)} tasks are done')
+        self.index += 1
+        self._begin(self._tasks[self.index] if self._tasks else self._draw())
+
+    def restart(self) -> None:
+        """Begin a random task in the place of the current one."""
+        self._begin(self._draw())
+
+    def tick(self, action: Array | None) -> Frame:
+        """Let one raw step pass under an action (A,), or under none; return what is seen then."""
+        if self.phase is Phase.WAITING and action is not None and np.any(action):
+            self.phase = Phase.RUNNING
+        if self.phase is Phase.RUNNING:
+            self.frame = self._arena.step(self._still if action is None else action)
+            self.steps += 1
+            self._path.append(self.frame.state.tolist())
+            if self._arena.success():
+                self.phase = Phase.SUCCESS
+            elif self.steps == self._budget:
+                self.phase = Phase.FAILURE
+        return self.frame
+
+    @property
+    def ended(self) -> bool:
+        """Say whether the task is over."""
+        return self.phase in (Phase.SUCCESS, Phase.FAILURE)
+
+    def report(self) -> dict[str, Any]:
+        """Return the state of the task as plain data; the path comes when the task has ended."""
+        return {
+            'task': self.index,
+            'tasks': len(self._tasks),
+            'phase': self.phase.value,
+            'steps': self.steps,
+            'budget': self._budget,
+            'start': np.asarray(self.task.start).tolist(),
+            'goal': np.asarray(self.task.goal).tolist(),
+            'path': list(self._path) if self.ended else [],
+        }
+
+    def _begin(self, task: Task) -> None:
+        """Put the robot at the start, and render the goal."""
+        self.task = task
+        self.frame = self._arena.set_state(task.start)
+        self.goal = self._arena.set_goal(task.goal)
+        self.phase = Phase.WAITING
+        self.steps = 0
+        # A robot that nobody limits may drive for days.
+        self._path = deque(
+            [self.frame.state.tolist()], maxlen=self._budget + 1 if self._budget else 10_000
+        )
+
+    def _draw(self) -> Task:
+        """Draw a random task."""
+        return Task(self._arena.sample(self._rng), self._arena.sample(self._rng))
+
+
+def read_tasks(path: Path, arena: Arena) -> list[Task]:
+    """Read a JSON list of {"start": [...], "goal": [...]}."""
+    try:
+        items = json.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        raise ArenaError(f'{path}: cannot be read: {error.strerror}') from None
+    except ValueError as error:
+        raise ArenaError(f'{path}: not valid JSON: {error}') from None
+    if not isinstance(items, list) or not items:
+        raise ArenaError(f'{path}: expected a list of tasks such as {_EXAMPLE}')
+    size = arena.sample(np.random.default_rng(0)).size
+    return [_task(item, size, f'{path}: task {index}') for index, item in enumerate(items)]
+
+
+_EXAMPLE = '[{"start": [0.5, 0.1], "goal": [-0.5, 0.3]}]'
+
+
+def _task(item: Any, size: int, where: str) -> Task:
+    """Check one task."""
+    if not isinstance(item, dict):
+        raise ArenaError(f'{where}: expected one such as in {_EXAMPLE}, found {item!r}')
+    states = []
+    for key in Task._fields:
+        try:
+            state = np.array(item.get(key), np.float64)
+        except (TypeError, ValueError):
+            state = np.zeros(0)
+        if state.shape != (size,) or not np.isfinite(state).all():
+            raise ArenaError(f'{where}: {key}: expected {size} numbers, found {item.get(key)!r}')
+        states.append(state)
+    return Task(*states)
