@@ -115,12 +115,20 @@ class Dataset:
     time: str = knob(
         'auto', 'which clock orders the messages', choices=('auto', 'header', 'receive')
     )
-    max_frame_age: float = knob(0.15, 'a tick without a frame this fresh is dropped [s]', 0.0, 60)
+    max_frame_age: float = knob(
+        0.15, 'frames further apart are a gap; a state may be this old too [s]', 0.0, 60.0
+    )
+    command_delay: float = knob(
+        0.0, 'the robot acts on a command this long after it is heard [s]', -10.0, 10.0
+    )
     hold: float = knob(0.5, 'a command is held this long when none follows [s]', 0.0, 60.0)
     after_hold: str = knob(
         'drop',
         'a tick past the hold: drop it, or count it as a zero command',
         choices=('drop', 'zero'),
+    )
+    max_damaged: float = knob(
+        0.1, 'share of the messages of a topic that may be damaged and left out', 0.0, 1.0
     )
     min_length: int = knob(10, 'episodes with fewer ticks are left out', 2, 1_000_000)
     val_share: float = knob(0.1, 'share of the episodes that is held out', 0.0, 0.9)
@@ -171,6 +179,9 @@ class Planner:
     )
     init_std: float = knob(
         1.0, 'first spread of the samples [standard deviations of the data]', 0.01, 10.0, live=True
+    )
+    correlation: float = knob(
+        0.0, 'of the noise in raw actions one step apart; 0 is white', 0.0, 0.999, live=True
     )
     min_std: float = knob(0.05, 'spread never falls below this [same]', 0.0, 10.0, live=True)
     warm_start: bool = knob(True, 'begin from the last plan, shifted by the time that passed')

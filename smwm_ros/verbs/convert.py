@@ -1,17 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn rosbags into a transition dataset."""
+"""
+Turn rosbags into a transition dataset.
+
+A folder stands for all bags in it. What an interrupted conversion finished is kept when the same
+command runs again, and a new bag is added to what is there.
+"""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-EXAMPLE = 'smwm convert'
+from smwm_ros.verbs.options import add_config, config_of
+
+EXAMPLE = 'smwm convert recordings/ --out data/robot --config robot.yaml dataset.image_size=64'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
+    parser.add_argument(
+        'bags', nargs='+', type=Path, metavar='BAG', help='bag, or folder of bags; ROS 1 or 2'
+    )
+    parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='dataset folder')
+    parser.add_argument(
+        '--jobs', type=_positive, default=1, metavar='N', help='bags converted at once (default 1)'
+    )
+    parser.add_argument(
+        '--fresh', action='store_true', help='start over: remove the dataset that is there'
+    )
+    add_config(parser, ['robot', 'dataset'])
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the verb."""
-    raise NotImplementedError
+    """Convert, and say what was made."""
+    config = config_of(args)
+    from smwm_ros.bags.convert import convert
+    from smwm_ros.bags.summary import describe
+
+    summary = convert(args.bags, args.out, config, args.jobs, args.fresh)
+    if summary.kept:
+        print(f'{summary.kept} bags were converted before and are kept as they are')
+    print('\n'.join(describe(summary.dataset)))
+    return 0
+
+
+def _positive(word: str) -> int:
+    """Read a whole number of at least 1."""
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"'{word}': expected a whole number of at least 1")
+    return int(word)

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Turn bags into a dataset: one shard for each bag, in parallel, and again from where it stopped.
+
+A shard appears when it is whole, so whatever is found there can be kept if it was made from the
+same recording by the same configuration; nothing else remembers how far a conversion came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import as_completed, ProcessPoolExecutor
+from contextlib import contextmanager
+import multiprocessing
+from pathlib import Path
+from queue import SimpleQueue
+import shutil
+from threading import Thread
+from typing import Any, NamedTuple
+
+import cv2
+from smwm_ros.bags.find import Bag, find_bags
+from smwm_ros.bags.shard import convert_bag, Progress, Tell
+from smwm_ros.config import Config
+from smwm_ros.core.dataset import explain, INDEX, TransitionDataset, write_index
+from smwm_ros.core.shards import META, read_json
+from smwm_ros.errors import DatasetError
+from smwm_ros.load import to_dict
+from tqdm import tqdm
+
+
+class Work(NamedTuple):
+    """What converting one bag takes, as it is sent to a worker."""
+
+    bag: Bag
+    folder: Path  # of its shard
+    config: Config
+    about: dict[str, Any]  # for meta.json: source and configuration
+
+
+class Summary(NamedTuple):
+    """What a conversion made."""
+
+    dataset: TransitionDataset
+    converted: int  # bags
+    kept: int  # bags whose shard was there already
+
+
+def convert(
+    paths: Iterable[Path], out: Path, config: Config, jobs: int = 1, fresh: bool = False
+) -> Summary:
+    """Make or complete the dataset in a folder from bags."""
+    bags = find_bags(paths)
+    if fresh:
+        clear(out)
+    check_config(out, config)
+    work = [plan(bag, out, config) for bag in bags]
+    todo = [item for item in work if not is_done(item)]
+    _sweep(out)
+    run(todo, jobs)
+    shards = _shards(out)
+    metas = {name: read_json(out / 'shards' / name / META) for name in shards}
+    block = config.dataset.action_block
+    spans = [span for meta in metas.values() for span in meta['episodes']]
+    if not any(stop - start > block for start, stop in spans):
+        clear(out)
+        raise DatasetError(f'{out}: no transitions; {explain(metas.values())}{_hint(metas)}')
+    sources = {name: meta['source'] for name, meta in metas.items()}
+    write_index(out, *_settings(config), shards, {'sources': sources})
+    return Summary(TransitionDataset.open(out), len(todo), len(work) - len(todo))
+
+
+def plan(bag: Bag, out: Path, config: Config) -> Work:
+    """Say where the shard of a bag goes, and what it is made from."""
+    robot, dataset = _settings(config)
+    source = {
+        'files': [path.name for path in bag.files()],
+        'bytes': bag.size(),
+        'fingerprint': bag.fingerprint(),
+    }
+    about = {'source': source, 'robot': robot, 'dataset': dataset}
+    return Work(bag, out / 'shards' / bag.name, config, about)
+
+
+def is_done(work: Work) -> bool:
+    """Tell whether the shard is there; another recording of the same name is an error."""
+    if not work.folder.is_dir():
+        return False
+    found = read_json(work.folder / META)['source']
+    if found != work.about['source']:
+        raise DatasetError(
+            f"{work.folder}: made from another recording that is also called '{work.bag.name}'; "
+            f'rename the bag to add it, or start over with --fresh'
+        )
+    return True
+
+
+def check_config(out: Path, config: Config) -> None:
+    """Refuse a folder that holds something else, or shards of another configuration."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise DatasetError(f'{out}: is a file; expected a folder for the dataset')
+    strangers = [item.name for item in out.iterdir() if not item.name.startswith('.')]
+    if not (out / 'shards').is_dir() and strangers:
+        raise DatasetError(f'{out}: holds something else ({strangers[0]}); choose another --out')
+    robot, dataset = _settings(config)
+    wanted = _flat({'robot': robot, 'dataset': dataset})
+    for name in _shards(out):
+        meta = read_json(out / 'shards' / name / META)
+        found = _flat({'robot': meta['robot'], 'dataset': meta['dataset']})
+        differing = sorted(
+            key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
+        )
+        if differing:
+            words = [f'{key} (there {found.get(key)})' for key in differing]
+            raise DatasetError(
+                f'{out}: holds a dataset of another configuration: {", ".join(words)}; '
+                f'choose another --out, or start over with --fresh'
+            )
+
+
+def clear(out: Path) -> None:
+    """Remove a dataset, and nothing that is none."""
+    if out.is_dir():
+        (out / INDEX).unlink(missing_ok=True)
+        shutil.rmtree(out / 'shards', ignore_errors=True)
+
+
+def run(todo: list[Work], jobs: int) -> None:
+    """Convert bags, in processes of their own if there are several jobs."""
+    if not todo:
+        return
+    with _progress() as tell:
+        if jobs == 1 or len(todo) == 1:
+            for item in todo:
+                convert_bag(*item, tell)
+        else:
+            _run_parallel(todo, min(jobs, len(todo)), tell)
+
+
+def _run_parallel(todo: list[Work], jobs: int, tell: Tell) -> None:
+    """Convert several bags at once; the first error stops the rest."""
+    context = multiprocessing.get_context('spawn')  # threads of numpy and cv2 do not fork well
+    told: Any = context.Queue()
+    listener = Thread(target=_listen, args=(told, tell))
+    listener.start()
+    try:
+        with ProcessPoolExecutor(jobs, context, _set_up_worker, (told,)) as pool:
+            futures = [pool.submit(_convert_in_worker, item) for item in todo]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        told.put(None)
+        listener.join()
+
+
+def _listen(told: SimpleQueue[Progress | None], tell: Tell) -> None:
+    """Pass on what workers tell until there is nothing more."""
+    while (news := told.get()) is not None:
+        tell(news)
+
+
+_told: Any = None  # in a worker: the queue to the process that shows progress
+
+
+def _set_up_worker(told: Any) -> None:
+    global _told
+    _told = told
+    cv2.setNumThreads(1)  # the workers themselves fill the cores
+
+
+def _convert_in_worker(work: Work) -> None:
+    convert_bag(*work, _told.put)
+
+
+@contextmanager
+def _progress() -> Iterator[Tell]:
+    """Show a bar of messages, with megabytes a second beside it."""
+    size = 0
+
+    def tell(news: Progress) -> None:
+        nonlocal size
+        size += news.size
+        bar.total += news.expected
+        rate = size / 1e6 / max(bar.format_dict['elapsed'], 1e-9)
+        bar.set_postfix_str(f'{rate:.0f} MB/s', refresh=False)
+        bar.update(news.messages)
+
+    with tqdm(total=0, unit=' messages', desc='converting', smoothing=0.1) as bar:
+        yield tell
+
+
+def _sweep(out: Path) -> None:
+    """Remove what an interrupted conversion left half-written."""
+    for path in (out / 'shards').glob('.*.tmp'):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _shards(out: Path) -> list[str]:
+    """Return the names of the whole shards."""
+    found: Iterable[Path] = (out / 'shards').glob('*/' + META)
+    return sorted(path.parent.name for path in found if not path.parent.name.startswith('.'))
+
+
+def _settings(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the parts of the configuration that a dataset follows from."""
+    return to_dict(config.robot), to_dict(config.dataset)
+
+
+def _flat(data: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Name every value by its key path."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f'{prefix}{key}.')
+        else:
+            flat[f'{prefix}{key}'] = value
+    return flat
+
+
+def _hint(metas: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what may help when nothing was kept."""
+    periods = [meta['frame_period'] for meta in metas.values() if meta.get('frame_period')]
+    return f'; frames are {max(periods):.3g} s apart' if periods else ''

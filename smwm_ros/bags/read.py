@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read any rosbag: ROS 1 and 2, sqlite3 and mcap, split, compressed, with or without metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, ExitStack
+from heapq import merge
+from itertools import islice
+from pathlib import Path
+import shutil
+import struct
+import sys
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, NamedTuple
+from zlib import error as ZlibError  # noqa: N812
+
+import apsw
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag1 import Reader as Reader1
+from rosbags.rosbag1 import ReaderError as Reader1Error
+from rosbags.rosbag2 import Reader as Reader2
+from rosbags.rosbag2 import ReaderError as Reader2Error
+from rosbags.serde import SerdeError
+from rosbags.typesys import (
+    get_types_from_idl,
+    get_types_from_msg,
+    get_typestore,
+    Stores,
+    TypesysError,
+)
+from rosbags.typesys.store import Typestore
+from smwm_ros.bags.find import Bag
+from smwm_ros.errors import BagError, CodecError, did_you_mean
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+# What reading a damaged file raises, beside the errors of rosbags itself.
+_DAMAGE = (
+    Reader1Error,
+    Reader2Error,
+    TypesysError,
+    SerdeError,
+    apsw.Error,
+    zstd.ZstdError,
+    ZlibError,
+    struct.error,
+    OSError,
+    EOFError,
+    RuntimeError,  # lz4
+    AssertionError,
+    LookupError,
+    ValueError,
+    TypeError,
+)
+
+
+class Topic(NamedTuple):
+    """What a bag holds of one topic."""
+
+    name: str
+    type: str  # 'sensor_msgs/msg/Image'
+    messages: int
+
+
+class Message(NamedTuple):
+    """One message, not yet decoded."""
+
+    topic: str
+    stamp: int  # when it was received [ns]
+    data: bytes
+
+
+class BagReader:
+    """One bag, opened by `with`."""
+
+    def __init__(self, bag: Bag) -> None:
+        self.bag = bag
+        self.where = ', '.join(str(path) for path in bag.paths[:2])
+        self.topics: dict[str, Topic] = {}
+        self._readers: list[Reader1 | Reader2] = []
+        self._connections: dict[str, list[Connection]] = {}
+        self._store: Typestore | None = None
+        self._stack = ExitStack()
+        self.is_ros1 = bag.paths[0].suffix == '.bag'
+
+    def __enter__(self) -> BagReader:
+        """Open the files and read what they say about themselves."""
+        with self._stack, self._damage('cannot be read'):
+            for path in self.bag.paths:
+                plain = self._unpacked(path) if path.suffix == '.zstd' else path
+                reader = Reader1(plain) if self.is_ros1 else Reader2(plain)
+                self._stack.enter_context(reader)
+                self._readers.append(reader)
+            self._index()
+            self._stack = self._stack.pop_all()  # what was opened stays open
+        if not self.count:
+            self._stack.close()
+            raise BagError(f'{self.where}: the bag is empty')
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files."""
+        self._stack.close()
+
+    @property
+    def count(self) -> int:
+        """Return the number of messages."""
+        return sum(topic.messages for topic in self.topics.values())
+
+    @property
+    def start(self) -> int:
+        """Return when the first message was received [ns]."""
+        return min(reader.start_time for reader in self._readers if reader.message_count)
+
+    @property
+    def end(self) -> int:
+        """Return just after the last message was received [ns]."""
+        return max(reader.end_time for reader in self._readers if reader.message_count)
+
+    def require(self, name: str, kind: str) -> Topic:
+        """Return a topic that must be there and be of a type, or say what there is."""
+        if name not in self.topics:
+            there = ', '.join(f'{topic.name} ({topic.type})' for topic in self._sorted())
+            hint = did_you_mean(name, self.topics).partition('valid: ')[0]
+            raise BagError(f"{self.where}: no topic '{name}'; {hint}there are: {there}")
+        found = self.topics[name].type
+        if found != kind:
+            raise BagError(f'{self.where}: {name} is of type {found}, expected {kind}')
+        return self.topics[name]
+
+    def messages(
+        self, topics: Collection[str], start: int | None = None, stop: int | None = None
+    ) -> Iterator[Message]:
+        """Yield the messages of some topics, in the order in which they were received."""
+        wanted = [item for topic in topics for item in self._connections[topic]]
+        parts = []
+        for reader in self._readers:
+            mine = [connection for connection in wanted if connection in reader.connections]
+            if mine:
+                parts.append(reader.messages(mine, start, stop))
+        with self._damage('damaged'):
+            ordered = merge(*parts, key=lambda item: item[1]) if len(parts) > 1 else parts[0]
+            for connection, stamp, data in ordered:
+                yield Message(connection.topic, stamp, data)
+
+    def glance(self, topic: str, looks: int) -> Iterator[Message]:
+        """Yield a few messages of a topic from all over the bag."""
+        step = max((self.end - self.start) // looks, 1)
+        for start in range(self.start, self.end, step):
+            yield from islice(self.messages([topic], start, start + step), 1)
+
+    def decode(self, message: Message) -> Any:
+        """Turn the bytes of a message into its fields."""
+        kind, store = self.topics[message.topic].type, self._types()
+        try:
+            if self.is_ros1:
+                return store.deserialize_ros1(message.data, kind)
+            return store.deserialize_cdr(message.data, kind)
+        except _DAMAGE as error:
+            raise CodecError(
+                f'{message.topic}: {len(message.data)} bytes are no {kind}: {error}'
+            ) from error
+
+    def has_header(self, topic: str) -> bool:
+        """Tell whether messages of a topic begin with a header, and so with a stamp."""
+        fields = self._types().fielddefs[self.topics[topic].type][1]
+        return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
+
+    def header_stamp(self, message: Message) -> int:
+        """Return the stamp of a message that begins with a header, without decoding it [ns]."""
+        # Four bytes come first in both: the CDR preamble of ROS 2, the sequence number of ROS 1.
+        order = '>' if not self.is_ros1 and message.data[1] == 0 else '<'
+        seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
+        return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+    def _sorted(self) -> list[Topic]:
+        return sorted(self.topics.values())
+
+    def _index(self) -> None:
+        """Gather the topics of all files."""
+        for reader in self._readers:
+            for connection in reader.connections:
+                known = self.topics.get(connection.topic)
+                kind = normal_type(connection.msgtype)
+                count = connection.msgcount + (known.messages if known else 0)
+                self.topics[connection.topic] = Topic(connection.topic, kind, count)
+                self._connections.setdefault(connection.topic, []).append(connection)
+
+    def _types(self) -> Typestore:
+        """Return the message types: those that the bag defines, and the common ones beside."""
+        if self._store is None:
+            common = Stores.ROS1_NOETIC if self.is_ros1 else Stores.LATEST
+            types = dict(get_typestore(common).fielddefs)
+            for connection in (item for group in self._connections.values() for item in group):
+                form, text = connection.msgdef.format, connection.msgdef.data
+                if form == MessageDefinitionFormat.MSG:
+                    types.update(get_types_from_msg(text, normal_type(connection.msgtype)))
+                elif form == MessageDefinitionFormat.IDL:
+                    for part in text.split('=' * 80 + '\n'):
+                        body = part.partition('\n')[2] if part.startswith('IDL: ') else part
+                        types.update(get_types_from_idl(body) if body.strip() else {})
+            store = get_typestore(Stores.EMPTY)
+            store.register(types)
+            self._store = store
+        return self._store
+
+    def _unpacked(self, path: Path) -> Path:
+        """Unpack a file that is compressed as a whole, until the bag is closed."""
+        folder = self._stack.enter_context(TemporaryDirectory(prefix='smwm-'))
+        unpacked = Path(folder, path.stem)
+        with (
+            path.open('rb') as packed,
+            zstd.open(packed, 'rb') as file,
+            unpacked.open('wb') as out,
+        ):
+            shutil.copyfileobj(file, out)
+        return unpacked
+
+    @contextmanager
+    def _damage(self, what: str) -> Iterator[None]:
+        """Turn what a damaged file raises into one line."""
+        try:
+            yield
+        except _DAMAGE as error:
+            reason = ' '.join(str(error).split()) or type(error).__name__
+            raise BagError(f'{self.where}: {what}: {reason}') from error
+
+
+def normal_type(kind: str) -> str:
+    """Name a message type as ROS 2 does since Dashing: sensor_msgs/Image gets its /msg/."""
+    package, _, name = kind.partition('/')
+    return kind if '/' in name else f'{package}/msg/{name}'

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say in plain words what a dataset holds and where it came from."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from smwm_ros.core.dataset import TransitionDataset
+
+
+def describe(data: TransitionDataset) -> list[str]:
+    """Return the lines that tell a user what was made."""
+    info = data.info
+    splits = Counter(episode.split for episode in data.episodes)
+    transitions = len(data.starts('all'))
+    lines = [
+        f'{data.folder}: {len(data.episodes)} episodes ({splits["val"]} held out), '
+        f'{len(data)} ticks, {transitions} transitions of {info.action_block} actions, '
+        f'{_duration(len(data) * info.spec.dt)} at {1 / info.spec.dt:g} Hz',
+    ]
+    mean, std = data.action_statistics()
+    for name, average, spread, low, high in zip(
+        info.spec.fields, mean, std, info.spec.low, info.spec.high, strict=True
+    ):
+        lines.append(f'  {name}: {average:.3g} +- {spread:.3g}, limits {low:g} to {high:g}')
+    counts: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for name, meta in data.metas.items():
+        counts.update(meta['counts'])
+        dropped.update(meta['dropped'])
+        clock = meta['time']
+        lines.append(f'  {name}: {meta["rows"]} ticks by {clock["base"]} time ({clock["why"]})')
+        lines += [f'    damaged: {text}' for text in meta['faults'].values()]
+    lines += [f'  dropped {count} ticks: {why}' for why, count in dropped.items() if count]
+    lines += [f'  {name}: {count}' for name, count in counts.items() if count]
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    """Say a duration in the unit that suits it."""
+    if seconds < 120:
+        return f'{seconds:.1f} s'
+    return f'{seconds / 60:.1f} min' if seconds < 7200 else f'{seconds / 3600:.1f} h'
