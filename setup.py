@@ -20,6 +20,8 @@ setup(
     ],
     python_requires='>=3.10',
     install_requires=[
+        'apsw',  # what rosbags reads sqlite3 with; its errors are ours to explain
+        "backports.zstd; python_version < '3.14'",
         'numpy',
         'opencv-python-headless',  # the plain wheel needs libGL, which a robot may lack
         'pyyaml',
