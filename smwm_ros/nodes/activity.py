@@ -58,7 +58,7 @@ class Activity:
         self.frames = self.bad_frames = self.lost_frames = self.goals = 0
         self._goal: Array = np.zeros(0)
         self._goal_stamp = -1.0
-        self._stats = node.create_publisher(String, '~/plan/stats', 10)
+        self._stats = node.create_publisher(String, '~/stats', 10)
         self._accepted = node.create_publisher(String, '~/goal/accepted', LATCHED)
         camera = setup.robot.camera
         self._ears = [
