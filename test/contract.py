@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every implementation of a noun promises; each one's tests call these checks."""
+
+import numpy as np
+import pytest
+from smwm_ros.arenas import make_arena
+from smwm_ros.core.interfaces import Arena, Frame
+from smwm_ros.errors import ArenaError
+
+STEPS = 30
+
+
+def check_arena(name: str) -> None:
+    """Check what every arena promises, under the name by which users know it."""
+    arena, other = make_arena(name, 32), make_arena(name, 32)
+    try:
+        check_spec(arena)
+        check_frames(arena, 32)
+        check_seeds(arena, other)
+        check_neighbours(arena, other)
+        check_states(arena)
+        check_goals(arena)
+        check_refusals(arena)
+    finally:
+        arena.close()
+        other.close()
+    arena.close()  # closing twice is legal
+    with pytest.raises(ArenaError, match='closed'):
+        arena.reset(0)
+
+
+def drive(arena: Arena, seed: int) -> tuple[list[Frame], list[np.ndarray]]:
+    """Reset and drive at random; return all frames and the actions between them."""
+    rng = np.random.default_rng(seed)
+    frames, actions = [arena.reset(seed)], []
+    for _ in range(STEPS):
+        actions.append(rng.uniform(arena.spec.low, arena.spec.high))
+        frames.append(arena.step(actions[-1]))
+    return frames, actions
+
+
+def equal(a: Frame, b: Frame) -> bool:
+    """Say whether two frames are the same to the bit."""
+    return np.array_equal(a.pixels, b.pixels) and np.array_equal(a.state, b.state)
+
+
+def check_spec(arena: Arena) -> None:
+    """Check that the spec is whole before the first step."""
+    assert arena.spec.size == len(arena.spec.low) == len(arena.spec.high) > 0
+    assert arena.spec.dt > 0
+    assert all(low < high for low, high in zip(arena.spec.low, arena.spec.high, strict=True))
+
+
+def check_frames(arena: Arena, size: int) -> None:
+    """Check shapes and types of frames, and that they can be kept."""
+    first = arena.reset(1)
+    kept = Frame(first.pixels.copy(), first.state.copy())
+    frame = arena.step(np.array(arena.spec.high))
+    for seen in (first, frame):
+        assert seen.pixels.shape == (size, size, 3)
+        assert seen.pixels.dtype == np.uint8
+        assert seen.pixels.flags.c_contiguous
+        assert seen.state.ndim == 1
+        assert seen.state.dtype == np.float32
+    assert equal(first, kept), 'a frame changed under the hands of its owner'
+    assert not equal(first, frame), 'full speed moves something'
+    assert arena.expert().shape == (arena.spec.size,)
+    assert arena.render(48).shape == (48, 48, 3)
+
+
+def check_seeds(arena: Arena, other: Arena) -> None:
+    """Check that a seed gives one episode, after others and in another arena too."""
+    frames, _ = drive(arena, 5)
+    drive(arena, 6)
+    for again in (drive(arena, 5)[0], drive(other, 5)[0]):
+        assert all(map(equal, frames, again))
+    assert not equal(frames[0], arena.reset(6)), 'another seed is another episode'
+
+
+def check_neighbours(arena: Arena, other: Arena) -> None:
+    """Check that two arenas in a process do not disturb each other."""
+    frames, actions = drive(arena, 7)
+    assert equal(frames[0], arena.reset(7))
+    for action, expected in zip(actions, frames[1:], strict=True):
+        other.reset(int(1e6 * action[0]) % 1000)
+        other.step(np.array(other.spec.low))
+        assert equal(expected, arena.step(action))
+
+
+def check_states(arena: Arena) -> None:
+    """Check that a recorded state brings back its frame, whatever happened since."""
+    frames, _ = drive(arena, 8)
+    for frame in frames[::-1]:
+        assert equal(frame, arena.set_state(frame.state))
+
+
+def check_goals(arena: Arena) -> None:
+    """Check that a goal looks like its state, is reached there, and moves nothing."""
+    frames, actions = drive(arena, 9)
+    arena.set_state(frames[0].state)
+    assert equal(frames[-1], arena.set_goal(frames[-1].state))
+    arena.set_state(frames[-1].state)
+    assert arena.success()
+    arena.reset(9)
+    arena.set_goal(frames[-1].state)
+    assert equal(frames[1], arena.step(actions[0])), 'the goal disturbed the episode'
+    state = arena.sample(np.random.default_rng(0))
+    assert np.array_equal(arena.set_goal(state).state, np.asarray(state, np.float32))
+
+
+def check_refusals(arena: Arena) -> None:
+    """Check that nonsense is refused, and that what is beyond the limits is clipped."""
+    size = arena.spec.size
+    arena.reset(3)
+    for wrong in (np.zeros(size + 1), np.zeros((1, size)), np.full(size, np.nan), ['a'] * size):
+        with pytest.raises(ArenaError, match='action: expected'):
+            arena.step(wrong)
+    with pytest.raises(ArenaError, match='state: expected'):
+        arena.set_state(np.full_like(arena.reset(3).state, np.inf))
+    with pytest.raises(ArenaError, match='state: expected'):
+        arena.set_goal(np.zeros(0))
+    arena.reset(3)
+    beyond = arena.step(10 * np.array(arena.spec.high))
+    arena.reset(3)
+    assert equal(beyond, arena.step(np.array(arena.spec.high)))
