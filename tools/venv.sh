@@ -62,7 +62,7 @@ fetch_python() {
         { python3 -m venv --clear "$bootstrap/venv" && "$bootstrap/venv/bin/python" -m pip install \
             --quiet --disable-pip-version-check --constraint constraints.txt uv; } ||
         fail 'uv could not be installed; install python3.11 and python3.11-venv, or g++ and python3-dev'
-    "$bootstrap/venv/bin/uv" python install --quiet --no-bin 3.11 &&
+    "$bootstrap/venv/bin/uv" python install --no-bin 3.11 &&
         python=$("$bootstrap/venv/bin/uv" python find --managed-python --no-project 3.11) ||
         fail 'uv could not fetch Python 3.11; install python3.11 and python3.11-venv, or g++ and python3-dev'
 }

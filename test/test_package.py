@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What pip and colcon install is complete, and package.xml and setup.py say the same."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from typing import Any
+from xml.etree import ElementTree
+
+from catkin_pkg.package import parse_package
+import pytest
+import setuptools
+from smwm_ros import __version__
+from smwm_ros.cli import VERBS
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ('arena', 'plan', 'smwm', *VERBS)
+
+# import: (requirement in setup.py, rosdep key in package.xml), None where there is none
+THIRD_PARTY = {
+    'apsw': ('apsw', 'python3-rosbags-pip'),  # rosbags brings it
+    'backports': ('backports.zstd', 'python3-rosbags-pip'),  # rosbags brings it
+    'cv2': ('opencv-python-headless', 'python3-opencv'),
+    'diagnostic_msgs': ('ros-diagnostic-msgs', 'diagnostic_msgs'),
+    'geometry_msgs': ('ros-geometry-msgs', 'geometry_msgs'),
+    'launch': (None, 'launch'),  # not on PyPI
+    'launch_ros': (None, 'launch_ros'),  # not on PyPI
+    'lifecycle_msgs': ('ros-lifecycle-msgs', 'lifecycle_msgs'),
+    'nav_msgs': ('ros-nav-msgs', 'nav_msgs'),
+    'numpy': ('numpy', 'python3-numpy'),
+    'pybullet': ('pybullet', 'python3-pybullet-pip'),
+    'rcl_interfaces': ('ros-rclpy', 'rcl_interfaces'),  # rclpy brings it
+    'rclpy': ('ros-rclpy', 'rclpy'),
+    'rosbags': ('rosbags', 'python3-rosbags-pip'),
+    'safetensors': ('safetensors', None),  # rosdep has no key
+    'sensor_msgs': ('ros-sensor-msgs', 'sensor_msgs'),
+    'std_msgs': ('ros-std-msgs', 'std_msgs'),
+    'std_srvs': ('ros-std-srvs', 'std_srvs'),
+    'torch': ('torch', 'python3-torch'),
+    'tqdm': ('tqdm', 'python3-tqdm'),
+    'trajectory_msgs': ('ros-trajectory-msgs', 'trajectory_msgs'),
+    'yaml': ('pyyaml', 'python3-yaml'),
+}
+# Declared, though no import names them: messages that a user's config may name, and build tools.
+BY_NAME_ONLY = {'setuptools', 'ros-geometry-msgs', 'ros-nav-msgs', 'ros-trajectory-msgs'}
+BY_NAME_ONLY |= {'ros-lifecycle-msgs', 'ros-rosgraph-msgs'}  # what tests speak to nodes with
+
+
+@pytest.fixture
+def setup_words(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what setup.py hands to setuptools."""
+    words: dict[str, Any] = {}
+    monkeypatch.setattr(setuptools, 'setup', lambda **given: words.update(given))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path('setup.py')
+    return words
+
+
+def requirements(words: dict[str, Any]) -> set[str]:
+    lines = list(words['install_requires'])
+    lines += words['extras_require']['sim'] + words['extras_require']['ros']
+    return {re.split(r'[\[<>=;~! ]', line)[0].lower() for line in lines}
+
+
+def rosdep_keys() -> set[str]:
+    root = ElementTree.parse(ROOT / 'package.xml').getroot()
+    return {item.text or '' for item in root if item.tag.endswith('depend')}
+
+
+def imported() -> set[str]:
+    """Return the top-level names that the package and its launch files import."""
+    names: set[str] = set()
+    for path in [*ROOT.glob('smwm_ros/**/*.py'), *ROOT.glob('launch/*.py')]:
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add((node.module or '').split('.')[0])
+    newer = {'compression'}  # in the standard library from 3.14
+    return names - set(sys.stdlib_module_names) - newer - {'smwm_ros'}
+
+
+def test_one_version_is_told_everywhere(setup_words: dict[str, Any]) -> None:
+    changelog = (ROOT / 'CHANGELOG.rst').read_text(encoding='utf-8')
+    latest = re.search(r'^(\d+\.\d+\.\d+) \(.+\)\n-+$', changelog, re.MULTILINE)
+    assert latest is not None
+    package = ElementTree.parse(ROOT / 'package.xml').getroot()
+    found = {setup_words['version'], package.findtext('version'), latest[1], __version__}
+    assert found == {__version__}
+
+
+def test_package_xml_and_setup_py_tell_the_same_story(setup_words: dict[str, Any]) -> None:
+    package = parse_package(str(ROOT / 'package.xml'))
+    assert package.package_format == 3
+    assert package.name == setup_words['name'] == 'smwm_ros'
+    assert package.description == setup_words['description']
+    assert [str(name) for name in package.licenses] == [setup_words['license']]
+    assert [person.name for person in package.maintainers] == [setup_words['maintainer']]
+    assert [item.content for item in package.exports] == ['ament_python']
+
+
+def test_package_xml_passes_the_checks_of_catkin_pkg() -> None:
+    warnings: list[str] = []
+    parse_package(str(ROOT / 'package.xml'), warnings=warnings)
+    assert warnings == []
+
+
+def test_every_import_is_declared_to_pip_and_to_rosdep(setup_words: dict[str, Any]) -> None:
+    pip, rosdep = requirements(setup_words), rosdep_keys()
+    for name in sorted(imported()):
+        assert name in THIRD_PARTY, f'{name}: imported, but not in the table of this test'
+        requirement, key = THIRD_PARTY[name]
+        assert requirement is None or requirement in pip, f'{name}: not in setup.py'
+        assert key is None or key in rosdep, f'{name}: not in package.xml'
+
+
+def test_every_requirement_of_setup_py_is_used(setup_words: dict[str, Any]) -> None:
+    used = {THIRD_PARTY[name][0] for name in imported()}
+    assert requirements(setup_words) - used - BY_NAME_ONLY == set()
+
+
+def test_every_ros_package_in_the_pip_extra_is_in_package_xml(setup_words: dict[str, Any]) -> None:
+    wheels = {line.split('[')[0] for line in setup_words['extras_require']['ros']}
+    names = {wheel.removeprefix('ros-').replace('-', '_') for wheel in wheels}
+    assert names - rosdep_keys() == {'rosgraph_msgs'}  # rclpy's own, for simulated time
+
+
+def test_every_verb_has_a_script_that_ros2_run_can_start() -> None:
+    assert {path.name for path in (ROOT / 'scripts').iterdir()} == set(SCRIPTS)
+    for name in SCRIPTS:
+        path = ROOT / 'scripts' / name
+        assert os.access(path, os.X_OK), f'{path} is not executable'
+        assert path.read_text(encoding='utf-8').startswith('#!/usr/bin/env python3\n')
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the source in a colcon workspace, so that no build touches the original."""
+    folder = tmp_path_factory.mktemp('workspace') / 'src' / 'smwm_ros'
+    left_out = shutil.ignore_patterns(
+        '.*', 'runs', 'build', 'install', 'log', '*.egg-info', '__pycache__', 'test', 'bench'
+    )
+    shutil.copytree(ROOT, folder, ignore=left_out)
+    return folder
+
+
+def run(*words: str | Path, **kwargs: Any) -> str:
+    """Run a command; return what it said on stdout, or fail with all it said."""
+    env = {**os.environ, 'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
+    env.update(kwargs.pop('env', {}))
+    done = subprocess.run(
+        [str(word) for word in words], env=env, capture_output=True, text=True, **kwargs
+    )
+    assert done.returncode == 0, f'{words}: {done.stdout}\n{done.stderr}'
+    return done.stdout
+
+
+def check_prefix(prefix: Path) -> None:
+    """Check all that the ament index, `ros2 run` and `ros2 launch` look for under a prefix."""
+    share = prefix / 'share'
+    assert (share / 'ament_index/resource_index/packages/smwm_ros').is_file()
+    assert (share / 'smwm_ros/package.xml').is_file()
+    for folder in ('config', 'launch', 'models/two_room'):
+        names = {path.name for path in (share / 'smwm_ros' / folder).iterdir()}
+        assert names >= {path.name for path in (ROOT / folder).iterdir() if path.is_file()}
+        assert names, f'{folder} is empty'
+    for name in SCRIPTS:
+        script = prefix / 'lib/smwm_ros' / name
+        assert os.access(script, os.X_OK), f'{script} is not executable'
+        assert script.read_text(encoding='utf-8').startswith('#!/usr/bin/env python3\n')
+    assert os.access(prefix / 'bin/smwm', os.X_OK)
+
+
+def test_pip_install_brings_all_that_ros2_looks_for(source: Path, tmp_path: Path) -> None:
+    prefix = tmp_path / 'prefix'
+    words = ('install', '--quiet', '--no-deps', '--no-build-isolation', '--no-index')
+    own = ('--ignore-installed', '--no-compile', '--no-warn-script-location', '--prefix', prefix)
+    run(sys.executable, '-m', 'pip', *words, *own, source)
+    check_prefix(prefix)
+    (site,) = prefix.glob('lib/python3*/site-packages')
+    path = {'PYTHONPATH': str(site)}
+    for script in ('bin/smwm', 'lib/smwm_ros/smwm'):
+        assert run(prefix / script, '--version', env=path, cwd=tmp_path).endswith(
+            f'{__version__}\n'
+        )
+    assert 'usage: smwm train' in run(
+        prefix / 'lib/smwm_ros/train', '--help', env=path, cwd=tmp_path
+    )
+    code = "import smwm_ros.share as s; print(s.shipped('config', 'two_room.yaml'))"
+    found = run(sys.executable, '-c', code, env=path, cwd=tmp_path).strip()
+    assert found == str(prefix / 'share/smwm_ros/config/two_room.yaml')
+
+
+@pytest.mark.parametrize('mode', ['copied', 'symlinked'])
+def test_colcon_build_brings_all_that_ros2_looks_for(source: Path, mode: str) -> None:
+    workspace = source.parent.parent
+    base = workspace / mode
+    words = ['--build-base', base / 'build', '--install-base', base / 'install']
+    words += ['--symlink-install'] if mode == 'symlinked' else []
+    colcon = ('colcon', '--log-base', base / 'log')
+    run(*colcon, 'build', '--base-paths', 'src', *words, cwd=workspace)
+    check_prefix(base / 'install/smwm_ros')
+    setup = f'. {base}/install/smwm_ros/share/smwm_ros/package.sh'
+    env = {'COLCON_CURRENT_PREFIX': str(base / 'install/smwm_ros'), 'AMENT_PREFIX_PATH': ''}
+    said = run('sh', '-c', f'{setup}; smwm --version; echo $AMENT_PREFIX_PATH', env=env)
+    assert said == f'smwm_ros {__version__}\n{base}/install/smwm_ros\n'
+
+
+def test_colcon_does_not_look_into_the_venv(source: Path) -> None:
+    trap = source / '.venv' / 'trap'
+    trap.mkdir(parents=True)
+    text = (ROOT / 'package.xml').read_text(encoding='utf-8')
+    trap_xml = text.replace('<name>smwm_ros</name>', '<name>trap</name>')
+    (trap / 'package.xml').write_text(trap_xml, encoding='utf-8')
+    listed = run('colcon', '--log-base', os.devnull, 'list', '--names-only', cwd=source.parent)
+    assert listed.split() == ['smwm_ros']
+
+
+@pytest.mark.parametrize('node', ['plan', 'arena'])
+def test_the_node_that_a_script_starts_exists(node: str) -> None:
+    script = (ROOT / 'scripts' / node).read_text(encoding='utf-8')
+    line = f'from smwm_ros.nodes.{node} import main'
+    assert line in script
+    run(sys.executable, '-c', line)
