@@ -20,6 +20,7 @@ from smwm_ros.core.interfaces import ActionSpec, Array, Frame
 from smwm_ros.errors import BagError, did_you_mean
 from smwm_ros.fieldpath import expand
 
+PARTIAL = '.recording-'  # begins the hidden folder in which a bag is being written
 CAMERA_FRAME = 'camera_optical_frame'
 STATE_FRAME = 'odom'
 COMMAND_DELAY = 1_000_000  # a command follows the frame that it answers after this [ns]
@@ -52,7 +53,7 @@ class BagWriter:
         if self.path.exists():
             raise BagError(f'{self.path}: exists already; remove it or choose another path')
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._folder = TemporaryDirectory(prefix='.recording-', dir=self.path.parent)
+        self._folder = TemporaryDirectory(prefix=PARTIAL, dir=self.path.parent)
         self._bag = Writer(
             Path(self._folder.name) / self.path.name,  # mcap is named after its folder
             version=9,  # as ROS 2 Jazzy writes it

@@ -16,13 +16,12 @@ import shutil
 from typing import Any
 
 from smwm_ros.config import Config
-from smwm_ros.errors import BagError
+from smwm_ros.errors import BagError, ConfigError
 from smwm_ros.load import to_dict
 from smwm_ros.verbs import options
 
 EXAMPLE = 'smwm collect two_room --out runs/bags arena.episodes=180'
 RECIPE = 'collect.json'
-PARTIAL = '.recording-'  # begins the folder in which a bag is being written
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.verbs.recording import record_all, recordings
 
     require_arena(args.arena)
+    if args.jobs < 0:
+        raise ConfigError(f'--jobs: {args.jobs} is out of range; expected 1 or more')
     args.config = args.config or args.arena
     args.settings = [*args.settings, f'arena.name={args.arena}']
     config = options.config_of(args)
@@ -60,15 +61,18 @@ def run(args: argparse.Namespace) -> int:
     length = config.arena.length
     total = sum(len(recording.episodes) for recording in todo) * length
     if todo:
-        jobs = args.jobs if args.jobs > 0 else len(os.sched_getaffinity(0))
+        jobs = args.jobs or len(os.sched_getaffinity(0))
         from tqdm import tqdm
 
-        with tqdm(total=total, unit='step', desc='collect', mininterval=0.2) as bar:
-            record_all(todo, jobs, bar.update)
+        try:
+            with tqdm(total=total, unit='step', desc='collect', mininterval=0.2) as bar:
+                record_all(todo, jobs, bar.update)
+        finally:
+            remove_leftovers(args.out)
     kept = len(every) - len(todo)
     print(
         f'{args.out}: {len(every)} bags with {config.arena.episodes} episodes of {length} raw '
-        f'steps in {config.arena.name}' + (f' ({kept} bags were there already)' if kept else '')
+        f'steps in {config.arena.name}' + (f' ({kept} of them were there already)' if kept else '')
     )
     return 0
 
@@ -89,8 +93,7 @@ def prepare(folder: Path, config: Config, fresh: bool) -> None:
     else:
         require_same(path, read_recipe(path), recipe)
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.glob(f'{PARTIAL}*'):  # of a run that was killed
-        shutil.rmtree(leftover)
+    remove_leftovers(folder)
     hidden = folder / f'.{RECIPE}'
     hidden.write_text(json.dumps(recipe, indent=2) + '\n', encoding='utf-8')
     hidden.replace(path)
@@ -137,6 +140,14 @@ def remove_bags(folder: Path, recipe: dict[str, Any]) -> None:
     """Remove the bags of an earlier run, and nothing else."""
     for path in folder.glob(f'{recipe["arena"].get("name")}_[0-9][0-9][0-9][0-9]*'):
         shutil.rmtree(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a process that was killed could not."""
+    from smwm_ros.bags.write import PARTIAL
+
+    for leftover in folder.glob(f'{PARTIAL}*'):
+        shutil.rmtree(leftover)
 
 
 def is_whole(path: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros.arenas import make_arena, require_fit
 from smwm_ros.arenas.drivers import driver
-from smwm_ros.bags.write import BagWriter
+from smwm_ros.bags.write import BagWriter, PARTIAL
 from smwm_ros.config import Arena as ArenaConfig
 from smwm_ros.config import Robot
 from smwm_ros.core.actions import action_spec
@@ -99,7 +99,7 @@ def record_all(todo: Sequence[Recording], jobs: int, progress: Callable[[int], N
         futures = {pool.submit(_work, recording): recording for recording in todo}
         try:
             for done in _watch(futures, steps, progress):
-                _raise_clearly(done, futures, todo)
+                _raise_clearly(done, futures[done].path)
         except BaseException:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -119,18 +119,15 @@ def _watch(
         yield from done
 
 
-def _raise_clearly(
-    future: Future[None], futures: dict[Future[None], Recording], todo: Sequence[Recording]
-) -> None:
+def _raise_clearly(future: Future[None], path: Path) -> None:
     """Raise what went wrong in a worker, and name the bag."""
-    path = futures[future].path
     try:
         future.result()
     except BrokenProcessPool:
-        missing = [recording.path.name for recording in todo if not recording.path.exists()]
+        begun = sorted(item.name for item in path.parent.glob(f'{PARTIAL}*/*'))
         raise BagError(
-            f'{path.parent}: a worker process died (killed, or out of memory?) before these bags '
-            f'were whole: {", ".join(missing)}; run it again to go on'
+            f'{path.parent}: a process that recorded one of {", ".join(begun)} died (killed, or '
+            'out of memory?); run it again to go on'
         ) from None
     except OSError as error:
         raise BagError(f'{path}: cannot be written: {error}') from error

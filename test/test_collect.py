@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests for collecting bags in an arena, and for writing them."""
+
+import os
+from pathlib import Path
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import get_typestore, Stores
+from smwm_ros.arenas import make_arena
+from smwm_ros.bags.write import BagWriter, COMMAND_DELAY, new_message
+from smwm_ros.cli import main
+from smwm_ros.config import Camera, Command, Robot, State
+from smwm_ros.core.images import to_rgb
+from smwm_ros.core.interfaces import Frame
+from smwm_ros.errors import BagError, CodecError
+from smwm_ros.load import load_config
+from smwm_ros.verbs.recording import EPISODES_PER_BAG, PAUSE
+
+SMALL = ['arena.episodes=23', 'arena.length=4', 'arena.image_size=16']
+
+
+def collect(out, *words):
+    """Run the verb in this process."""
+    return main(['collect', 'two_room', '--out', str(out), *words])
+
+
+@pytest.fixture(scope='module')
+def bags(tmp_path_factory):
+    """Return a folder with two bags of 20 and 3 episodes."""
+    out = tmp_path_factory.mktemp('collected') / 'bags'
+    assert collect(out, '--jobs', '1', *SMALL) == 0
+    return out
+
+
+def contents(folder):
+    """Return every file below a folder with its bytes."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
+
+
+def read(path):
+    """Return stamps, receive times and messages of a bag, by topic."""
+    found = {}
+    with AnyReader([path]) as reader:
+        for connection, received, raw in reader.messages():
+            msg = reader.deserialize(raw, connection.msgtype)
+            stamp = msg.header.stamp.sec * 10**9 + msg.header.stamp.nanosec
+            found.setdefault(connection.topic, []).append((stamp, received, msg))
+    return found
+
+
+def test_a_bag_holds_what_the_robot_says_with_its_topics_types_and_counts(bags):
+    with AnyReader([bags / 'two_room_0000']) as reader:
+        counts = {item.topic: (item.msgtype, item.msgcount) for item in reader.connections}
+    assert counts == {
+        '/camera/image_raw': ('sensor_msgs/msg/Image', EPISODES_PER_BAG * 5),
+        '/cmd_vel': ('geometry_msgs/msg/TwistStamped', EPISODES_PER_BAG * 4),
+        '/odom': ('nav_msgs/msg/Odometry', EPISODES_PER_BAG * 5),
+    }
+    assert len(read(bags / 'two_room_0001')['/cmd_vel']) == 3 * 4
+
+
+def test_stamps_lie_on_the_tick_grid_and_episodes_are_parted_by_a_pause(bags):
+    topics = read(bags / 'two_room_0000')
+    stamps = np.array([stamp for stamp, _, _ in topics['/camera/image_raw']]).reshape(-1, 5)
+    assert (np.diff(stamps, axis=1) == 10**8).all()
+    assert (stamps[1:, 0] - stamps[:-1, -1] == PAUSE * 1e9).all()
+    commands = np.array([stamp for stamp, _, _ in topics['/cmd_vel']]).reshape(-1, 4)
+    assert (commands - stamps[:, :-1] == COMMAND_DELAY).all()
+    for messages in topics.values():
+        assert all(stamp == received for stamp, received, _ in messages)
+    later = read(bags / 'two_room_0001')['/camera/image_raw'][0][0]
+    assert later - stamps[-1, -1] == PAUSE * 1e9, 'bags do not overlap in time'
+
+
+def test_frames_have_names_and_odometry_is_a_valid_pose(bags):
+    topics = read(bags / 'two_room_0001')
+    frames = {topic: messages[0][2].header.frame_id for topic, messages in topics.items()}
+    assert frames == {
+        '/camera/image_raw': 'camera_optical_frame',
+        '/cmd_vel': 'base_link',
+        '/odom': 'odom',
+    }
+    odometry = topics['/odom'][0][2]
+    assert odometry.child_frame_id == 'base_link'
+    assert odometry.pose.pose.orientation.w == 1.0
+
+
+def test_recorded_states_and_commands_replay_to_the_recorded_pixels(bags):
+    topics = read(bags / 'two_room_0001')
+    arena = make_arena('two_room', 16)
+    poses = [msg.pose.pose.position for _, _, msg in topics['/odom']]
+    pixels = [to_rgb(msg) for _, _, msg in topics['/camera/image_raw']]
+    frame = arena.set_state(np.array([poses[0].x, poses[0].y]))
+    assert np.array_equal(frame.pixels, pixels[0])
+    for step, (_, _, msg) in enumerate(topics['/cmd_vel'][:4]):
+        frame = arena.step(np.array([msg.twist.linear.x, msg.twist.linear.y]))
+        assert np.array_equal(frame.pixels, pixels[step + 1])
+        assert frame.state.tolist() == [poses[step + 1].x, poses[step + 1].y]
+    arena.close()
+
+
+def test_several_processes_write_the_same_bytes_as_one(bags, tmp_path):
+    assert collect(tmp_path / 'bags', '--jobs', '2', *SMALL) == 0
+    assert contents(tmp_path / 'bags') == contents(bags)
+
+
+def test_a_second_run_makes_only_the_bag_that_is_missing(bags, tmp_path, capsys):
+    out = tmp_path / 'bags'
+    shutil.copytree(bags, out)
+    kept = (out / 'two_room_0000' / 'two_room_0000.mcap').stat().st_mtime_ns
+    shutil.rmtree(out / 'two_room_0001')
+    (out / '.recording-killed').mkdir()
+    assert collect(out, '--jobs', '1', *SMALL) == 0
+    assert contents(out) == contents(bags)
+    assert (out / 'two_room_0000' / 'two_room_0000.mcap').stat().st_mtime_ns == kept
+    assert not list(out.glob('.recording-*'))
+    assert '1 of them were there already' in capsys.readouterr().out
+
+
+def test_another_seed_gives_other_bags(bags, tmp_path):
+    assert collect(tmp_path / 'bags', '--jobs', '1', *SMALL, 'arena.seed=1') == 0
+    one, other = contents(bags), contents(tmp_path / 'bags')
+    name = 'two_room_0000/two_room_0000.mcap'
+    assert one[name] != other[name]
+
+
+def test_another_recipe_is_refused_until_fresh_starts_over(bags, tmp_path, capsys):
+    out = tmp_path / 'bags'
+    few = [*SMALL, 'arena.episodes=2']
+    assert collect(out, *few) == 0
+    before = contents(out)
+    assert collect(out, *few, 'arena.seed=5') == 2
+    assert 'arena.seed=0 there, 5 asked for' in capsys.readouterr().err
+    assert contents(out) == before
+    assert collect(out, '--fresh', *few, 'arena.seed=5') == 0
+    assert contents(out) != before
+
+
+def test_a_folder_of_something_else_is_left_alone_even_by_fresh(tmp_path, capsys):
+    (tmp_path / 'thesis.txt').write_text('precious')
+    assert collect(tmp_path, '--fresh', *SMALL) == 2
+    assert 'holds files, but no collect.json' in capsys.readouterr().err
+    assert contents(tmp_path) == {'thesis.txt': b'precious'}
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['robot.dt=0.2'], 'robot.dt: expected 0.1 s in this arena, found 0.2'),
+        (
+            ['robot.command={fields: [twist.linear.x], low: [-1], high: [1]}'],
+            'robot.command.fields: expected 2 fields for this arena',
+        ),
+        (
+            ['robot.state.fields=[pose.pose.position.x]'],
+            'robot.state.fields: expected 2 fields for this arena, found 1',
+        ),
+        (['robot.command.type=geometry_msgs/msg/Twist', '--jobs=1'], "no field 'twist'"),
+        (['robot.state.type=nav_msgs/msg/Odometri', '--jobs=1'], "mean 'nav_msgs/msg/Odometry'"),
+        (['--jobs=-1'], '--jobs: -1 is out of range'),
+        (['arena.episodes=0'], 'arena.episodes: 0 is out of range'),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_does_not_fit_leaves_no_bag(tmp_path, capsys, words, message):
+    assert collect(tmp_path / 'bags', *SMALL, *words) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob('*.mcap'))
+
+
+def test_an_unknown_arena_is_refused(tmp_path, capsys):
+    assert main(['collect', 'two_rom', '--out', str(tmp_path / 'bags')]) == 2
+    assert "did you mean 'two_room'? valid: two_room" in capsys.readouterr().err
+
+
+def start(out):
+    """Start a long collection in two workers, and return it once they write."""
+    words = ['collect', f'--out={out}', '--jobs=2', 'arena.episodes=4000']
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'smwm_ros.cli', *words],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(out.glob('.recording-*'))) < 2:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, 'the workers did not begin to write'
+        time.sleep(0.02)
+    return process
+
+
+def workers(process):
+    """Return the process ids of the children that record."""
+    children = Path(f'/proc/{process.pid}/task/{process.pid}/children').read_text().split()
+    return [
+        int(child)
+        for child in children
+        if b'spawn_main' in Path(f'/proc/{child}/cmdline').read_bytes()
+    ]
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='finds the workers in /proc')
+def test_a_killed_worker_is_a_clear_error_and_leaves_no_half_bag(tmp_path):
+    out = tmp_path / 'bags'
+    process = start(out)
+    os.kill(workers(process)[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert 'a process that recorded one of two_room_' in errors
+    assert 'Traceback' not in errors
+    assert_only_whole_bags(out)
+
+
+def test_an_interrupted_run_says_so_and_leaves_no_half_bag(tmp_path):
+    out = tmp_path / 'bags'
+    process = start(out)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert 'interrupted; run it again to go on' in errors
+    assert 'Traceback' not in errors
+    assert_only_whole_bags(out)
+
+
+def assert_only_whole_bags(out):
+    """Check that whatever is there can be read."""
+    assert {path.name for path in out.iterdir()} - {'collect.json'} == {
+        path.parent.name for path in out.glob('*/metadata.yaml')
+    }
+
+
+def frame():
+    """Return some frame."""
+    rng = np.random.default_rng(0)
+    return Frame(rng.integers(0, 256, (16, 16, 3), np.uint8), np.array([0.25, -0.5], np.float32))
+
+
+def test_a_bag_that_is_not_finished_leaves_nothing(tmp_path):
+    robot = load_config('two_room').robot
+    with pytest.raises(ZeroDivisionError), BagWriter(tmp_path / 'bag', robot) as bag:  # noqa: PT012
+        bag.write(frame(), np.zeros(2), 10**9)
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bag_that_exists_is_not_overwritten(tmp_path):
+    (tmp_path / 'bag').mkdir()
+    with pytest.raises(BagError, match='bag: exists already'):
+        BagWriter(tmp_path / 'bag', load_config('two_room').robot).__enter__()
+
+
+def test_any_message_types_can_be_written(tmp_path):
+    robot = Robot(
+        Camera('/eye', 'sensor_msgs/msg/CompressedImage'),
+        Command('/go', 'sensor_msgs/msg/JointState', ('velocity[0:2]',), (-1, -1), (1, 1)),
+        State('/here', 'sensor_msgs/msg/JointState', ('position[0:2]',)),
+    )
+    with BagWriter(tmp_path / 'bag', robot) as bag:
+        bag.write(frame(), np.array([0.5, -0.5]), 10**9)
+    topics = read(tmp_path / 'bag')
+    assert np.array_equal(to_rgb(topics['/eye'][0][2]), frame().pixels)
+    assert topics['/go'][0][2].velocity.tolist() == [0.5, -0.5]
+    assert topics['/here'][0][2].position.tolist() == [0.25, -0.5]
+
+
+def test_a_field_that_the_message_lacks_is_refused_before_anything_is_written(tmp_path):
+    robot = Robot(state=State('/odom', fields=('pose.pose.position.q',)))
+    with pytest.raises(CodecError, match="no field 'q'"):
+        BagWriter(tmp_path / 'bag', robot)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_message_type_of_the_store_has_a_blank_that_serialises():
+    store = get_typestore(Stores.ROS2_JAZZY)
+    for kind in store.fielddefs:
+        store.serialize_cdr(new_message(store, kind), kind)
