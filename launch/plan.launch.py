@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Start the planner, and with sim:=true also an arena that poses as its robot.
+
+`ros2 launch smwm_ros plan.launch.py sim:=true` moves a robot with the model in the package.
+"""
+
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import (
+    DeclareLaunchArgument,
+    GroupAction,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+)
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node, PushRosNamespace
+from launch_ros.substitutions import FindPackageShare
+
+# launch argument: default, choices, description
+ARGUMENTS = {
+    'checkpoint': ('', None, 'folder of the trained model; empty for the one in the package'),
+    'goal_image': ('', None, 'picture of the goal, PNG or JPEG; empty to wait for /goal/image'),
+    'config': ('', None, 'YAML file with ROS parameters of the planner; empty for none'),
+    'sim': ('false', ['true', 'false'], 'also start an arena that poses as the robot'),
+    'arena': ('two_room', None, 'which arena, with sim:=true'),
+    'autostart': ('true', ['true', 'false'], 'configure and activate the planner by itself'),
+    'namespace': ('', None, 'namespace of the nodes; absolute topic names stay as they are'),
+    'use_sim_time': ('false', ['true', 'false'], 'follow /clock, not the time of the wall'),
+    'log_level': ('info', None, 'debug, info, warn, error or fatal'),
+}
+PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
+
+
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Start the nodes; what the user did not give stays as the parameter file has it."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    parameters = {name: given[name] for name in ('checkpoint', 'goal_image') if given[name]}
+    if given['autostart'] == 'false':
+        parameters['node.autostart'] = False
+    if given['use_sim_time'] == 'true':
+        parameters['use_sim_time'] = True
+    plan = Node(
+        package='smwm_ros',
+        executable='plan',
+        name='plan',
+        output='screen',
+        parameters=[*filter(None, [given['config'], parameters])],
+        ros_arguments=['--log-level', given['log_level']],
+    )
+    nodes = [plan]
+    if given['sim'] == 'true':
+        file = PathJoinSubstitution(
+            [FindPackageShare('smwm_ros'), 'launch', 'arena.launch.py']
+        ).perform(context)
+        arena = {'arena': given['arena']}.items()
+        nodes.append(IncludeLaunchDescription(file, launch_arguments=arena))
+    return [GroupAction([PushRosNamespace(given['namespace']), *nodes])]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments, and start the nodes with them."""
+    # Raw camera images need more shared memory than Fast DDS has by itself; yours comes first.
+    file = PathJoinSubstitution([FindPackageShare('smwm_ros'), 'config', 'fastdds.xml'])
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(
+                    name, default_value=default, choices=choices, description=about
+                )
+                for name, (default, choices, about) in ARGUMENTS.items()
+            ),
+            SetEnvironmentVariable(PROFILE, EnvironmentVariable(PROFILE, default_value=file)),
+            OpaqueFunction(function=start),
+        ]
+    )
