@@ -180,9 +180,6 @@ class Planner:
     init_std: float = knob(
         1.0, 'first spread of the samples [standard deviations of the data]', 0.01, 10.0, live=True
     )
-    correlation: float = knob(
-        0.0, 'of the noise in raw actions one step apart; 0 is white', 0.0, 0.999, live=True
-    )
     min_std: float = knob(0.05, 'spread never falls below this [same]', 0.0, 10.0, live=True)
     warm_start: bool = knob(True, 'begin from the last plan, shifted by the time that passed')
     seed: int = knob(0, 'seed of the samples', 0, 2**31 - 1)
