@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, ExitStack
 from heapq import merge
-from itertools import islice
 from pathlib import Path
 import shutil
 import struct
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 from zlib import error as ZlibError  # noqa: N812
 
 import apsw
-from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.interfaces import Connection, MessageDefinitionFormat, Nodetype
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag1 import ReaderError as Reader1Error
 from rosbags.rosbag2 import Reader as Reader2
@@ -153,11 +152,17 @@ class BagReader:
             for connection, stamp, data in ordered:
                 yield Message(connection.topic, stamp, data)
 
-    def glance(self, topic: str, looks: int) -> Iterator[Message]:
-        """Yield a few messages of a topic from all over the bag."""
+    def glance(self, topics: Collection[str], looks: int) -> Iterator[Message]:
+        """Yield the first message of each topic in each of several stretches of the bag."""
         step = max((self.end - self.start) // looks, 1)
         for start in range(self.start, self.end, step):
-            yield from islice(self.messages([topic], start, start + step), 1)
+            missing = set(topics)
+            for message in self.messages(topics, start, start + step):
+                if message.topic in missing:
+                    missing.remove(message.topic)
+                    yield message
+                if not missing:
+                    break
 
     def decode(self, message: Message) -> Any:
         """Turn the bytes of a message into its fields."""
@@ -197,20 +202,17 @@ class BagReader:
                 self._connections.setdefault(connection.topic, []).append(connection)
 
     def _types(self) -> Typestore:
-        """Return the message types: those that the bag defines, and the common ones beside."""
+        """Return the types of all topics: those that the bag defines, and common ones beside."""
         if self._store is None:
-            common = Stores.ROS1_NOETIC if self.is_ros1 else Stores.LATEST
-            types = dict(get_typestore(common).fielddefs)
+            types: dict[str, Any] = {}
             for connection in (item for group in self._connections.values() for item in group):
-                form, text = connection.msgdef.format, connection.msgdef.data
-                if form == MessageDefinitionFormat.MSG:
-                    types.update(get_types_from_msg(text, normal_type(connection.msgtype)))
-                elif form == MessageDefinitionFormat.IDL:
-                    for part in text.split('=' * 80 + '\n'):
-                        body = part.partition('\n')[2] if part.startswith('IDL: ') else part
-                        types.update(get_types_from_idl(body) if body.strip() else {})
+                types.update(_definitions(connection))
+            wanted = {topic.type for topic in self.topics.values()}
+            if not wanted <= types.keys():
+                common = Stores.ROS1_NOETIC if self.is_ros1 else Stores.LATEST
+                types = {**get_typestore(common).fielddefs, **types}
             store = get_typestore(Stores.EMPTY)
-            store.register(types)
+            store.register({name: types[name] for name in _closure(wanted, types)})
             self._store = store
         return self._store
 
@@ -240,3 +242,34 @@ def normal_type(kind: str) -> str:
     """Name a message type as ROS 2 does since Dashing: sensor_msgs/Image gets its /msg/."""
     package, _, name = kind.partition('/')
     return kind if '/' in name else f'{package}/msg/{name}'
+
+
+def _definitions(connection: Connection) -> dict[str, Any]:
+    """Return the message types that a bag defines beside a topic."""
+    form, text = connection.msgdef.format, connection.msgdef.data
+    if form == MessageDefinitionFormat.MSG:
+        return dict(get_types_from_msg(text, normal_type(connection.msgtype)))
+    types: dict[str, Any] = {}
+    if form == MessageDefinitionFormat.IDL:
+        for part in text.split('=' * 80 + '\n'):
+            body = part.partition('\n')[2] if part.startswith('IDL: ') else part
+            types.update(get_types_from_idl(body) if body.strip() else {})
+    return types
+
+
+def _closure(wanted: Collection[str], types: Mapping[str, Any]) -> set[str]:
+    """Return the wanted types that are known, and those that they are made of."""
+    found: set[str] = set()
+    ahead = [name for name in wanted if name in types]
+    while ahead:
+        name = ahead.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for _, (node, detail) in types[name][1]:
+            inner = detail if node == Nodetype.NAME else detail[0]
+            if isinstance(inner, tuple):  # the element of an array or sequence
+                inner = inner[1] if inner[0] == Nodetype.NAME else None
+            if inner in types:
+                ahead.append(inner)
+    return found

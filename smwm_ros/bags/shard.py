@@ -42,7 +42,7 @@ class Progress(NamedTuple):
 Tell = Callable[[Progress], None]
 
 _JUMP = 1_000_000_000  # a clock that goes back by more than this has jumped [ns]
-_LOOKS = 32  # places in a bag where stamps are compared
+_LOOKS = 16  # places in a bag where stamps are compared
 _BLOCK = 256  # rows written at once
 _TELL_EVERY = 50  # messages
 
@@ -80,17 +80,14 @@ def required_topics(reader: BagReader, config: Config) -> list[str]:
 
 def sample_stamps(reader: BagReader, topics: list[str]) -> dict[str, Stamps | None]:
     """Look at both stamps of each topic all over the bag."""
-    samples: dict[str, Stamps | None] = {}
-    for topic in topics:
-        samples[topic] = None
-        if reader.has_header(topic):
-            found = [
-                (reader.header_stamp(message), message.stamp)
-                for message in reader.glance(topic, _LOOKS)
-            ]
-            header, receive = np.array(sorted(found, key=lambda pair: pair[1]), np.int64).T
-            samples[topic] = Stamps(header, receive)
-    return samples
+    with_header = [topic for topic in topics if reader.has_header(topic)]
+    found: dict[str, list[tuple[int, int]]] = {topic: [] for topic in with_header}
+    if with_header:
+        for message in reader.glance(with_header, _LOOKS):
+            found[message.topic].append((message.stamp, reader.header_stamp(message)))
+    pairs = {topic: np.array(sorted(each), np.int64) for topic, each in found.items()}
+    stamps = {topic: Stamps(pair[:, 1], pair[:, 0]) for topic, pair in pairs.items()}
+    return {topic: stamps.get(topic) for topic in topics}
 
 
 class Recording:

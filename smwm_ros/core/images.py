@@ -254,7 +254,14 @@ def _imdecode(form: str, data: Array, flag: int) -> Array:
 
 def _resize(rgb: Array, width: int, height: int) -> Array:
     """Resize: averaging where the image shrinks, smoothly where it grows."""
-    shrinks = rgb.shape[0] >= height and rgb.shape[1] >= width
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    small: Array = cv2.resize(rgb, (width, height), interpolation=how)
+    rows, cols = rgb.shape[:2]
+    if rows < height or cols < width:
+        large: Array = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+        return large
+    # Averaging 2x2 pixels is ten times as fast as any other ratio, and a whole image of it loses
+    # no more than the rounding; the last step still averages over two pixels and more.
+    while rows % 2 == 0 and cols % 2 == 0 and rows >= 4 * height and cols >= 4 * width:
+        rows, cols = rows // 2, cols // 2
+        rgb = cv2.resize(rgb, (cols, rows), interpolation=cv2.INTER_AREA)
+    small: Array = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
     return small
