@@ -8,6 +8,7 @@ A path is field names joined by dots, with an index or a slice where a field is 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 import re
 from typing import NamedTuple
@@ -56,4 +57,7 @@ def expand(paths: Sequence[str]) -> tuple[str, ...]:
             names += [f'{head}[{number}]' for number in range(index.start, index.stop)]
         else:
             names.append(path)
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"'{name}': named more than once")
     return tuple(names)

@@ -137,6 +137,8 @@ def config_path(source: str | Path) -> Path:
 
 def _section(schema: Any, data: Any, prefix: str, mistakes: list[str]) -> Any:
     """Build one dataclass; mistakes go to the list, and None is returned then."""
+    if data is None:  # a section in YAML with every knob commented out
+        data = {}
     if not isinstance(data, Mapping):
         name = prefix.rstrip('.') or 'top level'
         mistakes.append(f'{name}: expected a section of knobs, found {data!r}')
@@ -189,18 +191,16 @@ def _convert(kind: Any, value: Any) -> Any:
             return None
         items = [_convert(get_args(kind)[0], item) for item in value]
         return None if any(item is None for item in items) else tuple(items)
-    if kind is float and type(value) in (int, float) and isfinite(value):
-        return float(value)
-    if kind is float and isinstance(value, str):
+    if kind is float and type(value) in (int, float, str):
         return _number(value)
     return value if type(value) is kind else None  # so that True is no int
 
 
-def _number(text: str) -> float | None:
-    """Read what YAML takes for text and people mean as a number: 1e-3."""
+def _number(value: float | str) -> float | None:
+    """Read a finite number, also what YAML takes for text and people mean as a number: 1e-3."""
     try:
-        number = float(text)
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
     return number if isfinite(number) else None
 

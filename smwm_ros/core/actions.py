@@ -8,6 +8,7 @@ rosbags and rclpy messages share field names, so the same codec reads a bag and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -30,18 +31,24 @@ class FieldReader:
         self.paths = tuple(paths)
         try:
             self._steps = [parse_path(path) for path in self.paths]
+            self._sizes = [len(expand([path])) for path in self.paths]
+            self.size = len(expand(self.paths))
         except ValueError as error:
             raise CodecError(str(error)) from None
-        self.size = len(expand(self.paths))
 
     def __call__(self, msg: Any) -> Array:
         """Return the fields as one float64 vector."""
         parts: list[Any] = []
-        for path, steps in zip(self.paths, self._steps, strict=True):
+        for path, steps, size in zip(self.paths, self._steps, self._sizes, strict=True):
             value = msg
             for step in steps:
                 value = _index(_attribute(value, step.name, path), step, path)
-            parts.append(np.atleast_1d(_numeric(value, path)))
+            numbers = np.atleast_1d(_numeric(value, path))
+            if numbers.shape != (size,):
+                raise CodecError(
+                    f"'{path}': an array of {numbers.size} numbers; say which, such as {path}[0:2]"
+                )
+            parts.append(numbers)
         vector: Array = np.concatenate(parts) if parts else np.zeros(0)
         return vector
 
@@ -110,20 +117,31 @@ def _index(value: Any, step: Step, path: str) -> Any:
 def _numeric(value: Any, path: str) -> Array:
     """Return numbers, or say what was found instead."""
     try:
-        return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        kind = type(value).__name__
-        raise CodecError(f"'{path}': expected a number, found {kind}") from None
+        numbers = np.asarray(value)
+        if numbers.dtype.kind in 'fiub':
+            return numbers.astype(np.float64)
+    except ValueError:  # a list of unlike things
+        pass
+    raise CodecError(f"'{path}': expected a number, found {type(value).__name__}")
 
 
 def _assign(target: Any, step: Step, number: float, path: str) -> None:
     """Write one number into a message; an array field grows to hold it."""
     old = _attribute(target, step.name, path)
     if step.at is None:
-        value: Any = round(number) if type(old) is int else number
+        if not isinstance(old, Real):
+            raise CodecError(f"'{path}': expected a number, found {type(old).__name__}")
+        value: Any = number
+        if isinstance(old, Integral):  # ROS refuses a float in an integer or bool field
+            value = bool(round(number)) if isinstance(old, bool) else round(number)
         setattr(target, step.name, value)
         return
     assert isinstance(step.at, int)
+    kind = np.asarray(old).dtype.kind  # not kept: a view would forbid the array to grow
+    if not hasattr(old, '__len__') or kind not in 'fiub':
+        raise CodecError(f"'{path}': expected an array of numbers, found {type(old).__name__}")
+    if kind != 'f':
+        number = round(number)
     if isinstance(old, np.ndarray):  # rosbags sequences, and fixed arrays of rclpy
         if step.at >= len(old):
             old = np.concatenate([old, np.zeros(step.at + 1 - len(old), old.dtype)])
@@ -131,5 +149,5 @@ def _assign(target: Any, step: Step, number: float, path: str) -> None:
         setattr(target, step.name, old)
         return
     while len(old) <= step.at:
-        old.append(0.0)
+        old.append(type(number)())
     old[step.at] = number
