@@ -199,6 +199,8 @@ def _sweep(out: Path) -> None:
     """Remove what an interrupted conversion left half-written."""
     for path in (out / 'shards').glob('.*.tmp'):
         shutil.rmtree(path, ignore_errors=True)
+    for path in out.glob('.*.tmp'):
+        path.unlink()
 
 
 def _shards(out: Path) -> list[str]:

@@ -28,7 +28,7 @@ from smwm_ros.core.actions import FieldReader
 from smwm_ros.core.images import read_image
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.shards import columns, ShardWriter
-from smwm_ros.errors import BagError, CodecError
+from smwm_ros.errors import BagError, CodecError, DatasetError
 
 
 class Progress(NamedTuple):
@@ -49,21 +49,31 @@ _TELL_EVERY = 50  # messages
 
 def convert_bag(bag: Bag, folder: Path, config: Config, about: dict[str, Any], tell: Tell) -> None:
     """Read a bag and publish its shard; about says what else belongs into meta.json."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with BagReader(bag) as reader:
-        topics = required_topics(reader, config)
-        clock = choose_clock(config.dataset.time, sample_stamps(reader, topics))
-        with Recording(reader, folder, config, clock) as recording:
-            tell(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
-            seen = size = 0
-            for message in reader.messages(topics):
-                recording.hear(message)
-                seen, size = seen + 1, size + len(message.data)
-                if seen == _TELL_EVERY:
-                    tell(Progress(0, seen, size))
-                    seen = size = 0
-            tell(Progress(0, seen, size))
-            recording.publish(about)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with BagReader(bag) as reader:
+            _convert(reader, folder, config, about, tell)
+    except OSError as error:  # those of reading are BagErrors by now
+        raise DatasetError(f'{folder}: cannot be written: {error.strerror}') from error
+
+
+def _convert(
+    reader: BagReader, folder: Path, config: Config, about: dict[str, Any], tell: Tell
+) -> None:
+    """Convert an open bag."""
+    topics = required_topics(reader, config)
+    clock = choose_clock(config.dataset.time, sample_stamps(reader, topics))
+    tell(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
+    with Recording(reader, folder, config, clock) as recording:
+        seen = size = 0
+        for message in reader.messages(topics):
+            recording.hear(message)
+            seen, size = seen + 1, size + len(message.data)
+            if seen == _TELL_EVERY:
+                tell(Progress(0, seen, size))
+                seen = size = 0
+        tell(Progress(0, seen, size))
+        recording.publish(about)
 
 
 def required_topics(reader: BagReader, config: Config) -> list[str]:

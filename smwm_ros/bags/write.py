@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -37,7 +38,7 @@ class BagWriter:
     def __init__(self, path: Path, robot: Robot) -> None:
         self.path = path
         self._robot = robot
-        self._store = get_typestore(Stores.ROS2_JAZZY)
+        self._store = _typestore()
         spec = action_spec(robot)
         self._command = FieldCodec(spec)
         self._state = FieldCodec(ActionSpec(expand(robot.state.fields), (), (), robot.dt))
@@ -116,6 +117,12 @@ class BagWriter:
         msg.height, msg.width = rgb.shape[:2]
         msg.encoding, msg.step = 'rgb8', 3 * rgb.shape[1]
         msg.data = rgb.reshape(-1)
+
+
+@cache
+def _typestore() -> Typestore:
+    """Return the message types of ROS 2 Jazzy; what serialises them is compiled but once."""
+    return get_typestore(Stores.ROS2_JAZZY)
 
 
 def new_message(store: Typestore, kind: str) -> Any:

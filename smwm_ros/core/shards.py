@@ -118,9 +118,11 @@ class ShardWriter:
         trace: TracebackType | None,
     ) -> None:
         """Close the files, and throw away what was not published."""
-        for file in self._files.values():
-            file.close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        try:
+            for file in self._files.values():
+                file.close()  # fails too where the disk is full
+        finally:
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def _npy_header(column: Column, rows: int) -> bytes:
