@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests for core/control.py: what each tick does, with times written out."""
+
+from dataclasses import replace
+import re
+
+import numpy as np
+import pytest
+from smwm_ros import config
+from smwm_ros.core.control import (
+    check_contract,
+    Controller,
+    Guard,
+    MEANING,
+    Metronome,
+    PlanClock,
+    Reason,
+    ticks_between,
+    TimedPlan,
+)
+from smwm_ros.core.interfaces import ActionSpec
+from smwm_ros.errors import CheckpointError
+
+DT = 0.1
+SPEC = ActionSpec(('x', 'y'), (-1.0, -1.0), (1.0, 1.0), DT)
+NODE = config.Node(image_timeout=0.5, coast=3, stop_duration=0.25)
+ROWS = np.arange(20).reshape(10, 2) / 20  # row k is (2k, 2k + 1) / 20
+
+
+def plan(controller, seen=0.0, ready=0.02, actions=ROWS, **words):
+    return TimedPlan(actions, seen, ready, words.pop('era', controller.era), **words)
+
+
+@pytest.fixture
+def controller():
+    """Return a controller that has a goal, has seen an image at 0 s, and follows its plan."""
+    made = Controller(SPEC, 'zero', NODE)
+    made.new_goal()
+    made.saw_image(0.0)
+    assert made.take(plan(made))
+    return made
+
+
+def keep_seeing(controller, time):
+    controller.saw_image(time)
+    return controller.tick(time)
+
+
+def is_zero(order):
+    return order.action is not None and not order.action.any()
+
+
+def test_each_tick_plays_the_row_that_belongs_to_its_time(controller):
+    for tick, time in enumerate([0.05, 0.15, 0.25, 0.35]):
+        order = keep_seeing(controller, time)
+        assert order.reason is Reason.RUNNING
+        assert order.action == pytest.approx(ROWS[tick])
+
+
+def test_a_tick_exactly_on_the_grid_is_not_moved_by_rounding(controller):
+    for tick in range(4):
+        assert keep_seeing(controller, tick * DT).action == pytest.approx(ROWS[tick])
+    assert [ticks_between(0.3, 0.3 + k * DT, DT) for k in range(1000)] == list(range(1000))
+
+
+def test_a_skipped_tick_skips_its_row(controller):
+    assert keep_seeing(controller, 0.05).action == pytest.approx(ROWS[0])
+    assert keep_seeing(controller, 0.35).action == pytest.approx(ROWS[3])
+
+
+@pytest.mark.parametrize('coast', [0, 1, 3])
+def test_an_old_plan_plays_on_for_coast_ticks_and_no_longer(controller, coast):
+    controller.configure(replace(NODE, coast=coast))
+    reasons = [keep_seeing(controller, 0.05 + tick * DT).reason for tick in range(coast + 2)]
+    assert reasons == [Reason.RUNNING] * (coast + 1) + [Reason.PLANNER_LATE]
+
+
+def test_a_plan_that_took_long_may_coast_as_many_ticks_as_a_quick_one(controller):
+    assert controller.take(plan(controller, seen=0.0, ready=0.25))
+    for tick in (2, 3, 4, 5):
+        order = keep_seeing(controller, tick * DT + 0.05)
+        assert order.action == pytest.approx(ROWS[tick])
+    assert keep_seeing(controller, 0.65).reason is Reason.PLANNER_LATE
+
+
+def test_the_end_of_a_short_plan_stops_the_robot(controller):
+    controller.configure(replace(NODE, coast=100))
+    assert keep_seeing(controller, 0.95).reason is Reason.RUNNING
+    assert keep_seeing(controller, 1.05).reason is Reason.PLANNER_LATE
+
+
+def test_a_new_plan_ends_the_coasting(controller):
+    keep_seeing(controller, 0.05)
+    assert keep_seeing(controller, 0.45).reason is Reason.PLANNER_LATE
+    assert controller.take(plan(controller, seen=0.45, ready=0.5))
+    assert keep_seeing(controller, 0.5).action == pytest.approx(ROWS[0])
+
+
+def test_an_image_older_than_the_timeout_stops_the_robot_by_receive_time(controller):
+    controller.configure(replace(NODE, coast=100))
+    assert controller.tick(0.5).reason is Reason.RUNNING
+    order = controller.tick(0.51)
+    assert order.reason is Reason.STALE_IMAGE
+    assert is_zero(order)
+
+
+def test_the_stop_command_is_repeated_for_its_duration_and_then_silence(controller):
+    controller.tick(0.05)
+    controller.stop()
+    orders = [controller.tick(time) for time in (0.1, 0.2, 0.3, 0.35, 0.36, 5.0)]
+    assert all(order.reason is Reason.STOPPED for order in orders)
+    assert [is_zero(order) for order in orders] == [True] * 4 + [False] * 2
+    assert orders[-1].action is None
+
+
+def test_a_robot_that_never_moved_is_told_nothing():
+    controller = Controller(SPEC, 'zero', NODE)
+    for time in (0.0, 0.1, 0.2):
+        order = controller.tick(time)
+        assert order.reason is Reason.NO_GOAL
+        assert order.action is None
+    assert controller.final_stop() is None
+
+
+def test_reasons_come_in_the_order_in_which_a_start_resolves_them():
+    controller = Controller(SPEC, 'zero', replace(NODE, engage=False))
+    assert controller.tick(0.0).reason is Reason.NOT_ENGAGED
+    controller.engage()
+    assert controller.tick(0.0).reason is Reason.NO_GOAL
+    controller.new_goal()
+    assert controller.tick(0.0).reason is Reason.NO_IMAGE
+    controller.saw_image(0.0)
+    assert controller.tick(0.0).reason is Reason.PLANNING
+    controller.take(plan(controller))
+    assert controller.tick(0.05).reason is Reason.RUNNING
+
+
+def test_plans_are_wanted_only_where_they_would_be_used():
+    controller = Controller(SPEC, 'zero', NODE)
+    assert not controller.wants_plans
+    controller.new_goal()
+    assert controller.wants_plans
+    controller.stop()
+    assert not controller.wants_plans
+    controller.engage()
+    assert controller.wants_plans
+
+
+def test_a_new_goal_drops_the_plan_and_every_plan_still_under_way_for_the_old_one(controller):
+    under_way = plan(controller)
+    controller.new_goal()
+    assert not controller.take(under_way)
+    controller.saw_image(0.1)
+    assert controller.tick(0.1).reason is Reason.PLANNING
+
+
+def test_engaging_again_waits_for_an_image_that_is_still_to_come(controller):
+    controller.stop()
+    controller.engage()
+    assert controller.tick(0.1).reason is Reason.NO_IMAGE
+
+
+def test_engaging_a_robot_that_is_engaged_changes_nothing(controller):
+    controller.engage()
+    assert controller.tick(0.05).reason is Reason.RUNNING
+
+
+@pytest.mark.parametrize('number', [np.nan, np.inf, -np.inf])
+def test_a_plan_with_a_number_that_is_none_stops_the_robot_until_a_good_one(controller, number):
+    bad = ROWS.copy()
+    bad[7, 1] = number
+    controller.tick(0.05)
+    assert not controller.take(plan(controller, seen=0.1, ready=0.1, actions=bad))
+    order = keep_seeing(controller, 0.15)
+    assert order.reason is Reason.BAD_PLAN
+    assert is_zero(order)
+    assert controller.take(plan(controller, seen=0.2, ready=0.2))
+    assert keep_seeing(controller, 0.25).reason is Reason.RUNNING
+
+
+def test_a_plan_that_could_not_be_scored_is_refused(controller):
+    assert not controller.take(plan(controller, cost=float('inf')))
+    assert controller.tick(0.05).reason is Reason.BAD_PLAN
+
+
+def test_a_planner_that_fails_stops_the_robot_until_it_succeeds(controller):
+    controller.tick(0.05)
+    controller.planner_failed(controller.era)
+    order = keep_seeing(controller, 0.15)
+    assert order.reason is Reason.PLANNER_ERROR
+    assert is_zero(order)
+    assert controller.take(plan(controller, seen=0.2, ready=0.2))
+    assert keep_seeing(controller, 0.25).reason is Reason.RUNNING
+
+
+def test_a_failure_that_belongs_to_an_old_goal_is_no_failure(controller):
+    old = controller.era
+    controller.new_goal()
+    controller.saw_image(0.0)
+    controller.planner_failed(old)
+    assert controller.tick(0.0).reason is Reason.PLANNING
+
+
+def test_holding_repeats_the_last_position_and_never_zero():
+    controller = Controller(SPEC, 'hold', NODE)
+    controller.new_goal()
+    controller.saw_image(0.0)
+    controller.take(plan(controller, actions=ROWS + 0.1))
+    moved = controller.tick(0.05).action
+    controller.stop()
+    assert controller.tick(0.15).action == pytest.approx(moved)
+    assert controller.final_stop() == pytest.approx(moved)
+
+
+def test_the_final_stop_is_due_after_motion_and_during_a_stop_but_not_after_it(controller):
+    controller.tick(0.05)
+    controller.stop()
+    controller.tick(0.1)
+    assert is_zero_action(controller.final_stop())
+    assert controller.final_stop() is None
+
+
+def is_zero_action(action):
+    return action is not None and not action.any()
+
+
+def test_a_clock_that_stands_still_stops_the_robot_and_its_return_goes_on(controller):
+    controller.tick(0.05)
+    order = controller.halt(0.05, Reason.NO_CLOCK)
+    assert order.reason is Reason.NO_CLOCK
+    assert is_zero(order)
+    assert controller.tick(0.15).reason is Reason.RUNNING
+
+
+def test_a_jump_in_time_forgets_images_and_plans_and_stops_by_the_new_time(controller):
+    controller.tick(0.05)
+    controller.stop()
+    controller.tick(0.1)
+    controller.restart()
+    assert [is_zero(controller.tick(time)) for time in (-50.0, -49.8, -49.7)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_commands_never_leave_the_limits_and_each_intervention_counts():
+    guard = Guard(SPEC)
+    assert guard.check(np.array([0.5, -0.5])) == pytest.approx([0.5, -0.5])
+    assert guard.interventions == 0
+    assert guard.check(np.array([7.0, -9.0])) == pytest.approx([1.0, -1.0])
+    assert guard.interventions == 1
+    assert guard.check(np.array([np.nan, 0.0])) is None
+    assert guard.check(np.zeros(3)) is None
+    assert guard.interventions == 3
+
+
+def test_a_rounding_error_at_the_limit_is_no_intervention():
+    guard = Guard(SPEC)
+    guard.check(np.array([1.0 + 1e-12, -1.0]))
+    assert guard.interventions == 0
+
+
+def test_the_metronome_keeps_its_grid_and_makes_no_missed_tick_up():
+    beat = Metronome(DT, 10.0)
+    beat.advance(10.03)
+    assert beat.deadline == pytest.approx(10.1)
+    beat.advance(10.47)  # the ticks of 10.2, 10.3 and 10.4 have passed
+    assert beat.deadline == pytest.approx(10.5)
+    assert beat.missed == 3
+    beat.advance(10.5)
+    assert beat.deadline == pytest.approx(10.6)
+    assert beat.missed == 3
+
+
+def test_elapsed_ticks_add_up_even_where_each_step_is_a_fraction():
+    clock = PlanClock(DT)
+    assert clock.elapsed(5.0) == 0
+    assert sum(clock.elapsed(5.0 + k / 30) for k in range(1, 301)) == 100
+
+
+def test_elapsed_ticks_begin_anew_after_a_reset_and_after_a_jump_back():
+    clock = PlanClock(DT)
+    clock.elapsed(5.0)
+    clock.reset()
+    assert clock.elapsed(9.0) == 0
+    assert clock.elapsed(2.0) == 0
+    assert clock.elapsed(2.1) == 1
+
+
+def test_every_reason_has_a_meaning():
+    assert set(MEANING) == set(Reason)
+
+
+def command(**words):
+    fields = {'fields': ('a', 'b'), 'low': (-1.0, -1.0), 'high': (1.0, 1.0)}
+    return config.Command(**{**fields, **words})
+
+
+ROBOT = config.Robot(command=command(), dt=DT)
+
+
+@pytest.mark.parametrize(
+    'asked',
+    [
+        ROBOT,
+        replace(ROBOT, camera=config.Camera(topic='/other')),
+        replace(ROBOT, command=command(fields=('c', 'd'), topic='/other')),
+        replace(ROBOT, command=command(low=(-0.1, -0.5), high=(0.2, 1.0))),
+    ],
+)
+def test_other_names_and_narrower_limits_fit_the_checkpoint(asked):
+    check_contract(ROBOT, asked)
+
+
+@pytest.mark.parametrize(
+    ('asked', 'message'),
+    [
+        (replace(ROBOT, dt=0.05), 'robot.dt is 0.05 s, but the model was trained at 0.1 s'),
+        (
+            replace(ROBOT, command=command(fields=('a',), low=(-1.0,), high=(1.0,))),
+            'robot.command.fields names 1 numbers, but the model commands 2: a, b',
+        ),
+        (
+            replace(ROBOT, command=command(high=(1.0, 1.5))),
+            'reach beyond what the model was trained with, [-1.0, -1.0] .. [1.0, 1.0]',
+        ),
+    ],
+)
+def test_a_robot_that_the_model_was_not_trained_for_is_refused(asked, message):
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        check_contract(ROBOT, asked)
