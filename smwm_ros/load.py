@@ -74,14 +74,29 @@ def load_config(
     return build(Config, data, where)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML as it should be: a key that is written twice is a mistake, not the last one's win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build one mapping."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                reason = f"the key '{key.value}' is written twice"
+                raise yaml.constructor.ConstructorError(None, None, reason, key.start_mark)
+            seen.add(key.value)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML mapping."""
     try:
-        data = yaml.safe_load(path.read_text(encoding='utf-8'))
+        data = yaml.load(path.read_text(encoding='utf-8'), _UniqueKeys)
     except OSError as error:
         raise ConfigError(f'{path}: cannot be read: {error.strerror}') from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = ' '.join(str(error).split())
+        reason = ' '.join(str(error).split()).replace('in "<unicode string>",', 'at')
         raise ConfigError(f'{path}: not valid YAML: {reason}') from None
     if data is None:
         return {}
