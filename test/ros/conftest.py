@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ROS tests: real nodes on a network of their own; skipped visibly where there is no rclpy."""
+
+from importlib.util import find_spec
+import os
+from pathlib import Path
+
+import pytest
+
+# Test processes that run side by side must not hear each other.
+os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+os.environ['FASTDDS_DEFAULT_PROFILES_FILE'] = str(
+    Path(__file__).parents[2] / 'config' / 'fastdds.xml'
+)
+
+
+class WithoutRos(pytest.Module):
+    """A test file that cannot even be imported here."""
+
+    def collect(self):
+        """Say why nothing in it runs."""
+        pytest.skip('rclpy is not installed', allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    """Skip every file of this folder where there is no rclpy."""
+    if find_spec('rclpy') is None:
+        return WithoutRos.from_parent(parent, path=module_path)
+    return None
+
+
+@pytest.fixture(scope='session')
+def checkpoint(tmp_path_factory):
+    """Return a folder with a tiny untrained model of a planar robot, and its contents."""
+    import numpy as np
+    from smwm_ros import config
+    from smwm_ros.core.checkpoint import Checkpoint, save
+    from smwm_ros.core.model import make_model
+    import torch
+
+    torch.manual_seed(0)
+    robot = config.Robot(
+        command=config.Command(
+            fields=('twist.linear.x', 'twist.linear.y'), low=(-0.5, -0.4), high=(0.5, 0.4)
+        ),
+        dt=0.05,
+    )
+    dataset = config.Dataset(image_size=16, action_block=2)
+    model_config = config.Model(latent=8, hidden=16)
+    model = make_model(model_config, dataset.image_size, 4)
+    planner = config.Planner(samples=16, iterations=2, elites=4)
+    made = Checkpoint(
+        model, robot, dataset, model_config, planner, np.zeros(2), np.full(2, 0.25), {}
+    )
+    folder = tmp_path_factory.mktemp('checkpoint')
+    save(folder, made)
+    return folder

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan node, a robot that it drives, and what a test needs to watch both."""
+
+from contextlib import contextmanager
+import threading
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TwistStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+import numpy as np
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
+from smwm_ros.core.images import fill_image
+from smwm_ros.core.pilot import PilotPlan
+from smwm_ros.nodes.messages import LATCHED
+from smwm_ros.nodes.plan import PlanNode
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+PATIENCE = 20.0  # nothing here takes a second; a loaded machine may need longer [s]
+CAMERA_PERIOD = 0.02
+
+
+def wait_until(condition, what):
+    """Wait for an event, and fail with its name when it does not come."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f'in vain: {what}'
+        time.sleep(0.005)
+
+
+def picture(grey, size=16):
+    """Return an Image of one colour."""
+    return fill_image(Image(), np.full((size, size, 3), grey, np.uint8))
+
+
+class FakePilot:
+    """Drives the same way whatever it sees, unless told to misbehave."""
+
+    def __init__(self, checkpoint, planner):
+        self.planner = planner
+        self.action = (0.3, -0.2)
+        self.error = None
+        self.hang = None  # an event to wait for
+        self.goals = []
+        self.seen = []
+        self.warm = False
+
+    def warm_up(self):
+        """Note that it was called."""
+        self.warm = True
+
+    def set_goal(self, pixels):
+        """Note the goal's colour."""
+        self.goals.append(int(pixels[0, 0, 0]))
+
+    def plan(self, pixels, elapsed):
+        """Note the image's colour and plan, fail or hang."""
+        self.seen.append(int(pixels[0, 0, 0]))
+        if self.hang is not None:
+            self.hang.wait(PATIENCE)
+        if self.error is not None:
+            raise self.error
+        return PilotPlan(np.tile(np.array(self.action, float), (10, 1)), 1.0, 0.5, 2.0)
+
+    def reset(self):
+        """Have nothing to forget."""
+
+
+class World:
+    """The plan node under test, and a node that is camera, motor and operator at once."""
+
+    def __init__(self, plan, robot, pilots, command_type=TwistStamped):
+        self.plan, self.robot, self.pilots = plan, robot, pilots
+        self.commands, self.statuses, self.health = [], [], {}
+        self.accepted = []
+        self.camera_on = False
+        self.grey = 0
+        self._image = robot.create_publisher(Image, '/camera/image_raw', 1)
+        self._goal = robot.create_publisher(Image, '/goal/image', LATCHED)
+        robot.create_timer(CAMERA_PERIOD, self._on_camera)
+        hear = robot.create_subscription
+        hear(command_type, '/cmd_vel', self.commands.append, 100)
+        hear(String, '/plan/status', lambda m: self.statuses.append(m.data), LATCHED)
+        hear(String, '/plan/goal/accepted', lambda m: self.accepted.append(m.data), LATCHED)
+        hear(DiagnosticArray, '/diagnostics', self._on_health, 10)
+
+    @property
+    def pilot(self):
+        """Return the pilot that was made last."""
+        return self.pilots[-1]
+
+    @property
+    def status(self):
+        """Return the last reason heard."""
+        return self.statuses[-1] if self.statuses else ''
+
+    @property
+    def frames(self):
+        """Return how many images the node has heard; diagnostics would tell only once a second."""
+        return self.plan._active.frames
+
+    def show(self, message):
+        """Publish one camera image."""
+        self._image.publish(message)
+
+    def aim(self, grey=200):
+        """Publish a goal image."""
+        self._goal.publish(picture(grey))
+
+    def drive(self):
+        """Let the robot run towards a goal."""
+        self.camera_on = True
+        self.aim()
+        self.wait_for('RUNNING')
+        wait_until(lambda: self.commands, 'a command')
+
+    def wait_for(self, reason):
+        """Wait for a reason code."""
+        wait_until(lambda: self.status == reason, f'{reason}; heard {self.statuses}')
+
+    def last(self):
+        """Return the latest command as a vector."""
+        twist = self.commands[-1].twist
+        return (twist.linear.x, twist.linear.y)
+
+    def wait_for_rest(self):
+        """Wait for a stop command after motion."""
+        wait_until(lambda: self.commands and self.last() == (0.0, 0.0), 'a stop command')
+
+    def wait_for_motion(self):
+        """Wait for motion after a stop command."""
+        wait_until(lambda: self.commands and self.last() != (0.0, 0.0), 'motion')
+
+    def call(self, kind, name, **words):
+        """Call a service and return its answer."""
+        client = self.robot.create_client(kind, name)
+        assert client.wait_for_service(PATIENCE)
+        future = client.call_async(kind.Request(**words))
+        wait_until(future.done, f'an answer of {name}')
+        return future.result()
+
+    def transition(self, name):
+        """Ask for a lifecycle transition, and say whether it succeeded."""
+        number = getattr(Transition, f'TRANSITION_{name.upper()}')
+        return self.call(
+            ChangeState, '/plan/change_state', transition=Transition(id=number)
+        ).success
+
+    def state(self):
+        """Return the lifecycle state, from the node itself."""
+        return self.call(GetState, '/plan/get_state').current_state.label
+
+    def set(self, *parameters, together=False):
+        """Set parameters over ROS, and return one (success, reason) for each."""
+        messages = [parameter.to_parameter_msg() for parameter in parameters]
+        if together:
+            kind, name = SetParametersAtomically, '/plan/set_parameters_atomically'
+            answers = [self.call(kind, name, parameters=messages).result]
+        else:
+            kind, name = SetParameters, '/plan/set_parameters'
+            answers = self.call(kind, name, parameters=messages).results
+        return [(answer.successful, answer.reason) for answer in answers]
+
+    def stop(self):
+        """Call ~/stop."""
+        return self.call(Trigger, '/plan/stop')
+
+    def engage(self, yes=True):
+        """Call ~/engage."""
+        return self.call(SetBool, '/plan/engage', data=yes)
+
+    def _on_camera(self):
+        if self.camera_on:
+            self.grey = (self.grey + 1) % 250
+            self.show(picture(self.grey))
+
+    def _on_health(self, message):
+        status = message.status[0]
+        self.health = {item.key: item.value for item in status.values}
+        self.health['level'], self.health['message'] = status.level, status.message
+
+
+@contextmanager
+def world(checkpoint, *words, make_pilot=None, command_type=TwistStamped):
+    """Start a plan node with parameters such as 'node.engage:=false', and a robot for it."""
+    pilots = []
+
+    def make_fake(made, planner):
+        pilots.append(FakePilot(made, planner))
+        return pilots[-1]
+
+    arguments = ['--ros-args', '-p', f'checkpoint:={checkpoint}']
+    arguments += [part for word in words for part in ('-p', word)]
+    rclpy.init(args=arguments)
+    plan = PlanNode(make_pilot or make_fake)
+    robot = rclpy.create_node('robot', use_global_arguments=False)
+    executor = SingleThreadedExecutor()
+    made = World(plan, robot, pilots, command_type)
+    executor.add_node(robot)
+    executor.add_node(plan)
+    thread = threading.Thread(target=executor.spin)
+    thread.start()
+    executor.create_task(plan.start)
+    try:
+        yield made
+    finally:
+        for pilot in pilots:
+            if pilot.hang is not None:
+                pilot.hang.set()
+        plan.finish()
+        executor.shutdown()
+        thread.join()
+        robot.destroy_node()
+        plan.destroy_node()
+        rclpy.try_shutdown()
