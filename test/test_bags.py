@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every kind of recording is found and read, and one that cannot be is refused in one line."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from backports import zstd
+from conftest import BEGIN, MakeBag, STORE, TICK
+import numpy as np
+import pytest
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from smwm_ros.bags.find import find_bags
+from smwm_ros.bags.read import BagReader, normal_type
+from smwm_ros.bags.write import new_message
+from smwm_ros.core.images import to_rgb
+from smwm_ros.errors import BagError, CodecError
+
+
+def read(path: Path) -> list[tuple[str, int, Any]]:
+    """Return every message of the one bag at a path."""
+    (bag,) = find_bags([path])
+    with BagReader(bag) as reader:
+        return [
+            (message.topic, message.stamp, reader.decode(message))
+            for message in reader.messages(list(reader.topics))
+        ]
+
+
+def ticks(path: Path) -> list[float]:
+    """Return the ticks that the commands of a tiny bag encode."""
+    return [msg.twist.linear.x for topic, _, msg in read(path) if topic == '/cmd_vel']
+
+
+@pytest.mark.parametrize('storage', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_a_bag_reads_the_same_as_a_folder_and_as_a_bare_file(
+    tiny_bag: MakeBag, storage: StoragePlugin
+) -> None:
+    folder = tiny_bag(storage=storage)
+    assert ticks(folder) == list(range(30))
+    (file,) = folder.glob('bag.*')
+    assert ticks(file) == list(range(30))
+    (folder / 'metadata.yaml').unlink()
+    assert ticks(folder) == list(range(30))
+    file.with_name(file.name + '.zstd').write_bytes(zstd.compress(file.read_bytes()))
+    file.unlink()
+    assert ticks(folder) == list(range(30))
+
+
+def test_split_files_are_one_bag_in_the_order_of_time(tmp_path: Path, tiny_bag: MakeBag) -> None:
+    (tmp_path / 'split').mkdir()
+    for number in range(11):  # split_10 follows split_9
+        part = tiny_bag(f'part{number}', range(number * 5, number * 5 + 5))
+        next(part.glob('*.mcap')).rename(tmp_path / 'split' / f'split_{number}.mcap')
+    assert ticks(tmp_path / 'split') == list(range(55))
+
+
+@pytest.mark.parametrize('mode', [CompressionMode.FILE, CompressionMode.MESSAGE])
+@pytest.mark.parametrize('storage', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_compressed_bags_are_read(
+    tmp_path: Path, mode: CompressionMode, storage: StoragePlugin
+) -> None:
+    bag = Writer(tmp_path / 'bag', version=9, storage_plugin=storage)
+    bag.set_compression(mode, CompressionFormat.ZSTD)
+    msg = new_message(STORE, 'std_msgs/msg/String')
+    with bag:
+        topic = bag.add_connection('/said', msg.__msgtype__, typestore=STORE)
+        for number in range(5):
+            msg.data = f'word {number}'
+            bag.write(topic, number, STORE.serialize_cdr(msg, msg.__msgtype__))
+    assert [msg.data for _, _, msg in read(tmp_path / 'bag')] == [f'word {n}' for n in range(5)]
+
+
+def test_a_ros_1_bag_is_read_with_the_stamps_of_its_headers(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS1_NOETIC)
+    pixels = np.arange(24, dtype=np.uint8)
+    header = store.types['std_msgs/msg/Header']
+    time = store.types['builtin_interfaces/msg/Time']
+    kind = 'sensor_msgs/msg/Image'
+    with Writer1(tmp_path / 'old.bag') as bag:
+        topic = bag.add_connection('/image', kind, typestore=store)
+        for number in range(3):
+            head = header(number, time(100 + number, 7), 'camera')
+            msg = store.types[kind](head, 2, 4, 'rgb8', 0, 12, pixels)
+            bag.write(topic, number * TICK, store.serialize_ros1(msg, kind))
+    (found,) = find_bags([tmp_path / 'old.bag'])
+    with BagReader(found) as reader:
+        assert reader.topics['/image'].type == kind
+        assert reader.has_header('/image')
+        messages = list(reader.messages(['/image']))
+        assert [reader.header_stamp(m) for m in messages] == [
+            n * 10**9 + 7 for n in (100, 101, 102)
+        ]
+        assert (to_rgb(reader.decode(messages[1])).ravel() == pixels).all()
+
+
+def test_types_that_only_the_bag_knows_are_read_by_its_own_definitions(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    text = 'std_msgs/Header header\nacme_msgs/Wheel[] wheels'
+    wheel = 'float64 speed'
+    store.register(get_types_from_msg(wheel, 'acme_msgs/msg/Wheel'))
+    store.register(get_types_from_msg(text, 'acme_msgs/msg/Wheels'))
+    msg = new_message(store, 'acme_msgs/msg/Wheels')
+    msg.wheels = [store.types['acme_msgs/msg/Wheel'](speed=2.5)]
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as bag:
+        topic = bag.add_connection('/wheels', msg.__msgtype__, typestore=store)
+        bag.write(topic, 5, store.serialize_cdr(msg, msg.__msgtype__))
+    ((_, stamp, found),) = read(tmp_path / 'bag')
+    assert (stamp, found.wheels[0].speed) == (5, 2.5)
+
+
+@pytest.mark.parametrize('order', ['little', 'big'])
+def test_the_stamp_of_a_header_is_read_without_decoding(tiny_bag: MakeBag, order: str) -> None:
+    (bag,) = find_bags([tiny_bag()])
+    with BagReader(bag) as reader:
+        message = next(reader.messages(['/cmd_vel']))
+        msg = reader.decode(message)
+        data = STORE.serialize_cdr(msg, msg.__msgtype__, little_endian=order == 'little')
+        assert reader.header_stamp(message._replace(data=bytes(data))) == BEGIN + TICK // 2
+
+
+def test_old_type_names_get_their_msg() -> None:
+    assert normal_type('sensor_msgs/Image') == 'sensor_msgs/msg/Image'
+    assert normal_type('sensor_msgs/msg/Image') == 'sensor_msgs/msg/Image'
+
+
+def test_a_folder_of_bags_is_each_of_them_by_name(tmp_path: Path, tiny_bag: MakeBag) -> None:
+    for name in ('late', 'early'):
+        tiny_bag(name)
+    (tmp_path / 'bags' / 'notes.txt').write_text('not a bag')
+    bags = find_bags([tmp_path / 'bags', tmp_path / 'bags' / 'late'])  # named twice, found once
+    assert [bag.name for bag in bags] == ['early', 'late']
+    assert bags[0].fingerprint() != bags[1].fingerprint()
+
+
+def test_bags_of_the_same_name_are_named_after_their_folders(tmp_path: Path) -> None:
+    for day in ('monday', 'tuesday'):
+        (tmp_path / day).mkdir()
+        (tmp_path / day / 'run.mcap').write_bytes(b'')
+    assert [bag.name for bag in find_bags([tmp_path])] == ['monday_run', 'tuesday_run']
+
+
+def test_what_is_no_bag_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BagError, match=r'none\.mcap: no such file or folder'):
+        find_bags([tmp_path / 'none.mcap'])
+    with pytest.raises(BagError, match='no rosbag there; expected a file or a folder of'):
+        find_bags([tmp_path])
+    (tmp_path / 'photo.jpg').write_bytes(b'')
+    with pytest.raises(BagError, match=r"'\.jpg' is no rosbag; expected \.mcap, \.db3, \.bag"):
+        find_bags([tmp_path / 'photo.jpg'])
+
+
+@pytest.mark.parametrize('suffix', ['mcap', 'db3', 'bag', 'mcap.zstd'])
+@pytest.mark.parametrize('data', [b'', b'nonsense' * 1000])
+def test_a_file_of_nonsense_is_refused_by_name(tmp_path: Path, suffix: str, data: bytes) -> None:
+    path = tmp_path / f'bag.{suffix}'
+    path.write_bytes(data)
+    with pytest.raises(BagError, match=rf'bag\.{suffix}: cannot be read: '):
+        read(path)
+
+
+def test_a_mcap_of_another_kind_is_refused(tmp_path: Path) -> None:
+    from mcap.writer import Writer as McapWriter
+
+    with (tmp_path / 'other.mcap').open('wb') as file:
+        writer = McapWriter(file)
+        writer.start(profile='protobuf', library='')
+        writer.finish()
+    with pytest.raises(BagError, match=r'other\.mcap: cannot be read: Profile is not ros2'):
+        read(tmp_path / 'other.mcap')
+
+
+def test_a_bag_without_messages_is_refused(tmp_path: Path) -> None:
+    with Writer(tmp_path / 'bag', version=9) as bag:
+        bag.add_connection('/said', 'std_msgs/msg/String', typestore=STORE)
+    with pytest.raises(BagError, match='the bag is empty'):
+        read(tmp_path / 'bag')
+
+
+def test_a_topic_that_is_not_there_lists_those_that_are(tiny_bag: MakeBag) -> None:
+    (bag,) = find_bags([tiny_bag()])
+    with BagReader(bag) as reader:
+        with pytest.raises(BagError, match=r'/camera/image_raw \(sensor_msgs/msg/Image\), /cmd'):
+            reader.require('/camera/image', 'sensor_msgs/msg/Image')
+        with pytest.raises(BagError, match='TwistStamped, expected geometry_msgs/msg/Twist'):
+            reader.require('/cmd_vel', 'geometry_msgs/msg/Twist')
+
+
+def test_bytes_that_are_no_message_are_a_codec_error(tiny_bag: MakeBag) -> None:
+    (bag,) = find_bags([tiny_bag()])
+    with BagReader(bag) as reader:
+        message = next(reader.messages(['/camera/image_raw']))
+        with pytest.raises(CodecError, match='40 bytes are no sensor_msgs/msg/Image'):
+            reader.decode(message._replace(data=message.data[:40]))
+
+
+@pytest.mark.parametrize(
+    ('name', 'topic', 'count'),
+    [
+        ('05_ur3_jointstate_db3', '/joint_states', 1052),
+        ('06_nav2_filezstd_mcap', '/cmd_vel_smoothed', 231),
+        ('09_split_nometa_db3', '/chatter', 3177),
+        ('11_ait_images_db3', '/image', 3),
+        ('17_message_zstd_db3', '/topic', 369),
+    ],
+)
+def test_recordings_of_other_people_are_read(
+    real_bags: Path, name: str, topic: str, count: int
+) -> None:
+    messages = read(real_bags / name)
+    assert sum(found == topic for found, _, _ in messages) == count
+    assert all(a[1] <= b[1] for a, b in pairwise(messages))
+
+
+def test_an_empty_recording_of_other_people_is_refused(real_bags: Path) -> None:
+    with pytest.raises(BagError, match='13_empty_db3: the bag is empty'):
+        read(real_bags / '13_empty_db3')

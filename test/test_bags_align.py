@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The grid is causal, never bridges a gap, and counts all that it leaves out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from smwm_ros.bags.align import align, FrameGate, Rows, ticks, Track
+from smwm_ros.bags.clock import choose_clock, Stamps
+from smwm_ros.config import Dataset
+from smwm_ros.errors import BagError
+
+DT = 100  # [ns]: everything here happens within a few microseconds
+KNOBS: dict[str, Any] = {'action_block': 2, 'min_length': 3, 'max_frame_age': 150e-9, 'hold': 3e-7}
+STEPS = st.lists(st.integers(1, 400), min_size=0, max_size=60)
+NOTHING = Track(np.zeros(0, np.int64), np.zeros((0, 0)))
+
+
+def rows(
+    frames: Any, commands: dict[int, float], states: Track = NOTHING, bad: int = -1, **knobs: Any
+) -> Rows:
+    """Align frames at some stamps with commands {stamp: value}."""
+    stamps = np.array(sorted(commands), np.int64)
+    values = np.array([[commands[stamp]] for stamp in sorted(commands)], float).reshape(-1, 1)
+    frames = np.array(frames, np.int64)
+    good = np.arange(len(frames)) != bad
+    config = Dataset(**{**KNOBS, **knobs})
+    return align(frames, good, Track(stamps, values), states, DT, config)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS, st.integers(1, 250), st.integers(0, 250))
+def test_the_gate_lets_through_exactly_the_frames_of_the_grid(
+    steps: list[int], dt: int, gap: int
+) -> None:
+    frames = np.cumsum([1000, *steps])
+    gate = FrameGate(dt, gap)
+    needed = [*[gate.next(int(stamp)) for stamp in frames][1:], gate.end()]
+    assert np.flatnonzero(needed).tolist() == sorted(set(ticks(frames, dt, gap)[1].tolist()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS, st.integers(1, 250), st.integers(0, 250))
+def test_the_frame_of_a_tick_is_the_last_one_before_it_and_never_old(
+    steps: list[int], dt: int, gap: int
+) -> None:
+    frames = np.cumsum([1000, *steps])
+    stamp, frame, run = ticks(frames, dt, gap)
+    assert stamp[0] == frames[0]
+    age = stamp - frames[frame]
+    assert (age >= 0).all()
+    assert (age <= gap).all()
+    later = frame + 1 < len(frames)
+    assert (frames[frame[later] + 1] > stamp[later]).all()
+    assert (np.diff(stamp)[np.diff(run) == 0] == dt).all()
+    assert (np.diff(stamp)[np.diff(run) != 0] > 0).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    STEPS, st.lists(st.integers(0, 8000), max_size=80), st.integers(0, 30), st.sampled_from([2, 5])
+)
+def test_every_tick_is_kept_or_dropped_for_one_reason_and_episodes_are_even(
+    steps: list[int], heard: list[int], bad: int, shortest: int
+) -> None:
+    frames = np.cumsum([1000, *steps])
+    found = rows(frames, {stamp: float(stamp) for stamp in heard}, bad=bad, min_length=shortest)
+    assert len(found.frame) + sum(found.dropped.values()) == len(ticks(frames, DT, 150)[0])
+    assert bad not in found.frame
+    stops = [0]
+    for start, stop in found.episodes:
+        assert start == stops[-1]
+        assert stop - start >= max(shortest, 3)
+        assert (np.diff(found.stamp[start:stop]) == DT).all()
+        stops.append(stop)
+    assert stops[-1] == len(found.frame)
+    age = found.stamp + DT - found.action[:, 0]  # an action is the stamp of its command
+    assert (age > 0).all()
+    assert (age <= 300 + DT).all()
+
+
+@pytest.mark.parametrize(
+    ('policy', 'expected'), [('last', 3.0), ('first', 1.0), ('mean', 2.0), ('sum', 6.0)]
+)
+def test_the_action_of_a_tick_comes_from_the_commands_heard_in_it(
+    policy: str, expected: float
+) -> None:
+    commands = {0: 0.0, 100: 1.0, 150: 2.0, 199: 3.0, 200: 9.0, 300: 9.0}
+    found = rows(range(0, 500, 100), commands, action=policy)
+    assert found.action[1, 0] == expected
+    assert found.action[0, 0] == 0.0
+    assert found.action[2, 0] == 9.0
+
+
+def test_a_command_is_held_and_then_dropped_or_zero() -> None:
+    commands = {0: 1.0, 100: 2.0}
+    frames = range(0, 1000, 100)
+    found = rows(frames, commands)
+    assert found.action[:, 0].tolist() == [1, 2, 2, 2, 2]  # held for 300 ns
+    assert (found.held, found.zeroed) == (3, 0)
+    assert found.dropped['no command was heard in time'] == 5
+    found = rows(frames, commands, after_hold='zero')
+    assert found.action[:, 0].tolist() == [1, 2, 2, 2, 2, 0, 0, 0, 0, 0]
+    assert (found.held, found.zeroed) == (3, 5)
+    found = rows(frames, commands, action='sum')
+    assert found.action[:, 0].tolist() == [1, 2, 0, 0, 0]
+
+
+def test_nothing_is_an_action_before_the_first_command() -> None:
+    found = rows(range(0, 1000, 100), dict.fromkeys(range(450, 1000, 100), 1.0))
+    assert found.stamp.tolist() == list(range(400, 1000, 100))
+
+
+def test_what_is_not_a_number_is_dropped() -> None:
+    commands = dict.fromkeys(range(0, 1000, 100), 1.0)
+    found = rows(range(0, 1000, 100), {**commands, 500: np.nan})
+    assert found.dropped['the command is not a number'] == 1
+    assert found.episodes == [(0, 5), (5, 9)]
+    stamps = np.arange(0, 1000, 100)
+    states = Track(stamps, np.where(stamps == 300, np.inf, 0.0)[:, None])
+    found = rows(range(0, 1000, 100), commands, states)
+    assert found.dropped['the state is not a number'] == 1
+    assert found.episodes == [(0, 3), (3, 9)]
+
+
+def test_a_state_must_be_as_fresh_as_a_frame() -> None:
+    commands = dict.fromkeys(range(0, 1000, 100), 1.0)
+    stamps = np.array([0, 90, 200, 310, 390, 500, 600])
+    found = rows(range(0, 1000, 100), commands, Track(stamps, stamps[:, None]))
+    assert found.state[:, 0].tolist() == [0, 90, 200, 200, 390, 500, 600, 600]
+    assert found.dropped['no state was measured in time'] == 2
+
+
+def test_no_frames_give_no_rows() -> None:
+    found = rows([], {0: 1.0})
+    assert (len(found.frame), found.episodes) == (0, [])
+
+
+SECONDS = np.arange(20) * 10**9
+WALL = SECONDS + 1_700_000_000 * 10**9
+
+
+def test_sound_headers_order_the_messages() -> None:
+    clock = choose_clock('auto', {'/a': Stamps(WALL, WALL + 10**7), '/b': Stamps(WALL, WALL)})
+    assert clock.base == 'header'
+
+
+def test_a_foreign_clock_that_all_headers_share_is_used_and_told() -> None:
+    simulated = Stamps(SECONDS + 10**9, WALL)
+    clock = choose_clock('auto', {'/a': simulated, '/b': simulated})
+    assert clock.base == 'header'
+    assert 'another clock than the recorder' in clock.why
+    slow = Stamps(WALL[0] + SECONDS // 2, WALL)
+    assert 'move by 9.5 s' in choose_clock('auto', {'/a': slow, '/b': slow}).why
+
+
+@pytest.mark.parametrize(
+    ('other', 'why'),
+    [
+        (None, '/b carry no header'),
+        (Stamps(np.zeros_like(WALL), WALL), '/b have no stamp'),
+        (Stamps(np.full_like(WALL, WALL[0]), WALL), '/b all have the same stamp'),
+        (Stamps(SECONDS + 1, WALL), '/a and /b are up to 1.7e+09 s apart'),
+        (Stamps(WALL - 2 * 10**9, WALL), '/a and /b are up to 2 s apart'),
+        (Stamps(WALL + SECONDS // 5, WALL), '/a and /b are up to 3.8 s apart'),
+    ],
+)
+def test_headers_that_cannot_be_trusted_give_way_to_receive_time(
+    other: Stamps | None, why: str
+) -> None:
+    samples = {'/a': Stamps(WALL, WALL), '/b': other}
+    clock = choose_clock('auto', samples)
+    assert clock.base == 'receive'
+    assert why in clock.why
+    with pytest.raises(BagError, match='time=header cannot be'):
+        choose_clock('header', samples)
+    assert choose_clock('receive', samples).base == 'receive'
