@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The house keeps its laws: who may import whom, which room holds which foreign world, sizes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+import sys
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / 'smwm_ros').rglob('*.py'))
+ARRAYS = {'numpy', 'cv2'}
+ROS = {'rclpy', 'rcl_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs'}
+ROS |= {'rosgraph_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs', 'trajectory_msgs'}
+BAGS = {'rosbags', 'mcap', 'apsw', 'backports', 'compression'}  # the last three unpack
+
+# room: (the rooms it may import, the third parties it may import)
+BASE = {'errors', 'fieldpath', 'config'}
+ROOMS: dict[str, tuple[set[str], set[str]]] = {
+    'errors': (set(), set()),
+    'fieldpath': (set(), set()),
+    'share': (set(), set()),
+    'config': ({'fieldpath'}, set()),
+    'load': ({'config', 'errors', 'share'}, {'yaml'}),
+    'report': (set(), ARRAYS),
+    'tables': ({'config', 'load'}, set()),
+    'core': (BASE, ARRAYS | {'torch', 'safetensors', 'tqdm'}),
+    'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'tqdm', 'yaml'}),
+    'arenas': ({*BASE, 'core'}, ARRAYS | {'pybullet'}),
+    'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
+    'cli': ({'errors', 'verbs'}, set()),
+    'verbs': (
+        {*BASE, 'load', 'share', 'report', 'tables', 'cli', 'core', 'bags', 'arenas', 'nodes'},
+        ARRAYS | {'torch', 'tqdm', 'yaml'},
+    ),
+}
+# Foreign worlds: each lives behind one door.
+HOMES = {'pybullet': 'arenas', 'rosbags': 'bags', 'mcap': 'bags', **dict.fromkeys(ROS, 'nodes')}
+LINES, FUNCTION_LINES = 300, 50
+ONE_PAGE = {'config.py'}  # every knob on one page, however long
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT / 'smwm_ros').parts[0].removesuffix('.py')
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield every module that a file imports, at its top or within a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}:{node.lineno}: imports are absolute'
+            if node.module == 'smwm_ros':
+                yield from (f'smwm_ros.{alias.name}' for alias in node.names)
+            else:
+                yield node.module or ''
+
+
+def ids(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=ids)
+def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
+    room = room_of(path)
+    if room == '__init__':
+        assert list(imports(path)) == []
+        return
+    rooms, third_parties = ROOMS[room]
+    for module in imports(path):
+        top, _, rest = module.partition('.')
+        if top == 'smwm_ros':
+            neighbour = rest.partition('.')[0]
+            allowed = {room, *rooms, '__version__'}
+            assert neighbour in allowed, f'{room} may not import {module}'
+        elif top not in sys.stdlib_module_names:
+            assert top in third_parties, f'{room} may not import {module}'
+
+
+def test_the_table_of_rooms_has_no_cycle_but_that_of_the_command_line() -> None:
+    reached = {room: set(rooms) for room, (rooms, _) in ROOMS.items()}
+    reached['verbs'] -= {'cli'}  # the demo runs other verbs by their words
+    for _ in ROOMS:
+        for rooms in reached.values():
+            rooms |= {far for near in rooms for far in reached[near]}
+    assert [room for room, rooms in reached.items() if room in rooms] == []
+
+
+@pytest.mark.parametrize('foreign', HOMES)
+def test_the_table_gives_each_foreign_world_one_home(foreign: str) -> None:
+    assert [room for room, (_, names) in ROOMS.items() if foreign in names] == [HOMES[foreign]]
+
+
+def test_every_room_of_the_table_exists() -> None:
+    assert {room_of(path) for path in SOURCES} - {'__init__'} == set(ROOMS)
+
+
+def test_only_three_places_import_by_a_name_made_at_run_time() -> None:
+    users = {ids(path) for path in SOURCES if 'import_module(' in path.read_text(encoding='utf-8')}
+    verbs, arenas, messages = 'cli.py', 'arenas/__init__.py', 'nodes/messages.py'
+    assert users <= {f'smwm_ros/{name}' for name in (verbs, arenas, messages)}
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=ids)
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text(encoding='utf-8')
+    if path.name not in ONE_PAGE:
+        assert len(text.splitlines()) <= LINES, f'{path.name} has two ideas in it'
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= FUNCTION_LINES, f'{path.name}: {node.name} has {length} lines'
+
+
+def committed() -> Iterator[Path]:
+    """Yield the text files of the project."""
+    left_out = {'runs', 'build', 'install', 'log', '__pycache__'}
+    suffixes = {'.py', '.md', '.rst', '.yaml', '.yml', '.xml', '.toml', '.cfg', '.txt', '.sh', ''}
+    for top in ROOT.iterdir():
+        if top.name in left_out or (top.name.startswith('.') and top.name != '.ci'):
+            continue
+        for path in [top, *top.rglob('*')]:
+            if path.is_file() and path.suffix in suffixes and '__pycache__' not in path.parts:
+                yield path
+
+
+def test_every_source_file_begins_with_its_licence() -> None:
+    places = ('smwm_ros', 'launch', 'test', 'bench', 'tools', 'scripts')
+    for path in committed():
+        if path.relative_to(ROOT).parts[0] in places and path.suffix in ('.py', '.sh'):
+            head = path.read_text(encoding='utf-8').splitlines()[:2]
+            assert '# SPDX-License-Identifier: Apache-2.0' in head, path
+
+
+def test_the_tree_names_no_machine_and_no_registry() -> None:
+    # Written in halves, so that this file does not name them either.
+    words = ['/work' + '/', '/home' + '/', '/root' + '/', 'pypi' + '.org', 'python' + 'hosted']
+    words += ['index' + '-url', 'download.pytorch' + '.org', 'conda' + '.org']
+    for path in committed():
+        text = path.read_text(encoding='utf-8', errors='ignore')
+        found = [word for word in words if word in text]
+        assert not found, f'{path}: {found}'
