@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests for the plan node as a process: how it ends, and what it says last."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+from geometry_msgs.msg import TwistStamped
+from harness import LATCHED, PATIENCE, picture, wait_until
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
+from smwm_ros.errors import SmwmError
+from smwm_ros.nodes.child import Child
+
+
+@pytest.fixture
+def robot():
+    """Return a robot whose camera runs and whose goal is set, and the commands it hears."""
+    rclpy.init()
+    node = rclpy.create_node('robot')
+    commands = []
+    camera = node.create_publisher(Image, '/camera/image_raw', 1)
+    node.create_publisher(Image, '/goal/image', LATCHED).publish(picture(200))
+    node.create_timer(0.02, lambda: camera.publish(picture(100)))
+    node.create_subscription(TwistStamped, '/cmd_vel', commands.append, 100)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin)
+    thread.start()
+    yield commands
+    executor.shutdown()
+    thread.join()
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def start(checkpoint):
+    """Start the plan node as `ros2 run` would."""
+    return subprocess.Popen(
+        [
+            *(sys.executable, '-m', 'smwm_ros.nodes.plan'),
+            *('--ros-args', '-p', f'checkpoint:={checkpoint}'),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_however_often_ends_the_node_with_a_stop_command(checkpoint, robot, number):
+    with start(checkpoint) as process:
+        wait_until(lambda: len(robot) > 2, 'commands')
+        assert (robot[-1].twist.linear.x, robot[-1].twist.linear.y) != (0.0, 0.0)
+        for _ in range(3):
+            process.send_signal(number)
+        assert process.wait(PATIENCE) == 0
+        assert 'Traceback' not in process.stderr.read()
+    wait_until(
+        lambda: (robot[-1].twist.linear.x, robot[-1].twist.linear.y) == (0.0, 0.0),
+        'a stop command',
+    )
+
+
+def test_a_mistake_in_the_nodes_own_parameters_is_one_line_that_a_parent_can_report(tmp_path):
+    knobs = {'node': {'coast': -5, 'engaged': True}}
+    with Child('smwm_ros.nodes.plan', knobs, tmp_path, os.environ) as child:
+        wait_until(lambda: not is_alive(child), 'the end of the child')
+        with pytest.raises(SmwmError, match='the plan node ended with code 2') as raised:
+            child.check()
+    (line,) = child.log.read_text().splitlines()
+    assert line in str(raised.value)
+    assert 'coast: -5 is out of range; valid: 0 to 100' in line
+    assert "engaged: unknown key; did you mean 'engage'?" in line
+
+
+def is_alive(child):
+    try:
+        child.check()
+    except SmwmError:
+        return False
+    return True
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_child_is_gone_when_its_block_is_left_in_anger(tmp_path, checkpoint):
+    knobs = {'checkpoint': str(checkpoint)}
+
+    def leave_in_anger():
+        with Child('smwm_ros.nodes.plan', knobs, tmp_path, os.environ) as child:
+            pids.append(child.pid)
+            raise KeyboardInterrupt
+
+    pids = []
+    with pytest.raises(KeyboardInterrupt):
+        leave_in_anger()
+    assert not is_running(pids[0])
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='only Linux ends children with their parent')
+def test_a_child_ends_with_its_parent_even_when_that_is_killed(tmp_path, checkpoint):
+    script = (
+        'import os, sys, time\n'
+        'from pathlib import Path\n'
+        'from smwm_ros.nodes.child import Child\n'
+        f'knobs = {{"checkpoint": {str(checkpoint)!r}}}\n'
+        f'child = Child("smwm_ros.nodes.plan", knobs, Path({str(tmp_path)!r}), os.environ)\n'
+        'print(child.pid, flush=True)\n'
+        'time.sleep(600)\n'
+    )
+    with subprocess.Popen(
+        [sys.executable, '-c', script], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        pid = int(parent.stdout.readline())
+        log = tmp_path / 'plan.log'
+        wait_until(lambda: '/camera/image_raw -> /cmd_vel' in log.read_text(), 'the node')
+        parent.kill()
+    wait_until(lambda: not is_running(pid), 'the end of the orphan')
