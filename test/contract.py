@@ -101,6 +101,10 @@ def check_goals(arena: Arena) -> None:
     assert equal(frames[-1], arena.set_goal(frames[-1].state))
     arena.set_state(frames[-1].state)
     assert arena.success()
+    arena.aim(arena.sample(np.random.default_rng(1)))
+    assert not arena.success()
+    arena.aim(frames[-1].state)
+    assert arena.success()
     arena.reset(9)
     arena.set_goal(frames[-1].state)
     assert equal(frames[1], arena.step(actions[0])), 'the goal disturbed the episode'

@@ -47,5 +47,5 @@ def noisy_expert(arena: Arena, rng: np.random.Generator) -> Iterator[Array]:
     noise = random_walk(arena.spec, rng, spread=0.3, memory=0.3)
     while True:
         if arena.success():
-            arena.set_goal(arena.sample(rng))
+            arena.aim(arena.sample(rng))
         yield arena.spec.clip(arena.expert() + next(noise))

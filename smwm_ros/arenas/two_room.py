@@ -49,7 +49,7 @@ class TwoRoom:
         """Begin an episode at a random place with a random goal."""
         rng = np.random.default_rng(seed)
         start, goal = self.sample(rng), self.sample(rng)
-        self._goal = goal
+        self.aim(goal)
         return self.set_state(start)
 
     def step(self, action: Array) -> Frame:
@@ -69,11 +69,15 @@ class TwoRoom:
     def set_goal(self, state: Array) -> Frame:
         """Make (x, y) the goal; return how it looks, and leave the robot where it is."""
         here = self._state
+        self.aim(state)
         goal = self.set_state(state)
-        self._goal = goal.state.astype(np.float64)
         self._state = here
         self._world.place('robot', here)
         return goal
+
+    def aim(self, state: Array) -> None:
+        """Make (x, y) the goal without looking at it."""
+        self._goal = _vector(state, 'state', 'x, y')
 
     def success(self) -> bool:
         """Say whether the robot stands at the goal."""

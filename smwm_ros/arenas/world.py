@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any, NamedTuple, TypeAlias
 
+import cv2
 import numpy as np
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import ArenaError
@@ -171,7 +172,8 @@ class World:
             physicsClientId=self.client,
         )
         rgba = np.asarray(image[2], np.uint8).reshape(size, size, 4)
-        return np.ascontiguousarray(rgba[:, :, :3])
+        rgb: Array = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)  # copies faster than numpy's slices
+        return rgb
 
     def close(self) -> None:
         """Free the client; legal twice."""

@@ -136,6 +136,10 @@ class Arena(Protocol):
         """Make a recorded state the goal; return how the goal looks, and change nothing else."""
         ...
 
+    def aim(self, state: Array) -> None:
+        """Make a state (P,) the goal without looking at it."""
+        ...
+
     def success(self) -> bool:
         """Say whether the goal is reached now."""
         ...
