@@ -11,7 +11,7 @@ from rclpy.node import Node
 from smwm_ros import config
 from smwm_ros.core.actions import FieldCodec
 from smwm_ros.core.checkpoint import Checkpoint, load
-from smwm_ros.core.control import check_contract
+from smwm_ros.core.guard import check_contract
 from smwm_ros.core.images import fit, read_image
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CheckpointError, CodecError
