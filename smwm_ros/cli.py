@@ -10,7 +10,7 @@ import re
 import sys
 
 from smwm_ros import __version__
-from smwm_ros.errors import SmwmError
+from smwm_ros.errors import ConfigError, SmwmError
 
 VERBS = ('demo', 'inspect', 'convert', 'collect', 'train', 'evaluate', 'bench')
 _SETTING = re.compile(r'[A-Za-z_][\w.]*=')
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
             epilog=module.EXAMPLE,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        verb.set_defaults(run=module.run, settings=[])
+        verb.set_defaults(run=module.run)
         module.add_arguments(verb)
     return parser
 
@@ -44,6 +44,8 @@ def dispatch(words: Sequence[str]) -> int:
     """Run one verb by its words; errors pass through."""
     settings = [word for word in words if _SETTING.match(word)]
     args = build_parser().parse_args([word for word in words if not _SETTING.match(word)])
+    if settings and 'settings' not in args:
+        raise ConfigError(f"'{settings[0]}': this verb takes no key=value words")
     args.settings = settings
     code: int = args.run(args)
     return code

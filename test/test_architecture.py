@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'config': ({'fieldpath'}, set()),
     'load': ({'config', 'errors', 'share'}, {'yaml'}),
     'report': (set(), ARRAYS),
-    'tables': ({'config', 'load'}, set()),
+    'tables': ({'config', 'errors', 'load'}, set()),
     'core': (BASE, ARRAYS | {'torch', 'safetensors', 'tqdm'}),
     'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'tqdm', 'yaml'}),
     'arenas': ({*BASE, 'core'}, ARRAYS | {'pybullet'}),

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 from smwm_ros.config import Config
-from smwm_ros.load import knobs, load_config
+from smwm_ros.load import Knob, knobs, load_config
+import yaml
+
+_COLUMN, _WIDTH = 36, 99
 
 
 def add_config(parser: argparse.ArgumentParser, sections: Sequence[str]) -> None:
@@ -16,12 +20,13 @@ def add_config(parser: argparse.ArgumentParser, sections: Sequence[str]) -> None
     parser.add_argument(
         '--config', metavar='FILE', help='YAML file, or the name of a shipped config (two_room)'
     )
-    lines = []
-    for knob in knobs(Config):
-        if knob.path.split('.')[0] in sections:
-            choices = f'; one of {", ".join(knob.choices)}' if knob.choices else ''
-            default = list(knob.default) if isinstance(knob.default, tuple) else knob.default
-            lines.append(f'  {knob.path}={default}'.ljust(36) + f'  {knob.help}{choices}')
+    parser.set_defaults(settings=[])
+    lines = [
+        line
+        for knob in knobs(Config)
+        if knob.path.partition('.')[0] in sections
+        for line in _told(knob)
+    ]
     parser.epilog = '\n'.join(
         [
             f'example: {parser.epilog}',
@@ -30,6 +35,22 @@ def add_config(parser: argparse.ArgumentParser, sections: Sequence[str]) -> None
             *lines,
         ]
     )
+
+
+def _told(knob: Knob) -> list[str]:
+    """Return the lines that tell of one knob: how it is given on the left, what it does right."""
+    default = list(knob.default) if isinstance(knob.default, tuple) else knob.default
+    text = yaml.safe_dump(default, default_flow_style=True, width=200).removesuffix('...\n')
+    about = knob.help
+    if knob.choices:
+        about += f'; one of {", ".join(knob.choices)}'
+    if knob.low is not None:
+        about += f'; {knob.low} to {knob.high}'
+    head = f'  {knob.path}={text.strip().replace(", ", ",")}'  # one word to a shell
+    lines = [f'{"":{_COLUMN}}{line}' for line in wrap(about, _WIDTH - _COLUMN)]
+    if len(head) <= _COLUMN - 2:
+        return [head.ljust(_COLUMN) + lines[0].lstrip(), *lines[1:]]
+    return [head, *lines]
 
 
 def config_of(args: argparse.Namespace, base: Mapping[str, Any] | None = None) -> Config:
