@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Inspecting tells what is there, and proposes a configuration that converts the bag."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from conftest import MakeBag, STORE, TinyBag
+import cv2
+import numpy as np
+import pytest
+from smwm_ros.bags.convert import convert
+from smwm_ros.bags.write import new_message
+from smwm_ros.cli import main
+from smwm_ros.load import load_config
+import yaml
+
+Capture = pytest.CaptureFixture[str]
+
+
+def inspect(capsys: Capture, *words: str | Path) -> dict[str, Any]:
+    """Return what `smwm inspect --json` prints of one path."""
+    assert main(['inspect', '--json', *map(str, words)]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[0])
+    return found
+
+
+def test_a_bag_is_described_topic_by_topic(tmp_path: Path, capsys: Capture) -> None:
+    bag = TinyBag(tmp_path / 'bag')
+    for tick in [*range(20), *range(35, 51)]:
+        bag.frame(tick, late=0.3 + tick / 100)
+        bag.command(tick)
+    found = inspect(capsys, bag.close())
+    camera, command = found['topics']
+    assert camera['name'] == '/camera/image_raw'
+    assert camera['messages'] == 36
+    assert camera['image'] == {'width': 20, 'height': 16, 'encoding': 'rgb8'}
+    assert camera['longest_gap'] == pytest.approx(1.6 + 0.016)
+    assert camera['header']['offset'] == pytest.approx(-0.03 - 0.025, abs=0.02)
+    assert camera['header']['drift'] == pytest.approx(-0.05, abs=0.005)
+    assert command['header'] == {'offset': 0.0, 'drift': 0.0}
+    assert found['scanned'] == 1.0
+
+
+def test_the_proposed_configuration_converts_the_bag(
+    tmp_path: Path, tiny_bag: MakeBag, capsys: Capture
+) -> None:
+    bag = tiny_bag(ticks=[*range(50), *range(70, 120)])
+    assert main(['inspect', str(bag)]) == 0
+    block = capsys.readouterr().out.partition('# proposed')[2].partition('\n')[2]
+    (tmp_path / 'robot.yaml').write_text(block)
+    config = load_config(tmp_path / 'robot.yaml', ['dataset.image_size=16'])
+    assert config.robot.command.fields == ('twist.linear.x', 'twist.angular.z')
+    assert config.robot.command.high == (119.0, 0.0)
+    assert config.robot.dt == 0.1
+    assert len(convert([bag], tmp_path / 'out', config).dataset) == 100
+
+
+def test_fields_that_vary_are_proposed_for_joints_and_state(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    bag = TinyBag(tmp_path / 'arm')
+    for tick in range(20):
+        bag.frame(tick)
+        joints = new_message(STORE, 'sensor_msgs/msg/JointState')
+        joints.position = np.array([tick / 10, 0.5, -tick / 10])
+        bag.send('/joint_states', joints, tick)
+        command = new_message(STORE, 'std_msgs/msg/Float64MultiArray')
+        command.data = np.array([tick, 2.0 * tick])
+        bag.send('/arm/commands', command, tick)
+    robot = inspect(capsys, bag.close())['robot']
+    assert robot['command']['topic'] == '/arm/commands'
+    assert robot['command']['fields'] == ['data[0]', 'data[1]']
+    assert robot['command']['high'] == [19.0, 38.0]
+    assert robot['state']['fields'] == ['position[0]', 'position[2]']
+
+
+def test_thumbnails_show_the_bag_from_its_beginning_to_its_end(
+    tmp_path: Path, tiny_bag: MakeBag, capsys: Capture
+) -> None:
+    bags = [tiny_bag('a', range(200)), tiny_bag('b', range(3))]
+    strip = tmp_path / 'new' / 'strip.png'
+    assert main(['inspect', *map(str, bags), '--thumbnails', str(strip)]) == 0
+    pixels = cv2.imread(str(strip))
+    assert pixels.shape == (2 * 128, 12 * 128, 3)
+    shown = pixels[64, 64::128, 0].astype(int)
+    assert shown[0] == 0
+    assert (np.diff(shown) > 10).all()
+    assert 'frames of 2 bags' in capsys.readouterr().out
+
+
+def test_a_dataset_is_described_with_its_episodes_and_sources(
+    tmp_path: Path, tiny_bag: MakeBag, capsys: Capture
+) -> None:
+    bag = tiny_bag(ticks=[*range(20), *range(30, 55)])
+    convert([bag], tmp_path / 'out', load_config(None, ['dataset.image_size=16']))
+    found = inspect(capsys, tmp_path / 'out')
+    assert found['kind'] == 'dataset'
+    assert [e['stop'] - e['start'] for e in found['episodes']] == [20, 25]
+    assert found['transitions'] == 15 + 20
+    assert found['shards']['bag']['source']['files'] == ['bag.mcap']
+
+
+def test_a_checkpoint_tells_what_it_was_made_for(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / 'model.safetensors').write_bytes(bytes(2_000_000))
+    (tmp_path / 'meta.json').write_text(json.dumps({'robot': {'dt': 0.1}}))
+    found = inspect(capsys, tmp_path)
+    assert (found['kind'], found['meta']) == ('checkpoint', {'robot': {'dt': 0.1}})
+    assert main(['inspect', str(tmp_path)]) == 0
+    head, *rest = capsys.readouterr().out.splitlines()
+    assert '2.0 MB of weights' in head
+    assert yaml.safe_load('\n'.join(rest)) == {'robot': {'dt': 0.1}}
+    (tmp_path / 'meta.json').write_text('{')
+    assert main(['inspect', str(tmp_path)]) == 2
+    assert 'meta.json: missing or damaged' in capsys.readouterr().err
+
+
+def test_recordings_of_other_people_are_described(real_bags: Path, capsys: Capture) -> None:
+    found = inspect(capsys, real_bags / '06_nav2_filezstd_mcap')
+    assert found['robot']['command']['topic'] == '/cmd_vel_smoothed'
+    assert found['robot']['dt'] == 0.05
+    found = inspect(capsys, real_bags / '11_ait_images_db3')
+    assert found['topics'][0]['image'] == {'width': 2, 'height': 2, 'encoding': 'mono8'}
+    assert found['topics'][0]['header'] == {'flaw': 'no stamp'}
+    assert main(['inspect', str(real_bags / '13_empty_db3')]) == 2
+    assert 'the bag is empty' in capsys.readouterr().err
