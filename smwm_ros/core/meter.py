@@ -32,8 +32,3 @@ class Meter:
         """Return the mean, nan while there are no values."""
         values = self._values.copy()
         return float(np.mean(values)) if values else float('nan')
-
-    def latest(self) -> float:
-        """Return the last value, nan while there is none."""
-        values = self._values.copy()
-        return values[-1] if values else float('nan')

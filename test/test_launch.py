@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests for launch/: arguments are described, and name nodes, scripts and parameters that exist."""
+
+import ast
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+import os
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from smwm_ros.config import Config
+from smwm_ros.load import knobs
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
+NODE_PARAMETERS = {'checkpoint', 'goal_image', 'use_sim_time'}
+ids = [path.name for path in FILES]
+
+
+def arguments(tree):
+    """Read the ARGUMENTS of a launch file without running it."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == 'ARGUMENTS':
+            names = [key.value for key in node.value.keys]
+            texts = [value.elts[-1].value for value in node.value.values]
+            return dict(zip(names, texts, strict=True))
+    raise AssertionError('no ARGUMENTS in this launch file')
+
+
+@pytest.mark.parametrize('path', FILES, ids=ids)
+def test_every_argument_is_described(path):
+    for name, text in arguments(ast.parse(path.read_text())).items():
+        assert len(text.split()) >= 2, f'{name} has no description'
+
+
+@pytest.mark.parametrize('path', FILES, ids=ids)
+def test_every_executable_is_a_script_that_is_shipped(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg == 'executable':
+            script = ROOT / 'scripts' / node.value.value
+            assert os.access(script, os.X_OK), f'{script} cannot be executed'
+
+
+@pytest.mark.parametrize('path', FILES, ids=ids)
+def test_every_parameter_that_is_named_exists(path):
+    known = {knob.path for knob in knobs(Config)} | NODE_PARAMETERS
+    sections = {name.partition('.')[0] for name in known if '.' in name}
+    for node in ast.walk(ast.parse(path.read_text())):
+        word = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(word, str) and word.partition('.')[0] in sections and word.count('.') == 1:
+            assert word in known, f'{word} is no parameter'
+
+
+@pytest.mark.skipif(find_spec('launch') is None, reason='launch comes with ROS 2, not from PyPI')
+@pytest.mark.parametrize('path', FILES, ids=ids)
+def test_the_description_is_made(path):
+    spec = spec_from_file_location('launched', path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    declared = {item.name for item in module.generate_launch_description().get_launch_arguments()}
+    assert set(module.ARGUMENTS) <= declared
+
+
+def test_transports_carry_a_camera_image():
+    space = {'dds': 'http://www.eprosima.com'}
+    root = ElementTree.parse(ROOT / 'config' / 'fastdds.xml').getroot()
+    assert root.tag == f'{{{space["dds"]}}}profiles'
+    sizes = [int(root.find(f'.//dds:{name}', space).text) for name in ('segment_size',)]
+    sizes.append(int(root.find('.//dds:maxMessageSize', space).text))
+    assert min(sizes) > 1920 * 1080 * 3
+    used = {item.text for item in root.findall('.//dds:userTransports/dds:transport_id', space)}
+    described = root.findall('.//dds:transport_descriptor/dds:transport_id', space)
+    assert used == {item.text for item in described}
