@@ -17,7 +17,6 @@ import sys
 from typing import Any
 
 from smwm_ros.errors import did_you_mean, SmwmError
-from smwm_ros.report import write_text
 
 EXAMPLE = 'smwm bench --quick convert planner'
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,6 +65,8 @@ def _measure(script: Path, quick: bool) -> list[dict[str, Any]]:
 
 def _write_down(path: Path, name: str, rows: list[dict[str, Any]]) -> None:
     """Replace the rows of one benchmark in the results file."""
+    from smwm_ros.report import write_text  # imports numpy and OpenCV
+
     results = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
     results[name] = rows
     write_text(path, json.dumps(dict(sorted(results.items())), indent=1) + '\n')
