@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import csv
 import hashlib
 import json
@@ -11,15 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
-
 from smwm_ros import report
 from smwm_ros.arenas import make_arena
 from smwm_ros.config import Config
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.evaluate import draw_pairs, Pair, random_floor, wilson
+from smwm_ros.core.evaluate import draw_pairs, random_floor, wilson
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
+from tqdm import tqdm
 
 RANDOM_REPEATS = 10  # rollouts of the random policy per pair, so that its floor is no luck
 PICTURE = 128  # size of the pictures in the report [px]
@@ -39,7 +37,7 @@ class Outcome(NamedTuple):
     @property
     def success(self) -> float:
         """Return the share of goals reached."""
-        return sum(task['success'] for task in self.tasks) / len(self.tasks)
+        return float(np.mean([task['success'] for task in self.tasks]))
 
 
 def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
@@ -53,7 +51,9 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
             return Outcome(**kept)
     protocol = config.evaluate
     pairs = draw_pairs(TransitionDataset.open(folder / 'dataset'), protocol)
-    tasks = [{'start': pair.start.tolist(), 'goal': pair.goal.tolist()} for pair in pairs]
+    tasks = [
+        {'start': pair.start_state.tolist(), 'goal': pair.goal_state.tolist()} for pair in pairs
+    ]
     with tqdm(total=len(tasks), desc='over ROS 2', unit='task') as bar:
         trial = run_trial(
             folder / 'run', arena_name, tasks, protocol.budget, folder / 'logs',
@@ -61,12 +61,7 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
         )  # fmt: skip
     arena = make_arena(arena_name, config.arena.image_size)
     try:
-        floor = _floor(arena, pairs, config)
-        solved = 0
-        for pair in pairs:
-            arena.set_state(pair.start)
-            arena.set_goal(pair.goal)
-            solved += arena.success()
+        floor = random_floor(arena, pairs, protocol.budget, RANDOM_REPEATS, protocol.seed)
     finally:
         arena.close()
     outcome = Outcome(
@@ -74,9 +69,9 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
             {**task, 'success': one.success, 'steps': one.steps, 'path': one.path}
             for task, one in zip(tasks, trial.tasks, strict=True)
         ],
-        random=floor,
-        random_rollouts=RANDOM_REPEATS * len(pairs),
-        solved_at_start=solved,
+        random=sum(one.success for one in floor) / len(floor),
+        random_rollouts=len(floor),
+        solved_at_start=sum(one.solved_at_start for one in floor) // RANDOM_REPEATS,
         dt=config.robot.dt,
         control_hz=trial.control_hz,
         plan_ms=trial.plan_ms,
@@ -135,7 +130,7 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
             'ms',
             np.asarray(outcome.plan_ms),
             {'median': float(plan[0]), 'p99': float(plan[1])},
-        ),  # fmt: skip
+        ),
         '<h2>The drives: what the camera saw first, the goal it was given, the path driven</h2>',
         *_drives(outcome, drives, goals),
     ]
@@ -155,12 +150,6 @@ def _fingerprint(run: Path, config: Config) -> str:
         json.dumps(to_dict(config), sort_keys=True),
     ]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()
-
-
-def _floor(arena: Any, pairs: Sequence[Pair], config: Config) -> float:
-    """Return how often random commands reach the same goals."""
-    protocol = config.evaluate
-    return float(random_floor(arena, pairs, protocol.budget, RANDOM_REPEATS, protocol.seed))
 
 
 def _training_charts(log: Path) -> list[str]:
