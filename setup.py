@@ -22,6 +22,7 @@ setup(
     install_requires=[
         'apsw',  # what rosbags reads sqlite3 with; its errors are ours to explain
         "backports.zstd; python_version < '3.14'",
+        'lz4',
         'numpy',
         'opencv-python-headless',  # the plain wheel needs libGL, which a robot may lack
         'pyyaml',

@@ -9,13 +9,16 @@ from typing import Any
 
 from backports import zstd
 from conftest import BEGIN, MakeBag, STORE, TICK
+from mcap.writer import CompressionType
+from mcap.writer import Writer as McapWriter
 import numpy as np
 import pytest
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from smwm_ros.bags.find import find_bags
-from smwm_ros.bags.read import BagReader, normal_type
+from smwm_ros.bags.read import BagReader
+from smwm_ros.bags.typestore import normal_type
 from smwm_ros.bags.write import new_message
 from smwm_ros.core.images import to_rgb
 from smwm_ros.errors import BagError, CodecError
@@ -163,9 +166,48 @@ def test_a_file_of_nonsense_is_refused_by_name(tmp_path: Path, suffix: str, data
         read(path)
 
 
-def test_a_mcap_of_another_kind_is_refused(tmp_path: Path) -> None:
-    from mcap.writer import Writer as McapWriter
+@pytest.mark.parametrize('compression', ['', 'zstd', 'lz4'])
+@pytest.mark.parametrize('share', [0.3, 0.77, 0.95])
+def test_a_mcap_that_is_cut_off_gives_all_whole_messages_before_the_cut(
+    tmp_path: Path, compression: str, share: float
+) -> None:
+    msg = new_message(STORE, 'std_msgs/msg/UInt8MultiArray')
+    path, chunks = tmp_path / 'bag.mcap', 10
+    rng = np.random.default_rng(0)
+    with path.open('wb') as file:
+        writer = McapWriter(
+            file, chunk_size=20_000, compression=CompressionType[compression.upper() or 'NONE']
+        )
+        writer.start(profile='ros2', library='')
+        text = STORE.generate_msgdef(msg.__msgtype__, ros_version=2)[0]
+        schema = writer.register_schema(msg.__msgtype__, 'ros2msg', text.encode())
+        channel = writer.register_channel('/bytes', 'cdr', schema)
+        for number in range(20 * chunks):
+            msg.data = rng.integers(0, 256, 1000, dtype=np.uint8)  # nothing compresses this
+            msg.data[0] = number
+            data = bytes(STORE.serialize_cdr(msg, msg.__msgtype__))
+            writer.add_message(channel, log_time=number, publish_time=number, data=data)
+        writer.finish()
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    found = [msg.data[0] for _, _, msg in read(path)]
+    assert found == list(range(len(found)))
+    # lz4 and zstd give whole blocks only, of up to 128 KiB: here, whole chunks.
+    late = 20 if compression else 2
+    assert 200 * share - late <= len(found) <= 200 * share + 1
+    (bag,) = find_bags([path])
+    with BagReader(bag) as reader:
+        assert f'{len(found)} whole messages were recovered' in reader.notes[0]
+        assert [m.stamp for m in reader.messages(['/bytes'], 7, 11)] == [7, 8, 9, 10]
 
+
+def test_a_bag_whose_metadata_is_wrong_is_read_file_by_file(tiny_bag: MakeBag) -> None:
+    for damage in ('', '{', 'rosbag2_bagfile_information: {version: 5}'):
+        bag = tiny_bag(f'bag{len(damage)}')
+        (bag / 'metadata.yaml').write_text(damage)
+        assert ticks(bag) == list(range(30))
+
+
+def test_a_mcap_of_another_kind_is_refused(tmp_path: Path) -> None:
     with (tmp_path / 'other.mcap').open('wb') as file:
         writer = McapWriter(file)
         writer.start(profile='protobuf', library='')

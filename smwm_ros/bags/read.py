@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, ExitStack
 from heapq import merge
 from pathlib import Path
@@ -16,21 +16,17 @@ from typing import Any, NamedTuple
 from zlib import error as ZlibError  # noqa: N812
 
 import apsw
-from rosbags.interfaces import Connection, MessageDefinitionFormat, Nodetype
+from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag1 import ReaderError as Reader1Error
 from rosbags.rosbag2 import Reader as Reader2
 from rosbags.rosbag2 import ReaderError as Reader2Error
 from rosbags.serde import SerdeError
-from rosbags.typesys import (
-    get_types_from_idl,
-    get_types_from_msg,
-    get_typestore,
-    Stores,
-    TypesysError,
-)
+from rosbags.typesys import TypesysError
 from rosbags.typesys.store import Typestore
 from smwm_ros.bags.find import Bag
+from smwm_ros.bags.recover import CutMcap
+from smwm_ros.bags.typestore import normal_type, typestore
 from smwm_ros.errors import BagError, CodecError, did_you_mean
 
 if sys.version_info >= (3, 14):
@@ -81,7 +77,8 @@ class BagReader:
         self.bag = bag
         self.where = ', '.join(str(path) for path in bag.paths[:2])
         self.topics: dict[str, Topic] = {}
-        self._readers: list[Reader1 | Reader2] = []
+        self.notes: list[str] = []  # what had to be repaired
+        self._readers: list[Reader1 | Reader2 | CutMcap] = []
         self._connections: dict[str, list[Connection]] = {}
         self._store: Typestore | None = None
         self._stack = ExitStack()
@@ -91,10 +88,7 @@ class BagReader:
         """Open the files and read what they say about themselves."""
         with self._stack, self._damage('cannot be read'):
             for path in self.bag.paths:
-                plain = self._unpacked(path) if path.suffix == '.zstd' else path
-                reader = Reader1(plain) if self.is_ros1 else Reader2(plain)
-                self._stack.enter_context(reader)
-                self._readers.append(reader)
+                self._open(path)
             self._index()
             self._stack = self._stack.pop_all()  # what was opened stays open
         if not self.count:
@@ -188,6 +182,33 @@ class BagReader:
         seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
+    def _open(self, path: Path) -> None:
+        """Open one file or folder; what rosbags refuses is read without index and metadata."""
+        plain = self._unpacked(path) if path.suffix == '.zstd' else path
+        if self.is_ros1:
+            self._readers.append(self._stack.enter_context(Reader1(plain)))
+            return
+        try:
+            self._readers.append(self._stack.enter_context(Reader2(plain)))
+        except _DAMAGE as error:
+            reason = ' '.join(str(error).split())
+            if plain.is_dir():
+                files = self.bag.files()
+                if not files:
+                    raise
+                self.notes.append(f'{path.name}: read file by file: {reason}')
+                for file in files:
+                    self._open(file)
+            elif plain.suffix == '.mcap':
+                try:
+                    reader = self._stack.enter_context(CutMcap(plain))
+                except (BagError, *_DAMAGE):
+                    raise error from None
+                self._readers.append(reader)
+                self.notes.append(f'{path.name}: {reason} {reader.recovered()}')
+            else:
+                raise
+
     def _sorted(self) -> list[Topic]:
         return sorted(self.topics.values())
 
@@ -202,18 +223,10 @@ class BagReader:
                 self._connections.setdefault(connection.topic, []).append(connection)
 
     def _types(self) -> Typestore:
-        """Return the types of all topics: those that the bag defines, and common ones beside."""
+        """Return the types of all topics."""
         if self._store is None:
-            types: dict[str, Any] = {}
-            for connection in (item for group in self._connections.values() for item in group):
-                types.update(_definitions(connection))
-            wanted = {topic.type for topic in self.topics.values()}
-            if not wanted <= types.keys():
-                common = Stores.ROS1_NOETIC if self.is_ros1 else Stores.LATEST
-                types = {**get_typestore(common).fielddefs, **types}
-            store = get_typestore(Stores.EMPTY)
-            store.register({name: types[name] for name in _closure(wanted, types)})
-            self._store = store
+            connections = [item for group in self._connections.values() for item in group]
+            self._store = typestore(connections, self.is_ros1)
         return self._store
 
     def _unpacked(self, path: Path) -> Path:
@@ -236,40 +249,3 @@ class BagReader:
         except _DAMAGE as error:
             reason = ' '.join(str(error).split()) or type(error).__name__
             raise BagError(f'{self.where}: {what}: {reason}') from error
-
-
-def normal_type(kind: str) -> str:
-    """Name a message type as ROS 2 does since Dashing: sensor_msgs/Image gets its /msg/."""
-    package, _, name = kind.partition('/')
-    return kind if '/' in name else f'{package}/msg/{name}'
-
-
-def _definitions(connection: Connection) -> dict[str, Any]:
-    """Return the message types that a bag defines beside a topic."""
-    form, text = connection.msgdef.format, connection.msgdef.data
-    if form == MessageDefinitionFormat.MSG:
-        return dict(get_types_from_msg(text, normal_type(connection.msgtype)))
-    types: dict[str, Any] = {}
-    if form == MessageDefinitionFormat.IDL:
-        for part in text.split('=' * 80 + '\n'):
-            body = part.partition('\n')[2] if part.startswith('IDL: ') else part
-            types.update(get_types_from_idl(body) if body.strip() else {})
-    return types
-
-
-def _closure(wanted: Collection[str], types: Mapping[str, Any]) -> set[str]:
-    """Return the wanted types that are known, and those that they are made of."""
-    found: set[str] = set()
-    ahead = [name for name in wanted if name in types]
-    while ahead:
-        name = ahead.pop()
-        if name in found:
-            continue
-        found.add(name)
-        for _, (node, detail) in types[name][1]:
-            inner = detail if node == Nodetype.NAME else detail[0]
-            if isinstance(inner, tuple):  # the element of an array or sequence
-                inner = inner[1] if inner[0] == Nodetype.NAME else None
-            if inner in types:
-                ahead.append(inner)
-    return found

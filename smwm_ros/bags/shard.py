@@ -20,15 +20,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.bags.align import align, FrameGate, nanoseconds, Rows, Track
-from smwm_ros.bags.clock import choose_clock, Clock, Stamps
+from smwm_ros.bags.clock import choose_clock, Clock
+from smwm_ros.bags.faults import Faults
 from smwm_ros.bags.find import Bag
 from smwm_ros.bags.read import BagReader, Message
+from smwm_ros.bags.topics import required_topics, sample_stamps
 from smwm_ros.config import Config
 from smwm_ros.core.actions import FieldReader
 from smwm_ros.core.images import read_image
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.shards import columns, ShardWriter
-from smwm_ros.errors import BagError, CodecError, DatasetError
+from smwm_ros.errors import CodecError, DatasetError
 
 
 class Progress(NamedTuple):
@@ -42,7 +44,6 @@ class Progress(NamedTuple):
 Tell = Callable[[Progress], None]
 
 _JUMP = 1_000_000_000  # a clock that goes back by more than this has jumped [ns]
-_LOOKS = 16  # places in a bag where stamps are compared
 _BLOCK = 256  # rows written at once
 _TELL_EVERY = 50  # messages
 
@@ -76,30 +77,6 @@ def _convert(
         recording.publish(about)
 
 
-def required_topics(reader: BagReader, config: Config) -> list[str]:
-    """Return the topics that the robot's configuration names; all must be in the bag."""
-    camera, command, state = config.robot.camera, config.robot.command, config.robot.state
-    wanted = {camera.topic: camera.type, command.topic: command.type}
-    if state.topic:
-        wanted[state.topic] = state.type
-    for topic, kind in wanted.items():
-        if not reader.require(topic, kind).messages:
-            raise BagError(f'{reader.where}: {topic} has no messages')
-    return list(wanted)
-
-
-def sample_stamps(reader: BagReader, topics: list[str]) -> dict[str, Stamps | None]:
-    """Look at both stamps of each topic all over the bag."""
-    with_header = [topic for topic in topics if reader.has_header(topic)]
-    found: dict[str, list[tuple[int, int]]] = {topic: [] for topic in with_header}
-    if with_header:
-        for message in reader.glance(with_header, _LOOKS):
-            found[message.topic].append((message.stamp, reader.header_stamp(message)))
-    pairs = {topic: np.array(sorted(each), np.int64) for topic, each in found.items()}
-    stamps = {topic: Stamps(pair[:, 1], pair[:, 0]) for topic, pair in pairs.items()}
-    return {topic: stamps.get(topic) for topic in topics}
-
-
 class Recording:
     """Hears the messages of a bag in order, and writes the rows of its shard."""
 
@@ -121,7 +98,7 @@ class Recording:
         self._episodes: list[tuple[int, int]] = []
         self._dropped: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
-        self._faults: dict[str, list[str]] = {}
+        self._faults = Faults(reader.where, dataset.max_damaged)
 
     def __enter__(self) -> Recording:
         """Start hearing."""
@@ -152,16 +129,16 @@ class Recording:
     def publish(self, about: dict[str, Any]) -> None:
         """Write what is left and give the shard its name."""
         self._flush()
-        for topic in self._faults:
-            self._judge(topic, final=True)
+        self._faults.judge()
         meta = {
             **about,
             'time': self._clock._asdict(),
             'episodes': self._episodes,
             'dropped': dict(self._dropped),
             'counts': dict(self._counts),
+            'notes': self._reader.notes,
             'frame_period': self._period,  # median [s]
-            'faults': {topic: faults[0] for topic, faults in self._faults.items()},
+            'faults': self._faults.first,
             'versions': {name: version(name) for name in ('smwm_ros', 'numpy', 'rosbags')},
         }
         self._writer.publish(meta)
@@ -197,6 +174,7 @@ class Recording:
         place = -1
         if needed:
             dataset = self._config.dataset
+            self._faults.total[self._pending.topic] += 1
             try:
                 msg = self._reader.decode(self._pending)
                 square = read_image(msg, dataset.image_size, dataset.resize)
@@ -205,7 +183,7 @@ class Recording:
                 self._stored += 1
             except CodecError as error:
                 place = -2
-                self._fault(self._pending.topic, error)
+                self._faults.add(self._pending.topic, error)
             self._counts['frames decoded'] += 1
         self._place.append(place)
         self._pending = None
@@ -219,30 +197,14 @@ class Recording:
     ) -> None:
         stamps, values = track
         self._counts[message.topic] += 1
+        self._faults.total[message.topic] += 1
         try:
             value = read(self._reader.decode(message))
         except CodecError as error:
-            self._fault(message.topic, error)
+            self._faults.add(message.topic, error)
             return
         stamps.append(stamp)
         values.append(value)
-
-    def _fault(self, topic: str, error: CodecError) -> None:
-        """Count a damaged message; a topic of nothing else is not read to its end."""
-        self._faults.setdefault(topic, []).append(str(error))
-        self._judge(topic)
-
-    def _judge(self, topic: str, final: bool = False) -> None:
-        """Give up on a topic of which too many messages are damaged."""
-        faults = self._faults[topic]
-        camera = topic == self._config.robot.camera.topic
-        total = self._counts['frames decoded' if camera else topic]
-        limit = self._config.dataset.max_damaged
-        if (final or len(faults) >= 20) and len(faults) > limit * total:
-            raise BagError(
-                f'{self._reader.where}: {topic}: {len(faults)} of {total} messages are damaged, '
-                f'more than dataset.max_damaged={limit}; the first: {faults[0]}'
-            )
 
     def _flush(self) -> None:
         """Lay what was heard on the grid, write its rows, and begin anew."""

@@ -30,6 +30,7 @@ def describe(data: TransitionDataset) -> list[str]:
         dropped.update(meta['dropped'])
         clock = meta['time']
         lines.append(f'  {name}: {meta["rows"]} ticks by {clock["base"]} time ({clock["why"]})')
+        lines += [f'    {note}' for note in meta['notes']]
         lines += [f'    damaged: {text}' for text in meta['faults'].values()]
     lines += [f'  dropped {count} ticks: {why}' for why, count in dropped.items() if count]
     lines += [f'  {name}: {count}' for name, count in counts.items() if count]

@@ -79,6 +79,7 @@ def survey(bag: Bag) -> dict[str, Any]:
             'bytes': bag.size(),
             'messages': reader.count,
             'seconds': round(seconds, 3),
+            'notes': reader.notes,
             'scanned': round(scan.share, 3),
             'topics': topics,
             'robot': propose(reader.topics.values(), scan),

@@ -15,15 +15,13 @@ from rosbags.interfaces import Connection, Nodetype
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 from rosbags.typesys.store import Typestore
-from smwm_ros.config import Robot
+from smwm_ros.config import BODY_FRAME, CAMERA_FRAME, Robot, STATE_FRAME
 from smwm_ros.core.actions import action_spec, FieldCodec
 from smwm_ros.core.interfaces import ActionSpec, Array, Frame
 from smwm_ros.errors import BagError, did_you_mean
 from smwm_ros.fieldpath import expand
 
 PARTIAL = '.recording-'  # begins the hidden folder in which a bag is being written
-CAMERA_FRAME = 'camera_optical_frame'
-STATE_FRAME = 'odom'
 COMMAND_DELAY = 1_000_000  # a command follows the frame that it answers after this [ns]
 
 
@@ -136,7 +134,7 @@ def new_message(store: Typestore, kind: str) -> Any:
     if kind == 'geometry_msgs/msg/Quaternion':
         values['w'] = 1.0  # four zeros are no rotation
     if kind == 'nav_msgs/msg/Odometry':
-        values['child_frame_id'] = 'base_link'
+        values['child_frame_id'] = BODY_FRAME
     return store.types[kind](**values)
 
 

@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--thumbnails', type=Path, metavar='FILE', help='write frames of the bags as a PNG'
     )
+    parser.epilog = f'example: {parser.epilog}'
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,6 +96,7 @@ def _bag_lines(found: dict[str, Any]) -> list[str]:
         f'{found["path"]}: {found["messages"]} messages in {found["seconds"]} s, '
         f'{found["bytes"] / 1e6:.1f} MB'
     ]
+    lines += [f'  {note}' for note in found['notes']]
     for topic in found['topics']:
         words = [f'{topic["name"]} ({topic["type"]}): {topic["messages"]}']
         if 'rate' in topic:

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Count damaged messages, and give up on a bag of which too many are damaged."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from smwm_ros.errors import BagError, CodecError
+
+_SURE = 20  # so many damaged messages are enough to give up before the end
+
+
+class Faults:
+    """Damaged messages, by topic."""
+
+    def __init__(self, where: str, limit: float) -> None:
+        self.first: dict[str, str] = {}  # the first error of each topic
+        self.total: Counter[str] = Counter()  # messages decoded, counted by the caller
+        self._where = where
+        self._limit = limit  # share of the messages of a topic
+        self._count: Counter[str] = Counter()
+
+    def add(self, topic: str, error: CodecError) -> None:
+        """Count one; a topic of nothing but damage is not read to its end."""
+        self.first.setdefault(topic, str(error))
+        self._count[topic] += 1
+        if self._count[topic] >= _SURE:
+            self._check(topic)
+
+    def judge(self) -> None:
+        """Raise where too many messages of a topic were damaged."""
+        for topic in self.first:
+            self._check(topic)
+
+    def _check(self, topic: str) -> None:
+        count, total = self._count[topic], self.total[topic]
+        if count > self._limit * total:
+            raise BagError(
+                f'{self._where}: {topic}: {count} of {total} messages are damaged, more than '
+                f'dataset.max_damaged={self._limit:g}; the first: {self.first[topic]}'
+            )
