@@ -29,6 +29,11 @@ def knob(
     return field(default=default, metadata=meta)
 
 
+# Coordinate frames (REP-103, REP-105) of what an arena measures and shows.
+CAMERA_FRAME = 'camera_optical_frame'
+STATE_FRAME = 'odom'
+BODY_FRAME = 'base_link'
+
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 

@@ -23,6 +23,7 @@ from sensor_msgs.msg import Image
 from smwm_ros import config
 from smwm_ros.arenas import make_arena, require_arena, require_fit
 from smwm_ros.arenas.course import Course, read_tasks
+from smwm_ros.config import BODY_FRAME, CAMERA_FRAME, STATE_FRAME
 from smwm_ros.core.actions import action_spec, FieldCodec
 from smwm_ros.core.control import Metronome
 from smwm_ros.core.images import fill_image
@@ -36,8 +37,6 @@ from smwm_ros.nodes.process import run_node
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-CAMERA_FRAME = 'camera_optical_frame'
-STATE_FRAME = 'odom'
 GOAL_TOPIC = '/goal/image'
 _RELIABLE = QoSProfile(depth=5)  # heard by best-effort and by reliable subscribers
 
@@ -120,6 +119,8 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         self._odometry = None
         if robot.state.topic:
             self._state = message_class(robot.state.type)()
+            if hasattr(self._state, 'child_frame_id'):
+                self._state.child_frame_id = BODY_FRAME
             fields = expand(robot.state.fields)
             self._state_codec = FieldCodec(ActionSpec(fields, (), (), robot.dt))
             self._state_codec.decode(np.zeros(len(fields)), self._state)  # a wrong field is seen
