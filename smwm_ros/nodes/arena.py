@@ -49,15 +49,13 @@ class Command:
         self._timeout = timeout
         self._action: Array | None = None
         self._heard = 0.0
-        self.refused = 0
 
     def hear(self, message: Any) -> None:
-        """Keep a command; one with NaN or infinity in it is none."""
+        """Keep a command, or refuse one that is no number."""
         action = self._codec.encode(message)
-        if np.isfinite(action).all():
-            self._action, self._heard = action, time.monotonic()
-        else:
-            self.refused += 1
+        if not np.isfinite(action).all():
+            raise CodecError(f'expected finite numbers, found {action.tolist()}')
+        self._action, self._heard = action, time.monotonic()
 
     def current(self) -> Array | None:
         """Return the latest command (A,), or None when it is too old to be obeyed."""

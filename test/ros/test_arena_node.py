@@ -169,6 +169,7 @@ def test_nonsense_and_stop_commands_start_no_task(nonsense):
             remote.ticks(1)
         assert remote.place == before
         assert remote.task['phase'] == 'waiting'
+        remote.drive((-0.5, -0.5), lambda: remote.task['phase'] == 'running', 'the start')
 
 
 def test_a_course_goes_from_success_to_failure_to_its_end(tmp_path):
