@@ -15,7 +15,7 @@ SOURCES = sorted((ROOT / 'smwm_ros').rglob('*.py'))
 ARRAYS = {'numpy', 'cv2'}
 ROS = {'rclpy', 'rcl_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs'}
 ROS |= {'rosgraph_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs', 'trajectory_msgs'}
-BAGS = {'rosbags', 'mcap', 'apsw', 'backports', 'compression'}  # the last three unpack
+BAGS = {'rosbags', 'mcap', 'apsw', 'backports', 'compression', 'lz4'}  # the last three unpack
 
 # room: (the rooms it may import, the third parties it may import)
 BASE = {'errors', 'fieldpath', 'config'}

@@ -33,6 +33,7 @@ THIRD_PARTY = {
     'launch': (None, 'launch'),  # not on PyPI
     'launch_ros': (None, 'launch_ros'),  # not on PyPI
     'lifecycle_msgs': ('ros-lifecycle-msgs', 'lifecycle_msgs'),
+    'lz4': ('lz4', 'python3-rosbags-pip'),  # rosbags brings it
     'nav_msgs': ('ros-nav-msgs', 'nav_msgs'),
     'numpy': ('numpy', 'python3-numpy'),
     'pybullet': ('pybullet', 'python3-pybullet-pip'),
