@@ -77,20 +77,6 @@ class World:
     ) -> None:
         """Add an upright cylinder that slides in x (joint 0) and y (joint 1), with a lid on it."""
         bullet = self._bullet
-        body = self._visual(
-            bullet.GEOM_CYLINDER,
-            colours[0],
-            radius=radius,
-            length=height,
-            visualFramePosition=(0, 0, height / 2),
-        )
-        lid = self._visual(
-            bullet.GEOM_CYLINDER,
-            colours[1],
-            radius=0.55 * radius,
-            length=0.3 * height,
-            visualFramePosition=(0, 0, 1.15 * height),
-        )
         solid = bullet.createCollisionShape(
             bullet.GEOM_CYLINDER,
             radius=radius,
@@ -98,6 +84,8 @@ class World:
             collisionFramePosition=(0, 0, height / 2),
             physicsClientId=self.client,
         )
+        body = self._cylinder(radius, 0.0, height, colours[0])
+        lid = self._cylinder(0.55 * radius, height, 0.3 * height, colours[1])
         self._bodies[name] = bullet.createMultiBody(
             baseMass=0.0,
             linkMasses=[0.1, 1.0, 0.0],
@@ -113,16 +101,10 @@ class World:
             physicsClientId=self.client,
         )
         # Without damping and friction the motors alone say how it moves, along walls too.
+        names = ('linearDamping', 'angularDamping', 'jointDamping', 'lateralFriction')
+        free = dict.fromkeys(names, 0.0)
         for link in range(-1, 3):
-            bullet.changeDynamics(
-                self._bodies[name],
-                link,
-                lateralFriction=0.0,
-                linearDamping=0.0,
-                angularDamping=0.0,
-                jointDamping=0.0,
-                physicsClientId=self.client,
-            )
+            bullet.changeDynamics(self._bodies[name], link, physicsClientId=self.client, **free)
 
     def joints(self, name: str, count: int) -> Array:
         """Return the positions (count,) of a body's first joints [m or rad]."""
@@ -187,6 +169,16 @@ class World:
             kind, rgbaColor=(*colour, 1.0), physicsClientId=self.client, **shape
         )
         return made
+
+    def _cylinder(self, radius: float, bottom: float, height: float, colour: Colour) -> int:
+        """Make an upright cylinder that the camera sees, from a bottom [m] upwards."""
+        return self._visual(
+            self._bullet.GEOM_CYLINDER,
+            colour,
+            radius=radius,
+            length=height,
+            visualFramePosition=(0, 0, bottom + height / 2),
+        )
 
 
 def _import_pybullet() -> Any:
