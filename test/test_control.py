@@ -51,6 +51,7 @@ def test_each_tick_plays_the_row_that_belongs_to_its_time(controller):
         order = keep_seeing(controller, time)
         assert order.reason is Reason.RUNNING
         assert order.action == pytest.approx(ROWS[tick])
+        assert order.age == pytest.approx(time)
 
 
 def test_a_tick_exactly_on_the_grid_is_not_moved_by_rounding(controller):

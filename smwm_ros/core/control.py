@@ -71,6 +71,7 @@ class Order(NamedTuple):
 
     reason: Reason
     action: Array | None  # None: say nothing
+    age: float = 0.0  # of the image that the action answers [s]
 
 
 def ticks_between(start: float, time: float, dt: float) -> int:
@@ -213,10 +214,10 @@ class Controller:
         """Decide what to command now."""
         with self._lock:
             reason, action = self._decide(now)
-            if action is None:
+            if action is None or self._plan is None:
                 return Order(reason, self._stop_command(now))
             self._last, self._moving, self._stop_began = action, True, None
-            return Order(reason, action)
+            return Order(reason, action, now - self._plan.seen)
 
     def halt(self, now: float, reason: Reason) -> Order:
         """Stop now whatever is known, as when the clock stands still; plans stay valid."""

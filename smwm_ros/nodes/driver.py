@@ -37,6 +37,7 @@ class Driver:
         self._closing = False
         self._thread = Thread(target=self._run, name='driver', daemon=True)
         self.late_ms = Meter()  # how long after its deadline a tick began
+        self.age_ms = Meter()  # of the image behind a motion command, when it is sent
         self.interval_ms = Meter()  # between two motion commands in a row
         self.commands = 0  # motion commands sent
         self._sent: float | None = None  # when the last motion command was sent
@@ -98,6 +99,7 @@ class Driver:
             if self._sent is not None:
                 self.interval_ms.add(1e3 * (now - self._sent))
             self._sent = now
+            self.age_ms.add(1e3 * order.age)
             self.commands += 1
         else:
             self._sent = None

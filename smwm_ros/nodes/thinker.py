@@ -77,7 +77,6 @@ class Thinker:
         self._last: View | None = None  # of the previous plan
         self._thread = Thread(target=self._run, name='thinker', daemon=True)
         self.plan_ms = Meter()
-        self.age_ms = Meter()
         self.errors = 0
 
     def start(self) -> None:
@@ -145,7 +144,6 @@ class Thinker:
         ready = self._clock.now()
         thought = Thought(plan, 1e3 * (ready - began), 1e3 * (ready - view.seen))
         self.plan_ms.add(thought.plan_ms)
-        self.age_ms.add(thought.age_ms)
         if self._controller.take(TimedPlan(plan.actions, view.seen, ready, view.era, plan.cost)):
             self._done(thought)
 

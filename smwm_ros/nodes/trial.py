@@ -76,7 +76,7 @@ def run_trial(
     }
     plan_knobs = {'checkpoint': str(checkpoint.resolve()), 'node': {'engage': False}}
     with (
-        _private_network() as environment,
+        private_network() as environment,
         Child('smwm_ros.nodes.arena', arena_knobs, folder, environment) as arena_child,
         Child('smwm_ros.nodes.plan', plan_knobs, folder, environment) as plan_child,
         _watcher(robot['command'], [arena_child, plan_child]) as watcher,
@@ -203,7 +203,7 @@ class Watcher:
 
 
 @contextmanager
-def _private_network() -> Iterator[dict[str, str]]:
+def private_network() -> Iterator[dict[str, str]]:
     """Keep these nodes and all others on the network apart; yield the environment to use."""
     changes = {
         'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
