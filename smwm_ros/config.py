@@ -155,13 +155,12 @@ class Model:
 class Train:
     """One training run."""
 
-    steps: int = knob(1000, 'optimiser steps', 1, 10_000_000)
+    steps: int = knob(1600, 'optimiser steps', 1, 10_000_000)
     batch: int = knob(128, 'transitions in a batch', 2, 65536)
-    lr: float = knob(1e-3, 'peak learning rate', 1e-7, 1.0)
+    lr: float = knob(3e-3, 'peak learning rate', 1e-7, 1.0)
     weight_decay: float = knob(1e-4, 'AdamW weight decay', 0.0, 1.0)
     warmup: float = knob(0.05, 'share of the steps over which the rate rises', 0.0, 0.9)
     clip: float = knob(1.0, 'largest gradient norm', 1e-3, 1e6)
-    unroll: int = knob(1, 'model steps over which the forward loss is unrolled', 1, 20)
     device: str = knob('auto', 'where to train', choices=('auto', 'cpu', 'cuda'))
     seed: int = knob(0, 'seed of weights and batches', 0, 2**31 - 1)
     eval_every: int = knob(100, 'steps between two looks at the held-out episodes', 1, 1_000_000)
@@ -215,6 +214,8 @@ class Evaluate:
     offset: int = knob(25, 'raw steps between start and goal in the recorded episode', 1, 100_000)
     budget: int = knob(50, 'raw steps within which the goal must be reached', 1, 100_000)
     execute: int = knob(1, 'raw steps executed of a plan before the next plan', 1, 100_000)
+    delay: int = knob(0, 'raw steps from an image to the first action planned from it', 0, 1000)
+    repeats: int = knob(5, 'attempts of the random policy at each pair', 1, 1000)
     seed: int = knob(0, 'seed of the pairs', 0, 2**31 - 1)
 
 

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from smwm_ros import config
+from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import ActionSpec, Arena, Array, Frame
 from smwm_ros.core.pilot import Pilot
-from smwm_ros.errors import DatasetError
+from smwm_ros.errors import ConfigError, DatasetError
 from tqdm import tqdm
 
 
@@ -84,6 +85,11 @@ class PilotDriver:
     """Plans from pixels: a plan every `execute` raw steps, acted on `delay` raw steps later."""
 
     def __init__(self, pilot: Pilot, execute: int, delay: int) -> None:
+        if execute + delay > pilot.horizon:
+            raise ConfigError(
+                f'evaluate.execute: {execute} raw steps after a delay of {delay} reach beyond '
+                f'the {pilot.horizon} raw steps of a plan'
+            )
         self._pilot, self._execute, self._delay = pilot, execute, delay
         self._tick = 0
         self._queue: list[Array] = []
@@ -160,6 +166,33 @@ def random_floor(
     """Try every pair at random several times, so that the floor is known well."""
     driver = RandomDriver(arena.spec, seed)
     return run_pairs(arena, list(pairs) * repeats, driver, budget, 'random policy')
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    arena: Arena,
+    pairs: Sequence[Pair],
+    planner: config.Planner,
+    settings: config.Evaluate,
+) -> dict[str, dict[str, Any]]:
+    """Let planner, random policy and expert try the same pairs; return a summary of each."""
+    pilot = Pilot(checkpoint, planner)
+    pilot.warm_up()
+    driver = PilotDriver(pilot, settings.execute, settings.delay)
+    budget = settings.budget
+    attempts = {
+        'planner': run_pairs(arena, pairs, driver, budget, 'planner'),
+        'random': random_floor(arena, pairs, budget, settings.repeats, settings.seed),
+        'expert': run_pairs(arena, pairs, ExpertDriver(arena), budget, 'expert'),
+    }
+    results = {
+        name: {**summarise(outcomes), 'outcomes': [outcome._asdict() for outcome in outcomes]}
+        for name, outcomes in attempts.items()
+    }
+    if driver.plan_seconds:
+        median, p99 = 1e3 * np.percentile(driver.plan_seconds, [50, 99])
+        results['planner']['plan_ms'] = {'median': median, 'p99': p99}
+    return results
 
 
 def wilson(successes: int, attempts: int) -> tuple[float, float]:

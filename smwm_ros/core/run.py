@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a training run: its curves, the state to go on from, and whose run it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import io
+import json
+from pathlib import Path
+import shutil
+from typing import Any, NamedTuple
+
+import numpy as np
+from smwm_ros.core.checkpoint import META, WEIGHTS, write_atomic
+from smwm_ros.core.interfaces import Array, Transition
+from smwm_ros.errors import CheckpointError
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+CURVES = 'train.csv'
+
+
+class Progress(NamedTuple):
+    """How far a run has come."""
+
+    step: int
+    curves: list[dict[str, float]]  # one row for each look at the held-out episodes
+
+
+class Run:
+    """A folder, and the settings that one run in it has from beginning to end."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self.folder = folder
+        # As it looks when read back from a file, where tuples are lists.
+        self.identity: dict[str, Any] = json.loads(json.dumps(identity))
+        self._states = folder / 'state'
+        self._last = self._states / 'last.pt'
+
+    def clear(self) -> None:
+        """Remove the run, and nothing else that may lie in the folder."""
+        for name in (META, WEIGHTS, CURVES):
+            (self.folder / name).unlink(missing_ok=True)
+        self.forget_state()
+
+    def forget_state(self) -> None:
+        """Remove what only an unfinished run needs."""
+        shutil.rmtree(self._states, ignore_errors=True)
+
+    def save_state(self, model: nn.Module, optimiser: Optimizer, progress: Progress) -> None:
+        """Write the curves so far, and what is needed to go on."""
+        self._states.mkdir(parents=True, exist_ok=True)
+        header = ','.join(progress.curves[0])
+        lines = [','.join(f'{value:.6g}' for value in row.values()) for row in progress.curves]
+        write_atomic(self.folder / CURVES, '\n'.join([header, *lines, '']).encode())
+        buffer = io.BytesIO()
+        state = {
+            'identity': self.identity,
+            'model': model.state_dict(),
+            'optimiser': optimiser.state_dict(),
+            **progress._asdict(),
+        }
+        torch.save(state, buffer)
+        write_atomic(self._last, buffer.getvalue())
+
+    def resume(self, model: nn.Module, optimiser: Optimizer) -> Progress:
+        """Take up the state of a run that was stopped, if there is one."""
+        if not self._last.is_file():
+            return Progress(0, [])
+        state = torch.load(self._last, weights_only=True)  # weights_only: executes nothing
+        self.require_same(state['identity'])
+        model.load_state_dict(state['model'])
+        optimiser.load_state_dict(state['optimiser'])
+        return Progress(state['step'], state['curves'])
+
+    def require_same(self, found: Mapping[str, Any]) -> None:
+        """Refuse to mix two different runs in one folder."""
+        before, now = _flat(found), _flat(self.identity)
+        mistakes = [
+            f'{name} is {before.get(name)} there and {value} now'
+            for name, value in now.items()
+            if before.get(name) != value
+        ]
+        if mistakes:
+            raise CheckpointError(
+                f'{self.folder}: holds another run: {"; ".join(mistakes)}; choose another folder, '
+                'or --fresh to start over'
+            )
+
+    def save_batch(self, rows: Array, batch: Transition) -> Path:
+        """Write a batch that broke the training, to be looked at."""
+        self._states.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            rows=rows,
+            pixels=batch.obs.pixels.cpu().numpy(),
+            next_pixels=batch.next_obs.pixels.cpu().numpy(),
+            action=batch.action.cpu().numpy(),
+        )
+        path = self._states / 'bad_batch.npz'
+        write_atomic(path, buffer.getvalue())
+        return path
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Name every knob by its key path."""
+    flat: dict[str, Any] = {}
+    for part, value in identity.items():
+        if isinstance(value, Mapping):
+            flat |= {f'{part}.{name}': knob for name, knob in value.items()}
+        else:
+            flat[part] = value
+    return flat
