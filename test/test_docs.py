@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands in README and docs work, their links lead somewhere, and their tables are fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import json
+import os
+from pathlib import Path
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+BLOCK = re.compile(r'^```bash\n(.*?)^```', re.DOTALL | re.MULTILINE)
+# What needs a machine of its own stands here with the test that does the same on a small scale.
+SHOWN_BY = {
+    'cd ~/ros2_ws/src && git clone': 'test_package.py::test_colcon_build_brings',
+    'rosdep install': 'test_package.py::test_every_import_is_declared_to_pip_and_to_rosdep',
+    'pip install -c smwm_ros/constraints.txt': 'test_docs.py::test_what_readme_has_pip_install',
+    'cd ~/ros2_ws && colcon build': 'test_package.py::test_colcon_build_brings',
+    '. .venv/bin/activate': 'test_makefile.py::test_a_target_installs_what_it_needs_once',
+    'make ': 'test_docs.py::test_every_make_target_in_the_docs_exists',
+    'pre-commit install': 'test_package.py::test_every_requirement_of_setup_py_is_used',
+}
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Yield the command lines of a page, in reading order."""
+    for block in BLOCK.findall(page.read_text(encoding='utf-8')):
+        for line in block.replace('\\\n', ' ').splitlines():
+            line = line.partition('  #')[0].strip()
+            if line and not line.startswith('#'):
+                yield line
+
+
+def shown_elsewhere(command: str) -> str | None:
+    """Return the test that shows a command which cannot run inside this test."""
+    return next((test for start, test in SHOWN_BY.items() if command.startswith(start)), None)
+
+
+def run(command: str, folder: Path, seconds: float = 300) -> None:
+    """Run a command of the docs as a user would, with this environment's programs first."""
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env={**os.environ, 'PATH': path}, timeout=seconds,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, f'{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}'
+
+
+def run_until_interrupted(command: str, folder: Path, log: str) -> None:
+    """Start a node, wait until it says that it is up, interrupt it, and see that it ends well."""
+    path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    environment = {**os.environ, 'PATH': path, 'ROS_DOMAIN_ID': str(1 + os.getpid() % 100)}
+    with (folder / 'node.log').open('w') as out:
+        child = subprocess.Popen(
+            command.split(), cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        for _ in range(600):
+            text = (folder / 'node.log').read_text()
+            if log in text:
+                break
+            assert child.poll() is None, f'{command} ended by itself:\n{text}'
+            time.sleep(0.2)
+        else:
+            pytest.fail(f"{command} never said '{log}':\n{text}")
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=60) == 0, (folder / 'node.log').read_text()
+    finally:
+        child.kill()
+
+
+@pytest.fixture(scope='module')
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder like that of a user: bags of a small drive, and a robot.yaml."""
+    folder = tmp_path_factory.mktemp('workshop')
+    run('smwm collect two_room --out my_bags arena.episodes=6 arena.length=40', folder)
+    robot = yaml.safe_load((ROOT / 'config' / 'two_room.yaml').read_text(encoding='utf-8'))
+    robot['train'] = {'steps': 4, 'batch': 8}
+    (folder / 'robot.yaml').write_text(yaml.safe_dump(robot), encoding='utf-8')
+    return folder
+
+
+# Pages in the order a user reads them: the later ones use what the earlier ones made.
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_every_command_is_run_or_names_the_test_that_shows_it(page: Path, workshop: Path) -> None:
+    missing = []
+    for command in commands(page):
+        elsewhere = shown_elsewhere(command)
+        if elsewhere is not None:
+            name, test = elsewhere.split('::')
+            assert f'def {test}' in (ROOT / 'test' / name).read_text(encoding='utf-8')
+        elif command.startswith('smwm '):
+            run(command, workshop)
+        elif command.startswith('python -m smwm_ros.nodes.'):
+            pytest.importorskip('rclpy', reason='rclpy is not installed')
+            run_until_interrupted(command, workshop, 'active')
+        elif command.startswith('ros2 ') and shutil.which('ros2') is None:
+            missing.append(command)
+        elif command.startswith('ros2 launch'):
+            run_until_interrupted(command, workshop, 'active')
+        elif command.startswith('ros2 '):
+            run(f'{" ".join(command.split()[:3])} --help', workshop)
+        else:
+            pytest.fail(f'{page.name}: no test knows how to show: {command}')
+    if missing:
+        pytest.skip(f'no ros2 command on this machine, so not run: {"; ".join(missing)}')
+
+
+def test_every_make_target_in_the_docs_exists() -> None:
+    for page in PAGES:
+        for target in re.findall(r'\bmake ([a-z]+)', '\n'.join(commands(page))):
+            done = subprocess.run(['make', '-n', target], cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 0, f'{page.name}: make {target}: {done.stderr}'
+
+
+def test_what_readme_has_pip_install_is_what_rosdep_cannot() -> None:
+    (line,) = [c for c in commands(ROOT / 'README.md') if c.startswith('pip install')]
+    package = (ROOT / 'setup.py').read_text(encoding='utf-8')
+    for name in line.split()[4:]:
+        assert f"'{name}" in package, f'README installs {name}, which setup.py does not name'
+
+
+def test_links_lead_to_files() -> None:
+    for page in PAGES:
+        for link in re.findall(r'\]\(([^)#:]+)\)', page.read_text(encoding='utf-8')):
+            assert (page.parent / link).exists(), f'{page.name}: {link} does not exist'
+
+
+def test_generated_parts_are_fresh() -> None:
+    done = subprocess.run(
+        [sys.executable, 'tools/docs.py', '--check'], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, f'{done.stdout}{done.stderr}; run make docs'
+
+
+def test_every_figure_of_the_results_page_is_in_the_results_file() -> None:
+    page = (ROOT / 'docs' / 'results.md').read_text(encoding='utf-8')
+    outside = re.sub(r'<!-- generated:.*?<!-- end -->', '', page, flags=re.DOTALL)
+    tables = [line for line in outside.splitlines() if line.startswith('|')]
+    assert not tables, f'tables outside of the generated parts: {tables}'
+    results = json.loads((ROOT / 'docs' / 'results.json').read_text(encoding='utf-8'))
+    named = set(re.findall(r'<!-- generated:results:(\w+) -->', page))
+    assert named == set(results), 'every benchmark has a table, and every table a benchmark'
