@@ -128,10 +128,9 @@ def histogram(title: str, x_label: str, values: Array, marks: Mapping[str, float
     return _frame(title, x_label, x_span, y_span, False, bars + lines)
 
 
-def onion_skin(frames: Sequence[Array]) -> Array:
+def onion_skin(frames: Sequence[Array], background: Array) -> Array:
     """Lay the frames of one drive over each other, so that a still picture shows the path."""
     stack = np.stack(frames).astype(np.int16)  # (N, H, W, 3)
-    background = np.median(stack, axis=0)
     strength = np.abs(stack - background).sum(axis=3)  # how far each pixel is from background
     best = strength.argmax(axis=0)
     rows, columns = np.indices(best.shape)

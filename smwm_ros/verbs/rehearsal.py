@@ -20,7 +20,10 @@ from smwm_ros.nodes.trial import run_trial
 from tqdm import tqdm
 
 RANDOM_REPEATS = 10  # rollouts of the random policy per pair, so that its floor is no luck
-PICTURE = 128  # size of the pictures in the report [px]
+PICTURE = 128  # size at which the arena is drawn for the report [px]
+DRAWN = 140  # width at which such a picture is shown [px]
+FILM = 192  # width of half the film: the camera, or the goal [px]
+FILM_TASKS = 6
 
 
 class Outcome(NamedTuple):
@@ -181,6 +184,8 @@ def _training_charts(log: Path) -> list[str]:
 def _drives(outcome: Outcome, drives: list[list[Any]], goals: list[Any]) -> list[str]:
     """Return a row of three pictures for each task."""
     rows = []
+    # Of all drives together, so that a robot that stood still in one of them is no background.
+    background = np.median([frame for drive in drives for frame in drive[::3]], axis=0)
     for number, (task, drive, goal) in enumerate(
         zip(outcome.tasks, drives, goals, strict=True), start=1
     ):
@@ -189,9 +194,9 @@ def _drives(outcome: Outcome, drives: list[list[Any]], goals: list[Any]) -> list
         rows.append(
             report.row(
                 [
-                    report.picture(drive[0], f'{number}: start'),
-                    report.picture(goal, 'goal'),
-                    report.picture(report.onion_skin(drive), verdict, css=css),
+                    report.picture(drive[0], f'{number}: start', DRAWN),
+                    report.picture(goal, 'goal', DRAWN),
+                    report.picture(report.onion_skin(drive, background), verdict, DRAWN, css),
                 ]
             )
         )
@@ -203,13 +208,13 @@ def _film(
 ) -> list[Any]:
     """Return frames of the first few drives: camera beside goal."""
     frames = []
-    cut = zip(outcome.tasks[:tasks], drives, goals, strict=False)
+    cut = zip(outcome.tasks[:FILM_TASKS], drives, goals, strict=False)
     for number, (task, drive, goal) in enumerate(cut, start=1):
-        aim = report.label(goal, 'goal', 2 * PICTURE)
+        aim = report.label(goal, 'goal', FILM)
         for step, view in enumerate(drive):
             last = step == len(drive) - 1
             verdict = ('  reached' if task['success'] else '  not reached') if last else ''
             text = f'task {number}  step {step}{verdict}'
-            frame = np.concatenate([report.label(view, text, 2 * PICTURE), aim], axis=1)
+            frame = np.concatenate([report.label(view, text, FILM), aim], axis=1)
             frames += [frame] * (6 if last else 1)  # rest on the outcome
     return frames
