@@ -8,6 +8,8 @@ import pytest
 from smwm_ros import config
 from smwm_ros.core.control import (
     Controller,
+    LEAN,
+    MARGIN,
     MEANING,
     Metronome,
     PlanClock,
@@ -251,6 +253,18 @@ def test_the_metronome_keeps_its_grid_and_makes_no_missed_tick_up():
     beat.advance(10.5)
     assert beat.deadline == pytest.approx(10.6)
     assert beat.missed == 3
+
+
+@pytest.mark.parametrize('phase', [0.0, 0.02, 0.049, 0.051, 0.099])
+def test_ticks_lean_until_each_plan_waits_only_the_margin(phase):
+    beat = Metronome(DT, 0.0)
+    for _ in range(60):
+        before = beat.deadline
+        waited = (before - phase) % DT  # a plan is ready at every phase + k * DT
+        beat.advance(before)
+        beat.lean(waited)
+        assert beat.deadline - before == pytest.approx(DT, abs=LEAN * DT + 1e-9)
+    assert (beat.deadline - phase) % DT == pytest.approx(MARGIN * DT)
 
 
 def test_elapsed_ticks_add_up_even_where_each_step_is_a_fraction():

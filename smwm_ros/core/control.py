@@ -18,6 +18,9 @@ from smwm_ros.config import Node
 from smwm_ros.core.guard import Guard
 from smwm_ros.core.interfaces import ActionSpec, Array
 
+MARGIN = 0.15  # a plan is meant to be ready so long before its tick [share of a period]
+LEAN = 0.02  # ticks move no further than this at a time [share of a period]
+
 
 class Reason(str, Enum):
     """Why the robot moves, or why it does not."""
@@ -72,6 +75,7 @@ class Order(NamedTuple):
     reason: Reason
     action: Array | None  # None: say nothing
     age: float = 0.0  # of the image that the action answers [s]
+    waited: float = 0.0  # how long its plan had been ready [s]
 
 
 def ticks_between(start: float, time: float, dt: float) -> int:
@@ -92,6 +96,16 @@ class Metronome:
         late = max(0, ticks_between(self.deadline, now, self.dt))
         self.missed += late
         self.deadline += (late + 1) * self.dt
+
+    def lean(self, waited: float) -> None:
+        """
+        Move the grid a little, so that a plan waits only a margin for its tick.
+
+        `waited` is how long the plan of the tick that was just played had been ready [s].
+        """
+        error = waited - MARGIN * self.dt
+        error -= self.dt * round(error / self.dt)  # a plan that came too late waited a period
+        self.deadline -= min(max(error, -LEAN * self.dt), LEAN * self.dt)
 
     def restart(self, start: float) -> None:
         """Begin a new grid."""
@@ -217,7 +231,7 @@ class Controller:
             if action is None or self._plan is None:
                 return Order(reason, self._stop_command(now))
             self._last, self._moving, self._stop_began = action, True, None
-            return Order(reason, action, now - self._plan.seen)
+            return Order(reason, action, now - self._plan.seen, now - self._plan.ready)
 
     def halt(self, now: float, reason: Reason) -> Order:
         """Stop now whatever is known, as when the clock stands still; plans stay valid."""

@@ -6,13 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Event, Thread
 
-from smwm_ros.core.control import Controller, Metronome, Order, Reason
+from smwm_ros.core.control import Controller, MARGIN, Metronome, Order, Reason
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.meter import Meter
 from smwm_ros.nodes.clocks import RosClock, WallClock
-
-# A plan that is a little later than the first still comes before its tick [share of a period].
-_MARGIN = 0.15
 
 
 class Driver:
@@ -72,7 +69,7 @@ class Driver:
             now = self._clock.now()
             if self._wake.is_set():
                 self._wake.clear()
-                self._beat.restart(now + _MARGIN * self._beat.dt)
+                self._beat.restart(now + MARGIN * self._beat.dt)
                 continue
             if now < before:  # simulated time has jumped back
                 self._controller.restart()
@@ -83,6 +80,8 @@ class Driver:
             if runs:
                 self.late_ms.add(1e3 * (now - self._beat.deadline))
                 self._beat.advance(now)
+            if order.reason is Reason.RUNNING:
+                self._beat.lean(order.waited)
             self._obey(order, now)
 
     def _obey(self, order: Order, now: float) -> None:
