@@ -3,7 +3,9 @@
 How fast `smwm convert` is, beside a bare loop over the same bag.
 
 The bare loop reads with rosbags, decodes and resizes each frame with cv2, and drops it; it is the
-limit of any converter built on them. Both run with one worker, in turns, and the medians count.
+limit of a converter built on them. Where ours is ahead of it, it is because it halves an image
+before it averages it; so a second loop does the same, and shows what all the rest costs. All run
+with one worker, in turns, and the medians count.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from rosbags.typesys import get_typestore, Stores
 from smwm_ros.bags.convert import convert
 from smwm_ros.bags.write import new_message
 from smwm_ros.config import Config
+from smwm_ros.core.images import fit
 from smwm_ros.load import load_config
 
 WIDTH, HEIGHT, SIZE = 640, 480, 64
@@ -66,7 +69,17 @@ def write_bag(path: Path, kind: str, storage: StoragePlugin, frames: int) -> Non
                 bag.write(connection, stamp, store.serialize_cdr(msg, connection.msgtype))
 
 
-def bare_loop(path: Path) -> int:
+def shrink(pixels: Any) -> Any:
+    """Resize as anyone would."""
+    return cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+
+
+def shrink_as_we_do(pixels: Any) -> Any:
+    """Resize as the converter does."""
+    return fit(pixels, SIZE, 'stretch')
+
+
+def bare_loop(path: Path, resize: Callable[[Any], Any]) -> int:
     """Read, decode, resize and drop every frame."""
     frames = 0
     with AnyReader([path]) as reader:
@@ -78,7 +91,7 @@ def bare_loop(path: Path) -> int:
                 pixels = cv2.imdecode(msg.data, cv2.IMREAD_COLOR)
             else:
                 continue
-            cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+            resize(pixels)
             frames += 1
     return frames
 
@@ -98,28 +111,34 @@ def measure(folder: Path, frames: int, rounds: int) -> list[dict[str, Any]]:
         write_bag(path, kind, storage, frames)
         config: Config = load_config(None, [f'robot.camera.type={kind}'])
 
-        def bare(path: Path = path) -> None:
-            assert bare_loop(path) == frames
-
         def ours(path: Path = path, config: Config = config) -> None:
             assert len(convert([path], folder / 'out', config, fresh=True).dataset) == frames
 
+        def bare(path: Path = path) -> None:
+            assert bare_loop(path, shrink) == frames
+
+        def alike(path: Path = path) -> None:
+            assert bare_loop(path, shrink_as_we_do) == frames
+
         bare(), ours()  # both find the bag in the page cache
-        times = [(seconds(bare), seconds(ours)) for _ in range(rounds)]
-        limit = frames / median(time for time, _ in times)
-        value = frames / median(time for _, time in times)
-        rows.append(
-            {
-                'measure': f'convert {name} {WIDTH}x{HEIGHT}, share of a bare loop',
-                'value': round(value, 1),
-                'unit': 'frames/s',
-                'target': TARGET,
-                'peer': 'bare rosbags and cv2 loop',
-                'peer_value': round(limit, 1),
-                'ratio': round(value / limit, 3),
-                'machine': f'{platform.machine()}, {cv2.getNumberOfCPUs()} CPUs, one worker',
-            }
-        )
+        times = [(seconds(ours), seconds(bare), seconds(alike)) for _ in range(rounds)]
+        value, limit, strict = (frames / median(column) for column in zip(*times, strict=True))
+        for peer, peer_value, target in (
+            ('bare loop', limit, TARGET),
+            ('bare loop with our resize', strict, None),
+        ):
+            rows.append(
+                {
+                    'measure': f'convert {name} {WIDTH}x{HEIGHT} beside a {peer}',
+                    'value': round(value, 1),
+                    'unit': 'frames/s',
+                    'target': target,
+                    'peer': 'rosbags and cv2',
+                    'peer_value': round(peer_value, 1),
+                    'ratio': round(value / peer_value, 3),
+                    'machine': f'{platform.machine()}, {cv2.getNumberOfCPUs()} CPUs, one worker',
+                }
+            )
     return rows
 
 
@@ -131,10 +150,10 @@ def main() -> int:
     args = parser.parse_args()
     cv2.setNumThreads(1)
     with TemporaryDirectory() as folder:
-        rows = measure(Path(folder), *((200, 5) if args.quick else (1000, 7)))
+        rows = measure(Path(folder), *((400, 5) if args.quick else (1500, 7)))
     for row in rows:
         print_row(row, args.json)
-    return int(any(row['ratio'] < row['target'] for row in rows))
+    return int(any(row['target'] and row['ratio'] < row['target'] for row in rows))
 
 
 def print_row(row: dict[str, Any], as_json: bool) -> None:
@@ -144,7 +163,8 @@ def print_row(row: dict[str, Any], as_json: bool) -> None:
     else:
         print(
             f'{row["measure"]}: {row["value"]:.0f} {row["unit"]}, {row["peer"]} '
-            f'{row["peer_value"]:.0f}, ratio {row["ratio"]:.2f} (target {row["target"]})'
+            f'{row["peer_value"]:.0f}, ratio {row["ratio"]:.2f}'
+            + (f' (target {row["target"]})' if row['target'] else '')
         )
 
 

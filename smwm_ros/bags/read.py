@@ -151,12 +151,15 @@ class BagReader:
         step = max((self.end - self.start) // looks, 1)
         for start in range(self.start, self.end, step):
             missing = set(topics)
-            for message in self.messages(topics, start, start + step):
-                if message.topic in missing:
-                    missing.remove(message.topic)
-                    yield message
-                if not missing:
-                    break
+            # sqlite sorts all that is asked for before it gives the first: ask for little.
+            for low, high in ((0, step // 32), (step // 32, step)):
+                if missing and low < high:
+                    for message in self.messages(list(missing), start + low, start + high):
+                        if message.topic in missing:
+                            missing.remove(message.topic)
+                            yield message
+                        if not missing:
+                            break
 
     def decode(self, message: Message) -> Any:
         """Turn the bytes of a message into its fields."""
