@@ -1,71 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings of known contents, for the tests."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import get_typestore, Stores
-from smwm_ros.bags.write import new_message
+from recordings import MakeBag, TinyBag
+from rosbags.rosbag2 import StoragePlugin
 
-STORE = get_typestore(Stores.ROS2_JAZZY)
-TICK = 100_000_000  # [ns]
-BEGIN = 1_700_000_000_000_000_000  # [ns]
 REAL_BAGS = Path(__file__).parents[1] / '..' / 'shared' / 'bags'
-
-
-class TinyBag:
-    """Writes a bag message by message; times are in ticks, and fractions of them are welcome."""
-
-    def __init__(self, path: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> None:
-        self.path = path
-        self._bag = Writer(path, version=9, storage_plugin=storage)
-        self._bag.open()
-        self._topics: dict[str, Any] = {}
-
-    def send(self, topic: str, msg: Any, tick: float, late: float = 0.0) -> None:
-        """Write a message that was stamped at a tick and received some ticks later."""
-        stamp = BEGIN + round(tick * TICK)
-        if topic not in self._topics:
-            self._topics[topic] = self._bag.add_connection(topic, msg.__msgtype__, typestore=STORE)
-        if hasattr(msg, 'header'):
-            msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(stamp, 10**9)
-        data = STORE.serialize_cdr(msg, msg.__msgtype__)
-        self._bag.write(self._topics[topic], stamp + round(late * TICK), data)
-
-    def frame(self, tick: float, value: int | None = None, late: float = 0.0) -> None:
-        """Write a frame of 20x16 pixels that all show the tick, modulo 256."""
-        shown = round(tick) % 256 if value is None else value
-        self.send('/camera/image_raw', image(np.full((16, 20, 3), shown)), tick, late)
-
-    def command(self, tick: float, value: float | None = None, late: float = 0.0) -> None:
-        """Write a command that encodes the tick."""
-        msg = new_message(STORE, 'geometry_msgs/msg/TwistStamped')
-        msg.twist.linear.x = tick if value is None else value
-        msg.twist.angular.z = -msg.twist.linear.x
-        self.send('/cmd_vel', msg, tick, late)
-
-    def close(self) -> Path:
-        """Finish the bag."""
-        self._bag.close()
-        return self.path
-
-
-def image(pixels: Any, encoding: str = 'rgb8') -> Any:
-    """Make an Image message."""
-    msg = new_message(STORE, 'sensor_msgs/msg/Image')
-    msg.height, msg.width = pixels.shape[:2]
-    msg.encoding, msg.step = encoding, pixels.shape[1] * pixels.shape[2]
-    msg.data = np.ascontiguousarray(pixels, dtype=np.uint8).ravel()
-    return msg
-
-
-MakeBag = Callable[..., Path]
 
 
 @pytest.fixture

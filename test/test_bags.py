@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from backports import zstd
-from conftest import BEGIN, MakeBag, STORE, TICK
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 import numpy as np
 import pytest
+from recordings import BEGIN, MakeBag, STORE, TICK
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores

@@ -9,9 +9,9 @@ import sys
 from time import sleep
 from typing import Any
 
-from conftest import BEGIN, image, MakeBag, STORE, TICK, TinyBag
 import numpy as np
 import pytest
+from recordings import BEGIN, image, MakeBag, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin
 from smwm_ros.bags import convert as module
 from smwm_ros.bags.convert import convert

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conftest import MakeBag, STORE, TinyBag
 import cv2
 import numpy as np
 import pytest
+from recordings import MakeBag, STORE, TinyBag
 from smwm_ros.bags.convert import convert
 from smwm_ros.bags.write import new_message
 from smwm_ros.cli import main
