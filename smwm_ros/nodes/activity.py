@@ -55,6 +55,7 @@ class Activity:
         self.driver = Driver(self.controller, self._clock, dt, self._send, report, self._complain)
         self._ending = Lock()
         self._ended = False
+        self.hung = False  # the planner did not end, and still holds its pilot
         self.frames = self.bad_frames = self.lost_frames = self.goals = 0
         self._goal: Array = np.zeros(0)
         self._goal_stamp = -1.0
@@ -102,8 +103,15 @@ class Activity:
             if action is not None:
                 self._send(action)
                 self._commands.wait_for_all_acked(_ACK)
-            if not self.thinker.close(_HANG):
+            self.hung = not self.thinker.close(_HANG)
+            if self.hung:
                 self._complain('the planner hangs; its thread is left behind')
+
+    def check(self) -> None:
+        """Raise if a thread has died; only a mistake of ours can do that."""
+        for thread in (self.driver, self.thinker):
+            if not (thread.alive or self._ended):
+                raise RuntimeError(f'the thread of {type(thread).__name__} has died')
 
     def deafen(self) -> None:
         """Give the subscriptions and publishers back; only from the executor's thread."""

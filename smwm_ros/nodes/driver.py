@@ -48,6 +48,11 @@ class Driver:
         """Begin to tick."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Say whether the thread runs."""
+        return self._thread.is_alive()
+
     def nudge(self) -> None:
         """Say that a plan is there: a robot at rest begins its grid of ticks with it."""
         if self._sent is None:

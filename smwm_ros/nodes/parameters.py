@@ -97,6 +97,10 @@ class LiveKnobs:
         """Accept changes to a section from now on."""
         self._sections[section] = values
 
+    def current(self, section: str) -> Any:
+        """Return a section as it is now."""
+        return self._sections[section]
+
     def _on_set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         """Check a request as a whole, then hand over each section that it changes."""
         changed: dict[str, dict[str, Any]] = {}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 import sys
+from traceback import format_exc
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -95,6 +96,9 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         except SmwmError as error:
             self.get_logger().error(str(error))
             return TransitionCallbackReturn.FAILURE
+        except Exception:  # rclpy would say nothing of it
+            self.get_logger().fatal(format_exc())
+            return TransitionCallbackReturn.ERROR
         self._report(Reason.INACTIVE)
         return super().on_configure(state)
 
@@ -169,6 +173,9 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         if self._active is not None:
             self._active.close()
             self._active.deafen()
+            if self._active.hung and self._ready is not None:
+                planner = self._live.current('planner')
+                self._ready.pilot = self._make_pilot(self._ready.setup.checkpoint, planner)
             self._active = None
         self._report(reason)
 
@@ -223,6 +230,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         values: dict[str, float | int | bool] = {}
         warning = ''
         if self._active is not None and self._ready is not None:
+            self._active.check()
             values = self._active.values()
             heard, self._frames = self._active.frames - self._frames, self._active.frames
             values['camera_hz'] = heard

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
+from rclpy.validate_topic_name import validate_topic_name
 from smwm_ros import config
 from smwm_ros.core.actions import FieldCodec
 from smwm_ros.core.checkpoint import Checkpoint, load
 from smwm_ros.core.guard import check_contract
 from smwm_ros.core.images import fit, read_image
 from smwm_ros.core.interfaces import Array
-from smwm_ros.errors import CheckpointError, CodecError
+from smwm_ros.errors import CheckpointError, CodecError, ConfigError
 from smwm_ros.nodes.messages import message_class
 from smwm_ros.nodes.parameters import read_knobs
 from smwm_ros.share import shipped
@@ -25,6 +27,8 @@ class Setup:
 
     def __init__(self, checkpoint: Checkpoint, robot: config.Robot, planner: config.Planner):
         check_contract(checkpoint.robot, robot)
+        for section in ('camera', 'command'):
+            check_topic(f'robot.{section}.topic', getattr(robot, section).topic)
         # The planner works within the robot's own limits, which may be narrower.
         self.checkpoint = checkpoint._replace(robot=robot)
         self.robot = robot
@@ -50,6 +54,15 @@ class Setup:
             raise CodecError(f'goal_image: {path}: cannot be read; expected a PNG or JPEG file')
         rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         return fit(rgb, self.checkpoint.image_size, self.checkpoint.dataset.resize)
+
+
+def check_topic(path: str, topic: str) -> None:
+    """Refuse what is no topic name, in words of the parameter it came from."""
+    try:
+        validate_topic_name(topic)
+    except InvalidTopicNameException as error:
+        reason = ' '.join(str(error).split())
+        raise ConfigError(f"{path}: '{topic}' is no topic name: {reason}") from None
 
 
 def set_up(node: Node, folder: str) -> Setup:

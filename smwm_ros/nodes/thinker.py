@@ -83,6 +83,11 @@ class Thinker:
         """Begin to plan."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Say whether the thread runs."""
+        return self._thread.is_alive()
+
     def see(self, view: View) -> None:
         """Offer an image; an older one that nobody has looked at is gone."""
         with self._news:
@@ -135,10 +140,14 @@ class Thinker:
             self._prepare(view)
             plan = self._pilot.plan(view.pixels, self._ticks.elapsed(view.seen))
         except Exception as error:  # whatever the planner does, the robot stops and we go on
+            if self._closing:
+                return
             self.errors += 1
             self._last = None  # begin afresh
             self._controller.planner_failed(view.era)
             self._fail(f'planner failed: {type(error).__name__}: {error}')
+            return
+        if self._closing:  # maybe long ago, and nobody listens any more
             return
         self._last = view
         ready = self._clock.now()

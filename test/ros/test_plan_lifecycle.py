@@ -72,6 +72,18 @@ def test_a_second_life_begins_like_the_first(checkpoint):
             here.wait_for_motion()
 
 
+def test_a_planner_that_hangs_for_good_is_left_behind(checkpoint):
+    with world(checkpoint) as here:
+        here.drive()
+        lost = here.pilot
+        lost.hang = threading.Event()
+        here.wait_for('PLANNER_LATE')
+        assert here.transition('deactivate')
+        assert here.transition('activate')
+        here.wait_for('RUNNING')
+        assert here.pilot is not lost
+
+
 def test_shutdown_while_active_stops_the_robot(checkpoint):
     with world(checkpoint) as here:
         here.drive()
