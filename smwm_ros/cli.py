@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from importlib import import_module
+import os
 import re
 import sys
 
@@ -53,6 +54,9 @@ def dispatch(words: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; 0 is success, 2 a mistake of the user, 1 anything else."""
+    # Threads that spin while they wait make a shared machine 10 times slower. OpenMP reads this when
+    # torch is imported, which no module has done yet.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     words = list(sys.argv[1:] if argv is None else argv)
     name = ' '.join(['smwm', *words[:1]])
     try:
