@@ -54,8 +54,8 @@ def dispatch(words: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; 0 is success, 2 a mistake of the user, 1 anything else."""
-    # Threads that spin while they wait make a shared machine 10 times slower. OpenMP reads this when
-    # torch is imported, which no module has done yet.
+    # Threads that spin while they wait make a shared machine 10 times slower. OpenMP reads this
+    # when torch is imported, which no module has done yet.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     words = list(sys.argv[1:] if argv is None else argv)
     name = ' '.join(['smwm', *words[:1]])
