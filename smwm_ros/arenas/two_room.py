@@ -57,14 +57,11 @@ class TwoRoom:
         velocity = self.spec.clip(_vector(action, 'action', 'vx, vy'))
         self._world.drive('robot', velocity, FORCE)
         self._world.advance(SUBSTEPS)
-        return self.set_state(self._world.joints('robot', 2))
+        return self._settle(self._world.joints('robot', 2))
 
     def set_state(self, state: Array) -> Frame:
         """Place the robot at (x, y), at rest."""
-        # float32, as states are stored: what is measured is then exactly where the robot stands.
-        self._state = _vector(state, 'state', 'x, y').astype(np.float32)
-        self._world.place('robot', self._state)
-        return Frame(self._world.render(self.image_size), self._state.copy())
+        return self._settle(_vector(state, 'state', 'x, y'))
 
     def set_goal(self, state: Array) -> Frame:
         """Make (x, y) the goal; return how it looks, and leave the robot where it is."""
@@ -106,6 +103,12 @@ class TwoRoom:
     def close(self) -> None:
         """Free the simulator; legal twice."""
         self._world.close()
+
+    def _settle(self, position: Array) -> Frame:
+        """Let the robot stand exactly where it is measured, and look at it."""
+        self._state = position.astype(np.float32)  # as states are stored
+        self._world.place('robot', self._state)
+        return Frame(self._world.render(self.image_size), self._state.copy())
 
     def _next_point(self) -> Array:
         """Return the goal, or the point before or behind the door that comes first."""

@@ -133,8 +133,9 @@ class World:
 
     def advance(self, substeps: int) -> None:
         """Let the physics go on for some fixed steps."""
+        client = self.client
         for _ in range(substeps):
-            self._bullet.stepSimulation(physicsClientId=self.client)
+            self._bullet.stepSimulation(physicsClientId=client)
 
     def render(self, size: int) -> Array:
         """Return what the camera sees, (size, size, 3) uint8 RGB."""

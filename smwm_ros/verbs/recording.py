@@ -18,7 +18,7 @@ from smwm_ros.bags.write import BagWriter, PARTIAL
 from smwm_ros.config import Arena as ArenaConfig
 from smwm_ros.config import Robot
 from smwm_ros.core.actions import action_spec
-from smwm_ros.core.interfaces import Arena
+from smwm_ros.core.interfaces import Arena, Array, Frame
 from smwm_ros.errors import BagError
 
 EPISODES_PER_BAG = 20
@@ -65,23 +65,30 @@ def record(recording: Recording, tick: Callable[[], None]) -> None:
         arena.close()
 
 
+def begin_episode(
+    config: ArenaConfig, arena: Arena, episode: int
+) -> tuple[Frame, Iterator[Array]]:
+    """Place the robot as an episode begins; return what is seen, and the stream of actions."""
+    rng = np.random.default_rng((config.seed, episode))
+    frame = arena.reset(int(rng.integers(2**31)))
+    return frame, driver(config.policy, arena, episode, rng)
+
+
 def _record_episode(
     recording: Recording, arena: Arena, bag: BagWriter, episode: int, tick: Callable[[], None]
 ) -> None:
     """Drive and write one episode: a frame and a command for each raw step, and a last frame."""
-    config = recording.arena
+    length = recording.arena.length
     limits = action_spec(recording.robot)
-    rng = np.random.default_rng((config.seed, episode))
     period = round(arena.spec.dt * 1e9)
-    start = EPOCH + episode * (config.length * period + round(PAUSE * 1e9))
-    frame = arena.reset(int(rng.integers(2**31)))
-    drive = driver(config.policy, arena, episode, rng)
-    for step in range(config.length):
-        action = limits.clip(next(drive))
+    start = EPOCH + episode * (length * period + round(PAUSE * 1e9))
+    frame, actions = begin_episode(recording.arena, arena, episode)
+    for step in range(length):
+        action = limits.clip(next(actions))
         bag.write(frame, action, start + step * period)
         frame = arena.step(action)
         tick()
-    bag.write(frame, None, start + config.length * period)
+    bag.write(frame, None, start + length * period)
 
 
 def record_all(todo: Sequence[Recording], jobs: int, progress: Callable[[int], None]) -> None:
