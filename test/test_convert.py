@@ -307,3 +307,17 @@ def test_the_command_line_says_what_was_made(
 def test_an_unknown_knob_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'resize'"):
         made(tmp_path, tmp_path / 'none', words=('dataset.resise=crop',))
+
+
+def test_one_bad_bag_among_several_is_named_and_the_good_ones_stay(
+    tmp_path: Path, tiny_bag: MakeBag
+) -> None:
+    good, bad = tiny_bag('a'), tmp_path / 'bags' / 'b.mcap'
+    bad.write_bytes(b'nonsense')
+    for jobs in (1, 2):
+        with pytest.raises(BagError, match=r'b\.mcap: cannot be read: File magic is invalid'):
+            convert([good, bad], tmp_path / f'out{jobs}', config(), jobs)
+        summary = convert([good], tmp_path / f'out{jobs}', config())
+        assert len(summary.dataset) == 30
+        assert not list((tmp_path / f'out{jobs}' / 'shards').glob('.*'))
+    assert summary.kept + summary.converted == 1
