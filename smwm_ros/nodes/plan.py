@@ -119,8 +119,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         )
         if ready.goal is not None:
             self._active.aim(ready.goal, self.get_parameter('goal_image').value, 0.0)
-        if self._knobs.dry_run:
-            self.get_logger().warning('dry run: plans are made, but no command is published')
+        commands = 'no commands' if self._knobs.dry_run else 'commands'
+        self.get_logger().info(f'active: plans, and publishes {commands}, once it has a goal')
         return answer
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
