@@ -42,6 +42,7 @@ class TwoRoom:
         self.image_size = image_size
         self._world = World(DT / SUBSTEPS, CAMERA)
         _build(self._world)
+        self._state: Array = np.zeros(2, np.float32)
         self._goal: Array = np.zeros(2)
         self.set_state(np.array([HALF / 2, 0.0]))
 
