@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every implementation of a noun promises; each one's tests call these checks."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.core.interfaces import Arena, Frame
+from smwm_ros.core.interfaces import Arena, Frame, Obs, Transition
 from smwm_ros.errors import ArenaError
+import torch
 
 STEPS = 30
 
@@ -127,3 +130,27 @@ def check_refusals(arena: Arena) -> None:
     beyond = arena.step(10 * np.array(arena.spec.high))
     arena.reset(3)
     assert equal(beyond, arena.step(np.array(arena.spec.high)))
+
+
+def check_world_model(model: Any, batch: Transition) -> None:
+    """Check what every world model promises, on a batch of at least four transitions."""
+    count, width = batch.action.shape
+    terms = model.losses(batch)
+    assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
+    assert set(terms) >= {'forward', 'inverse'}
+    torch.stack(list(terms.values())).sum().backward()
+    idle = [name for name, weight in model.named_parameters() if weight.grad is None]
+    assert not idle, f'never trained: {idle}'
+    model.eval()
+    with torch.inference_mode():
+        z, z_next = model.encode(batch.obs), model.encode(batch.next_obs)
+        assert z.shape == z_next.shape
+        assert len(z) == count
+        assert model.predict(z, batch.action).shape == z.shape
+        assert model.infer(z, z_next).shape == (count, width)
+        alone = Obs(batch.obs.pixels[1:2], batch.obs.state[1:2])
+        assert torch.allclose(model.encode(alone)[0], z[1], atol=1e-5), 'neighbours leak in'
+        one = model.predict(z[1:2], batch.action[1:2])[0]
+        assert torch.allclose(one, model.predict(z, batch.action)[1], atol=1e-5)
+        other = model.predict(z, batch.action + 1)
+        assert not torch.allclose(other, model.predict(z, batch.action)), 'actions do nothing'

@@ -126,7 +126,7 @@ def _update(
     for group in optimiser.param_groups:
         group['lr'] = rate
     optimiser.step()
-    return {name: float(term) for name, term in terms.items()}
+    return {name: term.item() for name, term in terms.items()}
 
 
 def learning_rate(step: int, settings: config.Train) -> float:

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pilot turns images into actions that a robot may execute."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from smwm_ros.core.pilot import Pilot
+from worlds import draw_dot, SIZE, tiny_checkpoint
+
+HERE, THERE = draw_dot(np.array([-0.5, 0.0])), draw_dot(np.array([0.5, 0.2]))
+
+
+def pilot(**knobs: object) -> Pilot:
+    checkpoint = tiny_checkpoint()
+    made = Pilot(checkpoint, replace(checkpoint.planner, **knobs))  # type: ignore[arg-type]
+    made.set_goal(THERE)
+    return made
+
+
+@given(st.floats(-0.4, 0.4), st.floats(0.001, 10), st.integers(0, 100))
+def test_actions_are_physical_and_inside_the_limits(mean: float, std: float, seed: int) -> None:
+    checkpoint = tiny_checkpoint(seed, mean, std)
+    made = Pilot(checkpoint)
+    made.set_goal(THERE)
+    for elapsed in (0, 1, 3):
+        plan = made.plan(HERE, elapsed)
+        assert plan.actions.shape == (made.horizon, 2) == (6, 2)
+        assert plan.actions.dtype == np.float64
+        assert (plan.actions >= made.spec.low).all()
+        assert (plan.actions <= made.spec.high).all()
+        assert np.isfinite([plan.cost, plan.spread, plan.distance]).all()
+
+
+def test_the_same_images_give_the_same_plans_after_a_reset() -> None:
+    made = pilot()
+    first = [made.plan(HERE, 0), made.plan(HERE, 1)]
+    made.reset()
+    again = [made.plan(HERE, 0), made.plan(HERE, 1)]
+    for one, two in zip(first, again, strict=True):
+        assert np.array_equal(one.actions, two.actions)
+
+
+def test_a_tight_plan_goes_on_where_the_last_one_was() -> None:
+    made = pilot(init_std=0.01, min_std=0.0, iterations=1)
+    first = made.plan(HERE, 0).actions
+    second = made.plan(HERE, 2).actions
+    assert np.allclose(second[:-2], first[2:], atol=0.02)
+
+
+def test_at_the_goal_the_distance_is_nothing() -> None:
+    made = pilot()
+    assert made.plan(THERE, 0).distance == 0
+    assert made.plan(HERE, 0).distance > 0
+
+
+def test_warming_up_changes_no_plan() -> None:
+    cold, warm = pilot(), pilot()
+    warm.warm_up()
+    assert np.array_equal(cold.plan(HERE, 0).actions, warm.plan(HERE, 0).actions)
+
+
+def test_a_plan_needs_a_goal_and_an_image_of_the_right_kind() -> None:
+    made = Pilot(tiny_checkpoint())
+    with pytest.raises(RuntimeError, match='set_goal comes before plan'):
+        made.plan(HERE, 0)
+    with pytest.raises(ValueError, match=r'expected \(16, 16, 3\) uint8, found \(8, 8, 3\)'):
+        made.set_goal(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match=r'found \(16, 16, 3\) float64'):
+        made.set_goal(np.zeros((SIZE, SIZE, 3)))

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small worlds of known dynamics, for the tests of models and planners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from smwm_ros import config
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.dataset import TransitionDataset, write_index
+from smwm_ros.core.interfaces import Obs, Transition
+from smwm_ros.core.model import make_model
+from smwm_ros.core.shards import columns, ShardWriter
+from smwm_ros.load import to_dict
+import torch
+from torch import Tensor
+
+SIZE = 16  # of the images [px]
+BLOCK = 2  # raw actions in a model step
+STATE = config.State(topic='/odom', fields=('pose.pose.position.x', 'pose.pose.position.y'))
+ROBOT = config.Robot(state=STATE)
+TINY = config.Model(latent=4, hidden=32)
+
+
+class PointMass:
+    """A world model whose latent is a place: every raw action adds to it."""
+
+    def encode(self, obs: Obs) -> Tensor:
+        """Return the measured place."""
+        return obs.state
+
+    def predict(self, z: Tensor, action: Tensor) -> Tensor:
+        """Move by the sum of the raw actions."""
+        size = z.shape[-1]
+        return z + action.reshape(*action.shape[:-1], -1, size).sum(dim=-2)
+
+    def infer(self, z: Tensor, z_next: Tensor) -> Tensor:
+        """Return the one action that makes the move."""
+        return z_next - z
+
+    def losses(self, batch: Transition) -> dict[str, Tensor]:
+        """Learn nothing: all is known."""
+        return {}
+
+
+def draw_dot(place: np.ndarray) -> np.ndarray:
+    """Show a soft dot at a place (x, y) in -1..1 as (SIZE, SIZE, 3) uint8."""
+    grid = np.linspace(-1.4, 1.4, SIZE)
+    away = (grid[None, :] - place[0]) ** 2 + (grid[:, None] - place[1]) ** 2
+    dot = 255 * np.exp(-away / 0.1)
+    return np.repeat(dot[..., None], 3, axis=2).astype(np.uint8)
+
+
+def dot_dataset(
+    folder: Path,
+    episodes: int = 20,
+    length: int = 30,
+    actions: np.ndarray | None = None,  # (episodes, length, 2), else drawn at random
+    state: config.State = STATE,
+    **knobs: object,
+) -> TransitionDataset:
+    """Record a dot that walks at random between walls."""
+    rng = np.random.default_rng(0)
+    low, high = np.array(ROBOT.command.low), np.array(ROBOT.command.high)
+    if actions is None:
+        actions = rng.uniform(low, high, (episodes, length, 2))
+    rows = episodes * length
+    places = np.zeros((episodes, length, 2))
+    places[:, 0] = rng.uniform(-1, 1, (episodes, 2))
+    for t in range(1, length):
+        moved = places[:, t - 1] + 0.5 * np.nan_to_num(actions[:, t - 1])
+        places[:, t] = np.clip(moved, -1, 1)
+    flat = places.reshape(rows, 2)
+    size = 2 if state.topic else 0
+    with ShardWriter(folder / 'shards' / 'dots', columns(SIZE, 2, size)) as writer:
+        writer.append(
+            pixels=np.stack([draw_dot(place) for place in flat]),
+            action=actions.reshape(rows, 2),
+            state=flat[:, :size],
+            episode=np.repeat(np.arange(episodes), length),
+            stamp=np.arange(rows) * 10**8,
+        )
+        spans = [(number * length, (number + 1) * length) for number in range(episodes)]
+        writer.publish({'episodes': spans})
+    robot = config.Robot(state=state)
+    settings = config.Dataset(image_size=SIZE, action_block=BLOCK, **knobs)  # type: ignore[arg-type]
+    write_index(folder, to_dict(robot), to_dict(settings), ['dots'], {})
+    return TransitionDataset.open(folder)
+
+
+def tiny_checkpoint(seed: int = 0, mean: float = 0.0, std: float = 0.3) -> Checkpoint:
+    """Make a checkpoint with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = make_model(TINY, SIZE, 2 * BLOCK).eval().requires_grad_(False)
+    return Checkpoint(
+        model,
+        ROBOT,
+        config.Dataset(image_size=SIZE, action_block=BLOCK),
+        TINY,
+        config.Planner(samples=16, elites=4, iterations=2, horizon=3),
+        np.full(2, mean),
+        np.full(2, std),
+        {'dataset': 'none'},
+    )
