@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training learns, survives being killed, and refuses what cannot be learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import csv
+from dataclasses import replace
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from smwm_ros import config
+from smwm_ros.core.batches import Shuffle
+from smwm_ros.core.checkpoint import Checkpoint, load, META, WEIGHTS
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.metrics import collapse, effective_rank
+from smwm_ros.core.train import learning_rate, train
+from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
+import torch
+from worlds import dot_dataset, TINY
+
+SHORT = config.Train(steps=60, batch=16, eval_every=20, device='cpu')
+PLANNER = config.Planner()
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def dots(tmp_path: Path) -> TransitionDataset:
+    return dot_dataset(tmp_path / 'dots')
+
+
+def equal(one: Checkpoint, two: Checkpoint) -> bool:
+    pairs = zip(one.model.state_dict().values(), two.model.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def read_curves(run: Path) -> list[dict[str, float]]:
+    with (run / 'train.csv').open() as lines:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+
+
+def test_with_the_inverse_model_the_latent_lives_and_without_it_collapses(tmp_path: Path) -> None:
+    dots = dot_dataset(tmp_path / 'dots', episodes=40)
+    settings = config.Train(steps=200, batch=64, lr=1e-2, eval_every=200, device='cpu')
+    found = {}
+    for weight in (0.0, 1.0):
+        model = replace(TINY, inverse_weight=weight)
+        checkpoint = train(dots, tmp_path / f'run{weight}', model, settings, PLANNER)
+        found[weight] = checkpoint.info['summary']
+        assert bool(checkpoint.info['warnings']) == (weight == 0.0)
+    # The dot moves in two directions; what is left without the inverse model is one.
+    assert found[0.0]['effective_rank'] < 1.2 < 1.4 < found[1.0]['effective_rank']
+    # Of two raw actions the frames show the sum alone, which is half of the variance.
+    assert found[0.0]['inverse_r2'] < 0.1 < 0.3 < found[1.0]['inverse_r2'] < 0.5
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[3])
+import torch
+torch.set_num_threads(1)
+from smwm_ros.core import batches
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.train import train
+from test_train import PLANNER, SHORT, TINY
+deal = batches.Shuffle.__call__
+def die(self, step):
+    if step == 47:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return deal(self, step)
+batches.Shuffle.__call__ = die
+train(TransitionDataset.open(sys.argv[1]), sys.argv[2], TINY, SHORT, PLANNER)
+"""
+
+
+def test_a_run_that_was_killed_ends_with_the_weights_it_would_have_had(
+    dots: TransitionDataset, tmp_path: Path
+) -> None:
+    words = [str(dots.folder), str(tmp_path / 'killed'), str(Path(__file__).parent)]
+    child = subprocess.run([sys.executable, '-c', KILLED, *words], capture_output=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+    assert [row['step'] for row in read_curves(tmp_path / 'killed')] == [20, 40]
+    assert not (tmp_path / 'killed' / META).exists()
+    resumed = train(dots, tmp_path / 'killed', TINY, SHORT, PLANNER)
+    whole = train(dots, tmp_path / 'whole', TINY, SHORT, PLANNER)
+    assert equal(resumed, whole)
+    curves = [read_curves(tmp_path / name) for name in ('killed', 'whole')]
+    for one, two in zip(*curves, strict=True):
+        assert all(one[name] == two[name] for name in one if name != 'samples_per_s')
+    assert sorted(path.name for path in (tmp_path / 'whole').iterdir()) == [
+        META,
+        WEIGHTS,
+        'train.csv',
+    ]
+
+
+def test_a_killed_run_is_not_continued_with_other_settings(
+    dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: Shuffle, step: int) -> np.ndarray:
+        if step == 30:
+            raise KeyboardInterrupt
+        return deal(self, step)
+
+    deal = Shuffle.__call__
+    monkeypatch.setattr(Shuffle, '__call__', interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+    monkeypatch.undo()
+    with pytest.raises(CheckpointError, match=r'train\.lr is 0.003 there and 0.1 now'):
+        train(dots, tmp_path / 'run', TINY, replace(SHORT, lr=0.1), PLANNER)
+    train(dots, tmp_path / 'run', TINY, replace(SHORT, lr=0.1), PLANNER, fresh=True)
+
+
+def test_a_finished_run_is_kept_and_another_one_is_not_mixed_in(
+    dots: TransitionDataset, tmp_path: Path
+) -> None:
+    run = tmp_path / 'run'
+    first = train(dots, run, TINY, SHORT, PLANNER)
+    written = (run / WEIGHTS).stat().st_mtime_ns
+    assert equal(first, train(dots, run, TINY, SHORT, PLANNER))
+    assert (run / WEIGHTS).stat().st_mtime_ns == written
+    other = replace(PLANNER, samples=32)
+    assert train(dots, run, TINY, SHORT, other).planner == load(run).planner == other
+    with pytest.raises(
+        CheckpointError,
+        match=r'another run: model\.latent is 4 there and 5 now; '
+        r'train\.seed is 0 there and 1 now; choose another folder, or --fresh',
+    ):
+        train(dots, run, replace(TINY, latent=5), replace(SHORT, seed=1), PLANNER)
+    more = dot_dataset(tmp_path / 'more', episodes=21)
+    with pytest.raises(CheckpointError, match='another run: dataset is'):
+        train(more, run, TINY, SHORT, PLANNER)
+    assert not equal(first, train(more, run, TINY, SHORT, PLANNER, fresh=True))
+
+
+def test_a_seed_gives_one_model_whatever_was_drawn_before(
+    dots: TransitionDataset, tmp_path: Path
+) -> None:
+    one = train(dots, tmp_path / 'one', TINY, SHORT, PLANNER)
+    torch.rand(7)
+    state = torch.get_rng_state()
+    assert equal(one, train(dots, tmp_path / 'two', TINY, SHORT, PLANNER))
+    assert torch.equal(state, torch.get_rng_state()), 'training disturbed the generator of others'
+    other = train(dots, tmp_path / 'three', TINY, replace(SHORT, seed=1), PLANNER)
+    assert not equal(one, other)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(
+    dots: TransitionDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        TrainingError, match=r'step \d+: the loss is not finite .*smaller train.lr'
+    ):
+        train(dots, tmp_path / 'run', TINY, replace(SHORT, lr=1e30), PLANNER)
+    batch = np.load(tmp_path / 'run' / 'state' / 'bad_batch.npz')
+    assert batch['pixels'].shape == batch['next_pixels'].shape == (16, 3, 16, 16)
+    assert not (tmp_path / 'run' / META).exists()
+
+
+def test_one_episode_cannot_be_split(tmp_path: Path) -> None:
+    dots = dot_dataset(tmp_path / 'dots', episodes=1)
+    with pytest.raises(DatasetError, match=r'no held-out transitions in 1 episode.*at least two'):
+        train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+
+
+def test_a_robot_that_never_changes_its_action_teaches_nothing(tmp_path: Path) -> None:
+    dots = dot_dataset(tmp_path / 'dots', actions=np.full((20, 30, 2), 0.25))
+    with pytest.raises(DatasetError, match=r'all actions are the same \(\[0.25, 0.25\]\)'):
+        train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+
+
+def test_one_action_that_never_changes_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    actions = np.random.default_rng(0).uniform(-0.5, 0.5, (20, 30, 2))
+    actions[..., 1] = 0.25
+    dots = dot_dataset(tmp_path / 'dots', actions=actions)
+    train(dots, tmp_path / 'run', TINY, replace(SHORT, steps=2), PLANNER)
+    assert 'twist.angular.z never changes' in capsys.readouterr().err
+
+
+def test_an_action_that_is_no_number_is_found(tmp_path: Path) -> None:
+    actions = np.zeros((20, 30, 2))
+    actions[3, 4, 1] = np.nan
+    dots = dot_dataset(tmp_path / 'dots', actions=actions)
+    with pytest.raises(DatasetError, match='1 actions are not finite, first in row 94'):
+        train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+
+
+@given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 5))
+def test_every_epoch_deals_every_row_once(count: int, batch: int, seed: int) -> None:
+    rows = np.arange(count) * 3
+    steps = -(-3 * count // batch)
+    dealt = np.concatenate([Shuffle(rows, batch, seed)(step) for step in range(steps)])
+    for epoch in range(3):
+        assert sorted(dealt[epoch * count : (epoch + 1) * count]) == rows.tolist()
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
+    settings = config.Train(steps=200, lr=1e-2, warmup=0.1)
+    rates = [learning_rate(step, settings) for step in range(200)]
+    peak = int(np.argmax(rates))
+    assert peak in (19, 20)
+    assert rates[peak] == pytest.approx(1e-2)
+    assert (np.diff(rates[: peak + 1]) > 0).all()
+    assert (np.diff(rates[peak + 1 :]) < 0).all()
+    assert 0 < rates[-1] < 1e-5
+    assert learning_rate(0, replace(settings, warmup=0.0)) == 1e-2
+
+
+@pytest.mark.parametrize('width', [1, 2, 5])
+def test_the_effective_rank_counts_equal_directions(width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(20_000, width, generator=generator) @ torch.eye(8)[:width]
+    assert effective_rank(z) == pytest.approx(width, rel=0.01)
+
+
+def test_collapse_is_told_in_words() -> None:
+    fine = {'latent_std': 0.5, 'inverse_r2': 0.8}
+    assert collapse(fine) is None
+    assert 'all images look the same' in str(collapse({**fine, 'latent_std': 1e-4}))
+    assert 'what the robot did' in str(collapse({**fine, 'inverse_r2': 0.0}))
