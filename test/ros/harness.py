@@ -99,9 +99,13 @@ class World:
         """Return the last reason heard."""
         return self.statuses[-1] if self.statuses else ''
 
+    def values(self):
+        """Return the numbers of the diagnostics, which are published only once a second."""
+        return self.plan._active.values()
+
     @property
     def frames(self):
-        """Return how many images the node has heard; diagnostics would tell only once a second."""
+        """Return how many images the node has heard."""
         return self.plan._active.frames
 
     def show(self, message):

@@ -21,7 +21,7 @@ def test_a_bad_checkpoint_fails_to_configure_and_leaves_the_node_alive(checkpoin
     with world(tmp_path / 'nothing', 'node.autostart:=false') as here:
         assert not here.transition('configure')
         assert here.state() == 'unconfigured'
-        assert here.status == 'UNCONFIGURED'
+        here.wait_for('UNCONFIGURED')
         fixed = Parameter('checkpoint', value=str(checkpoint))
         assert here.set(fixed) == [(True, '')]
         assert here.transition('configure')
