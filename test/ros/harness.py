@@ -61,8 +61,9 @@ class FakePilot:
     def plan(self, pixels, elapsed):
         """Note the image's colour and plan, fail or hang."""
         self.seen.append(int(pixels[0, 0, 0]))
-        if self.hang is not None:
-            self.hang.wait(PATIENCE)
+        hang = self.hang
+        if hang is not None:
+            hang.wait(PATIENCE)
         if self.error is not None:
             raise self.error
         return PilotPlan(np.tile(np.array(self.action, float), (10, 1)), 1.0, 0.5, 2.0)
