@@ -5,22 +5,18 @@ How fast `smwm convert` is, beside a bare loop over the same bag.
 The bare loop reads with rosbags, decodes and resizes each frame with cv2, and drops it; it is the
 limit of a converter built on them. Where ours is ahead of it, it is because it halves an image
 before it averages it; so a second loop does the same, and shows what all the rest costs. All run
-with one worker, in turns, and the medians count.
+with one worker, in turns.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-import platform
 from statistics import median
-import sys
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import Any
 
+from common import interleaved, main, paired_ratio, Row
 import cv2
 import numpy as np
 from rosbags.highlevel import AnyReader
@@ -28,18 +24,16 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 from smwm_ros.bags.convert import convert
 from smwm_ros.bags.write import new_message
-from smwm_ros.config import Config
 from smwm_ros.core.images import fit
 from smwm_ros.load import load_config
 
 WIDTH, HEIGHT, SIZE = 640, 480, 64
 DT = 100_000_000  # a frame and a command every tick: no frame is left out by either [ns]
-TARGET = 0.85
 IMAGE, JPEG = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 KINDS = {
-    'raw mcap': (IMAGE, StoragePlugin.MCAP),
-    'jpeg mcap': (JPEG, StoragePlugin.MCAP),
-    'raw sqlite3': (IMAGE, StoragePlugin.SQLITE3),
+    'raw_mcap': (IMAGE, StoragePlugin.MCAP),
+    'jpeg_mcap': (JPEG, StoragePlugin.MCAP),
+    'raw_sqlite3': (IMAGE, StoragePlugin.SQLITE3),
 }
 
 
@@ -96,77 +90,46 @@ def bare_loop(path: Path, resize: Callable[[Any], Any]) -> int:
     return frames
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Return how long it takes."""
-    begin = perf_counter()
-    work()
-    return perf_counter() - begin
-
-
-def measure(folder: Path, frames: int, rounds: int) -> list[dict[str, Any]]:
+def measure(quick: bool) -> Iterator[Row]:
     """Compare both on each kind of bag."""
-    rows = []
-    for name, (kind, storage) in KINDS.items():
-        path = folder / name.replace(' ', '_')
-        write_bag(path, kind, storage, frames)
-        config: Config = load_config(None, [f'robot.camera.type={kind}'])
-
-        def ours(path: Path = path, config: Config = config) -> None:
-            assert len(convert([path], folder / 'out', config, fresh=True).dataset) == frames
-
-        def bare(path: Path = path) -> None:
-            assert bare_loop(path, shrink) == frames
-
-        def alike(path: Path = path) -> None:
-            assert bare_loop(path, shrink_as_we_do) == frames
-
-        bare(), ours()  # both find the bag in the page cache
-        times = [(seconds(ours), seconds(bare), seconds(alike)) for _ in range(rounds)]
-        value, limit, strict = (frames / median(column) for column in zip(*times, strict=True))
-        for peer, peer_value, target in (
-            ('bare loop', limit, TARGET),
-            ('bare loop with our resize', strict, None),
-        ):
-            rows.append(
-                {
-                    'measure': f'convert {name} {WIDTH}x{HEIGHT} beside a {peer}',
-                    'value': round(value, 1),
-                    'unit': 'frames/s',
-                    'target': target,
-                    'peer': 'rosbags and cv2',
-                    'peer_value': round(peer_value, 1),
-                    'ratio': round(value / peer_value, 3),
-                    'machine': f'{platform.machine()}, {cv2.getNumberOfCPUs()} CPUs, one worker',
-                }
-            )
-    return rows
-
-
-def main() -> int:
-    """Run the comparison; 1 where a target is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--quick', action='store_true', help='in under a minute')
-    parser.add_argument('--json', action='store_true', help='print one object a line')
-    args = parser.parse_args()
     cv2.setNumThreads(1)
-    with TemporaryDirectory() as folder:
-        rows = measure(Path(folder), *((400, 5) if args.quick else (1500, 7)))
-    for row in rows:
-        print_row(row, args.json)
-    return int(any(row['target'] and row['ratio'] < row['target'] for row in rows))
+    frames, rounds = (400, 5) if quick else (1500, 7)
+    with TemporaryDirectory() as name:
+        for kind in KINDS:
+            yield from compare(Path(name), kind, frames, rounds)
 
 
-def print_row(row: dict[str, Any], as_json: bool) -> None:
-    """Print a result for a program or for a reader."""
-    if as_json:
-        print(json.dumps(row))
-    else:
-        print(
-            f'{row["measure"]}: {row["value"]:.0f} {row["unit"]}, {row["peer"]} '
-            f'{row["peer_value"]:.0f}, ratio {row["ratio"]:.2f}'
-            + (f' (target {row["target"]})' if row['target'] else '')
+def compare(folder: Path, kind: str, frames: int, rounds: int) -> Iterator[Row]:
+    """Convert one kind of bag beside the bare loops."""
+    camera, storage = KINDS[kind]
+    path = folder / kind
+    write_bag(path, camera, storage, frames)
+    config = load_config(None, [f'robot.camera.type={camera}'])
+
+    def ours() -> None:
+        assert len(convert([path], folder / 'out', config, fresh=True).dataset) == frames
+
+    def bare() -> None:
+        assert bare_loop(path, shrink) == frames
+
+    def alike() -> None:
+        assert bare_loop(path, shrink_as_we_do) == frames
+
+    bare(), ours()  # both find the bag in the page cache
+    seconds = interleaved({'ours': ours, 'bare': bare, 'alike': alike}, rounds)
+    for peer, measure, words in (
+        ('bare', f'convert.{kind}', 'bare loop of rosbags and cv2'),
+        ('alike', f'convert.{kind}.same_resize', 'bare loop with our resize'),
+    ):
+        yield Row(
+            measure,
+            frames / median(seconds['ours']),
+            'frames/s',
+            peer=words,
+            peer_value=frames / median(seconds[peer]),
+            ratio=paired_ratio(seconds[peer], seconds['ours']),
         )
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main(measure, __doc__)
