@@ -58,6 +58,7 @@ def dot_dataset(
     length: int = 30,
     actions: np.ndarray | None = None,  # (episodes, length, 2), else drawn at random
     state: config.State = STATE,
+    noise: float = 0.0,  # of the motion, which no action explains
     **knobs: object,
 ) -> TransitionDataset:
     """Record a dot that walks at random between walls."""
@@ -70,6 +71,7 @@ def dot_dataset(
     places[:, 0] = rng.uniform(-1, 1, (episodes, 2))
     for t in range(1, length):
         moved = places[:, t - 1] + 0.5 * np.nan_to_num(actions[:, t - 1])
+        moved += noise * rng.standard_normal(moved.shape)
         places[:, t] = np.clip(moved, -1, 1)
     flat = places.reshape(rows, 2)
     size = 2 if state.topic else 0
