@@ -14,6 +14,8 @@ import sys
 import time
 from typing import NamedTuple
 
+# What is measured shows no progress bar; tqdm reads this when it is imported, after this module.
+os.environ['TQDM_DISABLE'] = '1'
 TARGETS = json.loads((Path(__file__).parent / 'targets.json').read_text(encoding='utf-8'))
 
 
