@@ -152,7 +152,7 @@ def _run_parallel(todo: list[Work], jobs: int, tell: Tell) -> None:
                 for future in as_completed(futures):
                     future.result()
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)  # what has begun may end
                 raise
     finally:
         told.put(None)
