@@ -4,7 +4,7 @@ Measure how well the plan node keeps its time, as a process of its own beside a 
 
 640x480 images come at 30 Hz, the two-room model (with random weights, which take as long) plans
 at 10 Hz. Intervals are those between the stamps of the commands. The peer is the node that one
-writes first, bench/naive.py: planning in a timer callback.
+writes first, bench/peers/naive_node.py: planning in a timer callback.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def bystander() -> Iterator[Bystander]:
 @contextmanager
 def naive(checkpoint: Path, environment: Mapping[str, str]) -> Iterator[None]:
     """Run the peer."""
-    script = Path(__file__).with_name('naive.py')
+    script = Path(__file__).with_name('peers') / 'naive_node.py'
     with subprocess.Popen([sys.executable, str(script), str(checkpoint)], env=environment) as peer:
         try:
             yield
