@@ -13,7 +13,7 @@ import sys
 from smwm_ros import __version__
 from smwm_ros.errors import ConfigError, SmwmError
 
-VERBS = ('demo', 'inspect', 'convert', 'collect', 'train', 'evaluate', 'bench')
+VERBS = ('demo', 'inspect', 'convert', 'export', 'collect', 'train', 'evaluate', 'bench')
 _SETTING = re.compile(r'[A-Za-z_][\w.]*=')
 
 
@@ -64,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SmwmError as error:
         print(f'{name}: {error}', file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `smwm inspect my_bag | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print(f'{name}: interrupted; run it again to go on', file=sys.stderr)
         return 130
