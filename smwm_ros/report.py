@@ -63,7 +63,7 @@ def row(figures: Sequence[str]) -> str:
 
 
 def picture(image: Array, caption: str = '', width: int = 160, css: str = '') -> str:
-    """Return an RGB picture (H, W, 3) with a caption, embedded."""
+    """Return an RGB picture, of shape (H, W, 3), with a caption, embedded."""
     _, png = cv2.imencode('.png', cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     data = base64.b64encode(png.tobytes()).decode()
     return (
