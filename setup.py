@@ -34,6 +34,8 @@ setup(
     ],
     extras_require={
         'sim': ['pybullet'],
+        # Datasets in the formats of others.
+        'hdf5': ['h5py>=3.8', 'hdf5plugin'],
         # ROS 2 from wheels, for machines without a ROS installation.
         'ros': [
             'ros-rclpy[fastrtps]',
@@ -50,6 +52,8 @@ setup(
         'dev': [
             'colcon-common-extensions',
             'colcon-ros',
+            'h5py',  # as in hdf5, which tests need
+            'hdf5plugin',
             'hypothesis',
             'mcap',  # writes the damaged files that tests read
             'mypy',

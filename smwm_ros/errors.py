@@ -45,3 +45,11 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     near = get_close_matches(word, names, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ''
     return f'{hint}valid: {", ".join(names)}' if names else 'there are no valid choices'
+
+
+def missing_extra(what: str, extra: str, packages: str) -> SmwmError:
+    """Return the error that says how to install what an optional part needs."""
+    return SmwmError(
+        f"{what} needs the optional extra '{extra}', which is not installed here; "
+        f"pip install 'smwm_ros[{extra}]', or: pip install {packages}"
+    )

@@ -15,6 +15,7 @@ SOURCES = sorted((ROOT / 'smwm_ros').rglob('*.py'))
 ARRAYS = {'numpy', 'cv2'}
 ROS = {'rclpy', 'rcl_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs'}
 ROS |= {'rosgraph_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs', 'trajectory_msgs'}
+HDF5 = {'h5py', 'hdf5plugin'}
 BAGS = {'rosbags', 'mcap', 'apsw', 'backports', 'compression', 'lz4'}  # the last three unpack
 
 # room: (the rooms it may import, the third parties it may import)
@@ -29,16 +30,19 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'tables': ({'config', 'errors', 'load'}, set()),
     'core': (BASE, ARRAYS | {'torch', 'safetensors', 'tqdm'}),
     'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'tqdm', 'yaml'}),
+    'exchange': ({*BASE, 'load', 'core'}, ARRAYS | HDF5 | {'tqdm'}),
     'arenas': ({*BASE, 'core'}, ARRAYS | {'pybullet'}),
     'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
     'cli': ({'errors', 'verbs'}, set()),
     'verbs': (
-        {*BASE, 'load', 'share', 'report', 'tables', 'cli', 'core', 'bags', 'arenas', 'nodes'},
+        {*BASE, 'load', 'share', 'report', 'tables', 'cli'}
+        | {'core', 'bags', 'exchange', 'arenas', 'nodes'},
         ARRAYS | {'torch', 'tqdm', 'yaml'},
     ),
 }
 # Foreign worlds: each lives behind one door.
-HOMES = {'pybullet': 'arenas', 'rosbags': 'bags', 'mcap': 'bags', **dict.fromkeys(ROS, 'nodes')}
+HOMES = {'pybullet': 'arenas', 'rosbags': 'bags', 'mcap': 'bags'}
+HOMES |= {**dict.fromkeys(HDF5, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
 LINES, FUNCTION_LINES = 300, 50
 ONE_PAGE = {'config.py'}  # every knob on one page, however long
 

@@ -30,6 +30,8 @@ THIRD_PARTY = {
     'cv2': ('opencv-python-headless', 'python3-opencv'),
     'diagnostic_msgs': ('ros-diagnostic-msgs', 'diagnostic_msgs'),
     'geometry_msgs': ('ros-geometry-msgs', 'geometry_msgs'),
+    'h5py': ('h5py', 'python3-h5py'),
+    'hdf5plugin': ('hdf5plugin', None),  # rosdep has no key
     'launch': (None, 'launch'),  # not on PyPI
     'launch_ros': (None, 'launch_ros'),  # not on PyPI
     'lifecycle_msgs': ('ros-lifecycle-msgs', 'lifecycle_msgs'),
@@ -66,7 +68,8 @@ def setup_words(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def requirements(words: dict[str, Any]) -> set[str]:
     lines = list(words['install_requires'])
-    lines += words['extras_require']['sim'] + words['extras_require']['ros']
+    for extra in ('sim', 'ros', 'hdf5'):
+        lines += words['extras_require'][extra]
     return {re.split(r'[\[<>=;~! ]', line)[0].lower() for line in lines}
 
 

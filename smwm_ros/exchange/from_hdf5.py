@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Make a dataset of an HDF5 file in the layout of stable-worldmodel and LeWM.
+
+An episode ends where its action is no number: that is how they mark the last frame, which has
+none. The action before it is held there, for no transition begins at that row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+import os
+from pathlib import Path
+import shutil
+from typing import Any
+
+import numpy as np
+from smwm_ros.config import Config
+from smwm_ros.core.dataset import TransitionDataset, write_index
+from smwm_ros.core.images import fit
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.shards import ShardWriter
+from smwm_ros.errors import DatasetError
+from smwm_ros.exchange.hdf5_table import open_hdf5, read_about, Shard, Table
+from smwm_ros.exchange.layout import CHUNK
+from smwm_ros.load import to_dict
+from tqdm import tqdm
+
+
+def known_settings(path: Path) -> dict[str, Any] | None:
+    """Return the configuration that a file of ours carries, or None for a file of others."""
+    with open_hdf5(path) as file:
+        about = read_about(file)
+    return about and {'robot': about['robot'], 'dataset': about['dataset']}
+
+
+def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> TransitionDataset:
+    """Write the file's episodes as a dataset, which appears when it is whole."""
+    temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    try:
+        with open_hdf5(path) as file:
+            table = Table(path, file, config, state)
+            shards = table.shards()
+            with tqdm(total=table.rows, desc='importing', unit=' rows') as bar:
+                written = [_write(table, item, temporary / 'shards', bar) for item in shards]
+        if not any(written):
+            raise DatasetError(f'{path}: no episode of {table.shortest} rows or more')
+        names = [item.name for item in shards]
+        sources = {'sources': {item.name: item.meta['source'] for item in shards}}
+        write_index(temporary, to_dict(config.robot), to_dict(config.dataset), names, sources)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return TransitionDataset.open(out)
+
+
+def _write(table: Table, shard: Shard, folder: Path, bar: Any) -> int:
+    """Write one shard; return how many rows it has."""
+    episodes: list[tuple[int, int]] = []
+    held = 0
+    with ShardWriter(folder / shard.name, table.row) as writer:
+        for (start, stop), last in zip(shard.spans, shard.last, strict=True):
+            values = table.read(start, stop)
+            if np.isnan(values['action'][-1:]).any():
+                values['action'][-1] = last
+            for begin, end in _pieces(values['action'], values['state'], table.shortest):
+                piece = {name: value[begin:end] for name, value in values.items()}
+                if not np.isfinite(piece['action'][-1]).all():
+                    piece['action'][-1] = piece['action'][-2]
+                    held += 1
+                episodes.append((writer.rows, writer.rows + end - begin))
+                _append(writer, table, start + begin, piece, len(episodes) - 1)
+            bar.update(stop - start)
+        lost = sum(stop - start for start, stop in shard.spans) - writer.rows
+        meta = dict(shard.meta)
+        if lost:
+            reason = f'in a stretch of fewer than {table.shortest} ticks'
+            meta['dropped'] = {**meta['dropped'], reason: lost}
+        if held:
+            meta['counts'] = {**meta['counts'], 'actions held': held}
+        settings = {name: to_dict(getattr(table.config, name)) for name in ('robot', 'dataset')}
+        writer.publish({**meta, **settings, 'episodes': episodes})
+        return writer.rows
+
+
+def _pieces(action: Array, state: Array, shortest: int) -> list[tuple[int, int]]:
+    """Cut an episode after rows without an action, and at rows without a state."""
+    over = np.flatnonzero(~np.isfinite(action).all(1)) + 1
+    unknown = np.flatnonzero(~np.isfinite(state).all(1))
+    cuts = sorted({0, len(action), *over.tolist(), *unknown.tolist(), *(unknown + 1).tolist()})
+    return [(begin, end) for begin, end in pairwise(cuts) if end - begin >= shortest]
+
+
+def _append(
+    writer: ShardWriter, table: Table, first: int, values: Mapping[str, Array], episode: int
+) -> None:
+    """Append rows from first on, with their frames, some at a time."""
+    dataset = table.config.dataset
+    for begin in range(0, len(values['stamp']), CHUNK):
+        part = {name: value[begin : begin + CHUNK] for name, value in values.items()}
+        count = len(part['stamp'])
+        frames = table.pixels[first + begin : first + begin + count]
+        squares = [fit(frame, dataset.image_size, dataset.resize) for frame in frames]
+        writer.append(pixels=np.stack(squares), episode=np.full(count, episode), **part)

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read an HDF5 file in the layout of stable-worldmodel and LeWM, whoever wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import blake2b
+from importlib.metadata import version
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from smwm_ros.config import Config
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.shards import columns
+from smwm_ros.errors import DatasetError
+from smwm_ros.exchange.layout import ABOUT, EPISODE, h5py, hdf5plugin, LAST_ACTION
+from smwm_ros.fieldpath import expand
+
+_CACHE = 64 * 1024 * 1024  # of chunks, so that none is unpacked twice [bytes]
+
+
+class Shard(NamedTuple):
+    """Episodes of the file that make one shard."""
+
+    name: str
+    meta: Mapping[str, Any]  # what its meta.json says beside what follows from the rows
+    spans: list[tuple[int, int]]  # rows of each episode
+    last: Array  # action of the last row of each, NaN where it is not known (episodes, A)
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[Any]:
+    """Open a file for reading; what is wrong with it becomes an error of ours."""
+    try:
+        with h5py.File(path, 'r', rdcc_nbytes=_CACHE) as file:
+            yield file
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if 'filter' in reason and hdf5plugin is None:
+            reason += '; pip install hdf5plugin'
+        raise DatasetError(f'{path}: cannot be imported: {reason}') from error
+
+
+def read_about(file: Any) -> dict[str, Any] | None:
+    """Return what our export wrote beside the columns."""
+    text = file.attrs.get(ABOUT)
+    return None if text is None else json.loads(text)
+
+
+class Table:
+    """The columns of an open file that a dataset is made of."""
+
+    def __init__(self, path: Path, file: Any, config: Config, state: str) -> None:
+        self.path, self.config = path, config
+        self._file = file
+        robot, dataset = config.robot, config.dataset
+        self.shortest = max(dataset.min_length, dataset.action_block + 1)
+        self.row = columns(
+            dataset.image_size,
+            len(expand(robot.command.fields)),
+            len(expand(robot.state.fields)) if robot.state.topic else 0,
+        )
+        self.pixels = self._column('pixels', 4)
+        self.rows = len(self.pixels)
+        if self.pixels.dtype != np.uint8 or self.pixels.shape[3] != 3:
+            raise DatasetError(
+                f'{path}: pixels are {self.pixels.shape} {self.pixels.dtype}; '
+                'expected (rows, height, width, 3) uint8'
+            )
+        self._check_width('action', self._column('action', 2), robot.command.fields)
+        self._state = state if robot.state.topic else ''
+        if self._state:
+            self._check_width(state, self._column(state, 2), robot.state.fields)
+
+    def shards(self) -> list[Shard]:
+        """Return the shards that the file was made of, or one for all that others wrote."""
+        spans = find_episodes(self._file, self.path, self.rows)
+        about = read_about(self._file)
+        if about is None:
+            last = np.full((len(spans), *self.row['action'].shape), np.nan, np.float32)
+            return [Shard(self.path.stem, self._meta(), spans, last)]
+        last = self._file['action'].attrs[LAST_ACTION]
+        shards, first = [], 0
+        for name, meta in about['metas'].items():
+            part = slice(first, first + len(meta['episodes']))
+            shards.append(Shard(name, meta, spans[part], last[part]))
+            first = part.stop
+        return shards
+
+    def read(self, start: int, stop: int) -> dict[str, Array]:
+        """Return the numbers of an episode: action (n, A), state (n, P) and stamp (n,)."""
+        count, dt = stop - start, round(self.config.robot.dt * 1e9)
+        state = self._file[self._state][start:stop] if self._state else np.zeros((count, 0))
+        has_stamps = 'stamp' in self._file
+        stamp = self._file['stamp'][start:stop] if has_stamps else np.arange(start, stop) * dt
+        action = np.asarray(self._file['action'][start:stop], np.float32)
+        return {'action': action, 'state': state, 'stamp': stamp}
+
+    def _column(self, name: str, dimensions: int) -> Any:
+        """Return a column, or say what is there instead."""
+        there = ', '.join(sorted(self._file))
+        if name not in self._file:
+            raise DatasetError(f"{self.path}: no column '{name}'; there are: {there}")
+        column = self._file[name]
+        rows = getattr(self, 'rows', None)
+        if column.ndim != dimensions or rows not in (None, len(column)):
+            raise DatasetError(
+                f'{self.path}: column {name} has shape {column.shape}, expected {dimensions} '
+                f'dimensions' + ('' if rows is None else f' and {rows} rows')
+            )
+        return column
+
+    def _check_width(self, name: str, column: Any, fields: tuple[str, ...]) -> None:
+        """Compare the numbers in a row with the fields that the configuration names."""
+        names = expand(fields)
+        if column.shape[1] != len(names):
+            raise DatasetError(
+                f'{self.path}: column {name} has {column.shape[1]} numbers in a row, '
+                f'the configuration names {len(names)}: {", ".join(names)}'
+            )
+
+    def _meta(self) -> dict[str, Any]:
+        """Say where the rows of a file of others came from."""
+        timed = 'stamp' in self._file
+        found = blake2b(digest_size=16)
+        with self.path.open('rb') as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+        return {
+            'source': {
+                'files': [self.path.name],
+                'bytes': self.path.stat().st_size,
+                'fingerprint': found.hexdigest(),
+            },
+            'time': {
+                'base': 'stamp' if timed else 'row',
+                'why': 'as in the file' if timed else 'the file has no stamps',
+            },
+            'dropped': {},
+            'counts': {},
+            'notes': [],
+            'faults': {},
+            'frame_period': self.config.robot.dt,
+            'versions': {name: version(name) for name in ('smwm_ros', 'numpy', 'h5py')},
+        }
+
+
+def find_episodes(file: Any, where: Path, rows: int) -> list[tuple[int, int]]:
+    """Return the rows of each episode, from whichever columns tell them."""
+    label = next((name for name in EPISODE if name in file), None)
+    if 'ep_len' in file:
+        lengths = file['ep_len'][:].astype(np.int64)
+        stops = np.cumsum(lengths)
+        starts = file['ep_offset'][:] if 'ep_offset' in file else stops - lengths
+        stops = starts + lengths
+    elif label or 'step_idx' in file:
+        values = file[label or 'step_idx'][:].reshape(-1)
+        if len(values) != rows:
+            raise DatasetError(
+                f'{where}: {label or "step_idx"} has {len(values)} rows, expected {rows}'
+            )
+        steps = np.diff(values)
+        cuts = np.flatnonzero(steps if label else steps != 1) + 1
+        starts, stops = np.array([0, *cuts]), np.array([*cuts, rows])
+    else:
+        raise DatasetError(
+            f'{where}: nothing tells the episodes apart; expected a column ep_len, step_idx, '
+            f'{", ".join(EPISODE)}; there are: {", ".join(sorted(file))}'
+        )
+    outside = (starts < 0) | (stops > rows) | (np.diff(stops, prepend=0) < stops - starts)
+    if outside.any():
+        number = int(np.flatnonzero(outside)[0])
+        raise DatasetError(
+            f'{where}: damaged: episode {number} is rows {starts[number]} to '
+            f'{stops[number] - 1} of {rows}, or begins in the one before it'
+        )
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Write a dataset as the one HDF5 file that stable-worldmodel and LeWM read.
+
+What only we know (configuration, provenance, the action of the last row of an episode) is kept in
+attributes, so that our import gives the same dataset again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.interfaces import Array
+from smwm_ros.errors import DatasetError
+from smwm_ros.exchange.layout import ABOUT, CHUNK, h5py, hdf5plugin, LAST_ACTION, STATE
+from tqdm import tqdm
+
+_CHUNK_SMALL = 1000  # rows of numbers in a chunk
+_PAGE = 4 * 1024 * 1024  # of the file space [bytes]
+
+
+class Written(NamedTuple):
+    """What an export made."""
+
+    rows: int
+    episodes: int
+    compression: str
+
+
+def write_hdf5(data: TransitionDataset, out: Path) -> Written:
+    """Write a dataset into a file, which appears when it is whole."""
+    temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # Version 1.10 of the format is the first with the single-writer mode that their reader
+        # asks for; a newer one would shut out readers that are still around.
+        with h5py.File(
+            temporary, 'w', libver=('v110', 'v110'), fs_strategy='page', fs_page_size=_PAGE
+        ) as file:
+            _fill(file, data)
+        temporary.replace(out)
+    except OSError as error:
+        raise DatasetError(f'{out}: cannot be written: {error.strerror or error}') from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Written(sum(_lengths(data)), len(data.episodes), _compression()[0])
+
+
+def _fill(file: Any, data: TransitionDataset) -> None:
+    """Write all columns of an open file, some rows at a time."""
+    lengths = np.array(_lengths(data), np.int64)
+    offsets = np.cumsum(lengths) - lengths
+    rows = np.concatenate([np.arange(item.start, item.stop) for item in data.episodes])
+    episode = np.repeat(np.arange(len(lengths)), lengths)
+    step = np.arange(len(rows)) - offsets[episode]
+    is_last = step == lengths[episode] - 1
+    with tqdm(total=len(rows), desc='exporting', unit=' frames') as bar:
+        for begin in range(0, len(rows), CHUNK):
+            block = slice(begin, begin + CHUNK)
+            values = _columns(data, rows[block], episode[block], step[block], is_last[block])
+            if not begin:
+                _create(file, values, len(rows))
+            for name, value in values.items():
+                file[name][block] = value
+            bar.update(len(rows[block]))
+    file.create_dataset('ep_len', data=lengths.astype(np.int32), maxshape=(None,))
+    file.create_dataset('ep_offset', data=offsets, maxshape=(None,))
+    file['action'].attrs[LAST_ACTION] = data.actions(rows[is_last])
+    file.attrs[ABOUT] = json.dumps(_about(data), sort_keys=True)
+
+
+def _columns(
+    data: TransitionDataset, rows: Array, episode: Array, step: Array, is_last: Array
+) -> dict[str, Array]:
+    """Return some rows of every column, by the names and types that their recorder uses."""
+    action = data.actions(rows).astype(np.float32)
+    action[is_last] = np.nan
+    columns = {
+        'pixels': data.pixels(rows),
+        'action': action,
+        'reward': np.full(len(rows), np.nan),  # a bag knows of none
+        'terminated': np.zeros(len(rows), bool),
+        'truncated': is_last,  # the recording went on, or stopped; no task was solved
+        'step_idx': step,
+        'id': episode,
+        'ep_idx': episode.astype(np.int32),
+        'stamp': data.stamps[rows],  # of the tick [ns]
+    }
+    if data.info.state_size:
+        columns |= dict.fromkeys(STATE, data.states(rows))
+    return columns
+
+
+def _create(file: Any, first: Mapping[str, Array], rows: int) -> None:
+    """Create the columns by the shape and type of their first rows."""
+    options = _compression()[1]
+    for name, value in first.items():
+        is_image = value.ndim > 2
+        file.create_dataset(
+            name,
+            shape=(rows, *value.shape[1:]),
+            maxshape=(None, *value.shape[1:]),
+            dtype=value.dtype,
+            chunks=(CHUNK if is_image else _CHUNK_SMALL, *value.shape[1:]),
+            **(options if is_image else {}),
+        )
+
+
+def _compression() -> tuple[str, dict[str, Any]]:
+    """Return how frames are compressed: as theirs are, or by what every HDF5 can read."""
+    if hdf5plugin is None:
+        return 'gzip', {'compression': 'gzip', 'compression_opts': 1, 'shuffle': True}
+    blosc = hdf5plugin.Blosc
+    return 'Blosc', dict(blosc(cname='lz4', clevel=5, shuffle=blosc.SHUFFLE))
+
+
+def _lengths(data: TransitionDataset) -> list[int]:
+    """Return how many rows each episode has."""
+    return [item.stop - item.start for item in data.episodes]
+
+
+def _about(data: TransitionDataset) -> dict[str, Any]:
+    """Return what the columns do not say: the index of the dataset, and metas of its shards."""
+    return {**data.index, 'metas': data.metas}

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N999 - the verb is called so, and the command line finds it by its name
+"""
+Make a dataset of an HDF5 file of stable-worldmodel or LeWM.
+
+A file of smwm export carries its configuration and gives the same dataset again. A file of others
+lacks it, so the control period and what the action means must be said.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from smwm_ros.verbs.options import add_config, config_of
+
+EXAMPLE = 'smwm import pusht_expert.h5 --out data/pusht --config pusht.yaml'
+ASKED = ('robot.dt', 'robot.command.fields', 'robot.command.low', 'robot.command.high')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of this verb."""
+    parser.add_argument('file', type=Path, metavar='FILE', help='HDF5 file')
+    parser.add_argument(
+        '--out', required=True, type=Path, metavar='DIR', help='dataset folder; must not exist'
+    )
+    parser.add_argument(
+        '--state',
+        default='state',
+        metavar='COLUMN',
+        help='column of the measured state that robot.state describes (default state)',
+    )
+    add_config(parser, ['robot', 'dataset'])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Import, and say what was made."""
+    from smwm_ros.bags.summary import describe
+    from smwm_ros.errors import ConfigError, DatasetError
+    from smwm_ros.exchange.from_hdf5 import import_hdf5, known_settings
+
+    if args.out.exists():
+        raise DatasetError(f'{args.out}: exists already; remove it or choose another --out')
+    known = known_settings(args.file)
+    if known is None and (missing := [key for key in ASKED if not _says(_given(args), key)]):
+        raise ConfigError(
+            f'{args.file}: does not tell {", ".join(missing)}; say it in --config, or in words '
+            f'such as robot.dt=0.1'
+        )
+    data = import_hdf5(args.file, args.out, config_of(args, known), args.state)
+    print('\n'.join(describe(data)))
+    return 0
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the user said, without any default."""
+    from smwm_ros.load import config_path, merge, parse_override, read_yaml
+
+    given = read_yaml(config_path(args.config)) if args.config else {}
+    for word in args.settings:
+        given = merge(given, parse_override(word))
+    return given
+
+
+def _says(given: Any, key: str) -> bool:
+    """Tell whether a knob is among what was given."""
+    for name in key.split('.'):
+        if not isinstance(given, Mapping) or name not in given:
+            return False
+        given = given[name]
+    return True
