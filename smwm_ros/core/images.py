@@ -11,92 +11,20 @@ where nothing was measured. 8UC3 and 8UC4 count as BGR and BGRA, as OpenCV has i
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
-import struct
+from collections.abc import Sequence
+from math import ceil, sqrt
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from smwm_ros.core.depth import read_depth
+from smwm_ros.core.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError, did_you_mean
 
-FAR = 10.0  # depth that is shown as 255 [m]
 RESIZE = ('stretch', 'letterbox', 'crop')
 _DEPTH = ('16UC1', '32FC1')
-
-
-class _Layout(NamedTuple):
-    """How an encoding lays out a pixel, and how its raster becomes three channels."""
-
-    dtype: str
-    channels: int
-    convert: Callable[[Array], Array]
-    bgr: bool = False  # three channels, in the order blue, green, red
-
-
-def _grey(raster: Array) -> Array:
-    return np.repeat(raster[..., :1], 3, axis=-1)
-
-
-def _first_three(raster: Array) -> Array:
-    return raster if raster.shape[-1] == 3 else np.ascontiguousarray(raster[..., :3])
-
-
-def _cv(code: int) -> Callable[[Array], Array]:
-    """Make a conversion that OpenCV knows."""
-
-    def convert(raster: Array) -> Array:
-        rgb: Array = cv2.cvtColor(np.ascontiguousarray(raster), code)
-        return rgb
-
-    return convert
-
-
-def _metres(raster: Array) -> Array:
-    """Show depth in metres (H, W, 1) as grey; what is no number or not positive is black."""
-    known = np.where(np.isfinite(raster), raster, 0.0)
-    return _grey((np.clip(known, 0.0, FAR) * (255 / FAR)).round().astype(np.uint8))
-
-
-def _millimetres(raster: Array) -> Array:
-    return _metres(raster.astype(np.float32) / 1000)
-
-
-# The letters of a bayer pattern name the first row; OpenCV's older names start at pixel (1, 1).
-_BAYER = {
-    'rggb': cv2.COLOR_BayerBG2RGB,
-    'bggr': cv2.COLOR_BayerRG2RGB,
-    'gbrg': cv2.COLOR_BayerGR2RGB,
-    'grbg': cv2.COLOR_BayerGB2RGB,
-}
-_UYVY = _Layout('u1', 2, _cv(cv2.COLOR_YUV2RGB_UYVY))
-_YUYV = _Layout('u1', 2, _cv(cv2.COLOR_YUV2RGB_YUY2))
-_LAYOUTS = {
-    'mono8': _Layout('u1', 1, _grey),
-    '8UC1': _Layout('u1', 1, _grey),
-    'mono16': _Layout('u2', 1, _grey),
-    'rgb8': _Layout('u1', 3, _first_three),
-    'bgr8': _Layout('u1', 3, _first_three, bgr=True),
-    '8UC3': _Layout('u1', 3, _first_three, bgr=True),
-    'rgba8': _Layout('u1', 4, _first_three),
-    'bgra8': _Layout('u1', 4, _first_three, bgr=True),
-    '8UC4': _Layout('u1', 4, _first_three, bgr=True),
-    'rgb16': _Layout('u2', 3, _first_three),
-    'bgr16': _Layout('u2', 3, _first_three, bgr=True),
-    'rgba16': _Layout('u2', 4, _first_three),
-    'bgra16': _Layout('u2', 4, _first_three, bgr=True),
-    '16UC1': _Layout('u2', 1, _millimetres),
-    '32FC1': _Layout('f4', 1, _metres),
-    'yuv422': _UYVY,
-    'uyvy': _UYVY,
-    'yuv422_yuy2': _YUYV,
-    'yuyv': _YUYV,
-    'nv12': _Layout('u1', 1, _cv(cv2.COLOR_YUV2RGB_NV12)),
-    'nv21': _Layout('u1', 1, _cv(cv2.COLOR_YUV2RGB_NV21)),
-    **{f'bayer_{name}8': _Layout('u1', 1, _cv(code)) for name, code in _BAYER.items()},
-    **{f'bayer_{name}16': _Layout('u2', 1, _cv(code)) for name, code in _BAYER.items()},
-}
-ENCODINGS = tuple(sorted(_LAYOUTS))
+ENCODINGS = tuple(sorted(LAYOUTS))
 
 
 def to_rgb(msg: Any) -> Array:
@@ -108,30 +36,52 @@ def to_rgb(msg: Any) -> Array:
 
 def fit(rgb: Array, size: int, how: str) -> Array:
     """Make an image (H, W, 3) square (size, size, 3); identity where it already is."""
-    height, width = rgb.shape[:2]
-    if height == width == size:
-        return rgb
-    if how == 'stretch':
-        return _resize(rgb, size, size)
-    if how == 'crop':
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        return _resize(rgb[top : top + side, left : left + side], size, size)
-    if how == 'letterbox':
-        scale = size / max(height, width)
-        inside = _resize(rgb, max(round(width * scale), 1), max(round(height * scale), 1))
-        top, left = (size - inside.shape[0]) // 2, (size - inside.shape[1]) // 2
-        square = np.zeros((size, size, 3), np.uint8)
-        square[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
-        return square
-    raise CodecError(f"resize '{how}': {did_you_mean(how, RESIZE)}")
+    return _fit(rgb, size, size, how)
 
 
 def read_image(msg: Any, size: int, how: str) -> Array:
     """Return the pixels of a message as a square: fit(to_rgb(msg)), only faster."""
+    return read_view(msg, size, size, how)
+
+
+def read_view(msg: Any, height: int, width: int, how: str) -> Array:
+    """Return the pixels of a message as one tile (height, width, 3) of a composed image."""
     pixels, bgr = _decode(msg)
-    small = fit(pixels, size, how)  # resizing treats channels alike, so their order can wait
-    square: Array = cv2.cvtColor(small, cv2.COLOR_BGR2RGB) if bgr else small
+    small = _fit(pixels, height, width, how)  # resizing treats channels alike: order can wait
+    view: Array = cv2.cvtColor(small, cv2.COLOR_BGR2RGB) if bgr else small
+    return view
+
+
+class Tile(NamedTuple):
+    """The place of one view in a composed image [px]."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def tiles(count: int, size: int, layout: str) -> list[Tile]:
+    """Divide a square among so many views: in a 'row', or a 'grid' filled row by row."""
+    columns = count if layout == 'row' else ceil(sqrt(count))
+    rows = ceil(count / columns)
+    across = [size * column // columns for column in range(columns + 1)]
+    down = [size * row // rows for row in range(rows + 1)]
+    places = [divmod(number, columns) for number in range(count)]
+    return [
+        Tile(down[row], across[col], down[row + 1] - down[row], across[col + 1] - across[col])
+        for row, col in places
+    ]
+
+
+def compose(views: Sequence[Array], size: int, layout: str) -> Array:
+    """Make one square (..., size, size, 3) of views that were read at the sizes of its tiles."""
+    if len(views) == 1:
+        return views[0]
+    square = np.zeros((*views[0].shape[:-3], size, size, 3), np.uint8)
+    for view, tile in zip(views, tiles(len(views), size, layout), strict=True):
+        bottom, right = tile.top + tile.height, tile.left + tile.width
+        square[..., tile.top : bottom, tile.left : right, :] = view
     return square
 
 
@@ -162,7 +112,7 @@ def _decode(msg: Any) -> tuple[Array, bool]:
 
 def _decode_raw(msg: Any) -> tuple[Array, bool]:
     """Convert a sensor_msgs Image."""
-    layout = _LAYOUTS.get(msg.encoding)
+    layout = LAYOUTS.get(msg.encoding)
     if layout is None:
         hint = did_you_mean(msg.encoding, ENCODINGS)
         raise CodecError(f"image encoding '{msg.encoding}' is not known; {hint}")
@@ -172,7 +122,7 @@ def _decode_raw(msg: Any) -> tuple[Array, bool]:
     return layout.convert(raster), layout.bgr
 
 
-def _raster(msg: Any, layout: _Layout) -> Array:
+def _raster(msg: Any, layout: Layout) -> Array:
     """View the bytes as (H, W, C), honouring padded rows and byte order; sizes come first."""
     height, width, name = int(msg.height), int(msg.width), msg.encoding
     rows = height
@@ -206,7 +156,8 @@ def _decode_compressed(form: str, data: Array) -> tuple[Array, bool]:
     """Convert a sensor_msgs CompressedImage: jpeg, png, or compressedDepth."""
     source = form.split(';')[0].strip()  # '16UC1; png compressed': what it was made from
     if 'compressedDepth' in form:
-        return _decode_depth(form, source, data), False
+        depth = read_depth(form, data, lambda body: _imdecode(form, body, cv2.IMREAD_UNCHANGED))
+        return metres(depth), False
     head = data[:8].tobytes()
     # A picture without its end would be filled up with grey, and nobody would know.
     whole = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND'}.get(head[:2])
@@ -216,27 +167,11 @@ def _decode_compressed(form: str, data: Array) -> tuple[Array, bool]:
     pixels = _imdecode(form, data, flag)
     if pixels.dtype == np.uint16:
         if pixels.ndim == 2 and source != 'mono16':
-            return _millimetres(pixels[..., None]), False
+            return millimetres(pixels[..., None]), False
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 2:
-        return _grey(pixels[..., None]), False
-    return _first_three(pixels), True
-
-
-def _decode_depth(form: str, source: str, data: Array) -> Array:
-    """Convert depth as compressed_depth_image_transport packs it: 12 bytes, then a PNG."""
-    if data.size < 12 or 'rvl' in form.lower():
-        raise CodecError(f"'{form}' image of {data.size} bytes: expected 12 bytes and a PNG")
-    _, scale, offset = struct.unpack('<iff', data[:12].tobytes())
-    code = _imdecode(form, data[12:], cv2.IMREAD_UNCHANGED)
-    if code.ndim != 2 or source not in _DEPTH:
-        raise CodecError(f"'{form}' image is no depth image; expected 16UC1 or 32FC1")
-    if source == '16UC1':
-        return _millimetres(code[..., None])
-    # Inverse depth was stored: code = scale / metres + offset, and 0 where nothing was seen.
-    known = code > offset
-    metres = np.where(known, scale / np.where(known, code - np.float32(offset), 1), 0.0)
-    return _metres(metres[..., None])
+        return grey(pixels[..., None]), False
+    return first_three(pixels), True
 
 
 def _imdecode(form: str, data: Array, flag: int) -> Array:
@@ -250,6 +185,30 @@ def _imdecode(form: str, data: Array, flag: int) -> Array:
             f"'{form}' image of {data.size} bytes cannot be decoded; expected jpeg or png"
         )
     return pixels
+
+
+def _fit(rgb: Array, height: int, width: int, how: str) -> Array:
+    """Make an image (H, W, 3) as high and wide as asked."""
+    rows, cols = rgb.shape[:2]
+    if (rows, cols) == (height, width):
+        return rgb
+    if how == 'stretch':
+        return _resize(rgb, width, height)
+    if how == 'crop':
+        high, wide = (
+            min(rows, max(cols * height // width, 1)),
+            min(cols, max(rows * width // height, 1)),
+        )
+        top, left = (rows - high) // 2, (cols - wide) // 2
+        return _resize(rgb[top : top + high, left : left + wide], width, height)
+    if how == 'letterbox':
+        scale = min(width / cols, height / rows)
+        inside = _resize(rgb, max(round(cols * scale), 1), max(round(rows * scale), 1))
+        top, left = (height - inside.shape[0]) // 2, (width - inside.shape[1]) // 2
+        whole = np.zeros((height, width, 3), np.uint8)
+        whole[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+        return whole
+    raise CodecError(f"resize '{how}': {did_you_mean(how, RESIZE)}")
 
 
 def _resize(rgb: Array, width: int, height: int) -> Array:
