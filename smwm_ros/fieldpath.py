@@ -3,7 +3,10 @@
 Paths to the numbers in a message.
 
 A path is field names joined by dots, with an index or a slice where a field is an array:
-'twist.linear.x', 'position[0:6]', 'data[2]', 'points[0].velocities[0:6]'.
+'twist.linear.x', 'position[0:6]', 'data[2]', 'points[0].velocities[0:6]'. Where a message names
+the elements of its arrays, they can be had by name, whatever their order in each message:
+'position[name=elbow,wrist]' of a JointState, 'points[0].positions[joint_names=elbow]' of a
+JointTrajectory.
 """
 
 from __future__ import annotations
@@ -13,36 +16,48 @@ from collections.abc import Sequence
 import re
 from typing import NamedTuple
 
-_STEP = re.compile(r'(?P<name>[A-Za-z_]\w*)(\[(?P<low>\d+)(?P<colon>:(?P<high>\d+))?\])?')
+_FIELD = r'[A-Za-z_]\w*'
+_STEP = re.compile(
+    rf'(?P<name>{_FIELD})'
+    r'(\[((?P<low>\d+)(?P<colon>:(?P<high>\d+))?'
+    rf'|(?P<key>{_FIELD})=(?P<words>[^][,=]+(,[^][,=]+)*))\])?'
+)
+_DOT = re.compile(r'\.(?![^\[]*\])')  # not within brackets: names may have dots
+
+
+class Named(NamedTuple):
+    """Elements of an array, by what another field of the message calls them."""
+
+    field: str  # that holds the names
+    words: tuple[str, ...]
 
 
 class Step(NamedTuple):
     """One step of a field path."""
 
     name: str
-    at: int | slice | None
+    at: int | slice | Named | None
+
+    @property
+    def is_many(self) -> bool:
+        """Tell whether the step takes more than one element."""
+        return isinstance(self.at, slice) or (
+            isinstance(self.at, Named) and len(self.at.words) > 1
+        )
 
 
 def parse_path(path: str) -> tuple[Step, ...]:
-    """Read 'twist.linear.x' or 'position[0:6]'."""
+    """Read 'twist.linear.x', 'position[0:6]' or 'position[name=elbow]'."""
     steps = []
-    for word in path.split('.'):
+    for word in _DOT.split(path):
         match = _STEP.fullmatch(word)
         if match is None:
             raise ValueError(
-                f"'{path}': not a field path; expected such as twist.linear.x or position[0:6]"
+                f"'{path}': not a field path; expected such as twist.linear.x, position[0:6] "
+                f'or position[name=elbow]'
             )
-        low, high = match['low'], match['high']
-        if low is None:
-            index: int | slice | None = None
-        elif match['colon']:
-            index = slice(int(low), int(high))
-            if index.stop <= index.start:
-                raise ValueError(f"'{path}': the slice is empty")
-        else:
-            index = int(low)
-        steps.append(Step(match['name'], index))
-    if any(isinstance(step.at, slice) for step in steps[:-1]):
+        steps.append(Step(match['name'], _elements(path, match)))
+    if any(step.is_many for step in steps[:-1]):
         raise ValueError(f"'{path}': only the last field may be a slice")
     return tuple(steps)
 
@@ -51,13 +66,29 @@ def expand(paths: Sequence[str]) -> tuple[str, ...]:
     """Name each number by itself: position[0:2] -> position[0], position[1]."""
     names: list[str] = []
     for path in paths:
-        index = parse_path(path)[-1].at
-        if isinstance(index, slice):
-            head = path[: path.rindex('[')]
-            names += [f'{head}[{number}]' for number in range(index.start, index.stop)]
+        last = parse_path(path)[-1]
+        head = path[: path.rindex('[')] if last.is_many else path
+        if isinstance(last.at, Named) and last.is_many:
+            names += [f'{head}[{last.at.field}={word}]' for word in last.at.words]
+        elif isinstance(last.at, slice):
+            names += [f'{head}[{number}]' for number in range(last.at.start, last.at.stop)]
         else:
             names.append(path)
     for name, count in Counter(names).items():
         if count > 1:
             raise ValueError(f"'{name}': named more than once")
     return tuple(names)
+
+
+def _elements(path: str, match: re.Match[str]) -> int | slice | Named | None:
+    """Return what stands in the brackets."""
+    if match['key']:
+        return Named(match['key'], tuple(word.strip() for word in match['words'].split(',')))
+    if match['low'] is None:
+        return None
+    low = int(match['low'])
+    if not match['colon']:
+        return low
+    if int(match['high']) <= low:
+        raise ValueError(f"'{path}': the slice is empty")
+    return slice(low, int(match['high']))

@@ -15,13 +15,17 @@ import numpy as np
 from smwm_ros.config import Robot
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.errors import CodecError, did_you_mean
-from smwm_ros.fieldpath import expand, parse_path, Step
+from smwm_ros.fieldpath import expand, Named, parse_path, Step
 
 
 def action_spec(robot: Robot) -> ActionSpec:
     """Return what an action of this robot means, one name and limit for each number."""
     command = robot.command
     return ActionSpec(expand(command.fields), command.low, command.high, robot.dt)
+
+
+class NameMissingError(CodecError):
+    """A message does not hold what is asked for by name; another of its topic may."""
 
 
 class FieldReader:
@@ -40,10 +44,7 @@ class FieldReader:
         """Return the fields as one float64 vector."""
         parts: list[Any] = []
         for path, steps, size in zip(self.paths, self._steps, self._sizes, strict=True):
-            value = msg
-            for step in steps:
-                value = _index(_attribute(value, step.name, path), step, path)
-            numbers = np.atleast_1d(_numeric(value, path))
+            numbers = np.atleast_1d(_numeric(_follow(msg, steps, path), path))
             if numbers.shape != (size,):
                 raise CodecError(
                     f"'{path}': an array of {numbers.size} numbers; say which, such as {path}[0:2]"
@@ -73,10 +74,13 @@ class FieldCodec:
                 f'{", ".join(self.spec.fields)}'
             )
         for number, path, steps in zip(action, self.spec.fields, self._steps, strict=True):
-            target = msg
+            owners = [msg]
             for step in steps[:-1]:
-                target = _index(_attribute(target, step.name, path), step, path)
-            _assign(target, steps[-1], float(number), path)
+                owners.append(_index(owners, step, path))
+            last = steps[-1]
+            if isinstance(last.at, Named):
+                last = Step(last.name, _enter(owners, last.at, path))
+            _assign(owners[-1], last, float(number), path)
         return msg
 
 
@@ -99,10 +103,24 @@ def _field_names(msg: Any) -> list[str]:
     return [name for name in getattr(msg, '__dataclass_fields__', {}) if name != '__msgtype__']
 
 
-def _index(value: Any, step: Step, path: str) -> Any:
-    """Take an element or a slice of an array field."""
+def _follow(msg: Any, steps: Sequence[Step], path: str) -> Any:
+    """Walk a path to its end."""
+    owners = [msg]
+    for step in steps:
+        owners.append(_index(owners, step, path))
+    return owners[-1]
+
+
+def _index(owners: Sequence[Any], step: Step, path: str) -> Any:
+    """Take a field of the last of the messages within each other, or elements of it."""
+    value = _attribute(owners[-1], step.name, path)
     if step.at is None:
         return value
+    if isinstance(step.at, Named):
+        at = [_place(_names(owners, step.at, path), word, path) for word in step.at.words]
+        if at and max(at) >= len(value):
+            raise CodecError(f"'{path}': '{step.name}' has {len(value)} elements")
+        return [value[place] for place in at] if step.is_many else value[at[0]]
     try:
         part = value[step.at]
     except (IndexError, TypeError):
@@ -112,6 +130,31 @@ def _index(value: Any, step: Step, path: str) -> Any:
         length = len(value) if hasattr(value, '__len__') else 0
         raise CodecError(f"'{path}': '{step.name}' has {length} elements")
     return part
+
+
+def _names(owners: Sequence[Any], named: Named, path: str) -> Any:
+    """Find the list of names, in the innermost message around that has one."""
+    for owner in reversed(owners):
+        if hasattr(owner, named.field):
+            return getattr(owner, named.field)
+    return _attribute(owners[0], named.field, path)
+
+
+def _place(names: Sequence[str], word: str, path: str) -> int:
+    """Return the index of a name."""
+    try:
+        return list(names).index(word)
+    except ValueError:
+        there = ', '.join(names) or 'no names'
+        raise NameMissingError(f"'{path}': the message has no '{word}', but {there}") from None
+
+
+def _enter(owners: Sequence[Any], named: Named, path: str) -> int:
+    """Return the index of a name in a message to be sent; it is added where it is missing."""
+    names, (word,) = _names(owners, named, path), named.words
+    if word not in names:
+        names.append(word)
+    return list(names).index(word)
 
 
 def _numeric(value: Any, path: str) -> Array:
