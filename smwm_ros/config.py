@@ -43,6 +43,17 @@ class Camera:
 
     topic: str = knob('/camera/image_raw', 'camera topic')
     type: str = knob(IMAGE_TYPES[0], 'message type of the camera topic', choices=IMAGE_TYPES)
+    others: tuple[str, ...] = knob(
+        (), 'further camera topics of the same type; all views make one image'
+    )
+    tiles: str = knob(
+        'row', 'several views: side by side, or in a square grid', choices=('row', 'grid')
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a camera that would be seen twice."""
+        if len({self.topic, *self.others}) <= len(self.others):
+            raise ValueError('others: every camera topic must be named once')
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,10 @@ class Robot:
     dt: float = knob(0.1, 'control period: one raw action lasts this long [s]', 0.001, 10.0)
 
 
+_CLOCKS = ('', 'auto', 'header', 'receive')
+_CLOCK = "which clock orders {}, '' for that of dataset.time"
+
+
 @dataclass(frozen=True)
 class Dataset:
     """How a bag becomes transitions."""
@@ -111,15 +126,25 @@ class Dataset:
     resize: str = knob(
         'stretch', 'how a frame that is not square fits', choices=('stretch', 'letterbox', 'crop')
     )
+    pixels: str = knob(
+        'raw',
+        'how frames are stored: as they are, or smaller and not exact',
+        choices=('raw', 'jpeg'),
+    )
+    jpeg_quality: int = knob(95, 'quality of stored JPEG frames', 1, 100)
     action_block: int = knob(5, 'raw actions between two frames of a transition (K)', 1, 100)
     action: str = knob(
         'last',
-        'the raw action of a tick, from the commands heard during it',
-        choices=('last', 'first', 'mean', 'sum'),
+        'the raw action of a tick, from the commands heard during it; or, for a robot without '
+        'commands, how the command fields of a measured state change until the next tick',
+        choices=('last', 'first', 'mean', 'sum', 'next_state_delta'),
     )
     time: str = knob(
         'auto', 'which clock orders the messages', choices=('auto', 'header', 'receive')
     )
+    camera_time: str = knob('', _CLOCK.format('the cameras'), choices=_CLOCKS)
+    command_time: str = knob('', _CLOCK.format('the commands'), choices=_CLOCKS)
+    state_time: str = knob('', _CLOCK.format('the measured state'), choices=_CLOCKS)
     max_frame_age: float = knob(
         0.15, 'frames further apart are a gap; a state may be this old too [s]', 0.0, 60.0
     )
@@ -134,6 +159,11 @@ class Dataset:
     )
     max_damaged: float = knob(
         0.1, 'share of the messages of a topic that may be damaged and left out', 0.0, 1.0
+    )
+    episode_topic: str = knob(
+        '',
+        'Bool topic, true within an episode, or String topic, where each new text begins one and '
+        "'' ends it; '' to use all of a bag",
     )
     min_length: int = knob(10, 'episodes with fewer ticks are left out', 2, 1_000_000)
     val_share: float = knob(0.1, 'share of the episodes that is held out', 0.0, 0.9)

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from smwm_ros.bags.align import align, FrameGate, Rows, ticks, Track
+from smwm_ros.bags.align import align, Rows, Track
 from smwm_ros.bags.clock import choose_clock, Stamps
+from smwm_ros.bags.grid import FrameGate, ticks
 from smwm_ros.config import Dataset
 from smwm_ros.errors import BagError
 
@@ -101,11 +102,11 @@ def test_a_command_is_held_and_then_dropped_or_zero() -> None:
     frames = range(0, 1000, 100)
     found = rows(frames, commands)
     assert found.action[:, 0].tolist() == [1, 2, 2, 2, 2]  # held for 300 ns
-    assert (found.held, found.zeroed) == (3, 0)
+    assert (found.counts['actions held'], found.counts['actions set to zero']) == (3, 0)
     assert found.dropped['no command was heard in time'] == 5
     found = rows(frames, commands, after_hold='zero')
     assert found.action[:, 0].tolist() == [1, 2, 2, 2, 2, 0, 0, 0, 0, 0]
-    assert (found.held, found.zeroed) == (3, 5)
+    assert (found.counts['actions held'], found.counts['actions set to zero']) == (3, 5)
     found = rows(frames, commands, action='sum')
     assert found.action[:, 0].tolist() == [1, 2, 0, 0, 0]
 

@@ -286,6 +286,7 @@ def test_commands_without_a_header_make_everything_go_by_receive_time(tmp_path: 
     assert data.metas['twist']['time'] == {
         'base': 'receive',
         'why': 'messages of /cmd_vel carry no header',
+        'topics': {'/camera/image_raw': 'receive', '/cmd_vel': 'receive'},
     }
     assert data.actions(np.arange(30))[:, 0].tolist() == shown(data).tolist()
     with pytest.raises(BagError, match='time=header cannot be: messages of /cmd_vel carry no'):

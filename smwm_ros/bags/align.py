@@ -2,17 +2,18 @@
 """
 From stamped frames, commands and states to rows on an even grid of ticks.
 
-A run of frames no further apart than `max_frame_age` begins a grid at its first frame, with a tick
-every dt. The frame of a tick is the last one at or before it, never a later one; the raw action
-of a tick comes from the commands heard from the tick until the next. All stamps are integers [ns].
+The raw action of a tick comes from the commands heard from the tick until the next; what it sees
+and measures comes from before it. All stamps are integers [ns].
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from smwm_ros.bags.grid import nanoseconds, ticks
 from smwm_ros.config import Dataset
 from smwm_ros.core.interfaces import Array
 
@@ -24,103 +25,148 @@ class Track(NamedTuple):
     values: Array  # (n, F) float64
 
 
+class View(NamedTuple):
+    """The frames of a further camera over time."""
+
+    topic: str
+    stamps: Array  # (n,) int64, rising [ns]
+    good: Array  # (n,) those that can be shown
+
+
 class Rows(NamedTuple):
     """What is kept of a recording: m ticks in episodes."""
 
     frame: Array  # (m,) index of the frame
+    others: list[Array]  # (m,) of the frame of each further camera
     action: Array  # (m, A)
     state: Array  # (m, P)
     stamp: Array  # (m,) int64 of the tick [ns]
     episodes: list[tuple[int, int]]  # first row, and one past the last
     dropped: dict[str, int]  # ticks, by reason
-    held: int  # ticks whose action is an older command
-    zeroed: int  # ticks whose action is zero because the command was too old
-
-
-class FrameGate:
-    """Tells, while frames stream by, which of them the grid needs; the others are not decoded."""
-
-    def __init__(self, dt: int, gap: int) -> None:
-        self._dt = dt
-        self._gap = gap
-        self._first = 0  # stamp that the current grid begins at
-        self._last: int | None = None
-
-    def next(self, stamp: int) -> bool:
-        """Take the stamp of the next frame; return whether the one before it is needed."""
-        last, self._last = self._last, stamp
-        if last is None:
-            self._first = stamp
-            return False
-        if stamp - last > self._gap:
-            needed = (last - self._first) % self._dt == 0
-            self._first = stamp
-            return needed
-        tick = last + (self._first - last) % self._dt  # the first one at or after the frame
-        return tick < stamp
-
-    def end(self) -> bool:
-        """Return whether the last frame is needed, and begin anew."""
-        last, self._last = self._last, None
-        return last is not None and (last - self._first) % self._dt == 0
-
-
-def nanoseconds(seconds: float) -> int:
-    """Turn seconds into whole nanoseconds."""
-    return round(seconds * 1e9)
-
-
-def ticks(frames: Array, dt: int, gap: int) -> tuple[Array, Array, Array]:
-    """Return stamp, frame index and run number of every tick, each (m,); frames rise (n,)."""
-    if not len(frames):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    cuts = np.flatnonzero(np.diff(frames) > gap) + 1
-    firsts = frames[np.concatenate([[0], cuts])]
-    lasts = frames[np.concatenate([cuts - 1, [len(frames) - 1]])]
-    counts = (lasts - firsts) // dt + 1
-    run = np.repeat(np.arange(len(firsts)), counts)
-    number = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    stamp = firsts[run] + number * dt
-    return stamp, np.searchsorted(frames, stamp, side='right') - 1, run
+    counts: dict[str, int]  # ticks that are kept, but odd
 
 
 def align(
-    frames: Array, good: Array, commands: Track, states: Track, dt: int, config: Dataset
+    frames: Array,
+    good: Array,
+    commands: Track,
+    states: Track,
+    dt: int,
+    config: Dataset,
+    *,
+    shift: bool = False,
+    others: Sequence[View] = (),
+    marks: Track | None = None,
 ) -> Rows:
-    """Lay a recording on the grid: frames (n,) rise, and good (n,) tells which can be shown."""
-    stamp, frame, run = ticks(frames, dt, nanoseconds(config.max_frame_age))
-    action, command_age = _actions(commands, stamp, dt, config.action)
+    """
+    Lay a recording on the grid: frames (n,) rise, and good (n,) tells which can be shown.
+
+    With shift, the grid of each run gets the phase that suits its frames. The others are further
+    cameras; marks number the episode from each stamp on, negative outside of any.
+    """
+    old = nanoseconds(config.max_frame_age)
+    stamp, frame, run = ticks(frames, dt, old, shift)
+    sieve = Sieve(len(stamp))
+    sieve.drop('the frame cannot be decoded', ~good[frame])
+    seen = [_look(view, stamp, old, sieve) for view in others]
+    action, age = _action(commands, stamp, dt, config, sieve)
+    late = age > nanoseconds(config.hold)
     state, state_age = _latest(states, stamp)
-    late = command_age > nanoseconds(config.hold)
+    if states.values.shape[1]:
+        sieve.drop('no state was measured in time', state_age > old)
+        sieve.drop('the state is not a number', ~np.isfinite(state).all(1))
+    if marks is not None:
+        run = _mark(marks, stamp, run, sieve)
+    shortest = max(config.min_length, config.action_block + 1)
+    episodes = _episodes(sieve.keep, run, shortest)
+    sieve.drop(f'in a stretch of fewer than {shortest} ticks', _outside(episodes, len(stamp)))
+    keep = sieve.keep
+    counts = {
+        'frames shown again': keep & (np.diff(frame, prepend=-1) == 0),
+        'actions held': keep & (age > 0) & ~late,
+        'actions set to zero': keep & late,
+    }
+    return Rows(
+        frame[keep],
+        [index[keep] for index in seen],
+        action[keep],
+        state[keep],
+        stamp[keep],
+        _packed(episodes),
+        sieve.dropped,
+        {name: int(where.sum()) for name, where in counts.items()},
+    )
+
+
+def _mark(marks: Track, stamp: Array, run: Array, sieve: Sieve) -> Array:
+    """Cut runs where another episode is marked; return the numbers of the pieces (m,)."""
+    mark, age = _latest(marks, stamp)
+    mark[age == _NEVER] = -1  # before the first one
+    sieve.drop('outside of the marked episodes', mark[:, 0] < 0)
+    pieces: Array = np.cumsum(
+        (np.diff(run, prepend=0) != 0) | (np.diff(mark[:, 0], prepend=0) != 0)
+    )
+    return pieces
+
+
+class Sieve:
+    """Ticks that are kept, and why the others are not: each counts for the first reason only."""
+
+    def __init__(self, count: int) -> None:
+        self.keep = np.ones(count, bool)
+        self.dropped: dict[str, int] = {}
+
+    def drop(self, why: str, where: Any) -> None:
+        """Drop the ticks of a mask."""
+        self.dropped[why] = int((self.keep & where).sum())
+        self.keep[where] = False
+
+
+def _look(view: View, stamp: Array, old: int, sieve: Sieve) -> Array:
+    """Return the frame of a further camera that each tick sees (m,)."""
+    index = np.searchsorted(view.stamps, stamp, side='right') - 1
+    known = index >= 0
+    known[known] = stamp[known] - view.stamps[index[known]] <= old
+    sieve.drop(f'no frame of {view.topic} in time', ~known)
+    known[known] = view.good[index[known]]
+    sieve.drop(f'the frame of {view.topic} cannot be decoded', ~known)
+    return index
+
+
+def _action(
+    commands: Track, stamp: Array, dt: int, config: Dataset, sieve: Sieve
+) -> tuple[Array, Array]:
+    """Return raw actions (m, A) and the age of those that are held (m,); fresh ones have age 0."""
+    if config.action == 'next_state_delta':
+        action = _measured(commands, stamp + dt, config) - _measured(commands, stamp, config)
+        sieve.drop('its change of state was not measured', ~np.isfinite(action).all(1))
+        return action, np.zeros(len(stamp), np.int64)
+    action, age = _actions(commands, stamp, dt, config.action)
+    late = age > nanoseconds(config.hold)
     if config.after_hold == 'zero':
         action[late] = 0.0
-    dropped: dict[str, int] = {}
-    keep = np.ones(len(stamp), bool)
+    else:
+        sieve.drop('no command was heard in time', late)
+    sieve.drop('the command is not a number', ~np.isfinite(action).all(1))
+    return action, age
 
-    def drop(why: str, where: Any) -> None:
-        dropped[why] = int((keep & where).sum())
-        keep[where] = False
 
-    drop('the frame cannot be decoded', ~good[frame])
-    if config.after_hold == 'drop':
-        drop('no command was heard in time', late)
-    drop('the command is not a number', ~np.isfinite(action).all(1))
-    if states.values.shape[1]:
-        drop('no state was measured in time', state_age > nanoseconds(config.max_frame_age))
-        drop('the state is not a number', ~np.isfinite(state).all(1))
-    shortest = max(config.min_length, config.action_block + 1)
-    episodes = _episodes(keep, run, shortest)
-    inside = np.zeros(len(stamp), bool)
-    for start, stop in episodes:
-        inside[start:stop] = True
-    drop(f'in a stretch of fewer than {shortest} ticks', ~inside)
-    held = keep & (command_age > 0) & ~late
-    zeroed = keep & late
-    lengths = np.array([stop - start for start, stop in episodes], dtype=int)
-    stops = np.cumsum(lengths)
-    spans = list(zip((stops - lengths).tolist(), stops.tolist(), strict=True))
-    columns = (frame[keep], action[keep], state[keep], stamp[keep])
-    return Rows(*columns, spans, dropped, int(held.sum()), int(zeroed.sum()))
+def _measured(states: Track, stamp: Array, config: Dataset) -> Array:
+    """Return the state between its neighbours at each tick (m, F); NaN where one is too far."""
+    after = np.searchsorted(states.stamps, stamp, side='left')
+    before = after - 1
+    known = after < len(states.stamps)
+    exact = known.copy()
+    exact[known] = states.stamps[after[known]] == stamp[known]
+    before[exact] = after[exact]
+    known &= before >= 0
+    values = np.full((len(stamp), states.values.shape[1]), np.nan)
+    low, high = before[known], after[known]
+    span = states.stamps[high] - states.stamps[low]
+    share = (stamp[known] - states.stamps[low]) / np.maximum(span, 1)
+    between = states.values[low] + share[:, None] * (states.values[high] - states.values[low])
+    values[known] = np.where((span <= nanoseconds(config.max_frame_age))[:, None], between, np.nan)
+    return values
 
 
 def _actions(commands: Track, stamp: Array, dt: int, policy: str) -> tuple[Array, Array]:
@@ -169,3 +215,18 @@ def _episodes(keep: Array, run: Array, shortest: int) -> list[tuple[int, int]]:
         for start, stop in pairwise(bounds)
         if stop - start >= shortest and label[start] >= 0
     ]
+
+
+def _outside(episodes: list[tuple[int, int]], count: int) -> Array:
+    """Return which of so many ticks are in no episode (m,)."""
+    outside = np.ones(count, bool)
+    for start, stop in episodes:
+        outside[start:stop] = False
+    return outside
+
+
+def _packed(episodes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return where episodes lie once the ticks outside of them are gone."""
+    lengths = np.array([stop - start for start, stop in episodes], dtype=int)
+    stops = np.cumsum(lengths)
+    return list(zip((stops - lengths).tolist(), stops.tolist(), strict=True))

@@ -3,19 +3,20 @@
 Which clock orders the messages of a bag: the stamps in their headers, or when they were received.
 
 All topics of a bag go by the same clock: an action that is shifted against its frame by the
-difference of two clocks would teach the model a world in which causes follow effects.
+difference of two clocks would teach the model a world in which causes follow effects. Only the
+user may mix clocks, topic by topic, and only where they agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import BagError
 
-AGREE = 0.5  # header clocks of two topics may be this far apart, latency included [s]
+AGREE = 0.5  # two clocks may be this far apart, latency included [s]
 _TELL = 0.1  # a drift that is worth telling [s]
 
 
@@ -36,6 +37,46 @@ class Clock(NamedTuple):
 
     base: str  # 'header' or 'receive'
     why: str
+
+
+class Clocks(NamedTuple):
+    """The clock of each topic, and why."""
+
+    bases: dict[str, str]  # topic -> 'header' or 'receive'
+    why: str
+
+    def about(self) -> dict[str, Any]:
+        """Return what meta.json tells of the clocks."""
+        bases = set(self.bases.values())
+        base = bases.pop() if len(bases) == 1 else 'mixed'
+        return {'base': base, 'why': self.why, 'topics': self.bases}
+
+
+def choose_clocks(wanted: Mapping[str, str], samples: Mapping[str, Stamps | None]) -> Clocks:
+    """Choose a clock for each topic; a topic without a header has no samples."""
+    if len(set(wanted.values())) == 1:
+        clock = choose_clock(next(iter(wanted.values())), samples)
+        return Clocks(dict.fromkeys(wanted, clock.base), clock.why)
+    told = {topic: base for topic, base in wanted.items() if base != 'auto'}
+    free = [topic for topic in wanted if topic not in told]
+    bases = dict(told)
+    if free:
+        if len(set(told.values())) > 1:
+            raise BagError(
+                f'the clocks of {_list(told)} are mixed by configuration; '
+                f'say header or receive for {", ".join(free)} too'
+            )
+        bases.update(dict.fromkeys(free, next(iter(told.values()))))
+    by_header = {topic: samples[topic] for topic, base in bases.items() if base == 'header'}
+    flaw = header_flaw(by_header)
+    if flaw:
+        raise BagError(
+            f'{_list(told)} as configured, but {flaw}; '
+            f'to mix clocks, say header or receive for each topic'
+        )
+    if len(by_header) < len(bases):
+        return Clocks(bases, f'mixed as configured: {_list(bases)}{_mixture(by_header)}')
+    return Clocks(bases, f'{_list(told)} as configured, and the others agree')
 
 
 def choose_clock(wanted: str, samples: Mapping[str, Stamps | None]) -> Clock:
@@ -61,8 +102,9 @@ def header_flaw(samples: Mapping[str, Stamps | None]) -> str:
             return f'headers of {topic} have no stamp'
         if len(stamps.header) > 1 and (stamps.header == stamps.header[0]).all():
             return f'headers of {topic} all have the same stamp'
-    (first, reference), *others = [(name, item) for name, item in samples.items() if item]
-    for topic, stamps in others:
+    known = [(name, item) for name, item in samples.items() if item]
+    for topic, stamps in known[1:]:
+        first, reference = known[0]
         expected = np.interp(stamps.receive, reference.receive, reference.offset())
         apart = float(np.abs(stamps.offset() - expected).max())
         if apart > AGREE:
@@ -79,3 +121,23 @@ def _remarks(samples: Mapping[str, Stamps | None]) -> str:
     if np.ptp(offsets) > _TELL:
         words.append(f'; they move by {np.ptp(offsets):.3g} s against the recorder')
     return ''.join(words)
+
+
+def _mixture(by_header: Mapping[str, Stamps | None]) -> str:
+    """Tell how far apart two clocks are that are mixed, or refuse where it is too far."""
+    words = ''
+    for topic, stamps in by_header.items():
+        assert stamps is not None
+        offset = stamps.offset()
+        if np.abs(offset).max() > AGREE:
+            raise BagError(
+                f'headers of {topic} are up to {np.abs(offset).max():.3g} s from when they were '
+                f'received, too far to be mixed with topics that go by receive time'
+            )
+        words += f'; headers of {topic} are {np.median(offset):+.3g} s from receive time'
+        words += f' and move by {np.ptp(offset):.3g} s'
+    return words
+
+
+def _list(bases: Mapping[str, str]) -> str:
+    return ', '.join(f'{topic} by {base}' for topic, base in bases.items())

@@ -106,9 +106,11 @@ def check_config(out: Path, config: Config) -> None:
         raise DatasetError(f'{out}: holds something else ({strangers[0]}); choose another --out')
     robot, dataset = _settings(config)
     wanted = _flat({'robot': robot, 'dataset': dataset})
+    usual = _flat(to_dict(Config()))  # what knobs were that an older version did not have
+    usual = {key: usual[key] for key in wanted}
     for name in _shards(out):
         meta = read_json(out / 'shards' / name / META)
-        found = _flat({'robot': meta['robot'], 'dataset': meta['dataset']})
+        found = {**usual, **_flat({'robot': meta['robot'], 'dataset': meta['dataset']})}
         differing = sorted(
             key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
         )

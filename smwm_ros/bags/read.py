@@ -181,6 +181,8 @@ class BagReader:
     def header_stamp(self, message: Message) -> int:
         """Return the stamp of a message that begins with a header, without decoding it [ns]."""
         # Four bytes come first in both: the CDR preamble of ROS 2, the sequence number of ROS 1.
+        if len(message.data) < 12:
+            raise CodecError(f'{message.topic}: {len(message.data)} bytes hold no header')
         order = '>' if not self.is_ros1 and message.data[1] == 0 else '<'
         seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)

@@ -2,35 +2,36 @@
 """
 Turn one bag into one shard, reading it once and at constant memory.
 
-Frames that the grid needs are decoded as they come and parked, resized, in a file without a name;
-the numbers of all topics stay in memory. Where the clock jumps back, and at the end, what was
-heard is laid on the grid and written.
+Frames are decoded as they come and parked, resized, in a file without a name; the numbers of all
+topics stay in memory. Where the clock jumps back, and at the end, what was heard is laid on the
+grid and written.
 """
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.bags.align import align, FrameGate, nanoseconds, Rows, Track
-from smwm_ros.bags.clock import choose_clock, Clock
+from smwm_ros.bags.align import align, Rows, View
+from smwm_ros.bags.clock import Clocks
 from smwm_ros.bags.faults import Faults
 from smwm_ros.bags.find import Bag
+from smwm_ros.bags.frames import FrameTrack, JUMPED
+from smwm_ros.bags.grid import FrameGate, nanoseconds
+from smwm_ros.bags.numbers import EpisodeMarks, NumberTrack
 from smwm_ros.bags.read import BagReader, Message
-from smwm_ros.bags.topics import required_topics, sample_stamps
+from smwm_ros.bags.topics import clocks_of, mean_period, required_topics
 from smwm_ros.config import Config
-from smwm_ros.core.actions import FieldReader
-from smwm_ros.core.images import read_image
+from smwm_ros.core.actions import FieldReader, NameMissingError
+from smwm_ros.core.images import compose, read_view, Tile, tiles
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.shards import columns, ShardWriter
-from smwm_ros.errors import CodecError, DatasetError
+from smwm_ros.errors import BagError, CodecError, DatasetError
 
 
 class Progress(NamedTuple):
@@ -41,9 +42,9 @@ class Progress(NamedTuple):
     size: int  # read [bytes]
 
 
+Hearer = Callable[[Message, int], None]
 Tell = Callable[[Progress], None]
 
-_JUMP = 1_000_000_000  # a clock that goes back by more than this has jumped [ns]
 _BLOCK = 256  # rows written at once
 _TELL_EVERY = 50  # messages
 
@@ -63,9 +64,9 @@ def _convert(
 ) -> None:
     """Convert an open bag."""
     topics = required_topics(reader, config)
-    clock = choose_clock(config.dataset.time, sample_stamps(reader, topics))
+    clocks = clocks_of(reader, config)
     tell(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
-    with Recording(reader, folder, config, clock) as recording:
+    with Recording(reader, folder, config, clocks) as recording:
         seen = size = 0
         for message in reader.messages(topics):
             recording.hear(message)
@@ -80,25 +81,30 @@ def _convert(
 class Recording:
     """Hears the messages of a bag in order, and writes the rows of its shard."""
 
-    def __init__(self, reader: BagReader, folder: Path, config: Config, clock: Clock) -> None:
+    def __init__(self, reader: BagReader, folder: Path, config: Config, clocks: Clocks) -> None:
         self._reader = reader
         self._config = config
-        self._clock = clock
+        self._clocks = clocks
+        self._marks = EpisodeMarks()
         robot, dataset = config.robot, config.dataset
         self._dt = nanoseconds(robot.dt)
-        self._delay = nanoseconds(dataset.command_delay)
-        self._read_command = FieldReader(robot.command.fields)
-        self._read_state = FieldReader(robot.state.fields if robot.state.topic else ())
-        self._row = columns(dataset.image_size, self._read_command.size, self._read_state.size)
-        self._writer = ShardWriter(folder, self._row)
-        self._parked = TemporaryFile(dir=folder.parent)  # noqa: SIM115 - closed in __exit__
-        self._gate = FrameGate(self._dt, nanoseconds(dataset.max_frame_age))
-        self._begin()
-        self._period = 0.0
-        self._episodes: list[tuple[int, int]] = []
-        self._dropped: Counter[str] = Counter()
-        self._counts: Counter[str] = Counter()
+        read_command = FieldReader(robot.command.fields)
+        read_state = FieldReader(robot.state.fields if robot.state.topic else ())
+        self._command = NumberTrack(read_command, nanoseconds(dataset.command_delay))
+        self._state = NumberTrack(read_state)
+        quality = dataset.jpeg_quality if dataset.pixels == 'jpeg' else None
+        self._row = columns(dataset.image_size, read_command.size, read_state.size, quality)
         self._faults = Faults(reader.where, dataset.max_damaged)
+        self._counts: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._episodes: list[tuple[int, int]] = []
+        self._period = 0.0
+        self._writer = ShardWriter(folder, self._row)
+        # The grid of a camera that is much faster than the ticks needs no shift, so it is known
+        # while frames come, and those between the ticks are not decoded.
+        self._shift = mean_period(reader, robot.camera.topic) > self._dt / 1.5
+        self._cameras = self._make_cameras(folder.parent)
+        self._hearers = self._make_hearers()
 
     def __enter__(self) -> Recording:
         """Start hearing."""
@@ -111,28 +117,33 @@ class Recording:
         trace: TracebackType | None,
     ) -> None:
         """Close the files; a shard that was not published vanishes."""
-        self._parked.close()
+        for camera in self._cameras.values():
+            camera.close()
         self._writer.__exit__(kind, error, trace)
 
     def hear(self, message: Message) -> None:
         """Take the next message of the bag."""
-        header = self._clock.base == 'header'
-        stamp = self._reader.header_stamp(message) if header else message.stamp
-        robot = self._config.robot
-        if message.topic == robot.camera.topic:
-            self._hear_frame(message, stamp)
-        if message.topic == robot.command.topic:
-            self._hear_numbers(message, stamp + self._delay, self._commands, self._read_command)
-        if message.topic == robot.state.topic:
-            self._hear_numbers(message, stamp, self._states, self._read_state)
+        stamp = message.stamp
+        if self._clocks.bases.get(message.topic) == 'header':
+            try:
+                stamp = self._reader.header_stamp(message)
+            except CodecError as error:
+                self._faults.total[message.topic] += 1
+                self._faults.add(message.topic, error)
+                return
+        for hearer in self._hearers[message.topic]:
+            hearer(message, stamp)
 
     def publish(self, about: dict[str, Any]) -> None:
         """Write what is left and give the shard its name."""
         self._flush()
         self._faults.judge()
+        for track in (self._command, self._state):
+            if track.empty and track.nameless:
+                raise BagError(f'{self._reader.where}: {track.nameless}')
         meta = {
             **about,
-            'time': self._clock._asdict(),
+            'time': self._clocks.about(),
             'episodes': self._episodes,
             'dropped': dict(self._dropped),
             'counts': dict(self._counts),
@@ -143,114 +154,134 @@ class Recording:
         }
         self._writer.publish(meta)
 
-    def _begin(self) -> None:
-        """Forget what was heard, as at the beginning and after a jump of the clock."""
-        self._frames = array('q')  # stamps that rise
-        self._place = array('q')  # where each frame is parked: -1 not needed, -2 damaged
-        self._pending: Message | None = None  # the newest frame, not yet known to be needed
-        self._commands: tuple[array[int], list[Array]] = (array('q'), [])
-        self._states: tuple[array[int], list[Array]] = (array('q'), [])
-        self._parked.seek(0)
-        self._parked.truncate()
-        self._stored = 0
+    def _make_cameras(self, folder: Path) -> dict[str, FrameTrack]:
+        """Make a track for each camera; the first one makes the grid."""
+        camera, dataset = self._config.robot.camera, self._config.dataset
+        gate = None if self._shift else FrameGate(self._dt, nanoseconds(dataset.max_frame_age))
+        topics = (camera.topic, *camera.others)
+        places = tiles(len(topics), dataset.image_size, camera.tiles)
+        return {
+            topic: FrameTrack(tile, folder, None if number else gate, self._see(tile))
+            for number, (topic, tile) in enumerate(zip(topics, places, strict=True))
+        }
+
+    def _make_hearers(self) -> dict[str, list[Hearer]]:
+        """Say who hears which topic."""
+        robot, dataset = self._config.robot, self._config.dataset
+        hearers: dict[str, list[Hearer]] = {topic: [self._hear_frame] for topic in self._cameras}
+        hearers.setdefault(robot.command.topic, []).append(self._hear_numbers(self._command))
+        if robot.state.topic:
+            hearers.setdefault(robot.state.topic, []).append(self._hear_numbers(self._state))
+        if dataset.episode_topic:
+            hearers.setdefault(dataset.episode_topic, []).append(self._hear_mark)
+        return hearers
+
+    def _see(self, tile: Tile) -> Callable[[Message], Array | None]:
+        """Make what decodes the frames of one camera."""
+
+        def see(message: Message) -> Array | None:
+            self._counts['frames decoded'] += 1
+            self._faults.total[message.topic] += 1
+            how = self._config.dataset.resize
+            try:
+                return read_view(self._reader.decode(message), tile.height, tile.width, how)
+            except CodecError as error:
+                self._faults.add(message.topic, error)
+                return None
+
+        return see
 
     def _hear_frame(self, message: Message, stamp: int) -> None:
+        camera = self._cameras[message.topic]
         self._counts['frames'] += 1
-        if self._frames and stamp <= self._frames[-1]:
-            if stamp > self._frames[-1] - _JUMP:
-                same = stamp == self._frames[-1]
-                self._counts['frames of a stamp seen before' if same else 'frames too late'] += 1
-                return
-            self._counts['jumps of the clock'] += 1
+        flaw = camera.flaw(stamp)
+        if flaw:
+            self._counts[flaw] += 1
+        if flaw == JUMPED:
             self._flush()
-        self._settle(self._gate.next(stamp))
-        self._frames.append(stamp)
-        self._pending = message
-
-    def _settle(self, needed: bool) -> None:
-        """Decode the pending frame if the grid needs it, and park it."""
-        if self._pending is None:
+        elif flaw:
             return
-        place = -1
-        if needed:
-            dataset = self._config.dataset
-            self._faults.total[self._pending.topic] += 1
+        camera.hear(message, stamp)
+
+    def _hear_numbers(self, track: NumberTrack) -> Hearer:
+        """Make what hears the numbers of one topic."""
+
+        def hear(message: Message, stamp: int) -> None:
+            self._counts[message.topic] += 1
+            self._faults.total[message.topic] += 1
             try:
-                msg = self._reader.decode(self._pending)
-                square = read_image(msg, dataset.image_size, dataset.resize)
-                self._parked.write(np.ascontiguousarray(square).data)
-                place = self._stored
-                self._stored += 1
+                track.hear(stamp, track.read(self._reader.decode(message)))
+            except NameMissingError as error:  # maybe others publish there too
+                self._counts[f'messages of {message.topic} without the names'] += 1
+                track.nameless = track.nameless or f'{message.topic}: {error}'
             except CodecError as error:
-                place = -2
-                self._faults.add(self._pending.topic, error)
-            self._counts['frames decoded'] += 1
-        self._place.append(place)
-        self._pending = None
+                self._faults.add(message.topic, error)
 
-    def _hear_numbers(
-        self,
-        message: Message,
-        stamp: int,
-        track: tuple[array[int], list[Array]],
-        read: FieldReader,
-    ) -> None:
-        stamps, values = track
+        return hear
+
+    def _hear_mark(self, message: Message, stamp: int) -> None:
+        """Take a mark; among frames with header stamps it stands where it was received."""
+        camera = self._config.robot.camera.topic
         self._counts[message.topic] += 1
-        self._faults.total[message.topic] += 1
-        try:
-            value = read(self._reader.decode(message))
-        except CodecError as error:
-            self._faults.add(message.topic, error)
-            return
-        stamps.append(stamp)
-        values.append(value)
+        if self._clocks.bases[camera] == 'header':
+            newest = self._cameras[camera].newest
+            at = None if newest is None else newest + 1
+        else:
+            at = stamp
+        self._marks.hear(at, self._reader.decode(message).data)
 
     def _flush(self) -> None:
         """Lay what was heard on the grid, write its rows, and begin anew."""
-        self._settle(self._gate.end())
-        place = np.array(self._place, np.int64)
+        (_, first), *others = self._cameras.items()
+        frames, good = first.finish()
         rows = align(
-            np.array(self._frames, np.int64),
-            place != -2,
-            self._sorted(self._commands, self._read_command.size),
-            self._sorted(self._states, self._read_state.size),
+            frames,
+            good,
+            self._command.track(),
+            self._state.track(),
             self._dt,
             self._config.dataset,
+            shift=self._shift,
+            others=[View(topic, *camera.finish()) for topic, camera in others],
+            marks=self._marks.track() if self._config.dataset.episode_topic else None,
         )
-        first = self._writer.rows
-        steps = np.diff(np.array(self._frames, np.int64))
+        self._count(frames, rows)
+        before, episodes = self._writer.rows, len(self._episodes)
+        self._episodes += [(before + start, before + stop) for start, stop in rows.episodes]
+        self._write(rows, episodes)
+        for camera in self._cameras.values():
+            camera.clear()
+        self._command.clear()
+        self._state.clear()
+        self._marks.clear()
+
+    def _count(self, frames: Array, rows: Rows) -> None:
+        """Remember what the grid made of what was heard."""
+        steps = np.diff(frames)
         if len(steps):
             self._period = float(np.median(steps)) / 1e9
         gaps = int((steps > nanoseconds(self._config.dataset.max_frame_age)).sum())
+        command = self._config.robot.command
+        beyond = ((rows.action < command.low) | (rows.action > command.high)).any(1)
         self._counts['gaps between frames'] += gaps
+        self._counts['actions beyond the limits'] += int(beyond.sum())
+        self._counts.update(rows.counts)
         self._dropped.update(rows.dropped)
-        self._counts.update({'actions held': rows.held, 'actions set to zero': rows.zeroed})
-        self._write(rows, place[rows.frame], len(self._episodes))
-        self._episodes += [(first + start, first + stop) for start, stop in rows.episodes]
-        self._begin()
 
-    def _sorted(self, track: tuple[array[int], list[Array]], size: int) -> Track:
-        """Return the numbers of a topic by rising stamp."""
-        stamps = np.array(track[0], np.int64)
-        order = np.argsort(stamps, kind='stable')
-        values = np.array(track[1], np.float64).reshape(len(stamps), size)
-        return Track(stamps[order], values[order])
-
-    def _write(self, rows: Rows, place: Array, first_episode: int) -> None:
-        """Write rows whose frames are parked at the given places, which never fall."""
-        shape = self._row['pixels'].shape
-        frame_bytes = int(np.prod(shape))
+    def _write(self, rows: Rows, first_episode: int) -> None:
+        """Write rows in blocks."""
+        camera, size = self._config.robot.camera, self._config.dataset.image_size
         starts = [start for start, _ in rows.episodes]
-        episode = np.searchsorted(starts, np.arange(len(place)), side='right') - 1
-        for begin in range(0, len(place), _BLOCK):
+        episode = np.searchsorted(starts, np.arange(len(rows.stamp)), side='right') - 1
+        indices = [rows.frame, *rows.others]
+        for begin in range(0, len(rows.stamp), _BLOCK):
             block = slice(begin, begin + _BLOCK)
-            low, high = int(place[block][0]), int(place[block][-1]) + 1
-            self._parked.seek(low * frame_bytes)
-            data = self._parked.read((high - low) * frame_bytes)
-            frames = np.frombuffer(data, np.uint8).reshape(-1, *shape)
+            views = [
+                track.load(index[block])
+                for track, index in zip(self._cameras.values(), indices, strict=True)
+            ]
             self._writer.append(
-                pixels=frames[place[block] - low],
+                pixels=compose(views, size, camera.tiles),
                 action=rows.action[block],
                 state=rows.state[block],
                 episode=episode[block] + first_episode,

@@ -3,25 +3,47 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
-from smwm_ros.bags.clock import Stamps
+from smwm_ros.bags.clock import choose_clocks, Clocks, Stamps
 from smwm_ros.bags.read import BagReader
 from smwm_ros.config import Config
-from smwm_ros.errors import BagError
+from smwm_ros.errors import BagError, CodecError
 
+_MARKS = ('std_msgs/msg/Bool', 'std_msgs/msg/String')
 _LOOKS = 16  # places in a bag where stamps are compared
 
 
 def required_topics(reader: BagReader, config: Config) -> list[str]:
-    """Return the topics that the robot's configuration names; all must be in the bag."""
-    camera, command, state = config.robot.camera, config.robot.command, config.robot.state
-    wanted = {camera.topic: camera.type, command.topic: command.type}
+    """Return the topics that the configuration names; all must be in the bag."""
+    robot, mark = config.robot, config.dataset.episode_topic
+    camera, command, state = robot.camera, robot.command, robot.state
+    wanted = dict.fromkeys([camera.topic, *camera.others], camera.type)
+    wanted[command.topic] = command.type
     if state.topic:
         wanted[state.topic] = state.type
     for topic, kind in wanted.items():
-        if not reader.require(topic, kind).messages:
-            raise BagError(f'{reader.where}: {topic} has no messages')
-    return list(wanted)
+        _require(reader, topic, (kind,))
+    if mark:
+        _require(reader, mark, _MARKS)
+    return list({**wanted, mark: ''} if mark else wanted)
+
+
+def clocks_of(reader: BagReader, config: Config) -> Clocks:
+    """Choose the clock of each topic that may have one in its headers."""
+    robot, dataset = config.robot, config.dataset
+    wanted = dict.fromkeys((robot.camera.topic, *robot.camera.others), dataset.camera_time)
+    wanted[robot.command.topic] = dataset.command_time
+    if robot.state.topic:
+        wanted.setdefault(robot.state.topic, dataset.state_time)
+    full = {topic: base or dataset.time for topic, base in wanted.items()}
+    return choose_clocks(full, sample_stamps(reader, list(full)))
+
+
+def mean_period(reader: BagReader, topic: str) -> float:
+    """Return the time from one message of a topic to the next, pauses and all [ns]."""
+    return (reader.end - reader.start) / reader.topics[topic].messages
 
 
 def sample_stamps(reader: BagReader, topics: list[str]) -> dict[str, Stamps | None]:
@@ -30,7 +52,16 @@ def sample_stamps(reader: BagReader, topics: list[str]) -> dict[str, Stamps | No
     found: dict[str, list[tuple[int, int]]] = {topic: [] for topic in with_header}
     if with_header:
         for message in reader.glance(with_header, _LOOKS):
-            found[message.topic].append((message.stamp, reader.header_stamp(message)))
-    pairs = {topic: np.array(sorted(each), np.int64) for topic, each in found.items()}
+            with suppress(CodecError):  # counted when it is converted
+                found[message.topic].append((message.stamp, reader.header_stamp(message)))
+    pairs = {topic: np.array(sorted(each), np.int64) for topic, each in found.items() if each}
     stamps = {topic: Stamps(pair[:, 1], pair[:, 0]) for topic, pair in pairs.items()}
     return {topic: stamps.get(topic) for topic in topics}
+
+
+def _require(reader: BagReader, topic: str, kinds: tuple[str, ...]) -> None:
+    """Refuse a bag without messages of a topic of one of some types."""
+    known = reader.topics.get(topic)
+    kind = known.type if known and known.type in kinds else kinds[0]
+    if not reader.require(topic, kind).messages:
+        raise BagError(f'{reader.where}: {topic} has no messages')

@@ -8,6 +8,8 @@ actions between them; it never crosses an episode.
 
     dataset.json                                   configuration, provenance, names of the shards
     shards/NAME/{pixels,action,state,episode,stamp}.npy    columns, readable with numpy alone
+    shards/NAME/pixels.jpeg                        with dataset.pixels=jpeg: the frames; pixels.npy
+                                                   holds where each of them ends
     shards/NAME/meta.json                          episodes, source, what was dropped and why
 """
 
@@ -21,7 +23,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.core.interfaces import ActionSpec, Array
-from smwm_ros.core.shards import Column, columns, META, open_column, read_json, write_json
+from smwm_ros.core.shards import (
+    Column,
+    columns,
+    META,
+    open_column,
+    open_images,
+    read_json,
+    write_json,
+)
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
 
@@ -86,19 +96,17 @@ class TransitionDataset:
         }
         self.info = _info(self.index)
         self.fingerprint = _fingerprint(self.index, self.metas)
-        row = columns(self.info.image_size, self.info.spec.size, self.info.state_size)
-        parts = {
-            column: [
-                open_column(_shard(folder, name) / f'{column}.npy', row[column], meta['rows'])
-                for name, meta in self.metas.items()
-            ]
-            for column in row
-        }
-        self._pixels = parts['pixels']
+        row = columns(
+            self.info.image_size, self.info.spec.size, self.info.state_size, _quality(self.info)
+        )
+        self._pixels = [
+            open_images(_shard(folder, name) / 'pixels.npy', row['pixels'], meta['rows'])
+            for name, meta in self.metas.items()
+        ]
         self._offsets = np.cumsum([0, *(len(part) for part in self._pixels)])
-        self._actions = _join(parts['action'], row['action'])
-        self._states = _join(parts['state'], row['state'])
-        self.stamps = _join(parts['stamp'], row['stamp'])  # (rows,) int64 [ns]
+        self._actions = self._column('action', row['action'])
+        self._states = self._column('state', row['state'])
+        self.stamps = self._column('stamp', row['stamp'])  # (rows,) int64 [ns]
         self.episodes = self._split()
         if not len(self.starts('all')):
             raise DatasetError(f'{folder}: no transitions; {explain(self.metas.values())}')
@@ -170,8 +178,20 @@ class TransitionDataset:
     def load_pixels(self) -> None:
         """Read all frames into memory, for training at the speed of memory."""
         size = self.info.image_size
-        self._pixels = [_join(self._pixels, Column((size, size, 3), '|u1'))]
+        everything = [
+            part if isinstance(part, np.ndarray) else part[np.arange(len(part))]
+            for part in self._pixels
+        ]
+        self._pixels = [_join(everything, Column((size, size, 3), '|u1'))]
         self._offsets = np.array([0, len(self._pixels[0])])
+
+    def _column(self, name: str, row: Column) -> Array:
+        """Read a small column of all shards into memory."""
+        parts = [
+            open_column(_shard(self.folder, shard) / f'{name}.npy', row, meta['rows'])
+            for shard, meta in self.metas.items()
+        ]
+        return _join(parts, row)
 
     def _split(self) -> tuple[Episode, ...]:
         """Hold out a share of the episodes; another shard moves few episodes to the other side."""
@@ -232,6 +252,12 @@ def _info(index: Mapping[str, Any]) -> DatasetInfo:
     )
     size = len(expand(state['fields'])) if state['topic'] else 0
     return DatasetInfo(robot, dataset, spec, dataset['action_block'], dataset['image_size'], size)
+
+
+def _quality(info: DatasetInfo) -> int | None:
+    """Return the quality of frames that are stored as JPEG."""
+    jpeg = info.dataset.get('pixels') == 'jpeg'
+    return int(info.dataset['jpeg_quality']) if jpeg else None
 
 
 def _fingerprint(index: Mapping[str, Any], metas: Mapping[str, Mapping[str, Any]]) -> str:

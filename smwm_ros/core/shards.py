@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+from smwm_ros.core.blobs import BlobColumn, BlobWriter
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import DatasetError
 
@@ -31,12 +32,20 @@ class Column(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: str
+    quality: int | None = None  # of JPEG, where rows are images that are stored as such
+
+    @property
+    def stored(self) -> Column:
+        """Return what a row of the .npy file is: itself, or where its JPEG ends."""
+        return self if self.quality is None else Column((), '<i8')
 
 
-def columns(image_size: int, action_size: int, state_size: int) -> dict[str, Column]:
+def columns(
+    image_size: int, action_size: int, state_size: int, quality: int | None = None
+) -> dict[str, Column]:
     """Return the columns of every shard, by name."""
     return {
-        'pixels': Column((image_size, image_size, 3), '|u1'),
+        'pixels': Column((image_size, image_size, 3), '|u1', quality),
         'action': Column((action_size,), '<f4'),
         'state': Column((state_size,), '<f4'),
         'episode': Column((), '<i4'),  # counted from 0 within the shard
@@ -79,6 +88,11 @@ class ShardWriter:
             file = (self._temporary / f'{name}.npy').open('wb')
             file.write(bytes(_HEADER))
             self._files[name] = file
+        self._blobs = {
+            name: BlobWriter(self._temporary / f'{name}.jpeg', column.quality)
+            for name, column in self._row.items()
+            if column.quality is not None
+        }
 
     def append(self, **rows: Array) -> None:
         """Append n rows to every column: pixels (n, H, W, 3), action (n, A) and so on."""
@@ -90,6 +104,8 @@ class ShardWriter:
                     f'{self.folder}: rows of {name} have shape {values.shape}, '
                     f'expected {(count, *column.shape)}'
                 )
+            if name in self._blobs:
+                values = self._blobs[name].append(values)
             data = values.data.cast('B') if values.size else b''
             self._files[name].write(data)
             self._hashes[name].update(data)
@@ -99,9 +115,12 @@ class ShardWriter:
         """Write headers and meta.json, and give the shard its name, replacing an older one."""
         for name, column in self._row.items():
             self._files[name].seek(0)
-            self._files[name].write(_npy_header(column, self.rows))
+            self._files[name].write(_npy_header(column.stored, self.rows))
             self._files[name].close()
+        for blobs in self._blobs.values():
+            blobs.close()
         hashes = {name: hash_.hexdigest() for name, hash_ in self._hashes.items()}
+        hashes |= {f'{name}.jpeg': blobs.hash.hexdigest() for name, blobs in self._blobs.items()}
         write_json(self._temporary / META, {**meta, 'rows': self.rows, 'hashes': hashes})
         if self.folder.exists():
             shutil.rmtree(self.folder)
@@ -119,6 +138,8 @@ class ShardWriter:
     ) -> None:
         """Close the files, and throw away what was not published."""
         try:
+            for blobs in self._blobs.values():
+                blobs.close()
             for file in self._files.values():
                 file.close()  # fails too where the disk is full
         finally:
@@ -130,6 +151,14 @@ def _npy_header(column: Column, rows: int) -> bytes:
     form = {'descr': column.dtype, 'fortran_order': False, 'shape': (rows, *column.shape)}
     start = b'\x93NUMPY\x01\x00' + struct.pack('<H', _HEADER - 10)
     return (start + repr(form).encode('ascii')).ljust(_HEADER - 1) + b'\n'
+
+
+def open_images(path: Path, row: Column, rows: int) -> Array | BlobColumn:
+    """Memory-map a column of images, however they are stored."""
+    if row.quality is None:
+        return open_column(path, row, rows)
+    ends = open_column(path, row.stored, rows)
+    return BlobColumn(path.with_suffix('.jpeg'), ends, row.shape)
 
 
 def open_column(path: Path, row: Column, rows: int) -> Array:

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The frames of one camera while a bag is read: stamps in memory, pixels in a file without a name.
+
+Frames are decoded as they come, unless the grid is known already and does not need them.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+from smwm_ros.bags.grid import FrameGate
+from smwm_ros.bags.numbers import JUMP
+from smwm_ros.bags.read import Message
+from smwm_ros.core.images import Tile
+from smwm_ros.core.interfaces import Array
+
+JUMPED = 'jumps of the clock'
+_UNUSED, _DAMAGED = -1, -2  # places of frames that are not parked
+
+
+class FrameTrack:
+    """Hears the frames of a camera; `see` returns the pixels (H, W, 3), or None if damaged."""
+
+    def __init__(
+        self,
+        tile: Tile,
+        folder: Path,
+        gate: FrameGate | None,
+        see: Callable[[Message], Array | None],
+    ) -> None:
+        self._shape = (tile.height, tile.width, 3)
+        self._gate = gate
+        self._see = see
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all frames."""
+        self._stamps = array('q')  # they rise
+        self._places = array('q')  # where in the file each frame is parked
+        self._pending: Message | None = None  # the newest one, not yet known to be needed
+        self._parked = 0
+        self._file.seek(0)
+        self._file.truncate()
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+    def flaw(self, stamp: int) -> str:
+        """Say what is odd about the stamp of the next frame, or nothing."""
+        if not self._stamps or stamp > self._stamps[-1]:
+            return ''
+        if stamp <= self._stamps[-1] - JUMP:
+            return JUMPED
+        seen = stamp == self._stamps[-1]
+        return 'frames of a stamp seen before' if seen else 'frames too late'
+
+    def hear(self, message: Message, stamp: int) -> None:
+        """Take the next frame; its stamp has no flaw."""
+        if self._gate is None:
+            self._park(message)
+        else:
+            self._settle(self._gate.next(stamp))
+            self._pending = message
+        self._stamps.append(stamp)
+
+    def finish(self) -> tuple[Array, Array]:
+        """Return the stamps of all frames (n,), and which can be shown (n,)."""
+        if self._gate is not None:
+            self._settle(self._gate.end())
+        return np.array(self._stamps, np.int64), np.array(self._places, np.int64) != _DAMAGED
+
+    @property
+    def newest(self) -> int | None:
+        """Return the stamp of the newest frame."""
+        return self._stamps[-1] if self._stamps else None
+
+    def load(self, frames: Array) -> Array:
+        """Return the pixels (n, H, W, 3) of parked frames by index; the index never falls."""
+        places = np.array(self._places, np.int64)[frames]
+        low, high = int(places[0]), int(places[-1]) + 1
+        size = int(np.prod(self._shape))
+        self._file.seek(low * size)
+        data = self._file.read((high - low) * size)
+        pixels: Array = np.frombuffer(data, np.uint8).reshape(-1, *self._shape)[places - low]
+        return pixels
+
+    def _settle(self, needed: bool) -> None:
+        """Park the pending frame, if the grid needs it."""
+        if self._pending is not None and needed:
+            self._park(self._pending)
+        elif self._pending is not None:
+            self._places.append(_UNUSED)
+        self._pending = None
+
+    def _park(self, message: Message) -> None:
+        """Decode a frame, and keep its pixels."""
+        pixels = self._see(message)
+        if pixels is None:
+            self._places.append(_DAMAGED)
+            return
+        self._file.write(np.ascontiguousarray(pixels).data)
+        self._places.append(self._parked)
+        self._parked += 1

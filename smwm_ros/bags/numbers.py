@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is heard beside frames while a bag is read: numbers, and marks of episodes."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from smwm_ros.bags.align import Track
+from smwm_ros.core.actions import FieldReader
+from smwm_ros.core.interfaces import Array
+
+JUMP = 1_000_000_000  # a clock that goes back by more than this has jumped [ns]
+_ALWAYS = -(2**62)  # a stamp before all others [ns]
+
+
+class NumberTrack:
+    """The numbers of a topic, as they come."""
+
+    def __init__(self, read: FieldReader, delay: int = 0) -> None:
+        self.read = read
+        self._delay = delay  # from hearing a message to its effect [ns]
+        self._stamps = array('q')
+        self._values: list[Array] = []
+        self.empty = True  # nothing was ever heard
+        self.nameless = ''  # how the first message lacked what is asked for by name
+
+    def hear(self, stamp: int, value: Array) -> None:
+        """Take the next vector."""
+        self._stamps.append(stamp + self._delay)
+        self._values.append(value)
+        self.empty = False
+
+    def track(self) -> Track:
+        """Return what was heard by rising stamp."""
+        stamps = np.array(self._stamps, np.int64)
+        order = np.argsort(stamps, kind='stable')
+        values = np.array(self._values, np.float64).reshape(len(stamps), self.read.size)
+        return Track(stamps[order], values[order])
+
+    def clear(self) -> None:
+        """Forget all, but what came after a jump of the clock that the camera has not made yet."""
+        jumps = np.flatnonzero(np.diff(np.array(self._stamps, np.int64)) < -JUMP)
+        after = int(jumps[-1]) + 1 if len(jumps) else len(self._stamps)
+        self._stamps, self._values = self._stamps[after:], self._values[after:]
+
+
+class EpisodeMarks:
+    """Numbers the episodes that a Bool or String topic marks; saying the same again is no mark."""
+
+    def __init__(self) -> None:
+        self._said: bool | str = ''
+        self._number = -1  # of the current episode, negative outside
+        self._begun = 0
+        self._stamps, self._numbers = array('q'), array('q')
+
+    def hear(self, stamp: int | None, said: bool | str) -> None:
+        """Take the next message; without a stamp it holds for all that follows."""
+        if said == self._said:
+            return
+        self._said = said
+        self._number = self._begun if said else -1
+        self._begun += bool(said)
+        self._stamps.append(_ALWAYS if stamp is None else stamp)
+        self._numbers.append(self._number)
+
+    def track(self) -> Track:
+        """Return the number of the episode from each mark on."""
+        return Track(np.array(self._stamps, np.int64), np.array([self._numbers], np.float64).T)
+
+    def clear(self) -> None:
+        """Forget all but where we are now."""
+        self._stamps, self._numbers = array('q', [_ALWAYS]), array('q', [self._number])

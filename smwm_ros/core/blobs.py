@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A column of images as JPEG: their bytes one after another in a file, and where each ends."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+
+import cv2
+import numpy as np
+from smwm_ros.core.interfaces import Array
+from smwm_ros.errors import DatasetError
+
+
+class BlobWriter:
+    """Appends images to a file."""
+
+    def __init__(self, path: Path, quality: int) -> None:
+        self._file = path.open('wb')
+        self._quality = [cv2.IMWRITE_JPEG_QUALITY, quality]
+        self._end = 0
+        self.hash = blake2b(digest_size=16)
+
+    def append(self, images: Array) -> Array:
+        """Write images (n, H, W, 3) RGB; return where each ends in the file (n,)."""
+        ends = np.zeros(len(images), '<i8')
+        for number, rgb in enumerate(images):
+            bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+            data = cv2.imencode('.jpg', bgr, self._quality)[1].tobytes()
+            self._file.write(data)
+            self.hash.update(data)
+            self._end += len(data)
+            ends[number] = self._end
+        return ends
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class BlobColumn:
+    """Images on disk, memory-mapped and decoded when they are asked for."""
+
+    def __init__(self, path: Path, ends: Array, shape: tuple[int, ...]) -> None:
+        self._path = path
+        self._ends = ends
+        self._shape = shape  # (H, W, 3)
+        size = path.stat().st_size if path.is_file() else 0
+        expected = int(ends[-1]) if len(ends) else 0
+        if size != expected:
+            raise DatasetError(f'{path}: missing or damaged: {size} bytes, expected {expected}')
+        self._data = np.memmap(path, np.uint8, 'r') if size else np.zeros(0, np.uint8)
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._ends)
+
+    def __getitem__(self, rows: Array) -> Array:
+        """Return images (n, H, W, 3) uint8 RGB of any rows, in the order asked."""
+        images = np.empty((len(rows), *self._shape), np.uint8)
+        for number, row in enumerate(np.asarray(rows)):
+            begin = int(self._ends[row - 1]) if row else 0
+            bgr = cv2.imdecode(self._data[begin : int(self._ends[row])], cv2.IMREAD_COLOR)
+            if bgr is None or bgr.shape != self._shape:
+                raise DatasetError(f'{self._path}: damaged: image {row} cannot be decoded')
+            images[number] = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        return images
