@@ -3,55 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, ExitStack
 from heapq import merge
-from pathlib import Path
-import shutil
 import struct
-import sys
-from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, NamedTuple
-from zlib import error as ZlibError  # noqa: N812
+from typing import Any, NamedTuple, TypeVar
 
-import apsw
 from rosbags.interfaces import Connection
-from rosbags.rosbag1 import Reader as Reader1
-from rosbags.rosbag1 import ReaderError as Reader1Error
-from rosbags.rosbag2 import Reader as Reader2
-from rosbags.rosbag2 import ReaderError as Reader2Error
-from rosbags.serde import SerdeError
-from rosbags.typesys import TypesysError
 from rosbags.typesys.store import Typestore
 from smwm_ros.bags.find import Bag
-from smwm_ros.bags.recover import CutMcap
+from smwm_ros.bags.open import DAMAGE, Opener, Source
 from smwm_ros.bags.typestore import normal_type, typestore
 from smwm_ros.errors import BagError, CodecError, did_you_mean
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
-# What reading a damaged file raises, beside the errors of rosbags itself.
-_DAMAGE = (
-    Reader1Error,
-    Reader2Error,
-    TypesysError,
-    SerdeError,
-    apsw.Error,
-    zstd.ZstdError,
-    ZlibError,
-    struct.error,
-    OSError,
-    EOFError,
-    RuntimeError,  # lz4
-    AssertionError,
-    LookupError,
-    ValueError,
-    TypeError,
-)
+T = TypeVar('T')
 
 
 class Topic(NamedTuple):
@@ -70,15 +36,20 @@ class Message(NamedTuple):
     data: bytes
 
 
-class BagReader:
-    """One bag, opened by `with`."""
+class DamagedBagError(BagError):
+    """A bag whose index promised more than can be read; it may still be rescued."""
 
-    def __init__(self, bag: Bag) -> None:
+
+class BagReader:
+    """One bag, opened by `with`; rescue reads all that is whole, whatever the index says."""
+
+    def __init__(self, bag: Bag, rescue: bool = False) -> None:
         self.bag = bag
         self.where = ', '.join(str(path) for path in bag.paths[:2])
         self.topics: dict[str, Topic] = {}
         self.notes: list[str] = []  # what had to be repaired
-        self._readers: list[Reader1 | Reader2 | CutMcap] = []
+        self._readers: list[Source] = []
+        self._rescue = rescue
         self._connections: dict[str, list[Connection]] = {}
         self._store: Typestore | None = None
         self._stack = ExitStack()
@@ -87,8 +58,8 @@ class BagReader:
     def __enter__(self) -> BagReader:
         """Open the files and read what they say about themselves."""
         with self._stack, self._damage('cannot be read'):
-            for path in self.bag.paths:
-                self._open(path)
+            opener = Opener(self.bag, self._stack, self._rescue)
+            self._readers, self.notes = opener.sources, opener.notes
             self._index()
             self._stack = self._stack.pop_all()  # what was opened stays open
         if not self.count:
@@ -141,7 +112,7 @@ class BagReader:
             mine = [connection for connection in wanted if connection in reader.connections]
             if mine:
                 parts.append(reader.messages(mine, start, stop))
-        with self._damage('damaged'):
+        with self._damage('damaged', DamagedBagError):
             ordered = merge(*parts, key=lambda item: item[1]) if len(parts) > 1 else parts[0]
             for connection, stamp, data in ordered:
                 yield Message(connection.topic, stamp, data)
@@ -168,7 +139,7 @@ class BagReader:
             if self.is_ros1:
                 return store.deserialize_ros1(message.data, kind)
             return store.deserialize_cdr(message.data, kind)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise CodecError(
                 f'{message.topic}: {len(message.data)} bytes are no {kind}: {error}'
             ) from error
@@ -186,33 +157,6 @@ class BagReader:
         order = '>' if not self.is_ros1 and message.data[1] == 0 else '<'
         seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
-
-    def _open(self, path: Path) -> None:
-        """Open one file or folder; what rosbags refuses is read without index and metadata."""
-        plain = self._unpacked(path) if path.suffix == '.zstd' else path
-        if self.is_ros1:
-            self._readers.append(self._stack.enter_context(Reader1(plain)))
-            return
-        try:
-            self._readers.append(self._stack.enter_context(Reader2(plain)))
-        except _DAMAGE as error:
-            reason = ' '.join(str(error).split())
-            if plain.is_dir():
-                files = self.bag.files()
-                if not files:
-                    raise
-                self.notes.append(f'{path.name}: read file by file: {reason}')
-                for file in files:
-                    self._open(file)
-            elif plain.suffix == '.mcap':
-                try:
-                    reader = self._stack.enter_context(CutMcap(plain))
-                except (BagError, *_DAMAGE):
-                    raise error from None
-                self._readers.append(reader)
-                self.notes.append(f'{path.name}: {reason} {reader.recovered()}')
-            else:
-                raise
 
     def _sorted(self) -> list[Topic]:
         return sorted(self.topics.values())
@@ -234,23 +178,26 @@ class BagReader:
             self._store = typestore(connections, self.is_ros1)
         return self._store
 
-    def _unpacked(self, path: Path) -> Path:
-        """Unpack a file that is compressed as a whole, until the bag is closed."""
-        folder = self._stack.enter_context(TemporaryDirectory(prefix='smwm-'))
-        unpacked = Path(folder, path.stem)
-        with (
-            path.open('rb') as packed,
-            zstd.open(packed, 'rb') as file,
-            unpacked.open('wb') as out,
-        ):
-            shutil.copyfileobj(file, out)
-        return unpacked
-
     @contextmanager
-    def _damage(self, what: str) -> Iterator[None]:
+    def _damage(self, what: str, kind: type[BagError] = BagError) -> Iterator[None]:
         """Turn what a damaged file raises into one line."""
         try:
             yield
-        except _DAMAGE as error:
+        except DAMAGE as error:
             reason = ' '.join(str(error).split()) or type(error).__name__
-            raise BagError(f'{self.where}: {what}: {reason}') from error
+            raise kind(f'{self.where}: {what}: {reason}') from error
+
+
+def with_rescue(bag: Bag, use: Callable[[BagReader], T]) -> T:
+    """Read a bag; if it proves to be damaged half-way, begin again with what is whole of it."""
+    try:
+        with BagReader(bag) as reader:
+            return use(reader)
+    except DamagedBagError as error:
+        if bag.paths[0].suffix == '.bag':
+            raise
+        try:
+            with BagReader(bag, rescue=True) as reader:
+                return use(reader)
+        except DamagedBagError:
+            raise error from None

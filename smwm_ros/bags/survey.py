@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from smwm_ros.bags.clock import Stamps
 from smwm_ros.bags.find import Bag
-from smwm_ros.bags.read import BagReader, Message, Topic
+from smwm_ros.bags.read import BagReader, Message, Topic, with_rescue
 from smwm_ros.config import IMAGE_TYPES
 from smwm_ros.core.images import fit, to_rgb
 from smwm_ros.core.interfaces import Array
@@ -56,39 +56,44 @@ class Scan(NamedTuple):
 
 def survey(bag: Bag) -> dict[str, Any]:
     """Return all that is worth knowing of a bag, as plain data."""
-    with BagReader(bag) as reader:
-        names = [topic.name for topic in reader.topics.values() if topic.messages]
-        seconds = max((reader.end - 1 - reader.start) / 1e9, 0.0)
-        scan = _scan(reader, names)
-        glances = list(reader.glance(names, _LOOKS))
-        topics = []
-        for topic in sorted(reader.topics.values()):
-            entry: dict[str, Any] = {**topic._asdict()}
-            if topic.messages > 1 and seconds:
-                entry['rate'] = round((topic.messages - 1) / seconds, 3)
-                entry['longest_gap'] = round(scan.gaps.get(topic.name, 0.0), 3)
-            mine = [message for message in glances if message.topic == topic.name]
-            if mine and reader.has_header(topic.name):
-                entry['header'] = _header(reader, mine)
-            if mine and topic.type in IMAGE_TYPES:
-                entry['image'] = _image(reader, mine[0])
-            topics.append(entry)
-        return {
-            'kind': 'bag',
-            'path': reader.where,
-            'bytes': bag.size(),
-            'messages': reader.count,
-            'seconds': round(seconds, 3),
-            'notes': reader.notes,
-            'scanned': round(scan.share, 3),
-            'topics': topics,
-            'robot': propose(reader.topics.values(), scan),
-        }
+    return with_rescue(bag, _survey)
+
+
+def _survey(reader: BagReader) -> dict[str, Any]:
+    """Describe an open bag."""
+    names = [topic.name for topic in reader.topics.values() if topic.messages]
+    seconds = max((reader.end - 1 - reader.start) / 1e9, 0.0)
+    scan = _scan(reader, names)
+    glances = list(reader.glance(names, _LOOKS))
+    topics = []
+    for topic in sorted(reader.topics.values()):
+        entry: dict[str, Any] = {**topic._asdict()}
+        if topic.messages > 1 and seconds:
+            entry['rate'] = round((topic.messages - 1) / seconds, 3)
+            entry['longest_gap'] = round(scan.gaps.get(topic.name, 0.0), 3)
+        mine = [message for message in glances if message.topic == topic.name]
+        if mine and reader.has_header(topic.name):
+            entry['header'] = _header(reader, mine)
+        if mine and topic.type in IMAGE_TYPES:
+            entry['image'] = _image(reader, mine[0])
+        topics.append(entry)
+    return {
+        'kind': 'bag',
+        'path': reader.where,
+        'bytes': reader.bag.size(),
+        'messages': reader.count,
+        'seconds': round(seconds, 3),
+        'notes': reader.notes,
+        'scanned': round(scan.share, 3),
+        'topics': topics,
+        'robot': propose(reader.topics.values(), scan),
+    }
 
 
 def thumbnails(bag: Bag, count: int = 12) -> Array:
     """Return frames of the busiest camera from all over a bag, side by side."""
-    with BagReader(bag) as reader:
+
+    def look(reader: BagReader) -> Array:
         camera = _busiest(reader.topics.values(), IMAGE_TYPES)
         tiles = []
         for message in reader.glance([camera.name], count) if camera else ():
@@ -99,6 +104,8 @@ def thumbnails(bag: Bag, count: int = 12) -> Array:
         blank = np.zeros((_THUMBNAIL, _THUMBNAIL, 3), np.uint8)
         strip: Array = cv2.hconcat((tiles + [blank] * count)[:count])
         return strip
+
+    return with_rescue(bag, look)
 
 
 def propose(topics: Collection[Topic], scan: Scan) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Read what sqlite can still read of a recording that was cut off or is damaged within.
+
+Messages are asked for in the order in which they were written. Where sqlite stumbles, the nearest
+message beyond that it can read is looked for, so that a bad page costs only what lies on it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+import struct
+from types import TracebackType
+from typing import Any
+
+import apsw
+import numpy as np
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+)
+from smwm_ros.errors import BagError
+
+_FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
+_FAR = 1 << 32  # no recording has so many messages
+_NEXT = 'SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id'
+
+
+class CutSqlite:
+    """A sqlite3 file that is damaged; reads like a reader of rosbags."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.connections: list[Connection] = []
+        self.message_count = 0
+        self.start_time, self.end_time = 2**63 - 1, 0
+        self.damaged = 0  # places where sqlite stumbled
+
+    def __enter__(self) -> CutSqlite:
+        """Open the file, and see what can be read of it."""
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        self._db = apsw.Connection(f'file:{self.path}?immutable=1', flags=flags)
+        # Without this, sqlite refuses a file that is shorter than it ought to be.
+        self._ask('PRAGMA writable_schema=ON')
+        stamps, ids, topics = array('q'), array('q'), array('q')
+        for number, topic, stamp, _ in self._rows():
+            ids.append(number)
+            topics.append(topic)
+            stamps.append(stamp)
+        order = np.argsort(np.array(stamps, np.int64), kind='stable')
+        self._stamps = np.array(stamps, np.int64)[order]
+        self._ids, self._topics = np.array(ids, np.int64)[order], np.array(topics)[order]
+        self.connections = self._read_topics()
+        self.message_count = sum(connection.msgcount for connection in self.connections)
+        if not self.message_count:
+            raise BagError(f'{self.path}: cannot be read: no whole message is in it')
+        self.start_time, self.end_time = int(self._stamps[0]), int(self._stamps[-1]) + 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def recovered(self) -> str:
+        """Say how much could be read."""
+        with self.path.open('rb') as file:
+            head = file.read(32)
+        (page,), (pages,) = struct.unpack('>H', head[16:18]), struct.unpack('>I', head[28:32])
+        share = min(self.path.stat().st_size / max((page if page > 1 else 65536) * pages, 1), 1.0)
+        return (
+            f'{self.message_count} whole messages were recovered; {share:.1%} of the file is '
+            f'there, and it is damaged in {self.damaged} places'
+        )
+
+    def messages(
+        self,
+        connections: Collection[Connection] = (),
+        start: int | None = None,
+        stop: int | None = None,
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Yield messages in the order in which they were received."""
+        wanted = {connection.id: connection for connection in connections or self.connections}
+        low = np.searchsorted(self._stamps, start or 0)
+        high = len(self._stamps) if stop is None else np.searchsorted(self._stamps, stop)
+        for index in range(int(low), int(high)):
+            topic = int(self._topics[index])
+            if topic in wanted:
+                sql = 'SELECT data FROM messages WHERE id = ?'
+                ((data,),) = self._ask(sql, int(self._ids[index]))
+                yield wanted[topic], int(self._stamps[index]), data
+
+    def _read_topics(self) -> list[Connection]:
+        """Return the topics of which messages were found."""
+        texts = {}
+        with suppress(apsw.Error):  # recordings of older versions have no definitions
+            sql = (
+                'SELECT topic_type, encoding, encoded_message_definition FROM message_definitions'
+            )
+            texts = {kind: (form, text) for kind, form, text in self._ask(sql)}
+        found = []
+        for number, name, kind, encoding in self._ask(
+            'SELECT id, name, type, serialization_format FROM topics'
+        ):
+            form, text = texts.get(kind, ('', ''))
+            definition = MessageDefinition(_FORMATS.get(form, MessageDefinitionFormat.NONE), text)
+            ext = ConnectionExtRosbag2(encoding, [])
+            count = int((self._topics == number).sum())
+            found.append(Connection(number, name, kind, definition, '', count, ext, self))
+        return found
+
+    def _rows(self) -> Iterator[Any]:
+        """Yield every message that can be read."""
+        last = 0
+        while last < _FAR:
+            try:
+                for row in self._db.cursor().execute(_NEXT, (last,)):
+                    yield row
+                    last = row[0]
+                return
+            except apsw.Error:
+                self.damaged += 1
+                last = self._beyond(last)
+
+    def _beyond(self, last: int) -> int:
+        """Return the least number after which a message can be read again."""
+        step = 1
+        while not self._reads(last + step):
+            step *= 2
+            if last + step >= _FAR:
+                return _FAR
+        low, high = last + step // 2, last + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._reads(middle) else (middle, high)
+        return high
+
+    def _reads(self, last: int) -> bool:
+        """Tell whether the message after a number can be read."""
+        try:
+            return self._db.cursor().execute(f'{_NEXT} LIMIT 1', (last,)).fetchone() is not None
+        except apsw.Error:
+            return False
+
+    def _ask(self, sql: str, *values: int) -> list[Any]:
+        return list(self._db.cursor().execute(sql, values))
