@@ -27,25 +27,27 @@ META = {
 }
 
 
-def write_dataset(folder: Path, robot: Robot = ROBOT) -> Path:
+def write_dataset(folder: Path, robot: Robot = ROBOT, settings: Dataset = SETTINGS) -> Path:
     """Write noise as frames, actions and states, with a gap of a second between episodes."""
     rng = np.random.default_rng(0)
     width = 2 if robot.state.topic else 0
-    settings = {'robot': to_dict(robot), 'dataset': to_dict(SETTINGS)}
+    said = {'robot': to_dict(robot), 'dataset': to_dict(settings)}
+    quality = settings.jpeg_quality if settings.pixels == 'jpeg' else None
+    row = columns(SIZE, 2, width, quality)
     for name, lengths in LENGTHS.items():
         stops = np.cumsum(lengths).tolist()
         spans = list(zip([0, *stops[:-1]], stops, strict=True))
         rows = np.arange(stops[-1])
         episode = np.searchsorted(stops, rows, side='right')
-        with ShardWriter(folder / 'shards' / name, columns(SIZE, 2, width)) as writer:
+        with ShardWriter(folder / 'shards' / name, row) as writer:
             writer.append(
-                pixels=rng.integers(0, 255, (len(rows), SIZE, SIZE, 3)),
+                pixels=rng.integers(0, 255, (len(rows), SIZE, SIZE, 3), np.uint8),
                 action=rng.uniform(-0.5, 0.5, (len(rows), 2)),
                 state=rng.normal(0, 1, (len(rows), width)),
                 episode=episode,
                 stamp=1_700_000_000_000_000_000 + (rows + 9 * episode) * 100_000_000,
             )
-            writer.publish({**META, **settings, 'episodes': spans})
+            writer.publish({**META, **said, 'episodes': spans})
     sources = {'sources': dict.fromkeys(LENGTHS, META['source'])}
-    write_index(folder, settings['robot'], settings['dataset'], LENGTHS, sources)
+    write_index(folder, said['robot'], said['dataset'], LENGTHS, sources)
     return folder

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from inspect import signature
 from itertools import pairwise
 from pathlib import Path
 import sys
 from typing import Any
 
-from exchanged import LENGTHS, SIZE, write_dataset
+from exchanged import LENGTHS, SETTINGS, SIZE, write_dataset
 import h5py
 import hdf5plugin
 import numpy as np
@@ -109,7 +111,10 @@ def test_their_loader_gives_our_sequences(
     reason = 'stable-worldmodel is not installed'
     module = pytest.importorskip('stable_worldmodel.data', reason=reason)
     block = data.info.action_block
-    loader = module.HDF5Dataset('data', frameskip=block, num_steps=2, cache_dir=tmp_path)
+    if 'path' in signature(module.HDF5Dataset).parameters:  # since 0.1
+        loader = module.HDF5Dataset(path=file, frameskip=block, num_steps=2)
+    else:
+        loader = module.HDF5Dataset('data', frameskip=block, num_steps=2, cache_dir=tmp_path)
     clips = [(episode, step) for episode, step in loader.clip_indices if episode < 2]
     assert len(clips) == (130 - 9) + (12 - 9)
     for number, (episode, step) in enumerate(clips):
@@ -125,6 +130,16 @@ def test_out_and_in_again_is_the_same_dataset_byte_for_byte(tmp_path: Path) -> N
     assert main(['export', str(source), '--to', 'hdf5', '--out', str(file)]) == 0
     assert main(['import', str(file), '--out', str(back)]) == 0
     assert contents(back) == contents(source)
+
+
+def test_frames_that_were_jpeg_come_back_as_they_were_seen(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, pixels='jpeg')
+    data = TransitionDataset.open(write_dataset(tmp_path / 'data', settings=settings))
+    write_hdf5(data, tmp_path / 'x.h5')
+    assert main(['import', str(tmp_path / 'x.h5'), '--out', str(tmp_path / 'back')]) == 0
+    back = TransitionDataset.open(tmp_path / 'back')
+    assert back.info.dataset['pixels'] == 'raw'
+    assert (back.pixels(np.arange(ROWS)) == data.pixels(np.arange(ROWS))).all()
 
 
 def test_the_same_dataset_gives_the_same_file(tmp_path: Path, data: TransitionDataset) -> None:

@@ -62,6 +62,7 @@ class Table:
             dataset.image_size,
             len(expand(robot.command.fields)),
             len(expand(robot.state.fields)) if robot.state.topic else 0,
+            dataset.jpeg_quality if dataset.pixels == 'jpeg' else None,
         )
         self.pixels = self._column('pixels', 4)
         self.rows = len(self.pixels)

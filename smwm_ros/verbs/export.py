@@ -37,7 +37,6 @@ def run(args: argparse.Namespace) -> int:
     made = write_hdf5(data, args.out)
     print(
         f'{args.out}: {made.episodes} episodes, {made.rows} rows, frames compressed with '
-        f'{made.compression}; stable-worldmodel reads it: HDF5Dataset({args.out.stem!r}, '
-        f'frameskip={data.info.action_block}, cache_dir={str(args.out.parent)!r})'
+        f'{made.compression}; HDF5Dataset of stable-worldmodel reads it'
     )
     return 0
