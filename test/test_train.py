@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.batches import Shuffle
+from smwm_ros.core.batches import Batches, Shuffle
 from smwm_ros.core.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.metrics import collapse, effective_rank
+from smwm_ros.core.metrics import collapse, effective_rank, held_out
+from smwm_ros.core.model import make_model
 from smwm_ros.core.train import learning_rate, train
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
 import torch
+from torch import nn
 from worlds import dot_dataset, TINY
 
 SHORT = config.Train(steps=60, batch=16, eval_every=20, device='cpu')
@@ -235,3 +237,21 @@ def test_collapse_is_told_in_words() -> None:
     assert collapse(fine) is None
     assert 'all images look the same' in str(collapse({**fine, 'latent_std': 1e-4}))
     assert 'what the robot did' in str(collapse({**fine, 'inverse_r2': 0.0}))
+
+
+@pytest.mark.parametrize('settled', [False, True])
+def test_looking_at_held_out_transitions_leaves_the_model_as_it_was(
+    dots: TransitionDataset, settled: bool
+) -> None:
+    spec, block = dots.info.spec, dots.info.action_block
+    model = make_model(TINY, dots.info.image_size, spec.size * block).train()
+    look = Batches(dots, *dots.action_statistics(), torch.device('cpu')).at(dots.starts('val'))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    measures = held_out(model, look, settled)
+    assert model.training
+    for name, value in model.state_dict().items():
+        if not name.endswith('num_batches_tracked'):  # counted, and used by nothing
+            assert torch.equal(value, before[name]), name
+    assert all(layer.momentum for layer in model.modules() if isinstance(layer, nn.BatchNorm1d))
+    # Fresh running statistics are those of no data at all, which is what `settled` trusts.
+    assert (measures['latent_std'] > 0.5) != settled

@@ -8,23 +8,36 @@ import math
 from smwm_ros.core.interfaces import Transition
 from smwm_ros.core.model import Smwm
 import torch
-from torch import Tensor
+from torch import nn, Tensor
 
 MIN_STD = 0.01  # of a latent that still says something
 MIN_INVERSE_R2 = 0.1
 
 
 @torch.inference_mode()
-def held_out(model: Smwm, batch: Transition) -> dict[str, float]:
-    """Measure one batch; the model is left in the mode it was in."""
+def held_out(model: Smwm, batch: Transition, settled: bool) -> dict[str, float]:
+    """
+    Measure one batch; the model is left in the mode it was in.
+
+    While the weights move fast, the running statistics of BatchNorm lag behind them, and a sound
+    model looks broken. Until it has settled, the statistics of the batch itself are used.
+    """
     training = model.training
     model.eval()
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    if not settled:
+        for norm in norms:
+            norm.train()
+            norm.momentum = 0.0  # use the batch's statistics, and keep none of them
     terms = model.losses(batch)
     z, z_next = model.encode(batch.obs), model.encode(batch.next_obs)
     forward = (model.predict(z, batch.action) - z_next).square().mean()
     inverse = (model.infer(z, z_next) - batch.action).square().mean()
     spread = batch.action.var(dim=0, unbiased=False).mean()
     model.train(training)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     return {
         **{f'val_{name}': float(term) for name, term in terms.items()},
         # 1 is no better than to say that nothing moves, 0 is perfect

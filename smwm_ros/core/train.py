@@ -102,7 +102,7 @@ def _loop(run: Run, batches: Batches, model: Smwm, settings: config.Train) -> di
                 continue
             row: dict[str, float] = {'step': step}
             row |= {name: float(np.mean([t[name] for t in stretch])) for name in stretch[0]}
-            row |= held_out(model, look)
+            row |= held_out(model, look, settled=step == settings.steps)
             row['samples_per_s'] = len(stretch) * settings.batch / (time.monotonic() - began)
             curves.append(row)
             bar.set_postfix_str(_in_brief(row))
