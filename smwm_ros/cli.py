@@ -13,7 +13,18 @@ import sys
 from smwm_ros import __version__
 from smwm_ros.errors import ConfigError, SmwmError
 
-VERBS = ('demo', 'inspect', 'convert', 'export', 'import', 'collect', 'train', 'evaluate', 'bench')
+VERBS = (
+    'demo',
+    'inspect',
+    'convert',
+    'view',
+    'export',
+    'import',
+    'collect',
+    'train',
+    'evaluate',
+    'bench',
+)
 _SETTING = re.compile(r'[A-Za-z_][\w.]*=')
 
 

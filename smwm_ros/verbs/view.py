@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Show a dataset as one HTML page: frames, actions, paths, gaps, histograms, sources.
+
+The page needs nothing beside itself. Of many episodes it shows some, spread over the recordings;
+all numbers are of the whole dataset.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLE = 'smwm view data/robot --out robot.html'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of this verb."""
+    parser.add_argument('dataset', type=Path, metavar='DATASET', help='folder of smwm convert')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='HTML file')
+    parser.add_argument(
+        '--episodes', type=_count, default=12, metavar='N', help='episodes shown (default 12)'
+    )
+    parser.epilog = f'example: {parser.epilog}'
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page."""
+    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.report import write_text
+    from smwm_ros.verbs.sheet import contact_sheet
+
+    text, shown = contact_sheet(TransitionDataset.open(args.dataset), args.episodes)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(args.out, text)
+    print(f'{args.out}: {shown} episodes of {args.dataset}, {len(text) / 1e6:.1f} MB')
+    return 0
+
+
+def _count(word: str) -> int:
+    """Read a whole number."""
+    if not word.isdigit():
+        raise argparse.ArgumentTypeError(f"'{word}': expected a whole number")
+    return int(word)

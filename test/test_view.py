@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contact sheet shows what is in a dataset, and needs nothing beside itself."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+from exchanged import write_dataset
+import numpy as np
+import pytest
+from smwm_ros.cli import main
+from smwm_ros.config import Command, Robot
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.verbs.sheet import contact_sheet
+
+
+class Page(HTMLParser):
+    """Takes a page apart: its texts, where its pictures come from, and what it opens and shuts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.sources: list[str] = []
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == [], 'every tag is shut'
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note what is opened, and what it points to."""
+        self.sources += [value or '' for name, value in attrs if name in ('src', 'href')]
+        if tag not in ('meta', 'img'):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Do nothing: a line of a drawing."""
+
+    def handle_endtag(self, tag: str) -> None:
+        """Check that what is shut is what was opened last."""
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Keep the text."""
+        self.texts.append(data)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    out = tmp_path / 'pages' / 'view.html'
+    assert main(['view', str(write_dataset(tmp_path / 'data')), '--out', str(out)]) == 0
+    assert [path.name for path in out.parent.iterdir()] == ['view.html']
+    return Page(out.read_text(encoding='utf-8'))
+
+
+def test_the_page_needs_nothing_beside_itself(page: Page) -> None:
+    assert len(page.sources) == 3, 'one strip of frames for each episode'
+    assert all(source.startswith('data:image/png;base64,') for source in page.sources)
+
+
+def test_the_page_tells_of_gaps_losses_notes_and_sources(page: Page) -> None:
+    text = ' '.join(page.texts)
+    for words in (
+        'no command was heard in time 6 tuesday',  # 3 in each recording
+        'monday 12.90 s 1.00 s',  # how far into the recording, and how long
+        'monday: 60 % of the file could be read',
+        'header: all topics have sound headers',
+        'twist.linear.x (limits -0.5 to 0.5)',
+        'Measured path',
+        'a.mcap',
+        'dataset.image_size=16',
+    ):
+        assert words in text, words
+
+
+def test_of_many_episodes_as_many_are_shown_as_asked_for_first_and_last_among_them(
+    tmp_path: Path,
+) -> None:
+    data = TransitionDataset.open(write_dataset(tmp_path / 'data'))
+    text, shown = contact_sheet(data, 2)
+    assert shown == 2
+    assert 'episode 0, ' in text
+    assert 'episode 2, ' in text
+    assert 'episode 1, ' not in text
+    assert contact_sheet(data, 0)[1] == 0
+
+
+def test_actions_beyond_the_limits_are_told(tmp_path: Path) -> None:
+    robot = Robot(command=Command(low=(-0.25, -1.0), high=(0.25, 1.0)))
+    data = TransitionDataset.open(write_dataset(tmp_path / 'data', robot))
+    share = float((np.abs(data.actions(np.arange(len(data)))[:, 0]) > 0.25).mean())
+    assert (
+        f'twist.linear.x (limits -0.25 to 0.25, {share:.1%} beyond)' in contact_sheet(data, 0)[0]
+    )
+
+
+def test_a_page_that_cannot_be_asked_for_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        main(['view', 'data', '--out', 'x.html', '--episodes', 'all'])
+    assert "'all': expected a whole number" in capsys.readouterr().err
