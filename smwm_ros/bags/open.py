@@ -86,12 +86,14 @@ class Opener:
             for file in files:
                 self._open(file)
             return
-        kinds: dict[str, type[CutMcap | CutSqlite]] = {'.mcap': CutMcap, '.db3': CutSqlite}
-        kind = kinds.get(path.suffix)
-        if kind is None:
+        if path.suffix not in ('.mcap', '.db3'):
             raise error
+        source: CutMcap | CutSqlite
         try:
-            source = self._stack.enter_context(kind(path))
+            if path.suffix == '.mcap':
+                source = self._stack.enter_context(CutMcap(path))
+            else:
+                source = self._stack.enter_context(CutSqlite(path))
         except (BagError, *DAMAGE):
             raise error from None
         self.sources.append(source)
@@ -107,7 +109,7 @@ class Opener:
             unpacked.open('wb') as out,
         ):
             try:
-                while block := file.read(_BLOCK):
+                while block := file.read1(_BLOCK):
                     out.write(block)
             except (EOFError, zstd.ZstdError) as error:
                 if not out.tell():

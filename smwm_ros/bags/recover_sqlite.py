@@ -124,8 +124,10 @@ class CutSqlite:
         while last < _FAR:
             try:
                 for row in self._db.cursor().execute(_NEXT, (last,)):
-                    yield row
                     last = row[0]
+                    # Where a page ends in the air, sqlite reads the rest of it as nothing.
+                    if [type(value) for value in row] == [int, int, int, bytes]:
+                        yield row
                 return
             except apsw.Error:
                 self.damaged += 1
