@@ -15,7 +15,7 @@ SOURCES = sorted((ROOT / 'smwm_ros').rglob('*.py'))
 ARRAYS = {'numpy', 'cv2'}
 ROS = {'rclpy', 'rcl_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs'}
 ROS |= {'rosgraph_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs', 'trajectory_msgs'}
-HDF5 = {'h5py', 'hdf5plugin'}
+FORMATS = {'h5py', 'hdf5plugin', 'lerobot', 'datasets'}
 BAGS = {'rosbags', 'mcap', 'apsw', 'backports', 'compression', 'lz4'}  # the last three unpack
 
 # room: (the rooms it may import, the third parties it may import)
@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'tables': ({'config', 'errors', 'load'}, set()),
     'core': (BASE, ARRAYS | {'torch', 'safetensors', 'tqdm'}),
     'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'tqdm', 'yaml'}),
-    'exchange': ({*BASE, 'load', 'core'}, ARRAYS | HDF5 | {'tqdm'}),
+    'exchange': ({*BASE, 'load', 'core'}, ARRAYS | FORMATS | {'tqdm'}),
     'arenas': ({*BASE, 'core'}, ARRAYS | {'pybullet'}),
     'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
     'cli': ({'errors', 'verbs'}, set()),
@@ -42,7 +42,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
 }
 # Foreign worlds: each lives behind one door.
 HOMES = {'pybullet': 'arenas', 'rosbags': 'bags', 'mcap': 'bags'}
-HOMES |= {**dict.fromkeys(HDF5, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
+HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
 LINES, FUNCTION_LINES = 300, 50
 ONE_PAGE = {'config.py'}  # every knob on one page, however long
 

@@ -28,12 +28,14 @@ THIRD_PARTY = {
     'apsw': ('apsw', 'python3-rosbags-pip'),  # rosbags brings it
     'backports': ('backports.zstd', 'python3-rosbags-pip'),  # rosbags brings it
     'cv2': ('opencv-python-headless', 'python3-opencv'),
+    'datasets': ('lerobot', None),  # lerobot brings it
     'diagnostic_msgs': ('ros-diagnostic-msgs', 'diagnostic_msgs'),
     'geometry_msgs': ('ros-geometry-msgs', 'geometry_msgs'),
     'h5py': ('h5py', 'python3-h5py'),
     'hdf5plugin': ('hdf5plugin', None),  # rosdep has no key
     'launch': (None, 'launch'),  # not on PyPI
     'launch_ros': (None, 'launch_ros'),  # not on PyPI
+    'lerobot': ('lerobot', None),  # rosdep has no key
     'lifecycle_msgs': ('ros-lifecycle-msgs', 'lifecycle_msgs'),
     'lz4': ('lz4', 'python3-rosbags-pip'),  # rosbags brings it
     'nav_msgs': ('ros-nav-msgs', 'nav_msgs'),
@@ -68,7 +70,7 @@ def setup_words(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def requirements(words: dict[str, Any]) -> set[str]:
     lines = list(words['install_requires'])
-    for extra in ('sim', 'ros', 'hdf5'):
+    for extra in ('sim', 'ros', 'hdf5', 'lerobot'):
         lines += words['extras_require'][extra]
     return {re.split(r'[\[<>=;~! ]', line)[0].lower() for line in lines}
 

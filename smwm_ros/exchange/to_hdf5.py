@@ -29,7 +29,6 @@ class Written(NamedTuple):
     """What an export made."""
 
     rows: int
-    episodes: int
     compression: str
 
 
@@ -49,7 +48,7 @@ def write_hdf5(data: TransitionDataset, out: Path) -> Written:
         raise DatasetError(f'{out}: cannot be written: {error.strerror or error}') from error
     finally:
         temporary.unlink(missing_ok=True)
-    return Written(sum(_lengths(data)), len(data.episodes), _compression()[0])
+    return Written(sum(_lengths(data)), _compression()[0])
 
 
 def _fill(file: Any, data: TransitionDataset) -> None:

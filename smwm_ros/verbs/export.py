@@ -17,9 +17,19 @@ EXAMPLE = 'smwm export data/robot --to hdf5 --out robot.h5'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('dataset', type=Path, metavar='DATASET', help='folder of smwm convert')
-    parser.add_argument('--to', required=True, choices=('hdf5',), help='format')
+    parser.add_argument('--to', required=True, choices=('hdf5', 'lerobot'), help='format')
     parser.add_argument(
-        '--out', required=True, type=Path, metavar='PATH', help='file to write; must not exist'
+        '--out',
+        required=True,
+        type=Path,
+        metavar='PATH',
+        help='file (hdf5) or folder (lerobot) to write; must not exist',
+    )
+    parser.add_argument(
+        '--task',
+        default='play',
+        metavar='TEXT',
+        help='what the robot does, as lerobot tells it of every frame (default play)',
     )
     parser.epilog = f'example: {parser.epilog}'
 
@@ -32,11 +42,16 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists():
         raise DatasetError(f'{args.out}: exists already; remove it or choose another --out')
     data = TransitionDataset.open(args.dataset)
-    from smwm_ros.exchange.to_hdf5 import write_hdf5
+    if args.to == 'hdf5':
+        from smwm_ros.exchange.to_hdf5 import write_hdf5
 
-    made = write_hdf5(data, args.out)
-    print(
-        f'{args.out}: {made.episodes} episodes, {made.rows} rows, frames compressed with '
-        f'{made.compression}; HDF5Dataset of stable-worldmodel reads it'
-    )
+        made = write_hdf5(data, args.out)
+        rows = made.rows
+        reader = f'frames compressed with {made.compression}; HDF5Dataset of stable-worldmodel'
+    else:
+        from smwm_ros.exchange.to_lerobot import write_lerobot
+
+        rows = write_lerobot(data, args.out, args.task)
+        reader = f'LeRobotDataset({f"local/{args.out.name}"!r}, root={str(args.out)!r})'
+    print(f'{args.out}: {len(data.episodes)} episodes, {rows} rows; {reader} reads it')
     return 0

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Write a dataset as a LeRobotDataset v3, through the lerobot package itself.
+
+Frames are stored as images: they come back bit for bit, and no video encoder is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import shutil
+from typing import Any
+
+import numpy as np
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.errors import DatasetError, missing_extra
+from smwm_ros.fieldpath import expand
+from tqdm import tqdm
+
+try:
+    from datasets import disable_progress_bars
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+except ImportError:
+    raise missing_extra('LeRobot', 'lerobot', 'lerobot') from None
+
+CAMERA, STATE, ACTION = 'observation.images.camera', 'observation.state', 'action'
+_BLOCK = 100  # frames in memory at once
+
+
+def write_lerobot(data: TransitionDataset, out: Path, task: str) -> int:
+    """Write a dataset into a folder, which appears when it is whole; return how many rows."""
+    rate = 1 / data.info.spec.dt
+    if abs(rate - round(rate)) > 1e-6:
+        raise DatasetError(
+            f'{data.folder}: {rate:g} ticks a second; LeRobot counts whole frames a second, '
+            'so robot.dt must be 1/n'
+        )
+    temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    disable_progress_bars()  # one for each episode, where ours tells of all
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        writer = LeRobotDataset.create(
+            repo_id=f'local/{out.name}',
+            fps=round(rate),
+            features=_features(data),
+            root=temporary,
+            use_videos=False,
+        )
+        rows = sum(item.stop - item.start for item in data.episodes)
+        with tqdm(total=rows, desc='exporting', unit=' frames') as bar:
+            for episode in data.episodes:
+                _add(writer, data, np.arange(episode.start, episode.stop), task, bar)
+                writer.save_episode()
+        writer.finalize()
+        temporary.rename(out)
+    except OSError as error:
+        raise DatasetError(f'{out}: cannot be written: {error.strerror or error}') from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return rows
+
+
+def _features(data: TransitionDataset) -> dict[str, dict[str, Any]]:
+    """Return what each row holds, in their words."""
+    info = data.info
+    shape = data.pixels(np.arange(1)).shape[1:]
+    features = {
+        CAMERA: {'dtype': 'image', 'shape': shape, 'names': ['height', 'width', 'channels']},
+        ACTION: {'dtype': 'float32', 'shape': (info.spec.size,), 'names': list(info.spec.fields)},
+    }
+    if info.state_size:
+        names = list(expand(info.robot['state']['fields']))
+        features[STATE] = {'dtype': 'float32', 'shape': (info.state_size,), 'names': names}
+    return features
+
+
+def _add(writer: Any, data: TransitionDataset, rows: Any, task: str, bar: Any) -> None:
+    """Add the rows of one episode."""
+    for begin in range(0, len(rows), _BLOCK):
+        block = rows[begin : begin + _BLOCK]
+        pixels, actions, states = data.pixels(block), data.actions(block), data.states(block)
+        for frame, action, state in zip(pixels, actions, states, strict=True):
+            row = {CAMERA: frame, ACTION: action, 'task': task}
+            writer.add_frame({**row, STATE: state} if data.info.state_size else row)
+        bar.update(len(block))

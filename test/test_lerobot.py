@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dataset goes out as a LeRobotDataset, and the lerobot package gives its rows back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+import sys
+
+from exchanged import LENGTHS, ROBOT, write_dataset
+import numpy as np
+import pytest
+from smwm_ros.cli import main
+from smwm_ros.core.dataset import TransitionDataset
+
+LENGTH = [length for lengths in LENGTHS.values() for length in lengths]
+
+
+def test_lerobot_gives_back_every_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = pytest.importorskip(
+        'lerobot.datasets.lerobot_dataset', reason='lerobot is not installed'
+    )
+    source, out = write_dataset(tmp_path / 'data'), tmp_path / 'out' / 'mine'
+    words = ['export', str(source), '--to', 'lerobot', '--out', str(out), '--task', 'wander']
+    assert main(words) == 0
+    assert [path.name for path in out.parent.iterdir()] == ['mine']
+    assert 'LeRobotDataset(' in capsys.readouterr().out
+    data = TransitionDataset.open(source)
+    back = theirs.LeRobotDataset('local/mine', root=out)
+    assert back.num_episodes == len(LENGTH)
+    assert len(back) == sum(LENGTH)
+    assert back.fps == 10
+    assert theirs.CODEBASE_VERSION.startswith('v3')
+    for row in (0, 5, 129, 130, 141, 142, 166):
+        item = back[row]
+        frame = (item['observation.images.camera'].numpy() * 255).round().transpose(1, 2, 0)
+        assert (frame == data.pixels(np.array([row]))[0]).all()
+        assert (item['action'].numpy() == data.actions(np.array([row]))[0]).all()
+        assert (item['observation.state'].numpy() == data.states(np.array([row]))[0]).all()
+        assert item['task'] == 'wander'
+        assert int(item['episode_index']) == np.searchsorted(np.cumsum(LENGTH), row, side='right')
+
+
+def test_a_rate_that_lerobot_cannot_count_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip('lerobot', reason='lerobot is not installed')
+    source = write_dataset(tmp_path / 'data', replace(ROBOT, dt=0.3))
+    assert main(['export', str(source), '--to', 'lerobot', '--out', str(tmp_path / 'out')]) == 2
+    assert 'robot.dt must be 1/n' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_without_lerobot_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, 'lerobot', None)
+    monkeypatch.delitem(sys.modules, 'smwm_ros.exchange.to_lerobot', raising=False)
+    for name in [name for name in sys.modules if name.startswith('lerobot.')]:
+        monkeypatch.delitem(sys.modules, name)
+    source = write_dataset(tmp_path / 'data')
+    assert main(['export', str(source), '--to', 'lerobot', '--out', str(tmp_path / 'out')]) == 2
+    assert "pip install 'smwm_ros[lerobot]'" in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
