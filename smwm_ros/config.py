@@ -185,7 +185,7 @@ class Model:
 class Train:
     """One training run."""
 
-    steps: int = knob(1600, 'optimiser steps', 1, 10_000_000)
+    steps: int = knob(3000, 'optimiser steps', 1, 10_000_000)
     batch: int = knob(128, 'transitions in a batch', 2, 65536)
     lr: float = knob(3e-3, 'peak learning rate', 1e-7, 1.0)
     weight_decay: float = knob(1e-4, 'AdamW weight decay', 0.0, 1.0)

@@ -45,14 +45,14 @@ def test_tensors_that_do_not_fit_are_listed(saved: Path) -> None:
     tensors = load_file(saved / WEIGHTS)
     tensors['surplus'] = torch.zeros(1)
     del tensors['encoder.head.0.bias']
-    tensors['forward_model.from_z.weight'] = torch.zeros(3, 3)
+    tensors['forward_model.change.0.weight'] = torch.zeros(3, 3)
     save_file(tensors, saved / WEIGHTS)
     with pytest.raises(CheckpointError) as caught:
         load(saved)
     for word in (
         'missing encoder.head.0.bias',
         'unexpected surplus',
-        r'forward_model.from_z.weight is (3, 3), expected (32, 4)',
+        'forward_model.change.0.weight is (3, 3), expected (32, 8)',
     ):
         assert word in str(caught.value)
 

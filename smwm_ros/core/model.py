@@ -16,28 +16,41 @@ from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 
+def perceptron(size_in: int, hidden: int, size_out: int) -> nn.Sequential:
+    """Make a network of two hidden layers."""
+    return nn.Sequential(
+        nn.Linear(size_in, hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, size_out),
+    )
+
+
 class Encoder(nn.Module):
     """f: uint8 pixels (B, 3, S, S) -> latent (B, D)."""
 
     def __init__(self, image_size: int, latent: int, hidden: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(3, 32, 4, stride=4), nn.ReLU()]
-        side, channels = image_size // 4, 32
+        channels, side = 16, image_size // 4
+        layers: list[nn.Module] = [nn.Conv2d(3, channels, 4, stride=4), nn.ReLU(inplace=True)]
         while side > 4:
-            layers += [nn.Conv2d(channels, 64, 3, stride=2, padding=1), nn.ReLU()]
-            side, channels = (side + 1) // 2, 64
+            wider = min(2 * channels, 64)
+            layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
+            channels, side = wider, (side + 1) // 2
         self.features = nn.Sequential(*layers, nn.Flatten())
         # BatchNorm gives every latent direction the same scale, which makes lambda easy to choose.
         self.head = nn.Sequential(
             nn.Linear(channels * side * side, hidden),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Linear(hidden, latent),
             nn.BatchNorm1d(latent),
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode; the pixels are scaled to -1..1 here, so that nobody else has to know."""
-        z: Tensor = self.head(self.features(pixels.float() / 127.5 - 1.0))
+        # In place: fresh memory for a batch of images costs more than the arithmetic.
+        z: Tensor = self.head(self.features(pixels.float().div_(127.5).sub_(1.0)))
         return z
 
 
@@ -46,20 +59,11 @@ class ForwardModel(nn.Module):
 
     def __init__(self, latent: int, action_size: int, hidden: int) -> None:
         super().__init__()
-        # One linear layer of [z, action], kept as two so that a rollout can do the second ahead.
-        self.from_z = nn.Linear(latent, hidden)
-        self.from_action = nn.Linear(action_size, hidden, bias=False)
-        self.change = nn.Sequential(
-            nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, latent)
-        )
+        self.change = perceptron(latent + action_size, hidden, latent)
 
     def forward(self, z: Tensor, action: Tensor) -> Tensor:
         """Predict one model step."""
-        return self.step(z, self.from_action(action))
-
-    def step(self, z: Tensor, from_action: Tensor) -> Tensor:
-        """Predict one model step from what the first layer made of the action."""
-        change: Tensor = self.change(self.from_z(z) + from_action)
+        change: Tensor = self.change(torch.cat([z, action], dim=-1))
         return z + change
 
 
@@ -68,13 +72,7 @@ class InverseModel(nn.Module):
 
     def __init__(self, latent: int, action_size: int, hidden: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(2 * latent, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(),
-            nn.Linear(hidden, action_size),
-        )
+        self.layers = perceptron(2 * latent, hidden, action_size)
 
     def forward(self, z: Tensor, z_next: Tensor) -> Tensor:
         """Infer the normalised actions."""
@@ -106,16 +104,6 @@ class Smwm(nn.Module):
         """h: (B, D), (B, D) -> (B, K*A)."""
         action: Tensor = self.inverse_model(z, z_next)
         return action
-
-    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Predict T steps: (..., D), (..., T, K*A) -> (..., T, D), equal to repeated predict."""
-        # The action half of the first layer waits for no latent: one product for all steps.
-        ahead = self.forward_model.from_action(actions)
-        steps = []
-        for t in range(actions.shape[-2]):
-            z = self.forward_model.step(z, ahead[..., t, :])
-            steps.append(z)
-        return torch.stack(steps, dim=-2)
 
     def losses(self, batch: Transition) -> dict[str, Tensor]:
         """Return the weighted terms of the loss."""

@@ -9,15 +9,12 @@ returned, lies inside the bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from smwm_ros import config
 from smwm_ros.core.interfaces import Plan, WorldModel
 import torch
 from torch import Tensor
-
-Rollout = Callable[[Tensor, Tensor], Tensor]  # (..., D), (..., T, K*A) -> (..., T, D)
 
 
 class Plans(NamedTuple):
@@ -28,20 +25,13 @@ class Plans(NamedTuple):
     spread: Tensor  # (B,)
 
 
-def rollout_of(model: WorldModel) -> Rollout:
-    """Return the model's own rollout where it has one, else predict step by step."""
-    own: Rollout | None = getattr(model, 'rollout', None)
-    if own is not None:
-        return own
-
-    def step_by_step(z: Tensor, actions: Tensor) -> Tensor:
-        steps = []
-        for action in actions.unbind(dim=-2):
-            z = model.predict(z, action)
-            steps.append(z)
-        return torch.stack(steps, dim=-2)
-
-    return step_by_step
+def rollout(model: WorldModel, z: Tensor, actions: Tensor) -> Tensor:
+    """Imagine T steps: (..., D), (..., T, K*A) -> (..., T, D)."""
+    steps = []
+    for action in actions.unbind(dim=-2):
+        z = model.predict(z, action)
+        steps.append(z)
+    return torch.stack(steps, dim=-2)
 
 
 class CemPlanner:
@@ -56,7 +46,7 @@ class CemPlanner:
         block: int = 1,  # K, how many raw actions make one model step
     ) -> None:
         self.settings = settings
-        self._rollout = rollout_of(model)
+        self._model = model
         self._low, self._high = low, high
         self._block = block
         self._generator = torch.Generator(low.device)
@@ -107,7 +97,7 @@ class CemPlanner:
     def cost(self, z: Tensor, goal: Tensor, samples: Tensor) -> Tensor:
         """Score action sequences (B, N, T, K*A) by squared latent distance to the goal: (B, N)."""
         start = z.unsqueeze(1).expand(-1, samples.shape[1], -1)
-        future = self._rollout(start, samples)  # (B, N, T, D)
+        future = rollout(self._model, start, samples)  # (B, N, T, D)
         distance = (future - goal[:, None, None]).square().sum(dim=-1)
         return distance[..., -1] if self.settings.cost == 'last' else distance.sum(dim=-1)
 
