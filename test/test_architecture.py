@@ -16,7 +16,8 @@ ARRAYS = {'numpy', 'cv2'}
 ROS = {'rclpy', 'rcl_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs'}
 ROS |= {'rosgraph_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs', 'trajectory_msgs'}
 FORMATS = {'h5py', 'hdf5plugin', 'lerobot', 'datasets'}
-BAGS = {'rosbags', 'mcap', 'apsw', 'backports', 'compression', 'lz4'}  # the last three unpack
+# The last three of these unpack.
+BAGS = {'rosbags', 'mcap', 'ray', 'apsw', 'backports', 'compression', 'lz4'}
 
 # room: (the rooms it may import, the third parties it may import)
 BASE = {'errors', 'fieldpath', 'config'}
@@ -41,7 +42,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     ),
 }
 # Foreign worlds: each lives behind one door.
-HOMES = {'pybullet': 'arenas', 'rosbags': 'bags', 'mcap': 'bags'}
+HOMES = {'pybullet': 'arenas', 'rosbags': 'bags', 'mcap': 'bags', 'ray': 'bags'}
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
 LINES, FUNCTION_LINES = 300, 50
 ONE_PAGE = {'config.py'}  # every knob on one page, however long

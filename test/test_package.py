@@ -41,6 +41,7 @@ THIRD_PARTY = {
     'nav_msgs': ('ros-nav-msgs', 'nav_msgs'),
     'numpy': ('numpy', 'python3-numpy'),
     'pybullet': ('pybullet', 'python3-pybullet-pip'),
+    'ray': ('ray', None),  # rosdep has no key
     'rcl_interfaces': ('ros-rclpy', 'rcl_interfaces'),  # rclpy brings it
     'rclpy': ('ros-rclpy', 'rclpy'),
     'rosbags': ('rosbags', 'python3-rosbags-pip'),
@@ -70,7 +71,7 @@ def setup_words(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def requirements(words: dict[str, Any]) -> set[str]:
     lines = list(words['install_requires'])
-    for extra in ('sim', 'ros', 'hdf5', 'lerobot'):
+    for extra in ('sim', 'ros', 'hdf5', 'lerobot', 'ray'):
         lines += words['extras_require'][extra]
     return {re.split(r'[\[<>=;~! ]', line)[0].lower() for line in lines}
 

@@ -47,7 +47,12 @@ class Summary(NamedTuple):
 
 
 def convert(
-    paths: Iterable[Path], out: Path, config: Config, jobs: int = 1, fresh: bool = False
+    paths: Iterable[Path],
+    out: Path,
+    config: Config,
+    jobs: int = 1,
+    fresh: bool = False,
+    runner: str = 'local',
 ) -> Summary:
     """Make or complete the dataset in a folder from bags."""
     bags = find_bags(paths)
@@ -57,7 +62,7 @@ def convert(
     work = [plan(bag, out, config) for bag in bags]
     todo = [item for item in work if not is_done(item)]
     _sweep(out)
-    run(todo, jobs)
+    run(todo, jobs, runner)
     shards = _shards(out)
     metas = {name: read_json(out / 'shards' / name / META) for name in shards}
     block = config.dataset.action_block
@@ -129,12 +134,16 @@ def clear(out: Path) -> None:
         shutil.rmtree(out / 'shards', ignore_errors=True)
 
 
-def run(todo: list[Work], jobs: int) -> None:
-    """Convert bags, in processes of their own if there are several jobs."""
+def run(todo: list[Work], jobs: int, runner: str = 'local') -> None:
+    """Convert bags: here, in processes of their own if there are several jobs, or on Ray."""
     if not todo:
         return
     with _progress() as tell:
-        if jobs == 1 or len(todo) == 1:
+        if runner == 'ray':
+            from smwm_ros.bags.cluster import run_on_ray  # ray is an optional extra
+
+            run_on_ray(todo, jobs, tell)
+        elif jobs == 1 or len(todo) == 1:
             for item in todo:
                 convert_bag(*item, tell)
         else:

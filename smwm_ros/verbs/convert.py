@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--jobs', type=_positive, default=1, metavar='N', help='bags converted at once (default 1)'
     )
     parser.add_argument(
+        '--runner',
+        choices=('local', 'ray'),
+        default='local',
+        help='where bags are converted: here, or on a Ray cluster (default local)',
+    )
+    parser.add_argument(
         '--fresh', action='store_true', help='start over: remove the dataset that is there'
     )
     add_config(parser, ['robot', 'dataset'])
@@ -37,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.bags.convert import convert
     from smwm_ros.bags.summary import describe
 
-    summary = convert(args.bags, args.out, config, args.jobs, args.fresh)
+    summary = convert(args.bags, args.out, config, args.jobs, args.fresh, args.runner)
     if summary.kept:
         print(f'{summary.kept} bags were converted before and are kept as they are')
     print('\n'.join(describe(summary.dataset)))

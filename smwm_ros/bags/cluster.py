@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Convert bags on a Ray cluster: the one that RAY_ADDRESS names, or one of this machine's cores.
+
+All machines must see bags and dataset under the same paths, and have this package installed. The
+shards are the same, byte for byte, as those that one machine writes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+from smwm_ros.bags.convert import Work
+from smwm_ros.bags.shard import convert_bag, Tell
+from smwm_ros.errors import missing_extra
+
+try:
+    import ray
+    from ray.exceptions import RayTaskError
+    from ray.util.queue import Queue
+except ImportError:
+    raise missing_extra('--runner ray', 'ray', 'ray') from None
+
+_LOOK_EVERY = 0.2  # at what workers tell [s]
+
+
+def run_on_ray(todo: list[Work], jobs: int, tell: Tell) -> None:
+    """Convert bags on as many CPUs as the cluster has, or at most on so many if jobs is not 1."""
+    begun = not ray.is_initialized()
+    if begun:
+        ray.init(log_to_driver=False, logging_level='WARNING')
+    try:
+        cores = int(ray.cluster_resources().get('CPU', 1))
+        _spread(todo, min(jobs, cores) if jobs > 1 else cores, tell)
+    finally:
+        if begun:
+            ray.shutdown()
+
+
+def _spread(todo: list[Work], jobs: int, tell: Tell) -> None:
+    """Keep so many bags being converted; after an error none is begun, and the others may end."""
+    told = Queue(actor_options={'num_cpus': 0})
+    convert: Any = ray.remote(num_cpus=1, max_retries=0)(_convert)
+    waiting, running = [_everywhere(item) for item in reversed(todo)], list[Any]()
+    failed: BaseException | None = None
+    while running or (waiting and failed is None):
+        while waiting and len(running) < jobs and failed is None:
+            running.append(convert.remote(waiting.pop(), told))
+        done, running = ray.wait(running, timeout=_LOOK_EVERY)
+        for item in done:
+            try:
+                ray.get(item)
+            except RayTaskError as error:
+                failed = failed or error.cause
+        for news in told.get_nowait_batch(told.qsize()):
+            tell(news)
+    told.shutdown()
+    if failed is not None:
+        raise failed
+
+
+def _everywhere(work: Work) -> Work:
+    """Return work that means the same wherever a worker was started."""
+    paths = tuple(Path(path).absolute() for path in work.bag.paths)
+    return work._replace(bag=work.bag._replace(paths=paths), folder=work.folder.absolute())
+
+
+def _convert(work: Work, told: Any) -> None:
+    """Convert one bag, in a worker."""
+    cv2.setNumThreads(1)  # the workers themselves fill the cores
+    convert_bag(*work, told.put)
