@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Measure how long a plan takes, beside the same CEM written plainly and beside its arithmetic.
+
+The plain CEM has no bounds on its mean, no care for NaN and no warm start; it plans with the same
+weights, settings and noise, and returns the same plan. The arithmetic is the matrix products of
+the rollouts and nothing else. One thread, random weights, which take as long as others; timed by
+the processor, so that a busy machine does not blur the ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+import time
+
+from common import interleaved, main, paired_ratio, Row
+import numpy as np
+from smwm_ros.config import Config, Planner
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.model import make_model, Smwm
+from smwm_ros.core.pilot import Pilot
+from smwm_ros.core.planner import CemPlanner
+from smwm_ros.load import load_config
+import torch
+from torch import nn, Tensor
+
+LIMIT = 1.5  # of the actions [standard deviations of the data]
+PAPER = {'samples': 300, 'iterations': 30, 'elites': 30}
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """Time the planner alone, then the whole way from an image to actions."""
+    torch.set_num_threads(1)
+    rounds = 50 if quick else 400
+    config = load_config('two_room')
+    checkpoint = random_checkpoint(config)
+    model, settings = checkpoint.model, config.planner
+    bound = torch.full((checkpoint.spec.size * checkpoint.action_block,), LIMIT)
+    z, goal = torch.randn(2, config.model.latent)
+    planner = CemPlanner(model, settings, -bound, bound, checkpoint.action_block)
+
+    def ours() -> Tensor:
+        planner.reset()
+        return planner.plan(z, goal).actions
+
+    def plain() -> Tensor:
+        return plain_cem(model, settings, bound, z, goal)
+
+    difference = float((ours() - plain()).abs().max())
+    assert difference < 1e-3, f'the peer plans something else: {difference}'
+    products = arithmetic(model, settings)
+    parts = {'ours': ours, 'plain': plain, 'arithmetic': products}
+    figures = interleaved({name: timed(part) for name, part in parts.items()}, rounds)
+    value = 1e3 * float(np.median(figures['ours']))
+    about = {
+        'plain': 'plain CEM with the same plan',
+        'arithmetic': 'its matrix products alone',
+    }
+    for name, measure_name in (('plain', 'planner.plan'), ('arithmetic', 'planner.overhead')):
+        yield Row(
+            measure_name,
+            value,
+            'ms',
+            peer=about[name],
+            peer_value=1e3 * float(np.median(figures[name])),
+            ratio=paired_ratio(figures[name], figures['ours']),
+        )
+    yield from from_image(checkpoint, rounds)
+
+
+def from_image(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
+    """Time encoding and planning, at our settings and at the paper's."""
+    size = checkpoint.image_size
+    image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    pilots = {
+        'ours': Pilot(checkpoint),
+        'paper': Pilot(checkpoint, replace(checkpoint.planner, **PAPER)),
+    }
+    for pilot in pilots.values():
+        pilot.set_goal(image[::-1].copy())
+        pilot.plan(image, 1)
+    parts = {name: timed(lambda p=pilot: p.plan(image, 1)) for name, pilot in pilots.items()}
+    figures = interleaved(parts, max(rounds // 10, 5))
+    yield Row(
+        'planner.image_to_actions',
+        1e3 * float(np.median(figures['ours'])),
+        'ms',
+        peer='the same with 300 samples and 30 iterations',
+        peer_value=1e3 * float(np.median(figures['paper'])),
+        ratio=paired_ratio(figures['paper'], figures['ours']),
+    )
+
+
+def timed(part: Callable[[], object]) -> Callable[[], float]:
+    """Return a part that gives the processor's seconds of itself."""
+
+    def run() -> float:
+        begun = time.process_time()
+        part()
+        return time.process_time() - begun
+
+    return run
+
+
+def random_checkpoint(config: Config) -> Checkpoint:
+    """Make a checkpoint of the shipped sizes with random weights."""
+    torch.manual_seed(0)
+    size = len(config.robot.command.low)
+    model = make_model(config.model, config.dataset.image_size, size * config.dataset.action_block)
+    return Checkpoint(
+        model.eval().requires_grad_(False),
+        config.robot,
+        config.dataset,
+        config.model,
+        config.planner,
+        np.zeros(size),
+        np.full(size, 0.5 / LIMIT),
+        {},
+    )
+
+
+@torch.inference_mode()
+def plain_cem(model: Smwm, settings: Planner, bound: Tensor, z: Tensor, goal: Tensor) -> Tensor:
+    """Plan as one writes it first."""
+    generator = torch.Generator().manual_seed(settings.seed)
+    mean = torch.zeros(settings.horizon, len(bound))
+    std = torch.full_like(mean, settings.init_std)
+    for _ in range(settings.iterations):
+        noise = torch.randn(settings.samples, *mean.shape, generator=generator)
+        noise[0] = 0
+        actions = (mean + std * noise).clamp(-bound, bound)
+        place, cost = z.repeat(settings.samples, 1), torch.zeros(settings.samples)
+        for t in range(settings.horizon):
+            place = model.predict(place, actions[:, t])
+            cost += ((place - goal) ** 2).sum(dim=1)
+        elites = actions[cost.argsort()[: settings.elites]]
+        mean, std = elites.mean(dim=0), elites.std(dim=0).clamp(min=settings.min_std)
+    return mean
+
+
+def arithmetic(model: Smwm, settings: Planner) -> Callable[[], None]:
+    """Return the matrix products of a plan."""
+    layers = [layer for layer in model.forward_model.modules() if isinstance(layer, nn.Linear)]
+    inputs = [torch.randn(settings.samples, layer.in_features) for layer in layers]
+    outputs = [torch.empty(settings.samples, layer.out_features) for layer in layers]
+    weights = [layer.weight.t() for layer in layers]
+
+    def run() -> None:
+        for _ in range(settings.iterations * settings.horizon):
+            for x, weight, out in zip(inputs, weights, outputs, strict=True):
+                torch.mm(x, weight, out=out)
+
+    return run
+
+
+if __name__ == '__main__':
+    main(measure, __doc__)
