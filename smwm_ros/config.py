@@ -43,8 +43,8 @@ class Camera:
 
     topic: str = knob('/camera/image_raw', 'camera topic')
     type: str = knob(IMAGE_TYPES[0], 'message type of the camera topic', choices=IMAGE_TYPES)
-    others: tuple[str, ...] = knob(
-        (), 'further camera topics of the same type; all views make one image'
+    others: str = knob(
+        '', "further camera topics of the same type, with spaces between; '' for a single camera"
     )
     tiles: str = knob(
         'row', 'several views: side by side, or in a square grid', choices=('row', 'grid')
@@ -52,8 +52,13 @@ class Camera:
 
     def __post_init__(self) -> None:
         """Refuse a camera that would be seen twice."""
-        if len({self.topic, *self.others}) <= len(self.others):
+        if len(set(self.topics)) < len(self.topics):
             raise ValueError('others: every camera topic must be named once')
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Return the topics of all cameras, whose views make one image."""
+        return (self.topic, *self.others.split())
 
 
 @dataclass(frozen=True)

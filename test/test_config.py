@@ -35,8 +35,7 @@ def other(knob: Knob) -> Any:
     if isinstance(default, bool):
         return not default
     if isinstance(default, tuple):
-        changed = [0.5 * item if isinstance(item, float) else f'inner.{item}' for item in default]
-        return changed or ['one']
+        return [0.5 * item if isinstance(item, float) else f'inner.{item}' for item in default]
     if isinstance(default, str):
         return f'{default}_other'
     step = 1 if isinstance(default, int) else 0.5 * default or 0.25

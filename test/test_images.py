@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,17 @@ from hypothesis import strategies as st
 import numpy as np
 from numpy.typing import NDArray
 import pytest
-from smwm_ros.core.images import ENCODINGS, fill_image, fit, read_image, RESIZE, to_rgb
+from smwm_ros.core.images import (
+    compose,
+    ENCODINGS,
+    fill_image,
+    fit,
+    read_image,
+    read_view,
+    RESIZE,
+    tiles,
+    to_rgb,
+)
 from smwm_ros.errors import CodecError
 
 Pixels = NDArray[Any]
@@ -192,6 +203,95 @@ def test_the_three_ways_to_fit_keep_what_they_promise() -> None:
     assert (letterbox[2:6, 2:6] == 200).all()
     with pytest.raises(CodecError, match="did you mean 'stretch'"):
         fit(rgb, 8, 'strech')
+
+
+def rvl(depth: Pixels) -> bytes:
+    """Compress depth (H, W) uint16 as RVL."""
+    nibbles: list[int] = []
+
+    def put(number: int) -> None:
+        while True:
+            number, low = number >> 3, number & 7
+            nibbles.append(low | (8 if number else 0))
+            if not number:
+                return
+
+    values, at, last = depth.ravel().astype(int).tolist(), 0, 0
+    while at < len(values):
+        for wanted in (False, True):
+            begin = at
+            while at < len(values) and bool(values[at]) == wanted:
+                at += 1
+            put(at - begin)
+        for value in values[begin:at]:
+            step, last = value - last, value
+            put((step << 1) ^ (step >> 63))
+    nibbles += [0] * (-len(nibbles) % 8)
+    words = np.array(nibbles, np.uint32).reshape(-1, 8)
+    packed = (words << np.arange(28, -4, -4, dtype=np.uint32)).sum(1).astype('<u4').tobytes()
+    return struct.pack('<iffII', 0, 0, 0, *depth.shape[::-1]) + packed
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_rvl_depth_is_unpacked(height: int, width: int, seed: int, holes: float) -> None:
+    rng = np.random.default_rng(seed)
+    depth = rng.integers(1, 65536, (height, width)).astype(np.uint16)
+    depth[rng.random((height, width)) < holes] = 0
+    packed = to_rgb(compressed('16UC1; compressedDepth rvl', rvl(depth)))
+    assert (packed == to_rgb(message('16UC1', depth[..., None]))).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 70), st.binary(max_size=30), st.booleans())
+def test_damaged_rvl_gives_pixels_or_a_codec_error(keep: int, tail: bytes, whole: bool) -> None:
+    data = rvl(np.arange(48, dtype=np.uint16).reshape(6, 8) % 7 * 900)
+    data = (data if whole else data[:keep]) + tail
+    try:
+        rgb = to_rgb(compressed('16UC1; compressedDepth rvl', data))
+    except CodecError as error:
+        assert 'compressedDepth rvl' in str(error)  # noqa: PT017
+    else:
+        assert rgb.shape[2] == 3
+
+
+@pytest.mark.parametrize('layout', ['row', 'grid'])
+@given(st.integers(1, 9), st.integers(16, 70))
+def test_tiles_lie_in_the_square_side_by_side(layout: str, count: int, size: int) -> None:
+    covered = np.zeros((size, size), int)
+    for tile in tiles(count, size, layout):
+        covered[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width] += 1
+    assert covered.max() == 1
+    columns = {'row': count, 'grid': int(np.ceil(np.sqrt(count)))}[layout]
+    rows = -(-count // columns)
+    cell = (size // columns + 1) * (size // rows + 1)
+    assert (covered == 0).sum() <= (rows * columns - count) * cell
+
+
+def test_views_are_composed_in_reading_order() -> None:
+    places = tiles(3, 9, 'grid')
+    views = [np.full((t.height, t.width, 3), n + 1, np.uint8) for n, t in enumerate(places)]
+    square = compose(views, 9, 'grid')
+    assert square[[0, 0, 8, 8], [0, 8, 0, 8], 0].tolist() == [1, 2, 3, 0]
+    many = compose([np.stack([view, view]) for view in views], 9, 'grid')
+    assert (many == square).all()
+
+
+@pytest.mark.parametrize('how', RESIZE)
+def test_one_view_is_the_image_itself(how: str) -> None:
+    msg = message('rgb8', random_rgb(13, 17))
+    (tile,) = tiles(1, 16, 'row')
+    view = read_view(msg, tile.height, tile.width, how)
+    assert (compose([view], 16, 'row') == read_image(msg, 16, how)).all()
+
+
+def test_a_view_keeps_its_shape_or_fills_its_tile() -> None:
+    msg = message('rgb8', np.full((20, 40, 3), 200, np.uint8))
+    assert (read_view(msg, 16, 8, 'stretch') == 200).all()
+    assert (read_view(msg, 16, 8, 'crop') == 200).all()
+    boxed = read_view(msg, 16, 8, 'letterbox')
+    assert (boxed[6:10] == 200).all()
+    assert not boxed[[0, 5, 10, 15]].any()
 
 
 @settings(max_examples=40, deadline=None)

@@ -117,11 +117,10 @@ class Recording:
         """Make a track for each camera; the first one makes the grid."""
         camera, dataset = self._config.robot.camera, self._config.dataset
         gate = None if self._shift else FrameGate(self._dt, nanoseconds(dataset.max_frame_age))
-        topics = (camera.topic, *camera.others)
-        places = tiles(len(topics), dataset.image_size, camera.tiles)
+        places = tiles(len(camera.topics), dataset.image_size, camera.tiles)
         return {
             topic: FrameTrack(tile, folder, None if number else gate, self._see(tile))
-            for number, (topic, tile) in enumerate(zip(topics, places, strict=True))
+            for number, (topic, tile) in enumerate(zip(camera.topics, places, strict=True))
         }
 
     def _make_hearers(self) -> dict[str, list[Hearer]]:

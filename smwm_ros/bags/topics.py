@@ -19,7 +19,7 @@ def required_topics(reader: BagReader, config: Config) -> list[str]:
     """Return the topics that the configuration names; all must be in the bag."""
     robot, mark = config.robot, config.dataset.episode_topic
     camera, command, state = robot.camera, robot.command, robot.state
-    wanted = dict.fromkeys([camera.topic, *camera.others], camera.type)
+    wanted = dict.fromkeys(camera.topics, camera.type)
     wanted[command.topic] = command.type
     if state.topic:
         wanted[state.topic] = state.type
@@ -33,7 +33,7 @@ def required_topics(reader: BagReader, config: Config) -> list[str]:
 def clocks_of(reader: BagReader, config: Config) -> Clocks:
     """Choose the clock of each topic that may have one in its headers."""
     robot, dataset = config.robot, config.dataset
-    wanted = dict.fromkeys((robot.camera.topic, *robot.camera.others), dataset.camera_time)
+    wanted = dict.fromkeys(robot.camera.topics, dataset.camera_time)
     wanted[robot.command.topic] = dataset.command_time
     if robot.state.topic:
         wanted.setdefault(robot.state.topic, dataset.state_time)

@@ -35,6 +35,13 @@ def check_contract(trained: Robot, asked: Robot) -> None:
     wrong = []
     if not math.isclose(trained.dt, asked.dt, rel_tol=1e-6):
         wrong.append(f'robot.dt is {asked.dt} s, but the model was trained at {trained.dt} s')
+    saw, sees = trained.camera, asked.camera
+    views, wanted = len(sees.topics), len(saw.topics)
+    if views != wanted or (views > 1 and saw.tiles != sees.tiles):
+        wrong.append(
+            f'robot.camera joins {views} views in a {sees.tiles}, but the model was trained '
+            f'with {wanted} in a {saw.tiles}'
+        )
     had, has = trained.command, asked.command
     if len(had.low) != len(has.low):
         wrong.append(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 import json
 from threading import Lock
 from typing import Any
@@ -18,6 +19,7 @@ from sensor_msgs.msg import Image
 from smwm_ros import config
 from smwm_ros.core.control import Controller, Reason
 from smwm_ros.core.interfaces import Array
+from smwm_ros.errors import CodecError
 from smwm_ros.nodes.clocks import clock_of
 from smwm_ros.nodes.driver import Driver
 from smwm_ros.nodes.messages import camera_qos, LATCHED
@@ -62,7 +64,18 @@ class Activity:
         self._stats = node.create_publisher(String, '~/stats', 10)
         self._accepted = node.create_publisher(String, '~/goal/accepted', LATCHED)
         camera = setup.robot.camera
+        self._views: dict[str, tuple[Array, float]] = {}  # of further cameras, and when seen
         self._ears = [
+            self._listen(
+                setup.camera_type,
+                topic,
+                partial(self._on_view, topic, number),
+                camera_qos(knobs.camera_reliability),
+                'set node.camera_reliability to best_effort',
+            )
+            for number, topic in enumerate(camera.topics[1:], 1)
+        ]
+        self._ears += [
             self._listen(
                 setup.camera_type,
                 camera.topic,
@@ -169,7 +182,8 @@ class Activity:
         now = self._clock.now()
         self.frames += 1
         try:
-            pixels = self._setup.pixels(message)
+            views = [self._setup.view(message, 0), *self._other_views(now)]
+            pixels = self._setup.compose(views)
         except Exception as error:  # no message from outside may end the node
             self.bad_frames += 1
             self._complain(f'image not used: {error}')
@@ -177,6 +191,22 @@ class Activity:
         view = View(pixels, now, self.controller.era)
         self.controller.saw_image(now)
         self.thinker.see(view)
+
+    def _on_view(self, topic: str, number: int, message: Any) -> None:
+        """Keep the newest view of a further camera."""
+        try:
+            self._views[topic] = self._setup.view(message, number), self._clock.now()
+        except Exception as error:  # as above
+            self.bad_frames += 1
+            self._complain(f'image of {topic} not used: {error}')
+
+    def _other_views(self, now: float) -> list[Array]:
+        """Return the views of the further cameras, none of them older than in training."""
+        limit = self._setup.checkpoint.dataset.max_frame_age
+        for topic in self._setup.robot.camera.topics[1:]:
+            if topic not in self._views or now - self._views[topic][1] > limit:
+                raise CodecError(f'no image of {topic} came in the last {limit:g} s')
+        return [self._views[topic][0] for topic in self._setup.robot.camera.topics[1:]]
 
     def _on_goal(self, message: Any) -> None:
         """Take a goal image; one that cannot be read leaves the old goal standing."""

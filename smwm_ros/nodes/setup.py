@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from smwm_ros import config
 from smwm_ros.core.actions import FieldCodec
 from smwm_ros.core.checkpoint import Checkpoint, load
 from smwm_ros.core.guard import check_contract
-from smwm_ros.core.images import fit, read_image
+from smwm_ros.core.images import compose, fit, read_image, read_view, tiles
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CheckpointError, CodecError, ConfigError
 from smwm_ros.nodes.messages import message_class
@@ -29,11 +30,20 @@ class Setup:
         check_contract(checkpoint.robot, robot)
         for section in ('camera', 'command'):
             check_topic(f'robot.{section}.topic', getattr(robot, section).topic)
+        for topic in robot.camera.topics[1:]:
+            check_topic('robot.camera.others', topic)
+        if checkpoint.dataset.action == 'next_state_delta':
+            raise CheckpointError(
+                'the model was trained on changes of a measured state (dataset.action='
+                'next_state_delta); it can be evaluated, but no topic takes these as commands'
+            )
         # The planner works within the robot's own limits, which may be narrower.
         self.checkpoint = checkpoint._replace(robot=robot)
         self.robot = robot
         self.planner = planner
         self.codec = FieldCodec(self.checkpoint.spec)
+        camera = robot.camera
+        self._tiles = tiles(len(camera.topics), self.checkpoint.image_size, camera.tiles)
         self.camera_type = message_class(robot.camera.type)
         self.command_type = message_class(robot.command.type)
         # A field that the command does not have is found now, not when the robot moves.
@@ -46,6 +56,16 @@ class Setup:
     def pixels(self, message: Any) -> Array:
         """Read an image message as the model wants it, (S, S, 3) RGB."""
         return read_image(message, self.checkpoint.image_size, self.checkpoint.dataset.resize)
+
+    def view(self, message: Any, number: int) -> Array:
+        """Read an image message of one of the cameras at the size of its tile."""
+        tile = self._tiles[number]
+        how = self.checkpoint.dataset.resize
+        return read_view(message, tile.height, tile.width, how)
+
+    def compose(self, views: Sequence[Array]) -> Array:
+        """Make of the views of all cameras what the model sees, (S, S, 3) RGB."""
+        return compose(views, self.checkpoint.image_size, self.robot.camera.tiles)
 
     def picture(self, path: Path) -> Array:
         """Read an image file as the model wants it, (S, S, 3) RGB."""

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan node with two cameras sees what the converter made of two cameras."""
+
+from dataclasses import replace
+
+from harness import picture, wait_until, world
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+from smwm_ros.core.checkpoint import load, save
+from smwm_ros.errors import CheckpointError
+from smwm_ros.nodes.setup import Setup
+
+LEFT = '/left/image_raw'
+
+
+@pytest.fixture
+def two_eyes(checkpoint, tmp_path):
+    """Return a checkpoint that was trained with two cameras side by side."""
+    made = load(checkpoint)
+    camera = replace(made.robot.camera, others=LEFT)
+    dataset = replace(made.dataset, max_frame_age=5.0)
+    save(tmp_path, made._replace(robot=replace(made.robot, camera=camera), dataset=dataset))
+    return tmp_path
+
+
+def test_the_newest_views_make_one_image_and_a_missing_one_moves_nothing(two_eyes):
+    with world(two_eyes) as here:
+        seen = []
+        wait_until(lambda: here.pilots, 'a pilot')
+        plan = here.pilot.plan
+
+        def watch(pixels, elapsed):
+            seen.append(pixels)
+            return plan(pixels, elapsed)
+
+        here.pilot.plan = watch
+        left = here.robot.create_publisher(Image, LEFT, 1)
+        here.camera_on = True
+        here.aim()
+        wait_until(lambda: here.plan._active and here.values()['frames_bad'] >= 3, 'bad frames')
+        assert here.commands == []
+        assert here.status == 'NO_IMAGE'
+        here.robot.create_timer(0.05, lambda: left.publish(picture(240)))
+        here.wait_for('RUNNING')
+        assert seen[-1].shape == (16, 16, 3)
+        assert (seen[-1][:, 8:] == 240).all()
+        assert np.ptp(seen[-1][:, :8]) == 0
+
+
+def test_a_robot_with_fewer_cameras_than_the_model_is_refused(two_eyes):
+    made = load(two_eyes)
+    robot = replace(made.robot, camera=replace(made.robot.camera, others=''))
+    with pytest.raises(
+        CheckpointError, match='joins 1 views in a row'
+    ):
+        Setup(made, robot, made.planner)
+
+
+def test_a_model_of_changes_of_state_drives_no_robot(checkpoint):
+    made = load(checkpoint)
+    made = made._replace(dataset=replace(made.dataset, action='next_state_delta'))
+    with pytest.raises(CheckpointError, match='no topic takes these as commands'):
+        Setup(made, made.robot, made.planner)
