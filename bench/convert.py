@@ -6,13 +6,21 @@ The bare loop reads with rosbags, decodes and resizes each frame with cv2, and d
 limit of a converter built on them. Where ours is ahead of it, it is because it halves an image
 before it averages it; so a second loop does the same, and shows what all the rest costs. All run
 with one worker, in turns.
+
+Where the program `forge` is on the path (pip install 'forge-robotics[rosbag,lerobot,video]', best
+into an environment of its own), it turns a bag into a LeRobot dataset beside `smwm convert` and
+`smwm export --to hdf5`. It cannot resize, so the frames of that bag have their final size already;
+and it leaves out the commands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+import shutil
 from statistics import median
+import subprocess
+import sys
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -28,6 +36,7 @@ from smwm_ros.core.images import fit
 from smwm_ros.load import load_config
 
 WIDTH, HEIGHT, SIZE = 640, 480, 64
+PEER_SIZE = 256  # frames of the bag that another converter reads, too [px]
 DT = 100_000_000  # a frame and a command every tick: no frame is left out by either [ns]
 IMAGE, JPEG = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 KINDS = {
@@ -37,13 +46,20 @@ KINDS = {
 }
 
 
-def write_bag(path: Path, kind: str, storage: StoragePlugin, frames: int) -> None:
+def write_bag(
+    path: Path,
+    kind: str,
+    storage: StoragePlugin,
+    frames: int,
+    height: int = HEIGHT,
+    width: int = WIDTH,
+) -> None:
     """Write a bag of smooth, moving pictures, and of commands."""
     store = get_typestore(Stores.ROS2_JAZZY)
     image, command = new_message(store, kind), new_message(store, 'geometry_msgs/msg/TwistStamped')
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    y, x = np.mgrid[0:height, 0:width]
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 12, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    noise = rng.integers(0, 12, (height, width, 3), dtype=np.uint8)
     with Writer(path, version=9, storage_plugin=storage) as bag:
         camera = bag.add_connection('/camera/image_raw', kind, typestore=store)
         topic = bag.add_connection('/cmd_vel', command.__msgtype__, typestore=store)
@@ -55,7 +71,7 @@ def write_bag(path: Path, kind: str, storage: StoragePlugin, frames: int) -> Non
                 image.format = 'jpeg'
                 image.data = cv2.imencode('.jpg', pixels)[1].ravel()
             else:
-                image.height, image.width, image.step = HEIGHT, WIDTH, 3 * WIDTH
+                image.height, image.width, image.step = height, width, 3 * width
                 image.encoding, image.data = 'rgb8', pixels.ravel()
             command.twist.linear.x = float(np.sin(number / 10))
             for msg, connection in ((image, camera), (command, topic)):
@@ -97,6 +113,10 @@ def measure(quick: bool) -> Iterator[Row]:
     with TemporaryDirectory() as name:
         for kind in KINDS:
             yield from compare(Path(name), kind, frames, rounds)
+        if shutil.which('forge'):
+            yield beside_forge(Path(name), 2 * frames, 3)
+        else:
+            print('forge is not on the path: no other converter beside ours', file=sys.stderr)
 
 
 def compare(folder: Path, kind: str, frames: int, rounds: int) -> Iterator[Row]:
@@ -129,6 +149,43 @@ def compare(folder: Path, kind: str, frames: int, rounds: int) -> Iterator[Row]:
             peer_value=frames / median(seconds[peer]),
             ratio=paired_ratio(seconds[peer], seconds['ours']),
         )
+
+
+def beside_forge(folder: Path, frames: int, rounds: int) -> Row:
+    """Turn a bag into a file that others read, as programs of their own."""
+    bag, out, file = folder / 'small', folder / 'dataset', folder / 'dataset.h5'
+    write_bag(bag, IMAGE, StoragePlugin.MCAP, frames, PEER_SIZE, PEER_SIZE)
+    smwm = (sys.executable, '-m', 'smwm_ros.cli')
+    size = f'dataset.image_size={PEER_SIZE}'
+
+    def ours() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        file.unlink(missing_ok=True)
+        run(*smwm, 'convert', bag, '--out', out, size)
+        run(*smwm, 'export', out, '--to', 'hdf5', '--out', file)
+
+    def forge() -> None:
+        shutil.rmtree(folder / 'forge', ignore_errors=True)
+        said = run('forge', 'convert', bag, folder / 'forge', '--format', 'lerobot-v3')
+        assert f'Total frames: {frames}' in said, said
+
+    seconds = interleaved({'ours': ours, 'forge': forge}, rounds)
+    return Row(
+        'convert.peer',
+        frames / median(seconds['ours']),
+        'frames/s',
+        peer='forge-robotics',
+        peer_value=frames / median(seconds['forge']),
+        ratio=paired_ratio(seconds['forge'], seconds['ours']),
+    )
+
+
+def run(*words: str | Path) -> str:
+    """Run a program to its end; return what it said."""
+    done = subprocess.run(
+        [str(word) for word in words], check=True, capture_output=True, text=True
+    )
+    return done.stdout
 
 
 if __name__ == '__main__':

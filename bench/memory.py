@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+How much memory `smwm convert` takes, and whether it takes more for a longer bag.
+
+Each conversion is a process of its own, which tells at its end the most memory that it ever had
+resident, memory-mapped files included. The bags are made for it, and removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+from tempfile import TemporaryDirectory
+
+from common import main, Row
+from convert import HEIGHT, IMAGE, WIDTH, write_bag
+from rosbags.rosbag2 import StoragePlugin
+
+GB = 1_000_000_000
+CONVERT = """
+import sys
+from smwm_ros.cli import main
+if main(sys.argv[1:]):
+    sys.exit('the conversion failed')
+with open('/proc/self/status') as status:
+    print(next(line.split()[1] for line in status if line.startswith('VmHWM:')))
+"""
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """Convert a bag, and one that is five times as long."""
+    small, large = (GB // 5, GB) if quick else (GB, 5 * GB)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        free = shutil.disk_usage(folder).free
+        if free < 1.3 * large:
+            sys.exit(f'{folder}: {free / GB:.1f} GB free, {1.3 * large / GB:.1f} GB needed')
+        less = peak(folder, small)
+        most = peak(folder, large)
+    yield Row('memory.peak', most, 'MB')
+    yield Row(
+        'memory.growth',
+        100 * (most / less - 1),
+        f'% from {small / GB:g} to {large / GB:g} GB',
+    )
+
+
+def peak(folder: Path, size: int) -> float:
+    """Return the most memory that converting a bag of so many bytes took [MB]."""
+    bag, out = folder / 'bag', folder / 'out'
+    frames = size // (WIDTH * HEIGHT * 3)
+    write_bag(bag, IMAGE, StoragePlugin.MCAP, frames)
+    words = ['convert', str(bag), '--out', str(out)]
+    done = subprocess.run(
+        [sys.executable, '-c', CONVERT, *words], check=True, stdout=subprocess.PIPE, text=True
+    )
+    said = done.stdout.splitlines()
+    assert f' {frames} ticks' in said[0], said[0]
+    shutil.rmtree(bag)
+    shutil.rmtree(out)
+    return int(said[-1]) / 1000
+
+
+if __name__ == '__main__':
+    main(measure, __doc__)
