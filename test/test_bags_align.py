@@ -156,7 +156,7 @@ def test_a_state_must_be_as_fresh_as_a_frame() -> None:
     stamps = np.array([0, 90, 200, 310, 390, 500, 600])
     found = rows(range(0, 1000, 100), commands, Track(stamps, stamps[:, None]))
     assert found.state[:, 0].tolist() == [0, 90, 200, 200, 390, 500, 600, 600]
-    assert found.dropped['no state was measured in time'] == 1
+    assert found.dropped['no state was measured in time'] == 2
 
 
 def test_no_frames_give_no_rows() -> None:

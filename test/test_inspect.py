@@ -77,6 +77,20 @@ def test_fields_that_vary_are_proposed_for_joints_and_state(
     assert robot['state']['fields'] == ['position[0]', 'position[2]']
 
 
+def test_joints_are_proposed_by_their_names(tmp_path: Path, capsys: Capture) -> None:
+    bag = TinyBag(tmp_path / 'arm')
+    for tick in range(20):
+        bag.frame(tick)
+        joints = new_message(STORE, 'sensor_msgs/msg/JointState')
+        joints.name = ['elbow', 'wrist'][:: 1 if tick % 2 else -1]
+        joints.position = np.array([tick / 10, 0.5][:: 1 if tick % 2 else -1])
+        bag.send('/joint_states', joints, tick)
+    command = inspect(capsys, bag.close())['robot']['command']
+    assert command['topic'] == '/joint_states'
+    assert command['fields'] == ['position[name=elbow]']
+    assert (command['low'], command['high']) == ([0.0], [1.9])
+
+
 def test_thumbnails_show_the_bag_from_its_beginning_to_its_end(
     tmp_path: Path, tiny_bag: MakeBag, capsys: Capture
 ) -> None:

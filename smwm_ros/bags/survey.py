@@ -178,9 +178,18 @@ def _widen(
     for field in fields:
         numbers = _numbers(msg, field)
         for index, number in enumerate(np.ravel(numbers).tolist()):
-            name = f'{field}[{index}]' if np.ndim(numbers) else field
+            name = f'{field}[{_which(msg, index)}]' if np.ndim(numbers) else field
             low, high = limits.get(name, (number, number))
             limits[name] = (min(low, number), max(high, number))
+
+
+def _which(msg: Any, index: int) -> str:
+    """Return what stands in the brackets for an element: its name where the message has names."""
+    for field in ('name', 'joint_names'):
+        names = getattr(msg, field, ())
+        if index < len(names) and not set(names[index]) & set('[],='):
+            return f'{field}={names[index]}'
+    return str(index)
 
 
 def _numbers(msg: Any, field: str) -> Any:

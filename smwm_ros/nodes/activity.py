@@ -63,34 +63,8 @@ class Activity:
         self._goal_stamp = -1.0
         self._stats = node.create_publisher(String, '~/stats', 10)
         self._accepted = node.create_publisher(String, '~/goal/accepted', LATCHED)
-        camera = setup.robot.camera
         self._views: dict[str, tuple[Array, float]] = {}  # of further cameras, and when seen
-        self._ears = [
-            self._listen(
-                setup.camera_type,
-                topic,
-                partial(self._on_view, topic, number),
-                camera_qos(knobs.camera_reliability),
-                'set node.camera_reliability to best_effort',
-            )
-            for number, topic in enumerate(camera.topics[1:], 1)
-        ]
-        self._ears += [
-            self._listen(
-                setup.camera_type,
-                camera.topic,
-                self._on_image,
-                camera_qos(knobs.camera_reliability),
-                'set node.camera_reliability to best_effort',
-            ),
-            self._listen(
-                Image,
-                GOAL_TOPIC,
-                self._on_goal,
-                LATCHED,
-                'publish the goal reliable and transient local',
-            ),
-        ]
+        self._ears = self._open_ears(camera_qos(knobs.camera_reliability))
         self.thinker.start()
         self.driver.start()
 
@@ -155,6 +129,20 @@ class Activity:
             'guard_hits': self.controller.guard.interventions,
             'dry_run': self._dry_run,
         }
+
+    def _open_ears(self, qos: QoSProfile) -> list[Any]:
+        """Listen to the cameras, then to the goal."""
+        first, *others = self._setup.robot.camera.topics
+        remedy = 'set node.camera_reliability to best_effort'
+        views = {first: self._on_image}
+        for number, topic in enumerate(others, 1):
+            views[topic] = partial(self._on_view, topic, number)
+        ears = [
+            self._listen(self._setup.camera_type, topic, heard, qos, remedy)
+            for topic, heard in views.items()
+        ]
+        remedy = 'publish the goal reliable and transient local'
+        return [*ears, self._listen(Image, GOAL_TOPIC, self._on_goal, LATCHED, remedy)]
 
     def _listen(
         self,
