@@ -50,6 +50,6 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 def missing_extra(what: str, extra: str, packages: str) -> SmwmError:
     """Return the error that says how to install what an optional part needs."""
     return SmwmError(
-        f"{what} needs the optional extra '{extra}', which is not installed here; "
-        f"pip install 'smwm_ros[{extra}]', or: pip install {packages}"
+        f"{what} needs what is not installed here (the extra '{extra}' of this package): "
+        f'pip install {packages}'
     )

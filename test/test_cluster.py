@@ -66,4 +66,4 @@ def test_without_ray_the_extra_is_named(
     monkeypatch.delitem(sys.modules, 'smwm_ros.bags.cluster', raising=False)
     words = ['convert', str(tiny_bag()), '--out', str(tmp_path / 'out'), '--runner', 'ray']
     assert main(words) == 2
-    assert "pip install 'smwm_ros[ray]'" in capsys.readouterr().err
+    assert "(the extra 'ray' of this package): pip install ray" in capsys.readouterr().err

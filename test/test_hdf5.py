@@ -175,7 +175,10 @@ def test_without_h5py_the_extra_is_named(
     source = write_dataset(tmp_path / 'data')
     how = ['--to', 'hdf5'] if verb == 'export' else []
     assert main([verb, str(source), *how, '--out', str(tmp_path / 'out')]) == 2
-    assert "pip install 'smwm_ros[hdf5]'" in capsys.readouterr().err
+    assert (
+        "(the extra 'hdf5' of this package): pip install h5py hdf5plugin"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_export_that_fails_leaves_nothing(
