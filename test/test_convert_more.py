@@ -13,7 +13,7 @@ import pytest
 from recordings import image, MakeBag, STORE, TICK, TinyBag
 from smwm_ros.bags.convert import convert
 from smwm_ros.bags.summary import describe
-from smwm_ros.bags.write import new_message
+from smwm_ros.bags.write import BagWriter, new_message
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.images import compose, read_view, tiles
 from smwm_ros.core.shards import ShardWriter
@@ -135,6 +135,28 @@ def test_commands_whose_clock_jumps_before_that_of_the_camera_are_not_lost(
     assert data.actions(np.arange(80))[:, 0].tolist() == list(range(80))
 
 
+def test_a_simulation_that_begins_again_does_not_mix_its_runs(tmp_path: Path) -> None:
+    bag = TinyBag(tmp_path / 'again')
+    for tick in range(80):
+        back = 40 if tick >= 40 else 0
+        bag.command(tick - back, value=tick, late=back)
+        bag.frame(tick - back, value=tick, late=back + 0.2)
+    data = made(tmp_path, bag.close())
+    assert shown(data).tolist() == list(range(80))
+    assert data.actions(np.arange(80))[:, 0].tolist() == list(range(80))
+
+
+def test_one_odd_stamp_costs_one_command(tmp_path: Path) -> None:
+    bag = TinyBag(tmp_path / 'odd')
+    for tick in range(80):
+        bag.frame(tick)
+        bag.command(tick - (1000 if tick == 33 else 0), value=tick, late=1000 * (tick == 33))
+    data = made(tmp_path, bag.close(), 'dataset.time=header')
+    assert shown(data).tolist() == list(range(80))
+    expected = [32 if tick == 33 else tick for tick in range(80)]
+    assert data.actions(np.arange(80))[:, 0].tolist() == expected
+
+
 def marked(path: Path, kind: str, marks: dict[float, Any]) -> Path:
     bag = TinyBag(path)
     for tick in range(100):
@@ -235,6 +257,12 @@ def test_a_tick_that_one_camera_misses_is_dropped(tmp_path: Path) -> None:
 def test_a_camera_is_named_once() -> None:
     with pytest.raises(ConfigError, match=r'robot\.camera\.others: every camera .* named once'):
         load_config(None, ['robot.camera.others=/camera/image_raw'])
+
+
+def test_a_bag_of_several_cameras_is_not_written(tmp_path: Path) -> None:
+    robot = load_config(None, [f'robot.camera.others={OTHER}']).robot
+    with pytest.raises(BagError, match=r'robot\.camera\.others asks for more cameras'):
+        BagWriter(tmp_path / 'bag', robot)
 
 
 def test_bag_and_live_node_compose_the_same_image(tmp_path: Path) -> None:

@@ -91,6 +91,19 @@ def test_joints_are_proposed_by_their_names(tmp_path: Path, capsys: Capture) -> 
     assert (command['low'], command['high']) == ([0.0], [1.9])
 
 
+def test_a_bag_without_commands_is_told_what_may_stand_for_them(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    bag = TinyBag(tmp_path / 'walk')
+    for tick in range(20):
+        bag.frame(tick)
+        msg = new_message(STORE, 'nav_msgs/msg/Odometry')
+        msg.pose.pose.position.x = float(tick)
+        bag.send('/odom', msg, tick)
+    assert main(['inspect', str(bag.close())]) == 0
+    assert 'next_state_delta, changes of /odom may stand' in capsys.readouterr().out
+
+
 def test_thumbnails_show_the_bag_from_its_beginning_to_its_end(
     tmp_path: Path, tiny_bag: MakeBag, capsys: Capture
 ) -> None:

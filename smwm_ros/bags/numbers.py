@@ -32,17 +32,27 @@ class NumberTrack:
         self.empty = False
 
     def track(self) -> Track:
-        """Return what was heard by rising stamp."""
-        stamps = np.array(self._stamps, np.int64)
+        """Return what was heard by rising stamp, up to a jump that the camera has yet to make."""
+        count = self._before_jump()
+        stamps = np.array(self._stamps[:count], np.int64)
         order = np.argsort(stamps, kind='stable')
-        values = np.array(self._values, np.float64).reshape(len(stamps), self.read.size)
+        values = np.array(self._values[:count], np.float64).reshape(count, self.read.size)
         return Track(stamps[order], values[order])
 
     def clear(self) -> None:
-        """Forget all, but what came after a jump of the clock that the camera has not made yet."""
-        jumps = np.flatnonzero(np.diff(np.array(self._stamps, np.int64)) < -JUMP)
-        after = int(jumps[-1]) + 1 if len(jumps) else len(self._stamps)
-        self._stamps, self._values = self._stamps[after:], self._values[after:]
+        """Forget what the track gave."""
+        count = self._before_jump()
+        self._stamps, self._values = self._stamps[count:], self._values[count:]
+
+    def _before_jump(self) -> int:
+        """Return how many came before the clock went back for good."""
+        stamps = np.array(self._stamps, np.int64)
+        jumps = np.flatnonzero(np.diff(stamps) < -JUMP)
+        if len(jumps):
+            after = int(jumps[-1]) + 1
+            if stamps[after:].max() < stamps[:after].max() - JUMP:  # not a single odd stamp
+                return after
+        return len(stamps)
 
 
 class EpisodeMarks:

@@ -34,6 +34,8 @@ class BagWriter:
     """
 
     def __init__(self, path: Path, robot: Robot) -> None:
+        if len(robot.camera.topics) > 1:
+            raise BagError(f'{path}: cannot be written: robot.camera.others asks for more cameras')
         self.path = path
         self._robot = robot
         self._store = _typestore()

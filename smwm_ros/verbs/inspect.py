@@ -120,6 +120,11 @@ def _bag_lines(found: dict[str, Any]) -> list[str]:
     missing = [part for part in ('camera', 'command') if part not in found['robot']]
     if missing:
         lines.append(f'no {" and no ".join(missing)} topic that could be proposed')
+    if 'command' in missing and 'state' in found['robot']:
+        lines.append(
+            f'with dataset.action=next_state_delta, changes of {found["robot"]["state"]["topic"]} '
+            f'may stand for commands: name it as the command too'
+        )
     if found['robot']:
         text = yaml.safe_dump({'robot': found['robot']}, sort_keys=False, default_flow_style=None)
         lines += [
