@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
+from smwm_ros.bags.convert import convert
 from smwm_ros.bags.write import new_message
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.load import load_config
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 TICK = 100_000_000  # [ns]
@@ -64,3 +68,20 @@ def image(pixels: Any, encoding: str = 'rgb8') -> Any:
 
 
 MakeBag = Callable[..., Path]
+
+
+def made(tmp_path: Path, bag: Path, *words: str, out: str = 'out') -> TransitionDataset:
+    """Convert a bag of 16 by 16 pixels unless words say otherwise."""
+    config = load_config(None, ['dataset.image_size=16', *words])
+    return convert([bag], tmp_path / out, config).dataset
+
+
+def shown(data: TransitionDataset) -> NDArray[Any]:
+    """Return the number that each row's frame shows."""
+    return data.pixels(np.arange(len(data)))[:, 8, 8, 0].astype(int)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file of a folder."""
+    files = [path for path in folder.rglob('*') if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(files)}
