@@ -142,6 +142,15 @@ def test_frames_that_were_jpeg_come_back_as_they_were_seen(tmp_path: Path) -> No
     assert (back.pixels(np.arange(ROWS)) == data.pixels(np.arange(ROWS))).all()
 
 
+def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path, data: TransitionDataset) -> None:
+    (tmp_path / '.x.h5.part').write_bytes(b'half')
+    (tmp_path / '.made.part' / 'shards' / 'half').mkdir(parents=True)
+    write_hdf5(data, tmp_path / 'x.h5')
+    assert main(['import', str(tmp_path / 'x.h5'), '--out', str(tmp_path / 'made')]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['data', 'made', 'x.h5']
+    assert contents(tmp_path / 'made') == contents(tmp_path / 'data')
+
+
 def test_the_same_dataset_gives_the_same_file(tmp_path: Path, data: TransitionDataset) -> None:
     write_hdf5(data, tmp_path / 'a.h5')
     write_hdf5(data, tmp_path / 'b.h5')

@@ -11,6 +11,7 @@ from exchanged import LENGTHS, ROBOT, write_dataset
 import numpy as np
 import pytest
 from smwm_ros.cli import main
+from smwm_ros.config import Robot
 from smwm_ros.core.dataset import TransitionDataset
 
 LENGTH = [length for lengths in LENGTHS.values() for length in lengths]
@@ -39,6 +40,17 @@ def test_lerobot_gives_back_every_row(tmp_path: Path, capsys: pytest.CaptureFixt
         assert (item['observation.state'].numpy() == data.states(np.array([row]))[0]).all()
         assert item['task'] == 'wander'
         assert int(item['episode_index']) == np.searchsorted(np.cumsum(LENGTH), row, side='right')
+
+
+def test_without_a_measured_state_there_is_no_such_column(tmp_path: Path) -> None:
+    theirs = pytest.importorskip(
+        'lerobot.datasets.lerobot_dataset', reason='lerobot is not installed'
+    )
+    source, out = write_dataset(tmp_path / 'data', Robot()), tmp_path / 'mine'
+    (tmp_path / '.mine.part' / 'meta').mkdir(parents=True)  # what a killed export left
+    assert main(['export', str(source), '--to', 'lerobot', '--out', str(out)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['data', 'mine']
+    assert 'observation.state' not in theirs.LeRobotDataset('local/mine', root=out)[0]
 
 
 def test_a_rate_that_lerobot_cannot_count_is_refused(

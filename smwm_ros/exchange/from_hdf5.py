@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-import os
 from pathlib import Path
 import shutil
 from typing import Any
@@ -40,7 +39,8 @@ def known_settings(path: Path) -> dict[str, Any] | None:
 
 def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> TransitionDataset:
     """Write the file's episodes as a dataset, which appears when it is whole."""
-    temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    temporary = out.with_name(f'.{out.name}.part')
+    shutil.rmtree(temporary, ignore_errors=True)  # of an import that was killed
     try:
         with open_hdf5(path) as file:
             table = Table(path, file, config, state)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +33,7 @@ class Written(NamedTuple):
 
 def write_hdf5(data: TransitionDataset, out: Path) -> Written:
     """Write a dataset into a file, which appears when it is whole."""
-    temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    temporary = out.with_name(f'.{out.name}.part')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         # Version 1.10 of the format is the first with the single-writer mode that their reader

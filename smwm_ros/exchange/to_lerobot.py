@@ -7,7 +7,6 @@ Frames are stored as images: they come back bit for bit, and no video encoder is
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 import shutil
 from typing import Any
@@ -36,7 +35,8 @@ def write_lerobot(data: TransitionDataset, out: Path, task: str) -> int:
             f'{data.folder}: {rate:g} ticks a second; LeRobot counts whole frames a second, '
             'so robot.dt must be 1/n'
         )
-    temporary = out.with_name(f'.{out.name}.{os.getpid()}.tmp')
+    temporary = out.with_name(f'.{out.name}.part')
+    shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
     disable_progress_bars()  # one for each episode, where ours tells of all
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
