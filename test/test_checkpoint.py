@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from smwm_ros.core import checkpoint as checkpoints
 from smwm_ros.core.checkpoint import load, META, require, save, WEIGHTS
 from smwm_ros.errors import CheckpointError
+from smwm_ros.share import shipped
 import torch
 from worlds import tiny_checkpoint
 
@@ -118,6 +119,8 @@ def test_a_newer_format_asks_for_an_update(saved: Path) -> None:
         ({'format': None}, 'damaged'),
         ({'robot': None}, 'damaged'),
         ({'model': {'latent': 4, 'hidden': 32, 'spin': 1}}, 'damaged.*unknown Model knobs: spin'),
+        ({'model': {'latent': 4.5}}, 'damaged.*latent: expected int, found 4.5'),
+        ({'robot': {'camera': {'topic': ['a']}}}, 'damaged.*topic: expected str'),
         ({'action': {'mean': [0.0], 'std': [1.0]}}, 'damaged: expected mean and positive std'),
         ({'action': {'mean': [0, 0], 'std': [1, 0]}}, 'damaged: expected mean and positive std'),
         ({'action': {'mean': [0, 0], 'std': [1, float('nan')]}}, 'expected mean and positive std'),
@@ -162,3 +165,9 @@ def test_each_thing_that_does_not_fit_is_named() -> None:
         'control period [s] is 0.2 in the arena, and 0.1 in the checkpoint; '
         'image size [px] is 64 in the arena, and 16 in the checkpoint'
     )
+
+
+def test_the_checkpoint_that_comes_with_the_package_loads() -> None:
+    folder = shipped('models', 'two_room')
+    assert folder is not None
+    assert load(folder).spec.size == 2

@@ -196,6 +196,15 @@ def test_one_action_that_never_changes_is_told(
     assert 'twist.angular.z never changes' in capsys.readouterr().err
 
 
+def test_a_dataset_of_another_version_is_refused_before_time_is_spent(tmp_path: Path) -> None:
+    index = dot_dataset(tmp_path / 'dots').folder / 'dataset.json'
+    index.write_text(index.read_text().replace('"resize"', '"squeeze"'))
+    dots = TransitionDataset.open(tmp_path / 'dots')
+    with pytest.raises(DatasetError, match=r'another version .*squeeze.*; convert it again'):
+        train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+    assert not (tmp_path / 'run').exists()
+
+
 def test_an_action_that_is_no_number_is_found(tmp_path: Path) -> None:
     actions = np.zeros((20, 30, 2))
     actions[3, 4, 1] = np.nan

@@ -16,7 +16,7 @@ import json
 import os
 from pathlib import Path
 import platform
-from typing import Any, get_type_hints, NamedTuple, TypeVar
+from typing import Any, get_origin, get_type_hints, NamedTuple, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
@@ -157,11 +157,7 @@ def section(schema: type[T], data: Mapping[str, Any]) -> T:
     names = {item.name for item in fields(schema)}  # type: ignore[arg-type]
     if unknown := sorted(set(data) - names):
         raise ValueError(f'unknown {schema.__name__} knobs: {", ".join(unknown)}')
-    values: dict[str, Any] = {}
-    for name, value in data.items():
-        if is_dataclass(hints[name]):
-            value = section(hints[name], value)
-        values[name] = tuple(value) if isinstance(value, list) else value
+    values = {name: _typed(name, hints[name], value) for name, value in data.items()}
     return schema(**values)
 
 
@@ -173,6 +169,20 @@ def write_atomic(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    """Return a stored value as what a knob is declared to be."""
+    if is_dataclass(kind):
+        nested: Any = section(kind, value)  # type: ignore[arg-type]
+        return nested
+    if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        return tuple(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f'{name}: expected {getattr(kind, "__name__", kind)}, found {value!r}')
+    return value
 
 
 def _read_weights(path: Path, digest: str, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:

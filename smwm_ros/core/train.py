@@ -24,7 +24,7 @@ from smwm_ros.core.interfaces import Transition
 from smwm_ros.core.metrics import collapse, held_out
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Progress, Run
-from smwm_ros.errors import TrainingError
+from smwm_ros.errors import DatasetError, TrainingError
 import torch
 from torch.optim import AdamW
 from tqdm import tqdm
@@ -52,6 +52,7 @@ def train(
     elif (run.folder / checkpoints.META).is_file():
         return _kept(run, planner)
     check(dataset)
+    robot, recipe = _origin(dataset)
     device = pick_device(settings.device)
     batches = Batches(dataset, *dataset.action_statistics(), device)
     info = dataset.info
@@ -63,8 +64,8 @@ def train(
     warning = collapse(summary)
     checkpoint = Checkpoint(
         model.cpu().eval().requires_grad_(False),
-        checkpoints.section(config.Robot, info.robot),
-        checkpoints.section(config.Dataset, info.dataset),
+        robot,
+        recipe,
         model_config,
         planner,
         batches.mean,
@@ -74,6 +75,17 @@ def train(
     checkpoints.save(run.folder, checkpoint)
     run.forget_state()
     return checkpoint
+
+
+def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:
+    """Return what the dataset was made with, before any time is spent on training."""
+    try:
+        robot = checkpoints.section(config.Robot, dataset.info.robot)
+        return robot, checkpoints.section(config.Dataset, dataset.info.dataset)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f'{dataset.folder}: made by another version of smwm_ros ({error}); convert it again'
+        ) from None
 
 
 def _loop(run: Run, batches: Batches, model: Smwm, settings: config.Train) -> dict[str, float]:
