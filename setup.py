@@ -61,6 +61,7 @@ setup(
             'mypy',
             'pre-commit',
             'pytest<9',  # colcon test loads plug-ins that pytest 9 refuses
+            'ray',  # as in ray, which tests need
             'ruff',
             'types-PyYAML',
         ],

@@ -267,7 +267,8 @@ def test_every_requirement_is_pinned_once_for_each_python(monkeypatch: pytest.Mo
     runpy.run_path('setup.py')
     wanted = [
         *words['install_requires'],
-        *(x for e in words['extras_require'].values() for x in e),
+        # lerobot wants an older torch, so it cannot be pinned beside the rest.
+        *(x for name, e in words['extras_require'].items() if name != 'lerobot' for x in e),
     ]
     lines = (ROOT / 'constraints.txt').read_text(encoding='utf-8').splitlines()
     pins = [Requirement(line) for line in lines if not line.startswith('#')]
