@@ -156,7 +156,8 @@ def run_pairs(
     with tqdm(pairs, desc=name, unit='pair') as bar:
         for pair in bar:
             outcomes.append(run_pair(arena, pair, driver, budget))
-            bar.set_postfix(reached=f'{sum(o.success for o in outcomes)}/{len(outcomes)}')
+            reached = sum(outcome.success for outcome in outcomes)
+            bar.set_postfix_str(f'reached {reached} of {len(outcomes)}', refresh=False)
     return outcomes
 
 

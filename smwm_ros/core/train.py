@@ -117,7 +117,7 @@ def _loop(run: Run, batches: Batches, model: Smwm, settings: config.Train) -> di
             row |= held_out(model, look, settled=step == settings.steps)
             row['samples_per_s'] = len(stretch) * settings.batch / (time.monotonic() - began)
             curves.append(row)
-            bar.set_postfix_str(_in_brief(row))
+            bar.set_postfix_str(_in_brief(row), refresh=False)
             warning = collapse(row) if step > settings.steps // 4 else None
             if warning and not warned:
                 bar.write(f'warning: step {step}: {warning}', file=sys.stderr)
