@@ -73,7 +73,7 @@ def drive(config: Config, episode: int) -> tuple[Array, list[Array]]:
 def bare_loop(drives: list[tuple[Array, list[Array]]]) -> float:
     """Return the raw steps per second of the simulator alone."""
     arena = TwoRoom(SIZE)
-    world = arena._world
+    world = arena.world
     client, robot = world.client, world._bodies['robot']
     begun = time.process_time()
     for start, actions in drives:

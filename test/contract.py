@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every implementation of a noun promises; each one's tests call these checks."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ def check_arena(name: str) -> None:
         check_neighbours(arena, other)
         check_states(arena)
         check_goals(arena)
+        check_saves(arena, other)
         check_refusals(arena)
     finally:
         arena.close()
@@ -113,6 +115,22 @@ def check_goals(arena: Arena) -> None:
     assert equal(frames[1], arena.step(actions[0])), 'the goal disturbed the episode'
     state = arena.sample(np.random.default_rng(0))
     assert np.array_equal(arena.set_goal(state).state, np.asarray(state, np.float32))
+
+
+def check_saves(arena: Arena, other: Arena) -> None:
+    """Check that what was saved goes on as it did, in another arena and process too."""
+    frames, actions = drive(arena, 10)
+    arena.reset(10)
+    for action in actions[:10]:
+        arena.step(action)
+    saved, wanted = pickle.dumps(arena.save()), arena.expert()
+    drive(arena, 11)
+    for again in (arena, other):
+        assert equal(frames[10], again.restore(pickle.loads(saved)))
+        assert np.array_equal(again.expert(), wanted), 'the goal was not restored'
+        for action, expected in zip(actions[10:], frames[11:], strict=True):
+            assert equal(expected, again.step(action))
+        assert equal(frames[10], again.restore(pickle.loads(saved))), 'what was saved has changed'
 
 
 def check_refusals(arena: Arena) -> None:

@@ -9,6 +9,8 @@ a recorded state replayed with the recorded actions gives the recorded pixels to
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from smwm_ros.arenas.world import Camera, World
 from smwm_ros.core.interfaces import ActionSpec, Array, Frame
@@ -40,8 +42,8 @@ class TwoRoom:
 
     def __init__(self, image_size: int) -> None:
         self.image_size = image_size
-        self._world = World(DT / SUBSTEPS, CAMERA)
-        _build(self._world)
+        self.world = World(DT / SUBSTEPS, CAMERA)
+        _build(self.world)
         self._state: Array = np.zeros(2, np.float32)
         self._goal: Array = np.zeros(2)
         self.set_state(np.array([HALF / 2, 0.0]))
@@ -56,9 +58,9 @@ class TwoRoom:
     def step(self, action: Array) -> Frame:
         """Drive with (vx, vy) [m/s] for one raw step; walls stop the robot."""
         velocity = self.spec.clip(_vector(action, 'action', 'vx, vy'))
-        self._world.drive('robot', velocity, FORCE)
-        self._world.advance(SUBSTEPS)
-        return self._settle(self._world.joints('robot', 2))
+        self.world.drive('robot', velocity, FORCE)
+        self.world.advance(SUBSTEPS)
+        return self._settle(self.world.joints('robot', 2))
 
     def set_state(self, state: Array) -> Frame:
         """Place the robot at (x, y), at rest."""
@@ -70,12 +72,21 @@ class TwoRoom:
         self.aim(state)
         goal = self.set_state(state)
         self._state = here
-        self._world.place('robot', here)
+        self.world.place('robot', here)
         return goal
 
     def aim(self, state: Array) -> None:
         """Make (x, y) the goal without looking at it."""
         self._goal = _vector(state, 'state', 'x, y')
+
+    def save(self) -> Any:
+        """Return where the robot and the goal are."""
+        return self._state.copy(), self._goal.copy()
+
+    def restore(self, saved: Any) -> Frame:
+        """Put robot and goal back."""
+        state, self._goal = saved
+        return self.set_state(state)
 
     def success(self) -> bool:
         """Say whether the robot stands at the goal."""
@@ -96,20 +107,20 @@ class TwoRoom:
 
     def render(self, size: int) -> Array:
         """Return a large picture (size, size, 3) for people, with smooth edges."""
-        fine = self._world.render(2 * size).astype(np.uint16)
+        fine = self.world.render(2 * size).astype(np.uint16)
         blocks = fine.reshape(size, 2, size, 2, 3)
         picture: Array = (blocks.sum(axis=(1, 3)) // 4).astype(np.uint8)
         return picture
 
     def close(self) -> None:
         """Free the simulator; legal twice."""
-        self._world.close()
+        self.world.close()
 
     def _settle(self, position: Array) -> Frame:
         """Let the robot stand exactly where it is measured, and look at it."""
         self._state = position.astype(np.float32)  # as states are stored
-        self._world.place('robot', self._state)
-        return Frame(self._world.render(self.image_size), self._state.copy())
+        self.world.place('robot', self._state)
+        return Frame(self.world.render(self.image_size), self._state.copy())
 
     def _next_point(self) -> Array:
         """Return the goal, or the point before or behind the door that comes first."""

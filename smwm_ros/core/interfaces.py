@@ -140,6 +140,14 @@ class Arena(Protocol):
         """Make a state (P,) the goal without looking at it."""
         ...
 
+    def save(self) -> Any:
+        """Return everything that later steps depend on: state and goal; it can be pickled."""
+        ...
+
+    def restore(self, saved: Any) -> Frame:
+        """Go back to what was saved, in this arena or in another of its kind."""
+        ...
+
     def success(self) -> bool:
         """Say whether the goal is reached now."""
         ...
