@@ -14,11 +14,16 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from smwm_ros.core.dataset import TransitionDataset
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [
+    *(ROOT / name for name in ('README.md', 'bags/README.md', 'CONTRIBUTING.md')),
+    *sorted((ROOT / 'docs').glob('*.md')),
+]
 BLOCK = re.compile(r'^```bash\n(.*?)^```', re.DOTALL | re.MULTILINE)
 # What needs a machine of its own stands here with the test that does the same on a small scale.
 SHOWN_BY = {
@@ -91,7 +96,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Pages in the order a user reads them: the later ones use what the earlier ones made.
-@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_is_run_or_names_the_test_that_shows_it(page: Path, workshop: Path) -> None:
     missing = []
     for command in commands(page):
@@ -114,6 +119,19 @@ def test_every_command_is_run_or_names_the_test_that_shows_it(page: Path, worksh
             pytest.fail(f'{page.name}: no test knows how to show: {command}')
     if missing:
         pytest.skip(f'no ros2 command on this machine, so not run: {"; ".join(missing)}')
+
+
+def test_the_sample_bag_is_what_its_command_makes(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / 'bags' / 'two_room', tmp_path / 'sample')
+    (command,) = [c for c in commands(ROOT / 'bags' / 'README.md') if 'collect' in c]
+    run(command, tmp_path)
+    for bags, out in (('sample', 'here'), ('bags/two_room', 'again')):
+        run(f'smwm convert {bags} --out {out} --config two_room', tmp_path)
+    here, again = (TransitionDataset.open(tmp_path / out) for out in ('here', 'again'))
+    assert here.episodes == again.episodes
+    rows = np.arange(here.episodes[-1].stop)
+    for column in ('pixels', 'actions', 'states'):
+        assert np.array_equal(getattr(here, column)(rows), getattr(again, column)(rows))
 
 
 def test_every_make_target_in_the_docs_exists() -> None:

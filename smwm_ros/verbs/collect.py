@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         from tqdm import tqdm
 
         try:
-            with tqdm(total=total, unit='step', desc='collect', mininterval=0.2) as bar:
+            with tqdm(total=total, unit='step', desc='collect') as bar:
                 record_all(todo, jobs, bar.update)
         finally:
             remove_leftovers(args.out)
