@@ -23,7 +23,8 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1000px;paddin
 color:#1c2128;background:#fff}h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}
 table{border-collapse:collapse}td,th{padding:.25rem .8rem;border-bottom:1px solid #d8dee4;
 text-align:left}td.n{text-align:right;font-variant-numeric:tabular-nums}
-.row{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}figcaption{font-size:.85rem;color:#57606a}
+.row{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0}
+figcaption{font-size:.85rem;color:#57606a}
 .tiles{display:flex;flex-wrap:wrap;gap:.8rem}.tile{border:1px solid #d8dee4;border-radius:8px;
 padding:.6rem 1rem;min-width:8rem}.tile b{display:block;font-size:1.5rem}
 img{image-rendering:pixelated;border-radius:4px}.good{color:#1a7f37}.bad{color:#cf222e}

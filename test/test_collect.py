@@ -247,9 +247,14 @@ def frame():
 
 def test_a_bag_that_is_not_finished_leaves_nothing(tmp_path):
     robot = load_config('two_room').robot
-    with pytest.raises(ZeroDivisionError), BagWriter(tmp_path / 'bag', robot) as bag:  # noqa: PT012
-        bag.write(frame(), np.zeros(2), 10**9)
-        raise ZeroDivisionError
+
+    def fail():
+        with BagWriter(tmp_path / 'bag', robot) as bag:
+            bag.write(frame(), np.zeros(2), 10**9)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not list(tmp_path.iterdir())
 
 

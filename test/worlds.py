@@ -9,7 +9,7 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset, write_index
-from smwm_ros.core.interfaces import Obs, Transition
+from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import make_model
 from smwm_ros.core.shards import columns, ShardWriter
 from smwm_ros.load import to_dict
@@ -39,7 +39,7 @@ class PointMass:
         """Return the one action that makes the move."""
         return z_next - z
 
-    def losses(self, batch: Transition) -> dict[str, Tensor]:
+    def losses(self, batch: Window) -> dict[str, Tensor]:
         """Learn nothing: all is known."""
         return {}
 
@@ -86,8 +86,8 @@ def dot_dataset(
         spans = [(number * length, (number + 1) * length) for number in range(episodes)]
         writer.publish({'episodes': spans})
     robot = config.Robot(state=state)
-    settings = config.Dataset(image_size=SIZE, action_block=BLOCK, **knobs)  # type: ignore[arg-type]
-    write_index(folder, to_dict(robot), to_dict(settings), ['dots'], {})
+    settings = {**to_dict(config.Dataset(image_size=SIZE, action_block=BLOCK)), **knobs}
+    write_index(folder, to_dict(robot), settings, ['dots'], {})
     return TransitionDataset.open(folder)
 
 

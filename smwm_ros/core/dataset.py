@@ -147,12 +147,12 @@ class TransitionDataset:
         return frames
 
     def actions(self, rows: Array) -> Array:
-        """Return raw actions (n, A) float32 in physical units."""
+        """Return what was commanded (n, A) float32, in physical units."""
         actions: Array = self._actions[rows]
         return actions
 
     def states(self, rows: Array) -> Array:
-        """Return measured states (n, P) float32."""
+        """Return what was measured (n, P) float32."""
         states: Array = self._states[rows]
         return states
 

@@ -43,13 +43,13 @@ def _cv(code: int) -> Callable[[Array], Array]:
 
 
 def metres(raster: Array) -> Array:
-    """Show depth in metres (H, W, 1) as grey; what is no number or not positive is black."""
+    """Show depth (H, W, 1) [m] as grey; what is no number or not positive is black."""
     known = np.where(np.isfinite(raster), raster, 0.0)
     return grey((np.clip(known, 0.0, FAR) * (255 / FAR)).round().astype(np.uint8))
 
 
 def millimetres(raster: Array) -> Array:
-    """Show depth in millimetres (H, W, 1) as grey."""
+    """Show depth (H, W, 1) [mm] as grey."""
     return metres(raster.astype(np.float32) / 1000)
 
 
