@@ -3,18 +3,16 @@
 A round robot in two rooms joined by a door, seen from above, and the expert that drives it.
 
 State is (x, y) [m] and action is (vx, vy) [m/s], both in the frame of the floor: x to the right
-of the image, y upwards, the door at the origin. Nothing else is remembered between two steps, so
-a recorded state replayed with the recorded actions gives the recorded pixels to the bit.
+of the image, y upwards, the door at the origin.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from smwm_ros.arenas.bodies import slider
+from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.world import Camera, World
 from smwm_ros.core.interfaces import ActionSpec, Array, Frame
-from smwm_ros.errors import ArenaError
 
 SPEED = 0.5  # largest velocity in x and in y [m/s]
 DT = 0.1  # one raw action [s]
@@ -35,58 +33,22 @@ ROBOT = ((0.86, 0.16, 0.14), (0.35, 0.03, 0.08))
 CAMERA = Camera(eye=(0, 0, 3.6), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
 
 
-class TwoRoom:
+class TwoRoom(Scene):
     """The two-room arena."""
 
     spec = ActionSpec(('twist.linear.x', 'twist.linear.y'), (-SPEED,) * 2, (SPEED,) * 2, DT)
+    action_names, state_names = 'vx, vy', 'x, y'
 
     def __init__(self, image_size: int) -> None:
-        self.image_size = image_size
-        self.world = World(DT / SUBSTEPS, CAMERA)
-        _build(self.world)
-        self._state: Array = np.zeros(2, np.float32)
-        self._goal: Array = np.zeros(2)
-        self.set_state(np.array([HALF / 2, 0.0]))
-
-    def reset(self, seed: int) -> Frame:
-        """Begin an episode at a random place with a random goal."""
-        rng = np.random.default_rng(seed)
-        start, goal = self.sample(rng), self.sample(rng)
-        self.aim(goal)
-        return self.set_state(start)
+        world = World(DT / SUBSTEPS, CAMERA)
+        _build(world)
+        super().__init__(world, image_size, np.array([HALF / 2, 0.0]))
 
     def step(self, action: Array) -> Frame:
         """Drive with (vx, vy) [m/s] for one raw step; walls stop the robot."""
-        velocity = self.spec.clip(_vector(action, 'action', 'vx, vy'))
-        self.world.drive('robot', velocity, FORCE)
+        self.world.drive('robot', self._command(action), FORCE)
         self.world.advance(SUBSTEPS)
-        return self._settle(self.world.joints('robot', 2))
-
-    def set_state(self, state: Array) -> Frame:
-        """Place the robot at (x, y), at rest."""
-        return self._settle(_vector(state, 'state', 'x, y'))
-
-    def set_goal(self, state: Array) -> Frame:
-        """Make (x, y) the goal; return how it looks, and leave the robot where it is."""
-        here = self._state
-        self.aim(state)
-        goal = self.set_state(state)
-        self._state = here
-        self.world.place('robot', here)
-        return goal
-
-    def aim(self, state: Array) -> None:
-        """Make (x, y) the goal without looking at it."""
-        self._goal = _vector(state, 'state', 'x, y')
-
-    def save(self) -> Any:
-        """Return where the robot and the goal are."""
-        return self._state.copy(), self._goal.copy()
-
-    def restore(self, saved: Any) -> Frame:
-        """Put robot and goal back."""
-        state, self._goal = saved
-        return self.set_state(state)
+        return self._settle(self.world.joints('robot'))
 
     def success(self) -> bool:
         """Say whether the robot stands at the goal."""
@@ -105,22 +67,9 @@ class TwoRoom:
         action: Array = velocity * min(1.0, SPEED / max(float(np.abs(velocity).max()), 1e-9))
         return action
 
-    def render(self, size: int) -> Array:
-        """Return a large picture (size, size, 3) for people, with smooth edges."""
-        fine = self.world.render(2 * size).astype(np.uint16)
-        blocks = fine.reshape(size, 2, size, 2, 3)
-        picture: Array = (blocks.sum(axis=(1, 3)) // 4).astype(np.uint8)
-        return picture
-
-    def close(self) -> None:
-        """Free the simulator; legal twice."""
-        self.world.close()
-
-    def _settle(self, position: Array) -> Frame:
-        """Let the robot stand exactly where it is measured, and look at it."""
-        self._state = position.astype(np.float32)  # as states are stored
-        self.world.place('robot', self._state)
-        return Frame(self.world.render(self.image_size), self._state.copy())
+    def _place(self, state: Array) -> None:
+        """Put the robot at (x, y)."""
+        self.world.place('robot', state)
 
     def _next_point(self) -> Array:
         """Return the goal, or the point before or behind the door that comes first."""
@@ -152,15 +101,4 @@ def _build(world: World) -> None:
         world.add_box(f'wall {name} y', (0, edge, height), (HALF, WALL, height), WALLS)
         half = (WALL, (HALF - DOOR) / 2, height)
         world.add_box(f'door {name}', (0, side * (HALF + DOOR) / 2, height), half, WALLS)
-    world.add_slider('robot', RADIUS, height=0.12, colours=ROBOT)
-
-
-def _vector(value: Array, what: str, names: str) -> Array:
-    """Check that there are two finite numbers, and return them as float64."""
-    try:
-        vector = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise ArenaError(f'{what}: expected two numbers ({names}), found {value!r}') from None
-    if vector.shape != (2,) or not np.isfinite(vector).all():
-        raise ArenaError(f'{what}: expected two finite numbers ({names}), found {value!r}')
-    return vector
+    world.add_chain('robot', slider(RADIUS, height=0.12, colours=ROBOT))

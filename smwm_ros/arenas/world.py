@@ -7,15 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 import os
 import sys
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from smwm_ros.arenas.bodies import Colour, Link, Part, Vector
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import ArenaError
-
-Vector: TypeAlias = Sequence[float] | Array
-Colour = tuple[float, float, float]  # red, green, blue from 0 to 1
 
 
 class Camera(NamedTuple):
@@ -40,6 +38,7 @@ class World:
         self._bullet = _import_pybullet()
         self._client: int | None = self._bullet.connect(self._bullet.DIRECT)
         self._bodies: dict[str, int] = {}
+        self._moving: dict[str, list[int]] = {}  # indices of a body's joints that are not fixed
         self._camera = camera
         self._view = self._bullet.computeViewMatrix(camera.eye, camera.target, camera.up)
         self._projection = self._bullet.computeProjectionMatrixFOV(camera.fov, 1.0, 0.1, 20.0)
@@ -62,72 +61,68 @@ class World:
         self, name: str, centre: Vector, half: Vector, colour: Colour, solid: bool = True
     ) -> None:
         """Add a box that never moves, of half extents [m]; what is not solid is only seen."""
-        shape = self._visual(self._bullet.GEOM_BOX, colour, halfExtents=half)
-        collision = -1
-        if solid:
-            collision = self._bullet.createCollisionShape(
-                self._bullet.GEOM_BOX, halfExtents=half, physicsClientId=self.client
-            )
+        part = Part('box', half, colour, solid=solid)
         self._bodies[name] = self._bullet.createMultiBody(
-            0.0, collision, shape, centre, physicsClientId=self.client
+            0.0, self._collision(part), self._visible(part), centre, physicsClientId=self.client
         )
 
-    def add_slider(
-        self, name: str, radius: float, height: float, colours: tuple[Colour, Colour]
-    ) -> None:
-        """Add an upright cylinder that slides in x (joint 0) and y (joint 1), with a lid on it."""
+    def add_chain(self, name: str, links: Sequence[Link]) -> None:
+        """Add links carried by joints, the first of them by the floor; nothing damps them."""
         bullet = self._bullet
-        solid = bullet.createCollisionShape(
-            bullet.GEOM_CYLINDER,
-            radius=radius,
-            height=height,
-            collisionFramePosition=(0, 0, height / 2),
-            physicsClientId=self.client,
-        )
-        body = self._cylinder(radius, 0.0, height, colours[0])
-        lid = self._cylinder(0.55 * radius, height, 0.3 * height, colours[1])
-        self._bodies[name] = bullet.createMultiBody(
+        kinds = {
+            'slide': bullet.JOINT_PRISMATIC,
+            'turn': bullet.JOINT_REVOLUTE,
+            'fixed': bullet.JOINT_FIXED,
+        }
+        count = len(links)
+        body = self._bodies[name] = bullet.createMultiBody(
             baseMass=0.0,
-            linkMasses=[0.1, 1.0, 0.0],
-            linkCollisionShapeIndices=[-1, solid, -1],
-            linkVisualShapeIndices=[-1, body, lid],
-            linkPositions=[(0, 0, 0)] * 3,
-            linkOrientations=[(0, 0, 0, 1)] * 3,
-            linkInertialFramePositions=[(0, 0, 0)] * 3,
-            linkInertialFrameOrientations=[(0, 0, 0, 1)] * 3,
-            linkParentIndices=[0, 1, 2],
-            linkJointTypes=[bullet.JOINT_PRISMATIC, bullet.JOINT_PRISMATIC, bullet.JOINT_FIXED],
-            linkJointAxis=[(1, 0, 0), (0, 1, 0), (0, 0, 1)],
+            linkMasses=[link.mass for link in links],
+            linkCollisionShapeIndices=[self._collision(link.part) for link in links],
+            linkVisualShapeIndices=[self._visible(link.part) for link in links],
+            linkPositions=[link.at for link in links],
+            linkOrientations=[(0, 0, 0, 1)] * count,
+            linkInertialFramePositions=[(0, 0, 0)] * count,
+            linkInertialFrameOrientations=[(0, 0, 0, 1)] * count,
+            linkParentIndices=[
+                index if link.parent is None else link.parent + 1
+                for index, link in enumerate(links)
+            ],
+            linkJointTypes=[kinds[link.joint] for link in links],
+            linkJointAxis=[link.axis for link in links],
             physicsClientId=self.client,
         )
-        # Without damping and friction the motors alone say how it moves, along walls too.
-        names = ('linearDamping', 'angularDamping', 'jointDamping', 'lateralFriction')
-        free = dict.fromkeys(names, 0.0)
-        for link in range(-1, 3):
-            bullet.changeDynamics(self._bodies[name], link, physicsClientId=self.client, **free)
+        self._moving[name] = [at for at, link in enumerate(links) if link.joint != 'fixed']
+        # Without damping the motors alone say how it moves.
+        free = dict.fromkeys(('linearDamping', 'angularDamping', 'jointDamping'), 0.0)
+        for at, friction in enumerate([0.0, *(link.friction for link in links)], start=-1):
+            bullet.changeDynamics(
+                body, at, lateralFriction=friction, physicsClientId=self.client, **free
+            )
 
-    def joints(self, name: str, count: int) -> Array:
-        """Return the positions (count,) of a body's first joints [m or rad]."""
+    def joints(self, name: str) -> Array:
+        """Return the positions of a body's joints [m or rad], without the fixed ones."""
         states = self._bullet.getJointStates(
-            self._bodies[name], range(count), physicsClientId=self.client
+            self._bodies[name], self._moving[name], physicsClientId=self.client
         )
         return np.array([state[0] for state in states])
 
     def place(self, name: str, positions: Vector) -> None:
-        """Put a body's first joints somewhere, at rest."""
-        for joint, position in enumerate(positions):
+        """Put a body's joints somewhere, at rest."""
+        for joint, position in zip(self._moving[name], positions, strict=True):
             self._bullet.resetJointState(
                 self._bodies[name], joint, float(position), 0.0, physicsClientId=self.client
             )
 
     def drive(self, name: str, velocities: Vector, force: float) -> None:
-        """Set the velocity motors of a body's first joints [m/s or rad/s], [N or Nm]."""
+        """Set the velocity motors of a body's joints [m/s or rad/s], [N or Nm]."""
+        joints = self._moving[name]
         self._bullet.setJointMotorControlArray(
             self._bodies[name],
-            range(len(velocities)),
+            joints,
             self._bullet.VELOCITY_CONTROL,
             targetVelocities=[float(velocity) for velocity in velocities],
-            forces=[force] * len(velocities),
+            forces=[force] * len(joints),
             physicsClientId=self.client,
         )
 
@@ -164,22 +159,37 @@ class World:
             self._bullet.disconnect(physicsClientId=self._client)
             self._client = None
 
-    def _visual(self, kind: int, colour: Colour, **shape: Any) -> int:
+    def _visible(self, part: Part | None) -> int:
         """Make the shape that the camera sees."""
+        if part is None:
+            return -1
         made: int = self._bullet.createVisualShape(
-            kind, rgbaColor=(*colour, 1.0), physicsClientId=self.client, **shape
+            rgbaColor=(*part.colour, 1.0),
+            visualFramePosition=part.at,
+            physicsClientId=self.client,
+            **self._form(part, 'length'),
         )
         return made
 
-    def _cylinder(self, radius: float, bottom: float, height: float, colour: Colour) -> int:
-        """Make an upright cylinder that the camera sees, from a bottom [m] upwards."""
-        return self._visual(
-            self._bullet.GEOM_CYLINDER,
-            colour,
-            radius=radius,
-            length=height,
-            visualFramePosition=(0, 0, bottom + height / 2),
+    def _collision(self, part: Part | None) -> int:
+        """Make the shape that touches others, if it does."""
+        if part is None or not part.solid:
+            return -1
+        made: int = self._bullet.createCollisionShape(
+            collisionFramePosition=part.at,
+            physicsClientId=self.client,
+            **self._form(part, 'height'),
         )
+        return made
+
+    def _form(self, part: Part, height: str) -> dict[str, Any]:
+        """Describe a form as pybullet does; it has two words for the height of a cylinder."""
+        bullet, size = self._bullet, part.size
+        if part.form == 'box':
+            return {'shapeType': bullet.GEOM_BOX, 'halfExtents': size}
+        if part.form == 'sphere':
+            return {'shapeType': bullet.GEOM_SPHERE, 'radius': size[0]}
+        return {'shapeType': bullet.GEOM_CYLINDER, 'radius': size[0], height: size[1]}
 
 
 def _import_pybullet() -> Any:

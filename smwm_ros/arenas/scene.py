@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all arenas have in common: a world that is a function of its measured state, and a goal."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from smwm_ros.arenas.world import World
+from smwm_ros.core.interfaces import ActionSpec, Array, Frame
+from smwm_ros.errors import ArenaError
+
+
+class Scene(ABC):
+    """
+    An arena without its task: it keeps a state and a goal, and looks at the world.
+
+    Nothing but the measured state is remembered between two steps: each step ends by putting all
+    bodies exactly where they are measured, at rest. So a recorded state replayed with the recorded
+    actions gives the recorded pixels to the bit.
+    """
+
+    spec: ActionSpec
+    action_names: str  # what the numbers of an action mean: 'vx, vy'
+    state_names: str  # what the numbers of a state mean: 'x, y'
+
+    def __init__(self, world: World, image_size: int, state: Array) -> None:
+        self.world = world
+        self.image_size = image_size
+        self._state: Array = self._canonical(state)  # (P,) float32
+        self._goal: Array = self._state
+        self._place(self._state)
+
+    @abstractmethod
+    def step(self, action: Array) -> Frame:
+        """Apply one raw action (A,) for spec.dt seconds."""
+
+    @abstractmethod
+    def success(self) -> bool:
+        """Say whether the goal is reached now."""
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Draw a state (P,) that may be a start or a goal."""
+
+    @abstractmethod
+    def expert(self) -> Array:
+        """Return the raw action (A,) a scripted expert would take towards the goal."""
+
+    @abstractmethod
+    def _place(self, state: Array) -> None:
+        """Put all bodies where a state (P,) float32 says, at rest."""
+
+    def reset(self, seed: int) -> Frame:
+        """Begin an episode at a random start with a random goal."""
+        rng = np.random.default_rng(seed)
+        start, goal = self.sample(rng), self.sample(rng)
+        self.aim(goal)
+        return self.set_state(start)
+
+    def set_state(self, state: Array) -> Frame:
+        """Place everything as a state (P,) says, at rest."""
+        return self._settle(self._vector(state, 'state', self.state_names))
+
+    def set_goal(self, state: Array) -> Frame:
+        """Make a state (P,) the goal; return how it looks, and leave everything where it is."""
+        here = self._state
+        self.aim(state)
+        goal = self.set_state(state)
+        self._state = here
+        self._place(here)
+        return goal
+
+    def aim(self, state: Array) -> None:
+        """Make a state (P,) the goal without looking at it."""
+        self._goal = self._canonical(self._vector(state, 'state', self.state_names))
+
+    def save(self) -> Any:
+        """Return state and goal."""
+        return self._state.copy(), self._goal.copy()
+
+    def restore(self, saved: Any) -> Frame:
+        """Bring back state and goal."""
+        state, goal = saved
+        self.aim(goal)
+        return self.set_state(state)
+
+    def render(self, size: int) -> Array:
+        """Return a large picture (size, size, 3) for people, with smooth edges."""
+        fine = self.world.render(2 * size).astype(np.uint16)
+        blocks = fine.reshape(size, 2, size, 2, 3)
+        picture: Array = (blocks.sum(axis=(1, 3)) // 4).astype(np.uint8)
+        return picture
+
+    def close(self) -> None:
+        """Free the simulator; legal twice."""
+        self.world.close()
+
+    def _canonical(self, state: Array) -> Array:
+        """Return a state as it is stored: float32, and one of all that mean the same."""
+        return state.astype(np.float32)
+
+    def _settle(self, state: Array) -> Frame:
+        """Let everything be exactly where it is measured, and look at it."""
+        self._state = self._canonical(state)
+        self._place(self._state)
+        return Frame(self.world.render(self.image_size), self._state.copy())
+
+    def _command(self, action: Array) -> Array:
+        """Check a raw action (A,), and move it inside the limits."""
+        return self.spec.clip(self._vector(action, 'action', self.action_names))
+
+    @staticmethod
+    def _vector(value: Array, what: str, names: str) -> Array:
+        """Check that there is a finite number for each name, and return them as float64."""
+        count = len(names.split(','))
+        try:
+            vector = np.asarray(value, np.float64)
+        except (TypeError, ValueError):
+            vector = np.zeros(0)
+        if vector.shape != (count,) or not np.isfinite(vector).all():
+            raise ArenaError(f'{what}: expected {count} finite numbers ({names}), found {value!r}')
+        return vector
