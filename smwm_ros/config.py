@@ -191,7 +191,14 @@ class Train:
     """One training run."""
 
     steps: int = knob(3000, 'optimiser steps', 1, 10_000_000)
-    batch: int = knob(128, 'transitions in a batch', 2, 65536)
+    batch: int = knob(128, 'windows in a batch', 2, 65536)
+    unroll: int = knob(
+        1,
+        'model steps in a window: g is trained to predict this far from the first frame on its '
+        'own predictions; 1 for single transitions',
+        1,
+        100,
+    )
     lr: float = knob(3e-3, 'peak learning rate', 1e-7, 1.0)
     weight_decay: float = knob(1e-4, 'AdamW weight decay', 0.0, 1.0)
     warmup: float = knob(0.05, 'share of the steps over which the rate rises', 0.0, 0.9)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.core.interfaces import Arena, Frame, Obs, Transition
+from smwm_ros.core.interfaces import Arena, Frame, Obs, Window
 from smwm_ros.errors import ArenaError
 import torch
 
@@ -150,9 +150,10 @@ def check_refusals(arena: Arena) -> None:
     assert equal(beyond, arena.step(np.array(arena.spec.high)))
 
 
-def check_world_model(model: Any, batch: Transition) -> None:
-    """Check what every world model promises, on a batch of at least four transitions."""
-    count, width = batch.action.shape
+def check_world_model(model: Any, batch: Window) -> None:
+    """Check what every world model promises, on a batch of at least four windows."""
+    steps, count, width = batch.action.shape
+    assert batch.obs.pixels.shape[:2] == (steps + 1, count)
     terms = model.losses(batch)
     assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
     assert set(terms) >= {'forward', 'inverse'}
@@ -161,14 +162,16 @@ def check_world_model(model: Any, batch: Transition) -> None:
     assert not idle, f'never trained: {idle}'
     model.eval()
     with torch.inference_mode():
-        z, z_next = model.encode(batch.obs), model.encode(batch.next_obs)
+        obs, next_obs = (Obs(*(part[step] for part in batch.obs)) for step in (0, 1))
+        action = batch.action[0]
+        z, z_next = model.encode(obs), model.encode(next_obs)
         assert z.shape == z_next.shape
         assert len(z) == count
-        assert model.predict(z, batch.action).shape == z.shape
+        assert model.predict(z, action).shape == z.shape
         assert model.infer(z, z_next).shape == (count, width)
-        alone = Obs(batch.obs.pixels[1:2], batch.obs.state[1:2])
+        alone = Obs(*(part[1:2] for part in obs))
         assert torch.allclose(model.encode(alone)[0], z[1], atol=1e-5), 'neighbours leak in'
-        one = model.predict(z[1:2], batch.action[1:2])[0]
-        assert torch.allclose(one, model.predict(z, batch.action)[1], atol=1e-5)
-        other = model.predict(z, batch.action + 1)
-        assert not torch.allclose(other, model.predict(z, batch.action)), 'actions do nothing'
+        one = model.predict(z[1:2], action[1:2])[0]
+        assert torch.allclose(one, model.predict(z, action)[1], atol=1e-5)
+        other = model.predict(z, action + 1)
+        assert not torch.allclose(other, model.predict(z, action)), 'actions do nothing'

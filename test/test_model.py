@@ -9,7 +9,7 @@ from contract import check_world_model
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.interfaces import Obs, Transition
+from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import make_model, Smwm
 import torch
 from worlds import SIZE, TINY
@@ -23,12 +23,12 @@ def model() -> Smwm:
     return make_model(TINY, SIZE, ACTIONS)
 
 
-def some_batch(count: int = 8, size: int = SIZE) -> Transition:
+def some_batch(count: int = 8, size: int = SIZE, steps: int = 1) -> Window:
     generator = torch.Generator().manual_seed(1)
-    pixels = torch.randint(0, 256, (2, count, 3, size, size), generator=generator).byte()
-    action = torch.randn(count, ACTIONS, generator=generator)
-    nothing = torch.zeros(count, 0)
-    return Transition(Obs(pixels[0], nothing), action, Obs(pixels[1], nothing))
+    shape = (steps + 1, count, 3, size, size)
+    pixels = torch.randint(0, 256, shape, generator=generator).byte()
+    action = torch.randn(steps, count, ACTIONS, generator=generator)
+    return Window(Obs(pixels, torch.zeros(steps + 1, count, 0)), action)
 
 
 @pytest.mark.parametrize('size', [16, 48, 64, 100, 224])
@@ -37,7 +37,7 @@ def test_it_keeps_the_contract_at_every_image_size(size: int) -> None:
     check_world_model(make_model(TINY, size, ACTIONS), some_batch(size=size))
 
 
-def reference(model: Smwm, batch: Transition) -> dict[str, float]:
+def reference(model: Smwm, batch: Window) -> dict[str, float]:
     """Compute the losses in float64, from the weights and the formulas alone."""
     w = {name: tensor.double().numpy() for name, tensor in model.state_dict().items()}
 
@@ -47,7 +47,7 @@ def reference(model: Smwm, batch: Transition) -> dict[str, float]:
     def relu(x: np.ndarray) -> np.ndarray:
         return np.maximum(x, 0)
 
-    pixels = torch.cat([batch.obs.pixels, batch.next_obs.pixels]).double().numpy() / 127.5 - 1
+    pixels = batch.obs.pixels.flatten(0, 1).double().numpy() / 127.5 - 1
     count, side = len(pixels), SIZE // 4
     patches = pixels.reshape(count, 3, side, 4, side, 4)
     features = np.einsum('nciajb,ocab->noij', patches, w['encoder.features.0.weight'])
@@ -56,21 +56,25 @@ def reference(model: Smwm, batch: Transition) -> dict[str, float]:
     z = linear('encoder.head.2', hidden)
     z = (z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5)
     z = z * w['encoder.head.3.weight'] + w['encoder.head.3.bias']
-    now, then = np.split(z, 2)
-    action = batch.action.double().numpy()
+    frames = np.split(z, len(batch.obs.pixels))
+    imagined, forward, inverse = frames[0], [], []
     g, h = 'forward_model.change', 'inverse_model.layers'
-    x = relu(linear(f'{g}.0', np.concatenate([now, action], 1)))
-    forward = np.mean((now + linear(f'{g}.4', relu(linear(f'{g}.2', x))) - then) ** 2)
-    x = relu(linear(f'{h}.2', relu(linear(f'{h}.0', np.concatenate([now, then], 1)))))
-    inverse = np.mean((linear(f'{h}.4', x) - action) ** 2)
-    return {'forward': float(forward), 'inverse': model.inverse_weight * float(inverse)}
+    for action, now, then in zip(batch.action.double().numpy(), frames, frames[1:], strict=False):
+        x = relu(linear(f'{g}.0', np.concatenate([imagined, action], 1)))
+        imagined = imagined + linear(f'{g}.4', relu(linear(f'{g}.2', x)))
+        forward.append(np.mean((imagined - then) ** 2))
+        x = relu(linear(f'{h}.2', relu(linear(f'{h}.0', np.concatenate([now, then], 1)))))
+        inverse.append(np.mean((linear(f'{h}.4', x) - action) ** 2))
+    terms = {'forward': np.mean(forward), 'inverse': model.inverse_weight * np.mean(inverse)}
+    return {name: float(term) for name, term in terms.items()}
 
 
+@pytest.mark.parametrize('steps', [1, 3])
 @pytest.mark.parametrize('weight', [0.0, 1.0, 30.0])
-def test_losses_equal_a_computation_in_float64(weight: float) -> None:
+def test_losses_equal_a_computation_in_float64(weight: float, steps: int) -> None:
     torch.manual_seed(2)
     model = make_model(replace(TINY, inverse_weight=weight), SIZE, ACTIONS)
-    batch = some_batch()
+    batch = some_batch(steps=steps)
     expected = reference(model, batch)
     found = {name: term.item() for name, term in model.losses(batch).items()}
     assert found == pytest.approx(expected, rel=1e-5)

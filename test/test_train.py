@@ -19,8 +19,10 @@ from smwm_ros import config
 from smwm_ros.core.batches import Batches, Shuffle
 from smwm_ros.core.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.interfaces import Obs
 from smwm_ros.core.metrics import collapse, effective_rank, held_out
 from smwm_ros.core.model import make_model
+from smwm_ros.core.planner import rollout
 from smwm_ros.core.train import learning_rate, train
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
 import torch
@@ -170,7 +172,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(
     ):
         train(dots, tmp_path / 'run', TINY, replace(SHORT, lr=1e30), PLANNER)
     batch = np.load(tmp_path / 'run' / 'state' / 'bad_batch.npz')
-    assert batch['pixels'].shape == batch['next_pixels'].shape == (16, 3, 16, 16)
+    assert batch['pixels'].shape == (2, 16, 3, 16, 16)
     assert not (tmp_path / 'run' / META).exists()
 
 
@@ -211,6 +213,43 @@ def test_an_action_that_is_no_number_is_found(tmp_path: Path) -> None:
     dots = dot_dataset(tmp_path / 'dots', actions=actions)
     with pytest.raises(DatasetError, match='1 actions are not finite, first in row 94'):
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+
+
+def test_windows_hold_the_frames_and_the_actions_between_them(dots: TransitionDataset) -> None:
+    mean, std = dots.action_statistics()
+    batches = Batches(dots, mean, std, torch.device('cpu'), steps=3)
+    block = dots.info.action_block
+    for split in ('train', 'val'):
+        starts = batches.starts(split)
+        assert np.array_equal(starts, dots.starts(split, 3 * block))
+        window, there = batches.at(starts), dots.sequence(starts, 3)
+        pixels = window.obs.pixels.permute(1, 0, 3, 4, 2)
+        assert np.array_equal(pixels, there.pixels)
+        assert np.array_equal(window.obs.state.transpose(0, 1), there.states)
+        physical = window.action.transpose(0, 1).numpy() * np.tile(std, block) + np.tile(mean, block)
+        assert np.allclose(physical, there.actions, atol=1e-6)
+
+
+def test_a_window_longer_than_every_episode_is_refused(
+    dots: TransitionDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=r'longer than 30 ticks \(train.unroll 15 x .* 2\)'):
+        train(dots, tmp_path / 'run', TINY, replace(SHORT, unroll=15), PLANNER)
+
+
+def test_a_model_trained_on_its_own_predictions_errs_less_far_ahead(tmp_path: Path) -> None:
+    dots = dot_dataset(tmp_path / 'dots', episodes=40)
+    settings = config.Train(steps=150, batch=32, lr=1e-2, eval_every=150, device='cpu')
+    found = {}
+    for unroll in (1, 4):
+        run = tmp_path / str(unroll)
+        model = train(dots, run, TINY, replace(settings, unroll=unroll), PLANNER).model
+        batches = Batches(dots, *dots.action_statistics(), torch.device('cpu'), steps=4)
+        window = batches.at(batches.starts('val'))
+        z = model.encode(Obs(*(part.flatten(0, 1) for part in window.obs))).unflatten(0, (5, -1))
+        ahead = rollout(model, z[0], window.action.transpose(0, 1))[:, -1]
+        found[unroll] = float((ahead - z[4]).square().mean() / (z[0] - z[4]).square().mean())
+    assert found[4] < 0.9 * found[1]
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 5))

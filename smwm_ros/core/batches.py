@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of transitions, a function of the dataset, the seed and the step alone."""
+"""Batches of short windows, a function of the dataset, the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Array, Obs, Transition
+from smwm_ros.core.interfaces import Array, Obs, Window
 from smwm_ros.errors import DatasetError
 import torch
 
@@ -20,18 +20,27 @@ class Batches(NamedTuple):
     mean: Array  # (A,) of the raw actions
     std: Array  # (A,)
     device: torch.device
+    steps: int = 1  # T, the model steps in a window
 
-    def at(self, rows: Array) -> Transition:
-        """Return the transitions that start at these rows."""
-        sequence = self.dataset.sequence(rows, steps=1)
-        pixels = torch.from_numpy(sequence.pixels).to(self.device).permute(0, 1, 4, 2, 3)
-        states = torch.from_numpy(sequence.states).to(self.device)
+    def starts(self, split: str) -> Array:
+        """Return the rows that a whole window can start at."""
+        return self.dataset.starts(split, self.steps * self.dataset.info.action_block)
+
+    def at(self, starts: Array) -> Window:
+        """Return the windows that start at these rows."""
         block = self.dataset.info.action_block
-        action = (sequence.actions[:, 0] - np.tile(self.mean, block)) / np.tile(self.std, block)
-        return Transition(
-            Obs(pixels[:, 0], states[:, 0]),
-            torch.from_numpy(action.astype(np.float32)).to(self.device),
-            Obs(pixels[:, 1], states[:, 1]),
+        # Gathered time first: every frame of all windows is then one block of memory, uncopied.
+        rows = starts + block * np.arange(self.steps + 1)[:, None]  # (T+1, B)
+        ticks = rows[:-1, :, None] + np.arange(block)  # (T, B, K)
+        frames = self.dataset.pixels(rows.ravel())  # (n, H, W, 3)
+        pixels = torch.from_numpy(frames.reshape(*rows.shape, *frames.shape[1:])).to(self.device)
+        action = (self.dataset.actions(ticks) - self.mean) / self.std  # (T, B, K, A)
+        return Window(
+            Obs(
+                pixels.permute(0, 1, 4, 2, 3),
+                torch.from_numpy(self.dataset.states(rows)).to(self.device),
+            ),
+            torch.from_numpy(action.astype(np.float32)).flatten(2).to(self.device),
         )
 
 
@@ -57,15 +66,16 @@ class Shuffle:
         return np.random.default_rng([self._seed, epoch]).permutation(len(self._rows))
 
 
-def check(dataset: TransitionDataset) -> None:
-    """Refuse a dataset that nothing can be learnt from."""
+def check(dataset: TransitionDataset, steps: int) -> None:
+    """Refuse a dataset that nothing can be learnt from in windows of so many model steps."""
     where, count = dataset.folder, len(dataset.episodes)
+    ticks = steps * dataset.info.action_block
     for split, name in (('train', 'training'), ('val', 'held-out')):
-        if not len(dataset.starts(split)):
+        if not len(dataset.starts(split, ticks)):
             raise DatasetError(
                 f'{where}: no {name} transitions in {count} episode(s); expected at least two '
-                f'episodes longer than {dataset.info.action_block} ticks, and dataset.val_share '
-                'above 0'
+                f'episodes longer than {ticks} ticks (train.unroll {steps} x '
+                f'dataset.action_block {dataset.info.action_block}), and dataset.val_share above 0'
             )
     rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])
     actions = dataset.actions(rows)

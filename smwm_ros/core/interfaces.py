@@ -34,12 +34,11 @@ class Obs(NamedTuple):
     state: Tensor  # (B, P) float32; P may be 0
 
 
-class Transition(NamedTuple):
-    """One training batch: (o_t, a_t, o_t+1)."""
+class Window(NamedTuple):
+    """One training batch: o_0, a_0, o_1, ... a_T-1, o_T, where T = 1 is a transition."""
 
-    obs: Obs
-    action: Tensor  # (B, K*A) normalised: the K raw actions between the two frames, in order
-    next_obs: Obs
+    obs: Obs  # pixels (T+1, B, C, H, W), state (T+1, B, P): time first, so that a frame is a view
+    action: Tensor  # (T, B, K*A) normalised: the K raw actions between two frames, in order
 
 
 class ActionSpec(NamedTuple):
@@ -84,7 +83,7 @@ class WorldModel(Protocol):
         """h: (B, D), (B, D) -> (B, K*A)."""
         ...
 
-    def losses(self, batch: Transition) -> dict[str, Tensor]:
+    def losses(self, batch: Window) -> dict[str, Tensor]:
         """Return named, weighted terms; training minimises their sum."""
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from smwm_ros.core.interfaces import Transition
+from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import Smwm
 import torch
 from torch import nn, Tensor
@@ -15,7 +15,7 @@ MIN_INVERSE_R2 = 0.1
 
 
 @torch.inference_mode()
-def held_out(model: Smwm, batch: Transition, settled: bool) -> dict[str, float]:
+def held_out(model: Smwm, batch: Window, settled: bool) -> dict[str, float]:
     """
     Measure one batch; the model is left in the mode it was in.
 
@@ -31,10 +31,13 @@ def held_out(model: Smwm, batch: Transition, settled: bool) -> dict[str, float]:
             norm.train()
             norm.momentum = 0.0  # use the batch's statistics, and keep none of them
     terms = model.losses(batch)
-    z, z_next = model.encode(batch.obs), model.encode(batch.next_obs)
-    forward = (model.predict(z, batch.action) - z_next).square().mean()
-    inverse = (model.infer(z, z_next) - batch.action).square().mean()
-    spread = batch.action.var(dim=0, unbiased=False).mean()
+    # The first step of each window: figures of one model step, whatever the windows are.
+    obs, next_obs = (Obs(*(part[step] for part in batch.obs)) for step in (0, 1))
+    action = batch.action[0]
+    z, z_next = model.encode(obs), model.encode(next_obs)
+    forward = (model.predict(z, action) - z_next).square().mean()
+    inverse = (model.infer(z, z_next) - action).square().mean()
+    spread = action.var(dim=0, unbiased=False).mean()
     model.train(training)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -10,7 +10,7 @@ together and gradients flow into both latents; nothing is stopped or averaged.
 from __future__ import annotations
 
 from smwm_ros.config import Model
-from smwm_ros.core.interfaces import Obs, Transition
+from smwm_ros.core.interfaces import Obs, Window
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
@@ -81,7 +81,11 @@ class InverseModel(nn.Module):
 
 
 class Smwm(nn.Module):
-    """L = mean((g(f(o), a) - f(o'))^2) + lambda * mean((h(f(o), f(o')) - a)^2)."""
+    """
+    L = mean((g(f(o), a) - f(o'))^2) + lambda * mean((h(f(o), f(o')) - a)^2).
+
+    In windows of several steps, g goes on from its own prediction, and h sees neighbouring frames.
+    """
 
     def __init__(self, config: Model, image_size: int, action_size: int) -> None:
         super().__init__()
@@ -105,13 +109,18 @@ class Smwm(nn.Module):
         action: Tensor = self.inverse_model(z, z_next)
         return action
 
-    def losses(self, batch: Transition) -> dict[str, Tensor]:
+    def losses(self, batch: Window) -> dict[str, Tensor]:
         """Return the weighted terms of the loss."""
-        # One pass for both frames, so that BatchNorm sees them as one set.
-        both = Obs(*(torch.cat(pair) for pair in zip(batch.obs, batch.next_obs, strict=True)))
-        z, z_next = self.encode(both).chunk(2)
-        forward = F.mse_loss(self.predict(z, batch.action), z_next)
-        inverse = F.mse_loss(self.infer(z, z_next), batch.action)
+        # One pass for all frames, so that BatchNorm sees them as one set.
+        frames = Obs(*(part.flatten(0, 1) for part in batch.obs))
+        z = self.encode(frames).chunk(len(batch.obs.pixels))  # T+1 times (B, D)
+        imagined, errors = z[0], []
+        for action, z_next in zip(batch.action, z[1:], strict=True):
+            imagined = self.predict(imagined, action)
+            errors.append(F.mse_loss(imagined, z_next))
+        forward = torch.stack(errors).mean()
+        inferred = self.infer(torch.cat(z[:-1]), torch.cat(z[1:]))
+        inverse = F.mse_loss(inferred, batch.action.flatten(0, 1))
         return {'forward': forward, 'inverse': self.inverse_weight * inverse}
 
 

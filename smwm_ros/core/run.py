@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 import io
 import json
 from pathlib import Path
@@ -11,14 +12,16 @@ import shutil
 from typing import Any, NamedTuple
 
 import numpy as np
+from smwm_ros import config
 from smwm_ros.core.checkpoint import META, WEIGHTS, write_atomic
-from smwm_ros.core.interfaces import Array, Transition
+from smwm_ros.core.interfaces import Array, Window
 from smwm_ros.errors import CheckpointError
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 CURVES = 'train.csv'
+DEFAULTS = {'model': asdict(config.Model()), 'train': asdict(config.Train())}
 
 
 class Progress(NamedTuple):
@@ -76,7 +79,8 @@ class Run:
 
     def require_same(self, found: Mapping[str, Any]) -> None:
         """Refuse to mix two different runs in one folder."""
-        before, now = _flat(found), _flat(self.identity)
+        # A knob that is younger than the run had no other effect than its default.
+        before, now = {**_flat(DEFAULTS), **_flat(found)}, _flat(self.identity)
         mistakes = [
             f'{name} is {before.get(name)} there and {value} now'
             for name, value in now.items()
@@ -88,7 +92,7 @@ class Run:
                 'or --fresh to start over'
             )
 
-    def save_batch(self, rows: Array, batch: Transition) -> Path:
+    def save_batch(self, rows: Array, batch: Window) -> Path:
         """Write a batch that broke the training, to be looked at."""
         self._states.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
@@ -96,7 +100,6 @@ class Run:
             buffer,
             rows=rows,
             pixels=batch.obs.pixels.cpu().numpy(),
-            next_pixels=batch.next_obs.pixels.cpu().numpy(),
             action=batch.action.cpu().numpy(),
         )
         path = self._states / 'bad_batch.npz'

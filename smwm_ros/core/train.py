@@ -20,7 +20,7 @@ from smwm_ros.core import checkpoint as checkpoints
 from smwm_ros.core.batches import Batches, check, Shuffle
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Transition
+from smwm_ros.core.interfaces import Window
 from smwm_ros.core.metrics import collapse, held_out
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Progress, Run
@@ -29,7 +29,7 @@ import torch
 from torch.optim import AdamW
 from tqdm import tqdm
 
-HELD_OUT = 512  # transitions looked at between two stretches of training
+HELD_OUT = 512  # windows looked at between two stretches of training
 
 
 def train(
@@ -51,10 +51,10 @@ def train(
         run.clear()
     elif (run.folder / checkpoints.META).is_file():
         return _kept(run, planner)
-    check(dataset)
+    check(dataset, settings.unroll)
     robot, recipe = _origin(dataset)
     device = pick_device(settings.device)
-    batches = Batches(dataset, *dataset.action_statistics(), device)
+    batches = Batches(dataset, *dataset.action_statistics(), device, settings.unroll)
     info = dataset.info
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
@@ -92,8 +92,8 @@ def _loop(run: Run, batches: Batches, model: Smwm, settings: config.Train) -> di
     """Take the steps that remain; return what the last look at the held-out episodes found."""
     optimiser = AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     first, curves = run.resume(model, optimiser)
-    deal = Shuffle(batches.dataset.starts('train'), settings.batch, settings.seed)
-    val = batches.dataset.starts('val')
+    deal = Shuffle(batches.starts('train'), settings.batch, settings.seed)
+    val = batches.starts('val')
     look = batches.at(val[np.linspace(0, len(val) - 1, min(HELD_OUT, len(val))).astype(np.int64)])
     stretch: list[dict[str, float]] = []  # loss terms of the steps since the last look
     began, warned = time.monotonic(), False
@@ -128,7 +128,7 @@ def _loop(run: Run, batches: Batches, model: Smwm, settings: config.Train) -> di
 
 
 def _update(
-    model: Smwm, optimiser: AdamW, batch: Transition, rate: float, clip: float
+    model: Smwm, optimiser: AdamW, batch: Window, rate: float, clip: float
 ) -> dict[str, float]:
     """Take one step down the gradient; return the terms of the loss before it."""
     terms = model.losses(batch)
