@@ -38,7 +38,19 @@ def test_truncated_jpegs_are_counted_and_left_out_up_to_a_limit(tmp_path: Path) 
     assert 'is cut off' in meta['faults']['/camera/image_raw']
     with pytest.raises(BagError, match=r'/camera/image_raw: 7 of 60 messages are damaged, more'):
         made(tmp_path, jpeg_bag(tmp_path / 'many', set(range(10, 17))), kind, out='worse')
-    assert not list((tmp_path / 'worse' / 'shards').iterdir())
+    assert not (tmp_path / 'worse').exists()
+
+
+def test_a_conversion_that_fails_leaves_nothing_where_nothing_was(
+    tmp_path: Path, tiny_bag: MakeBag
+) -> None:
+    bag = tiny_bag()
+    (tmp_path / 'mine').mkdir()
+    for out in ('new', 'mine/new/newer', 'mine'):
+        with pytest.raises(BagError, match="no topic '/front'"):
+            made(tmp_path, bag, 'robot.camera.topic=/front', out=out)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ['bags', 'mine']
+        assert not list((tmp_path / 'mine').iterdir())
 
 
 def test_commands_that_are_no_numbers_are_dropped_and_told(tmp_path: Path) -> None:

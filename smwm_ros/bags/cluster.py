@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from smwm_ros.bags.convert import Work
 from smwm_ros.bags.shard import convert_bag, Tell
+from smwm_ros.bags.workers import Work
 from smwm_ros.errors import missing_extra
 
 try:
@@ -26,14 +26,14 @@ except ImportError:
 _LOOK_EVERY = 0.2  # at what workers tell [s]
 
 
-def run_on_ray(todo: list[Work], jobs: int, tell: Tell) -> None:
-    """Convert bags on as many CPUs as the cluster has, or at most on so many if jobs is not 1."""
+def run_on_ray(todo: list[Work], jobs: int | None, tell: Tell) -> None:
+    """Convert bags on as many CPUs as the cluster has, or on no more than jobs."""
     begun = not ray.is_initialized()
     if begun:
         ray.init(log_to_driver=False, logging_level='WARNING')
     try:
         cores = int(ray.cluster_resources().get('CPU', 1))
-        _spread(todo, min(jobs, cores) if jobs > 1 else cores, tell)
+        _spread(todo, cores if jobs is None else min(jobs, cores), tell)
     finally:
         if begun:
             ray.shutdown()

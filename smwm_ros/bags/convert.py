@@ -9,33 +9,18 @@ same recording by the same configuration; nothing else remembers how far a conve
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import as_completed, ProcessPoolExecutor
-from contextlib import contextmanager
-import multiprocessing
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
 import shutil
-from threading import Thread
 from typing import Any, NamedTuple
 
-import cv2
 from smwm_ros.bags.find import Bag, find_bags
-from smwm_ros.bags.shard import convert_bag, Progress, Tell
+from smwm_ros.bags.workers import run, Work
 from smwm_ros.config import Config
 from smwm_ros.core.dataset import explain, INDEX, TransitionDataset, write_index
 from smwm_ros.core.shards import META, read_json
 from smwm_ros.errors import DatasetError
 from smwm_ros.load import to_dict
-from tqdm import tqdm
-
-
-class Work(NamedTuple):
-    """What converting one bag takes, as it is sent to a worker."""
-
-    bag: Bag
-    folder: Path  # of its shard
-    config: Config
-    about: dict[str, Any]  # for meta.json: source and configuration
 
 
 class Summary(NamedTuple):
@@ -50,12 +35,19 @@ def convert(
     paths: Iterable[Path],
     out: Path,
     config: Config,
-    jobs: int = 1,
+    jobs: int | None = None,
     fresh: bool = False,
     runner: str = 'local',
 ) -> Summary:
-    """Make or complete the dataset in a folder from bags."""
+    """Make or complete the dataset in a folder from bags; jobs is as many as pay, unless given."""
     bags = find_bags(paths)
+    with _no_empty_folders(out):
+        return _complete(bags, out, config, jobs, fresh, runner)
+
+
+def _complete(
+    bags: list[Bag], out: Path, config: Config, jobs: int | None, fresh: bool, runner: str
+) -> Summary:
     if fresh:
         clear(out)
     check_config(out, config)
@@ -134,76 +126,17 @@ def clear(out: Path) -> None:
         shutil.rmtree(out / 'shards', ignore_errors=True)
 
 
-def run(todo: list[Work], jobs: int, runner: str = 'local') -> None:
-    """Convert bags: here, in processes of their own if there are several jobs, or on Ray."""
-    if not todo:
-        return
-    with _progress() as tell:
-        if runner == 'ray':
-            from smwm_ros.bags.cluster import run_on_ray  # ray is an optional extra
-
-            run_on_ray(todo, jobs, tell)
-        elif jobs == 1 or len(todo) == 1:
-            for item in todo:
-                convert_bag(*item, tell)
-        else:
-            _run_parallel(todo, min(jobs, len(todo)), tell)
-
-
-def _run_parallel(todo: list[Work], jobs: int, tell: Tell) -> None:
-    """Convert several bags at once; the first error stops the rest."""
-    context = multiprocessing.get_context('spawn')  # threads of numpy and cv2 do not fork well
-    told: Any = context.Queue()
-    listener = Thread(target=_listen, args=(told, tell))
-    listener.start()
-    try:
-        with ProcessPoolExecutor(jobs, context, _set_up_worker, (told,)) as pool:
-            futures = [pool.submit(_convert_in_worker, item) for item in todo]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # what has begun may end
-                raise
-    finally:
-        told.put(None)
-        listener.join()
-
-
-def _listen(told: SimpleQueue[Progress | None], tell: Tell) -> None:
-    """Pass on what workers tell until there is nothing more."""
-    while (news := told.get()) is not None:
-        tell(news)
-
-
-_told: Any = None  # in a worker: the queue to the process that shows progress
-
-
-def _set_up_worker(told: Any) -> None:
-    global _told
-    _told = told
-    cv2.setNumThreads(1)  # the workers themselves fill the cores
-
-
-def _convert_in_worker(work: Work) -> None:
-    convert_bag(*work, _told.put)
-
-
 @contextmanager
-def _progress() -> Iterator[Tell]:
-    """Show a bar of messages, with megabytes a second beside it."""
-    size = 0
-
-    def tell(news: Progress) -> None:
-        nonlocal size
-        size += news.size
-        bar.total += news.expected
-        rate = size / 1e6 / max(bar.format_dict['elapsed'], 1e-9)
-        bar.set_postfix_str(f'{rate:.0f} MB/s', refresh=False)
-        bar.update(news.messages)
-
-    with tqdm(total=0, unit=' messages', desc='converting', smoothing=0.1) as bar:
-        yield tell
+def _no_empty_folders(out: Path) -> Iterator[None]:
+    """After an error, remove the folders that were made for nothing."""
+    new = [folder for folder in (out / 'shards', out, *out.parents) if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in new:
+            with suppress(OSError):  # it holds something, or was never made
+                folder.rmdir()
+        raise
 
 
 def _sweep(out: Path) -> None:

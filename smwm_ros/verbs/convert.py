@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='dataset folder')
     parser.add_argument(
-        '--jobs', type=_positive, default=1, metavar='N', help='bags converted at once (default 1)'
+        '--jobs',
+        type=_positive,
+        metavar='N',
+        help='bags converted at once (default: one for each core, if there is enough to convert)',
     )
     parser.add_argument(
         '--runner',

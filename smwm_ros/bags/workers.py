@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convert bags one after another, in several processes, or on a cluster, and show how it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import as_completed, ProcessPoolExecutor
+from contextlib import contextmanager
+import multiprocessing
+import os
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, NamedTuple
+
+import cv2
+from smwm_ros.bags.find import Bag
+from smwm_ros.bags.shard import convert_bag, Progress, Tell
+from smwm_ros.config import Config
+from tqdm import tqdm
+
+_WORTH = 64_000_000  # so much is read while a process begins [bytes]
+
+
+class Work(NamedTuple):
+    """What converting one bag takes, as it is sent to a worker."""
+
+    bag: Bag
+    folder: Path  # of its shard
+    config: Config
+    about: dict[str, Any]  # for meta.json: source and configuration
+
+
+def run(todo: list[Work], jobs: int | None, runner: str = 'local') -> None:
+    """Convert bags: here, in processes of their own if there are several jobs, or on Ray."""
+    if not todo:
+        return
+    with _progress() as tell:
+        if runner == 'ray':
+            from smwm_ros.bags.cluster import run_on_ray  # ray is an optional extra
+
+            run_on_ray(todo, jobs, tell)
+        elif (workers := _workers(todo, jobs)) == 1:
+            for item in todo:
+                convert_bag(*item, tell)
+        else:
+            _run_parallel(todo, workers, tell)
+
+
+def _workers(todo: list[Work], jobs: int | None) -> int:
+    """Return how many processes convert: unless told, one for each core, if there is enough."""
+    if jobs is None:
+        size = sum(work.about['source']['bytes'] for work in todo)
+        jobs = min(len(os.sched_getaffinity(0)), 1 + size // _WORTH)
+    return min(jobs, len(todo))
+
+
+def _run_parallel(todo: list[Work], jobs: int, tell: Tell) -> None:
+    """Convert several bags at once; the first error stops the rest."""
+    context = multiprocessing.get_context('spawn')  # threads of numpy and cv2 do not fork well
+    told: Any = context.Queue()
+    listener = Thread(target=_listen, args=(told, tell))
+    listener.start()
+    try:
+        with ProcessPoolExecutor(jobs, context, _set_up_worker, (told,)) as pool:
+            futures = [pool.submit(_convert_in_worker, item) for item in todo]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # what has begun may end
+                raise
+    finally:
+        told.put(None)
+        listener.join()
+
+
+def _listen(told: SimpleQueue[Progress | None], tell: Tell) -> None:
+    """Pass on what workers tell until there is nothing more."""
+    while (news := told.get()) is not None:
+        tell(news)
+
+
+_told: Any = None  # in a worker: the queue to the process that shows progress
+
+
+def _set_up_worker(told: Any) -> None:
+    global _told
+    _told = told
+    cv2.setNumThreads(1)  # the workers themselves fill the cores
+
+
+def _convert_in_worker(work: Work) -> None:
+    convert_bag(*work, _told.put)
+
+
+@contextmanager
+def _progress() -> Iterator[Tell]:
+    """Show a bar of messages, with megabytes a second beside it."""
+    size = 0
+
+    def tell(news: Progress) -> None:
+        nonlocal size
+        size += news.size
+        bar.total += news.expected
+        rate = size / 1e6 / max(bar.format_dict['elapsed'], 1e-9)
+        bar.set_postfix_str(f'{rate:.0f} MB/s', refresh=False)
+        bar.update(news.messages)
+
+    with tqdm(total=0, unit=' messages', desc='converting', smoothing=0.1) as bar:
+        yield tell
