@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
+import re
 from typing import Any
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from smwm_ros.errors import CodecError, did_you_mean
+from smwm_ros.fieldpath import parse_path
 
 # The last one is kept for whoever comes later.
 LATCHED = QoSProfile(
@@ -37,3 +40,37 @@ def message_class(name: str) -> Any:
         names = [item for item in dir(module) if item[0].isupper()]
         raise CodecError(f"'{name}': {package} has no such message; {did_you_mean(kind, names)}")
     return found
+
+
+def blank_message(kind: Any, paths: Sequence[str], period: float) -> Any:
+    """
+    Make a message with room for the fields that will be written into it.
+
+    A trajectory comes without points: 'points[0].positions[0:6]' gets one, due after one period.
+    """
+    message = kind()
+    for path in paths:
+        owner = message
+        for step in parse_path(path)[:-1]:
+            part = getattr(owner, step.name, None)
+            if part is None:  # no such field; the codec says it better
+                break
+            if isinstance(step.at, int):
+                while len(part) <= step.at:
+                    part.append(_element(owner, step.name, (len(part) + 1) * period))
+                part = part[step.at]
+            owner = part
+    return message
+
+
+def _element(owner: Any, field: str, due: float) -> Any:
+    """Make an element of a field that is a list of messages."""
+    text = owner.get_fields_and_field_types()[field]  # sequence<trajectory_msgs/JointTra...Point>
+    found = re.search(r'([A-Za-z]\w*)/(\w+)', text)
+    if found is None:
+        raise CodecError(f"'{field}': expected a list of messages, found {text}")
+    element = message_class(f'{found[1]}/msg/{found[2]}')()
+    if hasattr(element, 'time_from_start'):
+        element.time_from_start.sec = int(due)
+        element.time_from_start.nanosec = round(due % 1 * 1e9)
+    return element

@@ -18,7 +18,7 @@ from smwm_ros.core.guard import check_contract
 from smwm_ros.core.images import compose, fit, read_image, read_view, tiles
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CheckpointError, CodecError, ConfigError
-from smwm_ros.nodes.messages import message_class
+from smwm_ros.nodes.messages import blank_message, message_class
 from smwm_ros.nodes.parameters import read_knobs
 from smwm_ros.share import shipped
 
@@ -51,7 +51,8 @@ class Setup:
 
     def command(self, action: Any) -> Any:
         """Return a command message that carries an action (A,)."""
-        return self.codec.decode(action, self.command_type())
+        spec = self.codec.spec
+        return self.codec.decode(action, blank_message(self.command_type, spec.fields, spec.dt))
 
     def pixels(self, message: Any) -> Array:
         """Read an image message as the model wants it, (S, S, 3) RGB."""
