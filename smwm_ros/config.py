@@ -246,6 +246,57 @@ class Arena:
     length: int = knob(100, 'raw steps in an episode', 2, 100_000)
     policy: str = knob('mixed', 'who drives', choices=('expert', 'random', 'mixed'))
     seed: int = knob(0, 'seed of everything random in the arena', 0, 2**31 - 1)
+    distractors: int = knob(0, 'balls that are only seen, and roll about by themselves', 0, 100)
+
+
+@dataclass(frozen=True)
+class Randomise:
+    """What differs from episode to episode in an arena: ranges, [low, high], to draw from."""
+
+    usual: bool = knob(False, 'usual ranges for all that is not given below')
+    light: tuple[float, ...] = knob((1.0, 1.0), 'strength of the light [factor]', 0.1, 4.0)
+    light_turn: tuple[float, ...] = knob(
+        (0.0, 0.0), 'light turned about the vertical by [deg]', -180.0, 180.0
+    )
+    light_tilt: tuple[float, ...] = knob(
+        (0.0, 0.0), 'light nearer to the horizon by [deg]', -60.0, 60.0
+    )
+    colour: tuple[float, ...] = knob(
+        (0.0, 0.0), 'red, green and blue of each colour, 0 to 1, changed by', -1.0, 1.0
+    )
+    texture: tuple[float, ...] = knob(
+        (0.0, 0.0), 'contrast of a pattern on all that never moves', 0.0, 1.0
+    )
+    camera_eye: tuple[float, ...] = knob(
+        (0.0, 0.0), 'camera moved along x, y and z by [share of its distance]', -0.5, 0.5
+    )
+    camera_target: tuple[float, ...] = knob(
+        (0.0, 0.0), 'point in the middle of the image moved by [same]', -0.5, 0.5
+    )
+    camera_roll: tuple[float, ...] = knob(
+        (0.0, 0.0), 'camera turned about its axis by [deg]', -180.0, 180.0
+    )
+    fov: tuple[float, ...] = knob((1.0, 1.0), 'field of view [factor]', 0.5, 2.0)
+    noise: tuple[float, ...] = knob(
+        (0.0, 0.0), 'standard deviation of the noise on pixel values, 0 to 255', 0.0, 128.0
+    )
+    friction: tuple[float, ...] = knob(
+        (1.0, 1.0), 'friction of all that moves [factor]', 0.0, 10.0
+    )
+    mass: tuple[float, ...] = knob((1.0, 1.0), 'mass of all that moves [factor]', 0.1, 10.0)
+    gain: tuple[float, ...] = knob(
+        (1.0, 1.0), 'velocity of the motors, where 1 is as commanded [factor]', 0.1, 3.0
+    )
+    latency: tuple[int, ...] = knob((0, 0), 'an action acts so much later [raw steps]', 0, 50)
+    frame_drop: tuple[float, ...] = knob(
+        (0.0, 0.0), 'share of the frames that show the one before', 0.0, 0.95
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what is no range."""
+        for name, value in vars(self).items():
+            if name != 'usual' and not (len(value) == 2 and value[0] <= value[1]):
+                raise ValueError(f'{name}: expected [low, high], found {list(value)}')
 
 
 @dataclass(frozen=True)
@@ -310,6 +361,7 @@ class Config:
     train: Train = field(default_factory=Train)
     planner: Planner = field(default_factory=Planner)
     arena: Arena = field(default_factory=Arena)
+    randomise: Randomise = field(default_factory=Randomise)
     evaluate: Evaluate = field(default_factory=Evaluate)
     node: Node = field(default_factory=Node)
     sim: Sim = field(default_factory=Sim)

@@ -194,8 +194,9 @@ def _value(item: Field[Any], kind: Any, value: Any, path: str, mistakes: list[st
         hint = did_you_mean(str(converted), meta['choices'])
         mistakes.append(f'{path}: {converted!r} is not a choice; {hint}')
     low, high = meta['low'], meta['high']
-    if low is not None and not low <= converted <= high:
-        mistakes.append(f'{path}: {converted} is out of range; valid: {low} to {high}')
+    for number in converted if isinstance(converted, tuple) else (converted,):
+        if low is not None and not low <= number <= high:
+            mistakes.append(f'{path}: {number} is out of range; valid: {low} to {high}')
     return converted
 
 

@@ -34,6 +34,8 @@ def other(knob: Knob) -> Any:
         return next(choice for choice in knob.choices if choice != default)
     if isinstance(default, bool):
         return not default
+    if isinstance(default, tuple) and knob.high is not None:
+        return [default[0], knob.high]
     if isinstance(default, tuple):
         return [0.5 * item if isinstance(item, float) else f'inner.{item}' for item in default]
     if isinstance(default, str):
@@ -116,8 +118,9 @@ def test_every_knob_is_told_in_full(path: str) -> None:
     assert describe(knob.kind)
     assert (knob.low is None) == (knob.high is None)
     if knob.low is not None and knob.high is not None:
-        assert knob.kind in (int, float), 'only numbers have bounds'
-        assert knob.low <= knob.default <= knob.high
+        numbers = knob.default if isinstance(knob.default, tuple) else (knob.default,)
+        assert all(type(number) in (int, float) for number in numbers), 'only they have bounds'
+        assert all(knob.low <= number <= knob.high for number in numbers)
     if knob.choices:
         assert knob.default in knob.choices
 

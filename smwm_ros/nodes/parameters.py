@@ -25,7 +25,11 @@ _SCALARS = {
     float: Parameter.Type.DOUBLE,
     str: Parameter.Type.STRING,
 }
-_ARRAYS = {float: Parameter.Type.DOUBLE_ARRAY, str: Parameter.Type.STRING_ARRAY}
+_ARRAYS = {
+    int: Parameter.Type.INTEGER_ARRAY,
+    float: Parameter.Type.DOUBLE_ARRAY,
+    str: Parameter.Type.STRING_ARRAY,
+}
 
 
 def parameter_type(kind: Any) -> Parameter.Type:
@@ -73,7 +77,9 @@ def describe(knob: Knob) -> ParameterDescriptor:
         additional_constraints=f'one of {", ".join(knob.choices)}' if knob.choices else '',
     )
     if knob.low is not None and knob.high is not None:
-        if knob.kind is int:
+        if get_origin(knob.kind) is tuple:  # ROS has no ranges for lists
+            descriptor.additional_constraints = f'each from {knob.low} to {knob.high}'
+        elif knob.kind is int:
             descriptor.integer_range = [
                 IntegerRange(from_value=int(knob.low), to_value=int(knob.high), step=1)
             ]
