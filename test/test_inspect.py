@@ -77,6 +77,28 @@ def test_fields_that_vary_are_proposed_for_joints_and_state(
     assert robot['state']['fields'] == ['position[0]', 'position[2]']
 
 
+def test_commands_that_never_change_are_left_out_and_told(
+    tmp_path: Path, tiny_bag: MakeBag, capsys: Capture
+) -> None:
+    assert main(['inspect', str(tiny_bag())]) == 0
+    said = capsys.readouterr().out
+    assert '# left out of /cmd_vel, for they never change: twist.linear.y (0), twist.lin' in said
+    assert yaml.safe_load(said.partition('\n\n')[2])['robot']['command']['fields'] == [
+        'twist.linear.x',
+        'twist.angular.z',
+    ]
+    bag = TinyBag(tmp_path / 'parked')
+    for tick in range(20):
+        bag.frame(tick)
+        bag.command(tick, value=0.25)
+    path = bag.close()
+    assert main(['inspect', str(path)]) == 0
+    assert '# /cmd_vel never changes, so nothing can be learned of it' in capsys.readouterr().out
+    robot = inspect(capsys, path)['robot']
+    assert len(robot['command']['fields']) == 6
+    assert robot['command']['low'][0] < 0.25 < robot['command']['high'][0]
+
+
 def test_joints_are_proposed_by_their_names(tmp_path: Path, capsys: Capture) -> None:
     bag = TinyBag(tmp_path / 'arm')
     for tick in range(20):

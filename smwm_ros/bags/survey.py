@@ -9,7 +9,7 @@ unless it is very large, and the survey says how much that was.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import cv2
@@ -77,6 +77,7 @@ def _survey(reader: BagReader) -> dict[str, Any]:
         if mine and topic.type in IMAGE_TYPES:
             entry['image'] = _image(reader, mine[0])
         topics.append(entry)
+    robot = propose(reader.topics.values(), scan)
     return {
         'kind': 'bag',
         'path': reader.where,
@@ -86,7 +87,8 @@ def _survey(reader: BagReader) -> dict[str, Any]:
         'notes': reader.notes,
         'scanned': round(scan.share, 3),
         'topics': topics,
-        'robot': propose(reader.topics.values(), scan),
+        'robot': robot,
+        'constant': _constant(robot, scan),
     }
 
 
@@ -141,6 +143,12 @@ def propose(topics: Collection[Topic], scan: Scan) -> dict[str, Any]:
         # As long as the slower of the two takes, in whole hundredths of a second.
         robot['dt'] = float(np.clip(np.ceil(100 * max(periods) - 0.2) / 100, 0.02, 10.0))
     return robot
+
+
+def _constant(robot: Mapping[str, Any], scan: Scan) -> dict[str, float]:
+    """Return the fields of the proposed commands that never changed, and what they were."""
+    limits = scan.values.get(robot.get('command', {}).get('topic', ''), {})
+    return {name: low for name, (low, high) in limits.items() if not _varies(low, high)}
 
 
 def _scan(reader: BagReader, names: list[str]) -> Scan:
@@ -206,7 +214,12 @@ def _numbers(msg: Any, field: str) -> Any:
 def _varying(topic: str, scan: Scan) -> dict[str, tuple[float, float]]:
     """Return the fields of a topic that take more than one value."""
     limits = scan.values.get(topic, {})
-    return {name: (low, high) for name, (low, high) in limits.items() if high - low > 1e-6}
+    return {name: (low, high) for name, (low, high) in limits.items() if _varies(low, high)}
+
+
+def _varies(low: float, high: float) -> bool:
+    """Tell whether two limits are apart by more than the noise of a float32."""
+    return high - low > 1e-6 * max(abs(low), abs(high), 1.0)
 
 
 def _busiest(topics: Collection[Topic], kinds: Collection[str]) -> Topic | None:

@@ -130,9 +130,21 @@ def _bag_lines(found: dict[str, Any]) -> list[str]:
         lines += [
             '',
             '# proposed from this bag: check the fields, widen the limits',
+            *_constant_lines(found),
             *text.splitlines(),
         ]
     return lines
+
+
+def _constant_lines(found: dict[str, Any]) -> list[str]:
+    """Tell of command fields that never changed: a model could not learn what they do."""
+    if not found['constant']:
+        return []
+    topic, proposed = found['robot']['command']['topic'], found['robot']['command']['fields']
+    fields = ', '.join(f'{name} ({value:g})' for name, value in found['constant'].items())
+    if set(found['constant']) <= set(proposed):
+        return [f'# {topic} never changes, so nothing can be learned of it: {fields}']
+    return [f'# left out of {topic}, for they never change: {fields}']
 
 
 def _write_thumbnails(paths: list[Path], out: Path) -> None:
