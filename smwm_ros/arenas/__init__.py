@@ -12,7 +12,10 @@ from smwm_ros.core.interfaces import Arena
 from smwm_ros.errors import ArenaError, did_you_mean
 from smwm_ros.fieldpath import expand
 
-_ARENAS = {'two_room': 'TwoRoom'}  # module in this folder: class in it
+_ARENAS = {  # module in this folder: class in it
+    'two_room': 'TwoRoom',
+    'reacher': 'Reacher',
+}
 ARENA_NAMES = tuple(_ARENAS)
 IMAGE_SIZES = (16, 1024)  # smallest and largest camera image [px]
 

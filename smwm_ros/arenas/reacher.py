@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+An arm of two links, seen from above, and the expert that moves it.
+
+State is the two joint angles [rad] and action is the two joint velocities [rad/s], positive
+anticlockwise in the image. The shoulder turns without end, and its angle is told from -pi to pi;
+the elbow stops before the arm would fold onto itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from smwm_ros.arenas.bodies import Link, Part
+from smwm_ros.arenas.scene import Scene
+from smwm_ros.arenas.world import Camera, World
+from smwm_ros.core.interfaces import ActionSpec, Array, Frame
+
+JOINTS = ('shoulder', 'elbow')
+SPEED = 1.5  # largest velocity of a joint [rad/s]
+DT = 0.1  # one raw action [s]
+SUBSTEPS = 12
+BEND = 2.6  # the elbow stops at this angle, either way [rad]
+LENGTHS = (0.40, 0.36)  # of the links [m]
+TORQUE = 200.0  # of the motors: enough to reach any velocity within one physics step [Nm]
+REACHED = 0.05  # every joint this near is reached [rad]
+PI = np.float32(np.pi)
+
+TABLE = (0.93, 0.92, 0.88)
+POST = (0.25, 0.27, 0.32)
+LINKS = ((0.16, 0.36, 0.68), (0.96, 0.62, 0.12))
+TIP = (0.82, 0.10, 0.16)
+CAMERA = Camera(eye=(0, 0, 2.9), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
+
+
+class Reacher(Scene):
+    """The arena of the two-link arm."""
+
+    spec = ActionSpec(
+        tuple(f'velocity[name={joint}]' for joint in JOINTS), (-SPEED,) * 2, (SPEED,) * 2, DT
+    )
+    action_names, state_names = 'shoulder, elbow velocity', 'shoulder, elbow angle'
+
+    def __init__(self, image_size: int) -> None:
+        world = World(DT / SUBSTEPS, CAMERA)
+        _build(world)
+        super().__init__(world, image_size, np.array([0.0, 0.5]))
+
+    def step(self, action: Array) -> Frame:
+        """Turn the joints [rad/s] for one raw step; the elbow stops at its limits."""
+        velocity = self._command(action)
+        room = (np.array([-BEND, BEND]) - self._state[1]) / DT
+        velocity[1] = np.clip(velocity[1], *room)
+        self.world.drive('arm', velocity, TORQUE)
+        self.world.advance(SUBSTEPS)
+        return self._settle(self.world.joints('arm'))
+
+    def success(self) -> bool:
+        """Say whether both joints are at the goal."""
+        return bool(np.abs(self._error()).max() <= REACHED)
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Draw two angles."""
+        return rng.uniform((-PI, -BEND), (PI, BEND)).astype(np.float32)
+
+    def expert(self) -> Array:
+        """Turn each joint straight to its goal, the shoulder by the shorter way."""
+        action: Array = np.clip(self._error() / DT, -SPEED, SPEED)
+        return action
+
+    def _error(self) -> Array:
+        """Return how far each joint must turn (2,) [rad]."""
+        error = self._goal.astype(np.float64) - self._state
+        error[0] = np.remainder(error[0] + np.pi, 2 * np.pi) - np.pi
+        return error
+
+    def _canonical(self, state: Array) -> Array:
+        """Tell the shoulder from -pi to pi, and the elbow within its limits."""
+        angles = state.astype(np.float32)
+        if abs(angles[0]) > PI:  # what is within must stay as it is, to the bit
+            angles[0] = np.remainder(state[0] + np.pi, 2 * np.pi) - np.pi
+        angles[1] = np.clip(angles[1], np.float32(-BEND), np.float32(BEND))
+        return angles
+
+    def _place(self, state: Array) -> None:
+        """Put the arm at its angles."""
+        self.world.place('arm', state)
+
+
+def _build(world: World) -> None:
+    """Put up a table with an arm on it, each link above the last."""
+    world.add_box('table', (0, 0, -0.02), (1.2, 1.2, 0.02), TABLE, solid=False)
+    upper, fore = LENGTHS
+    world.add_chain(
+        'arm',
+        [
+            Link('turn', part=_bar(upper, 0.075, LINKS[0]), mass=1.0, at=(0, 0, 0.06)),
+            Link('turn', part=_bar(fore, 0.06, LINKS[1]), mass=1.0, at=(upper, 0, 0.05)),
+            Link('fixed', at=(fore, 0, 0.03), part=_disc(0.08, TIP)),
+            Link('fixed', at=(0, 0, 0.03), part=_disc(0.08, POST), parent=0),
+        ],
+    )
+
+
+def _bar(length: float, half: float, colour: tuple[float, float, float]) -> Part:
+    """Return a bar from its joint outwards, of a half width [m]."""
+    return Part('box', (length / 2, half, 0.02), colour, at=(length / 2, 0, 0))
+
+
+def _disc(radius: float, colour: tuple[float, float, float]) -> Part:
+    """Return a flat disc that is only seen."""
+    return Part('cylinder', (radius, 0.03), colour, solid=False)
