@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.planner import CemPlanner
+from smwm_ros.errors import CheckpointError
 import torch
 from torch import Tensor
 
@@ -47,11 +49,22 @@ class Pilot:
             for limit in (np.array(self.spec.low), np.array(self.spec.high))
         )
         self._planner = CemPlanner(self._model, settings, low, high, self.action_block)
-        self._goal: Tensor | None = None
+        self._goal: Tensor | None = None  # (B, D)
 
     def set_goal(self, pixels: Array) -> None:
         """Take an image (S, S, 3) uint8 RGB as the goal, and forget the last plan."""
-        self._goal = self._encode(pixels)
+        self._check(pixels, 3)
+        self.set_goals(pixels[None])
+
+    def set_goals(self, pixels: Array) -> None:
+        """Take an image for each of B problems as its goal, (B, S, S, 3) uint8 RGB."""
+        goal = self._encode(pixels)
+        if not bool(goal.isfinite().all()):
+            raise CheckpointError(
+                'the latent of the goal is not finite, so nothing can be planned: the weights of '
+                'the checkpoint are broken; train it again'
+            )
+        self._goal = goal
         self._planner.reset()
 
     def plan(self, pixels: Array, elapsed: int) -> PilotPlan:
@@ -60,15 +73,27 @@ class Pilot:
 
         `elapsed` is how many raw steps passed since the image of the previous plan.
         """
+        self._check(pixels, 3)
+        return self.plan_many(pixels[None], elapsed)[0]
+
+    def plan_many(self, pixels: Array, elapsed: int) -> list[PilotPlan]:
+        """Plan from the images (B, S, S, 3) of all problems at once, each as if it were alone."""
         if self._goal is None:
             raise RuntimeError('set_goal comes before plan')
         z = self._encode(pixels)
         self._planner.shift(elapsed)
-        plan = self._planner.plan(z, self._goal)
-        raw = plan.actions.reshape(self.horizon, self.spec.size).cpu().numpy()
+        plans = self._planner.plan_many(z, self._goal)
+        raw = plans.actions.reshape(len(z), self.horizon, self.spec.size).cpu().numpy()
         actions = self.spec.clip(raw.astype(np.float64) * self._std + self._mean)
-        distance = float(torch.linalg.vector_norm(z - self._goal))
-        return PilotPlan(actions, plan.cost, plan.spread, distance)
+        distance = torch.linalg.vector_norm(z - self._goal, dim=1)
+        numbers = (part.tolist() for part in (plans.cost, plans.spread, distance))
+        return [PilotPlan(*plan) for plan in zip(actions, *numbers, strict=True)]
+
+    def keep(self, problems: Sequence[int]) -> None:
+        """Go on with some of the problems, in this order; the others are over."""
+        if self._goal is not None:
+            self._goal = self._goal[list(problems)]
+        self._planner.keep(problems)
 
     def reset(self) -> None:
         """Forget the last plan; the goal stays."""
@@ -85,9 +110,14 @@ class Pilot:
 
     @torch.inference_mode()
     def _encode(self, pixels: Array) -> Tensor:
-        """Return the latent (D,) of one image."""
+        """Return the latents (B, D) of images."""
+        self._check(pixels, 4)
+        images = torch.tensor(pixels, device=self._device).permute(0, 3, 1, 2)
+        return self._model.encode(Obs(images, torch.zeros(len(images), 0, device=self._device)))
+
+    def _check(self, pixels: Array, dimensions: int) -> None:
+        """Refuse what is no image, or are no images, of the size that the model knows."""
         expected = (self.image_size, self.image_size, 3)
-        if pixels.shape != expected or pixels.dtype != np.uint8:
+        fits = pixels.ndim == dimensions and pixels.shape[-3:] == expected
+        if not fits or pixels.dtype != np.uint8:
             raise ValueError(f'expected {expected} uint8, found {pixels.shape} {pixels.dtype}')
-        image = torch.tensor(pixels, device=self._device).permute(2, 0, 1).unsqueeze(0)
-        return self._model.encode(Obs(image, torch.zeros(1, 0, device=self._device)))[0]

@@ -9,6 +9,7 @@ returned, lies inside the bounds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from smwm_ros import config
@@ -45,6 +46,8 @@ class CemPlanner:
         high: Tensor,  # (K*A,)
         block: int = 1,  # K, how many raw actions make one model step
     ) -> None:
+        if low.shape != high.shape or not bool((low <= high).all()):
+            raise ValueError(f'bounds: expected low <= high of one size, found {low} and {high}')
         self.settings = settings
         self._model = model
         self._low, self._high = low, high
@@ -71,6 +74,11 @@ class CemPlanner:
         raw = torch.cat([raw[:, raw_steps:], last], dim=1)
         self._mean = raw.reshape(problems, horizon, width)
 
+    def keep(self, problems: Sequence[int]) -> None:
+        """Go on with some of the problems of the last plan, in this order; the others are over."""
+        if self._mean is not None:
+            self._mean = self._mean[list(problems)]
+
     def plan(self, z: Tensor, goal: Tensor) -> Plan:
         """Return actions (T, K*A) that lead from z (D,) to goal (D,)."""
         plans = self.plan_many(z.unsqueeze(0), goal.unsqueeze(0))
@@ -79,6 +87,11 @@ class CemPlanner:
     @torch.inference_mode()
     def plan_many(self, z: Tensor, goal: Tensor) -> Plans:
         """Solve B problems at once, each as if it were alone: z (B, D), goal (B, D)."""
+        if z.shape != goal.shape or z.ndim != 2:
+            raise ValueError(
+                f'expected as many latents as goals, all of one width, found z of {tuple(z.shape)} '
+                f'and goals of {tuple(goal.shape)}'
+            )
         settings = self.settings
         mean = self._first_mean(len(z))
         std = torch.full_like(mean, settings.init_std)
