@@ -111,9 +111,14 @@ def histogram(title: str, x_label: str, values: Array, marks: Mapping[str, float
             title, x_label, (0, 1), (0, 1), False, '<text x="200" y="120">no data</text>'
         )
     counts, edges = np.histogram(values, bins=min(40, max(5, int(np.sqrt(values.size)))))
+    return bars(title, x_label, counts, edges, marks)
+
+
+def bars(title: str, x_label: str, counts: Array, edges: Array, marks: Mapping[str, float]) -> str:
+    """Return counts between edges as SVG, with named vertical marks."""
     x_span = _span(np.concatenate([edges, list(marks.values())]))
     y_span = (0.0, float(counts.max()) * 1.1)
-    bars = ''.join(
+    boxes = ''.join(
         f'<rect x="{_x(low, x_span):.1f}" y="{_y(count, y_span):.1f}" '
         f'width="{max(_x(high, x_span) - _x(low, x_span) - 1, 0.5):.1f}" '
         f'height="{_y(0, y_span) - _y(count, y_span):.1f}" fill="{COLOURS[0]}" opacity=".75"/>'
@@ -123,10 +128,10 @@ def histogram(title: str, x_label: str, values: Array, marks: Mapping[str, float
         f'<line x1="{_x(value, x_span):.1f}" x2="{_x(value, x_span):.1f}" y1="{_TOP}" '
         f'y2="{_HEIGHT - _BOTTOM}" stroke="{COLOURS[1]}" stroke-dasharray="4 3"/>'
         f'<text x="{_x(value, x_span) + 3:.1f}" y="{_TOP + 12 + 14 * number}">'
-        f'{escape(name)} {value:.1f}</text>'
+        f'{escape(name)} {value:.4g}</text>'
         for number, (name, value) in enumerate(marks.items())
     )
-    return _frame(title, x_label, x_span, y_span, False, bars + lines)
+    return _frame(title, x_label, x_span, y_span, False, boxes + lines)
 
 
 def onion_skin(frames: Sequence[Array], background: Array) -> Array:
