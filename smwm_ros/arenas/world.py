@@ -24,6 +24,8 @@ class Camera(NamedTuple):
     up: Vector
     fov: float  # field of view, the same both ways [deg]
     light: Vector = (0.4, 0.5, 1.0)  # direction towards the light
+    ambient: float = 0.62  # share of a colour that is seen in the dark
+    diffuse: float = 0.42  # share that the light adds where it falls straight on a surface
 
 
 class World:
@@ -35,14 +37,13 @@ class World:
     """
 
     def __init__(self, step: float, camera: Camera) -> None:
-        self._bullet = _import_pybullet()
-        self._client: int | None = self._bullet.connect(self._bullet.DIRECT)
-        self._bodies: dict[str, int] = {}
+        self.bullet = _import_pybullet()
+        self._client: int | None = self.bullet.connect(self.bullet.DIRECT)
+        self.bodies: dict[str, int] = {}
         self._moving: dict[str, list[int]] = {}  # indices of a body's joints that are not fixed
-        self._camera = camera
-        self._view = self._bullet.computeViewMatrix(camera.eye, camera.target, camera.up)
-        self._projection = self._bullet.computeProjectionMatrixFOV(camera.fov, 1.0, 0.1, 20.0)
-        self._bullet.setPhysicsEngineParameter(
+        self.gain = 1.0  # how much faster than commanded the motors move
+        self.look(camera)
+        self.bullet.setPhysicsEngineParameter(
             fixedTimeStep=step,
             numSubSteps=0,
             deterministicOverlappingPairs=1,
@@ -57,25 +58,31 @@ class World:
             raise ArenaError('the arena is closed; make a new one')
         return self._client
 
+    def look(self, camera: Camera) -> None:
+        """See with this camera, in its light, from now on."""
+        self.camera = camera
+        self._view = self.bullet.computeViewMatrix(camera.eye, camera.target, camera.up)
+        self._projection = self.bullet.computeProjectionMatrixFOV(camera.fov, 1.0, 0.1, 20.0)
+
     def add_box(
         self, name: str, centre: Vector, half: Vector, colour: Colour, solid: bool = True
     ) -> None:
         """Add a box that never moves, of half extents [m]; what is not solid is only seen."""
         part = Part('box', half, colour, solid=solid)
-        self._bodies[name] = self._bullet.createMultiBody(
+        self.bodies[name] = self.bullet.createMultiBody(
             0.0, self._collision(part), self._visible(part), centre, physicsClientId=self.client
         )
 
     def add_chain(self, name: str, links: Sequence[Link]) -> None:
         """Add links carried by joints, the first of them by the floor; nothing damps them."""
-        bullet = self._bullet
+        bullet = self.bullet
         kinds = {
             'slide': bullet.JOINT_PRISMATIC,
             'turn': bullet.JOINT_REVOLUTE,
             'fixed': bullet.JOINT_FIXED,
         }
         count = len(links)
-        body = self._bodies[name] = bullet.createMultiBody(
+        body = self.bodies[name] = bullet.createMultiBody(
             baseMass=0.0,
             linkMasses=[link.mass for link in links],
             linkCollisionShapeIndices=[self._collision(link.part) for link in links],
@@ -102,26 +109,26 @@ class World:
 
     def joints(self, name: str) -> Array:
         """Return the positions of a body's joints [m or rad], without the fixed ones."""
-        states = self._bullet.getJointStates(
-            self._bodies[name], self._moving[name], physicsClientId=self.client
+        states = self.bullet.getJointStates(
+            self.bodies[name], self._moving[name], physicsClientId=self.client
         )
         return np.array([state[0] for state in states])
 
     def place(self, name: str, positions: Vector) -> None:
         """Put a body's joints somewhere, at rest."""
         for joint, position in zip(self._moving[name], positions, strict=True):
-            self._bullet.resetJointState(
-                self._bodies[name], joint, float(position), 0.0, physicsClientId=self.client
+            self.bullet.resetJointState(
+                self.bodies[name], joint, float(position), 0.0, physicsClientId=self.client
             )
 
     def drive(self, name: str, velocities: Vector, force: float) -> None:
         """Set the velocity motors of a body's joints [m/s or rad/s], [N or Nm]."""
         joints = self._moving[name]
-        self._bullet.setJointMotorControlArray(
-            self._bodies[name],
+        self.bullet.setJointMotorControlArray(
+            self.bodies[name],
             joints,
-            self._bullet.VELOCITY_CONTROL,
-            targetVelocities=[float(velocity) for velocity in velocities],
+            self.bullet.VELOCITY_CONTROL,
+            targetVelocities=[self.gain * float(velocity) for velocity in velocities],
             forces=[force] * len(joints),
             physicsClientId=self.client,
         )
@@ -130,23 +137,23 @@ class World:
         """Let the physics go on for some fixed steps."""
         client = self.client
         for _ in range(substeps):
-            self._bullet.stepSimulation(physicsClientId=client)
+            self.bullet.stepSimulation(physicsClientId=client)
 
     def render(self, size: int) -> Array:
         """Return what the camera sees, (size, size, 3) uint8 RGB."""
         # Without shadows: this renderer shades whole floors with them, at three times the cost.
-        image = self._bullet.getCameraImage(
+        image = self.bullet.getCameraImage(
             size,
             size,
             self._view,
             self._projection,
-            lightDirection=self._camera.light,
-            lightAmbientCoeff=0.62,
-            lightDiffuseCoeff=0.42,
+            lightDirection=self.camera.light,
+            lightAmbientCoeff=self.camera.ambient,
+            lightDiffuseCoeff=self.camera.diffuse,
             lightSpecularCoeff=0.0,
             shadow=0,
-            flags=self._bullet.ER_NO_SEGMENTATION_MASK,
-            renderer=self._bullet.ER_TINY_RENDERER,
+            flags=self.bullet.ER_NO_SEGMENTATION_MASK,
+            renderer=self.bullet.ER_TINY_RENDERER,
             physicsClientId=self.client,
         )
         rgba = np.asarray(image[2], np.uint8).reshape(size, size, 4)
@@ -156,14 +163,14 @@ class World:
     def close(self) -> None:
         """Free the client; legal twice."""
         if self._client is not None:
-            self._bullet.disconnect(physicsClientId=self._client)
+            self.bullet.disconnect(physicsClientId=self._client)
             self._client = None
 
     def _visible(self, part: Part | None) -> int:
         """Make the shape that the camera sees."""
         if part is None:
             return -1
-        made: int = self._bullet.createVisualShape(
+        made: int = self.bullet.createVisualShape(
             rgbaColor=(*part.colour, 1.0),
             visualFramePosition=part.at,
             physicsClientId=self.client,
@@ -175,7 +182,7 @@ class World:
         """Make the shape that touches others, if it does."""
         if part is None or not part.solid:
             return -1
-        made: int = self._bullet.createCollisionShape(
+        made: int = self.bullet.createCollisionShape(
             collisionFramePosition=part.at,
             physicsClientId=self.client,
             **self._form(part, 'height'),
@@ -184,7 +191,7 @@ class World:
 
     def _form(self, part: Part, height: str) -> dict[str, Any]:
         """Describe a form as pybullet does; it has two words for the height of a cylinder."""
-        bullet, size = self._bullet, part.size
+        bullet, size = self.bullet, part.size
         if part.form == 'box':
             return {'shapeType': bullet.GEOM_BOX, 'halfExtents': size}
         if part.form == 'sphere':
