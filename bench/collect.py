@@ -19,7 +19,8 @@ import time
 from common import interleaved, main, paired_ratio, Row
 import numpy as np
 import pybullet
-from smwm_ros.arenas.two_room import FORCE, SUBSTEPS, TwoRoom
+from smwm_ros.arenas.rooms import FORCE, SUBSTEPS
+from smwm_ros.arenas.two_room import TwoRoom
 from smwm_ros.config import Config
 from smwm_ros.core.interfaces import Array
 from smwm_ros.load import load_config

@@ -14,6 +14,7 @@ from smwm_ros.fieldpath import expand
 
 _ARENAS = {  # module in this folder: class in it
     'two_room': 'TwoRoom',
+    'two_room_differential': 'TwoRoomDifferential',
     'reacher': 'Reacher',
 }
 ARENA_NAMES = tuple(_ARENAS)

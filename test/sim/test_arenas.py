@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from smwm_ros.arenas import ARENA_NAMES, make_arena
 from smwm_ros.arenas.drivers import driver
-from smwm_ros.arenas.two_room import CLEAR, DT, RADIUS, REACHED, SPEED, WALL
+from smwm_ros.arenas.rooms import CLEAR, DT, RADIUS, REACHED, SPEED, WALL
 from smwm_ros.errors import ArenaError
 
 

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Two rooms joined by a door, seen from above, for round robots of any drive.
+
+Places are (x, y) [m] in the frame of the floor: x to the right of the image, y upwards, the door
+at the origin.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from smwm_ros.arenas.world import Camera, World
+from smwm_ros.core.interfaces import Array
+
+SPEED = 0.5  # largest velocity of a robot [m/s]
+DT = 0.1  # one raw action [s]
+SUBSTEPS = 12
+FORCE = 200.0  # of the motors: enough to reach any velocity within one physics step [N, Nm]
+HALF = 1.0  # half the width of the arena [m]
+WALL = 0.03  # half the thickness of a wall [m]
+DOOR = 0.2  # half the width of the door [m]
+RADIUS = 0.09  # of the robot [m]
+HEIGHT = 0.12  # of the robot [m]
+REACHED = 16 / 224 * 2 * HALF  # a goal this near is reached [m]
+CLEAR = WALL + RADIUS + 0.03  # |x| beyond which the robot is out of the door [m]
+WAYPOINT = CLEAR + 0.05  # |x| of the two points before and behind the door [m]
+
+FLOORS = ((0.96, 0.91, 0.80), (0.80, 0.89, 0.95))  # a warm room and a cool one
+DOORSTEP = (0.88, 0.90, 0.88)
+WALLS = (0.30, 0.33, 0.40)
+ROBOT = ((0.86, 0.16, 0.14), (0.35, 0.03, 0.08))
+CAMERA = Camera(eye=(0, 0, 3.6), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
+
+
+def make_rooms() -> World:
+    """Put up floors and walls."""
+    world = World(DT / SUBSTEPS, CAMERA)
+    height = 0.09  # half the height of the walls [m]
+    for name, side, colour in (('left', -1, FLOORS[0]), ('right', 1, FLOORS[1])):
+        half = (HALF / 2, HALF, 0.02)
+        world.add_box(f'{name} floor', (side * HALF / 2, 0, -0.02), half, colour, solid=False)
+    # Where the floors meet, the renderer would let pixels of either shine through.
+    world.add_box('doorstep', (0, 0, 0), (WALL, DOOR, 0.004), DOORSTEP, solid=False)
+    for side in (-1, 1):
+        edge = side * (HALF + WALL)
+        name = 'plus' if side > 0 else 'minus'
+        world.add_box(f'wall {name} x', (edge, 0, height), (WALL, HALF + 2 * WALL, height), WALLS)
+        world.add_box(f'wall {name} y', (0, edge, height), (HALF, WALL, height), WALLS)
+        half = (WALL, (HALF - DOOR) / 2, height)
+        world.add_box(f'door {name}', (0, side * (HALF + DOOR) / 2, height), half, WALLS)
+    return world
+
+
+def draw_place(rng: np.random.Generator) -> Array:
+    """Draw a free place (2,) in either room."""
+    x = rng.uniform(CLEAR, HALF - RADIUS - 0.01) * rng.choice((-1.0, 1.0))
+    y = rng.uniform(-1.0, 1.0) * (HALF - RADIUS - 0.01)
+    return np.array([x, y])
+
+
+def is_reached(place: Array, goal: Array) -> bool:
+    """Say whether a robot at a place (2,) stands at its goal (2,)."""
+    return bool(np.linalg.norm(place - goal) <= REACHED)
+
+
+def next_point(place: Array, goal: Array) -> Array:
+    """Return the goal (2,), or the point before or behind the door that comes first."""
+    x, y = place
+    here, there = np.sign(x) or 1.0, np.sign(goal[0]) or 1.0
+    goal_in_door = abs(goal[0]) < CLEAR and abs(goal[1]) < DOOR
+    in_door = abs(x) < CLEAR and abs(y) < DOOR
+    if in_door:
+        return goal if goal_in_door else np.array([there * WAYPOINT, 0.0])
+    if here == there and not goal_in_door:
+        return goal
+    if abs(y) < 0.04 and abs(x) < WAYPOINT + 0.04:  # before the door: go through
+        return goal if goal_in_door else np.array([there * WAYPOINT, 0.0])
+    return np.array([here * WAYPOINT, 0.0])

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A round robot on two wheels in two rooms, and the expert that steers it.
+
+Action is (v, omega): forwards [m/s] and anticlockwise [rad/s]. State is the pose as Odometry
+tells it, (x, y) [m] and the z and w of the quaternion, in the frame of the floor. A goal is a
+place: which way the robot faces there does not matter.
+"""
+
+from __future__ import annotations
+
+from math import atan2, cos, hypot, pi, remainder, sin
+
+import numpy as np
+from smwm_ros.arenas.bodies import Link, Part
+from smwm_ros.arenas.rooms import (
+    draw_place,
+    DT,
+    FORCE,
+    HALF,
+    HEIGHT,
+    is_reached,
+    make_rooms,
+    next_point,
+    RADIUS,
+    ROBOT,
+    SPEED,
+    SUBSTEPS,
+)
+from smwm_ros.arenas.scene import Scene
+from smwm_ros.core.interfaces import ActionSpec, Array, Frame
+from smwm_ros.errors import ArenaError
+
+TURN = 2.5  # largest angular velocity [rad/s]
+NOSE = (0.98, 0.97, 0.92)
+UNIT = 1e-6  # the norm of a quaternion in float32 is this near to 1
+
+
+class TwoRoomDifferential(Scene):
+    """The two-room arena for a differential drive."""
+
+    spec = ActionSpec(('twist.linear.x', 'twist.angular.z'), (-SPEED, -TURN), (SPEED, TURN), DT)
+    action_names, state_names = 'v, omega', 'x, y, quaternion z, w'
+
+    def __init__(self, image_size: int) -> None:
+        world = make_rooms()
+        world.add_chain('robot', _robot())
+        super().__init__(world, image_size, np.array([HALF / 2, 0.0, 0.0, 1.0]))
+
+    def step(self, action: Array) -> Frame:
+        """Drive with (v, omega) for one raw step; walls stop the robot, and it slides along."""
+        forward, turn = self._command(action)
+        for _ in range(SUBSTEPS):  # the wheels point elsewhere after each
+            yaw = self.world.joints('robot')[2]
+            velocity = (forward * cos(yaw), forward * sin(yaw), turn)
+            self.world.drive('robot', velocity, FORCE)
+            self.world.advance(1)
+        x, y, yaw = self.world.joints('robot')
+        return self._settle(np.array([x, y, sin(yaw / 2), cos(yaw / 2)]))
+
+    def success(self) -> bool:
+        """Say whether the robot stands at the goal."""
+        return is_reached(self._state[:2], self._goal[:2])
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Draw a free place in either room, and a heading."""
+        half = rng.uniform(-pi, pi) / 2
+        return self._canonical(np.array([*draw_place(rng), sin(half), cos(half)]))
+
+    def expert(self) -> Array:
+        """Turn towards the next point, or away from it where that is nearer, and drive."""
+        x, y = next_point(self._state[:2], self._goal[:2]) - self._state[:2]
+        error = remainder(atan2(y, x) - _yaw(self._state), 2 * pi)
+        way = 1.0
+        if abs(error) > pi / 2:
+            error, way = remainder(error + pi, 2 * pi), -1.0
+        # Slowly until it faces its way: it would circle round what is near.
+        speed = min(SPEED, hypot(x, y) / DT) * cos(error) ** 4
+        return self.spec.clip(np.array([way * speed, error / DT]))
+
+    def _canonical(self, state: Array) -> Array:
+        """Return a state with a quaternion of norm 1, and of two such the one with w >= 0."""
+        stored = state.astype(np.float32)
+        norm = float(np.linalg.norm(stored[2:].astype(np.float64)))
+        if norm < 0.5:
+            raise ArenaError(f'state: expected a quaternion of norm 1, found z, w = {stored[2:]}')
+        if abs(norm - 1.0) > UNIT:  # what is within must stay as it is, to the bit
+            stored[2:] = state[2:] / norm
+        if stored[3] < 0:
+            stored[2:] *= -1
+        return stored
+
+    def _place(self, state: Array) -> None:
+        """Put the robot at its pose."""
+        self.world.place('robot', (state[0], state[1], _yaw(state)))
+
+
+def _yaw(state: Array) -> float:
+    """Return the heading from -pi to pi; 0 is along x."""
+    return 2 * atan2(float(state[2]), float(state[3]))
+
+
+def _robot() -> list[Link]:
+    """Return an upright cylinder that slides, turns, and shows which way it faces."""
+    body = Part('cylinder', (RADIUS, HEIGHT), ROBOT[0], at=(0, 0, HEIGHT / 2))
+    nose = Part('box', (0.06, 0.035, 0.02), NOSE, at=(0.08, 0, HEIGHT), solid=False)
+    return [
+        Link('slide', (1, 0, 0), mass=0.1),
+        Link('slide', (0, 1, 0), mass=0.1),
+        Link('turn', part=body, mass=1.0),
+        Link('fixed', part=nose),
+    ]
