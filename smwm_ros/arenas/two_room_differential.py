@@ -32,7 +32,7 @@ from smwm_ros.core.interfaces import ActionSpec, Array, Frame
 from smwm_ros.errors import ArenaError
 
 TURN = 2.5  # largest angular velocity [rad/s]
-NOSE = (0.98, 0.97, 0.92)
+NOSE = (0.08, 0.18, 0.70)
 UNIT = 1e-6  # the norm of a quaternion in float32 is this near to 1
 
 
@@ -103,7 +103,7 @@ def _yaw(state: Array) -> float:
 def _robot() -> list[Link]:
     """Return an upright cylinder that slides, turns, and shows which way it faces."""
     body = Part('cylinder', (RADIUS, HEIGHT), ROBOT[0], at=(0, 0, HEIGHT / 2))
-    nose = Part('box', (0.06, 0.035, 0.02), NOSE, at=(0.08, 0, HEIGHT), solid=False)
+    nose = Part('box', (0.065, 0.045, 0.02), NOSE, at=(0.085, 0, HEIGHT), solid=False)
     return [
         Link('slide', (1, 0, 0), mass=0.1),
         Link('slide', (0, 1, 0), mass=0.1),
