@@ -175,15 +175,58 @@ class Dataset:
     seed: int = knob(0, 'seed of the held-out split', 0, 2**31 - 1)
 
 
+KINDS = ('smwm', 'forward_only', 'sigreg', 'state_align', 'smwm+sigreg', 'state_align+sigreg')
+
+
 @dataclass(frozen=True)
 class Model:
     """The world model: encoder f, forward model g, inverse model h."""
 
+    kind: str = knob(
+        'smwm',
+        'what joins the forward loss: the inverse loss (smwm), nothing (collapses), the '
+        'regulariser of LeWorldModel (sigreg), or the inverse loss and a head that predicts the '
+        'measured state (state_align); a plus joins two',
+        choices=KINDS,
+    )
     latent: int = knob(32, 'width of the latent z', 1, 4096)
     hidden: int = knob(256, 'width of the hidden layers', 8, 4096)
     inverse_weight: float = knob(
         1.0, 'lambda in L = L_fwd + lambda * L_inv; 0 collapses', 0.0, 1000.0
     )
+    inverse_target: float = knob(
+        0.0,
+        'lambda is found while training, from inverse_weight on, such that this share of the '
+        'actions is not read back; 0 for a fixed lambda',
+        0.0,
+        1.0,
+    )
+    sigreg_weight: float = knob(0.09, 'weight of the regulariser of sigreg', 0.0, 1000.0)
+    sigreg_knots: int = knob(17, 'points at which characteristic functions are compared', 2, 1000)
+    sigreg_directions: int = knob(1024, 'random directions in which they are', 1, 65536)
+    state_weight: float = knob(1.0, 'weight of the state loss of state_align', 0.0, 1000.0)
+
+    def __post_init__(self) -> None:
+        """Refuse a search for lambda that cannot begin."""
+        if self.inverse_target and not self.inverts:
+            raise ValueError(f'inverse_target: kind {self.kind} has no inverse loss')
+        if self.inverse_target and not self.inverse_weight:
+            raise ValueError('inverse_target: the search needs an inverse_weight above 0')
+
+    @property
+    def inverts(self) -> bool:
+        """Return whether the inverse loss shapes the latent."""
+        return self.kind.startswith(('smwm', 'state_align'))
+
+    @property
+    def regularises(self) -> bool:
+        """Return whether the latent is kept Gaussian."""
+        return self.kind.endswith('sigreg')
+
+    @property
+    def aligns_state(self) -> bool:
+        """Return whether the measured state is predicted."""
+        return self.kind.startswith('state_align')
 
 
 @dataclass(frozen=True)
@@ -247,6 +290,55 @@ class Arena:
     policy: str = knob('mixed', 'who drives', choices=('expert', 'random', 'mixed'))
     seed: int = knob(0, 'seed of everything random in the arena', 0, 2**31 - 1)
     distractors: int = knob(0, 'balls that are only seen, and roll about by themselves', 0, 100)
+
+
+@dataclass(frozen=True)
+class Record:
+    """
+    How an arena is recorded: by default like a robot whose clocks and messages are perfect.
+
+    Whatever else is asked for is drawn by the seed of the arena; what really happened is then
+    written into each bag, as JSON on the String topic /recording/truth.
+    """
+
+    storage: str = knob('mcap', 'what bags are stored as', choices=('mcap', 'sqlite3'))
+    camera_rate: float = knob(
+        0.0, 'frames in a second, 0 for one each control period [Hz]', 0.0, 1000.0
+    )
+    command_rate: float = knob(0.0, 'commands in a second, 0 for the same [Hz]', 0.0, 1000.0)
+    state_rate: float = knob(0.0, 'measured states in a second, 0 for the same [Hz]', 0.0, 1000.0)
+    camera_jitter: float = knob(0.0, 'a frame is taken up to this early or late [s]', 0.0, 1.0)
+    command_jitter: float = knob(0.0, 'a command is sent up to this early or late [s]', 0.0, 1.0)
+    camera_latency: float = knob(
+        0.0, 'a frame is received this long after it was taken [s]', 0.0, 2.0
+    )
+    command_latency: float = knob(
+        0.0, 'the robot acts on a command this long after it was sent [s]', 0.0, 2.0
+    )
+    camera_stamp: str = knob(
+        'taken',
+        'headers of frames tell when they were taken, when they were received, or nothing',
+        choices=('taken', 'received', 'zero'),
+    )
+    command_stamp: str = knob(
+        'sent',
+        'headers of commands tell when they were sent, or nothing',
+        choices=('sent', 'zero'),
+    )
+    camera_offset: float = knob(
+        0.0, 'the clock in the headers of frames is this far ahead [s]', -1e9, 1e9
+    )
+    camera_drift: float = knob(
+        0.0, 'and gains this much in each second of the recording [s]', -0.01, 0.01
+    )
+    camera_loss: float = knob(0.0, 'share of the frames that is not recorded', 0.0, 0.95)
+    command_loss: float = knob(0.0, 'share of the commands that is not recorded', 0.0, 0.95)
+    repeated: float = knob(0.0, 'share of all messages that is recorded twice', 0.0, 0.95)
+    overtaken: float = knob(
+        0.0, 'share of all messages that is received just after the next of its topic', 0.0, 0.95
+    )
+    pauses: int = knob(0, 'times in an episode that nothing is recorded for a while', 0, 100)
+    pause: float = knob(2.0, 'how long each of them is [s]', 0.0, 3600.0)
 
 
 @dataclass(frozen=True)
@@ -362,6 +454,7 @@ class Config:
     train: Train = field(default_factory=Train)
     planner: Planner = field(default_factory=Planner)
     arena: Arena = field(default_factory=Arena)
+    record: Record = field(default_factory=Record)
     randomise: Randomise = field(default_factory=Randomise)
     evaluate: Evaluate = field(default_factory=Evaluate)
     node: Node = field(default_factory=Node)
