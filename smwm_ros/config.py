@@ -401,7 +401,7 @@ class Evaluate:
     execute: int = knob(1, 'raw steps executed of a plan before the next plan', 1, 100_000)
     delay: int = knob(0, 'raw steps from an image to the first action planned from it', 0, 1000)
     repeats: int = knob(5, 'attempts of the random policy at each pair', 1, 1000)
-    lanes: int = knob(16, 'pairs tried at the same time; no result depends on it', 1, 1000)
+    lanes: int = knob(8, 'pairs tried at the same time, each as if it were alone', 1, 1000)
     seed: int = knob(0, 'seed of the pairs', 0, 2**31 - 1)
 
 
