@@ -36,7 +36,7 @@ class World:
     happens depends on the state alone, and the same state gives the same future to the bit.
     """
 
-    def __init__(self, step: float, camera: Camera) -> None:
+    def __init__(self, step: float, camera: Camera, gravity: float = 0.0) -> None:
         self.bullet = _import_pybullet()
         self._client: int | None = self.bullet.connect(self.bullet.DIRECT)
         self.bodies: dict[str, int] = {}
@@ -50,6 +50,7 @@ class World:
             warmStartingFactor=0.0,
             physicsClientId=self.client,
         )
+        self.bullet.setGravity(0, 0, -gravity, physicsClientId=self.client)
 
     @property
     def client(self) -> int:
@@ -133,11 +134,39 @@ class World:
             physicsClientId=self.client,
         )
 
+    def touch(self, name: str, other: str, solid: bool) -> None:
+        """Let the links of two chains touch each other, or go through each other."""
+        for link in self._moving[name]:
+            for counterpart in self._moving[other]:
+                self.bullet.setCollisionFilterPair(
+                    self.bodies[name],
+                    self.bodies[other],
+                    link,
+                    counterpart,
+                    int(solid),
+                    physicsClientId=self.client,
+                )
+
     def advance(self, substeps: int) -> None:
         """Let the physics go on for some fixed steps."""
         client = self.client
         for _ in range(substeps):
             self.bullet.stepSimulation(physicsClientId=client)
+
+    def advance_at_rest(self, substeps: int, name: str) -> None:
+        """
+        Let the physics go on, while one body loses its speed after every fixed step.
+
+        It moves as far as it is pushed and no further, as on a table that is rough: the
+        quasi-static limit.
+        """
+        for _ in range(substeps):
+            self.bullet.stepSimulation(physicsClientId=self.client)
+            self.place(name, self.joints(name))
+
+    def find_contacts(self) -> None:
+        """Look anew for what touches; points of contact that have parted are forgotten."""
+        self.bullet.performCollisionDetection(physicsClientId=self.client)
 
     def render(self, size: int) -> Array:
         """Return what the camera sees, (size, size, 3) uint8 RGB."""
