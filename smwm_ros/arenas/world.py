@@ -135,9 +135,9 @@ class World:
         )
 
     def touch(self, name: str, other: str, solid: bool) -> None:
-        """Let the links of two chains touch each other, or go through each other."""
-        for link in self._moving[name]:
-            for counterpart in self._moving[other]:
+        """Let two bodies touch each other, or go through each other."""
+        for link in self._moving.get(name, [-1]):
+            for counterpart in self._moving.get(other, [-1]):
                 self.bullet.setCollisionFilterPair(
                     self.bodies[name],
                     self.bodies[other],
