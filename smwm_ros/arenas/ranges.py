@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What may differ between two episodes of an arena, how far, and what was drawn for one of them.
+
+Every knob has a stream of random numbers of its own: to randomise one more of them leaves what
+is drawn for the others as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+from zlib import crc32
+
+import numpy as np
+from smwm_ros.config import Randomise
+from smwm_ros.core.interfaces import Array
+from smwm_ros.errors import ArenaError, did_you_mean
+
+Range: TypeAlias = tuple[float, float]
+Ranges: TypeAlias = Mapping[str, Sequence[Range]]  # a knob is drawn from one of its ranges
+
+NEUTRAL: dict[str, Range] = {
+    name: only for name, only in vars(Randomise()).items() if name != 'usual'
+}
+USUAL: dict[str, Range] = {
+    'light': (0.85, 1.15),
+    'light_turn': (-60.0, 60.0),
+    'light_tilt': (-10.0, 10.0),
+    'colour': (-0.05, 0.05),
+    'texture': (0.0, 0.15),
+    'camera_eye': (-0.02, 0.02),
+    'camera_target': (-0.01, 0.01),
+    'camera_roll': (-2.0, 2.0),
+    'fov': (0.97, 1.03),
+    'noise': (0.0, 4.0),
+    'friction': (0.8, 1.25),
+    'mass': (0.8, 1.25),
+    'gain': (0.9, 1.1),
+    'latency': (0, 1),
+    'frame_drop': (0.0, 0.05),
+}
+# Held-out changes for evaluation: outside of the usual ranges, so that a model that was trained
+# in those has not seen them either.
+SHIFTS: dict[str, Ranges] = {
+    'camera': {
+        'camera_eye': ((-0.06, -0.03), (0.03, 0.06)),
+        'camera_target': ((-0.02, -0.012), (0.012, 0.02)),
+        'camera_roll': ((-6.0, -3.0), (3.0, 6.0)),
+        'fov': ((1.05, 1.1),),  # wider, so that all stays in the picture
+    },
+    'light': {
+        'light': ((0.6, 0.75), (1.25, 1.4)),
+        'light_turn': ((-180.0, -90.0), (90.0, 180.0)),
+        'light_tilt': ((15.0, 30.0),),
+    },
+    'colours': {'colour': ((-0.15, -0.08), (0.08, 0.15))},
+    'texture': {'texture': ((0.25, 0.4),)},
+    'noise': {'noise': ((8.0, 16.0),)},
+    'friction': {'friction': ((0.4, 0.6), (1.6, 2.5))},
+    'mass': {'mass': ((0.4, 0.6), (1.6, 2.5))},
+    'gain': {'gain': ((0.7, 0.8), (1.2, 1.3))},
+    'latency': {'latency': ((2, 3),)},
+    'frame_drop': {'frame_drop': ((0.2, 0.4),)},
+}
+
+
+def ranges_of(randomise: Randomise) -> dict[str, Sequence[Range]]:
+    """Return the range of every knob: as given, or else usual if that was asked for."""
+    given = {name: getattr(randomise, name) for name in NEUTRAL}
+    usual = USUAL if randomise.usual else NEUTRAL
+    return {
+        name: (usual[name] if value == NEUTRAL[name] else value,) for name, value in given.items()
+    }
+
+
+def shift_of(name: str) -> Ranges:
+    """Return the ranges of a held-out shift, or list those that exist."""
+    if name not in SHIFTS:
+        raise ArenaError(f"'{name}': no such shift; {did_you_mean(name, SHIFTS)}")
+    return SHIFTS[name]
+
+
+def stream(key: Sequence[int], name: str, *more: int) -> np.random.Generator:
+    """Return the random numbers that serve one purpose in one episode, and no other."""
+    return np.random.default_rng([*key, crc32(name.encode()), *more])
+
+
+def draw(ranges: Ranges, key: Sequence[int], colours: int) -> dict[str, Any]:
+    """Draw a value for every knob, as plain data; colours is how many the arena has."""
+    shapes: dict[str, tuple[int, ...]] = {
+        'camera_eye': (3,),
+        'camera_target': (3,),
+        'colour': (colours, 3),
+    }
+    return {
+        name: _draw(ranges[name], stream(key, name), shapes.get(name, ()), name == 'latency')
+        for name in NEUTRAL
+    }
+
+
+def _draw(
+    ranges: Sequence[Range], rng: np.random.Generator, shape: tuple[int, ...], whole: bool
+) -> Any:
+    """Draw numbers of a shape, each from any one of the ranges."""
+    bounds = np.array(ranges, float)[rng.integers(len(ranges), size=shape)]
+    low, high = bounds[..., 0], bounds[..., 1]
+    share = rng.random(shape)
+    if whole:
+        return int(low + np.floor(share * (high - low + 1)))
+    drawn: Array = low + share * (high - low)
+    return np.minimum(drawn, high).tolist()  # rounding may lead a hair beyond

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+An arena that is a little different in each episode, with balls about that nobody controls.
+
+Whatever the world inside, this wrapper changes what is seen of it and how it moves, as drawn from
+ranges when an episode begins. The same seed gives the same episode to the bit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from copy import copy
+from typing import Any
+
+import numpy as np
+from smwm_ros.arenas.balls import Balls
+from smwm_ros.arenas.ranges import draw, NEUTRAL, Ranges, shift_of, stream
+from smwm_ros.arenas.scene import Scene
+from smwm_ros.arenas.studio import PATTERNS, studio_of
+from smwm_ros.core.interfaces import Arena, Array, Frame
+from smwm_ros.errors import ArenaError
+
+
+class Varied:
+    """A scene behind a veil: itself an arena."""
+
+    def __init__(self, scene: Scene, ranges: Ranges, distractors: int = 0, seed: int = 0) -> None:
+        self.scene, self.ranges, self.distractors = scene, ranges, distractors
+        self.spec, self.world, self.image_size = scene.spec, scene.world, scene.image_size
+        self._seed = seed
+        self._still = self.spec.clip(np.zeros(self.spec.size))
+        self._studio = studio_of(self.world)
+        self._balls = Balls(self.world, distractors, self.spec.dt)
+        self._begin(0)
+        self._shown = self.world.render(self.image_size)
+
+    def reset(self, seed: int) -> Frame:
+        """Begin an episode, and draw what it is like."""
+        self._begin(seed)
+        return self._show(self.scene.reset(seed))
+
+    def step(self, action: Array) -> Frame:
+        """Apply the raw action (A,) that is due; an image may get lost."""
+        self._queue.append(self.scene._command(action))
+        self._tick += 1
+        self._balls.roll(stream(self._key, 'balls', self._tick))
+        frame = self.scene.step(self._queue.popleft())
+        lost = stream(self._key, 'frame_drop', self._tick).random() < self._drawn['frame_drop']
+        return Frame(self._shown.copy(), frame.state) if lost else self._show(frame)
+
+    def set_state(self, state: Array) -> Frame:
+        """Place everything as a state (P,) says, at rest; actions under way are forgotten."""
+        frame = self.scene.set_state(state)
+        self._halt()
+        return self._show(frame)
+
+    def set_goal(self, state: Array) -> Frame:
+        """Make a state the goal; the balls are elsewhere in its picture, as at another time."""
+        here = self._balls.save()
+        self._balls.scatter(stream(self._key, 'goal balls'))
+        try:
+            goal = self.scene.set_goal(state)
+        finally:
+            self._balls.restore(here)
+        return Frame(self._noisy(goal.pixels, stream(self._key, 'goal noise')), goal.state)
+
+    def save(self) -> Any:
+        """Return all that later steps depend on."""
+        return {
+            'scene': self.scene.save(),
+            'key': self._key,
+            'tick': self._tick,
+            'drawn': self._drawn,
+            'queue': tuple(self._queue),
+            'balls': self._balls.save(),
+            'shown': self._shown.copy(),
+        }
+
+    def restore(self, saved: Any) -> Frame:
+        """Bring all of it back; return what was seen then."""
+        self._key, self._tick, self._drawn = saved['key'], saved['tick'], saved['drawn']
+        self._dress()
+        self._balls.restore(saved['balls'])
+        frame = self.scene.restore(saved['scene'])
+        self._queue = deque(saved['queue'])
+        self._shown = saved['shown'].copy()
+        return Frame(self._shown.copy(), frame.state)
+
+    def among(self, ranges: Ranges, seed: int) -> Varied:
+        """Return the same arena with other ranges, in the place of this one."""
+        other = copy(self)
+        other.ranges, other._seed = ranges, seed
+        other._begin(0)
+        return other
+
+    def require_felt(self, name: str, shift: Ranges) -> None:
+        """Refuse a shift that would change nothing here."""
+        if {'friction', 'mass'} & set(shift) and not self._studio.has_loose:
+            raise ArenaError(
+                f"'{name}': changes nothing in this arena, where motors alone move things; "
+                'choose another shift, or an arena in which something is pushed'
+            )
+
+    def drawn(self) -> dict[str, Any]:
+        """Return what this episode is like, as plain data."""
+        return {**self._drawn, 'distractors': self.distractors}
+
+    def aim(self, state: Array) -> None:
+        """Make a state (P,) the goal without looking at it."""
+        self.scene.aim(state)
+
+    def success(self) -> bool:
+        """Say whether the goal is reached now."""
+        return self.scene.success()
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Draw a state (P,) that may be a start or a goal."""
+        return self.scene.sample(rng)
+
+    def expert(self) -> Array:
+        """Return the raw action (A,) a scripted expert would take, who knows of no change."""
+        return self.scene.expert()
+
+    def render(self, size: int) -> Array:
+        """Return a picture (size, size, 3) for people, without noise."""
+        return self.scene.render(size)
+
+    def close(self) -> None:
+        """Free the simulator; legal twice."""
+        self.scene.close()
+
+    def _begin(self, seed: int) -> None:
+        """Draw what an episode is like, and make it so."""
+        self._key = (self._seed, seed)
+        self._tick = 0
+        self._drawn = draw(self.ranges, self._key, self._studio.colours)
+        self._dress()
+        self._halt()
+        self._balls.scatter(stream(self._key, 'balls'))
+
+    def _dress(self) -> None:
+        """Make the world as drawn."""
+        pattern = stream(self._key, 'pattern').integers(PATTERNS)
+        self._studio.dress(self.world, self._drawn, int(pattern))
+
+    def _halt(self) -> None:
+        """Let nothing be under way but to stand still."""
+        self._queue = deque([self._still] * self._drawn['latency'])
+
+    def _show(self, frame: Frame) -> Frame:
+        """Return a frame as the camera gives it."""
+        noise = stream(self._key, 'noise', self._tick)
+        self._shown = self._noisy(frame.pixels, noise)
+        return Frame(self._shown.copy(), frame.state)
+
+    def _noisy(self, pixels: Array, rng: np.random.Generator) -> Array:
+        """Add noise to pixels (H, W, 3) where there is any."""
+        level = self._drawn['noise']
+        if not level:
+            return pixels
+        noise = level * rng.standard_normal(pixels.shape, np.float32)
+        noisy: Array = np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
+        return noisy
+
+
+def shifted(arena: Arena, name: str, seed: int = 0) -> Varied:
+    """
+    Return an arena under a held-out shift; whatever else varies in it goes on to vary.
+
+    The arena that was given is the one inside: it must not be used by itself any more.
+    """
+    shift = shift_of(name)
+    if not isinstance(arena, Varied):
+        assert isinstance(arena, Scene)
+        arena = Varied(arena, {knob: (only,) for knob, only in NEUTRAL.items()})
+    arena.require_felt(name, shift)
+    return arena.among({**arena.ranges, **shift}, seed)
