@@ -127,9 +127,10 @@ def bars(title: str, x_label: str, counts: Array, edges: Array, marks: Mapping[s
     lines = ''.join(
         f'<line x1="{_x(value, x_span):.1f}" x2="{_x(value, x_span):.1f}" y1="{_TOP}" '
         f'y2="{_HEIGHT - _BOTTOM}" stroke="{COLOURS[1]}" stroke-dasharray="4 3"/>'
-        f'<text x="{_x(value, x_span) + 3:.1f}" y="{_TOP + 12 + 14 * number}">'
-        f'{escape(name)} {value:.4g}</text>'
+        f'<text x="{_x(value, x_span) + (3 if left else -3):.1f}" y="{_TOP + 12 + 14 * number}" '
+        f'text-anchor="{"start" if left else "end"}">{escape(name)} {value:.4g}</text>'
         for number, (name, value) in enumerate(marks.items())
+        for left in [_x(value, x_span) < _WIDTH / 2]  # of the chart: the text has room beyond
     )
     return _frame(title, x_label, x_span, y_span, False, boxes + lines)
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
+from smwm_ros.bags.ages import Ages
 from smwm_ros.bags.align import align, Rows, Track, View
 from smwm_ros.bags.clock import choose_clock, choose_clocks, Stamps
 from smwm_ros.bags.grid import FrameGate, ticks
@@ -157,6 +158,25 @@ def test_a_state_must_be_as_fresh_as_a_frame() -> None:
     found = rows(range(0, 1000, 100), commands, Track(stamps, stamps[:, None]))
     assert found.state[:, 0].tolist() == [0, 90, 200, 200, 390, 500, 600, 600]
     assert found.dropped['no state was measured in time'] == 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 400), max_size=80), st.integers(0, 80), st.integers(0, 300))
+def test_ages_are_counted_the_same_in_one_piece_or_two(
+    ages: list[int], cut: int, limit: int
+) -> None:
+    whole, parts = Ages(limit / 1e9), Ages(limit / 1e9)
+    every = np.array(ages, np.int64)
+    whole.add(every, 0)
+    parts.add(every[:cut], 0)
+    parts.add(every[cut:], len(every[:cut]))
+    about = whole.about()
+    assert about == parts.about()
+    within = every[every <= limit]
+    assert (sum(about['counts']), about['beyond']) == (len(within), (every > limit).sum())
+    assert all(every[row] == round(1e9 * age) > 0 for row, age in about['worst'])
+    worst = sorted((within[within > 0]).tolist(), reverse=True)[:10]
+    assert [every[row] for row, _ in about['worst']] == worst
 
 
 def test_no_frames_give_no_rows() -> None:

@@ -9,10 +9,14 @@ from pathlib import Path
 from exchanged import write_dataset
 import numpy as np
 import pytest
+from recordings import made, TinyBag
+from smwm_ros.bags.summary import describe
 from smwm_ros.cli import main
 from smwm_ros.config import Command, Robot
 from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.interfaces import ActionSpec
 from smwm_ros.verbs.sheet import contact_sheet
+from smwm_ros.verbs.sheet_parts import strip
 
 
 class Page(HTMLParser):
@@ -70,6 +74,46 @@ def test_the_page_tells_of_gaps_losses_notes_and_sources(page: Page) -> None:
         'dataset.image_size=16',
     ):
         assert words in text, words
+
+
+def test_the_oldest_frames_and_commands_are_shown_with_their_pictures(tmp_path: Path) -> None:
+    bag = TinyBag(tmp_path / 'late')
+    for tick in range(60):
+        if tick != 20:
+            bag.frame(tick)
+        if tick not in (41, 42, 43):
+            bag.command(tick)
+    data = made(tmp_path, bag.close(), 'dataset.max_frame_age=0.25')
+    assert '  the oldest at its tick: command 300 ms, frame 100 ms' in describe(data)
+    text, _ = contact_sheet(data, 0)
+    said = ' '.join(Page(text).texts)
+    for words in (
+        'frame 100 ms old late 2.00 s',
+        'command 300 ms old late 4.30 s command 200 ms old late 4.20 s',
+        'Age of the frame at its tick',
+        'median below',
+    ):
+        assert words in said, words
+    assert len(Page(text).sources) == 1 + 3, 'one picture for each tick that was late'
+
+
+@pytest.mark.parametrize(
+    ('fields', 'action', 'towards'),
+    [
+        (('linear.x', 'linear.y'), (1.0, 0.0), (0, 1)),  # to the right
+        (('linear.x', 'linear.y'), (0.0, -1.0), (1, 0)),  # down
+        (('linear.x', 'angular.z'), (1.0, 0.0), (-1, 0)),  # ahead is up
+        (('linear.x', 'angular.z'), (0.0, 1.0), (0, -1)),  # a turn to the left
+        (('drive.steering_angle', 'drive.speed'), (0.0, 1.0), (-1, 0)),
+    ],
+)
+def test_arrows_point_where_the_robot_was_told_to_go(
+    fields: tuple[str, str], action: tuple[float, float], towards: tuple[int, int]
+) -> None:
+    spec = ActionSpec(fields, (-1.0, -1.0), (1.0, 1.0), 0.1)
+    drawn = strip(np.zeros((1, 64, 64, 3), np.uint8), np.array([action]), spec)
+    place = np.argwhere(drawn.any(2)).mean(0) - (np.array(drawn.shape[:2]) - 1) / 2
+    assert np.abs(place - 20 * np.array(towards)).max() < 12
 
 
 def test_of_many_episodes_as_many_are_shown_as_asked_for_first_and_last_among_them(

@@ -44,6 +44,7 @@ class Rows(NamedTuple):
     episodes: list[tuple[int, int]]  # first row, and one past the last
     dropped: dict[str, int]  # ticks, by reason
     counts: dict[str, int]  # ticks that are kept, but odd
+    ages: dict[str, Array]  # (m,) how old what they hold was at the tick [ns]
 
 
 def align(
@@ -68,13 +69,11 @@ def align(
     stamp, frame, run = ticks(frames, dt, old, shift)
     sieve = Sieve(len(stamp))
     sieve.drop('the frame cannot be decoded', ~good[frame])
+    sieve.ages['frame'] = stamp - frames[frame]
     seen = [_look(view, stamp, old, sieve) for view in others]
     action, age = _action(commands, stamp, dt, config, sieve)
     late = age > nanoseconds(config.hold)
-    state, state_age = _latest(states, stamp)
-    if states.values.shape[1]:
-        sieve.drop('no state was measured in time', state_age > old)
-        sieve.drop('the state is not a number', ~np.isfinite(state).all(1))
+    state = _state(states, stamp, old, sieve)
     if marks is not None:
         run = _mark(marks, stamp, run, sieve)
     shortest = max(config.min_length, config.action_block + 1)
@@ -95,7 +94,18 @@ def align(
         _packed(episodes),
         sieve.dropped,
         {name: int(where.sum()) for name, where in counts.items()},
+        {name: age[keep] for name, age in sieve.ages.items()},
     )
+
+
+def _state(states: Track, stamp: Array, old: int, sieve: Sieve) -> Array:
+    """Return the last measured state at each tick (m, P)."""
+    state, age = _latest(states, stamp)
+    if states.values.shape[1]:
+        sieve.drop('no state was measured in time', age > old)
+        sieve.drop('the state is not a number', ~np.isfinite(state).all(1))
+        sieve.ages['state'] = age
+    return state
 
 
 def _mark(marks: Track, stamp: Array, run: Array, sieve: Sieve) -> Array:
@@ -115,6 +125,7 @@ class Sieve:
     def __init__(self, count: int) -> None:
         self.keep = np.ones(count, bool)
         self.dropped: dict[str, int] = {}
+        self.ages: dict[str, Array] = {}  # (m,) how old what ticks hold is [ns]
 
     def drop(self, why: str, where: Any) -> None:
         """Drop the ticks of a mask."""
@@ -126,10 +137,12 @@ def _look(view: View, stamp: Array, old: int, sieve: Sieve) -> Array:
     """Return the frame of a further camera that each tick sees (m,)."""
     index = np.searchsorted(view.stamps, stamp, side='right') - 1
     known = index >= 0
-    known[known] = stamp[known] - view.stamps[index[known]] <= old
-    sieve.drop(f'no frame of {view.topic} in time', ~known)
+    age = np.full(len(stamp), _NEVER)
+    age[known] = stamp[known] - view.stamps[index[known]]
+    sieve.drop(f'no frame of {view.topic} in time', age > old)
     known[known] = view.good[index[known]]
     sieve.drop(f'the frame of {view.topic} cannot be decoded', ~known)
+    sieve.ages[f'frame of {view.topic}'] = age
     return index
 
 
@@ -142,6 +155,7 @@ def _action(
         sieve.drop('its change of state was not measured', ~np.isfinite(action).all(1))
         return action, np.zeros(len(stamp), np.int64)
     action, age = _actions(commands, stamp, dt, config.action)
+    sieve.ages['command'] = age
     late = age > nanoseconds(config.hold)
     if config.after_hold == 'zero':
         action[late] = 0.0

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from smwm_ros.bags.ages import AgeBook
 from smwm_ros.bags.align import align, Rows, View
 from smwm_ros.bags.clock import Clocks
 from smwm_ros.bags.faults import Faults
@@ -59,6 +60,7 @@ class Recording:
         self._counts: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._episodes: list[tuple[int, int]] = []
+        self._ages = AgeBook(dataset)
         self._period = 0.0
         self._writer = ShardWriter(folder, self._row)
         self._shift = mean_period(reader, robot.camera.topic) > self._dt / _FAST
@@ -106,6 +108,7 @@ class Recording:
             'episodes': self._episodes,
             'dropped': dict(self._dropped),
             'counts': dict(self._counts),
+            'ages': self._ages.about(),
             'notes': self._reader.notes,
             'frame_period': self._period,  # median [s]
             'faults': self._faults.first,
@@ -205,6 +208,7 @@ class Recording:
         )
         self._count(frames, rows)
         before, episodes = self._writer.rows, len(self._episodes)
+        self._ages.add(rows.ages, before)
         self._episodes += [(before + start, before + stop) for start, stop in rows.episodes]
         self._write(rows, episodes)
         for camera in self._cameras.values():

@@ -23,6 +23,7 @@ def describe(data: TransitionDataset) -> list[str]:
         info.spec.fields, mean, std, info.spec.low, info.spec.high, strict=True
     ):
         lines.append(f'  {name}: {average:.3g} +- {spread:.3g}, limits {low:g} to {high:g}')
+    lines += _ages(data)
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for name, meta in data.metas.items():
@@ -35,6 +36,17 @@ def describe(data: TransitionDataset) -> list[str]:
     lines += [f'  dropped {count} ticks: {why}' for why, count in dropped.items() if count]
     lines += [f'  {name}: {count}' for name, count in counts.items() if count]
     return lines
+
+
+def _ages(data: TransitionDataset) -> list[str]:
+    """Tell how old the oldest is of each thing that ticks hold."""
+    oldest: dict[str, float] = {}
+    for meta in data.metas.values():
+        for name, part in meta.get('ages', {}).items():
+            age = part['worst'][0][1] if part['worst'] else 0.0
+            oldest[name] = max(oldest.get(name, 0.0), age)
+    words = [f'{name} {1000 * age:.0f} ms' for name, age in oldest.items()]
+    return [f'  the oldest at its tick: {", ".join(words)}'] if words else []
 
 
 def _duration(seconds: float) -> str:
