@@ -108,6 +108,11 @@ class State:
         """Refuse what is no field path."""
         expand(self.fields)
 
+    @property
+    def frame_id(self) -> str:
+        """Return the frame that is measured in: poses in the world, joints in the robot."""
+        return BODY_FRAME if self.type == 'sensor_msgs/msg/JointState' else STATE_FRAME
+
 
 @dataclass(frozen=True)
 class Robot:
@@ -247,6 +252,12 @@ class Train:
     warmup: float = knob(0.05, 'share of the steps over which the rate rises', 0.0, 0.9)
     clip: float = knob(1.0, 'largest gradient norm', 1e-3, 1e6)
     device: str = knob('auto', 'where to train', choices=('auto', 'cpu', 'cuda'))
+    precision: str = knob(
+        'auto',
+        'of the arithmetic: bf16 is faster on a GPU and slower on a CPU, which auto knows',
+        choices=('auto', 'fp32', 'bf16'),
+    )
+    compile: bool = knob(False, 'compile the model first; pays off in long runs')
     seed: int = knob(0, 'seed of weights and batches', 0, 2**31 - 1)
     eval_every: int = knob(100, 'steps between two looks at the held-out episodes', 1, 1_000_000)
 
