@@ -16,6 +16,7 @@ _ARENAS = {  # module in this folder: class in it
     'two_room': 'TwoRoom',
     'two_room_differential': 'TwoRoomDifferential',
     'reacher': 'Reacher',
+    'cube': 'Cube',
 }
 ARENA_NAMES = tuple(_ARENAS)
 IMAGE_SIZES = (16, 1024)  # smallest and largest camera image [px]

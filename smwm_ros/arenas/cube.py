@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A gripper on a stage that moves along three axes, and a cube on a table.
+
+State is the place of the gripper (x, y, z), the gap between its two fingers, the place of the cube
+(x, y, z) [m] and its heading [rad]. Action is the velocity of the stage and of the gap [m/s]. The
+origin is the middle of the table; x points to the right of the image, y away from the camera.
+
+The cube is pushed by the fingers, slides, turns about the upright and falls, but never tilts. It
+is held when it lies between fingers that are as near as its width, which can be read from the
+state; then it goes where the gripper goes. A quarter turn of the cube changes nothing that can be
+seen, so its heading is told within an eighth of a turn either way.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from smwm_ros.arenas.bodies import Link, Part
+from smwm_ros.arenas.scene import Scene
+from smwm_ros.arenas.world import Camera, World
+from smwm_ros.core.interfaces import ActionSpec, Array, Frame
+
+JOINTS = ('stage_x', 'stage_y', 'stage_z', 'gap')
+SPEED = 0.2  # largest velocity of each joint [m/s]
+DT = 0.1  # one raw action [s]
+SUBSTEPS = 24
+FORCE = 20.0  # of the motors: moves the gripper at once, and presses on the cube no harder [N]
+GRAVITY = 9.81  # [m/s2]
+WIDTH = 0.05  # of the cube [m]
+REST = WIDTH / 2  # height of the cube's centre on the table [m]
+REACH = 0.15  # of the stage in x and in y, either way [m]
+LOW = (-REACH, -REACH, 0.022, 0.0)  # of the stage's joints: fingers just above the table [m]
+HIGH = (REACH, REACH, 0.18, 0.09)
+BORDER = REACH + 0.015  # |x| and |y| of the cube go no further [m]
+PADS = 0.01  # soft: they hold the cube although the gap is this much too wide [m]
+GRASP = 0.02  # a centre this near to that of the fingers, along each axis, is between them [m]
+REACHED = 0.04  # a cube this near to its goal is there [m]
+RIM = 0.01  # of the tray: stops the cube, and not the fingers [m]
+HOVER = 0.085  # height of fingers that clear the cube [m]
+ALIGNED = 0.007  # the expert is this exact [m]
+OPEN = 0.08  # a gap that goes round the cube easily [m]
+BEHIND = 0.065  # from the cube to fingers that will push it [m]
+PUSHED = 0.15  # the expert pushes no further [m]
+ROUND = 0.11  # open fingers this far from the cube touch it not [m]
+EIGHTH = np.float32(np.pi / 4)
+
+TABLE, TRAY = (0.45, 0.40, 0.38), (0.93, 0.92, 0.88)
+CUBE = (0.85, 0.12, 0.12)
+PALM, COLUMN = (0.12, 0.22, 0.55), (0.55, 0.58, 0.62)
+FINGERS = ((0.10, 0.62, 0.30), (0.98, 0.72, 0.10))
+SHADOW = (0.62, 0.62, 0.66)
+CAMERA = Camera(eye=(0, -0.62, 0.56), target=(0, -0.005, 0.045), up=(0, 0, 1), fov=33.0)
+
+
+class Cube(Scene):
+    """The arena of the gripper and the cube."""
+
+    spec = ActionSpec(
+        tuple(f'velocity[name={joint}]' for joint in JOINTS), (-SPEED,) * 4, (SPEED,) * 4, DT
+    )
+    action_names = 'velocity of x, y, z, gap'
+    state_names = 'x, y, z, gap, x of the cube, y of the cube, z of the cube, heading of the cube'
+
+    def __init__(self, image_size: int) -> None:
+        world = World(DT / SUBSTEPS, CAMERA, GRAVITY)
+        _build(world)
+        super().__init__(world, image_size, np.array([0, 0, 0.1, 0.06, 0.1, 0, REST, 0]))
+
+    def step(self, action: Array) -> Frame:
+        """Move stage and gap [m/s] for one raw step."""
+        before = self._state.astype(np.float64)
+        held = is_held(self._state)
+        low = np.array(LOW)
+        if held:  # what it holds must stay above the table
+            low[2] = max(low[2], before[2] - before[6] + REST)
+        room = (low - before[:4]) / DT, (np.array(HIGH) - before[:4]) / DT
+        velocity = np.clip(self._command(action), *room)
+        self.world.touch('gripper', 'cube', not held)
+        self.world.drive('gripper', [*velocity[:3], velocity[3] / 2, velocity[3] / 2], FORCE)
+        self.world.advance(SUBSTEPS)
+        joints, cube = self.world.joints('gripper'), self.world.joints('cube')
+        gripper = np.array([*joints[:3], joints[3] + joints[4]])
+        if held:
+            cube = before[4:] + np.array([*(gripper[:3] - before[:3]), 0.0])
+        return self._settle(np.concatenate([gripper, cube]))
+
+    def success(self) -> bool:
+        """Say whether the cube is at its goal."""
+        return bool(np.linalg.norm(self._state[4:7] - self._goal[4:7]) <= REACHED)
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Draw a cube that is held, or one on the table with fingers about it, or pushed there."""
+        cube = np.array([*rng.uniform(-REACH, REACH, 2), REST])
+        kind = rng.choice(3, p=(0.6, 0.2, 0.2))
+        if kind == 0:
+            cube[2] = rng.uniform(REST + 0.01, HIGH[2])
+            state = [*cube, WIDTH, *cube, 0.0]
+        elif kind == 1:
+            state = [*cube[:2], rng.uniform(0.03, HIGH[2]), HIGH[3], *cube, 0.0]
+        else:
+            state = [*_beside(cube, rng), 0.0, *cube, rng.uniform(-np.pi / 4, np.pi / 4)]
+        return self._canonical(np.array(state))
+
+    def expert(self) -> Array:
+        """Carry the cube to its goal; push it the last bit where the goal shows closed fingers."""
+        state, goal = self._state.astype(np.float64), self._goal.astype(np.float64)
+        pushed = goal[3] < WIDTH and not is_held(goal)
+        if pushed and (velocity := _push(state, goal[4:7])) is not None:
+            return velocity
+        return _carry(state, goal[4:7])
+
+    def _canonical(self, state: Array) -> Array:
+        """Keep all within reach, and a cube that is held in the middle of the fingers."""
+        true = state.astype(np.float32)
+        true[:4] = np.clip(true[:4], np.array(LOW, np.float32), np.array(HIGH, np.float32))
+        true[4:6] = np.clip(true[4:6], np.float32(-BORDER), np.float32(BORDER))
+        true[6] = max(true[6], np.float32(REST))
+        if not -EIGHTH <= true[7] < EIGHTH:  # what is within must stay as it is, to the bit
+            true[7] = np.remainder(state[7] + np.pi / 4, np.pi / 2) - np.pi / 4
+        if is_held(true):
+            true[3] = np.clip(true[3], np.float32(WIDTH), np.float32(WIDTH + PADS))
+            true[4:6], true[7] = true[:2], 0.0
+        return true
+
+    def _place(self, state: Array) -> None:
+        """Put gripper and cube where they are."""
+        self.world.place('gripper', [*state[:3], state[3] / 2, state[3] / 2])
+        self.world.place('cube', state[4:])
+
+
+def is_held(state: Array) -> bool:
+    """Say whether the cube of a state (P,) is held."""
+    between = np.abs(state[4:7] - state[:3]).max() <= GRASP
+    across = WIDTH * (abs(np.cos(state[7])) + abs(np.sin(state[7])))  # what fingers close upon
+    return bool(between and state[3] <= np.float32(across + PADS))
+
+
+def _carry(state: Array, goal: Array) -> Array:
+    """Return the velocity (4,) that fetches the cube from above and brings it to its goal (3,)."""
+    tool, gap, cube = state[:3], state[3], state[4:7]
+    if is_held(state):
+        return _towards(tool + goal - cube, 0.0, state)
+    away = np.abs(cube - tool)
+    if away[:2].max() > ALIGNED or (gap < OPEN and away[2] > GRASP):
+        return _over(np.array([*cube[:2], cube[2] + HOVER - REST]), HIGH[3], state)
+    return _towards(cube, HIGH[3] if away[2] > ALIGNED else 0.0, state)
+
+
+def _push(state: Array, goal: Array) -> Array | None:
+    """Return the velocity (4,) that pushes the cube to a goal (3,), or None if it cannot."""
+    tool, cube = state[:3], state[4:7]
+    way = goal[:2] - cube[:2]
+    length = float(np.linalg.norm(way))
+    unit = way / max(length, 1e-9)
+    behind = np.array([*(cube[:2] - BEHIND * unit), LOW[2] + 0.005])
+    if length > PUSHED or np.abs(behind[:2]).max() > REACH:
+        return None
+    if is_held(state):
+        return np.array([0.0, 0.0, 0.0, SPEED])  # let it fall
+    to_cube = cube[:2] - tool[:2]
+    ahead = float(to_cube @ unit)
+    aside = to_cube - ahead * unit
+    if tool[2] < REST + 0.015 and 0 < ahead < BEHIND + 0.03 and np.linalg.norm(aside) < GRASP:
+        pushing = np.array([*(tool[:2] + 0.6 * aside + SPEED * DT * unit), behind[2]])
+        return _towards(pushing, 0.0, state)
+    if np.abs(behind[:2] - tool[:2]).max() < ALIGNED:
+        return _towards(behind, 0.0, state)
+    return _over(np.array([*behind[:2], HOVER]), 0.0, state)
+
+
+def _over(place: Array, gap: float, state: Array) -> Array:
+    """Return the velocity (4,) to a place (3,) above the cube, and round the cube on the way."""
+    tool, cube = state[:3], state[4:7]
+    if np.abs(tool[:2] - cube[:2]).max() < ROUND and tool[2] < place[2] - 0.015:
+        place = np.array([*tool[:2], place[2]])
+        gap = max(gap, state[3])  # or it would take the cube along
+    return _towards(place, gap, state)
+
+
+def _towards(place: Array, gap: float, state: Array) -> Array:
+    """Return the velocity (4,) to a place (3,) and a gap."""
+    velocity: Array = np.clip((np.array([*place, gap]) - state[:4]) / DT, -SPEED, SPEED)
+    return velocity
+
+
+def _beside(cube: Array, rng: np.random.Generator) -> Array:
+    """Draw a place (3,) for closed fingers beside a cube (3,), rather towards the middle."""
+    angle = np.arctan2(-cube[1], -cube[0]) + rng.uniform(-1, 1)
+    return np.array([*(cube[:2] + 0.052 * np.array([np.cos(angle), np.sin(angle)])), 0.03])
+
+
+def _build(world: World) -> None:
+    """Put up a table with a tray, the cube and the gripper."""
+    world.add_box('table', (0, 0, -0.05), (0.6, 0.6, 0.05), TABLE)
+    edge, half = BORDER + WIDTH / 2, RIM / 2
+    world.add_box('tray', (0, 0, 0.0005), (edge, edge, 0.0005), TRAY, solid=False)
+    for side, name in ((-1, 'minus'), (1, 'plus')):
+        at = side * (edge + half)
+        world.add_box(f'rim {name} x', (at, 0, half), (half, edge + RIM, half), COLUMN)
+        world.add_box(f'rim {name} y', (0, at, half), (edge, half, half), COLUMN)
+    world.add_chain(
+        'cube',
+        [
+            Link('slide', (1, 0, 0), mass=0.01),
+            Link('slide', (0, 1, 0), mass=0.01),
+            Link('slide', (0, 0, 1), mass=0.01),
+            Link('turn', part=Part('box', (WIDTH / 2,) * 3, CUBE), mass=0.1, friction=1.0),
+        ],
+    )
+    world.drive('cube', (0, 0, 0, 0), 0.0)  # no motors
+    shadow = Part('box', (0.058, 0.018, 0.001), SHADOW, at=(0, 0, 0.002), solid=False)
+    palm = Part('box', (0.058, 0.018, 0.01), PALM, at=(0, 0, 0.05))
+    column = Part('cylinder', (0.011, 0.5), COLUMN, at=(0, 0, 0.31), solid=False)
+    world.add_chain(
+        'gripper',
+        [
+            Link('slide', (1, 0, 0), mass=0.01),
+            Link('slide', (0, 1, 0), part=shadow, mass=0.01),  # shows how high the gripper is
+            Link('slide', (0, 0, 1), part=palm, mass=0.2),
+            Link('slide', (-1, 0, 0), part=_finger(-1), mass=0.05, friction=0.3),
+            Link('slide', (1, 0, 0), part=_finger(1), mass=0.05, friction=0.3, parent=2),
+            Link('fixed', part=column, parent=2),
+        ],
+    )
+    for name in ('minus x', 'plus x', 'minus y', 'plus y'):
+        world.touch('gripper', f'rim {name}', False)
+
+
+def _finger(side: int) -> Part:
+    """Return a finger that stands to one side of the middle when the gap is closed."""
+    return Part('box', (0.006, 0.016, 0.03), FINGERS[side > 0], at=(side * 0.006, 0, 0.01))
