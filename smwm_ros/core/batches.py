@@ -66,7 +66,7 @@ class Shuffle:
         return np.random.default_rng([self._seed, epoch]).permutation(len(self._rows))
 
 
-def check(dataset: TransitionDataset, steps: int) -> None:
+def check(dataset: TransitionDataset, steps: int, needs_state: bool = False) -> None:
     """Refuse a dataset that nothing can be learnt from in windows of so many model steps."""
     where, count = dataset.folder, len(dataset.episodes)
     ticks = steps * dataset.info.action_block
@@ -79,9 +79,14 @@ def check(dataset: TransitionDataset, steps: int) -> None:
             )
     rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])
     actions = dataset.actions(rows)
-    bad = rows[~np.isfinite(actions).all(axis=1)]
-    if len(bad):
-        raise DatasetError(f'{where}: {len(bad)} actions are not finite, first in row {bad[0]}')
+    _require_finite(dataset, 'actions', rows, actions)
+    if needs_state and not dataset.info.state_size:
+        raise DatasetError(
+            f'{where}: holds no measured state, which model.kind state_align predicts; choose '
+            'another kind, or convert again with robot.state.topic'
+        )
+    if needs_state:
+        _require_finite(dataset, 'measured states', rows, dataset.states(rows))
     constant = np.ptp(actions, axis=0) == 0
     if constant.all():
         raise DatasetError(
@@ -90,3 +95,23 @@ def check(dataset: TransitionDataset, steps: int) -> None:
         )
     for name in np.array(dataset.info.spec.fields)[constant]:
         print(f'warning: {where}: {name} never changes; it will not be planned', file=sys.stderr)
+
+
+def state_statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
+    """Return mean (P,) and standard deviation (P,) of the measured states of training rows."""
+    rows = np.concatenate(
+        [np.arange(e.start, e.stop) for e in dataset.episodes if e.split == 'train']
+    )
+    states = dataset.states(rows).astype(np.float64)
+    # A state that never changes is predicted by its mean, whatever its scale.
+    std = states.std(0)
+    return states.mean(0), np.where(std > 1e-9 * np.abs(states).max(0), std, 1.0)
+
+
+def _require_finite(dataset: TransitionDataset, what: str, rows: Array, values: Array) -> None:
+    """Refuse values that are no numbers."""
+    bad = rows[~np.isfinite(values).all(axis=1)]
+    if len(bad):
+        raise DatasetError(
+            f'{dataset.folder}: {len(bad)} {what} are not finite, first in row {bad[0]}'
+        )

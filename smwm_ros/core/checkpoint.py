@@ -27,6 +27,7 @@ from smwm_ros.core.actions import action_spec
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.errors import CheckpointError
+from smwm_ros.fieldpath import expand
 import torch
 from torch import Tensor
 
@@ -110,7 +111,8 @@ def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
             f'{path}: damaged: expected mean and positive std of {size} action fields, '
             f'found {mean.tolist()} and {std.tolist()}'
         )
-    model = make_model(model_config, dataset.image_size, size * dataset.action_block)
+    states = len(expand(robot.state.fields)) if robot.state.topic else 0
+    model = make_model(model_config, dataset.image_size, size * dataset.action_block, states)
     model.load_state_dict(_read_weights(folder / WEIGHTS, digest, model.state_dict()))
     model.to(device).eval().requires_grad_(False)
     return Checkpoint(model, robot, dataset, model_config, planner, mean, std, info)

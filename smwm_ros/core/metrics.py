@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at a model on held-out transitions: does it predict, and has its latent collapsed."""
+"""Looks at a model on held-out windows: does it predict, and has its latent collapsed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import math
 
-from smwm_ros.core.interfaces import Obs, Window
+from smwm_ros.core.interfaces import Window
 from smwm_ros.core.model import Smwm
 import torch
 from torch import nn, Tensor
 
 MIN_STD = 0.01  # of a latent that still says something
 MIN_INVERSE_R2 = 0.1
+TINY = torch.finfo(torch.float32).tiny
 
 
 @torch.inference_mode()
@@ -20,35 +23,41 @@ def held_out(model: Smwm, batch: Window, settled: bool) -> dict[str, float]:
     Measure one batch; the model is left in the mode it was in.
 
     While the weights move fast, the running statistics of BatchNorm lag behind them, and a sound
-    model looks broken. Until it has settled, the statistics of the batch itself are used.
+    model looks broken. Until it has settled, the statistics of the batch itself are used; only
+    `misfit`, by which the best checkpoint is chosen, is always that of the model as deployed: the
+    share of the motion that is not predicted, and that of the actions that are not read back.
     """
     training = model.training
     model.eval()
-    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm1d)]
-    momenta = [norm.momentum for norm in norms]
+    deployed = seen = measure(model, batch)
     if not settled:
-        for norm in norms:
-            norm.train()
-            norm.momentum = 0.0  # use the batch's statistics, and keep none of them
-    terms = model.losses(batch)
-    # The first step of each window: figures of one model step, whatever the windows are.
-    obs, next_obs = (Obs(*(part[step] for part in batch.obs)) for step in (0, 1))
-    action = batch.action[0]
-    z, z_next = model.encode(obs), model.encode(next_obs)
+        with _statistics_of_the_batch(model):
+            seen = measure(model, batch)
+    model.train(training)
+    return {**seen, 'misfit': deployed['forward_over_copy'] + 1 - deployed['inverse_r2']}
+
+
+def measure(model: Smwm, batch: Window) -> dict[str, float]:
+    """Return the terms of the loss, and figures of one model step that can be compared."""
+    frames = model.latents(batch)
+    terms = model.terms(frames, batch)
+    # The first step of each window, whatever their length.
+    z, z_next, action = frames[0], frames[1], batch.action[0]
     forward = (model.predict(z, action) - z_next).square().mean()
     inverse = (model.infer(z, z_next) - action).square().mean()
-    spread = action.var(dim=0, unbiased=False).mean()
-    model.train(training)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    return {
+    measures = {
         **{f'val_{name}': float(term) for name, term in terms.items()},
         # 1 is no better than to say that nothing moves, 0 is perfect
-        'forward_over_copy': float(forward / (z - z_next).square().mean()),
-        'inverse_r2': float(1 - inverse / spread),
+        'forward_over_copy': float(forward / (z - z_next).square().mean().clamp(min=TINY)),
+        'inverse_r2': float(1 - inverse / _variance(action)),
         'latent_std': float(z.std(dim=0).mean()),
         'effective_rank': effective_rank(z),
     }
+    if model.state_head:
+        state = model.state_head.normalise(batch.obs.state[1])
+        error = (model.state_head(z, z_next) - state).square().mean()
+        measures['state_r2'] = float(1 - error / _variance(state))
+    return measures
 
 
 def effective_rank(z: Tensor) -> float:
@@ -66,4 +75,25 @@ def collapse(measures: dict[str, float]) -> str | None:
         what = f'it does not show what the robot did (inverse R2 {measures["inverse_r2"]:.2f})'
     else:
         return None
-    return f'the latent has collapsed: {what}; raise model.inverse_weight, or add data'
+    return (
+        f'the latent has collapsed: {what}; choose model.kind smwm, raise model.inverse_weight or '
+        'give model.inverse_target, or add data'
+    )
+
+
+def _variance(values: Tensor) -> Tensor:
+    """Return the mean variance of the columns of (n, C)."""
+    return values.var(dim=0, unbiased=False).mean().clamp(min=TINY)
+
+
+@contextmanager
+def _statistics_of_the_batch(model: nn.Module) -> Iterator[None]:
+    """Let BatchNorm use the batch's own statistics, and keep none of them."""
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm1d)]
+    for norm in norms:
+        norm.train()
+        norm.track_running_stats = False
+    yield
+    for norm in norms:
+        norm.eval()
+        norm.track_running_stats = True

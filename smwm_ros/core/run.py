@@ -38,6 +38,8 @@ class Run:
         self.folder = folder
         # As it looks when read back from a file, where tuples are lists.
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
+        self.best = folder / 'best'  # the checkpoint of the step that looked best so far
+        self.scalars = folder / 'tensorboard'
         self._states = folder / 'state'
         self._last = self._states / 'last.pt'
 
@@ -45,6 +47,8 @@ class Run:
         """Remove the run, and nothing else that may lie in the folder."""
         for name in (META, WEIGHTS, CURVES):
             (self.folder / name).unlink(missing_ok=True)
+        for part in (self.best, self.scalars):
+            shutil.rmtree(part, ignore_errors=True)
         self.forget_state()
 
     def forget_state(self) -> None:

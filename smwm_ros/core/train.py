@@ -8,6 +8,7 @@ its last saved state and ends with the weights it would have had anyway.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 import math
 from pathlib import Path
@@ -17,16 +18,15 @@ import time
 import numpy as np
 from smwm_ros import config
 from smwm_ros.core import checkpoint as checkpoints
-from smwm_ros.core.batches import Batches, check, Shuffle
+from smwm_ros.core.batches import Batches, check, Shuffle, state_statistics
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Window
-from smwm_ros.core.metrics import collapse, held_out
+from smwm_ros.core.diary import Diary
+from smwm_ros.core.learner import Learner, memory_in_words, pick_device, seeded
+from smwm_ros.core.metrics import collapse
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Progress, Run
 from smwm_ros.errors import DatasetError, TrainingError
-import torch
-from torch.optim import AdamW
 from tqdm import tqdm
 
 HELD_OUT = 512  # windows looked at between two stretches of training
@@ -51,30 +51,36 @@ def train(
         run.clear()
     elif (run.folder / checkpoints.META).is_file():
         return _kept(run, planner)
-    check(dataset, settings.unroll)
+    check(dataset, settings.unroll, model_config.aligns_state)
     robot, recipe = _origin(dataset)
     device = pick_device(settings.device)
     batches = Batches(dataset, *dataset.action_statistics(), device, settings.unroll)
-    info = dataset.info
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.seed)
-        model = make_model(model_config, info.image_size, info.spec.size * info.action_block)
-    model.to(device)
-    summary = _loop(run, batches, model, settings)
-    warning = collapse(summary)
-    checkpoint = Checkpoint(
-        model.cpu().eval().requires_grad_(False),
-        robot,
-        recipe,
-        model_config,
-        planner,
-        batches.mean,
-        batches.std,
-        {**run.identity, 'summary': summary, 'warnings': [warning] if warning else []},
-    )
-    checkpoints.save(run.folder, checkpoint)
+    model = _model(dataset, model_config, settings.seed).to(device)
+
+    def checkpoint(summary: dict[str, float]) -> Checkpoint:
+        warning = collapse(summary)
+        found = {'summary': summary, 'warnings': [warning] if warning else []}
+        parts = (robot, recipe, model_config, planner, batches.mean, batches.std)
+        return Checkpoint(model, *parts, {**run.identity, **found})
+
+    with memory_in_words(settings, dataset.info.image_size, device):
+        summary = _loop(run, batches, model, settings, checkpoint)
+    model.cpu().eval().requires_grad_(False)
+    checkpoints.save(run.folder, checkpoint(summary))
     run.forget_state()
-    return checkpoint
+    return checkpoint(summary)
+
+
+def _model(dataset: TransitionDataset, model_config: config.Model, seed: int) -> Smwm:
+    """Make a model that has learnt nothing yet but the scale of the measured state."""
+    info = dataset.info
+    with seeded(seed):
+        model = make_model(
+            model_config, info.image_size, info.spec.size * info.action_block, info.state_size
+        )
+    if model.state_head:
+        model.state_head.fit(*state_statistics(dataset))
+    return model
 
 
 def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:
@@ -88,22 +94,29 @@ def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:
         ) from None
 
 
-def _loop(run: Run, batches: Batches, model: Smwm, settings: config.Train) -> dict[str, float]:
+def _loop(
+    run: Run,
+    batches: Batches,
+    model: Smwm,
+    settings: config.Train,
+    checkpoint: Callable[[dict[str, float]], Checkpoint],
+) -> dict[str, float]:
     """Take the steps that remain; return what the last look at the held-out episodes found."""
-    optimiser = AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
-    first, curves = run.resume(model, optimiser)
+    learner = Learner(model, settings, batches.device)
+    first, curves = run.resume(model, learner.optimiser)
     deal = Shuffle(batches.starts('train'), settings.batch, settings.seed)
     val = batches.starts('val')
     look = batches.at(val[np.linspace(0, len(val) - 1, min(HELD_OUT, len(val))).astype(np.int64)])
     stretch: list[dict[str, float]] = []  # loss terms of the steps since the last look
     began, warned = time.monotonic(), False
-    model.train()
-    with tqdm(total=settings.steps, initial=first, desc='train', unit='step') as bar:
+    with (
+        tqdm(total=settings.steps, initial=first, desc='train', unit='step') as bar,
+        Diary(run.scalars, first) as diary,
+    ):
         for step in range(first + 1, settings.steps + 1):
             rows = deal(step - 1)
             batch = batches.at(rows)
-            rate = learning_rate(step - 1, settings)
-            stretch.append(_update(model, optimiser, batch, rate, settings.clip))
+            stretch.append(learner.step(step, batch))
             if not math.isfinite(sum(stretch[-1].values())):
                 raise TrainingError(
                     f'step {step}: the loss is not finite ({_terms(stretch[-1])}); try a smaller '
@@ -112,51 +125,37 @@ def _loop(run: Run, batches: Batches, model: Smwm, settings: config.Train) -> di
             bar.update()
             if step % settings.eval_every and step < settings.steps:
                 continue
-            row: dict[str, float] = {'step': step}
-            row |= {name: float(np.mean([t[name] for t in stretch])) for name in stretch[0]}
-            row |= held_out(model, look, settled=step == settings.steps)
-            row['samples_per_s'] = len(stretch) * settings.batch / (time.monotonic() - began)
+            row = {'step': step, **_means(stretch), 'inverse_weight': model.inverse_weight}
+            row |= learner.look(look, settled=step == settings.steps)
+            row |= _pace(curves, len(stretch) * settings.batch, time.monotonic() - began)
             curves.append(row)
-            bar.set_postfix_str(_in_brief(row), refresh=False)
+            bar.set_postfix_str(_in_brief(row, list(stretch[0])), refresh=False)
+            diary.write(row)
             warning = collapse(row) if step > settings.steps // 4 else None
             if warning and not warned:
                 bar.write(f'warning: step {step}: {warning}', file=sys.stderr)
                 warned = True
-            run.save_state(model, optimiser, Progress(step, curves))
+            if row is best(curves):
+                checkpoints.save(run.best, checkpoint(row))
+            run.save_state(model, learner.optimiser, Progress(step, curves))
             stretch, began = [], time.monotonic()
     return curves[-1]
 
 
-def _update(
-    model: Smwm, optimiser: AdamW, batch: Window, rate: float, clip: float
-) -> dict[str, float]:
-    """Take one step down the gradient; return the terms of the loss before it."""
-    terms = model.losses(batch)
-    optimiser.zero_grad()
-    torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
-    for group in optimiser.param_groups:
-        group['lr'] = rate
-    optimiser.step()
-    return {name: term.item() for name, term in terms.items()}
+def best(curves: list[dict[str, float]]) -> dict[str, float]:
+    """Return the row of the model that would do best when deployed."""
+    return min(curves, key=lambda row: row['misfit'])
 
 
-def learning_rate(step: int, settings: config.Train) -> float:
-    """Rise linearly, then fall to zero along a cosine; stepped with every optimiser step."""
-    rise = round(settings.warmup * settings.steps)
-    if step < rise:
-        return settings.lr * (step + 1) / rise
-    done = (step - rise) / max(settings.steps - rise, 1)
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * done))
+def _means(stretch: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each term over some steps."""
+    return {name: float(np.mean([terms[name] for terms in stretch])) for name in stretch[0]}
 
 
-def pick_device(name: str) -> torch.device:
-    """Return where to train; 'auto' takes a GPU where there is one."""
-    if name == 'auto':
-        name = 'cuda' if torch.cuda.is_available() else 'cpu'
-    if name == 'cuda' and not torch.cuda.is_available():
-        raise TrainingError('train.device: no CUDA GPU was found; valid here: auto, cpu')
-    return torch.device(name)
+def _pace(curves: list[dict[str, float]], samples: int, seconds: float) -> dict[str, float]:
+    """Say how long the run has taken, sittings before this one included, and how fast it is."""
+    before = curves[-1]['seconds'] if curves else 0.0
+    return {'seconds': before + seconds, 'samples_per_s': samples / seconds}
 
 
 def _terms(terms: dict[str, float]) -> str:
@@ -164,10 +163,10 @@ def _terms(terms: dict[str, float]) -> str:
     return ', '.join(f'{name} {value:.3g}' for name, value in terms.items())
 
 
-def _in_brief(row: dict[str, float]) -> str:
+def _in_brief(row: dict[str, float], terms: list[str]) -> str:
     """Say one row of the curves in the width of a progress bar."""
     return (
-        f'forward {row["forward"]:.3g}, inverse {row["inverse"]:.3g}, '
+        f'{_terms({name: row[name] for name in terms})}, lambda {row["inverse_weight"]:.3g}, '
         f'R2 {row["inverse_r2"]:.2f}, rank {row["effective_rank"]:.1f}, '
         f'{row["samples_per_s"]:.0f} samples/s'
     )

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One step of training: gradient, clipping, learning rate, precision, chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import math
+
+from smwm_ros import config
+from smwm_ros.core.interfaces import Window
+from smwm_ros.core.metrics import held_out
+from smwm_ros.core.model import Smwm
+from smwm_ros.errors import TrainingError
+import torch
+from torch.optim import AdamW
+
+# How torch and numpy tell it, on a GPU and on the CPU.
+CPU = torch.device('cpu')
+OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'unable to allocate')
+
+
+class Learner:
+    """A model, and what makes it better."""
+
+    def __init__(self, model: Smwm, settings: config.Train, device: torch.device) -> None:
+        self._model, self._settings, self._device = model, settings, device
+        self.optimiser = AdamW(
+            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        )
+        self._half = settings.precision == 'bf16' or (
+            settings.precision == 'auto' and device.type == 'cuda'
+        )
+        self._losses = torch.compile(model.losses) if settings.compile else model.losses
+        model.train()
+
+    def step(self, number: int, batch: Window) -> dict[str, float]:
+        """Go down the gradient; return the terms of the loss before it. The first step is 1."""
+        with (
+            seeded((self._settings.seed << 32) + number, self._device),
+            torch.autocast(self._device.type, torch.bfloat16, self._half),
+        ):
+            terms = self._losses(batch)
+        self.optimiser.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip)
+        for group in self.optimiser.param_groups:
+            group['lr'] = learning_rate(number - 1, self._settings)
+        self.optimiser.step()
+        found = {name: term.item() for name, term in terms.items()}
+        self._model.adapt(found)
+        return found
+
+    def look(self, batch: Window, settled: bool) -> dict[str, float]:
+        """Measure the model on a batch that it does not learn from."""
+        with seeded(self._settings.seed, self._device):
+            return held_out(self._model, batch, settled)
+
+
+def learning_rate(step: int, settings: config.Train) -> float:
+    """Rise linearly, then fall to zero along a cosine; stepped with every optimiser step."""
+    rise = round(settings.warmup * settings.steps)
+    if step < rise:
+        return settings.lr * (step + 1) / rise
+    done = (step - rise) / max(settings.steps - rise, 1)
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def pick_device(name: str) -> torch.device:
+    """Return where to train; 'auto' takes a GPU where there is one."""
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+    if name == 'cuda' and not torch.cuda.is_available():
+        raise TrainingError('train.device: no CUDA GPU was found; valid here: auto, cpu')
+    return torch.device(name)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """Let chance depend on a seed alone, and leave the generators of others as they were."""
+    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def memory_in_words(
+    settings: config.Train, image_size: int, device: torch.device
+) -> Iterator[None]:
+    """Say what asked for too much memory, and what to try."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        if not isinstance(error, MemoryError) and not any(word in text for word in OUT_OF_MEMORY):
+            raise
+        raise TrainingError(
+            f'out of memory on {device}: a batch is {settings.batch} windows of '
+            f'{settings.unroll + 1} images of {image_size}x{image_size} px; try '
+            f'train.batch={max(settings.batch // 2, 2)}'
+            + (', a smaller train.unroll' if settings.unroll > 1 else '')
+            + ', or a dataset with a smaller dataset.image_size'
+        ) from error

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Lambda, the weight of the inverse loss, found while training.
+
+A good lambda differs between robots by a factor of a hundred, and the inverse error by much less.
+So the error is given a target, and lambda follows: minimise L_fwd subject to L_inv <= target, by
+ascent on the Lagrangian in log(lambda). A lambda too small lets the error grow, and is raised; one
+too large is lowered, and leaves the latent to what is predictable.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn, Tensor
+
+PACE = 0.02  # of log(lambda) in one step, at most: a factor of 10 takes a hundred steps
+LOWEST, HIGHEST = 1e-4, 1e4
+
+
+class Multiplier(nn.Module):
+    """Lambda as a number that belongs to the model, so that it is saved and resumed with it."""
+
+    log: Tensor  # () float64 natural logarithm of lambda
+
+    def __init__(self, start: float, target: float) -> None:
+        super().__init__()
+        self.target = target
+        self.register_buffer('log', torch.tensor(math.log(start), dtype=torch.float64))
+
+    def value(self) -> float:
+        """Return lambda."""
+        return math.exp(self.log.item())
+
+    def ascend(self, error: float) -> None:
+        """Take a step: up where the error lies above its target, else down."""
+        slope = min(max(math.log(max(error, 1e-12) / self.target), -1.0), 1.0)
+        self.log.add_(PACE * slope).clamp_(math.log(LOWEST), math.log(HIGHEST))

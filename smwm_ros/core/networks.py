@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The small networks that make a world model, sized to run in real time on a CPU."""
+
+from __future__ import annotations
+
+from smwm_ros.core.interfaces import Array
+import torch
+from torch import nn, Tensor
+
+
+def perceptron(size_in: int, hidden: int, size_out: int) -> nn.Sequential:
+    """Make a network of two hidden layers."""
+    return nn.Sequential(
+        nn.Linear(size_in, hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, size_out),
+    )
+
+
+class Encoder(nn.Module):
+    """f: uint8 pixels (B, 3, S, S) -> latent (B, D)."""
+
+    def __init__(self, image_size: int, latent: int, hidden: int) -> None:
+        super().__init__()
+        channels, side = 16, image_size // 4
+        layers: list[nn.Module] = [nn.Conv2d(3, channels, 4, stride=4), nn.ReLU(inplace=True)]
+        while side > 4:
+            wider = min(2 * channels, 64)
+            layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
+            channels, side = wider, (side + 1) // 2
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        # BatchNorm gives every latent direction the same scale, which makes lambda easy to choose.
+        self.head = nn.Sequential(
+            nn.Linear(channels * side * side, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, latent),
+            nn.BatchNorm1d(latent),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode; the pixels are scaled to -1..1 here, so that nobody else has to know."""
+        # In place: fresh memory for a batch of images costs more than the arithmetic.
+        z: Tensor = self.head(self.features(pixels.float().div_(127.5).sub_(1.0)))
+        return z
+
+
+class ForwardModel(nn.Module):
+    """g: latent (..., D) and actions (..., K*A) -> next latent (..., D), as z + change."""
+
+    def __init__(self, latent: int, action_size: int, hidden: int) -> None:
+        super().__init__()
+        self.change = perceptron(latent + action_size, hidden, latent)
+
+    def forward(self, z: Tensor, action: Tensor) -> Tensor:
+        """Predict one model step."""
+        change: Tensor = self.change(torch.cat([z, action], dim=-1))
+        return z + change
+
+
+class InverseModel(nn.Module):
+    """h: latents (B, D) and (B, D) -> the actions between them (B, K*A)."""
+
+    def __init__(self, latent: int, action_size: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = perceptron(2 * latent, hidden, action_size)
+
+    def forward(self, z: Tensor, z_next: Tensor) -> Tensor:
+        """Infer the normalised actions."""
+        action: Tensor = self.layers(torch.cat([z, z_next], dim=-1))
+        return action
+
+
+class StateHead(nn.Module):
+    """
+    Reads the measured state off two latents: (B, D), (B, D) -> (B, P) at the second of them.
+
+    Two, because a velocity that the robot measures cannot be seen in one image.
+    """
+
+    mean: Tensor  # (P,) of the measured states, in the units they were recorded in
+    std: Tensor  # (P,)
+
+    def __init__(self, latent: int, state_size: int, hidden: int) -> None:
+        super().__init__()
+        self.layers = perceptron(2 * latent, hidden, state_size)
+        self.register_buffer('mean', torch.zeros(state_size))
+        self.register_buffer('std', torch.ones(state_size))
+
+    def forward(self, z: Tensor, z_next: Tensor) -> Tensor:
+        """Read the normalised state."""
+        state: Tensor = self.layers(torch.cat([z, z_next], dim=-1))
+        return state
+
+    def fit(self, mean: Array, std: Array) -> None:
+        """Learn the scale of the states: (P,), (P,)."""
+        self.mean.copy_(torch.from_numpy(mean))
+        self.std.copy_(torch.from_numpy(std))
+
+    def normalise(self, state: Tensor) -> Tensor:
+        """Return measured states with mean 0 and standard deviation 1."""
+        return (state - self.mean) / self.std
