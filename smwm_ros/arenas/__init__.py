@@ -6,7 +6,7 @@ from __future__ import annotations
 from importlib import import_module
 
 import numpy as np
-from smwm_ros.config import Robot
+from smwm_ros.config import Config, Randomise, Robot
 from smwm_ros.core.actions import action_spec
 from smwm_ros.core.interfaces import Arena
 from smwm_ros.errors import ArenaError, did_you_mean
@@ -16,6 +16,7 @@ _ARENAS = {  # module in this folder: class in it
     'two_room': 'TwoRoom',
     'two_room_differential': 'TwoRoomDifferential',
     'reacher': 'Reacher',
+    'push_t': 'PushT',
     'cube': 'Cube',
 }
 ARENA_NAMES = tuple(_ARENAS)
@@ -38,6 +39,17 @@ def make_arena(name: str, image_size: int = 64) -> Arena:
     module = import_module(f'smwm_ros.arenas.{name}')
     arena: Arena = getattr(module, _ARENAS[name])(image_size)
     return arena
+
+
+def arena_of(config: Config) -> Arena:
+    """Make the arena of a configuration: as it is, or wrapped where something shall vary."""
+    arena = make_arena(config.arena.name, config.arena.image_size)
+    if config.randomise == Randomise() and not config.arena.distractors:
+        return arena
+    from smwm_ros.arenas.ranges import ranges_of
+    from smwm_ros.arenas.vary import Varied
+
+    return Varied(arena, ranges_of(config.randomise), config.arena.distractors)
 
 
 def require_fit(arena: Arena, robot: Robot) -> None:

@@ -31,7 +31,7 @@ def test_the_expert_reaches_every_goal(name):
     failed = []
     for seed in range(20):
         arena.reset(seed)
-        if not any(arena.step(arena.expert()) and arena.success() for _ in range(60)):
+        if not any(arena.step(arena.expert()) and arena.success() for _ in range(200)):
             failed.append(seed)
     arena.close()
     assert not failed

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The expert that pushes the T: it goes round the block to the best place to push from, and pushes.
+
+A push against the rim with force f at r moves a block that never glides by f along and by
+r x f / gyration in turn, to a common scale. Among places all round the rim, the expert takes the
+one whose push would bring the block nearest to its goal, less what the way there costs. It looks
+at nothing but the state, and decides anew at every step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from smwm_ros.arenas.push_t_shape import (
+    BAR,
+    BAR_Y,
+    blocked,
+    clearance,
+    GYRATION,
+    Pose,
+    RADIUS,
+    STEM,
+    STEM_Y,
+)
+from smwm_ros.core.interfaces import Array
+
+AWAY = RADIUS + 0.015  # a place to push from lies this far from the rim [m]
+ROUND = RADIUS + 0.03  # so do the corners of the ways round the block, in x and in y [m]
+GRAZE = RADIUS + 0.006  # nearer ways count as touching the block [m]
+ARM = 0.25  # a turn of 1 rad counts as much as this distance [m]
+DETOUR = 0.12  # a way of 1 m to another place counts as much as this distance [m]
+PLACED, TURNED = 0.025, 0.12  # the block is well enough at its goal [m], [rad]
+
+
+def _rim() -> tuple[Array, Array]:
+    """Return places on the rim (n, 2) and the directions outwards there (n, 2)."""
+    top, low = BAR_Y + BAR[1], BAR_Y - BAR[1]
+    wide, thin, foot = BAR[0], STEM[0], STEM_Y - STEM[1]
+    notch = thin + RADIUS + 0.02  # the pusher fits beside the stem from here on
+    faces = [
+        ((-wide, top), (wide, top), (0, 1)),
+        ((wide, top), (wide, low), (1, 0)),
+        ((-wide, top), (-wide, low), (-1, 0)),
+        ((notch, low), (wide, low), (0, -1)),
+        ((-notch, low), (-wide, low), (0, -1)),
+        ((thin, low - RADIUS - 0.02), (thin, foot), (1, 0)),
+        ((-thin, low - RADIUS - 0.02), (-thin, foot), (-1, 0)),
+        ((-thin, foot), (thin, foot), (0, -1)),
+    ]
+    places, outward = [], []
+    for begin, end, normal in faces:
+        length = np.hypot(end[0] - begin[0], end[1] - begin[1])
+        for part in np.linspace(0.0, 1.0, max(3, round(length / 0.03)))[1:-1]:
+            places.append(np.array(begin) + part * (np.array(end) - begin))
+            outward.append(normal)
+    return np.array(places), np.array(outward, float)
+
+
+PLACES, OUTWARD = _rim()
+STATIONS = PLACES + AWAY * OUTWARD  # where the pusher stands before a push
+_LEVER = PLACES[:, 1] * OUTWARD[:, 0] - PLACES[:, 0] * OUTWARD[:, 1]  # r x f, with f inwards
+_PUSH = np.column_stack([-OUTWARD, ARM * _LEVER / GYRATION])  # (n, 3): x, y, turn by ARM [m]
+_REACH = 1 + _LEVER**2 / GYRATION  # how far the pusher goes while the block slides by 1 [m]
+_CORNERS = np.array(
+    [
+        [side * (half[0] + ROUND), y + up * (half[1] + ROUND)]
+        for half, y, ups in ((BAR, BAR_Y, (-1, 1)), (STEM, STEM_Y, (-1,)))
+        for up in ups
+        for side in (-1, 1)
+    ]
+)
+
+
+def _legs(starts: Array, ends: Array) -> Array:
+    """Return the lengths (n, m) of straight ways, infinite where the block is in between."""
+    length = np.linalg.norm(starts[:, None] - ends, axis=-1)
+    for row, start in zip(length, starts, strict=True):
+        row[blocked(start, ends, GRAZE)] = np.inf
+    return length
+
+
+def _shortest(legs: Array) -> Array:
+    """Return the lengths of the shortest ways over any of the corners."""
+    ways = legs.copy()
+    for via in range(len(ways)):
+        ways = np.minimum(ways, ways[:, [via]] + ways[[via]])
+    return ways
+
+
+_BETWEEN = _legs(_CORNERS, _CORNERS)  # (c, c)
+_TO_STATIONS = _legs(_CORNERS, STATIONS)  # (c, n)
+
+
+def drive(state: Array, goal: Array, speed: float, dt: float, half: float) -> Array:
+    """Return the velocity (2,) to take from a state (6,) to a goal (6,) [m/s]."""
+    block, target, pusher = Pose.of(state), Pose.of(goal), state[:2]
+    here = block.inside(pusher)
+    shift = block.inside(goal[2:4])
+    turn = float(np.remainder(target.angle - block.angle + np.pi, 2 * np.pi) - np.pi)
+    trip = Trip(here, block, half - RADIUS)
+    if np.hypot(*shift) < PLACED and abs(turn) < TURNED:
+        step = trip.towards(block.inside(goal[:2]))
+    else:
+        step = _push(trip, np.array([*shift, ARM * turn]))
+    velocity: Array = (block.outside(step) - block.outside(np.zeros(2))) / dt
+    return velocity * min(1.0, speed / max(float(np.abs(velocity).max()), 1e-9))
+
+
+class Trip:
+    """Ways round the block for a pusher, all in the frame of the block."""
+
+    def __init__(self, here: Array, block: Pose, half: float) -> None:
+        self.here, self._block, self._half = here, block, half
+        # Who touches the block already may leave it along its rim.
+        self._margin = min(GRAZE, float(clearance(here)) - 0.002)
+        open_ = self.reachable(_CORNERS)
+        legs = np.where(open_ & open_[:, None], _BETWEEN, np.inf)
+        self._between = _shortest(legs)
+        self._first = np.where(open_, self._straight(_CORNERS), np.inf)
+
+    def reachable(self, places: Array) -> Array:
+        """Say which places (n, 2) lie between the walls."""
+        inside: Array = np.abs(self._block.outside(places)).max(axis=-1) <= self._half
+        return inside
+
+    def lengths(self, ends: Array, legs: Array) -> Array:
+        """Return the lengths of the ways to ends (n, 2), by those from the corners (c, n)."""
+        corners = (self._first[:, None] + self._between).min(axis=0)  # (c,) to each corner
+        ways: Array = np.minimum(self._straight(ends), (corners[:, None] + legs).min(axis=0))
+        return ways
+
+    def towards(self, end: Array) -> Array:
+        """Return the move (2,) to the end, or to the corner that comes first."""
+        if not blocked(self.here, end[None], self._margin)[0]:
+            return end - self.here
+        last = _legs(_CORNERS, end[None])[:, 0]
+        corners = self._first + (self._between + last).min(axis=1)
+        best = int(np.argmin(corners))
+        return (_CORNERS[best] if np.isfinite(corners[best]) else end) - self.here
+
+    def _straight(self, ends: Array) -> Array:
+        """Return the lengths of straight ways, infinite where the block is in between."""
+        lengths = np.linalg.norm(ends - self.here, axis=1)
+        lengths[blocked(self.here, ends, self._margin)] = np.inf
+        return lengths
+
+
+def _push(trip: Trip, error: Array) -> Array:
+    """Return the next move (2,) of the pusher, to or against the best place on the rim."""
+    length = np.maximum(_PUSH @ error, 0.0) / (_PUSH**2).sum(axis=1)  # to slide by (n,) [m]
+    left = np.linalg.norm(error - length[:, None] * _PUSH, axis=1)
+    off = trip.here - STATIONS
+    depth = (off * OUTWARD).sum(axis=1)  # from the station outwards
+    aside = np.abs(off[:, 0] * OUTWARD[:, 1] - off[:, 1] * OUTWARD[:, 0])
+    ready = (aside < 0.012) & (depth < 0.02) & (depth > RADIUS - AWAY - 0.02)
+    way = np.where(ready, 0.0, trip.lengths(STATIONS, _TO_STATIONS))
+    cost = left + DETOUR * way
+    cost[~trip.reachable(STATIONS)] = np.inf
+    cost[left > np.linalg.norm(error) - 0.005] = np.inf
+    best = int(np.argmin(cost))
+    if not ready[best]:
+        return trip.towards(STATIONS[best])
+    ahead = max(0.0, depth[best] + AWAY - RADIUS) + length[best] * _REACH[best]
+    sideways = STATIONS[best] - trip.here + depth[best] * OUTWARD[best]
+    return sideways - ahead * OUTWARD[best]

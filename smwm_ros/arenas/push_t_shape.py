@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The form of the T, and what is free around it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from smwm_ros.core.interfaces import Array
+
+RADIUS = 0.06  # of the pusher [m]
+BAR = np.array([0.24, 0.06])  # half extents of the bar of the T [m]
+STEM = np.array([0.06, 0.18])
+WEIGHT = BAR.prod() / (BAR.prod() + STEM.prod())  # share of the bar in the mass
+_APART = BAR[1] + STEM[1]  # between the centres of bar and stem [m]
+BAR_Y = (1 - WEIGHT) * _APART  # of the bar's centre; the centre of mass is the origin [m]
+STEM_Y = -WEIGHT * _APART
+CENTRES = np.array([[0.0, BAR_Y], [0.0, STEM_Y]])  # (2, 2) of bar and stem
+HALVES = np.array([BAR, STEM])  # (2, 2)
+# Moment of inertia over mass: the square of the radius at which the block turns as it slides [m2].
+GYRATION = float(
+    np.array([WEIGHT, 1 - WEIGHT]) @ ((HALVES**2).sum(axis=1) / 3 + (CENTRES**2).sum(axis=1))
+)
+
+
+class Pose(NamedTuple):
+    """Where the block is, and how it is turned."""
+
+    x: float
+    y: float
+    angle: float
+
+    @classmethod
+    def of(cls, state: Array) -> Pose:
+        """Read the block's pose out of a state of the arena."""
+        return cls(float(state[2]), float(state[3]), float(np.arctan2(state[5], state[4])))
+
+    def inside(self, points: Array) -> Array:
+        """Return points (..., 2) of the table in the frame of the block."""
+        return (points - np.array([self.x, self.y])) @ self._turn()
+
+    def outside(self, points: Array) -> Array:
+        """Return points (..., 2) in the frame of the block in that of the table."""
+        return points @ self._turn().T + np.array([self.x, self.y])
+
+    def _turn(self) -> Array:
+        cos, sin = np.cos(self.angle), np.sin(self.angle)
+        return np.array([[cos, -sin], [sin, cos]])
+
+
+def clearance(points: Array) -> Array:
+    """Return how far points (..., 2) in the frame of the block are from it; 0 within [m]."""
+    beyond = np.maximum(np.abs(points[..., None, :] - CENTRES) - HALVES, 0.0)
+    distance: Array = np.linalg.norm(beyond, axis=-1).min(axis=-1)
+    return distance
+
+
+def wall_gap(pose: Pose, half: float) -> float:
+    """Return how far the block is from the walls of a square of this half width [m]."""
+    signs = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
+    corners = (CENTRES[:, None] + signs * HALVES[:, None]).reshape(-1, 2)
+    return half - float(np.abs(pose.outside(corners)).max())
+
+
+def blocked(start: Array, ends: Array, margin: float) -> Array:
+    """
+    Say which straight ways from start (2,) to ends (n, 2) lead through the block.
+
+    All is in the frame of the block, which is grown by a margin [m] on all sides.
+    """
+    along = (ends - start)[:, None]  # (n, 1, 2)
+    along = np.where(np.abs(along) < 1e-12, 1e-12, along)
+    reach = HALVES + margin  # (2, 2)
+    one, other = (CENTRES - reach - start) / along, (CENTRES + reach - start) / along
+    enter = np.minimum(one, other).max(axis=-1)  # (n, 2): parts of the way
+    leave = np.maximum(one, other).min(axis=-1)
+    hits: Array = ((enter < leave) & (leave > 0.0) & (enter < 1.0)).any(axis=-1)
+    return hits
