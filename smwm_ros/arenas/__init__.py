@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import numpy as np
 from smwm_ros.config import Config, Randomise, Robot
@@ -11,6 +12,9 @@ from smwm_ros.core.actions import action_spec
 from smwm_ros.core.interfaces import Arena
 from smwm_ros.errors import ArenaError, did_you_mean
 from smwm_ros.fieldpath import expand
+
+if TYPE_CHECKING:  # arenas are named and chosen without what makes pictures
+    from smwm_ros.arenas.scene import Scene
 
 _ARENAS = {  # module in this folder: class in it
     'two_room': 'TwoRoom',
@@ -30,14 +34,14 @@ def require_arena(name: str) -> str:
     return name
 
 
-def make_arena(name: str, image_size: int = 64) -> Arena:
+def make_arena(name: str, image_size: int = 64) -> Scene:
     """Make an arena whose camera gives square images of this size [px]."""
     require_arena(name)
     low, high = IMAGE_SIZES
     if not low <= image_size <= high:
         raise ArenaError(f'image size: {image_size} is out of range; valid: {low} to {high}')
     module = import_module(f'smwm_ros.arenas.{name}')
-    arena: Arena = getattr(module, _ARENAS[name])(image_size)
+    arena: Scene = getattr(module, _ARENAS[name])(image_size)
     return arena
 
 
@@ -46,6 +50,19 @@ def arena_of(config: Config) -> Arena:
     arena = make_arena(config.arena.name, config.arena.image_size)
     if config.randomise == Randomise() and not config.arena.distractors:
         return arena
+
+    from smwm_ros.arenas.ranges import ranges_of
+    from smwm_ros.arenas.vary import Varied
+
+    return Varied(arena, ranges_of(config.randomise), config.arena.distractors)
+
+
+def arena_of(config: Config) -> Arena:
+    """Make the arena of a configuration: as it is, or wrapped where something shall vary."""
+    arena = make_arena(config.arena.name, config.arena.image_size)
+    if config.randomise == Randomise() and not config.arena.distractors:
+        return arena
+
     from smwm_ros.arenas.ranges import ranges_of
     from smwm_ros.arenas.vary import Varied
 
