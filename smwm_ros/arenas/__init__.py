@@ -50,19 +50,6 @@ def arena_of(config: Config) -> Arena:
     arena = make_arena(config.arena.name, config.arena.image_size)
     if config.randomise == Randomise() and not config.arena.distractors:
         return arena
-
-    from smwm_ros.arenas.ranges import ranges_of
-    from smwm_ros.arenas.vary import Varied
-
-    return Varied(arena, ranges_of(config.randomise), config.arena.distractors)
-
-
-def arena_of(config: Config) -> Arena:
-    """Make the arena of a configuration: as it is, or wrapped where something shall vary."""
-    arena = make_arena(config.arena.name, config.arena.image_size)
-    if config.randomise == Randomise() and not config.arena.distractors:
-        return arena
-
     from smwm_ros.arenas.ranges import ranges_of
     from smwm_ros.arenas.vary import Varied
 
