@@ -13,6 +13,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import sys
 from typing import Any
 
 from smwm_ros.config import Config
@@ -20,8 +21,10 @@ from smwm_ros.errors import BagError, ConfigError
 from smwm_ros.load import to_dict
 from smwm_ros.verbs import options
 
-EXAMPLE = 'smwm collect two_room --out runs/bags arena.episodes=180'
+EXAMPLE = 'smwm collect two_room --episodes 180 --policy mixed --out runs/bags'
 RECIPE = 'collect.json'
+SECTIONS = ('arena', 'randomise', 'record', 'robot')  # of the configuration that bags follow from
+FLAGS = {'episodes': 'arena.episodes', 'policy': 'arena.policy', 'storage': 'record.storage'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,31 +33,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, default=Path('runs/bags'), help='folder of the bags (runs/bags)'
     )
+    for flag, path in FLAGS.items():
+        parser.add_argument(f'--{flag}', metavar=flag[0].upper(), help=f'the knob {path}')
     parser.add_argument(
         '--jobs', type=int, default=0, help='processes at once (one for each core)'
     )
     parser.add_argument(
         '--fresh', action='store_true', help='remove what an earlier run left in --out first'
     )
-    options.add_config(parser, ['arena', 'robot'])
+    options.add_config(parser, SECTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Record what is missing."""
-    from smwm_ros.arenas import make_arena, require_arena, require_fit
-    from smwm_ros.verbs.recording import record_all, recordings
+    from smwm_ros.verbs.recording import recordings
+    from smwm_ros.verbs.workers import record_all
 
-    require_arena(args.arena)
-    if args.jobs < 0:
-        raise ConfigError(f'--jobs: {args.jobs} is out of range; expected 1 or more')
-    args.config = args.config or args.arena
-    args.settings = [*args.settings, f'arena.name={args.arena}']
-    config = options.config_of(args)
-    arena = make_arena(config.arena.name, config.arena.image_size)
-    require_fit(arena, config.robot)
-    arena.close()
+    config = configured(args)
     prepare(args.out, config, args.fresh)
-    every = recordings(args.out, config.arena, config.robot)
+    every = recordings(args.out, config)
     todo = [recording for recording in every if not is_whole(recording.path)]
     for recording in todo:
         shutil.rmtree(recording.path, ignore_errors=True)
@@ -64,9 +61,12 @@ def run(args: argparse.Namespace) -> int:
         jobs = args.jobs or len(os.sched_getaffinity(0))
         from tqdm import tqdm
 
+        def tell(text: str) -> None:
+            tqdm.write(text, file=sys.stderr)
+
         try:
-            with tqdm(total=total, unit='step', desc='collect') as bar:
-                record_all(todo, jobs, bar.update)
+            with tqdm(total=total, unit='step', desc='collect', mininterval=0.2) as bar:
+                record_all(todo, jobs, bar.update, tell)
         finally:
             remove_leftovers(args.out)
     kept = len(every) - len(todo)
@@ -77,9 +77,28 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def configured(args: argparse.Namespace) -> Config:
+    """Build the configuration, and check that it fits the arena before anything is touched."""
+    from smwm_ros.arenas import make_arena, require_arena, require_fit
+
+    require_arena(args.arena)
+    if args.jobs < 0:
+        raise ConfigError(f'--jobs: {args.jobs} is out of range; expected 1 or more')
+    flags = [
+        f'{path}={getattr(args, flag)}' for flag, path in FLAGS.items() if getattr(args, flag)
+    ]
+    args.config = args.config or args.arena
+    args.settings = [*args.settings, *flags, f'arena.name={args.arena}']
+    config = options.config_of(args)
+    arena = make_arena(config.arena.name, config.arena.image_size)
+    require_fit(arena, config.robot)
+    arena.close()
+    return config
+
+
 def prepare(folder: Path, config: Config, fresh: bool) -> None:
     """Make the folder ready for bags of one recipe; refuse a folder that holds anything else."""
-    recipe = {'arena': to_dict(config.arena), 'robot': to_dict(config.robot)}
+    recipe = {section: to_dict(getattr(config, section)) for section in SECTIONS}
     path = folder / RECIPE
     if folder.exists() and not folder.is_dir():
         raise BagError(f'{folder}: expected a folder, found a file')
@@ -92,11 +111,14 @@ def prepare(folder: Path, config: Config, fresh: bool) -> None:
         remove_bags(folder, read_recipe(path))
     else:
         require_same(path, read_recipe(path), recipe)
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
-    hidden = folder / f'.{RECIPE}'
-    hidden.write_text(json.dumps(recipe, indent=2) + '\n', encoding='utf-8')
-    hidden.replace(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+        hidden = folder / f'.{RECIPE}'
+        hidden.write_text(json.dumps(recipe, indent=2) + '\n', encoding='utf-8')
+        hidden.replace(path)
+    except OSError as error:
+        raise BagError(f'{folder}: cannot be written: {error.strerror}') from error
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -112,7 +134,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 def require_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Refuse to mix bags of two recipes, and say which knobs differ."""
-    before, now = flatten(old), flatten(new)
+    usual = {section: to_dict(getattr(Config(), section)) for section in SECTIONS}
+    # An older version did not know every knob: there it was as it is by default.
+    before, now = {**flatten(usual), **flatten(old)}, flatten(new)
     differ = [
         f'{key}={before.get(key)} there, {now.get(key)} asked for'
         for key in sorted(before.keys() | now.keys())
@@ -152,4 +176,4 @@ def remove_leftovers(folder: Path) -> None:
 
 def is_whole(path: Path) -> bool:
     """Say whether a bag is there; it gets its name only when it is whole."""
-    return (path / 'metadata.yaml').is_file() and (path / f'{path.name}.mcap').is_file()
+    return (path / 'metadata.yaml').is_file()

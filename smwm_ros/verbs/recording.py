@@ -1,66 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record the episodes of an arena into rosbags, several processes at once."""
+"""Record the episodes of an arena into rosbags."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-import multiprocessing
+from collections.abc import Callable, Iterator
+import json
 from pathlib import Path
-import signal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.arenas import make_arena, require_fit
 from smwm_ros.arenas.drivers import driver
-from smwm_ros.bags.write import BagWriter, PARTIAL
+from smwm_ros.bags.timeline import EPOCH, Timeline, timeline
+from smwm_ros.bags.write import BagWriter
 from smwm_ros.config import Arena as ArenaConfig
-from smwm_ros.config import Robot
+from smwm_ros.config import Config, Record
 from smwm_ros.core.actions import action_spec
 from smwm_ros.core.interfaces import Arena, Array, Frame
-from smwm_ros.errors import BagError
 
 EPISODES_PER_BAG = 20
 PAUSE = 5.0  # between two episodes of a bag, as when a person resets the robot [s]
-EPOCH = 1_700_000_000 * 10**9  # simulated time begins here, so that a seed gives the same bytes
+TRUTH_TOPIC = '/recording/truth'
+JUMP = 1.0  # no state moves as much in one raw step: what seems to is an angle that wraps
 
 
 class Recording(NamedTuple):
     """One bag to be made."""
 
     path: Path
-    arena: ArenaConfig
-    robot: Robot
+    config: Config
     episodes: range
 
 
-class Interrupted(Exception):  # noqa: N818 - it is no error
-    """The parent asked a worker to stop."""
-
-
-def recordings(folder: Path, arena: ArenaConfig, robot: Robot) -> list[Recording]:
+def recordings(folder: Path, config: Config) -> list[Recording]:
     """Share the episodes out over bags."""
-    every = range(0, arena.episodes, EPISODES_PER_BAG)
+    count = config.arena.episodes
     return [
         Recording(
-            folder / f'{arena.name}_{number:04d}',
-            arena,
-            robot,
-            range(first, min(first + EPISODES_PER_BAG, arena.episodes)),
+            folder / f'{config.arena.name}_{number:04d}',
+            config,
+            range(first, min(first + EPISODES_PER_BAG, count)),
         )
-        for number, first in enumerate(every)
+        for number, first in enumerate(range(0, count, EPISODES_PER_BAG))
     ]
 
 
 def record(recording: Recording, tick: Callable[[], None]) -> None:
     """Drive the episodes of one bag and write it; call tick after every raw step."""
-    arena = make_arena(recording.arena.name, recording.arena.image_size)
+    config = recording.config
+    arena = make_arena(config.arena.name, config.arena.image_size)
     try:
-        require_fit(arena, recording.robot)
-        with BagWriter(recording.path, recording.robot) as bag:
+        require_fit(arena, config.robot)
+        with BagWriter(recording.path, config.robot, config.record.storage) as bag:
             for episode in recording.episodes:
-                _record_episode(recording, arena, bag, episode, tick)
+                _record_episode(config, arena, bag, episode, tick)
     finally:
         arena.close()
 
@@ -75,90 +68,96 @@ def begin_episode(
 
 
 def _record_episode(
-    recording: Recording, arena: Arena, bag: BagWriter, episode: int, tick: Callable[[], None]
+    config: Config, arena: Arena, bag: BagWriter, episode: int, tick: Callable[[], None]
 ) -> None:
-    """Drive and write one episode: a frame and a command for each raw step, and a last frame."""
-    length = recording.arena.length
-    limits = action_spec(recording.robot)
+    """Drive and write one episode."""
+    length, seed = config.arena.length, config.arena.seed
     period = round(arena.spec.dt * 1e9)
-    start = EPOCH + episode * (length * period + round(PAUSE * 1e9))
-    frame, actions = begin_episode(recording.arena, arena, episode)
+    begin = EPOCH + episode * (length * period + round(PAUSE * 1e9))
+    times = timeline(config.record, length, period, begin, (seed, episode))
+    scribe = Scribe(bag, arena, times, length)
+    limits = action_spec(config.robot)
+    frame, actions = begin_episode(config.arena, arena, episode)
+    scribe.show(0, frame)
+    states, driven = [frame.state.tolist()], []
     for step in range(length):
-        action = limits.clip(next(actions))
-        bag.write(frame, action, start + step * period)
-        frame = arena.step(action)
+        if scribe.says(step):
+            action = limits.clip(next(actions))
+        scribe.say(step, action)
+        before, frame = frame, arena.step(action)
+        scribe.show_between(step, before.state, frame.state)
+        scribe.show(step + 1, frame)
+        states.append(frame.state.tolist())
+        driven.append(action.tolist())
         tick()
-    bag.write(frame, None, start + length * period)
+    bag.flush()
+    if config.record != Record(storage=config.record.storage):
+        truth = {'episode': episode, 'actions': driven, 'states': states, **times.about()}
+        bag.note(TRUTH_TOPIC, json.dumps(truth), begin + length * period)
 
 
-def record_all(todo: Sequence[Recording], jobs: int, progress: Callable[[int], None]) -> None:
-    """Make all bags; progress is told of raw steps as they are done."""
-    if jobs == 1 or len(todo) == 1:
-        for recording in todo:
-            record(recording, lambda: progress(1))
-        return
-    # spawn: a forked child would share locks and file positions that it does not know of.
-    context = multiprocessing.get_context('spawn')
-    steps, stop = context.Value('q', 0), context.Event()
-    with ProcessPoolExecutor(
-        min(jobs, len(todo)), context, initializer=_begin_worker, initargs=(steps, stop)
-    ) as pool:
-        futures = {pool.submit(_work, recording): recording for recording in todo}
-        try:
-            for done in _watch(futures, steps, progress):
-                _raise_clearly(done, futures[done].path)
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+class Scribe:
+    """Makes messages of what happens in an episode, when its timeline says so."""
+
+    def __init__(self, bag: BagWriter, arena: Arena, times: Timeline, length: int) -> None:
+        self._bag = bag
+        self._arena = arena
+        self._times = times
+        self._edges = (times.begin + times.period * np.arange(length + 1)).tolist()
+        self._frames, self._states = times.camera.messages(), times.state.messages()
+        self._commands = times.command.messages()
+        self._frames_at, self._frames_after = times.camera.places(self._edges)
+        self._states_at, self._states_after = times.state.places(self._edges)
+        at, after = times.command.places(self._edges)
+        self._said = [[*first, *then] for first, then in zip(at, after, strict=False)]
+
+    def says(self, step: int) -> bool:
+        """Tell whether the driver says something new in a raw step; it does in the first."""
+        return step == 0 or bool(self._said[step])
+
+    def say(self, step: int, action: Array) -> None:
+        """Write the command of a raw step, as often as it is said."""
+        for index in self._said[step]:
+            stamp, received = self._commands[index]
+            if received:
+                self._bag.command(action, stamp, received)
+
+    def show(self, step: int, frame: Frame) -> None:
+        """Write what is seen and measured just as a raw step begins, and all before it."""
+        for index in self._frames_at[step]:
+            self._see(index, frame.pixels)
+        for index in self._states_at[step]:
+            self._measure(index, frame.state)
+        self._bag.flush(before=self._edges[step] - self._times.early)
+
+    def show_between(self, step: int, before: Array, after: Array) -> None:
+        """Write what is seen and measured within a raw step, from the state before to after."""
+        start, period = self._edges[step], self._times.period
+        for index in self._states_after[step]:
+            share = (self._times.state.true[index] - start) / period
+            self._measure(index, between(before, after, share))
+        wanted = [index for index in self._frames_after[step] if self._frames[index].received]
+        if wanted:
+            saved = self._arena.save()
+            for index in wanted:
+                share = (self._times.camera.true[index] - start) / period
+                self._see(index, self._arena.set_state(between(before, after, share)).pixels)
+            self._arena.restore(saved)
+
+    def _see(self, index: int, pixels: Array) -> None:
+        stamp, received = self._frames[index]
+        if received:
+            self._bag.see(pixels, stamp, received)
+
+    def _measure(self, index: int, state: Array) -> None:
+        stamp, received = self._states[index]
+        if received:
+            self._bag.measure(state, stamp, received)
 
 
-def _watch(
-    futures: dict[Future[None], Recording], steps: Any, progress: Callable[[int], None]
-) -> Iterator[Future[None]]:
-    """Yield futures as they end, and tell of progress while they run."""
-    pending, told = set(futures), 0
-    while pending:
-        done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
-        count = steps.value
-        progress(count - told)
-        told = count
-        yield from done
-
-
-def _raise_clearly(future: Future[None], path: Path) -> None:
-    """Raise what went wrong in a worker, and name the bag."""
-    try:
-        future.result()
-    except BrokenProcessPool:
-        begun = sorted(item.name for item in path.parent.glob(f'{PARTIAL}*/*'))
-        raise BagError(
-            f'{path.parent}: a process that recorded one of {", ".join(begun)} died (killed, or '
-            'out of memory?); run it again to go on'
-        ) from None
-    except OSError as error:
-        raise BagError(f'{path}: cannot be written: {error}') from error
-
-
-_steps: Any = None  # set in each worker, which works for one parent only
-_stop: Any = None
-
-
-def _begin_worker(steps: Any, stop: Any) -> None:
-    """Let the parent alone answer Ctrl-C: it tells the workers."""
-    global _steps, _stop
-    _steps, _stop = steps, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _work(recording: Recording) -> None:
-    """Make one bag in a worker."""
-    record(recording, _tick)
-
-
-def _tick() -> None:
-    """Count one raw step, and heed the parent."""
-    with _steps.get_lock():
-        _steps.value += 1
-    if _stop.is_set():
-        raise Interrupted
+def between(before: Array, after: Array, share: float) -> Array:
+    """Return the state at a share of a raw step; the nearer one where an angle wraps."""
+    change = after - before
+    if np.abs(change).max(initial=0.0) > JUMP:
+        return after if share >= 0.5 else before
+    return (before + share * change).astype(before.dtype)

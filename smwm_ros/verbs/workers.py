@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Record bags in several processes; one that dies is named, and its bag is begun again by another.
+
+A bag appears when it is whole and follows from its recipe alone, so none is lost or doubled.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+import multiprocessing
+from multiprocessing.connection import wait
+from pathlib import Path
+import shutil
+import signal
+import time
+from traceback import format_exc
+from typing import Any, NamedTuple
+
+from smwm_ros.bags.write import PARTIAL
+from smwm_ros.errors import BagError, SmwmError
+from smwm_ros.verbs.recording import record, Recording
+
+ATTEMPTS = 3  # to make a bag
+_TELL_EVERY = 0.1  # a worker tells how far it is this often [s]
+
+
+class Failure(NamedTuple):
+    """Why a worker could not make a bag."""
+
+    what: str  # 'was killed by SIGKILL'
+    error: SmwmError | None = None  # by the user's hand: no use to try again
+    trace: str = ''  # of a bug
+
+
+class Worker:
+    """A process that makes one bag after the other."""
+
+    def __init__(self) -> None:
+        # spawn: a forked child would share locks and file positions that it does not know of.
+        context = multiprocessing.get_context('spawn')
+        self.pipe, end = context.Pipe()
+        self._process = context.Process(target=serve, args=(end,), daemon=True)
+        self._process.start()
+        end.close()  # so that the pipe breaks when the process dies
+
+    def begin(self, recording: Recording) -> None:
+        """Give it a bag to make."""
+        self.recording = recording
+        self.told = 0  # raw steps
+        with suppress(OSError):  # it is dead, as hear will tell
+            self.pipe.send(recording)
+
+    def hear(self) -> int | Failure | None:
+        """Return how many raw steps were done since it was heard last, None for a whole bag."""
+        try:
+            news: int | Failure | None = self.pipe.recv()
+        except (EOFError, OSError):
+            return Failure(self._death())
+        return news
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        self._process.terminate()
+        self._process.join()
+        self.pipe.close()
+
+    def _death(self) -> str:
+        """Wait until the process is gone, and say how it went."""
+        self._process.join()
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            name = signal.Signals(-code).name
+            return f'was killed by {name}{" (out of memory?)" if name == "SIGKILL" else ""}'
+        return f'ended with exit code {code}'
+
+
+class Crew:
+    """The workers, and what is to be done."""
+
+    def __init__(self, todo: Sequence[Recording], progress: Callable[[int], None]) -> None:
+        self._waiting = deque(todo)
+        self._progress = progress
+        self._workers: list[Worker] = []
+        self._failures: Counter[Path] = Counter()
+
+    def work(self, jobs: int, tell: Callable[[str], None]) -> None:
+        """Make all bags."""
+        try:
+            while self._waiting or self._workers:
+                while self._waiting and len(self._workers) < jobs:
+                    self._workers.append(Worker())
+                    self._workers[-1].begin(self._waiting.popleft())
+                ready: list[Any] = wait([worker.pipe for worker in self._workers])
+                for worker in [each for each in self._workers if each.pipe in ready]:
+                    self._hear(worker, tell)
+        finally:
+            for worker in self._workers:
+                worker.stop()
+
+    def _hear(self, worker: Worker, tell: Callable[[str], None]) -> None:
+        """Take the next news of a worker."""
+        news = worker.hear()
+        if isinstance(news, int):
+            worker.told += news
+            self._progress(news)
+        elif news is None and self._waiting:
+            worker.begin(self._waiting.popleft())
+        else:
+            self._workers.remove(worker)
+            worker.stop()
+            if news is not None:
+                self._fail(worker, news, tell)
+
+    def _fail(self, worker: Worker, failure: Failure, tell: Callable[[str], None]) -> None:
+        """Let another worker begin a bag again, unless that is no use."""
+        if failure.error:
+            raise failure.error
+        path, episodes = worker.recording.path, worker.recording.episodes
+        for folder in path.parent.glob(f'{PARTIAL}*'):
+            if (folder / path.name).exists():
+                shutil.rmtree(folder)
+        name = f'{path} (episodes {episodes[0]} to {episodes[-1]})'
+        if path.exists():
+            tell(f'{name} is whole, but its process {failure.what}')
+            return
+        self._progress(-worker.told)
+        self._failures[path] += 1
+        if self._failures[path] == ATTEMPTS:
+            why = f'{name}: the process that records it {failure.what}, {ATTEMPTS} times'
+            if failure.trace:
+                raise RuntimeError(f'{why}\n{failure.trace}')
+            raise BagError(f'{why}; run it again to go on, with fewer --jobs if memory is short')
+        tell(f'{name}: the process that recorded it {failure.what}; another one begins it again')
+        self._waiting.appendleft(worker.recording)
+
+
+def record_all(
+    todo: Sequence[Recording],
+    jobs: int,
+    progress: Callable[[int], None],
+    tell: Callable[[str], None],
+) -> None:
+    """Make all bags; progress is told of raw steps, and tell of processes that died."""
+    if jobs == 1 or len(todo) == 1:
+        for recording in todo:
+            record(recording, lambda: progress(1))
+    else:
+        Crew(todo, progress).work(jobs, tell)
+
+
+def serve(pipe: Any) -> None:
+    """Make bags in a worker, until there is nobody any more to make them for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            pipe.send(_make(pipe.recv(), pipe))
+
+
+def _make(recording: Recording, pipe: Any) -> Failure | None:
+    """Make one bag."""
+    done, told = 0, time.monotonic()
+
+    def tick() -> None:
+        nonlocal done, told
+        done += 1
+        if time.monotonic() - told >= _TELL_EVERY:
+            pipe.send(done)
+            done, told = 0, time.monotonic()
+
+    try:
+        record(recording, tick)
+        pipe.send(done)
+    except SmwmError as error:
+        return Failure('', error)
+    except MemoryError:
+        return Failure('ran out of memory (MemoryError)')
+    except Exception as error:  # a bug, maybe; the parent tells of it, and tries again
+        return Failure(f'failed ({type(error).__name__}: {error})', trace=format_exc())
+    return None
