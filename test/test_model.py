@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from contract import check_world_model
 import numpy as np
@@ -11,10 +12,14 @@ import pytest
 from smwm_ros import config
 from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import make_model, Smwm
+from smwm_ros.core.multiplier import Multiplier
+from smwm_ros.core.sigreg import SigReg
 import torch
 from worlds import SIZE, TINY
 
 ACTIONS = 6
+STATES = 3
+FEW = replace(TINY, sigreg_directions=16)
 
 
 @pytest.fixture
@@ -28,13 +33,21 @@ def some_batch(count: int = 8, size: int = SIZE, steps: int = 1) -> Window:
     shape = (steps + 1, count, 3, size, size)
     pixels = torch.randint(0, 256, shape, generator=generator).byte()
     action = torch.randn(steps, count, ACTIONS, generator=generator)
-    return Window(Obs(pixels, torch.zeros(steps + 1, count, 0)), action)
+    state = torch.randn(steps + 1, count, STATES, generator=generator)
+    return Window(Obs(pixels, state), action)
 
 
 @pytest.mark.parametrize('size', [16, 48, 64, 100, 224])
 def test_it_keeps_the_contract_at_every_image_size(size: int) -> None:
     torch.manual_seed(0)
     check_world_model(make_model(TINY, size, ACTIONS), some_batch(size=size))
+
+
+@pytest.mark.parametrize('kind', config.KINDS)
+def test_every_kind_keeps_the_contract(kind: str) -> None:
+    torch.manual_seed(0)
+    model = make_model(replace(FEW, kind=kind), SIZE, ACTIONS, STATES)
+    check_world_model(model, some_batch(steps=2))
 
 
 def reference(model: Smwm, batch: Window) -> dict[str, float]:
@@ -91,3 +104,114 @@ def test_forward_loss_teaches_both_latents(model: Smwm) -> None:
 def test_default_model_fits_in_three_megabytes() -> None:
     model = make_model(config.Model(), 64, 10)
     assert sum(tensor.nbytes for tensor in model.state_dict().values()) < 3e6
+
+
+TERMS = {
+    'smwm': {'forward', 'inverse'},
+    'forward_only': {'forward'},
+    'sigreg': {'forward', 'sigreg'},
+    'state_align': {'forward', 'inverse', 'state'},
+    'smwm+sigreg': {'forward', 'inverse', 'sigreg'},
+    'state_align+sigreg': {'forward', 'inverse', 'state', 'sigreg'},
+}
+
+
+@pytest.mark.parametrize('kind', config.KINDS)
+def test_a_kind_is_the_terms_that_shape_its_latent(kind: str) -> None:
+    torch.manual_seed(0)
+    model = make_model(replace(FEW, kind=kind), SIZE, ACTIONS, STATES)
+    terms = model.losses(some_batch())
+    assert set(terms) == TERMS[kind] | {'inverse'}, 'h listens even where it shapes nothing'
+    weights = list(model.encoder.parameters())
+    for name, term in terms.items():
+        gradients = torch.autograd.grad(term, weights, retain_graph=True, allow_unused=True)
+        shaped = any(gradient is not None and gradient.any() for gradient in gradients)
+        assert shaped == (name in TERMS[kind]), name
+
+
+def test_the_regulariser_equals_a_computation_in_float64() -> None:
+    z = 2 * torch.randn(3, 40, 5, generator=torch.Generator().manual_seed(0)) + 0.3
+    torch.manual_seed(1)
+    found = float(SigReg(17, 64)(z))
+    torch.manual_seed(1)
+    directions = torch.randn(5, 64).double().numpy()
+    directions /= np.sqrt((directions**2).sum(0))
+    t = np.linspace(-3, 3, 33)
+    weights = np.full(33, 6 / 32) * np.exp(-(t**2) / 2)
+    weights[[0, -1]] /= 2
+    shadow = (z.double().numpy() @ directions)[..., None] * t
+    apart = np.abs(np.exp(1j * shadow).mean(1) - np.exp(-(t**2) / 2)) ** 2
+    assert found == pytest.approx(40 * (apart @ weights).mean(), rel=1e-4)
+
+
+def test_the_regulariser_tells_gaussian_latents_from_collapsed_ones() -> None:
+    torch.manual_seed(0)
+    regulariser = SigReg(17, 256)
+    gaussian = torch.randn(1, 1000, 8)
+    fine = float(regulariser(gaussian))
+    assert fine < 5
+    for worse in (
+        0 * gaussian,
+        0.1 * gaussian,
+        gaussian + 3,
+        5 * gaussian,
+        gaussian.sign()[..., :1],
+    ):
+        assert float(regulariser(worse)) > 20 * fine
+
+
+def test_state_is_read_at_the_second_frame_in_standard_deviations() -> None:
+    torch.manual_seed(0)
+    settings = replace(TINY, kind='state_align', state_weight=2.0)
+    model = make_model(settings, SIZE, ACTIONS, STATES)
+    assert model.state_head is not None
+    mean, std = np.array([1.0, 2.0, 3.0]), np.array([0.1, 1.0, 10.0])
+    model.state_head.fit(mean, std)
+    batch = some_batch()
+    read = model.state_head(*model.latents(batch)).detach().numpy()
+    states = (batch.obs.state[1].numpy() - mean) / std
+    found = model.losses(batch)['state'].item()
+    assert found == pytest.approx(2 * np.mean((read - states) ** 2), rel=1e-5)
+
+
+@pytest.mark.parametrize('start', [1e-3, 0.3, 100.0])
+def test_lambda_holds_the_error_at_its_target_wherever_it_begins(start: float) -> None:
+    multiplier = Multiplier(start, target=0.25)
+    error = 1.0
+    for _ in range(3000):
+        error += 0.05 * (1 / (1 + 3 * multiplier.value()) - error)  # the model follows lambda
+        multiplier.ascend(error)
+    assert error == pytest.approx(0.25, rel=0.01)
+    assert multiplier.value() == pytest.approx(1.0, rel=0.05)
+
+
+def test_lambda_stays_a_number_whatever_the_error() -> None:
+    for error in (0.0, 1e9):
+        multiplier = Multiplier(1.0, target=0.5)
+        for _ in range(2000):
+            multiplier.ascend(error)
+        assert 1e-5 < multiplier.value() < 1e5
+
+
+def test_the_weight_of_the_inverse_term_is_the_lambda_that_was_found() -> None:
+    torch.manual_seed(0)
+    model = make_model(replace(TINY, inverse_weight=0.5, inverse_target=0.3), SIZE, ACTIONS)
+    before = model.losses(some_batch())['inverse'].item()
+    model.adapt({'forward': 0.0, 'inverse': before})
+    assert model.inverse_weight > 0.5
+    after = model.losses(some_batch())['inverse'].item()
+    assert after / before == pytest.approx(model.inverse_weight / 0.5)
+
+
+@pytest.mark.parametrize(
+    ('knobs', 'match'),
+    [
+        ({'kind': 'sigreg', 'inverse_target': 0.3}, 'kind sigreg has no inverse loss'),
+        ({'inverse_weight': 0.0, 'inverse_target': 0.3}, 'needs an inverse_weight above 0'),
+    ],
+)
+def test_a_search_for_lambda_that_cannot_begin_is_refused(
+    knobs: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        config.Model(**knobs)

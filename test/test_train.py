@@ -6,10 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 import csv
 from dataclasses import replace
+import json
 from pathlib import Path
 import signal
 import subprocess
 import sys
+import types
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +25,7 @@ from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Obs
 from smwm_ros.core.learner import learning_rate
 from smwm_ros.core.metrics import collapse, effective_rank, held_out
-from smwm_ros.core.model import make_model
+from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.planner import rollout
 from smwm_ros.core.train import train
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
@@ -74,6 +77,10 @@ def test_with_the_inverse_model_the_latent_lives_and_without_it_collapses(tmp_pa
     assert alive['forward_over_copy'] < 0.5
 
 
+# A run with all that has a state of its own: lambda, random directions, windows.
+EVERYTHING = replace(
+    TINY, kind='state_align+sigreg', inverse_target=0.3, inverse_weight=0.01, sigreg_directions=16
+)
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[3])
@@ -82,14 +89,14 @@ torch.set_num_threads(1)
 from smwm_ros.core import batches
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.train import train
-from test_train import PLANNER, SHORT, TINY
+from test_train import EVERYTHING, PLANNER, SHORT
 deal = batches.Shuffle.__call__
 def die(self, step):
     if step == 47:
         os.kill(os.getpid(), signal.SIGKILL)
     return deal(self, step)
 batches.Shuffle.__call__ = die
-train(TransitionDataset.open(sys.argv[1]), sys.argv[2], TINY, SHORT, PLANNER)
+train(TransitionDataset.open(sys.argv[1]), sys.argv[2], EVERYTHING, SHORT, PLANNER)
 """
 
 
@@ -101,12 +108,16 @@ def test_a_run_that_was_killed_ends_with_the_weights_it_would_have_had(
     assert child.returncode == -signal.SIGKILL, child.stderr.decode()
     assert [row['step'] for row in read_curves(tmp_path / 'killed')] == [20, 40]
     assert not (tmp_path / 'killed' / META).exists()
-    resumed = train(dots, tmp_path / 'killed', TINY, SHORT, PLANNER)
-    whole = train(dots, tmp_path / 'whole', TINY, SHORT, PLANNER)
+    resumed = train(dots, tmp_path / 'killed', EVERYTHING, SHORT, PLANNER)
+    whole = train(dots, tmp_path / 'whole', EVERYTHING, SHORT, PLANNER)
     assert equal(resumed, whole)
+    assert equal(load(tmp_path / 'killed' / 'best'), load(tmp_path / 'whole' / 'best'))
     curves = [read_curves(tmp_path / name) for name in ('killed', 'whole')]
     for one, two in zip(*curves, strict=True):
         assert all(one[name] == two[name] for name in one if name not in CLOCKS)
+    for rows in curves:
+        assert (np.diff([row['seconds'] for row in rows]) > 0).all(), 'time goes on'
+        assert len({row['inverse_weight'] for row in rows}) == len(rows), 'lambda is at work'
     assert sorted(path.name for path in (tmp_path / 'whole').iterdir()) == [
         'best',
         META,
@@ -177,6 +188,124 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(
     batch = np.load(tmp_path / 'run' / 'state' / 'bad_batch.npz')
     assert batch['pixels'].shape == (2, 16, 3, 16, 16)
     assert not (tmp_path / 'run' / META).exists()
+
+
+@pytest.mark.parametrize('ask', [np.empty, torch.empty])
+def test_out_of_memory_says_what_to_try(
+    dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Any
+) -> None:
+    monkeypatch.setattr(Smwm, 'losses', lambda *_: ask(2**57))
+    with pytest.raises(
+        TrainingError,
+        match=r'out of memory on cpu: a batch is 16 windows of 3 images of 16x16 px; '
+        r'try train.batch=8, a smaller train.unroll, or',
+    ):
+        train(dots, tmp_path / 'run', TINY, replace(SHORT, unroll=2), PLANNER)
+
+
+def test_an_error_that_is_not_about_memory_is_not_hidden(
+    dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Smwm, 'losses', lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match='size'):
+        train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+
+
+def test_the_best_step_is_kept_beside_the_last(dots: TransitionDataset, tmp_path: Path) -> None:
+    last = train(dots, tmp_path / 'run', TINY, replace(SHORT, eval_every=5), PLANNER)
+    curves = read_curves(tmp_path / 'run')
+    found = load(tmp_path / 'run' / 'best')
+    assert found.info['summary']['misfit'] == pytest.approx(
+        min(row['misfit'] for row in curves), rel=1e-5
+    )
+    window = Batches(dots, *dots.action_statistics(), torch.device('cpu'))
+    look = window.at(dots.starts('val'))
+    deployed = held_out(found.model, look, settled=True)['misfit']
+    assert deployed == pytest.approx(found.info['summary']['misfit'], rel=1e-3)
+    assert last.info['summary']['step'] == SHORT.steps
+    train(dots, tmp_path / 'run', TINY, replace(SHORT, steps=1), PLANNER, fresh=True)
+    assert load(tmp_path / 'run' / 'best').info['summary']['step'] == 1, 'left by another run'
+
+
+def test_a_finished_run_of_an_older_version_is_kept(
+    dots: TransitionDataset, tmp_path: Path
+) -> None:
+    train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+    path = tmp_path / 'run' / META
+    meta = json.loads(path.read_text())
+    for part in (meta['model'], meta['info']['model']):
+        del part['kind'], part['inverse_target']
+    del meta['info']['train']['unroll']
+    path.write_text(json.dumps(meta))
+    train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+    with pytest.raises(CheckpointError, match=r'train\.unroll is 1 there and 2 now'):
+        train(dots, tmp_path / 'run', TINY, replace(SHORT, unroll=2), PLANNER)
+
+
+def test_half_precision_learns_about_the_same(dots: TransitionDataset, tmp_path: Path) -> None:
+    forward = [
+        train(dots, tmp_path / name, TINY, replace(SHORT, precision=name), PLANNER).info[
+            'summary'
+        ]['val_forward']
+        for name in ('fp32', 'bf16')
+    ]
+    assert forward[0] != forward[1]
+    assert forward[0] == pytest.approx(forward[1], rel=0.2)
+
+
+@pytest.mark.parametrize('wanted', [False, True])
+def test_a_model_is_compiled_when_asked(
+    dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    compiled: list[Any] = []
+    monkeypatch.setattr(torch, 'compile', lambda losses: compiled.append(losses) or losses)
+    train(dots, tmp_path / 'run', TINY, replace(SHORT, compile=wanted), PLANNER)
+    assert bool(compiled) == wanted
+
+
+def test_tensorboard_shows_the_curves_where_it_is_installed(
+    dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[tuple[str, float, int]] = []
+
+    class SummaryWriter:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            assert folder == str(tmp_path / 'run' / 'tensorboard')
+            assert purge_step == 1
+
+        def add_scalar(self, *scalar: Any) -> None:
+            noted.append(scalar)
+
+        def flush(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    module = types.ModuleType('tensorboard')
+    module.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', module)
+    train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+    for row in read_curves(tmp_path / 'run'):
+        for name, value in row.items():
+            assert (name, pytest.approx(value, rel=1e-5), row['step']) in noted
+
+
+def test_state_is_read_only_where_it_was_measured(tmp_path: Path) -> None:
+    aligned = replace(TINY, kind='state_align')
+    nothing = dot_dataset(tmp_path / 'nothing', state=config.State())
+    with pytest.raises(DatasetError, match=r'no measured state.*state_align.*robot.state.topic'):
+        train(nothing, tmp_path / 'run', aligned, SHORT, PLANNER)
+    dots = dot_dataset(tmp_path / 'dots')
+    settings = replace(SHORT, steps=200, batch=32, lr=1e-2)
+    checkpoint = train(dots, tmp_path / 'run', aligned, settings, PLANNER)
+    assert checkpoint.info['summary']['state_r2'] > 0.7
+    assert equal(checkpoint, load(tmp_path / 'run'))
+
+
+def test_a_state_that_is_no_number_is_found(tmp_path: Path) -> None:
+    dots = dot_dataset(tmp_path / 'dots')
+    dots._states[7, 1] = np.nan
+    with pytest.raises(DatasetError, match='1 measured states are not finite, first in row 7'):
+        train(dots, tmp_path / 'run', replace(TINY, kind='state_align'), SHORT, PLANNER)
 
 
 def test_one_episode_cannot_be_split(tmp_path: Path) -> None:
