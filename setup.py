@@ -34,6 +34,7 @@ setup(
     ],
     extras_require={
         'sim': ['pybullet'],
+        'gym': ['gymnasium>=1.0', 'pybullet'],  # arenas as environments of Gymnasium
         # Datasets in the formats of others.
         'hdf5': ['h5py>=3.8', 'hdf5plugin'],
         'ray': ['ray'],  # conversion on many machines
@@ -54,6 +55,7 @@ setup(
         'dev': [
             'colcon-common-extensions',
             'colcon-ros',
+            'gymnasium',  # as in gym, which tests need
             'h5py',  # as in hdf5, which tests need
             'hdf5plugin',
             'hypothesis',
@@ -66,7 +68,10 @@ setup(
             'types-PyYAML',
         ],
     },
-    entry_points={'console_scripts': ['smwm = smwm_ros.cli:main']},
+    entry_points={
+        'console_scripts': ['smwm = smwm_ros.cli:main'],
+        'gymnasium.envs': ['smwm_ros = smwm_ros.arenas.register:register_all'],
+    },
     zip_safe=True,
     maintainer='smwm_ros maintainers',
     maintainer_email='maintainers@example.org',
