@@ -16,6 +16,7 @@ import torch
 from torch import nn, Tensor
 
 PACE = 0.02  # of log(lambda) in one step, at most: a factor of 10 takes a hundred steps
+NEAR = 0.3  # of log(error / target): closer than this, lambda slows down
 LOWEST, HIGHEST = 1e-4, 1e4
 
 
@@ -35,5 +36,7 @@ class Multiplier(nn.Module):
 
     def ascend(self, error: float) -> None:
         """Take a step: up where the error lies above its target, else down."""
-        slope = min(max(math.log(max(error, 1e-12) / self.target), -1.0), 1.0)
-        self.log.add_(PACE * slope).clamp_(math.log(LOWEST), math.log(HIGHEST))
+        slope = math.log(max(error, 1e-12) / self.target) / NEAR
+        self.log.add_(PACE * min(max(slope, -1.0), 1.0)).clamp_(
+            math.log(LOWEST), math.log(HIGHEST)
+        )

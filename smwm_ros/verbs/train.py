@@ -3,7 +3,9 @@
 Train a world model on a transition dataset.
 
 A run that was interrupted goes on when the same command is given again; one that is finished is
-kept. The run folder is the checkpoint: model.safetensors and meta.json, with train.csv beside.
+kept. The run folder is the checkpoint: model.safetensors and meta.json, with train.csv beside. In
+best/ is another, of the step that did best on held-out episodes; curves for TensorBoard are in
+tensorboard/, where that is installed.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from smwm_ros.verbs import options
 
+CLEARLY = 0.9  # of the misfit of the last step: less is worth a second look
 EXAMPLE = 'smwm train data/two_room --out runs/two_room train.steps=1500'
 
 
@@ -42,7 +45,23 @@ def run(args: argparse.Namespace) -> int:
         f'what moves, actions are read back with R2 {summary["inverse_r2"]:.2f}, and the latent '
         f'uses about {summary["effective_rank"]:.1f} dimensions.'
     )
+    if cfg.model.inverse_target:
+        print(f'Lambda, which was left to the training, ended at {summary["inverse_weight"]:.3g}.')
+    _tell_of_better(args.out / 'best', summary)
     for warning in checkpoint.info['warnings']:
         print(f'warning: {warning}')
     print(f'The checkpoint is {args.out}; try it: smwm evaluate {args.out} --data {args.dataset}')
     return 0
+
+
+def _tell_of_better(folder: Path, last: dict[str, float]) -> None:
+    """Say where a checkpoint is that is clearly better than the last."""
+    from smwm_ros.core import checkpoint as checkpoints
+
+    if not (folder / checkpoints.META).is_file():  # a run of an older version
+        return
+    best = checkpoints.read_meta(folder)['info']['summary']
+    if best['misfit'] < CLEARLY * last['misfit']:
+        print(
+            f'The model did better at step {best["step"]:.0f} than at the end; that one is {folder}'
+        )
