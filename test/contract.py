@@ -93,10 +93,12 @@ def check_neighbours(arena: Arena, other: Arena) -> None:
 
 
 def check_states(arena: Arena) -> None:
-    """Check that a recorded state brings back its frame, whatever happened since."""
-    frames, _ = drive(arena, 8)
-    for frame in frames[::-1]:
-        assert equal(frame, arena.set_state(frame.state))
+    """Check that a recorded state brings back its frame and what follows, in any order."""
+    frames, actions = drive(arena, 8)
+    assert equal(frames[-1], arena.set_state(frames[-1].state))
+    for step in np.random.default_rng(0).permutation(len(actions)):
+        assert equal(frames[step], arena.set_state(frames[step].state))
+        assert equal(frames[step + 1], arena.step(actions[step]))
 
 
 def check_goals(arena: Arena) -> None:
@@ -136,18 +138,22 @@ def check_saves(arena: Arena, other: Arena) -> None:
 def check_refusals(arena: Arena) -> None:
     """Check that nonsense is refused, and that what is beyond the limits is clipped."""
     size = arena.spec.size
-    arena.reset(3)
-    for wrong in (np.zeros(size + 1), np.zeros((1, size)), np.full(size, np.nan), ['a'] * size):
+    first, high = arena.reset(3), np.array(arena.spec.high)
+    wrong = [np.zeros(size + 1), np.zeros(size - 1), np.zeros((1, size)), ['a'] * size, None]
+    for number in (np.nan, np.inf):
+        wrong.append(np.where(np.arange(size) == size - 1, number, high))
+    for action in wrong:
         with pytest.raises(ArenaError, match='action: expected'):
-            arena.step(wrong)
+            arena.step(action)
     with pytest.raises(ArenaError, match='state: expected'):
-        arena.set_state(np.full_like(arena.reset(3).state, np.inf))
+        arena.set_state(np.full_like(first.state, np.inf))
     with pytest.raises(ArenaError, match='state: expected'):
         arena.set_goal(np.zeros(0))
+    after = arena.step(high)
+    assert equal(first, arena.reset(3))
+    assert equal(after, arena.step(high)), 'what was refused left a trace'
     arena.reset(3)
-    beyond = arena.step(10 * np.array(arena.spec.high))
-    arena.reset(3)
-    assert equal(beyond, arena.step(np.array(arena.spec.high)))
+    assert equal(after, arena.step(10 * high))
 
 
 def check_world_model(model: Any, batch: Window) -> None:
