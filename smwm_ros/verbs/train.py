@@ -63,5 +63,6 @@ def _tell_of_better(folder: Path, last: dict[str, float]) -> None:
     best = checkpoints.read_meta(folder)['info']['summary']
     if best['misfit'] < CLEARLY * last['misfit']:
         print(
-            f'The model did better at step {best["step"]:.0f} than at the end; that one is {folder}'
+            f'The model did better at step {best["step"]:.0f} than at the end; that one is in '
+            f'{folder}'
         )
