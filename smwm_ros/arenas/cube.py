@@ -84,9 +84,9 @@ class Cube(Scene):
             cube = before[4:] + np.array([*(gripper[:3] - before[:3]), 0.0])
         return self._settle(np.concatenate([gripper, cube]))
 
-    def success(self) -> bool:
-        """Say whether the cube is at its goal."""
-        return bool(np.linalg.norm(self._state[4:7] - self._goal[4:7]) <= REACHED)
+    def distance(self) -> float:
+        """Return how far the cube is from its goal."""
+        return float(np.linalg.norm(self._state[4:7] - self._goal[4:7]) / REACHED)
 
     def sample(self, rng: np.random.Generator) -> Array:
         """Draw a cube that is held, or one on the table with fingers about it, or pushed there."""

@@ -64,12 +64,12 @@ class PushT(Scene):
         pusher = self.world.joints('pusher')
         return self._settle(np.array([*pusher, x, y, np.cos(angle), np.sin(angle)]))
 
-    def success(self) -> bool:
-        """Say whether pusher and block are at the goal, and the block is turned as there."""
+    def distance(self) -> float:
+        """Return how far pusher and block are from the goal, or the block from being turned so."""
         here, there = self._state.astype(np.float64), self._goal.astype(np.float64)
         turn = Pose.of(there).angle - Pose.of(here).angle
         turned = abs(np.remainder(turn + np.pi, 2 * np.pi) - np.pi)
-        return bool(np.linalg.norm((here - there)[:4]) <= NEAR and turned <= TURNED)
+        return float(max(np.linalg.norm((here - there)[:4]) / NEAR, turned / TURNED))
 
     def sample(self, rng: np.random.Generator) -> Array:
         """Draw a place for the block that the pusher can get round, and one for the pusher."""

@@ -54,9 +54,9 @@ class Reacher(Scene):
         self.world.advance(SUBSTEPS)
         return self._settle(self.world.joints('arm'))
 
-    def success(self) -> bool:
-        """Say whether both joints are at the goal."""
-        return bool(np.abs(self._error()).max() <= REACHED)
+    def distance(self) -> float:
+        """Return how far the joint is that is further from its goal."""
+        return float(np.abs(self._error()).max() / REACHED)
 
     def sample(self, rng: np.random.Generator) -> Array:
         """Draw two angles."""

@@ -58,9 +58,9 @@ def draw_place(rng: np.random.Generator) -> Array:
     return np.array([x, y])
 
 
-def is_reached(place: Array, goal: Array) -> bool:
-    """Say whether a robot at a place (2,) stands at its goal (2,)."""
-    return bool(np.linalg.norm(place - goal) <= REACHED)
+def distance(place: Array, goal: Array) -> float:
+    """Return how far a robot at a place (2,) is from its goal (2,); at 1 or less it is there."""
+    return float(np.linalg.norm(place - goal) / REACHED)
 
 
 def next_point(place: Array, goal: Array) -> Array:

@@ -37,8 +37,8 @@ class Scene(ABC):
         """Apply one raw action (A,) for spec.dt seconds."""
 
     @abstractmethod
-    def success(self) -> bool:
-        """Say whether the goal is reached now."""
+    def distance(self) -> float:
+        """Return how far the goal is; at 1 or less it is reached."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Array:
@@ -71,6 +71,10 @@ class Scene(ABC):
         self._state = here
         self._place(here)
         return goal
+
+    def success(self) -> bool:
+        """Say whether the goal is reached now."""
+        return self.distance() <= 1.0
 
     def aim(self, state: Array) -> None:
         """Make a state (P,) the goal without looking at it."""

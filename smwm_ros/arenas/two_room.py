@@ -10,12 +10,12 @@ from __future__ import annotations
 import numpy as np
 from smwm_ros.arenas.bodies import slider
 from smwm_ros.arenas.rooms import (
+    distance,
     draw_place,
     DT,
     FORCE,
     HALF,
     HEIGHT,
-    is_reached,
     make_rooms,
     next_point,
     RADIUS,
@@ -44,9 +44,9 @@ class TwoRoom(Scene):
         self.world.advance(SUBSTEPS)
         return self._settle(self.world.joints('robot'))
 
-    def success(self) -> bool:
-        """Say whether the robot stands at the goal."""
-        return is_reached(self._state, self._goal)
+    def distance(self) -> float:
+        """Return how far the robot is from the goal."""
+        return distance(self._state, self._goal)
 
     def sample(self, rng: np.random.Generator) -> Array:
         """Draw a free place (x, y) in either room."""

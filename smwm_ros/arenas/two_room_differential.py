@@ -14,12 +14,12 @@ from math import atan2, cos, hypot, pi, remainder, sin
 import numpy as np
 from smwm_ros.arenas.bodies import Link, Part
 from smwm_ros.arenas.rooms import (
+    distance,
     draw_place,
     DT,
     FORCE,
     HALF,
     HEIGHT,
-    is_reached,
     make_rooms,
     next_point,
     RADIUS,
@@ -58,9 +58,9 @@ class TwoRoomDifferential(Scene):
         x, y, yaw = self.world.joints('robot')
         return self._settle(np.array([x, y, sin(yaw / 2), cos(yaw / 2)]))
 
-    def success(self) -> bool:
-        """Say whether the robot stands at the goal."""
-        return is_reached(self._state[:2], self._goal[:2])
+    def distance(self) -> float:
+        """Return how far the robot is from the goal."""
+        return distance(self._state[:2], self._goal[:2])
 
     def sample(self, rng: np.random.Generator) -> Array:
         """Draw a free place in either room, and a heading."""

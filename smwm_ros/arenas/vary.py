@@ -109,6 +109,10 @@ class Varied:
         """Make a state (P,) the goal without looking at it."""
         self.scene.aim(state)
 
+    def distance(self) -> float:
+        """Return how far the goal is; at 1 or less it is reached."""
+        return self.scene.distance()
+
     def success(self) -> bool:
         """Say whether the goal is reached now."""
         return self.scene.success()

@@ -147,6 +147,10 @@ class Arena(Protocol):
         """Go back to what was saved, in this arena or in another of its kind."""
         ...
 
+    def distance(self) -> float:
+        """Return how far the goal is; at 1 or less it is reached."""
+        ...
+
     def success(self) -> bool:
         """Say whether the goal is reached now."""
         ...
