@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from smwm_ros.bags.typestore import normal_type
 from smwm_ros.bags.write import new_message
 from smwm_ros.core.images import to_rgb
 from smwm_ros.errors import BagError, CodecError
+import yaml
 
 
 def read(path: Path) -> list[tuple[str, int, Any]]:
@@ -75,7 +77,10 @@ def test_compressed_bags_are_read(
         for number in range(5):
             msg.data = f'word {number}'
             bag.write(topic, number, STORE.serialize_cdr(msg, msg.__msgtype__))
-    assert [msg.data for _, _, msg in read(tmp_path / 'bag')] == [f'word {n}' for n in range(5)]
+    expected = [f'word {n}' for n in range(5)]
+    assert [msg.data for _, _, msg in read(tmp_path / 'bag')] == expected
+    (tmp_path / 'bag' / 'metadata.yaml').unlink()  # which tells how the messages are compressed
+    assert [msg.data for _, _, msg in read(tmp_path / 'bag')] == expected
 
 
 def test_a_ros_1_bag_is_read_with_the_stamps_of_its_headers(tmp_path: Path) -> None:
@@ -205,6 +210,58 @@ def test_a_bag_whose_metadata_is_wrong_is_read_file_by_file(tiny_bag: MakeBag) -
         bag = tiny_bag(f'bag{len(damage)}')
         (bag / 'metadata.yaml').write_text(damage)
         assert ticks(bag) == list(range(30))
+
+
+NEVER = {'sec': 0, 'nsec': 0}
+QOS = {'depth': 1, 'deadline': NEVER, 'lifespan': NEVER, 'liveliness_lease_duration': NEVER}
+QOS['avoid_ros_namespace_conventions'] = False
+LIES: dict[str, Callable[[Any, Any], Any]] = {  # of a recording, or of one of its two topics
+    'no messages': lambda bag, _: bag.update(message_count=0, topics_with_message_count=[]),
+    'too few': lambda _, topic: topic.update(message_count=2),
+    'too many': lambda _, topic: topic.update(message_count=900),
+    'one topic less': lambda bag, _: bag['topics_with_message_count'].pop(),
+    'another name': lambda _, topic: topic['topic_metadata'].update(name='/front'),
+    'another type': lambda _, topic: topic['topic_metadata'].update(type='std_msgs/msg/Bool'),
+    'another QoS': lambda _, topic: topic['topic_metadata'].update(offered_qos_profiles=[QOS]),
+    'another time': lambda bag, _: bag.update(starting_time={'nanoseconds_since_epoch': 5}),
+    'a lost part': lambda bag, _: bag['relative_file_paths'].append('bag_1.mcap'),
+    'another storage': lambda bag, _: bag.update(storage_identifier='my_storage'),
+}
+
+
+@pytest.mark.parametrize('lie', LIES)
+@pytest.mark.parametrize('storage', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_what_metadata_tells_wrongly_costs_nothing_and_is_told(
+    tiny_bag: MakeBag, storage: StoragePlugin, lie: str
+) -> None:
+    path = tiny_bag(storage=storage)
+    whole = [(topic, stamp) for topic, stamp, _ in read(path)]
+    data = yaml.safe_load((path / 'metadata.yaml').read_text())
+    about = data['rosbag2_bagfile_information']
+    LIES[lie](about, about['topics_with_message_count'][0])
+    (path / 'metadata.yaml').write_text(yaml.safe_dump(data))
+    assert [(topic, stamp) for topic, stamp, _ in read(path)] == whole
+    (bag,) = find_bags([path])
+    with BagReader(bag) as reader:
+        assert (reader.count, reader.start, reader.end) == (60, whole[0][1], whole[-1][1] + 1)
+        assert 'bag: read file by file: ' in reader.notes[0]
+
+
+def test_of_a_topic_with_two_types_the_one_that_is_asked_for_is_read(tmp_path: Path) -> None:
+    kinds = ('geometry_msgs/msg/Twist', 'geometry_msgs/msg/TwistStamped')
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as bag:
+        for count, kind in enumerate(kinds, 2):
+            topic = bag.add_connection('/cmd_vel', kind, typestore=STORE)
+            for number in range(count):
+                bag.write(topic, number, STORE.serialize_cdr(new_message(STORE, kind), kind))
+    (found,) = find_bags([tmp_path / 'bag'])
+    for count, kind in enumerate(kinds, 2):
+        with BagReader(found) as reader:
+            assert reader.topics['/cmd_vel'].type == kinds[1], 'most are of this type'
+            assert f'2 messages of {kinds[0]} and 3 of {kinds[1]}' in reader.notes[0]
+            assert reader.require('/cmd_vel', kind).messages == count
+            msgs = [reader.decode(message) for message in reader.messages(['/cmd_vel'])]
+        assert [msg.__msgtype__ for msg in msgs] == [kind] * count
 
 
 def test_a_mcap_of_another_kind_is_refused(tmp_path: Path) -> None:

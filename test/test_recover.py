@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 import sqlite3
+import subprocess
+import sys
 
 from backports import zstd
 import numpy as np
@@ -81,6 +83,48 @@ def test_a_bad_page_in_a_sqlite_file_costs_only_what_lies_on_it(
     assert found[-1] == 99
     assert 'it is damaged in' in notes[0]
     assert survey(bag)['notes'] == notes
+
+
+@pytest.mark.parametrize('shared', [True, False])
+def test_a_sqlite_file_that_was_never_closed_gives_also_what_was_written_ahead(
+    tmp_path: Path, tiny_bag: MakeBag, shared: bool
+) -> None:
+    path = sqlite_file(tmp_path, tiny_bag)
+    script = f"""
+import os, sqlite3
+file = sqlite3.connect({str(path)!r})
+file.execute('PRAGMA journal_mode=WAL')
+file.execute('PRAGMA wal_autocheckpoint=0')
+rows = file.execute('SELECT * FROM messages WHERE id > 120').fetchall()
+file.execute('DELETE FROM messages WHERE id > 120')
+file.commit()
+file.execute('PRAGMA wal_checkpoint(TRUNCATE)')
+file.executemany('INSERT INTO messages VALUES (?, ?, ?, ?)', rows)
+file.commit()
+os._exit(0)  # as a recorder that is killed
+"""
+    subprocess.run([sys.executable, '-c', script], check=True)
+    if not shared:
+        path.with_name('bare.db3-shm').unlink()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert 'bare.db3-wal' in before
+    found, notes = heard(path)
+    assert found == list(range(100))
+    assert notes == [
+        'bare.db3: it was never closed. 200 whole messages are there, some in its -wal file'
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_sqlite_file_is_found_whatever_its_folder_is_called(
+    tmp_path: Path, tiny_bag: MakeBag
+) -> None:
+    path = sqlite_file(tmp_path, tiny_bag)
+    for name in ('run #3', 'half%20', 'why?', 'Prüfstand 机器人'):
+        (tmp_path / name).mkdir()
+        found, _ = heard(path.rename(tmp_path / name / path.name))
+        assert found == list(range(100)), name
+        (tmp_path / name / path.name).rename(path)
 
 
 def test_a_sqlite_file_without_its_tables_is_refused(tmp_path: Path, tiny_bag: MakeBag) -> None:

@@ -29,14 +29,19 @@ class Bag(NamedTuple):
             return sorted(path for path in self.paths[0].iterdir() if _suffix(path))
         return list(self.paths)
 
+    def parts(self) -> list[Path]:
+        """Return the files, and what sqlite has yet to write into them."""
+        ahead = (path.with_name(f'{path.name}-wal') for path in self.files())
+        return [*self.files(), *(path for path in ahead if path.is_file())]
+
     def size(self) -> int:
         """Return how large the files are [bytes]."""
-        return sum(path.stat().st_size for path in self.files())
+        return sum(path.stat().st_size for path in self.parts())
 
     def fingerprint(self) -> str:
         """Hash names, sizes and samples of the files: hashing all bytes would take too long."""
         found = blake2b(digest_size=16)
-        for path in self.files():
+        for path in self.parts():
             size = path.stat().st_size
             found.update(f'{path.name}:{size};'.encode())
             with path.open('rb') as file:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 import struct
-import sys
 from tempfile import TemporaryDirectory
 from zlib import error as ZlibError  # noqa: N812
 
 import apsw
+from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag1 import ReaderError as Reader1Error
 from rosbags.rosbag2 import Reader as Reader2
@@ -18,14 +20,10 @@ from rosbags.rosbag2 import ReaderError as Reader2Error
 from rosbags.serde import SerdeError
 from rosbags.typesys import TypesysError
 from smwm_ros.bags.find import Bag
+from smwm_ros.bags.packed import zstd
 from smwm_ros.bags.recover import CutMcap
-from smwm_ros.bags.recover_sqlite import CutSqlite
+from smwm_ros.bags.recover_sqlite import CutSqlite, write_ahead
 from smwm_ros.errors import BagError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 # What reading a damaged file raises, beside the errors of rosbags itself.
 DAMAGE = (
@@ -46,6 +44,7 @@ DAMAGE = (
     TypeError,
 )
 Source = Reader1 | Reader2 | CutMcap | CutSqlite
+_APART = 1_000_000_000  # metadata.yaml may be wrong by so much [ns]
 _BLOCK = 1 << 20  # bytes unpacked at once
 
 
@@ -70,10 +69,19 @@ class Opener:
         if self._rescue:
             self._open_anyway(plain, Reader2Error('it is damaged.'))
             return
+        if plain.suffix == '.db3' and write_ahead(plain):
+            self._open_anyway(plain, Reader2Error('it was never closed.'))
+            return
         try:
-            self.sources.append(self._stack.enter_context(Reader2(plain)))
+            with ExitStack() as stack:
+                reader = stack.enter_context(Reader2(plain))
+                if flaw := _flaw(reader):
+                    raise Reader2Error(flaw)
+                self._stack.enter_context(stack.pop_all())
         except DAMAGE as error:
             self._open_anyway(plain, error)
+            return
+        self.sources.append(reader)
 
     def _open_anyway(self, path: Path, error: Exception) -> None:
         """Read a folder file by file, and a file message by message."""
@@ -116,3 +124,38 @@ class Opener:
                     raise
                 self.notes.append(f'{path.name}: unpacked in part: {error}')
         return unpacked
+
+
+def _flaw(reader: Reader2) -> str:
+    """Say how the metadata.yaml of a folder differs from what its files hold, or nothing."""
+    files = getattr(reader.storage, 'storages', None)
+    if files is None:
+        return ''
+    inside = [item for file in files for item in file.connections if item.msgcount]
+    told, there = _counts(reader.connections), _counts(inside)
+    if told != there:
+        words = 'metadata.yaml tells of {} messages, its files of {}'
+        same = sum(told.values()) == sum(there.values())
+        return f'{words.format(sum(told.values()), sum(there.values()))}{same * ", elsewhere"}.'
+    if not all(any(_is(item, other) for other in reader.connections) for item in inside):
+        return 'metadata.yaml tells of other types or QoS than its files.'
+    first = min((file.metadata.start_time for file in files), default=0)
+    last = max((file.metadata.end_time for file in files), default=0)
+    if max(abs(reader.start_time - first), abs(reader.end_time - last)) > _APART:
+        return 'metadata.yaml tells of another time than its files.'
+    return ''
+
+
+def _counts(connections: Iterable[Connection]) -> Counter[str]:
+    """Count the messages of each topic."""
+    counts: Counter[str] = Counter()
+    for item in connections:
+        counts[item.topic] += item.msgcount
+    return +counts
+
+
+def _is(item: Connection, other: Connection) -> bool:
+    """Tell whether rosbags takes two for the same; it passes over what has no counterpart."""
+    known = item.digest and other.digest
+    alike = item.topic == other.topic and item.msgtype == other.msgtype and item.ext == other.ext
+    return alike and (not known or item.digest == other.digest)

@@ -14,10 +14,12 @@ from rosbags.interfaces import Connection
 from rosbags.typesys.store import Typestore
 from smwm_ros.bags.find import Bag
 from smwm_ros.bags.open import DAMAGE, Opener, Source
+from smwm_ros.bags.packed import zstd
 from smwm_ros.bags.typestore import normal_type, typestore
 from smwm_ros.errors import BagError, CodecError, did_you_mean
 
 T = TypeVar('T')
+_ZSTD = b'\x28\xb5\x2f\xfd'  # begins what zstd compressed
 
 
 class Topic(NamedTuple):
@@ -50,7 +52,7 @@ class BagReader:
         self.notes: list[str] = []  # what had to be repaired
         self._readers: list[Source] = []
         self._rescue = rescue
-        self._connections: dict[str, list[Connection]] = {}
+        self._connections: dict[tuple[str, str], list[Connection]] = {}  # by topic and type
         self._store: Typestore | None = None
         self._stack = ExitStack()
         self.is_ros1 = bag.paths[0].suffix == '.bag'
@@ -98,15 +100,16 @@ class BagReader:
             hint = did_you_mean(name, self.topics).partition('valid: ')[0]
             raise BagError(f"{self.where}: no topic '{name}'; {hint}there are: {there}")
         found = self.topics[name].type
-        if found != kind:
+        if found != kind and (name, kind) not in self._connections:
             raise BagError(f'{self.where}: {name} is of type {found}, expected {kind}')
+        self._choose(name, kind)
         return self.topics[name]
 
     def messages(
         self, topics: Collection[str], start: int | None = None, stop: int | None = None
     ) -> Iterator[Message]:
         """Yield the messages of some topics, in the order in which they were received."""
-        wanted = [item for topic in topics for item in self._connections[topic]]
+        wanted = [item for topic in topics for item in self._connections[self._key(topic)]]
         parts = []
         for reader in self._readers:
             mine = [connection for connection in wanted if connection in reader.connections]
@@ -115,7 +118,7 @@ class BagReader:
         with self._damage('damaged', DamagedBagError):
             ordered = merge(*parts, key=lambda item: item[1]) if len(parts) > 1 else parts[0]
             for connection, stamp, data in ordered:
-                yield Message(connection.topic, stamp, data)
+                yield Message(connection.topic, stamp, self._plain(data))
 
     def glance(self, topics: Collection[str], looks: int) -> Iterator[Message]:
         """Yield the first message of each topic in each of several stretches of the bag."""
@@ -158,6 +161,15 @@ class BagReader:
         seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
+    def _plain(self, data: bytes) -> bytes:
+        """Unpack a message that was compressed by itself, where no metadata.yaml told of it."""
+        if self.is_ros1 or data[:4] != _ZSTD:  # no message of ROS 2 begins so
+            return data
+        try:
+            return zstd.decompress(data)
+        except zstd.ZstdError:
+            return data  # counted as damaged when it is decoded
+
     def _sorted(self) -> list[Topic]:
         return sorted(self.topics.values())
 
@@ -165,11 +177,25 @@ class BagReader:
         """Gather the topics of all files."""
         for reader in self._readers:
             for connection in reader.connections:
-                known = self.topics.get(connection.topic)
-                kind = normal_type(connection.msgtype)
-                count = connection.msgcount + (known.messages if known else 0)
-                self.topics[connection.topic] = Topic(connection.topic, kind, count)
-                self._connections.setdefault(connection.topic, []).append(connection)
+                key = connection.topic, normal_type(connection.msgtype)
+                self._connections.setdefault(key, []).append(connection)
+        for name, kind in sorted(self._connections, key=lambda key: (self._messages(*key), key)):
+            if name in self.topics and (other := self.topics[name]).messages:
+                self.notes.append(
+                    f'{name}: has {other.messages} messages of {other.type} and '
+                    f'{self._messages(name, kind)} of {kind}; those of one type are read'
+                )
+            self._choose(name, kind)  # the type that most of its messages are of
+
+    def _messages(self, name: str, kind: str) -> int:
+        return sum(connection.msgcount for connection in self._connections[name, kind])
+
+    def _choose(self, name: str, kind: str) -> None:
+        """Hear only the messages of one type of a topic; others may have published there too."""
+        self.topics[name] = Topic(name, kind, self._messages(name, kind))
+
+    def _key(self, name: str) -> tuple[str, str]:
+        return name, self.topics[name].type
 
     def _types(self) -> Typestore:
         """Return the types of all topics."""

@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from struct import error as StructError  # noqa: N812
 from struct import unpack, unpack_from
-import sys
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
@@ -25,12 +24,8 @@ from rosbags.interfaces import (
     MessageDefinition,
     MessageDefinitionFormat,
 )
+from smwm_ros.bags.packed import zstd
 from smwm_ros.errors import BagError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 _MAGIC = b'\x89MCAP0\r\n'
 _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 3, 4, 5, 6, 15

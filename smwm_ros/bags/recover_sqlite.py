@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+import shutil
 import struct
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import apsw
 import numpy as np
@@ -31,6 +34,18 @@ _FAR = 1 << 32  # no recording has so many messages
 _NEXT = 'SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id'
 
 
+def write_ahead(path: Path) -> Path | None:
+    """Return the file of what was not yet written into a sqlite file, if there is any."""
+    ahead = path.with_name(f'{path.name}-wal')
+    return ahead if ahead.is_file() and ahead.stat().st_size else None
+
+
+def _open(path: Path, how: str) -> apsw.Connection:
+    """Open a file for reading."""
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    return apsw.Connection(f'file:{quote(str(path))}?{how}', flags=flags)
+
+
 class CutSqlite:
     """A sqlite3 file that is damaged; reads like a reader of rosbags."""
 
@@ -40,11 +55,19 @@ class CutSqlite:
         self.message_count = 0
         self.start_time, self.end_time = 2**63 - 1, 0
         self.damaged = 0  # places where sqlite stumbled
+        self._stack = ExitStack()
 
     def __enter__(self) -> CutSqlite:
         """Open the file, and see what can be read of it."""
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        self._db = apsw.Connection(f'file:{self.path}?immutable=1', flags=flags)
+        with self._stack:
+            self._db = self._connect()
+            self._stack.callback(self._db.close)
+            self._index()
+            self._stack = self._stack.pop_all()  # what was opened stays open
+        return self
+
+    def _index(self) -> None:
+        """Remember the place of every message that can be read."""
         # Without this, sqlite refuses a file that is shorter than it ought to be.
         self._ask('PRAGMA writable_schema=ON')
         stamps, ids, topics = array('q'), array('q'), array('q')
@@ -60,7 +83,6 @@ class CutSqlite:
         if not self.message_count:
             raise BagError(f'{self.path}: cannot be read: no whole message is in it')
         self.start_time, self.end_time = int(self._stamps[0]), int(self._stamps[-1]) + 1
-        return self
 
     def __exit__(
         self,
@@ -69,10 +91,12 @@ class CutSqlite:
         trace: TracebackType | None,
     ) -> None:
         """Close the file."""
-        self._db.close()
+        self._stack.close()
 
     def recovered(self) -> str:
         """Say how much could be read."""
+        if write_ahead(self.path) and not self.damaged:
+            return f'{self.message_count} whole messages are there, some in its -wal file'
         with self.path.open('rb') as file:
             head = file.read(32)
         (page,), (pages,) = struct.unpack('>H', head[16:18]), struct.unpack('>I', head[28:32])
@@ -98,6 +122,24 @@ class CutSqlite:
                 sql = 'SELECT data FROM messages WHERE id = ?'
                 ((data,),) = self._ask(sql, int(self._ids[index]))
                 yield wanted[topic], int(self._stamps[index]), data
+
+    def _connect(self) -> apsw.Connection:
+        """Open the file, with what was written ahead of it."""
+        ahead = write_ahead(self.path)
+        if ahead is None:
+            return _open(self.path, 'immutable=1')
+        shared = self.path.with_name(f'{self.path.name}-shm')
+        if not shared.exists():  # sqlite makes one
+            self._stack.callback(shared.unlink, missing_ok=True)
+        try:
+            db = _open(self.path, 'mode=ro')
+            db.execute('PRAGMA schema_version')  # needs to know what is in which file
+            return db
+        except apsw.CantOpenError:  # it may not write there
+            folder = self._stack.enter_context(TemporaryDirectory(prefix='smwm-'))
+            for path in (self.path, ahead):
+                shutil.copy(path, folder)
+            return _open(Path(folder, self.path.name), 'mode=ro')
 
     def _read_topics(self) -> list[Connection]:
         """Return the topics of which messages were found."""
