@@ -68,10 +68,7 @@ setup(
             'types-PyYAML',
         ],
     },
-    entry_points={
-        'console_scripts': ['smwm = smwm_ros.cli:main'],
-        'gymnasium.envs': ['smwm_ros = smwm_ros.arenas.register:register_all'],
-    },
+    entry_points={'console_scripts': ['smwm = smwm_ros.cli:main']},
     zip_safe=True,
     maintainer='smwm_ros maintainers',
     maintainer_email='maintainers@example.org',

@@ -32,7 +32,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'core': (BASE, ARRAYS | {'torch', 'safetensors', 'tqdm'}),
     'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'tqdm', 'yaml'}),
     'exchange': ({*BASE, 'load', 'core'}, ARRAYS | FORMATS | {'tqdm'}),
-    'arenas': ({*BASE, 'core'}, ARRAYS | {'pybullet'}),
+    'arenas': ({*BASE, 'load', 'core'}, ARRAYS | {'pybullet', 'gymnasium'}),
     'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
     'cli': ({'errors', 'verbs'}, set()),
     'verbs': (
@@ -42,7 +42,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     ),
 }
 # Foreign worlds: each lives behind one door.
-HOMES = {'pybullet': 'arenas', 'rosbags': 'bags', 'mcap': 'bags', 'ray': 'bags'}
+HOMES = {'pybullet': 'arenas', 'gymnasium': 'arenas'}
+HOMES |= {'rosbags': 'bags', 'mcap': 'bags', 'ray': 'bags'}
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
 LINES, FUNCTION_LINES = 300, 50
 ONE_PAGE = {'config.py'}  # every knob on one page, however long

@@ -31,6 +31,7 @@ THIRD_PARTY = {
     'datasets': ('lerobot', None),  # lerobot brings it
     'diagnostic_msgs': ('ros-diagnostic-msgs', 'diagnostic_msgs'),
     'geometry_msgs': ('ros-geometry-msgs', 'geometry_msgs'),
+    'gymnasium': ('gymnasium', None),  # rosdep has no key
     'h5py': ('h5py', 'python3-h5py'),
     'hdf5plugin': ('hdf5plugin', None),  # rosdep has no key
     'launch': (None, 'launch'),  # not on PyPI
@@ -71,7 +72,7 @@ def setup_words(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def requirements(words: dict[str, Any]) -> set[str]:
     lines = list(words['install_requires'])
-    for extra in ('sim', 'ros', 'hdf5', 'lerobot', 'ray'):
+    for extra in ('sim', 'ros', 'gym', 'hdf5', 'lerobot', 'ray'):
         lines += words['extras_require'][extra]
     return {re.split(r'[\[<>=;~! ]', line)[0].lower() for line in lines}
 
