@@ -3,7 +3,9 @@
 From stamped frames, commands and states to rows on an even grid of ticks.
 
 The raw action of a tick comes from the commands heard from the tick until the next; what it sees
-and measures comes from before it. All stamps are integers [ns].
+and measures comes from before it. Where frames jitter, ticks come after the latest of them, and
+commands count from the earliest on: one that answers an early frame at once belongs to that frame.
+All stamps are integers [ns].
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ def align(
     sieve.drop('the frame cannot be decoded', ~good[frame])
     sieve.ages['frame'] = stamp - frames[frame]
     seen = [_look(view, stamp, old, sieve) for view in others]
-    action, age = _action(commands, stamp, dt, config, sieve)
+    lead = _lead(sieve.ages['frame'], frame, run) if shift else 0
+    action, age = _action(commands, stamp, lead, dt, config, sieve)
     late = age > nanoseconds(config.hold)
     state = _state(states, stamp, old, sieve)
     if marks is not None:
@@ -146,15 +149,29 @@ def _look(view: View, stamp: Array, old: int, sieve: Sieve) -> Array:
     return index
 
 
+_REPEATS = 0.05  # share of ticks that repeat a frame, beyond which a camera is slow: no jitter
+_EARLIEST = 95  # percentile of the ages of frames that stands for the earliest of them
+
+
+def _lead(age: Array, frame: Array, run: Array) -> Array:
+    """Return how long before their ticks the commands of each tick count (m,) [ns]."""
+    lead = np.zeros(len(age), np.int64)
+    fresh = np.diff(frame, prepend=-1) != 0
+    for mine in np.split(np.arange(len(run)), np.flatnonzero(np.diff(run)) + 1):
+        if len(mine) and 1 - fresh[mine].mean() <= _REPEATS:
+            lead[mine] = int(np.percentile(age[mine][fresh[mine]], _EARLIEST))
+    return lead
+
+
 def _action(
-    commands: Track, stamp: Array, dt: int, config: Dataset, sieve: Sieve
+    commands: Track, stamp: Array, lead: Array | int, dt: int, config: Dataset, sieve: Sieve
 ) -> tuple[Array, Array]:
     """Return raw actions (m, A) and the age of those that are held (m,); fresh ones have age 0."""
     if config.action == 'next_state_delta':
         action = _measured(commands, stamp + dt, config) - _measured(commands, stamp, config)
         sieve.drop('its change of state was not measured', ~np.isfinite(action).all(1))
         return action, np.zeros(len(stamp), np.int64)
-    action, age = _actions(commands, stamp, dt, config.action)
+    action, age = _actions(commands, stamp - lead, dt, config.action)
     sieve.ages['command'] = age
     late = age > nanoseconds(config.hold)
     if config.after_hold == 'zero':

@@ -17,6 +17,9 @@ from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import BagError
 
 AGREE = 0.5  # two clocks may be this far apart, latency included [s]
+FUTURE = (
+    0.1  # a clock is wrong that is further ahead than this, of the recorder and of another [s]
+)
 _TELL = 0.1  # a drift that is worth telling [s]
 
 
@@ -88,6 +91,7 @@ def choose_clock(wanted: str, samples: Mapping[str, Stamps | None]) -> Clock:
         if flaw:
             raise BagError(f'dataset.time=header cannot be: {flaw}; use auto or receive')
         return Clock('header', 'as configured')
+    flaw = flaw or _future(samples)
     if flaw:
         return Clock('receive', flaw)
     return Clock('header', f'all topics have sound headers{_remarks(samples)}')
@@ -112,6 +116,20 @@ def header_flaw(samples: Mapping[str, Stamps | None]) -> str:
         if apart > AGREE:
             return f'headers of {first} and {topic} are up to {apart:.3g} s apart'
     return ''
+
+
+def _future(samples: Mapping[str, Stamps | None]) -> str:
+    """Say which headers tell of the future while others do not, or nothing."""
+    ahead = sorted(
+        (float(np.median(item.offset())), name) for name, item in samples.items() if item
+    )
+    (low, other), (high, topic) = ahead[0], ahead[-1]
+    if high <= FUTURE or high - low <= FUTURE:
+        return ''
+    return (
+        f'headers of {topic} are {high:.3g} s ahead of when they were received, '
+        f'those of {other} {low:.3g} s'
+    )
 
 
 def _remarks(samples: Mapping[str, Stamps | None]) -> str:
