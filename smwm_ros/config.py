@@ -187,6 +187,12 @@ KINDS = ('smwm', 'forward_only', 'sigreg', 'state_align', 'smwm+sigreg', 'state_
 class Model:
     """The world model: encoder f, forward model g, inverse model h."""
 
+    preset: str = knob(
+        'nano',
+        'the networks: small ones for real time on a CPU (nano), those of the paper (tiny), or '
+        'those of its demonstrations (toy)',
+        choices=('nano', 'tiny', 'toy'),
+    )
     kind: str = knob(
         'smwm',
         'what joins the forward loss: the inverse loss (smwm), nothing (collapses), the '
@@ -194,8 +200,9 @@ class Model:
         'measured state (state_align); a plus joins two',
         choices=KINDS,
     )
-    latent: int = knob(32, 'width of the latent z', 1, 4096)
-    hidden: int = knob(256, 'width of the hidden layers', 8, 4096)
+    latent: int = knob(32, 'width of the latent z of nano; the others have their own', 1, 4096)
+    hidden: int = knob(256, 'width of the hidden layers of nano', 8, 4096)
+    history: int = knob(1, 'steps that the forward model of tiny remembers', 1, 64)
     inverse_weight: float = knob(
         1.0, 'lambda in L = L_fwd + lambda * L_inv; 0 collapses', 0.0, 1000.0
     )
@@ -212,7 +219,10 @@ class Model:
     state_weight: float = knob(1.0, 'weight of the state loss of state_align', 0.0, 1000.0)
 
     def __post_init__(self) -> None:
-        """Refuse a search for lambda that cannot begin."""
+        """Refuse knobs of other presets and kinds, and a search for lambda that cannot begin."""
+        for name, preset in (('latent', 'nano'), ('hidden', 'nano'), ('history', 'tiny')):
+            if self.preset != preset and getattr(self, name) != getattr(Model, name):
+                raise ValueError(f'{name}: is a knob of preset {preset}, not of {self.preset}')
         if self.inverse_target and not self.inverts:
             raise ValueError(f'inverse_target: kind {self.kind} has no inverse loss')
         if self.inverse_target and not self.inverse_weight:
@@ -322,6 +332,9 @@ class Record:
     command_jitter: float = knob(0.0, 'a command is sent up to this early or late [s]', 0.0, 1.0)
     camera_latency: float = knob(
         0.0, 'a frame is received this long after it was taken [s]', 0.0, 2.0
+    )
+    command_phase: float = knob(
+        0.001, 'a command takes effect this long after its control period began [s]', 0.0, 1.0
     )
     command_latency: float = knob(
         0.0, 'the robot acts on a command this long after it was sent [s]', 0.0, 2.0

@@ -367,7 +367,7 @@ def test_windows_hold_the_frames_and_the_actions_between_them(dots: TransitionDa
 def test_a_window_longer_than_every_episode_is_refused(
     dots: TransitionDataset, tmp_path: Path
 ) -> None:
-    with pytest.raises(DatasetError, match=r'longer than 30 ticks \(train.unroll 15 x .* 2\)'):
+    with pytest.raises(DatasetError, match=r'longer than 30 ticks \(15 model steps x .* 2\)'):
         train(dots, tmp_path / 'run', TINY, replace(SHORT, unroll=15), PLANNER)
 
 

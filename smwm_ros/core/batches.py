@@ -74,7 +74,7 @@ def check(dataset: TransitionDataset, steps: int, needs_state: bool = False) -> 
         if not len(dataset.starts(split, ticks)):
             raise DatasetError(
                 f'{where}: no {name} transitions in {count} episode(s); expected at least two '
-                f'episodes longer than {ticks} ticks (train.unroll {steps} x '
+                f'episodes longer than {ticks} ticks ({steps} model steps x '
                 f'dataset.action_block {dataset.info.action_block}), and dataset.val_share above 0'
             )
     rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])

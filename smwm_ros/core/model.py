@@ -10,7 +10,10 @@ differ in what they add to the forward loss.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from smwm_ros.config import Model
+from smwm_ros.core import toy, vit
 from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.multiplier import Multiplier
 from smwm_ros.core.networks import Encoder, ForwardModel, InverseModel, StateHead
@@ -32,9 +35,20 @@ class Smwm(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        self.encoder: nn.Module
+        self.forward_model: nn.Module
         width, hidden = config.latent, config.hidden
-        self.encoder = Encoder(image_size, width, hidden)
-        self.forward_model = ForwardModel(width, action_size, hidden)
+        if config.preset == 'tiny':
+            width, hidden = vit.LATENT, vit.HIDDEN
+            self.encoder = vit.VisionEncoder()
+            self.forward_model = vit.Predictor(action_size, config.history)
+        elif config.preset == 'toy':
+            width, hidden = toy.LATENT, toy.HIDDEN
+            self.encoder = toy.ToyEncoder(image_size)
+            self.forward_model = toy.ToyForwardModel(action_size)
+        else:
+            self.encoder = Encoder(image_size, width, hidden)
+            self.forward_model = ForwardModel(width, action_size, hidden)
         self.inverse_model = InverseModel(width, action_size, hidden)
         self.state_head = StateHead(width, state_size, hidden) if config.aligns_state else None
         self.multiplier = (
@@ -78,10 +92,8 @@ class Smwm(nn.Module):
 
     def terms(self, z: tuple[Tensor, ...], batch: Window) -> dict[str, Tensor]:
         """Return the weighted terms of the loss of frames that are encoded already."""
-        imagined, errors = z[0], []
-        for action, z_next in zip(batch.action, z[1:], strict=True):
-            imagined = self.predict(imagined, action)
-            errors.append(F.mse_loss(imagined, z_next))
+        pairs = zip(self._imagine(z, batch.action), z[1:], strict=True)
+        errors = [F.mse_loss(imagined, seen) for imagined, seen in pairs]
         terms = {'forward': torch.stack(errors).mean()}
         now, then = torch.cat(z[:-1]), torch.cat(z[1:])
         actions = batch.action.flatten(0, 1)
@@ -97,6 +109,33 @@ class Smwm(nn.Module):
             error = F.mse_loss(self.state_head(now, then), states)
             terms['state'] = self.config.state_weight * error
         return terms
+
+    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Imagine T steps: (..., D), (..., T, K*A) -> (..., T, D)."""
+        if self._remembers:
+            return self._remembers.imagine(z, actions)
+        return torch.stack(self._go_on(z, actions.unbind(dim=-2)), dim=-2)
+
+    def _imagine(self, z: tuple[Tensor, ...], actions: Tensor) -> Sequence[Tensor]:
+        """Predict every frame but the first of a batch: T times (B, D)."""
+        if self._remembers:  # learns from all it remembers, one step ahead
+            seen = torch.stack(z[:-1], dim=1)
+            return self._remembers.follow(seen, actions.transpose(0, 1)).unbind(dim=1)
+        return self._go_on(z[0], actions.unbind())
+
+    def _go_on(self, z: Tensor, actions: Sequence[Tensor]) -> list[Tensor]:
+        """Predict step after step, each from the prediction before it."""
+        steps = []
+        for action in actions:
+            z = self.predict(z, action)
+            steps.append(z)
+        return steps
+
+    @property
+    def _remembers(self) -> vit.Predictor | None:
+        """Return the forward model if it sees more than one step."""
+        model = self.forward_model
+        return model if isinstance(model, vit.Predictor) and model.history > 1 else None
 
     def adapt(self, terms: dict[str, float]) -> None:
         """Let lambda follow the error of the step that was just taken, if it has a target."""

@@ -51,10 +51,11 @@ def train(
         run.clear()
     elif (run.folder / checkpoints.META).is_file():
         return _kept(run, planner)
-    check(dataset, settings.unroll, model_config.aligns_state)
+    steps = _window(model_config, settings)
+    check(dataset, steps, model_config.aligns_state)
     robot, recipe = _origin(dataset)
     device = pick_device(settings.device)
-    batches = Batches(dataset, *dataset.action_statistics(), device, settings.unroll)
+    batches = Batches(dataset, *dataset.action_statistics(), device, steps)
     model = _model(dataset, model_config, settings.seed).to(device)
 
     def checkpoint(summary: dict[str, float]) -> Checkpoint:
@@ -69,6 +70,16 @@ def train(
     checkpoints.save(run.folder, checkpoint(summary))
     run.forget_state()
     return checkpoint(summary)
+
+
+def _window(model_config: config.Model, settings: config.Train) -> int:
+    """Return the model steps in a window."""
+    if model_config.history > 1 and settings.unroll > 1:
+        raise TrainingError(
+            'train.unroll: a model that remembers (model.history above 1) is trained one step '
+            'ahead; choose either'
+        )
+    return max(model_config.history, settings.unroll)
 
 
 def _model(dataset: TransitionDataset, model_config: config.Model, seed: int) -> Smwm:
