@@ -9,8 +9,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import get_typestore, Stores
 from smwm_ros.arenas import ARENA_NAMES, make_arena
 from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.timeline import COMMAND_DELAY
-from smwm_ros.bags.write import BagWriter
+from smwm_ros.bags.write import BagWriter, COMMAND_DELAY
 from smwm_ros.cli import main
 from smwm_ros.config import Camera, Command, Robot, State
 from smwm_ros.core.images import to_rgb

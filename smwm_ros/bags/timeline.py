@@ -16,7 +16,6 @@ from smwm_ros.config import Record
 from smwm_ros.core.interfaces import Array
 
 EPOCH = 1_700_000_000 * 10**9  # simulated time begins here, so that a seed gives the same bytes
-COMMAND_DELAY = 1_000_000  # a command follows the frame that it answers after this [ns]
 AFTER = 1_000_000  # what is overtaken or repeated comes this long after the other one [ns]
 _STREAM = 77  # tells our random streams from others of the same seed
 
@@ -110,7 +109,8 @@ def timeline(
     frames = _jitter(frames, record.camera_jitter, begin, end, streams[1])
     camera = samples(frames, record.camera_latency, record.camera_loss, streams[1])
     states = begin + _instants(record.state_rate, length, period, end=True)
-    said = begin + _instants(record.command_rate, length, period, end=False) + COMMAND_DELAY
+    said = begin + _instants(record.command_rate, length, period, end=False)
+    said += _nanoseconds(record.command_phase)
     said = _jitter(said, record.command_jitter, begin, end - 1, streams[3])
     command = samples(said, -record.command_latency, record.command_loss, streams[3])
     return Timeline(

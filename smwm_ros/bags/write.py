@@ -26,13 +26,13 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
 from smwm_ros.bags.blank import jazzy, make_room, new_message
-from smwm_ros.bags.timeline import COMMAND_DELAY
 from smwm_ros.config import CAMERA_FRAME, Robot
 from smwm_ros.core.actions import action_spec, FieldCodec
 from smwm_ros.core.interfaces import ActionSpec, Array, Frame
 from smwm_ros.errors import BagError
 from smwm_ros.fieldpath import expand
 
+COMMAND_DELAY = 1_000_000  # a command follows the frame that it answers after this [ns]
 PARTIAL = '.recording-'  # begins the hidden folder in which a bag is being written
 SUFFIXES = {'mcap': '.mcap', 'sqlite3': '.db3'}  # of the file in a bag
 _NEVER_OVER = QosTime(9_223_372_036, 854_775_807)
