@@ -78,8 +78,10 @@ class Varied:
 
     def restore(self, saved: Any) -> Frame:
         """Bring all of it back; return what was seen then."""
+        dressed = (self._key, self._drawn) == (saved['key'], saved['drawn'])
         self._key, self._tick, self._drawn = saved['key'], saved['tick'], saved['drawn']
-        self._dress()
+        if not dressed:
+            self._dress()
         self._balls.restore(saved['balls'])
         frame = self.scene.restore(saved['scene'])
         self._queue = deque(saved['queue'])

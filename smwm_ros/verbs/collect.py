@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 def configured(args: argparse.Namespace) -> Config:
     """Build the configuration, and check that it fits the arena before anything is touched."""
-    from smwm_ros.arenas import make_arena, require_arena, require_fit
+    from smwm_ros.arenas import arena_of, require_arena, require_fit
 
     require_arena(args.arena)
     if args.jobs < 0:
@@ -90,7 +90,7 @@ def configured(args: argparse.Namespace) -> Config:
     args.config = args.config or args.arena
     args.settings = [*args.settings, *flags, f'arena.name={args.arena}']
     config = options.config_of(args)
-    arena = make_arena(config.arena.name, config.arena.image_size)
+    arena = arena_of(config)
     require_fit(arena, config.robot)
     arena.close()
     return config

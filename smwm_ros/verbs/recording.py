@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.arenas import make_arena, require_fit
+from smwm_ros.arenas import arena_of, require_fit
 from smwm_ros.arenas.drivers import driver
+from smwm_ros.arenas.vary import Varied
 from smwm_ros.bags.timeline import EPOCH, Timeline, timeline
 from smwm_ros.bags.write import BagWriter
 from smwm_ros.config import Arena as ArenaConfig
@@ -21,6 +22,7 @@ from smwm_ros.core.interfaces import Arena, Array, Frame
 EPISODES_PER_BAG = 20
 PAUSE = 5.0  # between two episodes of a bag, as when a person resets the robot [s]
 TRUTH_TOPIC = '/recording/truth'
+DRAWN_TOPIC = '/arena/randomisation'  # what each episode is like, as it begins
 JUMP = 1.0  # no state moves as much in one raw step: what seems to is an angle that wraps
 
 
@@ -48,7 +50,7 @@ def recordings(folder: Path, config: Config) -> list[Recording]:
 def record(recording: Recording, tick: Callable[[], None]) -> None:
     """Drive the episodes of one bag and write it; call tick after every raw step."""
     config = recording.config
-    arena = make_arena(config.arena.name, config.arena.image_size)
+    arena = arena_of(config)
     try:
         require_fit(arena, config.robot)
         with BagWriter(recording.path, config.robot, config.record.storage) as bag:
@@ -78,6 +80,8 @@ def _record_episode(
     scribe = Scribe(bag, arena, times, length)
     limits = action_spec(config.robot)
     frame, actions = begin_episode(config.arena, arena, episode)
+    if isinstance(arena, Varied):
+        bag.note(DRAWN_TOPIC, json.dumps({'episode': episode, **arena.drawn()}), begin)
     scribe.show(0, frame)
     states, driven = [frame.state.tolist()], []
     for step in range(length):
