@@ -23,6 +23,8 @@ RADIUS = 0.09  # of the robot [m]
 HEIGHT = 0.12  # of the robot [m]
 REACHED = 16 / 224 * 2 * HALF  # a goal this near is reached [m]
 CLEAR = WALL + RADIUS + 0.03  # |x| beyond which the robot is out of the door [m]
+BESIDE = WALL + RADIUS - 0.01  # |x| within which the robot touches the wall, or nearly so [m]
+PASSAGE = DOOR - RADIUS + 0.01  # |y| within which it does not, for it is in the door [m]
 WAYPOINT = CLEAR + 0.05  # |x| of the two points before and behind the door [m]
 
 FLOORS = ((0.96, 0.91, 0.80), (0.80, 0.89, 0.95))  # a warm room and a cool one
@@ -64,15 +66,17 @@ def distance(place: Array, goal: Array) -> float:
 
 
 def next_point(place: Array, goal: Array) -> Array:
-    """Return the goal (2,), or the point before or behind the door that comes first."""
+    """Return where to drive straight (2,): to the goal, or else behind or before the door."""
+    here, there = np.sign(place[0]) or 1.0, np.sign(goal[0]) or 1.0
+    behind, before = np.array([there * WAYPOINT, 0.0]), np.array([here * WAYPOINT, 0.0])
+    return next((point for point in (goal, behind) if is_free(place, point)), before)
+
+
+def is_free(place: Array, point: Array) -> bool:
+    """Say whether nothing is in the way of a robot that drives straight from (2,) to (2,)."""
     x, y = place
-    here, there = np.sign(x) or 1.0, np.sign(goal[0]) or 1.0
-    goal_in_door = abs(goal[0]) < CLEAR and abs(goal[1]) < DOOR
-    in_door = abs(x) < CLEAR and abs(y) < DOOR
-    if in_door:
-        return goal if goal_in_door else np.array([there * WAYPOINT, 0.0])
-    if here == there and not goal_in_door:
-        return goal
-    if abs(y) < 0.04 and abs(x) < WAYPOINT + 0.04:  # before the door: go through
-        return goal if goal_in_door else np.array([there * WAYPOINT, 0.0])
-    return np.array([here * WAYPOINT, 0.0])
+    dx, dy = point - place
+    # Between these shares of the way, the robot is beside the wall, if it is in no door.
+    sides = np.array([-BESIDE - x, BESIDE - x]) / (dx or 1e-9)
+    enter, leave = np.clip(np.sort(sides), 0.0, 1.0)
+    return bool(enter >= leave or max(abs(y + enter * dy), abs(y + leave * dy)) < PASSAGE)

@@ -113,7 +113,8 @@ class Scene(ABC):
 
     def _command(self, action: Array) -> Array:
         """Check a raw action (A,), and move it inside the limits."""
-        return self.spec.clip(self._vector(action, 'action', self.action_names))
+        stored = self._vector(action, 'action', self.action_names).astype(np.float32)
+        return self.spec.clip(stored.astype(np.float64))
 
     @staticmethod
     def _vector(value: Array, what: str, names: str) -> Array:

@@ -74,8 +74,8 @@ class TwoRoomDifferential(Scene):
         way = 1.0
         if abs(error) > pi / 2:
             error, way = remainder(error + pi, 2 * pi), -1.0
-        # Slowly until it faces its way: it would circle round what is near.
-        speed = min(SPEED, hypot(x, y) / DT) * cos(error) ** 4
+        # Slowly until it faces its way: it would leave what is free, or circle round what is near.
+        speed = min(SPEED, hypot(x, y) / DT) * cos(error) ** 20
         return self.spec.clip(np.array([way * speed, error / DT]))
 
     def _canonical(self, state: Array) -> Array:

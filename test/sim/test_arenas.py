@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for the arenas."""
+"""Tests for what all arenas have in common."""
 
+from itertools import pairwise
 import subprocess
 import sys
 
-from contract import check_arena, drive, equal
+from contract import check_arena
 import numpy as np
 import pytest
-from smwm_ros.arenas import ARENA_NAMES, make_arena
+from smwm_ros.arenas import ARENA_NAMES, make_arena, require_fit
 from smwm_ros.arenas.drivers import driver
-from smwm_ros.arenas.rooms import CLEAR, DT, RADIUS, REACHED, SPEED, WALL
+from smwm_ros.cli import main
+from smwm_ros.core.actions import action_spec
+from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.errors import ArenaError
+from smwm_ros.load import load_config
 
 
-@pytest.fixture
-def two_room():
-    arena = make_arena('two_room')
+@pytest.fixture(params=ARENA_NAMES)
+def arena(request):
+    arena = make_arena(request.param, 32)
     yield arena
     arena.close()
 
@@ -59,70 +63,74 @@ def test_making_an_arena_prints_nothing():
     assert (made.stdout, made.stderr) == ('', '')
 
 
-def test_an_episode_goes_on_from_any_recorded_state(two_room):
-    frames, actions = drive(two_room, 4)
-    for step in np.random.default_rng(0).permutation(len(actions)):
-        two_room.set_state(frames[step].state)
-        assert equal(two_room.step(actions[step]), frames[step + 1])
+def test_a_command_to_stand_still_moves_nothing(arena):
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        before = arena.set_state(arena.sample(rng))
+        after = arena.step(np.zeros(arena.spec.size))
+        np.testing.assert_allclose(after.state, before.state, atol=1e-4)
 
 
-def test_a_free_robot_moves_as_commanded(two_room):
-    before = two_room.set_state([0.5, 0.0]).state
-    after = two_room.step([0.3, -0.2]).state
-    np.testing.assert_allclose((after - before) / DT, [0.3, -0.2], atol=1e-4)
+def test_the_camera_tells_states_apart(arena):
+    rng = np.random.default_rng(0)
+    frames = [arena.set_state(arena.sample(rng)) for _ in range(20)]
+    for frame, other in pairwise(frames):
+        assert (frame.pixels != other.pixels).any(axis=-1).sum() >= 4
 
 
-def test_walls_stop_the_robot_and_the_door_lets_it_through(two_room):
-    def drive_left(y):
-        two_room.set_state([0.5, y])
-        return [two_room.step([-SPEED, 0.0]).state for _ in range(20)][-1]
-
-    assert drive_left(0.6)[0] == pytest.approx(WALL + RADIUS, abs=1e-3)
-    assert drive_left(0.0)[0] < -WALL - RADIUS
-
-
-def test_a_goal_is_reached_within_its_radius_only(two_room):
-    two_room.set_state([0.5, 0.5])
-    for away, reached in ((0.99 * REACHED, True), (1.01 * REACHED, False)):
-        two_room.set_goal([0.5 + away, 0.5])
-        assert two_room.success() is reached
+def test_a_sampled_goal_is_seldom_reached_by_standing_still(arena):
+    rng = np.random.default_rng(0)
+    reached = []
+    for _ in range(50):
+        arena.set_state(arena.sample(rng))
+        arena.aim(arena.sample(rng))
+        reached.append(arena.success())
+    assert sum(reached) <= 10
 
 
-@pytest.mark.parametrize('goal', [(0.0, 0.0), (0.1, 0.1), (-0.13, 0.5), (CLEAR + 0.01, -0.9)])
-@pytest.mark.parametrize('start', [(0.0, 0.05), (-0.12, -0.9), (0.9, 0.9), (0.13, 0.12)])
-def test_the_expert_finds_its_way_round_the_door(two_room, start, goal):
-    two_room.set_state(start)
-    two_room.set_goal(goal)
-    assert two_room.success() or any(
-        two_room.step(two_room.expert()) and two_room.success() for _ in range(80)
-    )
+@pytest.mark.parametrize('name', ARENA_NAMES)
+def test_the_shipped_configuration_describes_the_robot_of_its_arena(name):
+    shipped, arena = load_config(name), make_arena(name, 16)
+    require_fit(arena, shipped.robot)
+    spec = action_spec(shipped.robot)
+    assert (spec.low, spec.high) == (arena.spec.low, arena.spec.high)
+    assert shipped.arena.name == name
+    arena.close()
 
 
-def test_the_camera_tells_places_apart_that_are_a_tenth_of_a_metre_apart(two_room):
-    one = two_room.set_state([-0.5, 0.3]).pixels
-    two = two_room.set_state([-0.4, 0.3]).pixels
-    changed = (one != two).any(axis=-1)
-    assert changed.sum() >= 8
-    rows, columns = np.nonzero(changed)
-    assert rows.max() < 32, 'y points upwards in the image'
-    assert columns.max() < 32, 'x points to the right in the image'
+@pytest.mark.parametrize('name', ARENA_NAMES)
+def test_what_was_recorded_and_converted_can_be_replayed_to_the_bit(name, tmp_path):
+    bags, data = tmp_path / 'bags', tmp_path / 'data'
+    words = ['arena.episodes=2', 'arena.length=12', 'arena.image_size=16', '--jobs', '1']
+    assert main(['collect', name, '--out', str(bags), *words]) == 0
+    convert = ['convert', str(bags), '--out', str(data), '--config', name]
+    assert main([*convert, 'dataset.image_size=16']) == 0
+    recorded = TransitionDataset.open(data)
+    rows = recorded.starts('all', 1)
+    assert len(rows) == 24
+    arena = make_arena(name, 16)
+    for row in rows:
+        arena.set_state(recorded.states([row])[0])
+        frame = arena.step(recorded.actions([row])[0])
+        assert np.array_equal(frame.pixels, recorded.pixels([row + 1])[0])
+        assert np.array_equal(frame.state, recorded.states([row + 1])[0])
+    arena.close()
 
 
 @pytest.mark.parametrize('policy', ['expert', 'random', 'mixed'])
-def test_drivers_stay_within_the_limits_and_visit_both_rooms(two_room, policy):
-    xs = []
-    for episode in range(4):
-        rng = np.random.default_rng(episode)
-        two_room.reset(episode)
-        actions = driver(policy, two_room, episode, rng)
-        for _ in range(60):
-            action = next(actions)
-            assert np.array_equal(action, two_room.spec.clip(action))
-            xs.append(two_room.step(action).state[0])
-    assert min(xs) < -0.3
-    assert max(xs) > 0.3
+def test_drivers_stay_within_the_limits_and_use_most_of_them(arena, policy):
+    actions = []
+    for episode in range(2):
+        arena.reset(episode)
+        stream = driver(policy, arena, episode, np.random.default_rng(episode))
+        for _ in range(40):
+            actions.append(next(stream))
+            assert np.array_equal(actions[-1], arena.spec.clip(actions[-1]))
+            arena.step(actions[-1])
+    span = np.ptp(actions, axis=0) / np.subtract(arena.spec.high, arena.spec.low)
+    assert span.min() > 0.6
 
 
-def test_an_unknown_policy_is_refused(two_room):
+def test_an_unknown_policy_is_refused(arena):
     with pytest.raises(ArenaError, match=r"'expret': no such policy; did you mean 'expert'"):
-        driver('expret', two_room, 0, np.random.default_rng(0))
+        driver('expret', arena, 0, np.random.default_rng(0))
