@@ -267,6 +267,23 @@ def test_a_foreign_clock_that_all_headers_share_is_used_and_told() -> None:
     assert 'move by 9.5 s' in choose_clock('auto', {'/a': slow, '/b': slow}).why
 
 
+@given(st.floats(0.1, 10.0), st.lists(st.integers(1, 18), min_size=4, max_size=18, unique=True))
+def test_a_clock_that_all_headers_share_may_run_at_any_speed(
+    speed: float, looks: list[int]
+) -> None:
+    seconds = np.array([0, *sorted(looks), 19]) * 10**9
+    stamps = [Stamps((at * speed).astype(np.int64), WALL[0] + at) for at in (SECONDS, seconds)]
+    first, second = (item._replace(header=item.header + 10**9) for item in stamps)
+    assert choose_clock('auto', {'/a': first, '/b': second}).base == 'header'
+    assert choose_clock('auto', {'/b': second, '/a': first}).base == 'header'
+
+
+def test_headers_that_agree_but_for_a_delay_say_so() -> None:
+    late = Stamps(WALL - 3 * 10**8, WALL)
+    clock = choose_clock('auto', {'/a': late, '/b': Stamps(WALL, WALL)})
+    assert clock.why == 'all topics have sound headers; those of /a are 0.3 s behind /b'
+
+
 @pytest.mark.parametrize(
     ('other', 'why'),
     [

@@ -121,6 +121,23 @@ def test_a_simulation_that_begins_again_does_not_mix_its_runs(tmp_path: Path) ->
     assert data.actions(np.arange(80))[:, 0].tolist() == list(range(80))
 
 
+@pytest.mark.parametrize('stalled', [1, 2])
+def test_a_network_that_stalls_does_not_cost_sound_headers_their_trust(
+    tmp_path: Path, stalled: int
+) -> None:
+    bag, heard = TinyBag(tmp_path / 'stalls'), []
+    for tick in range(300):
+        # Of every 5 s, what is sent in the last one or two comes at once when they are over.
+        late = 0.2 if tick % 50 < 50 - 10 * stalled else 50.2 - tick % 50
+        heard += [(tick + late, tick, True), (tick + 0.3, tick, False)]
+    for when, tick, is_frame in sorted(heard):
+        (bag.frame if is_frame else bag.command)(tick, tick % 256, late=when - tick)
+    data = made(tmp_path, bag.close())
+    assert data.metas['stalls']['time']['base'] == 'header'
+    assert (data.actions(np.arange(len(data)))[:, 0] == shown(data)).all()
+    assert [(e.start, e.stop) for e in data.episodes] == [(0, 300)]
+
+
 def test_one_odd_stamp_costs_one_command(tmp_path: Path) -> None:
     bag = TinyBag(tmp_path / 'odd')
     for tick in range(80):

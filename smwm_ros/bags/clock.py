@@ -17,9 +17,8 @@ from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import BagError
 
 AGREE = 0.5  # two clocks may be this far apart, latency included [s]
-FUTURE = (
-    0.1  # a clock is wrong that is further ahead than this, of the recorder and of another [s]
-)
+# A clock is wrong that is further ahead than this, of the recorder and of another [s].
+FUTURE = 0.1
 _TELL = 0.1  # a drift that is worth telling [s]
 
 
@@ -109,10 +108,7 @@ def header_flaw(samples: Mapping[str, Stamps | None]) -> str:
     known = [(name, item) for name, item in samples.items() if item]
     for topic, stamps in known[1:]:
         first, reference = known[0]
-        # Of the looks at the other topic the nearest: a clock may jump between two of them.
-        between = (reference.receive[1:] + reference.receive[:-1]) // 2
-        expected = reference.offset()[np.searchsorted(between, stamps.receive)]
-        apart = float(np.abs(stamps.offset() - expected).max())
+        apart = _apart(reference, stamps)
         if apart > AGREE:
             return f'headers of {first} and {topic} are up to {apart:.3g} s apart'
     return ''
@@ -124,7 +120,10 @@ def _future(samples: Mapping[str, Stamps | None]) -> str:
         (float(np.median(item.offset())), name) for name, item in samples.items() if item
     )
     (low, other), (high, topic) = ahead[0], ahead[-1]
-    if high <= FUTURE or high - low <= FUTURE:
+    late, early = samples[other], samples[topic]
+    assert late is not None
+    assert early is not None
+    if high <= FUTURE or np.median(early.offset() - _evenly(late, early.receive)) <= FUTURE:
         return ''
     return (
         f'headers of {topic} are {high:.3g} s ahead of when they were received, '
@@ -132,14 +131,36 @@ def _future(samples: Mapping[str, Stamps | None]) -> str:
     )
 
 
+def _apart(reference: Stamps, stamps: Stamps) -> float:
+    """Return by how much two clocks differ at most [s]."""
+    # Where the other topic was not looked at, its clock either runs on evenly, if fast or slow,
+    # or jumps, and then the nearest look tells.
+    between = (reference.receive[1:] + reference.receive[:-1]) // 2
+    nearest = reference.offset()[np.searchsorted(between, stamps.receive)]
+    offset, even = stamps.offset(), _evenly(reference, stamps.receive)
+    return float(np.minimum(np.abs(offset - nearest), np.abs(offset - even)).max())
+
+
+def _evenly(stamps: Stamps, receive: Array) -> Array:
+    """Return how far ahead headers would be (n,) [s], if their clock ran evenly between looks."""
+    begin = stamps.receive[0]  # small numbers keep the precision of nanoseconds
+    even: Array = np.interp(receive - begin, stamps.receive - begin, stamps.offset())
+    return even
+
+
 def _remarks(samples: Mapping[str, Stamps | None]) -> str:
     """Tell what is odd about headers that agree with each other."""
-    offsets = np.concatenate([item.offset() for item in samples.values() if item])
+    offsets = {topic: stamps.offset() for topic, stamps in samples.items() if stamps}
+    usual = {topic: float(np.median(offset)) for topic, offset in offsets.items()}
+    moved = max(float(np.ptp(offset)) for offset in offsets.values())
+    last, first = min(usual, key=usual.__getitem__), max(usual, key=usual.__getitem__)
     words = []
-    if abs(np.median(offsets)) > 3600:
+    if min(map(abs, usual.values())) > 3600:
         words.append('; another clock than the recorder, such as that of a simulation')
-    if np.ptp(offsets) > _TELL:
-        words.append(f'; they move by {np.ptp(offsets):.3g} s against the recorder')
+    if usual[first] - usual[last] > _TELL:
+        words.append(f'; those of {last} are {usual[first] - usual[last]:.3g} s behind {first}')
+    if moved > _TELL:
+        words.append(f'; they move by {moved:.3g} s against the recorder')
     return ''.join(words)
 
 

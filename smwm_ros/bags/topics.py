@@ -13,6 +13,8 @@ from smwm_ros.errors import BagError, CodecError
 
 _MARKS = ('std_msgs/msg/Bool', 'std_msgs/msg/String')
 _LOOKS = 16  # places in a bag where stamps are compared
+_LATE = 250_000_000  # a message that comes later than others by this may have been held up [ns]
+_STALL = 4_000_000_000  # a network holds messages up no longer than this [ns]
 
 
 def required_topics(reader: BagReader, config: Config) -> list[str]:
@@ -54,9 +56,23 @@ def sample_stamps(reader: BagReader, topics: list[str]) -> dict[str, Stamps | No
         for message in reader.glance(with_header, _LOOKS):
             with suppress(CodecError):  # counted when it is converted
                 found[message.topic].append((message.stamp, reader.header_stamp(message)))
+    for topic, each in found.items():
+        usual = max((header - stamp for stamp, header in each), default=0)
+        for number, (stamp, header) in enumerate(each):
+            if header - stamp < usual - _LATE:
+                each[number] = _soonest(reader, topic, stamp)
     pairs = {topic: np.array(sorted(each), np.int64) for topic, each in found.items() if each}
     stamps = {topic: Stamps(pair[:, 1], pair[:, 0]) for topic, pair in pairs.items()}
     return {topic: stamps.get(topic) for topic in topics}
+
+
+def _soonest(reader: BagReader, topic: str, stamp: int) -> tuple[int, int]:
+    """Return both stamps of the message, of the next few seconds, that was received soonest."""
+    pairs = []
+    for message in reader.messages([topic], stamp, stamp + _STALL):
+        with suppress(CodecError):
+            pairs.append((message.stamp, reader.header_stamp(message)))
+    return max(pairs, key=lambda pair: pair[1] - pair[0])
 
 
 def _require(reader: BagReader, topic: str, kinds: tuple[str, ...]) -> None:
