@@ -12,6 +12,7 @@ from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.write import BagWriter, COMMAND_DELAY
 from smwm_ros.cli import main
 from smwm_ros.config import Camera, Command, Robot, State
+from smwm_ros.core.actions import FieldReader
 from smwm_ros.core.images import to_rgb
 from smwm_ros.core.interfaces import Frame
 from smwm_ros.errors import BagError, CodecError
@@ -218,6 +219,32 @@ def test_any_message_types_can_be_written(tmp_path):
     assert np.array_equal(to_rgb(topics['/eye'][0][2]), frame().pixels)
     assert topics['/go'][0][2].velocity.tolist() == [0.5, -0.5]
     assert topics['/here'][0][2].position.tolist() == [0.25, -0.5]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'field'),
+    [
+        ('geometry_msgs/msg/Twist', 'linear.x'),
+        ('std_msgs/msg/Float64MultiArray', 'data[1]'),
+        ('std_msgs/msg/Int32', 'data'),
+        ('sensor_msgs/msg/JointState', 'effort[name=elbow]'),
+        ('trajectory_msgs/msg/JointTrajectory', 'points[1].velocities[joint_names=elbow]'),
+        ('tf2_msgs/msg/TFMessage', 'transforms[0].transform.translation.y'),
+    ],
+)
+def test_fields_of_any_depth_can_be_written(tmp_path, kind, field):
+    robot = Robot(
+        command=Command('/go', kind, (field,), (-9,), (9,)), state=State('/here', kind, (field,))
+    )
+    with BagWriter(tmp_path / 'bag', robot, 'sqlite3') as bag:
+        bag.write(frame()._replace(state=np.array([3.0])), np.array([-7.0]), 10**9)
+    with AnyReader([tmp_path / 'bag']) as reader:
+        found = {
+            item.topic: FieldReader((field,))(reader.deserialize(raw, item.msgtype)).tolist()
+            for item, _, raw in reader.messages()
+            if item.msgtype == kind
+        }
+    assert found == {'/go': [-7.0], '/here': [3.0]}
 
 
 def test_a_field_that_the_message_lacks_is_refused_before_anything_is_written(tmp_path):
