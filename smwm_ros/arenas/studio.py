@@ -67,11 +67,6 @@ class Studio:
         """Return how many colours there are."""
         return len(self._colours)
 
-    @property
-    def has_loose(self) -> bool:
-        """Say whether anything is moved by touch; what motors move feels no friction."""
-        return any(link.friction for link in self._links)
-
     def dress(self, world: World, drawn: Mapping[str, Any], pattern: int) -> None:
         """Make everything as drawn; the pattern is a number below PATTERNS."""
         world.look(posed(self._camera, drawn))
