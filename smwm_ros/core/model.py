@@ -95,6 +95,10 @@ class Smwm(nn.Module):
         pairs = zip(self._imagine(z, batch.action), z[1:], strict=True)
         errors = [F.mse_loss(imagined, seen) for imagined, seen in pairs]
         terms = {'forward': torch.stack(errors).mean()}
+        if self.multiplier:
+            # With the inverse error held, g could only gain by shrinking the latents, without end.
+            # So its error is taken as a share of their variance.
+            terms['forward'] = terms['forward'] / torch.cat(z).var(dim=0).mean()
         now, then = torch.cat(z[:-1]), torch.cat(z[1:])
         actions = batch.action.flatten(0, 1)
         if self.config.inverts:

@@ -28,6 +28,10 @@ class Plans(NamedTuple):
 
 def rollout(model: WorldModel, z: Tensor, actions: Tensor) -> Tensor:
     """Imagine T steps: (..., D), (..., T, K*A) -> (..., T, D)."""
+    own = getattr(model, 'rollout', None)
+    if own is not None:  # such a model may remember more than its last latent
+        imagined: Tensor = own(z, actions)
+        return imagined
     steps = []
     for action in actions.unbind(dim=-2):
         z = model.predict(z, action)
@@ -89,8 +93,8 @@ class CemPlanner:
         """Solve B problems at once, each as if it were alone: z (B, D), goal (B, D)."""
         if z.shape != goal.shape or z.ndim != 2:
             raise ValueError(
-                f'expected as many latents as goals, all of one width, found z of {tuple(z.shape)} '
-                f'and goals of {tuple(goal.shape)}'
+                'expected as many latents as goals, all of one width, found z of '
+                f'{tuple(z.shape)} and goals of {tuple(goal.shape)}'
             )
         settings = self.settings
         mean = self._first_mean(len(z))
