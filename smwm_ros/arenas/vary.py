@@ -179,24 +179,23 @@ def shifted(arena: Arena, name: str, seed: int = 0) -> Varied:
         assert isinstance(arena, Scene)
         arena = Varied(arena, _NEUTRAL)
     if not MATTER.isdisjoint(shift) and np.allclose(
-        _ends(arena, shift), _ends(arena, {}), rtol=0.0, atol=FELT
+        _ways(arena, shift), _ways(arena, {}), rtol=0.0, atol=FELT
     ):
         raise ArenaError(f"'{name}': changes nothing here; the expert moves all things as before")
     return arena.among({**arena.ranges, **shift}, seed)
 
 
-def _ends(arena: Varied, shift: Ranges) -> Array:
-    """Return the states (N, P) in which episodes of the expert end under a shift alone."""
+def _ways(arena: Varied, shift: Ranges) -> Array:
+    """Return the states (N, P) of some episodes of the expert under a shift alone."""
     scene, size = arena.scene, arena.scene.image_size
     other = arena.among({**_NEUTRAL, **shift}, 0)
     scene.image_size = 16  # nobody looks
     try:
-        ends = []
+        states = []
         for seed in range(4):
             other.reset(seed)
             actions = noisy_expert(other, np.random.default_rng(seed))
-            states = [other.step(next(actions)).state for _ in range(60)]
-            ends.append(states[-1])
-        return np.array(ends)
+            states += [other.step(next(actions)).state for _ in range(100)]
+        return np.array(states)
     finally:
         scene.image_size = size
