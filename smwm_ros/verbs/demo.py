@@ -19,14 +19,17 @@ from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
 
 EXAMPLE = 'smwm demo --arena two_room --out runs/demo'
+ARENA = 'two_room'
 REQUIRED_SUCCESS = 0.8  # below this the demo has failed, and says so
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
-    parser.add_argument('--arena', default='two_room', help='which world (default: two_room)')
+    parser.add_argument('--arena', default=ARENA, help=f'which world (default: {ARENA})')
     parser.add_argument(
-        '--out', type=Path, default=Path('runs/demo'), help='folder (default: runs/demo)'
+        '--out',
+        type=Path,
+        help='folder (default: runs/demo, and runs/demo_ARENA for any world but two_room)',
     )
     parser.add_argument('--fresh', action='store_true', help='start over, reuse nothing')
     parser.add_argument('--pairs', type=int, default=20, help='tasks to plan for (default: 20)')
@@ -41,10 +44,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the five steps; 1 when the robot reached too few goals."""
     config = demo_config(args.arena, args.pairs, args.settings)
     begun = time.monotonic()
-    if args.fresh and args.out.exists():
-        shutil.rmtree(args.out)
-    args.out.mkdir(parents=True, exist_ok=True)
-    folders = {name: str(args.out / name) for name in ('bags', 'dataset', 'run')}
+    out = args.out or Path('runs', 'demo' if args.arena == ARENA else f'demo_{args.arena}')
+    if args.fresh and out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    folders = {name: str(out / name) for name in ('bags', 'dataset', 'run')}
     step(1, 'Drive a simulated robot and record it, as `ros2 bag record` would.')
     verb('collect', args.arena, '--out', folders['bags'], settings=args.settings)
     step(2, 'Turn the bags into a transition dataset: (image, action, next image).')
@@ -60,14 +64,14 @@ def run(args: argparse.Namespace) -> int:
     step(4, 'Let it plan: the arena and the planner run as two ROS 2 processes.')
     from smwm_ros.verbs import rehearsal  # imports torch and rclpy
 
-    outcome = rehearsal.rehearse(args.out, args.arena, config)
+    outcome = rehearsal.rehearse(out, args.arena, config)
     step(5, 'Write the report.')
-    rehearsal.write_report(args.out, args.arena, outcome)
+    rehearsal.write_report(out, args.arena, outcome)
     print(rehearsal.summary(outcome, time.monotonic() - begun), flush=True)
     if outcome.success < REQUIRED_SUCCESS:
         print(
             f'FAILED: the planner reached {outcome.success:.0%} of its goals, and at least '
-            f'{REQUIRED_SUCCESS:.0%} is required. {args.out}/report.html shows where.'
+            f'{REQUIRED_SUCCESS:.0%} is required. {out}/report.html shows where.'
         )
         return 1
     return 0

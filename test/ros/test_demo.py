@@ -16,11 +16,14 @@ SMALL = ('arena.episodes=8', 'arena.length=40', 'train.steps=3', 'train.batch=8'
 
 def demo(folder: Path, *words: str) -> tuple[int, str]:
     """Run the demo with a budget too small for any goal; return its exit code and its words."""
+    return run('--out', str(folder), *words)
+
+
+def run(*words: str) -> tuple[int, str]:
+    """Run it, wherever its folder is."""
     out = io.StringIO()
     with redirect_stdout(out):
-        code = cli.main(
-            ['demo', '--out', str(folder), '--pairs', '2', *SMALL, 'evaluate.budget=3', *words]
-        )
+        code = cli.main(['demo', '--pairs', '2', *SMALL, 'evaluate.budget=3', *words])
     return code, out.getvalue()
 
 
@@ -70,6 +73,17 @@ def test_other_settings_in_the_same_folder_are_refused(
     code, _ = demo(done.folder, 'model.latent=16')
     assert code == 2
     assert 'model.latent is 32 there and 16 now' in capsys.readouterr().err
+
+
+def test_an_arena_of_another_robot_gets_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out = run('--arena', 'reacher')
+    assert code == 1
+    assert '$ smwm collect reacher' in out
+    assert 'Hz achieved of 10 Hz' in out
+    assert (tmp_path / 'runs' / 'demo_reacher' / 'report.html').is_file()
 
 
 def test_an_unknown_arena_lists_those_there_are(
