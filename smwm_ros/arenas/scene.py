@@ -113,8 +113,9 @@ class Scene(ABC):
 
     def _command(self, action: Array) -> Array:
         """Check a raw action (A,), and move it inside the limits."""
-        stored = self._vector(action, 'action', self.action_names).astype(np.float32)
-        return self.spec.clip(stored.astype(np.float64))
+        inside = self.spec.clip(self._vector(action, 'action', self.action_names))
+        # As actions are stored, so that a recording can be replayed; that may round outwards.
+        return self.spec.clip(inside.astype(np.float32).astype(np.float64))
 
     @staticmethod
     def _vector(value: Array, what: str, names: str) -> Array:
