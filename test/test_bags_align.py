@@ -271,7 +271,7 @@ def test_a_foreign_clock_that_all_headers_share_is_used_and_told() -> None:
 def test_a_clock_that_all_headers_share_may_run_at_any_speed(
     speed: float, looks: list[int]
 ) -> None:
-    seconds = np.array([0, *sorted(looks), 19]) * 10**9
+    seconds = np.array(sorted(looks)) * 10**9
     stamps = [Stamps((at * speed).astype(np.int64), WALL[0] + at) for at in (SECONDS, seconds)]
     first, second = (item._replace(header=item.header + 10**9) for item in stamps)
     assert choose_clock('auto', {'/a': first, '/b': second}).base == 'header'

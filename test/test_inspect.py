@@ -10,7 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from recordings import MakeBag, STORE, TinyBag
+from recordings import image, MakeBag, STORE, TICK, TinyBag
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from smwm_ros.bags.convert import convert
 from smwm_ros.bags.write import new_message
 from smwm_ros.cli import main
@@ -40,7 +42,7 @@ def test_a_bag_is_described_topic_by_topic(tmp_path: Path, capsys: Capture) -> N
     assert camera['longest_gap'] == pytest.approx(1.6 + 0.016)
     assert camera['header']['offset'] == pytest.approx(-0.03 - 0.025, abs=0.02)
     assert camera['header']['drift'] == pytest.approx(-0.05, abs=0.005)
-    assert command['header'] == {'offset': 0.0, 'drift': 0.0}
+    assert command['header'] == {'offset': 0.0, 'drift': 0.0, 'latest': 0.0}
     assert found['scanned'] == 1.0
 
 
@@ -111,6 +113,112 @@ def test_joints_are_proposed_by_their_names(tmp_path: Path, capsys: Capture) -> 
     assert command['topic'] == '/joint_states'
     assert command['fields'] == ['position[name=elbow]']
     assert (command['low'], command['high']) == ([0.0], [1.9])
+
+
+PACES = {  # ticks from frame to frame and from command to command, and commands that are sent
+    'as usual': (1.0, 1.0, range(1000)),
+    'camera at 7.3 Hz': (1.37, 0.5, range(1000)),
+    'camera at 1 Hz': (10.0, 1.0, range(1000)),
+    'commands at 1 Hz': (1.0, 10.0, range(1000)),
+    'commands now and then': (0.3, 1.0, [*range(30), *range(90, 150), *range(240, 290)]),
+}
+
+
+@pytest.mark.parametrize('pace', PACES)
+def test_what_is_proposed_converts_the_bag_whatever_its_rates(
+    tmp_path: Path, capsys: Capture, pace: str
+) -> None:
+    frame_every, command_every, sent = PACES[pace]
+    bag = TinyBag(tmp_path / 'bag')
+    heard = [(number * frame_every, 'frame') for number in range(int(300 / frame_every))]
+    heard += [(n * command_every, 'command') for n in sent if n * command_every < 300]
+    for tick, what in sorted(heard):
+        if what == 'frame':
+            bag.frame(tick)
+        else:
+            bag.command(tick, value=np.sin(tick / 7))
+    path = bag.close()
+    assert main(['inspect', str(path)]) == 0
+    said = capsys.readouterr().out
+    assert ('dataset.after_hold=zero count as standing still' in said) == ('now' in pace)
+    (tmp_path / 'robot.yaml').write_text(said.partition('# proposed')[2].partition('\n')[2])
+    config = load_config(tmp_path / 'robot.yaml', ['dataset.image_size=16'])
+    data = convert([path], tmp_path / 'out', config).dataset
+    assert len(data) >= 0.9 * len(sent if 'now' in pace else range(int(30 / config.robot.dt)))
+    beyond = data.metas['bag']['counts']['actions beyond the limits']
+    assert beyond == 0, 'limits are rounded outwards'
+
+
+def test_a_camera_that_can_be_read_is_proposed_colour_before_depth(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    bag = TinyBag(tmp_path / 'bag')
+    depth = image(np.zeros((16, 20, 2)), '16UC1')
+    video = new_message(STORE, 'sensor_msgs/msg/CompressedImage')
+    video.format, video.data = 'h264', np.arange(99, dtype=np.uint8)
+    for tick in range(20):
+        for topic, msg, often in (('/depth', depth, 2), ('/video', video, 3)):
+            for number in range(often):
+                bag.send(topic, msg, tick + number / 9)
+        bag.frame(tick)
+        bag.send('/rear', image(np.zeros((9, 30, 3)), 'bgr8'), tick)
+        bag.command(tick)
+    path = bag.close()
+    found = inspect(capsys, path)
+    assert found['robot']['camera']['topic'] == '/camera/image_raw'
+    assert 'for robot.camera.others: /depth /rear' in found['remarks'][0]
+    assert main(['inspect', str(path)]) == 0
+    assert "'h264' image of 99 bytes cannot be decoded" in capsys.readouterr().out
+
+
+def test_commands_of_a_type_that_only_the_bag_knows_are_proposed(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    text = 'std_msgs/Header header\nuint8 mode\nacme_msgs/Wheel left\nacme_msgs/Wheel right'
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register(get_types_from_msg('float32 speed\nstring name', 'acme_msgs/msg/Wheel'))
+    store.register(get_types_from_msg(text, 'acme_msgs/msg/Wheels'))
+    msg = new_message(store, 'acme_msgs/msg/Wheels')
+    with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as bag:
+        topic = bag.add_connection('/wheel_cmd', msg.__msgtype__, typestore=store)
+        for number in range(20):
+            msg.left.speed, msg.right.speed = number / 8, np.nan if number == 5 else -number / 4
+            bag.write(topic, number * TICK, store.serialize_cdr(msg, msg.__msgtype__))
+    command = inspect(capsys, tmp_path / 'bag')['robot']['command']
+    assert command['fields'] == ['left.speed', 'right.speed']
+    assert (command['low'], command['high']) == ([0.0, -4.75], [2.375, 0.0])
+
+
+def test_of_joints_that_two_nodes_publish_those_of_one_are_proposed(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    bag = TinyBag(tmp_path / 'bag')
+    for tick in range(30):
+        bag.frame(tick)
+        bag.command(tick)
+        msg = new_message(STORE, 'sensor_msgs/msg/JointState')
+        msg.name = ['grip', 'thumb'] if tick % 3 == 0 else ['elbow', 'wrist']
+        msg.position = np.array([tick, 2.0 * tick])
+        msg.velocity = np.array([3.0 * tick, tick])
+        bag.send('/joint_states', msg, tick)
+    state = inspect(capsys, bag.close())['robot']['state']
+    assert state['fields'] == ['position[name=elbow]', 'position[name=wrist]']
+
+
+def test_trajectories_without_positions_are_proposed_by_their_velocities(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    bag = TinyBag(tmp_path / 'bag')
+    msg = new_message(STORE, 'trajectory_msgs/msg/JointTrajectory')
+    msg.joint_names = ['elbow']
+    for tick in range(30):
+        bag.frame(tick)
+        point = new_message(STORE, 'trajectory_msgs/msg/JointTrajectoryPoint')
+        point.velocities = np.array([float(tick)])
+        msg.points = [point] if tick % 9 else []
+        bag.send('/arm/joint_trajectory', msg, tick)
+    command = inspect(capsys, bag.close())['robot']['command']
+    assert command['fields'] == ['points[0].velocities[joint_names=elbow]']
 
 
 def test_a_bag_without_commands_is_told_what_may_stand_for_them(

@@ -143,8 +143,14 @@ def _apart(reference: Stamps, stamps: Stamps) -> float:
 
 def _evenly(stamps: Stamps, receive: Array) -> Array:
     """Return how far ahead headers would be (n,) [s], if their clock ran evenly between looks."""
-    begin = stamps.receive[0]  # small numbers keep the precision of nanoseconds
-    even: Array = np.interp(receive - begin, stamps.receive - begin, stamps.offset())
+    offset = stamps.offset()
+    if len(offset) < 2:
+        return np.full(len(receive), offset[0])
+    after = np.clip(np.searchsorted(stamps.receive, receive), 1, len(offset) - 1)
+    before = after - 1
+    span = np.maximum(stamps.receive[after] - stamps.receive[before], 1)
+    share = (receive - stamps.receive[before]) / span  # beyond the first and last look, too
+    even: Array = offset[before] + share * (offset[after] - offset[before])
     return even
 
 

@@ -122,7 +122,7 @@ class BagReader:
 
     def glance(self, topics: Collection[str], looks: int) -> Iterator[Message]:
         """Yield the first message of each topic in each of several stretches of the bag."""
-        step = max((self.end - self.start) // looks, 1)
+        step = max(-(-(self.end - self.start) // looks), 1)
         for start in range(self.start, self.end, step):
             missing = set(topics)
             # sqlite sorts all that is asked for before it gives the first: ask for little.
@@ -149,8 +149,12 @@ class BagReader:
 
     def has_header(self, topic: str) -> bool:
         """Tell whether messages of a topic begin with a header, and so with a stamp."""
-        fields = self._types().fielddefs[self.topics[topic].type][1]
+        fields = self.fields(self.topics[topic].type)
         return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
+
+    def fields(self, kind: str) -> Any:
+        """Return the fields of a type of message as rosbags describes them, if they are known."""
+        return self._types().fielddefs.get(kind, ((), ()))[1]
 
     def header_stamp(self, message: Message) -> int:
         """Return the stamp of a message that begins with a header, without decoding it [ns]."""

@@ -97,26 +97,13 @@ def _bag_lines(found: dict[str, Any]) -> list[str]:
         f'{found["bytes"] / 1e6:.1f} MB'
     ]
     lines += [f'  {note}' for note in found['notes']]
-    for topic in found['topics']:
-        words = [f'{topic["name"]} ({topic["type"]}): {topic["messages"]}']
-        if 'rate' in topic:
-            words.append(f'{topic["rate"]:g} Hz, longest gap {topic["longest_gap"]:g} s')
-        if 'image' in topic:
-            image = topic['image']
-            words.append(
-                image.get('flaw')
-                or f'{image["width"]}x{image["height"]} {image["encoding"]}'.strip()
-            )
-        if 'header' in topic:
-            header = topic['header']
-            words.append(
-                f'header: {header["flaw"]}'
-                if 'flaw' in header
-                else f'header {header["offset"]:+g} s from receive, drift {header["drift"]:+g} s'
-            )
-        lines.append('  ' + '; '.join(words))
+    lines += [f'  {_topic_line(topic)}' for topic in found['topics']]
     if found['scanned'] < 1:
-        lines.append(f'  gaps and limits are of the first {found["scanned"]:.0%} of the messages')
+        share = f'{found["scanned"]:.0%}'
+        lines.append(f'  rates, gaps and limits are of the first {share} of the messages')
+    if found['clock']:
+        clock = found['clock']
+        lines.append(f'  time would be taken from {clock["base"]}: {clock["why"]}')
     missing = [part for part in ('camera', 'command') if part not in found['robot']]
     if missing:
         lines.append(f'no {" and no ".join(missing)} topic that could be proposed')
@@ -125,26 +112,36 @@ def _bag_lines(found: dict[str, Any]) -> list[str]:
             f'with dataset.action=next_state_delta, changes of {found["robot"]["state"]["topic"]} '
             f'may stand for commands: name it as the command too'
         )
-    if found['robot']:
-        text = yaml.safe_dump({'robot': found['robot']}, sort_keys=False, default_flow_style=None)
-        lines += [
-            '',
-            '# proposed from this bag: check the fields, widen the limits',
-            *_constant_lines(found),
-            *text.splitlines(),
-        ]
+    sections = {name: found[name] for name in ('robot', 'dataset') if found[name]}
+    if sections:
+        text = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None)
+        lines += ['', '# proposed from this bag: check the fields, widen the limits']
+        lines += [f'# {remark}' for remark in found['remarks']]
+        lines += text.splitlines()
     return lines
 
 
-def _constant_lines(found: dict[str, Any]) -> list[str]:
-    """Tell of command fields that never changed: a model could not learn what they do."""
-    if not found['constant']:
-        return []
-    topic, proposed = found['robot']['command']['topic'], found['robot']['command']['fields']
-    fields = ', '.join(f'{name} ({value:g})' for name, value in found['constant'].items())
-    if set(found['constant']) <= set(proposed):
-        return [f'# {topic} never changes, so nothing can be learned of it: {fields}']
-    return [f'# left out of {topic}, for they never change: {fields}']
+def _topic_line(topic: dict[str, Any]) -> str:
+    """Describe one topic of a bag."""
+    words = [f'{topic["name"]} ({topic["type"]}): {topic["messages"]}']
+    if 'rate' in topic:
+        usual = 1 / topic['period'] if topic['period'] else 0.0
+        uneven = f' (usually {usual:.3g} Hz)' if abs(usual - topic['rate']) > 0.1 * usual else ''
+        words.append(f'{topic["rate"]:.4g} Hz{uneven}, longest gap {topic["longest_gap"]:g} s')
+    if 'image' in topic:
+        image = topic['image']
+        words.append(
+            image.get('flaw') or f'{image["width"]}x{image["height"]} {image["encoding"]}'.strip()
+        )
+    header = topic.get('header', {})
+    if 'flaw' in header:
+        words.append(f'header: {header["flaw"]}')
+    elif header:
+        late = f', up to {header["latest"]:g} s late' if header['latest'] > 0.1 else ''
+        words.append(
+            f'header {header["offset"]:+g} s from receive, drift {header["drift"]:+g} s{late}'
+        )
+    return '; '.join(words)
 
 
 def _write_thumbnails(paths: list[Path], out: Path) -> None:

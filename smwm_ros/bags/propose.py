@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Propose a configuration that converts a bag, from what was heard of its topics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from math import ceil, floor
+from typing import Any, NamedTuple
+
+import numpy as np
+from smwm_ros.bags.clock import Clock
+from smwm_ros.bags.read import Topic
+from smwm_ros.bags.scan import Heard, is_command, Limits, Scan
+from smwm_ros.config import Dataset, IMAGE_TYPES
+
+# Numbers of common messages that may steer a robot or measure it; those that vary are proposed.
+_TWIST = ('linear.x', 'linear.y', 'linear.z', 'angular.x', 'angular.y', 'angular.z')
+_JOINTS = ('position', 'velocity', 'effort')
+_POINT = ('points[0].positions', 'points[0].velocities')
+COMMANDS = {
+    'geometry_msgs/msg/Twist': _TWIST,
+    'geometry_msgs/msg/TwistStamped': tuple(f'twist.{name}' for name in _TWIST),
+    'ackermann_msgs/msg/AckermannDrive': ('steering_angle', 'speed'),
+    'ackermann_msgs/msg/AckermannDriveStamped': ('drive.steering_angle', 'drive.speed'),
+    'std_msgs/msg/Float64MultiArray': ('data',),
+    'std_msgs/msg/Float32MultiArray': ('data',),
+    'trajectory_msgs/msg/JointTrajectory': _POINT,
+    'sensor_msgs/msg/JointState': _JOINTS,
+}
+_STATES = {  # the first that there is
+    'nav_msgs/msg/Odometry': tuple(f'pose.pose.position.{axis}' for axis in 'xyz'),
+    'geometry_msgs/msg/PoseStamped': tuple(f'pose.position.{axis}' for axis in 'xyz'),
+    'sensor_msgs/msg/JointState': _JOINTS,
+}
+FIELDS = {**_STATES, **COMMANDS}
+_EITHER = (*_POINT, *_JOINTS)  # one of these is enough, the first that varies
+_DEPTH = ('16UC1', '32FC1', 'compressedDepth')
+
+
+class Proposal(NamedTuple):
+    """Sections of a configuration, and what a user must know of them."""
+
+    robot: dict[str, Any]
+    dataset: dict[str, Any]
+    clock: Clock | None
+    remarks: list[str]
+
+
+def propose(
+    topics: Collection[Topic],
+    scan: Scan,
+    images: Mapping[str, Mapping[str, Any]],
+    clock_of: Callable[[list[str]], Clock],
+) -> Proposal:
+    """
+    Propose a camera, commands and state.
+
+    images tells what each image topic shows, and clock_of which clock orders some topics.
+    """
+    camera, cameras = choose_camera(topics, images)
+    moving = [topic for topic in topics if _varying(topic, scan)]
+    command = _command(topics, moving, scan)
+    state = _state([topic for topic in moving if topic != command])
+    robot: dict[str, Any] = {}
+    remarks = []
+    if camera:
+        robot['camera'] = {'topic': camera.name, 'type': camera.type}
+        if cameras:
+            remarks.append(f'further cameras, for robot.camera.others: {" ".join(cameras)}')
+    if command:
+        robot['command'], remark = _fields(command, scan)
+        remarks += remark
+    if state:
+        fields = list(_chosen(_varying(state, scan)))
+        robot['state'] = {'topic': state.name, 'type': state.type, 'fields': fields}
+    used = {topic.name: scan.heard[topic.name] for topic in (camera, command, state) if topic}
+    clock = clock_of(list(used)) if camera and command else None
+    dataset, remark = _timing(robot, used, clock.base if clock else 'receive')
+    return Proposal(robot, dataset, clock, remarks + remark)
+
+
+def choose_camera(
+    topics: Collection[Topic], images: Mapping[str, Mapping[str, Any]]
+) -> tuple[Topic | None, list[str]]:
+    """Return the busiest camera that can be read, colour before depth, and others like it."""
+    seen = [
+        (any(word in images[topic.name]['encoding'] for word in _DEPTH), -topic.messages, topic)
+        for topic in topics
+        if 'encoding' in images.get(topic.name, {})
+    ]
+    if not seen:
+        return None, []
+    best = min(seen, key=lambda item: (item[0], item[1], IMAGE_TYPES.index(item[2].type)))[2]
+    same = [topic.name for _, _, topic in seen if topic.type == best.type and topic != best]
+    return best, sorted(same)
+
+
+def _command(topics: Collection[Topic], moving: Collection[Topic], scan: Scan) -> Topic | None:
+    """Return the busiest topic of commands: best one called so, that moves."""
+    named = [t for t in topics if t.messages and is_command(t.name) and _limits(t, scan)]
+    known = [topic for topic in moving if topic.type in COMMANDS]
+    return (
+        _busiest([topic for topic in named if topic in known])
+        or _busiest([topic for topic in named if topic in moving])
+        or _busiest(named)
+        or _busiest(known)
+    )
+
+
+def _state(moving: Collection[Topic]) -> Topic | None:
+    """Return the busiest topic of the kind of state that tells most."""
+    for kind in _STATES:
+        if found := _busiest([topic for topic in moving if topic.type == kind]):
+            return found
+    return None
+
+
+def _fields(command: Topic, scan: Scan) -> tuple[dict[str, Any], list[str]]:
+    """Return the section of the command, and what is left out of it."""
+    every, chosen = _limits(command, scan), _chosen(_varying(command, scan))
+    still = [name for name in every if name not in _varying(command, scan)]
+    words = ', '.join(f'{name} ({every[name][0]:g})' for name in still)
+    remarks = [f'left out of {command.name}, for they never change: {words}'] if still else []
+    if not chosen:
+        remarks = [f'{command.name} never changes, so nothing can be learned of it: {words}']
+        chosen = {name: (low - 1, high + 1) for name, (low, high) in _chosen(every).items()}
+    section = {
+        'topic': command.name,
+        'type': command.type,
+        'fields': list(chosen),
+        'low': [floor(10_000 * low) / 10_000 for low, _ in chosen.values()],
+        'high': [ceil(10_000 * high) / 10_000 for _, high in chosen.values()],
+    }
+    return section, remarks
+
+
+def _timing(
+    robot: dict[str, Any], used: Mapping[str, Heard], base: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Set the control period; return what else must differ from the usual for the rates heard."""
+    usual, dataset, remarks = Dataset(), dict[str, Any](), list[str]()
+    periods = {
+        part: used[robot[part]['topic']].period(base)
+        for part in ('camera', 'command', 'state')
+        if part in robot
+    }
+    slowest = max(periods.get('camera', 0.0), periods.get('command', 0.0))
+    if slowest:
+        # As long as the slower of the two takes, in whole hundredths of a second.
+        robot['dt'] = float(np.clip(np.ceil(100 * slowest - 0.2) / 100, 0.02, 10.0))
+    oldest = _later(max(periods.get('camera', 0.0), periods.get('state', 0.0)))
+    if oldest > usual.max_frame_age:
+        dataset['max_frame_age'] = oldest
+    hold = _later(periods.get('command', 0.0))
+    if hold > usual.hold:
+        dataset['hold'] = hold
+    if 'command' in robot:
+        topic, hold = robot['command']['topic'], max(hold, usual.hold)
+        silent = float(max(used[topic].steps(base), default=0.0))
+        if silent > hold:
+            remarks.append(
+                f'{topic} is silent for up to {silent:.3g} s: ticks later than dataset.hold='
+                f'{hold:g} s are dropped, or with dataset.after_hold=zero count as standing still'
+            )
+    return dataset, remarks
+
+
+def _later(period: float) -> float:
+    """Return when what comes once in a period is late, jitter allowed for [s]."""
+    return ceil(150 * period - 0.2) / 100
+
+
+def _limits(topic: Topic, scan: Scan) -> Limits:
+    return scan.heard[topic.name].limits() if topic.name in scan.heard else {}
+
+
+def _varying(topic: Topic, scan: Scan) -> Limits:
+    """Return the fields of a topic that take more than one value, beyond noise of a float32."""
+    return {
+        name: (low, high)
+        for name, (low, high) in _limits(topic, scan).items()
+        if high - low > 1e-6 * max(abs(low), abs(high), 1.0)
+    }
+
+
+def _chosen(limits: Limits) -> Limits:
+    """Return the fields to propose: positions, say, and not velocities beside them."""
+    for head in _EITHER:
+        if mine := {name: span for name, span in limits.items() if name.startswith(f'{head}[')}:
+            return mine
+    return limits
+
+
+def _busiest(topics: Collection[Topic]) -> Topic | None:
+    """Return the topic that has the most messages."""
+    return max(topics, key=lambda topic: topic.messages, default=None)
