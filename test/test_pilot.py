@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from smwm_ros.core.pilot import Pilot
+from smwm_ros.errors import CheckpointError
 from worlds import draw_dot, SIZE, tiny_checkpoint
 
 HERE, THERE = draw_dot(np.array([-0.5, 0.0])), draw_dot(np.array([0.5, 0.2]))
@@ -72,3 +73,33 @@ def test_a_plan_needs_a_goal_and_an_image_of_the_right_kind() -> None:
         made.set_goal(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r'found \(16, 16, 3\) float64'):
         made.set_goal(np.zeros((SIZE, SIZE, 3)))
+
+
+def test_many_problems_are_planned_as_each_would_be_alone_also_when_some_are_over() -> None:
+    goals = [draw_dot(np.array([0.5, y])) for y in (-0.5, 0.0, 0.5)]
+    views = [draw_dot(np.array([-0.5, y])) for y in (0.3, 0.0, -0.3)]
+    together = Pilot(tiny_checkpoint())
+    together.set_goals(np.stack(goals))
+    first = together.plan_many(np.stack(views), 0)
+    together.keep([0, 2])
+    second = together.plan_many(np.stack([views[0], views[2]]), 1)
+    for number, plans in (
+        (0, (first[0], second[0])),
+        (1, (first[1],)),
+        (2, (first[2], second[1])),
+    ):
+        alone = Pilot(tiny_checkpoint())
+        alone.set_goal(goals[number])
+        for elapsed, plan in enumerate(plans):
+            wanted = alone.plan(views[number], elapsed)
+            assert np.allclose(plan.actions, wanted.actions, atol=1e-4)
+            assert plan.distance == pytest.approx(wanted.distance, rel=1e-4)
+            assert plan.cost == pytest.approx(wanted.cost, rel=1e-3)
+
+
+def test_a_goal_that_a_broken_model_cannot_place_is_refused() -> None:
+    checkpoint = tiny_checkpoint()
+    for weights in checkpoint.model.encoder.parameters():
+        weights.fill_(np.nan)
+    with pytest.raises(CheckpointError, match='latent of the goal is not finite'):
+        Pilot(checkpoint).set_goal(THERE)

@@ -165,3 +165,31 @@ def test_many_problems_at_once_are_solved_as_each_would_be_alone() -> None:
         alone = planner(model).plan(z[number], goal[number])
         assert torch.allclose(together.actions[number], alone.actions, atol=1e-4)
         assert float(together.cost[number]) == pytest.approx(alone.cost, rel=1e-3)
+
+
+def test_problems_that_are_over_leave_the_plans_of_the_others_as_they_were() -> None:
+    torch.manual_seed(1)
+    model = make_model(TINY, SIZE, 2 * BLOCK).eval()
+    z, goal = torch.randn(4, TINY.latent), torch.randn(4, TINY.latent)
+    together = planner(model)
+    together.plan_many(z, goal)
+    together.shift(2)
+    together.keep([1, 3])
+    later = together.plan_many(z[[1, 3]] + 0.1, goal[[1, 3]])
+    for row, number in enumerate((1, 3)):
+        alone = planner(model)
+        alone.plan(z[number], goal[number])
+        alone.shift(2)
+        plan = alone.plan(z[number] + 0.1, goal[number])
+        assert torch.allclose(later.actions[row], plan.actions, atol=1e-4)
+
+
+def test_latents_and_bounds_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match=r'found z of \(1, 3\) and goals of \(1, 2\)'):
+        planner().plan(torch.zeros(3), torch.zeros(2))
+    with pytest.raises(ValueError, match=r'found z of \(4, 2\) and goals of \(1, 2\)'):
+        planner().plan_many(torch.zeros(4, 2), torch.zeros(1, 2))
+    with pytest.raises(ValueError, match='bounds: expected low <= high'):
+        CemPlanner(PointMass(), SETTINGS, HIGH, LOW, BLOCK)
+    with pytest.raises(ValueError, match='elites: 65 is more than the 64 samples'):
+        replace(SETTINGS, elites=65)

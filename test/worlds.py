@@ -9,7 +9,7 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset, write_index
-from smwm_ros.core.interfaces import Obs, Window
+from smwm_ros.core.interfaces import ActionSpec, Array, Frame, Obs, Window
 from smwm_ros.core.model import make_model
 from smwm_ros.core.shards import columns, ShardWriter
 from smwm_ros.load import to_dict
@@ -42,6 +42,62 @@ class PointMass:
     def losses(self, batch: Window) -> dict[str, Tensor]:
         """Learn nothing: all is known."""
         return {}
+
+
+class Line:
+    """An arena on a line: one step moves by the action, and a goal closer than 0.5 is reached."""
+
+    spec = ActionSpec(('speed',), (-1.0,), (1.0,), 0.1)
+
+    def __init__(self) -> None:
+        self.place, self.goal, self.actions = 0.0, 0.0, list[float]()
+
+    def reset(self, seed: int) -> Frame:
+        """Begin far away from anything."""
+        self.place, self.goal = 99.0, -99.0
+        return self._frame(self.place)
+
+    def step(self, action: Array) -> Frame:
+        """Move."""
+        self.actions.append(float(action[0]))
+        self.place += float(action[0])
+        return self._frame(self.place)
+
+    def set_state(self, state: Array) -> Frame:
+        """Place the robot."""
+        self.place = float(state[0])
+        return self._frame(self.place)
+
+    def set_goal(self, state: Array) -> Frame:
+        """Place the goal."""
+        self.goal = float(state[0])
+        return self._frame(self.goal)
+
+    def success(self) -> bool:
+        """Say whether the robot is at the goal."""
+        return abs(self.place - self.goal) < 0.5
+
+    def expert(self) -> Array:
+        """Go there at full speed."""
+        return np.array([np.sign(self.goal - self.place)])
+
+    def aim(self, state: Array) -> None:
+        """Place the goal."""
+        self.set_goal(state)
+
+    def sample(self, rng: np.random.Generator) -> Array:
+        """Draw a place."""
+        return rng.uniform(-5, 5, 1)
+
+    def render(self, size: int) -> Array:
+        """Show nothing."""
+        return np.zeros((size, size, 3), np.uint8)
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+    def _frame(self, place: float) -> Frame:
+        return Frame(np.full((1, 1, 3), round(place) % 256, np.uint8), np.array([place]))
 
 
 def draw_dot(place: np.ndarray) -> np.ndarray:

@@ -2,83 +2,241 @@
 """
 Measure how often a checkpoint reaches its goals in an arena.
 
-Start and goal are two frames of a held-out episode. Planner, random policy and scripted expert
-try the same pairs, within the same budget of raw steps.
+Start and goal are two frames of one held-out episode: of --data, or of episodes that are driven
+anew for this alone. All methods try the same pairs, within the same budget of raw steps, and so
+do the random policy and the scripted expert. Everyone plans with the settings of RUN; `paper` is
+RUN itself, planning as the paper does. What is found is in evaluate.json, with a page and a film.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, ExitStack
+from dataclasses import replace
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from smwm_ros.config import Config, Evaluate
+from smwm_ros.errors import ConfigError
 from smwm_ros.verbs import options
 
-EXAMPLE = 'smwm evaluate runs/two_room --data data/two_room evaluate.pairs=100'
+if TYPE_CHECKING:
+    from smwm_ros.core.checkpoint import Checkpoint
+    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.core.interfaces import Arena
+    from smwm_ros.core.pairs import Pair
+    from smwm_ros.verbs.methods import Method
+    from smwm_ros.verbs.scores import Round
+
+EXAMPLE = 'smwm evaluate runs/two_room --data data/two_room --methods paper,sigreg'
+MARGIN = 100  # raw steps of a fresh episode beyond the offset, so that pairs differ
+PAIRS_PER_EPISODE = 4
+TIMED = 50  # plans
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('checkpoint', type=Path, metavar='RUN', help='run folder of smwm train')
-    parser.add_argument('--data', type=Path, required=True, help='dataset folder with the pairs')
+    parser.add_argument(
+        '--data', type=Path, help='dataset with the held-out episodes (default: fresh episodes)'
+    )
     parser.add_argument('--arena', default='two_room', help='which arena (two_room)')
+    parser.add_argument(
+        '--methods',
+        help='who else plans, with commas: kinds of model, trained beside RUN where they are not '
+        'yet; paper; run folders. random and expert always take part',
+    )
+    parser.add_argument(
+        '--horizons', help='offsets with commas, such as 25,50,75,100; the budget grows along'
+    )
+    parser.add_argument(
+        '--shift', help='held-out shifts with commas, such as camera,light,friction; or all'
+    )
     parser.add_argument('--out', type=Path, help='JSON file to write (RUN/evaluate.json)')
-    options.add_config(parser, ('evaluate', 'planner'))
+    options.add_config(parser, ('evaluate', 'planner', 'randomise'))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from smwm_ros.arenas import make_arena, require_arena, require_fit
-    from smwm_ros.core.checkpoint import load, require, write_atomic
+    from smwm_ros.arenas import require_arena
+    from smwm_ros.core.checkpoint import load
     from smwm_ros.core.dataset import TransitionDataset
-    from smwm_ros.core.evaluate import draw_pairs, evaluate
-    from smwm_ros.load import to_dict
+    from smwm_ros.verbs.gallery import write_page
+    from smwm_ros.verbs.methods import gather, read_words
+    from smwm_ros.verbs.scores import sweep, table
 
     require_arena(args.arena)
     checkpoint = load(args.checkpoint)
-    config = options.config_of(args, {'planner': to_dict(checkpoint.planner)})
-    dataset = TransitionDataset.open(args.data)
-    info = dataset.info
-    require(checkpoint, str(args.data), info.spec.size, info.spec.dt, info.image_size)
-    if dataset.fingerprint != checkpoint.info['dataset']:
-        print('note: the checkpoint was trained on another dataset than --data')
-    pairs = draw_pairs(dataset, config.evaluate)
-    arena = make_arena(args.arena, checkpoint.image_size)
-    try:
-        require_fit(arena, checkpoint.robot)
-        results = evaluate(checkpoint, arena, pairs, config.planner, config.evaluate)
-    finally:
-        arena.close()
+    config = _config(args, checkpoint)
+    words = read_words(args.methods, args.checkpoint) if args.methods else []
+    offsets, shifts = _offsets(args.horizons, config), _shifts(args.shift)
+    dataset = TransitionDataset.open(args.data) if args.data else None
+    if dataset:
+        _require_same_robot(dataset, checkpoint)
+    methods = gather(words, args.checkpoint, checkpoint, dataset, config)
+    rounds = _rounds(config, methods, offsets, shifts, dataset)
+    for one in rounds:
+        print(f'{one.title}:\n{table(one)}\n')
+    if len(rounds) > 1:
+        print(f'{sweep(rounds)}\n')
+    print(_speed(methods[0], rounds[0], config))
     out = args.out or args.checkpoint / 'evaluate.json'
-    settings = {
-        'checkpoint': str(args.checkpoint),
-        'dataset': dataset.fingerprint,
-        'arena': args.arena,
-        'evaluate': to_dict(config.evaluate),
-        'planner': to_dict(config.planner),
-    }
-    write_atomic(out, json.dumps({**settings, 'results': results}, indent=1).encode())
-    print(table(results))
-    print(f'The outcome of every attempt is in {out}.')
+    _write(out, args, config, methods, dataset, rounds)
+    with _arena_at(config, 128, rounds[0].shift) as arena:
+        pages = write_page(out, args.arena, methods[0].name, rounds, arena)
+    print(f'Every attempt is in {out}; to look at: {", ".join(map(str, pages))}.')
     return 0
 
 
-def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return success in lines that stand below each other."""
-    lines = ['                success   95 % interval   without solved   median steps']
-    for name, result in results.items():
-        low, high = result['interval']
-        rest, steps = result['success_without_solved'], result['median_steps']
-        lines.append(
-            f'{name:<14}  {result["success"]:7.1%}   {low:5.1%} to {high:6.1%}   '
-            f'{"-" if rest is None else format(rest, ".1%"):>14}   '
-            f'{"-" if steps is None else format(steps, "g"):>12}'
-        )
-    planner = results['planner']
-    last = f'{planner["solved_at_start"]} of {planner["attempts"]} pairs are solved at the start'
-    if times := planner.get('plan_ms'):
-        last += f'; a plan takes {times["median"]:.1f} ms (p99 {times["p99"]:.1f})'
-    lines.append(f'{last}.')
-    return '\n'.join(lines)
+def _config(args: argparse.Namespace, checkpoint: Checkpoint) -> Config:
+    """Return the settings: of the arena, with the planner of the checkpoint; words come last."""
+    from smwm_ros.load import load_config, to_dict
+
+    here = [f'arena.name={args.arena}', f'arena.image_size={checkpoint.image_size}']
+    config = load_config(args.config or args.arena, [*args.settings, *here])
+    chosen = [word for word in args.settings if word.startswith('planner.')]
+    own = load_config(None, chosen, {'planner': to_dict(checkpoint.planner)})
+    return replace(config, planner=own.planner)
+
+
+def _offsets(text: str | None, config: Config) -> list[int]:
+    """Return the offsets to try."""
+    if text is None:
+        return [config.evaluate.offset]
+    try:
+        offsets = [int(word) for word in text.split(',')]
+    except ValueError:
+        raise ConfigError(f"--horizons: expected numbers with commas, found '{text}'") from None
+    if min(offsets) < 1:
+        raise ConfigError(f'--horizons: {min(offsets)} is out of range; expected 1 or more')
+    return list(dict.fromkeys(offsets))
+
+
+def _shifts(text: str | None) -> list[str]:
+    """Return the conditions to try: always the arena as it is, then the shifts."""
+    from smwm_ros.arenas.ranges import shift_of, SHIFTS
+
+    names = list(SHIFTS) if text == 'all' else [word.strip() for word in (text or '').split(',')]
+    for name in filter(None, names):
+        shift_of(name)  # or say which there are
+    return list(dict.fromkeys(['', *names]))
+
+
+def _require_same_robot(dataset: TransitionDataset, checkpoint: Checkpoint) -> None:
+    """Refuse a dataset of another robot, and say when it is not what the run learnt from."""
+    from smwm_ros.core.checkpoint import require
+
+    info = dataset.info
+    require(checkpoint, str(dataset.folder), info.spec.size, info.spec.dt, info.image_size)
+    if dataset.fingerprint != checkpoint.info.get('dataset'):
+        print('note: the checkpoint was trained on another dataset than --data')
+
+
+def _rounds(
+    config: Config,
+    methods: Sequence[Method],
+    offsets: Sequence[int],
+    shifts: Sequence[str],
+    dataset: TransitionDataset | None,
+) -> list[Round]:
+    """Let everyone try the same pairs, for each offset and under each shift."""
+    from smwm_ros.arenas import require_fit
+    from smwm_ros.core.evaluate import evaluate
+    from smwm_ros.verbs.scores import Round
+
+    with _arena_at(config, config.arena.image_size) as arena:
+        require_fit(arena, methods[0].checkpoint.robot)
+        drawn = _draw(config, offsets, dataset, arena)
+    lanes = range(min(config.evaluate.lanes, config.evaluate.pairs))
+    rounds = []
+    for shift in shifts:
+        with ExitStack() as stack:
+            size = config.arena.image_size
+            arenas = [stack.enter_context(_arena_at(config, size, shift)) for _ in lanes]
+            for protocol, pairs in drawn:
+                drivers = {one.name: one.driver(protocol.delay) for one in methods}
+                outcomes = evaluate(drivers, arenas, pairs, protocol)
+                rounds.append(Round(protocol.offset, protocol.budget, shift, pairs, outcomes))
+    return rounds
+
+
+def _draw(
+    config: Config, offsets: Sequence[int], dataset: TransitionDataset | None, arena: Arena
+) -> list[tuple[Evaluate, list[Pair]]]:
+    """Return the protocol for each offset, with its pairs; the budget grows with the offset."""
+    from smwm_ros.core.pairs import draw_pairs, fresh_pairs
+    from smwm_ros.verbs.fresh import fresh_episodes
+
+    base = config.evaluate
+    protocols = [
+        replace(base, offset=offset, budget=max(1, round(base.budget * offset / base.offset)))
+        for offset in offsets
+    ]
+    if dataset:
+        return [(protocol, draw_pairs(dataset, protocol)) for protocol in protocols]
+    length = max(config.arena.length, max(offsets) + MARGIN)
+    # Few pairs from each episode: two of one episode tell less than two of different ones.
+    count = max(1, base.pairs // PAIRS_PER_EPISODE)
+    settings = replace(config.arena, length=length)
+    episodes = fresh_episodes(arena, settings, count, base.seed)
+    return [(protocol, fresh_pairs(episodes, protocol)) for protocol in protocols]
+
+
+def _speed(method: Method, one: Round, config: Config) -> str:
+    """Time plans of one problem at a time, as on a robot."""
+    from smwm_ros.core.pilot import Pilot
+    from smwm_ros.verbs.methods import plan_times
+
+    with _arena_at(config, config.arena.image_size) as arena:
+        images = [arena.set_state(pair.start_state).pixels for pair in one.pairs[:TIMED]]
+    times = plan_times(Pilot(method.checkpoint, method.planner), images)
+    return f'A plan takes {times["median"]:.1f} ms alone (p99 {times["p99"]:.1f}).'
+
+
+@contextmanager
+def _arena_at(config: Config, image_size: int, shift: str = '') -> Iterator[Arena]:
+    """Make an arena with images of a size, maybe shifted, and free it afterwards."""
+    from smwm_ros.arenas import arena_of
+
+    arena = arena_of(replace(config, arena=replace(config.arena, image_size=image_size)))
+    try:
+        if shift:
+            from smwm_ros.arenas.vary import shifted
+
+            arena = shifted(arena, shift, config.evaluate.seed)
+        yield arena
+    finally:
+        arena.close()
+
+
+def _write(
+    out: Path,
+    args: argparse.Namespace,
+    config: Config,
+    methods: Sequence[Method],
+    dataset: TransitionDataset | None,
+    rounds: Sequence[Round],
+) -> None:
+    """Write all that was found, and by what means."""
+    from smwm_ros.core.checkpoint import write_atomic
+    from smwm_ros.load import to_dict
+    from smwm_ros.verbs.scores import plain
+
+    found = {
+        'checkpoint': str(args.checkpoint),
+        'dataset': dataset.fingerprint if dataset else 'fresh episodes',
+        'arena': args.arena,
+        'evaluate': to_dict(config.evaluate),
+        'methods': {
+            one.name: {
+                'run': str(one.run),
+                'execute': one.execute,
+                'planner': to_dict(one.planner),
+            }
+            for one in methods
+        },
+        'rounds': plain(rounds),
+    }
+    write_atomic(out, json.dumps(found, indent=1).encode())

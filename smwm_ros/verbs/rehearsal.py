@@ -14,7 +14,10 @@ from smwm_ros import report
 from smwm_ros.arenas import make_arena
 from smwm_ros.config import Config
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.evaluate import draw_pairs, random_floor, wilson
+from smwm_ros.core.drivers import RandomDriver
+from smwm_ros.core.evaluate import run_pairs
+from smwm_ros.core.pairs import draw_pairs
+from smwm_ros.core.statistics import wilson
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
 from tqdm import tqdm
@@ -64,7 +67,8 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
         )  # fmt: skip
     arena = make_arena(arena_name, config.arena.image_size)
     try:
-        floor = random_floor(arena, pairs, protocol.budget, RANDOM_REPEATS, protocol.seed)
+        chance, budget = RandomDriver(arena.spec, protocol.seed), protocol.budget
+        floor = run_pairs([arena], pairs, chance, budget, 'random policy', RANDOM_REPEATS)
     finally:
         arena.close()
     outcome = Outcome(

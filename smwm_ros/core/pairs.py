@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of a start and a goal: two frames of one episode, some raw steps apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from smwm_ros import config
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.interfaces import Array
+from smwm_ros.errors import DatasetError
+
+
+class Pair(NamedTuple):
+    """A start and a goal, as measured in an episode."""
+
+    start_state: Array  # (P,)
+    goal_state: Array  # (P,)
+    start_row: int  # of the dataset, or of all fresh episodes one after another
+    goal_row: int
+
+
+def draw_pairs(dataset: TransitionDataset, settings: config.Evaluate) -> list[Pair]:
+    """Draw pairs from the held-out episodes by the seed, none twice."""
+    where = str(dataset.folder)
+    if not dataset.info.state_size:
+        raise DatasetError(
+            f'{where}: has no measured state, so an arena cannot be placed at its frames'
+        )
+    lengths = [e.stop - e.start for e in dataset.episodes if e.split == 'val']
+    starts = dataset.starts('val', settings.offset)
+    _require(where, len(starts), max(lengths, default=0), settings)
+    rows = np.random.default_rng(settings.seed).choice(starts, settings.pairs, replace=False)
+    goals = rows + settings.offset
+    states = zip(dataset.states(rows), dataset.states(goals), rows, goals, strict=True)
+    return [Pair(start, goal, int(row), int(to)) for start, goal, row, to in states]
+
+
+def fresh_pairs(
+    episodes: Sequence[Array],  # (L, P) measured states of each
+    settings: config.Evaluate,
+) -> list[Pair]:
+    """Draw pairs by the seed from episodes that no dataset holds, none twice."""
+    offset, first, starts = settings.offset, 0, list[int]()
+    for states in episodes:
+        starts += range(first, first + len(states) - offset)
+        first += len(states)
+    longest = max(map(len, episodes), default=0)
+    _require('fresh episodes', len(starts), longest, settings)
+    rows = np.random.default_rng(settings.seed).choice(starts, settings.pairs, replace=False)
+    every = np.concatenate(episodes)
+    return [
+        Pair(every[row], every[row + offset], int(row), int(row + offset)) for row in rows.tolist()
+    ]
+
+
+def _require(where: str, found: int, longest: int, settings: config.Evaluate) -> None:
+    """Refuse to draw more pairs than there are."""
+    if found < settings.pairs:
+        raise DatasetError(
+            f'{where}: {found} pairs of held-out frames lie {settings.offset} raw steps apart, '
+            f'expected at least the {settings.pairs} of evaluate.pairs (the longest held-out '
+            f'episode has {longest} frames)'
+        )

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A page and a film of an evaluation: who reached how many goals, and how it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from smwm_ros import report
+from smwm_ros.core.evaluate import Outcome
+from smwm_ros.core.interfaces import Arena, Array
+from smwm_ros.core.pairs import Pair
+from smwm_ros.verbs.scores import difference, Round
+
+FAILURES, SUCCESSES = 12, 6  # shown on the page
+FILMED = 3  # of either
+DRAWN = 128  # width of a picture on the page [px]
+FILM = 192  # width of half the film: the camera, or the goal [px]
+REST = 8  # frames that the film rests on an outcome
+
+
+class Drive(NamedTuple):
+    """One attempt, with what was seen."""
+
+    number: int
+    outcome: Outcome
+    goal: Array
+    frames: list[Array]
+
+    @property
+    def verdict(self) -> str:
+        """Say how it ended."""
+        if self.outcome.solved_at_start:
+            return 'solved at the start'
+        steps = self.outcome.steps
+        return f'reached in {steps} steps' if self.outcome.success else f'not in {steps} steps'
+
+
+def write_page(
+    out: Path, arena_name: str, method: str, rounds: Sequence[Round], arena: Arena
+) -> list[Path]:
+    """Write the page and the film beside a JSON file; return what was written."""
+    shown = rounds[0]
+    drives = _choose(shown.pairs, shown.outcomes[method], arena)
+    failures = [drive for drive in drives if not drive.outcome.success]
+    successes = [drive for drive in drives if drive.outcome.success]
+    body = [_headline(shown, method)]
+    for one in rounds:
+        body += [f'<h2>{escape(one.title.capitalize())}</h2>', _table(one)]
+    body += _charts(rounds)
+    for title, some in (('Failures', failures), ('Successes', successes)):
+        if some:
+            total = sum(o.success is some[0].outcome.success for o in shown.outcomes[method])
+            body.append(f'<h2>{title} of {escape(method)}: {len(some)} of {total}</h2>')
+            body.append('<p>What the camera saw first, the goal it was given, and the path.</p>')
+            body += [_strip(drive, drives) for drive in some]
+    page, film = out.with_suffix('.html'), out.with_suffix('.gif')
+    report.write_text(page, report.page(f'{method} in {arena_name}', body))
+    fps = 1 / arena.spec.dt
+    frames = _film([*failures[:FILMED], *successes[:FILMED]])
+    return [page, film] if report.write_gif(film, frames, fps) else [page]
+
+
+def _choose(pairs: Sequence[Pair], outcomes: Sequence[Outcome], arena: Arena) -> list[Drive]:
+    """Return the first failures and the first successes, drawn again from the states."""
+    numbered = list(zip(range(1, len(pairs) + 1), pairs, outcomes, strict=True))
+    failed = [one for one in numbered if not one[2].success][:FAILURES]
+    moved = [one for one in numbered if one[2].success and one[2].steps]
+    some = moved[:SUCCESSES] or [one for one in numbered if one[2].success][:SUCCESSES]
+    drives = []
+    for number, pair, outcome in [*failed, *some]:
+        arena.reset(pair.start_row)
+        goal = arena.set_goal(pair.goal_state).pixels
+        frames = [arena.set_state(np.asarray(state)).pixels for state in outcome.path]
+        drives.append(Drive(number, outcome, goal, frames))
+    return drives
+
+
+def _headline(one: Round, method: str) -> str:
+    """Return the numbers that people look for first."""
+    results = one.results()
+    low, high = results[method]['interval']
+    return report.tiles(
+        {
+            f'of the goals reached by {method}': f'{results[method]["success"]:.0%}',
+            '95 % interval': f'{low:.0%} to {high:.0%}',
+            'reached by chance': f'{results["random"]["success"]:.0%}',
+            'reached by the scripted expert': f'{results["expert"]["success"]:.0%}',
+            'pairs': str(len(one.pairs)),
+        }
+    )
+
+
+def _table(one: Round) -> str:
+    """Return the success of every method as an HTML table."""
+    compared = one.compared()
+    first = next(iter(one.outcomes))
+    head = ('', 'success', '95 % interval', 'without those solved at the start', 'median steps')
+    rows = [''.join(f'<th>{escape(word)}</th>' for word in (*head, f'{first} is better by'))]
+    for name, result in one.results().items():
+        low, high = result['interval']
+        rest, steps = result['success_without_solved'], result['median_steps']
+        cells = [
+            f'{result["success"]:.1%}',
+            f'{low:.1%} to {high:.1%}',
+            '-' if rest is None else f'{rest:.1%}',
+            '-' if steps is None else f'{steps:g}',
+            difference(compared[name]) if name in compared else '',
+        ]
+        numbers = ''.join(f'<td class="n">{cell}</td>' for cell in cells)
+        rows.append(f'<td>{escape(name)}</td>{numbers}')
+    return f'<table>{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
+
+
+def _charts(rounds: Sequence[Round]) -> list[str]:
+    """Return success by offset, where there are several."""
+    plain = [one for one in rounds if not one.shift]
+    if len(plain) < 2:
+        return []
+    offsets = np.array([one.offset for one in plain])
+    found = [one.results() for one in plain]
+    curves = {
+        name: (offsets, np.array([100 * results[name]['success'] for results in found]))
+        for name in plain[0].outcomes
+    }
+    return ['<h2>Horizon</h2>', report.line_chart('Success [%]', 'offset [raw steps]', curves)]
+
+
+def _strip(drive: Drive, drives: Sequence[Drive]) -> str:
+    """Return the pictures of one attempt, and how far the goal was over time."""
+    # Of all drives together, so that a robot that stood still in one of them is no background.
+    background = np.median([frame for one in drives for frame in one.frames[::5]], axis=0)
+    css = 'good' if drive.outcome.success else 'bad'
+    figures = [
+        report.picture(drive.frames[0], f'{drive.number}: start', DRAWN),
+        report.picture(drive.goal, 'goal', DRAWN),
+        report.picture(report.onion_skin(drive.frames, background), drive.verdict, DRAWN, css),
+    ]
+    known = [(step, far) for step, far in enumerate(drive.outcome.distances) if far is not None]
+    if len(known) > 1:
+        steps, far = np.array(known).T
+        curve: dict[str, tuple[Any, Any]] = {'to the goal': (steps, far)}
+        figures.append(report.line_chart('Latent distance', 'raw step', curve))
+    return report.row(figures)
+
+
+def _film(drives: Sequence[Drive]) -> list[Array]:
+    """Return frames of a few drives: camera beside goal."""
+    frames = []
+    for drive in drives:
+        aim = report.label(drive.goal, 'goal', FILM)
+        for step, view in enumerate(drive.frames):
+            last = step == len(drive.frames) - 1
+            text = f'pair {drive.number}  ' + (drive.verdict if last else f'step {step}')
+            frame = np.concatenate([report.label(view, text, FILM), aim], axis=1)
+            frames += [frame] * (REST if last else 1)
+    return frames

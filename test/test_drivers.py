@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drivers drive several lanes side by side, each as if it were alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from smwm_ros.core.drivers import Move, PilotDriver, RandomDriver, Task
+from smwm_ros.core.interfaces import ActionSpec, Array, Frame
+from smwm_ros.core.pilot import PilotPlan
+from smwm_ros.errors import ConfigError
+from worlds import Line
+
+FRAME = Frame(np.zeros((1, 1, 3), np.uint8), np.zeros(1))
+
+
+class Clock:
+    """A pilot whose plans say for whom and when they were made, and which action this is."""
+
+    spec = ActionSpec(('lane', 'made', 'index'), (-99.0,) * 3, (99.0,) * 3, 0.1)
+    horizon = 8
+
+    def __init__(self) -> None:
+        self.elapsed, self.goals = list[int](), np.zeros(0)
+
+    def set_goals(self, pixels: Array) -> None:
+        self.goals = pixels[:, 0, 0, 0]
+
+    def keep(self, problems: Sequence[int]) -> None:
+        self.goals = self.goals[list(problems)]
+
+    def plan_many(self, pixels: Array, elapsed: int) -> list[PilotPlan]:
+        assert len(pixels) == len(self.goals), 'another number of images than of goals'
+        self.elapsed.append(elapsed)
+        return [
+            PilotPlan(
+                np.array([[goal, image[0, 0, 0], index] for index in range(self.horizon)], float),
+                0.0,
+                0.0,
+                float(image[0, 0, 0]),
+            )
+            for goal, image in zip(self.goals, pixels, strict=True)
+        ]
+
+
+def tasks(goals: Sequence[int]) -> list[Task]:
+    return [
+        Task(Line(), Frame(np.full((1, 1, 3), goal, np.uint8), np.zeros(1)), (goal, 0))
+        for goal in goals
+    ]
+
+
+def frame(tick: int) -> Frame:
+    return Frame(np.full((1, 1, 3), tick, np.uint8), np.zeros(1))
+
+
+def drive(execute: int, delay: int, ticks: int = 7) -> tuple[list[list[float]], Clock]:
+    clock = Clock()
+    driver = PilotDriver(clock, execute, delay)  # type: ignore[arg-type]
+    driver.begin(tasks([5]))
+    moves = [driver.act([0], [frame(tick)])[0] for tick in range(ticks)]
+    return [move.action.tolist()[1:] for move in moves], clock
+
+
+def test_a_plan_is_acted_on_from_its_own_image_on() -> None:
+    actions, clock = drive(execute=1, delay=0)
+    assert actions == [[tick, 0] for tick in range(7)]
+    assert clock.elapsed == [0, 1, 1, 1, 1, 1, 1]
+
+
+def test_several_actions_of_a_plan_are_executed_before_the_next() -> None:
+    actions, clock = drive(execute=3, delay=0)
+    assert actions == [[0, 0], [0, 1], [0, 2], [3, 0], [3, 1], [3, 2], [6, 0]]
+    assert clock.elapsed == [0, 3, 3]
+
+
+@pytest.mark.parametrize('execute', [1, 2, 3])
+@pytest.mark.parametrize('delay', [1, 2, 4])
+def test_a_late_plan_skips_what_is_past(execute: int, delay: int) -> None:
+    actions, _ = drive(execute, delay, ticks=20)
+    assert actions[:delay] == [[0, 0]] * delay  # still, until the first plan is ready
+    for tick, (made, index) in enumerate(actions[delay:], start=delay):
+        assert made + index == tick, 'an action was executed at another tick than planned for'
+        assert made % execute == 0
+        assert delay <= index < delay + execute
+
+
+def test_a_plan_must_be_long_enough() -> None:
+    with pytest.raises(ConfigError, match=r'6 raw steps after a delay of 3 reach beyond the 8'):
+        drive(execute=6, delay=3)
+
+
+@pytest.mark.parametrize('execute', [1, 3])
+def test_lanes_that_are_over_leave_the_others_with_their_own_goals(execute: int) -> None:
+    driver = PilotDriver(Clock(), execute, 0)  # type: ignore[arg-type]
+    driver.begin(tasks([10, 11, 12, 13]))
+    for tick, lanes in enumerate(([0, 1, 2, 3], [0, 1, 3], [0, 1, 3], [1, 3], [3], [3], [3])):
+        moves = driver.act(lanes, [frame(tick)] * len(lanes))
+        assert [move.action[0] for move in moves] == [10 + lane for lane in lanes]
+        planned = tick % execute == 0
+        assert [move.distance for move in moves] == [tick if planned else None] * len(lanes)
+    assert driver.plans == (4 + 3 + 3 + 2 + 1 + 1 + 1 if execute == 1 else 4 + 2 + 1)
+
+
+def test_random_actions_fill_the_limits_and_follow_seed_and_attempt_alone() -> None:
+    def drawn(seed: int, goals: list[int], lane: int) -> list[float]:
+        driver = RandomDriver(Line.spec, seed)
+        driver.begin(tasks(goals))
+        lanes = range(len(goals))
+        moves = [driver.act(lanes, [FRAME] * len(goals))[lane] for _ in range(300)]
+        return [float(move.action[0]) for move in moves]
+
+    alone = drawn(3, [7], 0)
+    assert drawn(3, [4, 7, 9], 1) == alone, 'what is beside it changed the noise'
+    assert drawn(4, [7], 0) != alone
+    assert drawn(3, [8], 0) != alone
+    assert -1 <= min(alone) < -0.9 < 0.9 < max(alone) <= 1
+
+
+def test_a_move_without_a_measured_distance_says_so() -> None:
+    driver = RandomDriver(Line.spec, 0)
+    driver.begin(tasks([1]))
+    assert driver.act([0], [FRAME])[0].distance is None
+    assert Move(np.zeros(1)).distance is None

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Intervals and comparisons say what the tables of statisticians say."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+from smwm_ros.core.statistics import compare, wilson
+
+
+def tried(b: int, c: int, both: int, neither: int) -> tuple[list[bool], list[bool]]:
+    """Return who reached what: b pairs the first alone, c the second alone."""
+    first = [True] * b + [False] * c + [True] * both + [False] * neither
+    second = [False] * b + [True] * c + [True] * both + [False] * neither
+    return first, second
+
+
+def test_wilson_intervals_are_those_of_the_tables() -> None:
+    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+@given(st.integers(0, 200), st.integers(1, 200))
+def test_a_wilson_interval_holds_its_rate_and_narrows_with_more_of_the_same(
+    good: int, more: int
+) -> None:
+    attempts = good + more
+    low, high = wilson(good, attempts)
+    assert 0 <= low <= good / attempts <= high <= 1
+    low4, high4 = wilson(4 * good, 4 * attempts)
+    assert high4 - low4 < high - low
+
+
+def test_the_test_of_mcnemar_counts_only_pairs_that_differ() -> None:
+    # 1 and 9 of 10 that differ: 2 (C(10,0) + C(10,1)) / 2^10
+    found = compare(*tried(9, 1, 80, 10))
+    assert (found.only_first, found.only_second) == (9, 1)
+    assert found.p == pytest.approx(22 / 1024)
+    assert found.difference == pytest.approx(0.08)
+    assert compare(*tried(9, 1, 0, 0)).p == found.p
+    assert compare(*tried(5, 5, 3, 3)).p == 1.0
+    assert compare(*tried(0, 0, 50, 50)).p == 1.0
+    assert compare(*tried(6, 0, 1, 1)).p == pytest.approx(2 / 64)
+
+
+def test_the_interval_of_a_difference_is_that_of_agresti_and_min() -> None:
+    # half a pair in each cell: n 102, b 9.5, c 1.5
+    found = compare(*tried(9, 1, 80, 10))
+    centre, half = 8 / 102, 1.959964 * ((11 - 102 * (8 / 102) ** 2) ** 0.5) / 102
+    assert found.interval == pytest.approx((centre - half, centre + half), abs=1e-9)
+    low, high = compare(*tried(0, 0, 100, 0)).interval
+    assert low < 0 < high, 'no difference seen is not no difference'
+
+
+counts = st.integers(0, 60)
+
+
+@given(counts, counts, counts, counts)
+def test_comparing_the_other_way_round_turns_the_signs(
+    b: int, c: int, both: int, neither: int
+) -> None:
+    first, second = tried(b, c, both, neither)
+    here, there = compare(first, second), compare(second, first)
+    assert here.difference == -there.difference
+    assert here.interval == pytest.approx((-there.interval[1], -there.interval[0]))
+    assert here.p == there.p
+    assert 0 < here.p <= 1
+    low, high = here.interval
+    assert -1 <= low <= high <= 1
+
+
+def test_only_the_same_pairs_can_be_compared() -> None:
+    with pytest.raises(ValueError, match='expected the same pairs, found 2 and 1'):
+        compare([True, False], [True])
