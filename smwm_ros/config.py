@@ -458,6 +458,7 @@ class Sim:
     """The arena node: an arena that poses as a robot."""
 
     real_time_factor: float = knob(1.0, 'simulated seconds in a second', 0.01, 100.0)
+    clock: bool = knob(False, 'publish simulated time on /clock; stamps and timeouts follow it')
     command_timeout: float = knob(
         0.5, 'a command is obeyed this long when none follows [s]', 0.01, 60.0
     )
