@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
+from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
-from smwm_ros.bags.write import new_message
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.load import load_config
 

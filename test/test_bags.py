@@ -17,10 +17,10 @@ from recordings import BEGIN, MakeBag, STORE, TICK
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.find import find_bags
 from smwm_ros.bags.read import BagReader
 from smwm_ros.bags.typestore import normal_type
-from smwm_ros.bags.write import new_message
 from smwm_ros.core.images import to_rgb
 from smwm_ros.errors import BagError, CodecError
 import yaml

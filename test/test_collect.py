@@ -9,13 +9,15 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import get_typestore, Stores
 from smwm_ros.arenas import ARENA_NAMES, make_arena
 from smwm_ros.bags.blank import new_message
+from smwm_ros.bags.letter import Letter, Picture
 from smwm_ros.bags.write import BagWriter, COMMAND_DELAY
 from smwm_ros.cli import main
 from smwm_ros.config import Camera, Command, Robot, State
-from smwm_ros.core.actions import FieldReader
+from smwm_ros.core.actions import FieldCodec, FieldReader
 from smwm_ros.core.images import to_rgb
-from smwm_ros.core.interfaces import Frame
+from smwm_ros.core.interfaces import ActionSpec, Frame
 from smwm_ros.errors import BagError, CodecError
+from smwm_ros.fieldpath import expand
 from smwm_ros.load import load_config
 from smwm_ros.verbs.recording import EPISODES_PER_BAG, PAUSE
 
@@ -245,6 +247,42 @@ def test_fields_of_any_depth_can_be_written(tmp_path, kind, field):
             if item.msgtype == kind
         }
     assert found == {'/go': [-7.0], '/here': [3.0]}
+
+
+@pytest.mark.parametrize(
+    ('kind', 'fields'),
+    [
+        ('geometry_msgs/msg/TwistStamped', ['twist.linear.x', 'twist.angular.z']),
+        ('nav_msgs/msg/Odometry', ['pose.pose.position.y', 'pose.pose.orientation.w']),
+        ('sensor_msgs/msg/JointState', ['position[name=b,a]']),
+        ('std_msgs/msg/Float32MultiArray', ['data[0:2]']),
+        ('std_msgs/msg/Int32MultiArray', ['data[0:2]']),
+        ('sensor_msgs/msg/Joy', ['axes[1]', 'buttons[0]']),
+    ],
+)
+def test_messages_written_fast_have_the_bytes_of_those_written_field_by_field(kind, fields):
+    store, rng = get_typestore(Stores.ROS2_JAZZY), np.random.default_rng(0)
+    letter = Letter(store, kind, expand(fields), 'somewhere')
+    message = new_message(store, kind)
+    for stamp in (0, 10**9 - 1, 1_700_000_000_123_456_789):
+        values = rng.normal(size=2).round(3)
+        FieldCodec(ActionSpec(expand(fields), (), (), 0.1)).decode(values, message)
+        if hasattr(message, 'header'):
+            message.header.frame_id = 'somewhere'
+            message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, 10**9)
+        assert letter.write(values, stamp) == bytes(store.serialize_cdr(message, kind))
+
+
+@pytest.mark.parametrize('kind', ['sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'])
+def test_pictures_of_any_size_come_back(kind):
+    store, rng = get_typestore(Stores.ROS2_JAZZY), np.random.default_rng(0)
+    picture = Picture(store, kind, 'camera_optical_frame')
+    for height, width in ((16, 16), (16, 16), (17, 5), (5, 17)):
+        rgb = rng.integers(0, 256, (height, width, 3), np.uint8)
+        stamp = int(rng.integers(10**18))
+        message = store.deserialize_cdr(picture.write(rgb, stamp), kind)
+        assert np.array_equal(to_rgb(message), rgb)
+        assert message.header.stamp.sec * 10**9 + message.header.stamp.nanosec == stamp
 
 
 def test_a_field_that_the_message_lacks_is_refused_before_anything_is_written(tmp_path):

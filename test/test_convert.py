@@ -14,8 +14,8 @@ import pytest
 from recordings import BEGIN, image, MakeBag, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin
 from smwm_ros.bags import workers
+from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
-from smwm_ros.bags.write import new_message
 from smwm_ros.cli import main
 from smwm_ros.config import Config
 from smwm_ros.core.dataset import TransitionDataset
@@ -318,6 +318,40 @@ def test_one_bad_bag_among_several_is_named_and_the_good_ones_stay(
     for jobs in (1, 2, None):
         with pytest.raises(BagError, match=r'b\.mcap: cannot be read: File magic is invalid'):
             convert([good, bad], tmp_path / f'out{jobs}', config(), jobs)
+        assert [item.name for item in (tmp_path / f'out{jobs}' / 'shards').iterdir()] == ['a']
         summary = convert([good], tmp_path / f'out{jobs}', config())
-        assert len(summary.dataset) == 30
-        assert not list((tmp_path / f'out{jobs}' / 'shards').glob('.*'))
+        assert (summary.kept, len(summary.dataset)) == (1, 30)
+
+
+@pytest.mark.parametrize('jobs', [1, 2])
+def test_bags_that_cannot_be_converted_are_named_or_left_out(
+    tmp_path: Path, tiny_bag: MakeBag, jobs: int
+) -> None:
+    bags = [tiny_bag(name, offset=number) for number, name in enumerate('aceg')]
+    for name in 'bd':
+        bags.append(tmp_path / 'bags' / f'{name}.mcap')
+        bags[-1].write_bytes(b'nonsense')
+    with pytest.raises(BagError, match=r'2 of 6 bags .*b\.mcap: .*d\.mcap: .*; with --skip the'):
+        convert(bags, tmp_path / 'out', config(), jobs)
+    with pytest.raises(DatasetError, match='not a dataset'):
+        TransitionDataset.open(tmp_path / 'out')
+    summary = convert(bags, tmp_path / 'out', config(), jobs, skip=True)
+    assert (summary.converted, summary.kept, list(summary.skipped)) == (0, 4, ['b', 'd'])
+    good = convert([bag for bag in bags if bag.is_dir()], tmp_path / 'good', config()).dataset
+    assert summary.dataset.fingerprint == good.fingerprint
+    with pytest.raises(BagError, match=r'2 of 2 bags cannot be converted: '):
+        convert(bags[-2:], tmp_path / 'none', config(), jobs, skip=True)
+    assert not (tmp_path / 'none').exists()
+
+
+def test_a_configuration_that_suits_no_bag_is_not_tried_on_all_of_them(
+    tmp_path: Path, tiny_bag: MakeBag, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bags, tried = [tiny_bag(f'bag{number}') for number in range(6)], []
+    attempt = workers.attempt
+    monkeypatch.setattr(
+        workers, 'attempt', lambda work, tell: tried.append(work.bag.name) or attempt(work, tell)
+    )
+    with pytest.raises(BagError, match="bag0: no topic '/front'"):
+        made(tmp_path, *bags, words=('robot.camera.topic=/front',))
+    assert tried == ['bag0', 'bag1', 'bag2']

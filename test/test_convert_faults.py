@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 from recordings import contents, made, MakeBag, shown, STORE, TinyBag
+from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.summary import describe
-from smwm_ros.bags.write import new_message
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.shards import ShardWriter
 from smwm_ros.errors import BagError, DatasetError

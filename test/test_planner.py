@@ -13,7 +13,7 @@ import pytest
 from smwm_ros.config import Planner
 from smwm_ros.core.interfaces import WorldModel
 from smwm_ros.core.model import make_model
-from smwm_ros.core.planner import CemPlanner
+from smwm_ros.core.planner import CemPlanner, HURRY
 import torch
 from torch import Tensor
 from worlds import PointMass, SIZE, TINY
@@ -41,7 +41,7 @@ class Spy(PointMass):
         return place + self.charge(place)
 
 
-@pytest.mark.parametrize('cost', ['sum', 'last'])
+@pytest.mark.parametrize('cost', ['sum', 'last', 'nearest'])
 def test_a_reachable_goal_is_reached(cost: str) -> None:
     z, goal = torch.tensor([1.0, -1.0]), torch.tensor([2.5, 0.5])
     plan = planner(cost=cost).plan(z, goal)
@@ -59,12 +59,37 @@ def test_the_cost_is_that_of_the_returned_actions() -> None:
     total = planner(cost='sum').plan(z, goal)
     path = z + total.actions.reshape(4, BLOCK, 2).sum(dim=1).cumsum(dim=0)
     assert total.cost == pytest.approx(float((path - goal).square().sum()), rel=1e-4)
+    near = planner(cost='nearest').plan(z, goal)
+    path = z + near.actions.reshape(4, BLOCK, 2).sum(dim=1).cumsum(dim=0)
+    far = torch.linalg.vector_norm(path - goal, dim=1)
+    assert near.cost == pytest.approx(float(far.min() + HURRY * far.sum()), rel=1e-4)
 
 
 def test_summing_the_cost_hurries_to_a_near_goal() -> None:
     z, goal = torch.zeros(2), torch.full((2,), 1.5)
     first = {cost: planner(cost=cost).plan(z, goal).actions[0].sum() for cost in ('sum', 'last')}
     assert first['sum'] > first['last'] + 0.2
+
+
+def test_the_nearest_approach_leads_round_a_wall_that_the_sum_stops_at() -> None:
+    class Walled(PointMass):
+        """A place behind a wall at x = 1 that ends at y = 1."""
+
+        def predict(self, z: Tensor, action: Tensor) -> Tensor:
+            after = super().predict(z, action)
+            stopped = (z[..., 0] < 1) & (after[..., 0] >= 1) & (after[..., 1] < 1)
+            x = torch.where(stopped, torch.full_like(after[..., 0], 0.99), after[..., 0])
+            return torch.stack([x, after[..., 1]], dim=-1)
+
+    z, goal = torch.tensor([0.8, 0.0]), torch.tensor([1.6, 0.3])
+    ends = {}
+    for cost in ('sum', 'nearest'):
+        plan = planner(Walled(), cost=cost, samples=256, elites=16, init_std=0.6).plan(z, goal)
+        place = z
+        for action in plan.actions:
+            place = Walled().predict(place, action)
+        ends[cost] = float(torch.linalg.vector_norm(place - goal))
+    assert ends['nearest'] < 0.3 < 0.5 < ends['sum']
 
 
 def test_a_seed_gives_one_plan() -> None:

@@ -10,10 +10,7 @@ from pathlib import Path
 import sqlite3
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any
 
-import cv2
-import numpy as np
 from rosbags.interfaces import (
     Connection,
     Qos,
@@ -25,15 +22,16 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
-from smwm_ros.bags.blank import jazzy, make_room, new_message
-from smwm_ros.config import CAMERA_FRAME, Robot
-from smwm_ros.core.actions import action_spec, FieldCodec
-from smwm_ros.core.interfaces import ActionSpec, Array, Frame
+from smwm_ros.bags.blank import jazzy
+from smwm_ros.bags.letter import Letter, Picture
+from smwm_ros.config import CAMERA_FRAME, Command, Robot, State
+from smwm_ros.core.interfaces import Array, Frame
 from smwm_ros.errors import BagError
 from smwm_ros.fieldpath import expand
 
 COMMAND_DELAY = 1_000_000  # a command follows the frame that it answers after this [ns]
 PARTIAL = '.recording-'  # begins the hidden folder in which a bag is being written
+STRING = 'std_msgs/msg/String'
 SUFFIXES = {'mcap': '.mcap', 'sqlite3': '.db3'}  # of the file in a bag
 _NEVER_OVER = QosTime(9_223_372_036, 854_775_807)
 # What `ros2 bag record` of Jazzy notes of a reliable publisher; others do not learn its history.
@@ -66,19 +64,14 @@ class BagWriter:
         self._robot = robot
         self._storage = StoragePlugin[storage.upper()]
         self._store = jazzy()
-        spec, fields = action_spec(robot), expand(robot.state.fields)
-        self._command = FieldCodec(spec)
-        self._state = FieldCodec(ActionSpec(fields, (), (), robot.dt))
-        self._image_message = new_message(self._store, robot.camera.type)
-        self._command_message = new_message(self._store, robot.command.type)
-        self._state_message = new_message(self._store, robot.state.type)
-        make_room(self._store, self._command_message, spec.fields)
-        make_room(self._store, self._state_message, fields)
-        # A field that the message lacks is an error now, not in the middle of a recording.
-        self._command.decode(np.zeros(spec.size), self._command_message)
-        self._state.decode(np.zeros(self._state.spec.size), self._state_message)
+        # A field that a message lacks is an error now, not in the middle of a recording.
+        self._image, self._command, self._state = (
+            Picture(self._store, robot.camera.type, CAMERA_FRAME),
+            self._letter(robot.command),
+            self._letter(robot.state),
+        )
         self._topics: dict[str, Connection] = {}
-        self._waiting: list[tuple[int, int, Connection, Any]] = []  # a heap by time of receipt
+        self._waiting: list[tuple[int, int, Connection, bytes]] = []  # a heap by time of receipt
         self._count = 0
 
     def __enter__(self) -> BagWriter:
@@ -128,30 +121,24 @@ class BagWriter:
 
     def see(self, rgb: Array, stamp: int, received: Sequence[int]) -> None:
         """Write pixels (H, W, 3) with a stamp in the header, once for each receipt [ns]."""
-        self._fill_image(rgb)
-        self._keep(self._robot.camera.topic, self._image_message, CAMERA_FRAME, stamp, received)
+        self._keep(self._robot.camera.topic, self._image.write(rgb, stamp), received)
 
     def measure(self, state: Array, stamp: int, received: Sequence[int]) -> None:
         """Write a measured state (P,), if the robot has a topic for it."""
-        topic = self._robot.state
-        if topic.topic:
-            self._state.decode(state, self._state_message)
-            self._keep(topic.topic, self._state_message, topic.frame_id, stamp, received)
+        if self._robot.state.topic:
+            self._keep(self._robot.state.topic, self._state.write(state, stamp), received)
 
     def command(self, action: Array, stamp: int, received: Sequence[int]) -> None:
         """Write a raw action (A,)."""
-        topic = self._robot.command
-        self._command.decode(action, self._command_message)
-        self._keep(topic.topic, self._command_message, topic.frame_id, stamp, received)
+        self._keep(self._robot.command.topic, self._command.write(action, stamp), received)
 
     def note(self, topic: str, text: str, received: int) -> None:
         """Write a text about the recording on a String topic."""
-        message = new_message(self._store, 'std_msgs/msg/String')
-        message.data = text
         if topic not in self._topics:
             with self._writing():
-                self._connect(topic, 'std_msgs/msg/String')
-        self._keep(topic, message, '', 0, [received])
+                self._connect(topic, STRING)
+        message = self._store.types[STRING](text)
+        self._keep(topic, bytes(self._store.serialize_cdr(message, STRING)), [received])
 
     def flush(self, before: int | None = None) -> None:
         """Write what was received before a time [ns], or all; nothing earlier may follow."""
@@ -167,29 +154,15 @@ class BagWriter:
             topic, kind, typestore=self._store, offered_qos_profiles=[_RELIABLE]
         )
 
-    def _keep(
-        self, topic: str, msg: Any, frame_id: str, stamp: int, received: Sequence[int]
-    ) -> None:
-        """Stamp a message, and keep its bytes until they are flushed."""
-        if hasattr(msg, 'header'):
-            msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
-            msg.header.frame_id = frame_id
-        connection = self._topics[topic]
-        data = self._store.serialize_cdr(msg, connection.msgtype)
+    def _letter(self, topic: Command | State) -> Letter:
+        """Prepare the messages of a topic that carry a vector."""
+        return Letter(self._store, topic.type, expand(topic.fields), topic.frame_id)
+
+    def _keep(self, topic: str, data: bytes, received: Sequence[int]) -> None:
+        """Keep a message until it is flushed, once for each time of receipt."""
         for instant in received:
             self._count += 1  # of what is received at the same time, the first comes first
-            heappush(self._waiting, (instant, self._count, connection, data))
-
-    def _fill_image(self, rgb: Array) -> None:
-        """Put pixels (H, W, 3) into the camera message."""
-        msg = self._image_message
-        if hasattr(msg, 'format'):  # CompressedImage; PNG loses nothing
-            msg.format = 'png'
-            msg.data = cv2.imencode('.png', rgb[:, :, ::-1])[1].reshape(-1)
-            return
-        msg.height, msg.width = rgb.shape[:2]
-        msg.encoding, msg.step = 'rgb8', 3 * rgb.shape[1]
-        msg.data = rgb.reshape(-1)
+            heappush(self._waiting, (instant, self._count, self._topics[topic], data))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
