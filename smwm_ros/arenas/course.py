@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from smwm_ros.arenas.vary import Varied
 from smwm_ros.core.interfaces import Arena, Array, Frame
 from smwm_ros.errors import ArenaError
 
@@ -61,6 +62,21 @@ class Course:
         """Begin a random task in the place of the current one."""
         self._begin(self._draw())
 
+    def aim(self, goal: Array | None = None) -> None:
+        """Begin a task here, with a goal (P,) or one that is drawn."""
+        if goal is None:
+            goal = self._arena.sample(self._rng)
+        self._begin(Task(self.frame.state, goal), anew=False)
+
+    def randomise(self) -> None:
+        """Draw anew what varies, and begin a task here with the same goal."""
+        if not isinstance(self._arena, Varied):
+            raise ArenaError(
+                'nothing varies in this arena; give it randomise.usual, ranges of randomise.*, '
+                'or arena.distractors'
+            )
+        self._begin(Task(self.frame.state, self.task.goal))
+
     def tick(self, action: Array | None) -> Frame:
         """Let one raw step pass under an action (A,), or under none; return what is seen then."""
         if self.phase is Phase.WAITING and action is not None and np.any(action):
@@ -73,12 +89,18 @@ class Course:
                 self.phase = Phase.SUCCESS
             elif self.steps == self._budget:
                 self.phase = Phase.FAILURE
+        elif isinstance(self._arena, Varied):
+            self.frame = self._arena.idle()
         return self.frame
 
     @property
     def ended(self) -> bool:
         """Say whether the task is over."""
         return self.phase in (Phase.SUCCESS, Phase.FAILURE)
+
+    def drawn(self) -> dict[str, Any]:
+        """Return what this task is like, as plain data; nothing where nothing varies."""
+        return self._arena.drawn() if isinstance(self._arena, Varied) else {}
 
     def report(self) -> dict[str, Any]:
         """Return the state of the task as plain data; the path comes when the task has ended."""
@@ -93,11 +115,13 @@ class Course:
             'path': list(self._path) if self.ended else [],
         }
 
-    def _begin(self, task: Task) -> None:
-        """Put the robot at the start, and render the goal."""
-        self.task = task
-        self.frame = self._arena.set_state(task.start)
+    def _begin(self, task: Task, anew: bool = True) -> None:
+        """Put the robot at the start, and render the goal; what varies may be drawn anew."""
+        if anew and isinstance(self._arena, Varied):
+            self._arena.begin(int(self._rng.integers(2**31)))
         self.goal = self._arena.set_goal(task.goal)
+        self.frame = self._arena.set_state(task.start)
+        self.task = task
         self.phase = Phase.WAITING
         self.steps = 0
         # A robot that nobody limits may drive for days.

@@ -38,13 +38,28 @@ class Varied:
         self._balls = Balls(self.world, distractors, self.spec.dt)
         self._key: tuple[int, ...]
         self._drawn: dict[str, Any]
-        self._begin(0)
+        self.begin(0)
         self._shown = self.world.render(self.image_size)
 
     def reset(self, seed: int) -> Frame:
         """Begin an episode, and draw what it is like."""
-        self._begin(seed)
+        self.begin(seed)
         return self._show(self.scene.reset(seed))
+
+    def begin(self, seed: int) -> None:
+        """Draw what an episode is like, and make it so; leave what is measured as it is."""
+        self._key = (self._seed, seed)
+        self._tick = 0
+        self._drawn = draw(self.ranges, self._key, self._studio.colours)
+        self._dress()
+        self._halt()
+        self._balls.scatter(stream(self._key, 'balls'))
+
+    def idle(self) -> Frame:
+        """Let time pass for all but what is measured: balls roll, and each image has its noise."""
+        self._tick += 1
+        self._balls.roll(stream(self._key, 'balls', self._tick))
+        return self._show(self.scene.restore(self.scene.save()))
 
     def step(self, action: Array) -> Frame:
         """Apply the raw action (A,) that is due; an image may get lost."""
@@ -99,7 +114,7 @@ class Varied:
         """Return the same arena with other ranges, in the place of this one."""
         other = copy(self)
         other.ranges, other._seed = ranges, seed
-        other._begin(0)
+        other.begin(0)
         return other
 
     def drawn(self) -> dict[str, Any]:
@@ -133,15 +148,6 @@ class Varied:
     def close(self) -> None:
         """Free the simulator; legal twice."""
         self.scene.close()
-
-    def _begin(self, seed: int) -> None:
-        """Draw what an episode is like, and make it so."""
-        self._key = (self._seed, seed)
-        self._tick = 0
-        self._drawn = draw(self.ranges, self._key, self._studio.colours)
-        self._dress()
-        self._halt()
-        self._balls.scatter(stream(self._key, 'balls'))
 
     def _dress(self) -> None:
         """Make the world as drawn."""
