@@ -284,8 +284,9 @@ class Planner:
     )
     cost: str = knob(
         'sum',
-        'latent distance to the goal: summed over the horizon, or at its last step',
-        choices=('sum', 'last'),
+        'latent distance to the goal: squared and summed over the horizon, squared at its last '
+        'step, or where it is nearest, with a little of all steps to hurry',
+        choices=('sum', 'last', 'nearest'),
     )
     init_std: float = knob(
         1.0, 'first spread of the samples [standard deviations of the data]', 0.01, 10.0, live=True

@@ -20,7 +20,7 @@ class PilotPlan(NamedTuple):
     """What to do from the image on, one row for each control period."""
 
     actions: Array  # (T*K, A) physical, inside the limits of the spec
-    cost: float  # of the plan, in squared latent distance; not finite when nothing could be scored
+    cost: float  # of the plan, as planner.cost has it; not finite when nothing could be scored
     spread: float  # mean standard deviation of the samples at the end, 0 when certain
     distance: float  # latent distance from the image to the goal
 

@@ -18,6 +18,11 @@ import torch
 from torch import Tensor
 
 
+# With cost=nearest, what each step away from the goal counts beside the nearest approach. Without
+# it there is no reason to go at once; with much of it the way round a wall looks too long.
+HURRY = 0.1
+
+
 class Plans(NamedTuple):
     """Plans of B problems."""
 
@@ -112,11 +117,16 @@ class CemPlanner:
         return Plans(mean, cost, std.mean(dim=(1, 2)))
 
     def cost(self, z: Tensor, goal: Tensor, samples: Tensor) -> Tensor:
-        """Score action sequences (B, N, T, K*A) by squared latent distance to the goal: (B, N)."""
+        """Score action sequences (B, N, T, K*A) by how far from the goal they keep: (B, N)."""
         start = z.unsqueeze(1).expand(-1, samples.shape[1], -1)
         future = rollout(self._model, start, samples)  # (B, N, T, D)
-        distance = (future - goal[:, None, None]).square().sum(dim=-1)
-        return distance[..., -1] if self.settings.cost == 'last' else distance.sum(dim=-1)
+        squared = (future - goal[:, None, None]).square().sum(dim=-1)  # (B, N, T)
+        if self.settings.cost == 'last':
+            return squared[..., -1]
+        if self.settings.cost == 'sum':
+            return squared.sum(dim=-1)
+        distance = squared.sqrt()
+        return distance.amin(dim=-1) + HURRY * distance.sum(dim=-1)
 
     def _first_mean(self, problems: int) -> Tensor:
         """Begin from the shifted last plan, or from the mean action of the data."""
