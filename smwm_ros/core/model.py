@@ -78,7 +78,7 @@ class Smwm(nn.Module):
     @property
     def inverse_weight(self) -> float:
         """Return lambda as it is now."""
-        return self.multiplier.value() if self.multiplier else self.config.inverse_weight
+        return self.multiplier().item() if self.multiplier else self.config.inverse_weight
 
     def losses(self, batch: Window) -> dict[str, Tensor]:
         """Return the weighted terms of the loss."""
@@ -102,7 +102,8 @@ class Smwm(nn.Module):
         now, then = torch.cat(z[:-1]), torch.cat(z[1:])
         actions = batch.action.flatten(0, 1)
         if self.config.inverts:
-            terms['inverse'] = self.inverse_weight * F.mse_loss(self.infer(now, then), actions)
+            weight = self.multiplier() if self.multiplier else self.config.inverse_weight
+            terms['inverse'] = weight * F.mse_loss(self.infer(now, then), actions)
         else:
             # h only listens: it tells how much of the actions the latents show.
             terms['inverse'] = F.mse_loss(self.infer(now.detach(), then.detach()), actions)
