@@ -248,6 +248,20 @@ def test_thumbnails_show_the_bag_from_its_beginning_to_its_end(
     assert 'frames of 2 bags' in capsys.readouterr().out
 
 
+def test_of_several_bags_the_whole_ones_are_described_and_the_others_named(
+    tmp_path: Path, tiny_bag: MakeBag, capsys: Capture
+) -> None:
+    for name in 'ace':
+        tiny_bag(name)
+    (tmp_path / 'bags' / 'b.mcap').write_bytes(b'nonsense')
+    assert main(['inspect', '--json', str(tmp_path / 'bags')]) == 2
+    said = capsys.readouterr()
+    paths = [json.loads(line)['path'] for line in said.out.splitlines()]
+    assert [Path(path).name for path in paths] == ['a', 'c', 'e']
+    assert '1 of 4 cannot be read: ' in said.err
+    assert 'b.mcap: ' in said.err
+
+
 def test_a_dataset_is_described_with_its_episodes_and_sources(
     tmp_path: Path, tiny_bag: MakeBag, capsys: Capture
 ) -> None:

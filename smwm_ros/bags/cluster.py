@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from smwm_ros.bags.shard import convert_bag, Tell
-from smwm_ros.bags.workers import Work
-from smwm_ros.errors import missing_extra
+from smwm_ros.bags.shard import Tell
+from smwm_ros.bags.workers import attempt, Tally, Work
+from smwm_ros.errors import BagError, missing_extra
 
 try:
     import ray
@@ -26,34 +26,37 @@ except ImportError:
 _LOOK_EVERY = 0.2  # at what workers tell [s]
 
 
-def run_on_ray(todo: list[Work], jobs: int | None, tell: Tell) -> None:
+def run_on_ray(todo: list[Work], jobs: int | None, tally: Tally, tell: Tell) -> None:
     """Convert bags on as many CPUs as the cluster has, or on no more than jobs."""
     begun = not ray.is_initialized()
     if begun:
         ray.init(log_to_driver=False, logging_level='WARNING')
     try:
         cores = int(ray.cluster_resources().get('CPU', 1))
-        _spread(todo, cores if jobs is None else min(jobs, cores), tell)
+        _spread(todo, cores if jobs is None else min(jobs, cores), tally, tell)
     finally:
         if begun:
             ray.shutdown()
 
 
-def _spread(todo: list[Work], jobs: int, tell: Tell) -> None:
+def _spread(todo: list[Work], jobs: int, tally: Tally, tell: Tell) -> None:
     """Keep so many bags being converted; after an error none is begun, and the others may end."""
     told = Queue(actor_options={'num_cpus': 0})
-    convert: Any = ray.remote(num_cpus=1, max_retries=0)(_convert)
-    waiting, running = [_everywhere(item) for item in reversed(todo)], list[Any]()
+    convert: Any = ray.remote(num_cpus=1, max_retries=0)(_attempt)
+    waiting, running = [_everywhere(item) for item in reversed(todo)], dict[Any, Work]()
     failed: BaseException | None = None
-    while running or (waiting and failed is None):
-        while waiting and len(running) < jobs and failed is None:
-            running.append(convert.remote(waiting.pop(), told))
-        done, running = ray.wait(running, timeout=_LOOK_EVERY)
-        for item in done:
+    while running or waiting:
+        while waiting and len(running) < jobs:
+            work = waiting.pop()
+            running[convert.remote(work, told)] = work
+        for item in ray.wait(list(running), timeout=_LOOK_EVERY)[0]:
+            work = running.pop(item)
             try:
-                ray.get(item)
+                tally.note(work, ray.get(item))
             except RayTaskError as error:
                 failed = failed or error.cause
+        if failed is not None or tally.hopeless:
+            waiting.clear()
         for news in told.get_nowait_batch(told.qsize()):
             tell(news)
     told.shutdown()
@@ -67,7 +70,7 @@ def _everywhere(work: Work) -> Work:
     return work._replace(bag=work.bag._replace(paths=paths), folder=work.folder.absolute())
 
 
-def _convert(work: Work, told: Any) -> None:
+def _attempt(work: Work, told: Any) -> BagError | None:
     """Convert one bag, in a worker."""
     cv2.setNumThreads(1)  # the workers themselves fill the cores
-    convert_bag(*work, told.put)
+    return attempt(work, told.put)

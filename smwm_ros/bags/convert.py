@@ -15,12 +15,14 @@ import shutil
 from typing import Any, NamedTuple
 
 from smwm_ros.bags.find import Bag, find_bags
-from smwm_ros.bags.workers import run, Work
+from smwm_ros.bags.workers import run, Tally, Work
 from smwm_ros.config import Config
 from smwm_ros.core.dataset import explain, INDEX, TransitionDataset, write_index
 from smwm_ros.core.shards import META, read_json
-from smwm_ros.errors import DatasetError
+from smwm_ros.errors import BagError, DatasetError
 from smwm_ros.load import to_dict
+
+_NAMED = 3  # bags named in an error
 
 
 class Summary(NamedTuple):
@@ -29,6 +31,7 @@ class Summary(NamedTuple):
     dataset: TransitionDataset
     converted: int  # bags
     kept: int  # bags whose shard was there already
+    skipped: dict[str, BagError]  # bags that cannot be converted
 
 
 def convert(
@@ -38,23 +41,47 @@ def convert(
     jobs: int | None = None,
     fresh: bool = False,
     runner: str = 'local',
+    skip: bool = False,
 ) -> Summary:
-    """Make or complete the dataset in a folder from bags; jobs is as many as pay, unless given."""
+    """
+    Make or complete the dataset in a folder from bags.
+
+    Jobs are as many as pay, unless given. With skip, bags that cannot be converted are left out.
+    """
     bags = find_bags(paths)
     with _no_empty_folders(out):
-        return _complete(bags, out, config, jobs, fresh, runner)
+        if fresh:
+            clear(out)
+        check_config(out, config)
+        work = [plan(bag, out, config) for bag in bags]
+        todo = [item for item in work if not is_done(item)]
+        _sweep(out)
+        tally = Tally(patient=skip or len(todo) < len(work))
+        run(todo, jobs, runner, tally)
+        failed = tally.failed
+        if failed and (not skip or len(failed) == len(work)):
+            raise _failure(tally, len(work))
+        data = _finish(out, config)
+        return Summary(data, len(todo) - len(failed), len(work) - len(todo), failed)
 
 
-def _complete(
-    bags: list[Bag], out: Path, config: Config, jobs: int | None, fresh: bool, runner: str
-) -> Summary:
-    if fresh:
-        clear(out)
-    check_config(out, config)
-    work = [plan(bag, out, config) for bag in bags]
-    todo = [item for item in work if not is_done(item)]
-    _sweep(out)
-    run(todo, jobs, runner)
+def _failure(tally: Tally, count: int) -> BagError:
+    """Return the error that names the bags, of so many, that cannot be converted."""
+    errors = list(tally.failed.values())
+    if count == 1:
+        return errors[0]
+    words = '; '.join(map(str, errors[:_NAMED]))
+    if tally.hopeless:
+        return BagError(f'the first {len(errors)} of {count} bags cannot be converted: {words}')
+    if len(errors) > _NAMED:
+        words += f'; and {len(errors) - _NAMED} more'
+    if len(errors) < count:
+        words += '; with --skip the dataset is made without them'
+    return BagError(f'{len(errors)} of {count} bags cannot be converted: {words}')
+
+
+def _finish(out: Path, config: Config) -> TransitionDataset:
+    """Make a dataset of the shards that are there."""
     shards = _shards(out)
     metas = {name: read_json(out / 'shards' / name / META) for name in shards}
     block = config.dataset.action_block
@@ -64,7 +91,7 @@ def _complete(
         raise DatasetError(f'{out}: no transitions; {explain(metas.values())}{_hint(metas)}')
     sources = {name: meta['source'] for name, meta in metas.items()}
     write_index(out, *_settings(config), shards, {'sources': sources})
-    return Summary(TransitionDataset.open(out), len(todo), len(work) - len(todo))
+    return TransitionDataset.open(out)
 
 
 def plan(bag: Bag, out: Path, config: Config) -> Work:

@@ -17,9 +17,11 @@ import cv2
 from smwm_ros.bags.find import Bag
 from smwm_ros.bags.shard import convert_bag, Progress, Tell
 from smwm_ros.config import Config
+from smwm_ros.errors import BagError
 from tqdm import tqdm
 
 _WORTH = 64_000_000  # so much is read while a process begins [bytes]
+_HOPELESS = 3  # bags that fail one after another before one is whole
 
 
 class Work(NamedTuple):
@@ -31,20 +33,50 @@ class Work(NamedTuple):
     about: dict[str, Any]  # for meta.json: source and configuration
 
 
-def run(todo: list[Work], jobs: int | None, runner: str = 'local') -> None:
-    """Convert bags: here, in processes of their own if there are several jobs, or on Ray."""
+class Tally:
+    """Which bags could not be converted; the patient try all, whatever becomes of the first."""
+
+    def __init__(self, patient: bool) -> None:
+        self.failed: dict[str, BagError] = {}
+        self._patient = patient
+
+    def note(self, work: Work, error: BagError | None) -> None:
+        """Count a bag that was tried."""
+        if error is None:
+            self._patient = True
+        else:
+            self.failed[work.bag.name] = error
+
+    @property
+    def hopeless(self) -> bool:
+        """Tell whether none of the first few could be: what is wrong is wrong with all."""
+        return not self._patient and len(self.failed) >= _HOPELESS
+
+
+def attempt(work: Work, tell: Tell) -> BagError | None:
+    """Convert a bag, or return why it cannot be; any other error is not of the bag alone."""
+    try:
+        convert_bag(*work, tell)
+    except BagError as error:
+        return error
+    return None
+
+
+def run(todo: list[Work], jobs: int | None, runner: str, tally: Tally) -> None:
+    """Convert bags: here, or in so many processes, or on Ray."""
     if not todo:
         return
     with _progress() as tell:
         if runner == 'ray':
             from smwm_ros.bags.cluster import run_on_ray  # ray is an optional extra
 
-            run_on_ray(todo, jobs, tell)
+            run_on_ray(todo, jobs, tally, tell)
         elif (workers := _workers(todo, jobs)) == 1:
             for item in todo:
-                convert_bag(*item, tell)
+                if not tally.hopeless:
+                    tally.note(item, attempt(item, tell))
         else:
-            _run_parallel(todo, workers, tell)
+            _run_parallel(todo, workers, tally, tell)
 
 
 def _workers(todo: list[Work], jobs: int | None) -> int:
@@ -55,21 +87,22 @@ def _workers(todo: list[Work], jobs: int | None) -> int:
     return min(jobs, len(todo))
 
 
-def _run_parallel(todo: list[Work], jobs: int, tell: Tell) -> None:
-    """Convert several bags at once; the first error stops the rest."""
+def _run_parallel(todo: list[Work], jobs: int, tally: Tally, tell: Tell) -> None:
+    """Convert several bags at once."""
     context = multiprocessing.get_context('spawn')  # threads of numpy and cv2 do not fork well
     told: Any = context.Queue()
     listener = Thread(target=_listen, args=(told, tell))
     listener.start()
     try:
         with ProcessPoolExecutor(jobs, context, _set_up_worker, (told,)) as pool:
-            futures = [pool.submit(_convert_in_worker, item) for item in todo]
+            futures = {pool.submit(_attempt_in_worker, item): item for item in todo}
             try:
                 for future in as_completed(futures):
-                    future.result()
-            except BaseException:
+                    tally.note(futures[future], future.result())
+                    if tally.hopeless:
+                        break
+            finally:
                 pool.shutdown(cancel_futures=True)  # what has begun may end
-                raise
     finally:
         told.put(None)
         listener.join()
@@ -90,8 +123,8 @@ def _set_up_worker(told: Any) -> None:
     cv2.setNumThreads(1)  # the workers themselves fill the cores
 
 
-def _convert_in_worker(work: Work) -> None:
-    convert_bag(*work, _told.put)
+def _attempt_in_worker(work: Work) -> BagError | None:
+    return attempt(work, _told.put)
 
 
 @contextmanager

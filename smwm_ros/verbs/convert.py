@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--fresh', action='store_true', help='start over: remove the dataset that is there'
     )
+    parser.add_argument(
+        '--skip', action='store_true', help='leave out bags that cannot be converted, and say why'
+    )
     add_config(parser, ['robot', 'dataset'])
 
 
@@ -46,7 +49,11 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.bags.convert import convert
     from smwm_ros.bags.summary import describe
 
-    summary = convert(args.bags, args.out, config, args.jobs, args.fresh, args.runner)
+    summary = convert(
+        args.bags, args.out, config, args.jobs, args.fresh, args.runner, skip=args.skip
+    )
+    for name, error in summary.skipped.items():
+        print(f'{name} is left out: {error}')
     if summary.kept:
         print(f'{summary.kept} bags were converted before and are kept as they are')
     print('\n'.join(describe(summary.dataset)))

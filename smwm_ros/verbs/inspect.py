@@ -8,9 +8,14 @@ For a bag it ends with a robot configuration, made from what the bag holds, to p
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smwm_ros.bags.find import Bag
 
 EXAMPLE = 'smwm inspect recordings/run_1 --thumbnails frames.png'
 
@@ -28,26 +33,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Describe each path."""
+    """Describe each path; what cannot be read is named when all others are described."""
+    from smwm_ros.errors import BagError
+
+    failed, seen = list[BagError](), 0
     for path in args.paths:
-        for found, lines in _look(path):
-            print(json.dumps(found) if args.json else '\n'.join(lines))
+        for look in _looks(path):
+            seen += 1
+            try:
+                found, lines = look()
+            except BagError as error:
+                failed.append(error)
+            else:
+                print(json.dumps(found) if args.json else '\n'.join(lines), flush=True)
+    if failed:
+        words = f'{len(failed)} of {seen} cannot be read: ' if seen > 1 else ''
+        raise BagError(words + '; '.join(map(str, failed)))
     if args.thumbnails:
         _write_thumbnails(args.paths, args.thumbnails)
     return 0
 
 
-def _look(path: Path) -> list[tuple[dict[str, Any], list[str]]]:
-    """Return what a path holds: as plain data, and in lines for a reader."""
+Look = Callable[[], tuple[dict[str, Any], list[str]]]
+
+
+def _looks(path: Path) -> list[Look]:
+    """Return what looks at each thing that a path holds: plain data, and lines for a reader."""
     if (path / 'dataset.json').is_file() or (path / 'shards').is_dir():
-        return [_dataset(path)]
+        return [partial(_dataset, path)]
     if (path / 'model.safetensors').is_file():
-        return [_checkpoint(path)]
+        return [partial(_checkpoint, path)]
     from smwm_ros.bags.find import find_bags
+
+    return [partial(_bag, bag) for bag in find_bags([path])]
+
+
+def _bag(bag: Bag) -> tuple[dict[str, Any], list[str]]:
+    """Describe a bag."""
     from smwm_ros.bags.survey import survey
 
-    found = [survey(bag) for bag in find_bags([path])]
-    return [(item, _bag_lines(item)) for item in found]
+    found = survey(bag)
+    return found, _bag_lines(found)
 
 
 def _dataset(path: Path) -> tuple[dict[str, Any], list[str]]:
