@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-An arena that poses as a robot: commands in, camera images and odometry out, in real time.
+An arena that poses as a robot: commands in, camera images and measured states out, in real time.
 
 It also keeps a course of tasks: each shows a goal picture on /goal/image, waits for the first
 command that moves the robot, and counts steps until the goal is reached or the budget is spent.
@@ -8,7 +8,8 @@ command that moves the robot, and counts steps until the goal is reached or the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 import json
 from pathlib import Path
 import sys
@@ -16,55 +17,32 @@ from threading import Event, Lock, Thread
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 import numpy as np
+from rclpy.clock import Clock as RosClock
+from rclpy.clock import ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.time import Time
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from smwm_ros import config
-from smwm_ros.arenas import make_arena, require_arena, require_fit
+from smwm_ros.arenas import arena_of, require_arena, require_fit
 from smwm_ros.arenas.course import Course, read_tasks
-from smwm_ros.config import BODY_FRAME, CAMERA_FRAME, STATE_FRAME
-from smwm_ros.core.actions import action_spec, FieldCodec
-from smwm_ros.core.control import Metronome
+from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.core.images import fill_image
-from smwm_ros.core.interfaces import ActionSpec, Array, Frame
 from smwm_ros.errors import ArenaError, CodecError
-from smwm_ros.fieldpath import expand
 from smwm_ros.load import load_config
-from smwm_ros.nodes.messages import LATCHED, message_class
+from smwm_ros.nodes.guise import Command, Guise, RELIABLE, stamped
+from smwm_ros.nodes.messages import LATCHED
+from smwm_ros.nodes.pace import Pace
 from smwm_ros.nodes.parameters import declare_knobs, read_knobs
 from smwm_ros.nodes.process import run_node
-from std_msgs.msg import String
+from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 
 GOAL_TOPIC = '/goal/image'
-_RELIABLE = QoSProfile(depth=5)  # heard by best-effort and by reliable subscribers
-
-
-class Command:
-    """The latest command: what it says, and when it was heard."""
-
-    def __init__(self, codec: FieldCodec, timeout: float) -> None:
-        self._codec = codec
-        self._timeout = timeout
-        self._action: Array | None = None
-        self._heard = 0.0
-
-    def hear(self, message: Any) -> None:
-        """Keep a command, or refuse one that is no number."""
-        action = self._codec.encode(message)
-        if not np.isfinite(action).all():
-            raise CodecError(f'expected finite numbers, found {action.tolist()}')
-        self._action, self._heard = action, time.monotonic()
-
-    def current(self) -> Array | None:
-        """Return the latest command (A,), or None when it is too old to be obeyed."""
-        fresh = time.monotonic() - self._heard <= self._timeout
-        return self._action if fresh else None
-
-    def forget(self) -> None:
-        """Obey nothing that was heard so far."""
-        self._action = None
+WALL = RosClock(clock_type=ClockType.STEADY_TIME)
+_SLOW = 0.9  # a smaller share of the real-time factor that was asked for is told as slow
 
 
 class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
@@ -75,23 +53,25 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         knobs = read_knobs(self, 'arena', config.Arena)
         require_arena(knobs.name)
         robot = read_knobs(self, 'robot', config.Robot, load_config(knobs.name).robot)
+        ranges = read_knobs(self, 'randomise', config.Randomise)
         sim = read_knobs(self, 'sim', config.Sim)
-        for section, values in (('arena', knobs), ('robot', robot), ('sim', sim)):
+        sections = {'arena': knobs, 'robot': robot, 'randomise': ranges, 'sim': sim}
+        for section, values in sections.items():
             declare_knobs(self, section, values)
         self._robot, self._sim = robot, sim
-        self._arena = make_arena(knobs.name, knobs.image_size)
-        spec = action_spec(robot)
+        self._arena = arena_of(config.Config(arena=knobs, randomise=ranges))
         require_fit(self._arena, robot)
         tasks = read_tasks(Path(sim.tasks), self._arena) if sim.tasks else []
         self._course = Course(self._arena, tasks, sim.budget, knobs.seed)
         self._lock = Lock()  # of arena, course and command
-        self._connect(spec)
+        self._connect()
+        self._pace = Pace(robot.dt, sim.real_time_factor, sim.clock)
         self._goal_due = 2  # ticks until the goal is shown, after the robot at its start
         self._told: tuple[Any, ...] = ()
         self._ended_for = 0  # ticks since the task ended
+        self._commands = self._refused = 0
         self._closing = Event()
         self._thread = Thread(target=self._run, name='physics', daemon=True)
-        self._finished = False
 
     def start(self) -> None:
         """Begin to move."""
@@ -109,49 +89,55 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
             self._thread.join()
         self._arena.close()
 
-    def _connect(self, spec: ActionSpec) -> None:
+    def _connect(self) -> None:
         """Make publishers, subscriptions and services."""
-        robot = self._robot
-        self._image = message_class(robot.camera.type)()
-        self._camera = self.create_publisher(type(self._image), robot.camera.topic, _RELIABLE)
-        self._odometry = None
-        if robot.state.topic:
-            self._state = message_class(robot.state.type)()
-            if hasattr(self._state, 'child_frame_id'):
-                self._state.child_frame_id = BODY_FRAME
-            fields = expand(robot.state.fields)
-            self._state_codec = FieldCodec(ActionSpec(fields, (), (), robot.dt))
-            self._state_codec.decode(np.zeros(len(fields)), self._state)  # a wrong field is seen
-            self._odometry = self.create_publisher(type(self._state), robot.state.topic, _RELIABLE)
-        codec = FieldCodec(spec)
-        kind = message_class(robot.command.type)
-        codec.decode(np.zeros(spec.size), kind())  # now, before anything moves
-        self._command = Command(codec, self._sim.command_timeout)
-        self.create_subscription(kind, robot.command.topic, self._on_command, _RELIABLE)
+        self._guise = Guise(self, self._robot, self._on_command)
+        self._command = Command(self._guise.codec, self._sim.command_timeout)
         self._goal = self.create_publisher(Image, GOAL_TOPIC, LATCHED)
         self._task = self.create_publisher(String, '~/task', LATCHED)
-        self.create_service(Trigger, '~/next', self._on_next)
-        self.create_service(Trigger, '~/reset', self._on_reset)
-        self.create_timer(1.0, self._on_second)
+        self._drawn = self.create_publisher(String, '~/randomisation', LATCHED)
+        self._health = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._ticker = self.create_publisher(Clock, '/clock', 10) if self._sim.clock else None
+        self.create_subscription(Float64MultiArray, '~/goal_state', self._on_goal_state, RELIABLE)
+        changes = {
+            'next': self._course.next,
+            'reset': self._course.restart,
+            'set_goal': self._course.aim,
+            'randomise': self._course.randomise,
+        }
+        for name, change in changes.items():
+            self.create_service(Trigger, f'~/{name}', partial(self._on_change, change))
+        self.create_timer(1.0, self._on_second, clock=WALL)
+
+    def _now(self) -> float:
+        """Return the time by which commands grow old [s]."""
+        return self._pace.time * 1e-9 if self._ticker else time.monotonic()
+
+    def _stamp(self) -> Any:
+        """Return the time that messages carry."""
+        now = Time(nanoseconds=self._pace.time) if self._ticker else self.get_clock().now()
+        return now.to_msg()
 
     def _on_command(self, message: Any) -> None:
         """Hear a command; before the goal is shown, it can only mean an earlier task."""
         try:
             with self._lock:
                 if not self._goal_due:
-                    self._command.hear(message)
+                    self._command.hear(message, self._now())
+                    self._commands += 1
         except CodecError as error:
+            self._refused += 1
             self.get_logger().warning(f'command ignored: {error}', throttle_duration_sec=5.0)
 
-    def _on_next(self, _: Any, answer: Any) -> Any:
-        """Go on to the next task."""
-        return self._change(self._course.next, answer)
+    def _on_goal_state(self, message: Any) -> None:
+        """Take a goal (P,) from elsewhere; the robot stays where it is."""
+        try:
+            with self._lock:
+                self._begin(partial(self._course.aim, np.array(message.data)))
+        except ArenaError as error:
+            self.get_logger().warning(f'goal ignored: {error}')
 
-    def _on_reset(self, _: Any, answer: Any) -> Any:
-        """Begin a random task."""
-        return self._change(self._course.restart, answer)
-
-    def _change(self, change: Any, answer: Any) -> Any:
+    def _on_change(self, change: Callable[[], None], _: Any, answer: Any) -> Any:
         """Begin another task, and say so."""
         with self._lock:
             try:
@@ -162,7 +148,7 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
                 answer.success, answer.message = True, json.dumps(self._course.report())
         return answer
 
-    def _begin(self, change: Any) -> None:
+    def _begin(self, change: Callable[[], None]) -> None:
         """Begin another task; the lock is held."""
         change()
         self._command.forget()
@@ -170,17 +156,40 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         self._goal_due = 2
 
     def _on_second(self) -> None:
-        """Look after the physics; a robot without them must not look alive."""
-        if not self._thread.is_alive() and not self._closing.is_set():
+        """Look after the physics, for a robot without them must not look alive; tell of them."""
+        if self._closing.is_set():
+            return
+        if not self._thread.is_alive():
             raise RuntimeError('the physics thread died')
+        factor, asked = self._pace.factor(), self._pace.asked_for
+        slow = factor < _SLOW * asked
+        values = {
+            'real_time_factor': f'{factor:.3f}',
+            'real_time_factor_asked_for': f'{asked:.3f}',
+            'simulated_seconds': f'{self._pace.time * 1e-9:.3f}',
+            'commands': str(self._commands),
+            'commands_refused': str(self._refused),
+        }
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.WARN if slow else DiagnosticStatus.OK,
+            name=f'{self.get_fully_qualified_name().lstrip("/")}: physics',
+            message='slower than asked for' if slow else 'as fast as asked for',
+            hardware_id='smwm_ros',
+            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self._stamp()
+        self._health.publish(message)
 
     def _run(self) -> None:
-        """Tick in real time until closed."""
-        beat = Metronome(self._robot.dt / self._sim.real_time_factor, time.monotonic())
-        while not self._closing.wait(max(0.0, beat.deadline - time.monotonic())):
-            with self._lock:
-                self._tick()
-            beat.advance(time.monotonic())
+        """Let time pass until closed."""
+        while self._pace.wait(self._closing):
+            if self._ticker:
+                self._ticker.publish(Clock(clock=self._stamp()))
+            if self._pace.is_step:
+                with self._lock:
+                    self._tick()
+            self._pace.advance()
 
     def _tick(self) -> None:
         """
@@ -194,15 +203,15 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
             pause = self._sim.auto_next
             if pause and self._ended_for * self._robot.dt >= pause:
                 self._begin(self._advance)
-        frame = self._course.tick(self._command.current())
-        self._publish(frame)
+        self._guise.show(self._course.tick(self._command.current(self._now())), self._stamp())
         if self._goal_due:
             self._goal_due -= 1
             if not self._goal_due:
                 # A planner that hears of the goal has seen the robot at its start by now.
                 goal = fill_image(Image(), self._course.goal.pixels)
-                self._stamp(goal, CAMERA_FRAME)
-                self._goal.publish(goal)
+                self._goal.publish(stamped(goal, CAMERA_FRAME, self._stamp()))
+                if drawn := self._course.drawn():
+                    self._drawn.publish(String(data=json.dumps(drawn)))
         report = (self._course.index, self._course.phase, self._course.steps, self._goal_due > 0)
         if report != self._told:
             self._told = report
@@ -215,22 +224,6 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
             self._course.next()
         except ArenaError:
             self._course.restart()
-
-    def _publish(self, frame: Frame) -> None:
-        """Show what the camera sees and what is measured."""
-        fill_image(self._image, frame.pixels)
-        self._stamp(self._image, CAMERA_FRAME)
-        self._camera.publish(self._image)
-        if self._odometry is not None:
-            self._state_codec.decode(frame.state, self._state)
-            self._stamp(self._state, STATE_FRAME)
-            self._odometry.publish(self._state)
-
-    def _stamp(self, message: Any, frame_id: str) -> None:
-        """Fill the header, where there is one."""
-        if hasattr(message, 'header'):
-            message.header.stamp = self.get_clock().now().to_msg()
-            message.header.frame_id = frame_id
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -188,7 +188,9 @@ class Watcher:
         self.plan_ms.append(json.loads(message.data)['plan_ms'])
 
     def _on_health(self, message: DiagnosticArray) -> None:
-        self.health = {item.key: item.value for item in message.status[0].values}
+        status = message.status[0]
+        if status.name == 'plan: control':  # the arena tells of its health too
+            self.health = {item.key: item.value for item in status.values}
 
     def _on_command(self, message: Any) -> None:
         """Note the time between two commands, by their own stamps where they have one."""
