@@ -38,6 +38,7 @@ setup(
         # Datasets in the formats of others.
         'hdf5': ['h5py>=3.8', 'hdf5plugin'],
         'ray': ['ray'],  # conversion on many machines
+        'tensorboard': ['tensorboard'],  # curves of a training; without it there is train.csv
         'lerobot': ['lerobot>=0.4'],  # holds torch back, so give it an environment of its own
         # ROS 2 from wheels, for machines without a ROS installation.
         'ros': [
