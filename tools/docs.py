@@ -17,7 +17,9 @@ from pathlib import Path
 import re
 import sys
 
+from smwm_ros.arenas import ARENA_NAMES
 from smwm_ros.cli import build_parser, VERBS
+from smwm_ros.load import load_config
 from smwm_ros.tables import parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +39,7 @@ def tree() -> str:
             depth, name = depth - 1, f'{path.parent.name}/'
         about = (ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or '').split('\n')
         sentence = about[0].split(';')[0].split(': ')[0].rstrip('.')
-        lines.append(f'{"    " * depth}{name}'.ljust(26) + sentence)
+        lines.append(f'{"    " * depth}{name}'.ljust(34) + sentence)
     return '\n'.join([*lines, '```'])
 
 
@@ -57,10 +59,26 @@ def verbs() -> str:
     return '\n'.join(rows)
 
 
+def arenas() -> str:
+    """Return the arenas, with what they take and what they measure."""
+    rows = ['| arena | what it is | command | limits | measured state |', '|---|---|---|---|---|']
+    for name in ARENA_NAMES:
+        path = ROOT / 'smwm_ros' / 'arenas' / f'{name}.py'
+        about = (ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or '').strip()
+        robot = load_config(name).robot
+        fields = ', '.join(f'`{field}`' for field in robot.command.fields)
+        limits = ', '.join(f'{high:g}' for high in robot.command.high)
+        state = ', '.join(f'`{field}`' for field in robot.state.fields)
+        rows.append(f'| `{name}` | {about.splitlines()[0]} | {fields} | {limits} | {state} |')
+    return '\n'.join(rows)
+
+
 def results(bench: str) -> str:
     """Return the table of one benchmark from the results file."""
     path = ROOT / 'docs' / 'results.json'
-    rows = json.loads(path.read_text(encoding='utf-8'))[bench]
+    rows = json.loads(path.read_text(encoding='utf-8')).get(bench)
+    if not rows:
+        return f'Not measured yet: `make bench ARGS={bench}`.'
     targets = json.loads((ROOT / 'bench' / 'targets.json').read_text(encoding='utf-8'))
     lines = ['| measure | value | beside it | ratio | target |', '|---|---|---|---|---|']
     for row in rows:
@@ -68,6 +86,8 @@ def results(bench: str) -> str:
         peer = f'{_number(row["peer_value"])} ({row["peer"]})' if row['peer'] else ''
         ratio = _number(row['ratio']) if row['ratio'] is not None else ''
         value = f'{_number(row["value"])} {row["unit"]}'
+        if row.get('interval'):
+            value += ' ({:.3g} to {:.3g})'.format(*row['interval'])
         lines.append(f'| {about} | {value} | {peer} | {ratio} | {row["target"]} |')
     machines = sorted({row['machine'] for row in rows})
     return '\n'.join([*lines, '', f'Measured on {"; ".join(machines)}.'])
@@ -83,6 +103,7 @@ def part(name: str) -> str:
     makers: dict[str, Callable[[], str]] = {
         'tree': tree,
         'verbs': verbs,
+        'arenas': arenas,
         'parameters': lambda: parameter_table(tuple(detail.split('.')) if detail else ()),
         'results': lambda: results(detail),
         'help': lambda: f'```\n{_help(detail)}```',
