@@ -1,126 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests for the arena node, as a process that is driven over ROS."""
 
-from contextlib import contextmanager
 import json
 import math
 import signal
 import subprocess
 import sys
-import threading
 
-from geometry_msgs.msg import TwistStamped
-from harness import LATCHED, PATIENCE, wait_until
-from nav_msgs.msg import Odometry
+from harness import PATIENCE
 import numpy as np
 import pytest
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from sensor_msgs.msg import CompressedImage, Image
+from remote import arena
+from sensor_msgs.msg import CompressedImage
 from smwm_ros.arenas import make_arena
 from smwm_ros.core.images import to_rgb
-from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
-QUICK = ('arena.image_size:=16', 'sim.real_time_factor:=5.0')
 RIGHT = (0.5, 0.0)
-
-
-class Remote:
-    """Hears and drives an arena node."""
-
-    def __init__(self, node, process, camera):
-        self.process = process
-        self.images, self.odometry, self.goals, self.tasks = [], [], [], []
-        node.create_subscription(*camera, self.images.append, 10)
-        node.create_subscription(Odometry, '/odom', self.odometry.append, 10)
-        node.create_subscription(Image, '/goal/image', self.goals.append, LATCHED)
-        node.create_subscription(
-            String,
-            '/arena/task',
-            lambda message: self.tasks.append(json.loads(message.data)),
-            LATCHED,
-        )
-        self._command = node.create_publisher(TwistStamped, '/cmd_vel', 10)
-        self._clients = {
-            name: node.create_client(Trigger, f'/arena/{name}') for name in ('next', 'reset')
-        }
-        self.wait(lambda: self.tasks and self.task['goal_shown'], 'a task')
-        self.wait(self._command.get_subscription_count, 'somebody who listens')
-        self.wait(lambda: self.odometry and self.images, 'the camera')
-
-    @property
-    def task(self):
-        """Return the last thing heard of the task."""
-        return self.tasks[-1]
-
-    @property
-    def place(self):
-        """Return where the robot was seen last."""
-        position = self.odometry[-1].pose.pose.position
-        return position.x, position.y
-
-    def wait(self, condition, what):
-        """Wait for an event, or fail with what the node said when it died."""
-
-        def check():
-            assert self.process.poll() is None, self.process.stderr.read()
-            return condition()
-
-        wait_until(check, what)
-
-    def ticks(self, count):
-        """Wait for so many more states."""
-        goal = len(self.odometry) + count
-        self.wait(lambda: len(self.odometry) >= goal, f'{count} ticks')
-
-    def send(self, velocity):
-        """Send one command."""
-        command = TwistStamped()
-        command.twist.linear.x, command.twist.linear.y = velocity
-        self._command.publish(command)
-
-    def drive(self, velocity, until, what):
-        """Send a command every tick until something happens."""
-        self.wait(lambda: self.send(velocity) or self.ticks(1) or until(), what)
-
-    def call(self, name):
-        """Call ~/next or ~/reset."""
-        client = self._clients[name]
-        self.wait(client.service_is_ready, 'the service')
-        future = client.call_async(Trigger.Request())
-        self.wait(future.done, 'the answer')
-        return future.result()
-
-
-@contextmanager
-def arena(*words, camera=(Image, '/camera/image_raw')):
-    """Start an arena node, and listen to it; it must end well."""
-    parameters = [part for word in (*QUICK, *words) for part in ('-p', word)]
-    process = subprocess.Popen(
-        [sys.executable, '-m', 'smwm_ros.nodes.arena', '--ros-args', *parameters],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    rclpy.init()
-    node = rclpy.create_node('remote')
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    thread = threading.Thread(target=executor.spin)
-    thread.start()
-    try:
-        yield Remote(node, process, camera)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0
-        assert 'Traceback' not in said
-    finally:
-        process.kill()
-        process.wait()
-        executor.shutdown()
-        thread.join()
-        node.destroy_node()
-        rclpy.try_shutdown()
 
 
 def write_tasks(folder, *tasks):
@@ -132,7 +27,7 @@ def write_tasks(folder, *tasks):
 
 def test_the_camera_shows_where_odometry_says_the_robot_is():
     with arena() as remote:
-        image, odometry = remote.images[-1], remote.odometry[-1]
+        image, odometry = remote.images[-1], remote.states[-1]
         assert image.header.frame_id == 'camera_optical_frame'
         assert (odometry.header.frame_id, odometry.child_frame_id) == ('odom', 'base_link')
         assert image.header.stamp.sec > 0
