@@ -53,7 +53,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         file = PathJoinSubstitution(
             [FindPackageShare('smwm_ros'), 'launch', 'arena.launch.py']
         ).perform(context)
-        arena = {'arena': given['arena']}.items()
+        # Who follows simulated time needs somebody who tells it.
+        arena = {'arena': given['arena'], 'clock': given['use_sim_time']}.items()
         nodes.append(IncludeLaunchDescription(file, launch_arguments=arena))
     return [GroupAction([PushRosNamespace(given['namespace']), *nodes])]
 
