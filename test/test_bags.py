@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backports import zstd
-from mcap.writer import CompressionType
+from mcap.writer import CompressionType, IndexType
 from mcap.writer import Writer as McapWriter
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.find import find_bags
-from smwm_ros.bags.read import BagReader
+from smwm_ros.bags.read import BagReader, with_rescue
 from smwm_ros.bags.typestore import normal_type
 from smwm_ros.core.images import to_rgb
 from smwm_ros.errors import BagError, CodecError
@@ -262,6 +262,80 @@ def test_of_a_topic_with_two_types_the_one_that_is_asked_for_is_read(tmp_path: P
             assert reader.require('/cmd_vel', kind).messages == count
             msgs = [reader.decode(message) for message in reader.messages(['/cmd_vel'])]
         assert [msg.__msgtype__ for msg in msgs] == [kind] * count
+
+
+def numbers_mcap(path: Path, **how: Any) -> list[int]:
+    """Write a mcap of 100 numbers, as the writer is told; return them."""
+    msg = new_message(STORE, 'std_msgs/msg/UInt8MultiArray')
+    with path.open('wb') as file:
+        writer = McapWriter(file, chunk_size=2000, **how)
+        writer.start(profile='ros2', library='')
+        text = STORE.generate_msgdef(msg.__msgtype__, ros_version=2)[0]
+        schema = writer.register_schema(msg.__msgtype__, 'ros2msg', text.encode())
+        channel = writer.register_channel('/bytes', 'cdr', schema)
+        for number in range(100):
+            msg.data = np.full(100, number, np.uint8)
+            data = bytes(STORE.serialize_cdr(msg, msg.__msgtype__))
+            writer.add_message(channel, log_time=number, publish_time=number, data=data)
+        writer.finish()
+    return list(range(100))
+
+
+@pytest.mark.parametrize(
+    'how',
+    [
+        {'index_types': IndexType.NONE},
+        {'index_types': IndexType.MESSAGE},
+        {'repeat_channels': False, 'repeat_schemas': False, 'use_statistics': False},
+        {'use_chunking': False},
+        {'enable_crcs': False},
+        {'use_summary_offsets': False},
+    ],
+    ids=str,
+)
+def test_a_mcap_is_read_whatever_index_it_has(tmp_path: Path, how: dict[str, Any]) -> None:
+    numbers = numbers_mcap(tmp_path / 'bag.mcap', **how)
+    assert [msg.data[0] for _, _, msg in read(tmp_path / 'bag.mcap')] == numbers
+
+
+def test_room_behind_a_mcap_that_was_never_written_costs_no_time(tmp_path: Path) -> None:
+    path = tmp_path / 'bag.mcap'
+    numbers = numbers_mcap(path)
+    half = path.stat().st_size // 2
+    with path.open('r+b') as file:
+        file.truncate(half)
+        file.truncate(10**9)  # zeros, as a file system leaves them when the power fails
+    found = [msg.data[0] for _, _, msg in read(path)]
+    assert found == numbers[: len(found)]
+    assert 30 < len(found) < 90
+
+
+def test_a_chunk_that_differs_from_its_checksum_is_told(tmp_path: Path) -> None:
+    path = tmp_path / 'bag.mcap'
+    numbers_mcap(path, compression=CompressionType.NONE)
+    data = bytearray(path.read_bytes())
+    data[data.index(bytes([55]) * 90)] = 0
+    path.write_bytes(data)
+    (bag,) = find_bags([path])
+
+    def look(reader: BagReader) -> tuple[int, list[str]]:
+        return len(list(reader.messages(['/bytes']))), reader.notes
+
+    count, notes = with_rescue(bag, look)
+    assert count == 100
+    assert '1 chunks differ from their checksum' in notes[0]
+
+
+def test_links_that_lead_in_circles_are_not_followed(tmp_path: Path, tiny_bag: MakeBag) -> None:
+    bag = tiny_bag()
+    (bag.parent / 'circle').symlink_to(tmp_path)
+    (bag.parent / 'dead.mcap').symlink_to(tmp_path / 'nothing')
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'link').symlink_to(bag)
+    for folder in (tmp_path, tmp_path / 'elsewhere'):
+        (found,) = find_bags([folder])
+        assert found.paths[0].resolve() == bag.resolve()
+        assert ticks(found.paths[0]) == list(range(30))
 
 
 def test_a_mcap_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ os._exit(0)  # as a recorder that is killed
     found, notes = heard(path)
     assert found == list(range(100))
     assert notes == [
-        'bare.db3: it was never closed. 200 whole messages are there, some in its -wal file'
+        'bare.db3: it was never closed; 200 whole messages are there, some in its -wal file'
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 

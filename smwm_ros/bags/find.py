@@ -76,9 +76,14 @@ def _bags_at(path: Path) -> list[Bag]:
         return [Bag(path.resolve().name, (path,))]
     bags = _loose(sorted(item for item in path.iterdir() if item.is_file() and _suffix(item)))
     for item in sorted(path.iterdir()):
-        if item.is_dir() and not item.name.startswith('.'):
+        if item.is_dir() and not item.name.startswith('.') and not _is_around(item, path):
             bags += _bags_at(item)
     return bags
+
+
+def _is_around(link: Path, folder: Path) -> bool:
+    """Tell whether a link within a folder leads back to it, or to what it lies in."""
+    return link.is_symlink() and folder.resolve().is_relative_to(link.resolve())
 
 
 def _loose(files: Sequence[Path]) -> list[Bag]:

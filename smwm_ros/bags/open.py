@@ -77,6 +77,9 @@ class Opener:
                 reader = stack.enter_context(Reader2(plain))
                 if flaw := _flaw(reader):
                     raise Reader2Error(flaw)
+                told = sum(connection.msgcount for connection in reader.connections)
+                if plain.suffix == '.mcap' and not told:
+                    raise Reader2Error('its index tells of no messages.')
                 self._stack.enter_context(stack.pop_all())
         except DAMAGE as error:
             self._open_anyway(plain, error)
@@ -85,7 +88,9 @@ class Opener:
 
     def _open_anyway(self, path: Path, error: Exception) -> None:
         """Read a folder file by file, and a file message by message."""
-        reason = ' '.join(str(error).split())
+        reason = ' '.join(str(error).split()).rstrip('.')
+        if isinstance(error, LookupError):
+            reason = f'rosbags does not know {reason}'
         if path.is_dir():
             files = self._bag.files()
             if not files:
@@ -105,7 +110,7 @@ class Opener:
         except (BagError, *DAMAGE):
             raise error from None
         self.sources.append(source)
-        self.notes.append(f'{path.name}: {reason} {source.recovered()}')
+        self.notes.append(f'{path.name}: {reason}; {source.recovered()}')
 
     def _unpacked(self, path: Path) -> Path:
         """Unpack a file that is compressed as a whole; of one that is cut off, what is there."""

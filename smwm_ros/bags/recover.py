@@ -16,6 +16,7 @@ from struct import error as StructError  # noqa: N812
 from struct import unpack, unpack_from
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
+from zlib import crc32
 
 from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 from rosbags.interfaces import (
@@ -28,7 +29,7 @@ from smwm_ros.bags.packed import zstd
 from smwm_ros.errors import BagError
 
 _MAGIC = b'\x89MCAP0\r\n'
-_SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 3, 4, 5, 6, 15
+_NOTHING, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0, 3, 4, 5, 6, 15
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
 
 
@@ -49,7 +50,9 @@ class CutMcap:
         self.message_count = 0
         self.start_time, self.end_time = 2**63 - 1, 0
         self.lost_chunks = 0
+        self.doubtful_chunks = 0  # not what their checksum tells
         self.whole_bytes = 0  # as far as the last whole record of the file
+        self._complete = False
 
     def __enter__(self) -> CutMcap:
         """Open the file, and see what is in it."""
@@ -97,11 +100,14 @@ class CutMcap:
     def recovered(self) -> str:
         """Say how much could be read."""
         size = self.path.stat().st_size
-        lost = f'; {self.lost_chunks} chunks are lost' if self.lost_chunks else ''
-        return (
-            f'{self.message_count} whole messages were recovered from '
-            f'{self.whole_bytes / size:.1%} of its {size / 1e6:.1f} MB{lost}'
-        )
+        words = [f'{self.message_count} whole messages were recovered']
+        if not self._complete:
+            words[0] += f' from {self.whole_bytes / size:.1%} of its {size / 1e6:.1f} MB'
+        if self.lost_chunks:
+            words.append(f'{self.lost_chunks} chunks are lost')
+        if self.doubtful_chunks:
+            words.append(f'{self.doubtful_chunks} chunks differ from their checksum')
+        return '; '.join(words)
 
     def messages(
         self,
@@ -120,12 +126,15 @@ class CutMcap:
 
     def _records(self, start: int, stop: int) -> Iterator[Record]:
         """Yield the whole schemas, channels and messages; chunks outside the times are skipped."""
-        self.lost_chunks = 0
+        self.lost_chunks = self.doubtful_chunks = 0
         with self.path.open('rb') as file:
             for record in _walk(file, len(_MAGIC), start, stop):
+                if record.kind == _NOTHING:  # room that was never written
+                    return
                 if record.whole:
                     self.whole_bytes = file.tell()
                 if record.kind == _DATA_END:
+                    self._complete = True
                     return
                 if record.kind == _CHUNK:
                     yield from self._inner(record)
@@ -135,12 +144,14 @@ class CutMcap:
     def _inner(self, chunk: Record) -> list[Record]:
         """Return the whole records of a chunk, messages in the order of time."""
         try:
-            (length,) = unpack_from('<I', chunk.body, 28)
+            checksum, length = unpack_from('<II', chunk.body, 24)
             compression = bytes(chunk.body[32 : 32 + length]).decode()
             plain = _decompress(compression, memoryview(chunk.body)[32 + length + 8 :])
         except (StructError, ValueError, RuntimeError, zstd.ZstdError):
             self.lost_chunks += 1
             return []
+        if checksum and chunk.whole and checksum != crc32(plain):
+            self.doubtful_chunks += 1
         records = [record for record in _inside(memoryview(plain)) if record.whole]
         messages = [record for record in records if record.kind == _MESSAGE]
         others = [record for record in records if record.kind in (_SCHEMA, _CHANNEL)]

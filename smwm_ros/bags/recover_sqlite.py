@@ -101,6 +101,8 @@ class CutSqlite:
             head = file.read(32)
         (page,), (pages,) = struct.unpack('>H', head[16:18]), struct.unpack('>I', head[28:32])
         share = min(self.path.stat().st_size / max((page if page > 1 else 65536) * pages, 1), 1.0)
+        if share == 1 and not self.damaged:
+            return f'{self.message_count} whole messages are there'
         return (
             f'{self.message_count} whole messages were recovered; {share:.1%} of the file is '
             f'there, and it is damaged in {self.damaged} places'
