@@ -56,7 +56,7 @@ class ActionSpec(NamedTuple):
 
     def clip(self, action: Array) -> Array:
         """Return the action moved inside its limits."""
-        clipped: Array = np.clip(action, self.low, self.high)
+        clipped: Array = np.minimum(np.maximum(action, self.low), self.high)  # faster than clip
         return clipped
 
 
