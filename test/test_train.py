@@ -77,6 +77,20 @@ def test_with_the_inverse_model_the_latent_lives_and_without_it_collapses(tmp_pa
     assert alive['forward_over_copy'] < 0.5
 
 
+@pytest.mark.parametrize('start', [1e-3, 100.0])
+def test_a_lambda_that_is_found_keeps_the_latent_alive_wherever_it_began(
+    tmp_path: Path, start: float
+) -> None:
+    dots = dot_dataset(tmp_path / 'dots', episodes=40, noise=0.1)
+    settings = config.Train(steps=200, batch=64, lr=1e-2, eval_every=50, device='cpu')
+    model = replace(TINY, inverse_weight=start, inverse_target=0.6)
+    found = train(dots, tmp_path / 'run', model, settings, PLANNER).info
+    assert not found['warnings']
+    assert found['summary']['inverse_r2'] > 0.2
+    assert found['summary']['forward_over_copy'] < 0.5
+    assert 0.01 <= found['summary']['inverse_weight'] <= 10
+
+
 # A run with all that has a state of its own: lambda, random directions, windows.
 EVERYTHING = replace(
     TINY, kind='state_align+sigreg', inverse_target=0.3, inverse_weight=0.01, sigreg_directions=16

@@ -19,7 +19,7 @@ from torch import nn, Tensor
 
 PACE = 0.05  # of log(lambda) in one step, at most: a factor of 10 takes 46 steps
 NEAR = 0.3  # of log(error / target): closer than this, lambda slows down
-LOWEST, HIGHEST = 1e-3, 10.0  # beyond, one of the two terms is all that is learnt from
+LOWEST, HIGHEST = 0.01, 10.0  # beyond, one of the two terms is all that is learnt from
 
 
 class Multiplier(nn.Module):
