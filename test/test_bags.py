@@ -296,6 +296,11 @@ def numbers_mcap(path: Path, **how: Any) -> list[int]:
 def test_a_mcap_is_read_whatever_index_it_has(tmp_path: Path, how: dict[str, Any]) -> None:
     numbers = numbers_mcap(tmp_path / 'bag.mcap', **how)
     assert [msg.data[0] for _, _, msg in read(tmp_path / 'bag.mcap')] == numbers
+    (bag,) = find_bags([tmp_path])
+    with BagReader(bag) as reader:
+        found = [message.stamp for message in reader.messages(['/bytes'], 17, 71)]
+        assert found == list(range(17, 71))
+        assert [message.stamp for message in reader.glance(['/bytes'], 4)] == [0, 25, 50, 75]
 
 
 def test_room_behind_a_mcap_that_was_never_written_costs_no_time(tmp_path: Path) -> None:

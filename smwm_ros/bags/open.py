@@ -80,11 +80,20 @@ class Opener:
                 told = sum(connection.msgcount for connection in reader.connections)
                 if plain.suffix == '.mcap' and not told:
                     raise Reader2Error('its index tells of no messages.')
-                self._stack.enter_context(stack.pop_all())
+                if not reader.message_count or _is_indexed(reader):
+                    self._stack.enter_context(stack.pop_all())
+                    self.sources.append(reader)
+                    return
         except DAMAGE as error:
             self._open_anyway(plain, error)
             return
-        self.sources.append(reader)
+        self._open_unindexed(plain)
+
+    def _open_unindexed(self, path: Path) -> None:
+        """Read mcap without chunks by an index of our own: rosbags reads all to find a time."""
+        for file in self._bag.files() if path.is_dir() else [path]:
+            plain = self._unpacked(file) if file.suffix == '.zstd' else file
+            self.sources.append(self._stack.enter_context(CutMcap(plain)))
 
     def _open_anyway(self, path: Path, error: Exception) -> None:
         """Read a folder file by file, and a file message by message."""
@@ -149,6 +158,12 @@ def _flaw(reader: Reader2) -> str:
     if max(abs(reader.start_time - first), abs(reader.end_time - last)) > _APART:
         return 'metadata.yaml tells of another time than its files.'
     return ''
+
+
+def _is_indexed(reader: Reader2) -> bool:
+    """Tell whether rosbags can find a time in every file of a recording."""
+    files = getattr(reader.storage, 'storages', [reader.storage])
+    return all(getattr(file, 'chunks', True) for file in files)
 
 
 def _counts(connections: Iterable[Connection]) -> Counter[str]:

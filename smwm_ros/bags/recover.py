@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
+from operator import attrgetter
 from pathlib import Path
 from struct import error as StructError  # noqa: N812
 from struct import unpack, unpack_from
@@ -18,27 +19,42 @@ from types import TracebackType
 from typing import BinaryIO, NamedTuple
 from zlib import crc32
 
-from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag2,
     MessageDefinition,
     MessageDefinitionFormat,
 )
+from smwm_ros.bags.mcap_records import (
+    CHANNEL,
+    CHUNK,
+    DATA_END,
+    inside,
+    MAGIC,
+    MESSAGE,
+    messages_in,
+    NOTHING,
+    read_channel,
+    read_schema,
+    SCHEMA,
+    unpacked,
+    walk,
+)
 from smwm_ros.bags.packed import zstd
 from smwm_ros.errors import BagError
 
-_MAGIC = b'\x89MCAP0\r\n'
-_NOTHING, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _DATA_END = 0, 3, 4, 5, 6, 15
+_BLOCK = 1 << 20  # messages outside of chunks are read together up to so many bytes
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
 
 
-class Record(NamedTuple):
-    """One record of a mcap file."""
+class Block(NamedTuple):
+    """A chunk, or messages that follow each other outside of chunks."""
 
-    kind: int
-    body: bytes | memoryview
-    whole: bool  # false where the file ends within it
+    chunk: bool
+    begin: int  # its place in the file
+    end: int
+    first: int  # stamps of its messages [ns]
+    last: int
 
 
 class CutMcap:
@@ -53,40 +69,27 @@ class CutMcap:
         self.doubtful_chunks = 0  # not what their checksum tells
         self.whole_bytes = 0  # as far as the last whole record of the file
         self._complete = False
+        self._counts: Counter[int] = Counter()
+        self._schemas: dict[int, tuple[str, MessageDefinition]] = {}
+        self._channels: dict[int, Connection] = {}
+        self._blocks: list[Block] = []
 
     def __enter__(self) -> CutMcap:
         """Open the file, and see what is in it."""
         with self.path.open('rb') as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
+            if file.read(len(MAGIC)) != MAGIC:
                 raise BagError(f'{self.path}: cannot be read: it does not begin like a mcap file')
-        counts: Counter[int] = Counter()
-        schemas: dict[int, tuple[str, MessageDefinition]] = {}
-        channels: dict[int, Connection] = {}
-        for record in self._records(0, 2**63 - 1):
-            if record.kind == _SCHEMA:
-                number, name, encoding, text = _schema(record.body)
-                form = _FORMATS.get(encoding, MessageDefinitionFormat.NONE)
-                schemas[number] = (name, MessageDefinition(form, text))
-            elif record.kind == _CHANNEL:
-                number, schema, topic, encoding = _channel(record.body)
-                name, definition = schemas.get(
-                    schema, ('', MessageDefinition(MessageDefinitionFormat.NONE, ''))
-                )
-                ext = ConnectionExtRosbag2(encoding, [])
-                channels[number] = Connection(number, topic, name, definition, '', 0, ext, self)
-            else:
-                channel, stamp = _stamp(record.body)
-                counts[channel] += 1
-                self.start_time = min(self.start_time, stamp)
-                self.end_time = max(self.end_time, stamp + 1)
+            self._survey(file)
         self.connections = [
-            connection._replace(msgcount=counts[number])
-            for number, connection in channels.items()
+            connection._replace(msgcount=self._counts[number])
+            for number, connection in self._channels.items()
             if connection.ext.serialization_format == 'cdr'  # type: ignore[union-attr]
         ]
         self.message_count = sum(connection.msgcount for connection in self.connections)
         if not self.message_count:
             raise BagError(f'{self.path}: cannot be read: no whole ROS 2 message is in it')
+        self.start_time = min(block.first for block in self._blocks)
+        self.end_time = max(block.last for block in self._blocks) + 1
         return self
 
     def __exit__(
@@ -115,112 +118,80 @@ class CutMcap:
         start: int | None = None,
         stop: int | None = None,
     ) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield messages as they lie in the file."""
+        """Yield messages as they lie in the file, sorted within each block."""
         wanted = {connection.id: connection for connection in connections or self.connections}
         low, high = start or 0, stop or 2**63 - 1
-        for record in self._records(low, high):
-            if record.kind == _MESSAGE:
-                channel, stamp = _stamp(record.body)
-                if channel in wanted and low <= stamp < high:
-                    yield wanted[channel], stamp, bytes(record.body[22:])
-
-    def _records(self, start: int, stop: int) -> Iterator[Record]:
-        """Yield the whole schemas, channels and messages; chunks outside the times are skipped."""
-        self.lost_chunks = self.doubtful_chunks = 0
         with self.path.open('rb') as file:
-            for record in _walk(file, len(_MAGIC), start, stop):
-                if record.kind == _NOTHING:  # room that was never written
-                    return
-                if record.whole:
-                    self.whole_bytes = file.tell()
-                if record.kind == _DATA_END:
-                    self._complete = True
-                    return
-                if record.kind == _CHUNK:
-                    yield from self._inner(record)
-                elif record.whole and record.kind in (_SCHEMA, _CHANNEL, _MESSAGE):
-                    yield record
+            for block in self._blocks:
+                if block.last < low or block.first >= high:
+                    continue
+                file.seek(block.begin)
+                data = file.read(block.end - block.begin)
+                heard = messages_in(inside(memoryview(unpacked(data) if block.chunk else data)))
+                for stamp, channel, body in sorted(heard, key=attrgetter('stamp')):
+                    if channel in wanted and low <= stamp < high:
+                        yield wanted[channel], stamp, bytes(body)
 
-    def _inner(self, chunk: Record) -> list[Record]:
-        """Return the whole records of a chunk, messages in the order of time."""
+    def _survey(self, file: BinaryIO) -> None:
+        """Note where which messages are, and what they are."""
+        end = file.seek(0, 2)
+        for kind, at, size in walk(file, len(MAGIC), end):
+            if kind == NOTHING:  # room that was never written
+                return
+            if at + size <= end:
+                self.whole_bytes = at + size
+            if kind == DATA_END:
+                self._complete = True
+                return
+            if kind == CHUNK:
+                self._note_chunk(file.read(size), at, at + size <= end)
+            elif kind in (SCHEMA, CHANNEL) and at + size <= end:
+                self._note(kind, file.read(size))
+            elif kind == MESSAGE and at + size <= end:
+                channel, _, stamp = unpack('<HIQ', file.read(14))
+                self._note_message(channel, stamp, at - 9, at + size)
+
+    def _note_chunk(self, body: bytes, at: int, whole: bool) -> None:
+        """Remember a chunk, unless it cannot be decompressed."""
         try:
-            checksum, length = unpack_from('<II', chunk.body, 24)
-            compression = bytes(chunk.body[32 : 32 + length]).decode()
-            plain = _decompress(compression, memoryview(chunk.body)[32 + length + 8 :])
+            plain = unpacked(body)
+            (checksum,) = unpack_from('<I', body, 24)
         except (StructError, ValueError, RuntimeError, zstd.ZstdError):
             self.lost_chunks += 1
-            return []
-        if checksum and chunk.whole and checksum != crc32(plain):
+            return
+        if whole and checksum and checksum != crc32(plain):
             self.doubtful_chunks += 1
-        records = [record for record in _inside(memoryview(plain)) if record.whole]
-        messages = [record for record in records if record.kind == _MESSAGE]
-        others = [record for record in records if record.kind in (_SCHEMA, _CHANNEL)]
-        return others + sorted(messages, key=lambda record: _stamp(record.body)[1])
+        records = list(inside(memoryview(plain)))
+        for kind, record in records:
+            if kind in (SCHEMA, CHANNEL):
+                self._note(kind, record)
+        heard = list(messages_in(records))
+        self._counts.update(channel for _, channel, _ in heard)
+        if heard:
+            stamps = [stamp for stamp, _, _ in heard]
+            self._blocks.append(Block(True, at, at + len(body), min(stamps), max(stamps)))
 
+    def _note_message(self, channel: int, stamp: int, begin: int, end: int) -> None:
+        """Remember a message outside of chunks, together with those before it."""
+        self._counts[channel] += 1
+        block = Block(False, begin, end, stamp, stamp)
+        if self._blocks and not self._blocks[-1].chunk:
+            last = self._blocks[-1]
+            if last.end == begin and end - last.begin <= _BLOCK:
+                self._blocks.pop()
+                low, high = min(last.first, stamp), max(last.last, stamp)
+                block = Block(False, last.begin, end, low, high)
+        self._blocks.append(block)
 
-def _walk(file: BinaryIO, at: int, start: int, stop: int) -> Iterator[Record]:
-    """Yield record after record of a file, without the chunks that are outside the times."""
-    end = file.seek(0, 2)
-    while at + 9 <= end:
-        file.seek(at)
-        kind, size = unpack('<BQ', file.read(9))
-        there = min(size, end - at - 9)
-        if kind == _CHUNK and there >= 16:
-            first, last = unpack('<QQ', file.read(16))
-            file.seek(at + 9)
-            if last < start or first >= stop:
-                at += 9 + size
-                continue
-        yield Record(kind, file.read(there), there == size)
-        at += 9 + size
-
-
-def _inside(view: memoryview) -> Iterator[Record]:
-    """Yield record after record of a chunk."""
-    at = 0
-    while at + 9 <= len(view):
-        kind, size = unpack_from('<BQ', view, at)
-        body = view[at + 9 : at + 9 + size]
-        yield Record(kind, body, len(body) == size)
-        at += 9 + size
-
-
-def _decompress(compression: str, packed: memoryview) -> bytes | memoryview:
-    """Decompress as much as is there."""
-    if compression == 'zstd':
-        plain: bytes = zstd.ZstdDecompressor().decompress(packed)
-        return plain
-    if compression == 'lz4':
-        plain = LZ4FrameDecompressor().decompress(packed)
-        return plain
-    return packed
-
-
-def _stamp(body: bytes | memoryview) -> tuple[int, int]:
-    """Return the channel of a message and when it was received [ns]."""
-    channel, _, stamp = unpack_from('<HIQ', body)
-    return channel, stamp
-
-
-def _schema(body: bytes | memoryview) -> tuple[int, str, str, str]:
-    """Return number, name, encoding and text of a schema."""
-    (number,) = unpack_from('<H', body)
-    name, encoding, text = _texts(body, 2, 3)
-    return number, name, encoding, text
-
-
-def _channel(body: bytes | memoryview) -> tuple[int, int, str, str]:
-    """Return number, schema, topic and encoding of a channel."""
-    number, schema = unpack_from('<HH', body)
-    topic, encoding = _texts(body, 4, 2)
-    return number, schema, topic, encoding
-
-
-def _texts(body: bytes | memoryview, at: int, count: int) -> list[str]:
-    """Return texts that follow each other, each after its length."""
-    texts = []
-    for _ in range(count):
-        (length,) = unpack_from('<I', body, at)
-        texts.append(bytes(body[at + 4 : at + 4 + length]).decode())
-        at += 4 + length
-    return texts
+    def _note(self, kind: int, body: bytes | memoryview) -> None:
+        """Remember a schema or a channel."""
+        if kind == SCHEMA:
+            number, name, encoding, text = read_schema(body)
+            form = _FORMATS.get(encoding, MessageDefinitionFormat.NONE)
+            self._schemas[number] = (name, MessageDefinition(form, text))
+            return
+        number, schema, topic, encoding = read_channel(body)
+        nothing = ('', MessageDefinition(MessageDefinitionFormat.NONE, ''))
+        name, definition = self._schemas.get(schema, nothing)
+        ext = ConnectionExtRosbag2(encoding, [])
+        self._channels[number] = Connection(number, topic, name, definition, '', 0, ext, self)
