@@ -218,16 +218,6 @@ class Model:
     sigreg_directions: int = knob(1024, 'random directions in which they are', 1, 65536)
     state_weight: float = knob(1.0, 'weight of the state loss of state_align', 0.0, 1000.0)
 
-    def __post_init__(self) -> None:
-        """Refuse knobs of other presets and kinds, and a search for lambda that cannot begin."""
-        for name, preset in (('latent', 'nano'), ('hidden', 'nano'), ('history', 'tiny')):
-            if self.preset != preset and getattr(self, name) != getattr(Model, name):
-                raise ValueError(f'{name}: is a knob of preset {preset}, not of {self.preset}')
-        if self.inverse_target and not self.inverts:
-            raise ValueError(f'inverse_target: kind {self.kind} has no inverse loss')
-        if self.inverse_target and not self.inverse_weight:
-            raise ValueError('inverse_target: the search needs an inverse_weight above 0')
-
     @property
     def inverts(self) -> bool:
         """Return whether the inverse loss shapes the latent."""
@@ -290,6 +280,13 @@ class Planner:
     )
     init_std: float = knob(
         1.0, 'first spread of the samples [standard deviations of the data]', 0.01, 10.0, live=True
+    )
+    smooth: float = knob(
+        0.0,
+        'share of the variance of the samples that all raw actions of a model step have in common',
+        0.0,
+        1.0,
+        live=True,
     )
     min_std: float = knob(0.05, 'spread never falls below this [same]', 0.0, 10.0, live=True)
     warm_start: bool = knob(True, 'begin from the last plan, shifted by the time that passed')

@@ -14,6 +14,7 @@ from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.multiplier import Multiplier
 from smwm_ros.core.sigreg import SigReg
+from smwm_ros.errors import ConfigError
 import torch
 from worlds import SIZE, TINY
 
@@ -213,5 +214,5 @@ def test_the_weight_of_the_inverse_term_is_the_lambda_that_was_found() -> None:
 def test_a_search_for_lambda_that_cannot_begin_is_refused(
     knobs: dict[str, Any], match: str
 ) -> None:
-    with pytest.raises(ValueError, match=match):
-        config.Model(**knobs)
+    with pytest.raises(ConfigError, match=match):
+        make_model(config.Model(**knobs), SIZE, ACTIONS)

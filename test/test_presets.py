@@ -20,7 +20,7 @@ from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.planner import rollout
 from smwm_ros.core.train import train
 from smwm_ros.core.vit import EncoderBlock, LATENT, Predictor, PredictorBlock, VisionEncoder
-from smwm_ros.errors import TrainingError
+from smwm_ros.errors import ConfigError, TrainingError
 import torch
 from torch import nn
 from worlds import dot_dataset
@@ -309,5 +309,5 @@ def test_memory_and_unrolling_exclude_each_other(tmp_path: Path) -> None:
     ],
 )
 def test_a_knob_that_a_preset_has_not_is_refused(knobs: dict[str, Any], match: str) -> None:
-    with pytest.raises(ValueError, match=match):
-        config.Model(**knobs)
+    with pytest.raises(ConfigError, match=match):
+        make_model(config.Model(**knobs), 64, ACTIONS)

@@ -18,6 +18,7 @@ from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.multiplier import Multiplier
 from smwm_ros.core.networks import Encoder, ForwardModel, InverseModel, StateHead
 from smwm_ros.core.sigreg import SigReg
+from smwm_ros.errors import ConfigError
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
@@ -150,4 +151,13 @@ class Smwm(nn.Module):
 
 def make_model(config: Model, image_size: int, action_size: int, state_size: int = 0) -> Smwm:
     """Build the model that a config describes; action_size is K*A, state_size P."""
+    for name, preset in (('latent', 'nano'), ('hidden', 'nano'), ('history', 'tiny')):
+        if config.preset != preset and getattr(config, name) != getattr(Model, name):
+            raise ConfigError(
+                f'model.{name}: is a knob of preset {preset}, not of {config.preset}'
+            )
+    if config.inverse_target and not config.inverts:
+        raise ConfigError(f'model.inverse_target: kind {config.kind} has no inverse loss')
+    if config.inverse_target and not config.inverse_weight:
+        raise ConfigError('model.inverse_target: the search needs an inverse_weight above 0')
     return Smwm(config, image_size, action_size, state_size)
