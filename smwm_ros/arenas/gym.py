@@ -151,7 +151,7 @@ for _name in ARENA_NAMES:
         )
 
 
-class ArenaFleet(AsyncVectorEnv[dict[str, Array], Array]):
+class ArenaFleet(AsyncVectorEnv):
     """Several environments, each in a process of its own; one that dies is named."""
 
     def __init__(self, name: str, count: int, **words: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from smwm_ros.arenas.balls import Balls
 from smwm_ros.arenas.drivers import noisy_expert
-from smwm_ros.arenas.ranges import draw, NEUTRAL, Ranges, shift_of, stream
+from smwm_ros.arenas.ranges import draw, NEUTRAL, Ranges, shift_of, SHIFTS, stream
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.studio import PATTERNS, studio_of
 from smwm_ros.core.interfaces import Arena, Array, Frame
@@ -180,15 +180,31 @@ def shifted(arena: Arena, name: str, seed: int = 0) -> Varied:
 
     The arena that was given is the one inside: it must not be used by itself any more.
     """
-    shift = shift_of(name)
-    if not isinstance(arena, Varied):
-        assert isinstance(arena, Scene)
-        arena = Varied(arena, _NEUTRAL)
-    if not MATTER.isdisjoint(shift) and np.allclose(
-        _ways(arena, shift), _ways(arena, {}), rtol=0.0, atol=FELT
-    ):
+    shift, varied = shift_of(name), _varied(arena)
+    if not _is_felt(varied, shift):
         raise ArenaError(f"'{name}': changes nothing here; the expert moves all things as before")
-    return arena.among({**arena.ranges, **shift}, seed)
+    return varied.among({**varied.ranges, **shift}, seed)
+
+
+def felt_shifts(arena: Arena) -> list[str]:
+    """Return the names of the held-out shifts that change anything in an arena."""
+    varied = _varied(arena)
+    return [name for name, shift in SHIFTS.items() if _is_felt(varied, shift)]
+
+
+def _varied(arena: Arena) -> Varied:
+    """Return an arena that may vary; it does not yet, if it did not before."""
+    if isinstance(arena, Varied):
+        return arena
+    assert isinstance(arena, Scene)
+    return Varied(arena, _NEUTRAL)
+
+
+def _is_felt(arena: Varied, shift: Ranges) -> bool:
+    """Say whether a shift changes anything; what is seen or commanded always does."""
+    if MATTER.isdisjoint(shift):
+        return True
+    return not np.allclose(_ways(arena, shift), _ways(arena, {}), rtol=0.0, atol=FELT)
 
 
 def _ways(arena: Varied, shift: Ranges) -> Array:

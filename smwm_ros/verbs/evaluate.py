@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = load(args.checkpoint)
     config = _config(args, checkpoint)
     words = read_words(args.methods, args.checkpoint) if args.methods else []
-    offsets, shifts = _offsets(args.horizons, config), _shifts(args.shift)
+    offsets, shifts = _offsets(args.horizons, config), _shifts(args.shift, config)
     dataset = TransitionDataset.open(args.data) if args.data else None
     if dataset:
         _require_same_robot(dataset, checkpoint)
@@ -114,14 +114,19 @@ def _offsets(text: str | None, config: Config) -> list[int]:
     return list(dict.fromkeys(offsets))
 
 
-def _shifts(text: str | None) -> list[str]:
+def _shifts(text: str | None, config: Config) -> list[str]:
     """Return the conditions to try: always the arena as it is, then the shifts."""
-    from smwm_ros.arenas.ranges import shift_of, SHIFTS
+    from smwm_ros.arenas.vary import felt_shifts, shifted
 
-    names = list(SHIFTS) if text == 'all' else [word.strip() for word in (text or '').split(',')]
-    for name in filter(None, names):
-        shift_of(name)  # or say which there are
-    return list(dict.fromkeys(['', *names]))
+    words = [word.strip() for word in (text or '').split(',')]
+    names = list(filter(None, dict.fromkeys(words)))
+    if names:
+        with _arena_at(config, config.arena.image_size) as arena:
+            if names == ['all']:
+                names = felt_shifts(arena)
+            for name in names:
+                shifted(arena, name)  # now, and not when hours have passed
+    return ['', *names]
 
 
 def _require_same_robot(dataset: TransitionDataset, checkpoint: Checkpoint) -> None:

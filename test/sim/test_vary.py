@@ -13,7 +13,7 @@ from smwm_ros.arenas.ranges import draw, NEUTRAL, ranges_of, SHIFTS, USUAL
 from smwm_ros.arenas.rooms import CAMERA
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.studio import posed
-from smwm_ros.arenas.vary import shifted, Varied
+from smwm_ros.arenas.vary import felt_shifts, shifted, Varied
 from smwm_ros.config import Arena, Config, Randomise
 from smwm_ros.errors import ArenaError, ConfigError
 from smwm_ros.load import load_config
@@ -311,6 +311,10 @@ def test_one_shift_after_another_adds_up_to_nothing(plain):
 def test_an_unknown_shift_is_refused(plain):
     with pytest.raises(ArenaError, match="'lihgt': no such shift; did you mean 'light'"):
         shifted(plain, 'lihgt')
+
+
+def test_all_shifts_but_those_that_nothing_feels_are_told(plain):
+    assert set(felt_shifts(plain)) == set(SHIFTS) - set(PUSHED)
 
 
 @pytest.mark.parametrize('name', PUSHED)
