@@ -27,8 +27,10 @@ from smwm_ros.core.learner import learning_rate
 from smwm_ros.core.metrics import collapse, effective_rank, held_out
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.planner import rollout
+from smwm_ros.core.run import Run
 from smwm_ros.core.train import train
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
+from test_checkpoint import Bomb
 import torch
 from torch import nn
 from worlds import dot_dataset, TINY
@@ -156,6 +158,25 @@ def test_a_killed_run_is_not_continued_with_other_settings(
     with pytest.raises(CheckpointError, match=r'train\.lr is 0.003 there and 0.1 now'):
         train(dots, tmp_path / 'run', TINY, replace(SHORT, lr=0.1), PLANNER)
     train(dots, tmp_path / 'run', TINY, replace(SHORT, lr=0.1), PLANNER, fresh=True)
+
+
+@pytest.mark.parametrize('damage', ['cut', 'pickle', 'other'])
+def test_a_state_that_is_damaged_is_refused_and_not_executed(
+    dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(Run, 'forget_state', lambda self: None)
+    train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+    (tmp_path / 'run' / META).unlink()
+    state = tmp_path / 'run' / 'state' / 'last.pt'
+    if damage == 'cut':
+        state.write_bytes(state.read_bytes()[:1000])
+    elif damage == 'pickle':
+        torch.save({'identity': Bomb(tmp_path / 'exploded')}, state)
+    else:
+        torch.save({'step': 3}, state)
+    with pytest.raises(CheckpointError, match=r'last.pt: no state .* --fresh starts over'):
+        train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+    assert not (tmp_path / 'exploded').exists()
 
 
 def test_a_finished_run_is_kept_and_another_one_is_not_mixed_in(

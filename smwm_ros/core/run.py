@@ -8,6 +8,7 @@ from dataclasses import asdict
 import io
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 import shutil
 from typing import Any, NamedTuple
 
@@ -75,11 +76,17 @@ class Run:
         """Take up the state of a run that was stopped, if there is one."""
         if not self._last.is_file():
             return Progress(0, [])
-        state = torch.load(self._last, weights_only=True)  # weights_only: executes nothing
-        self.require_same(state['identity'])
-        model.load_state_dict(state['model'])
-        optimiser.load_state_dict(state['optimiser'])
-        return Progress(state['step'], state['curves'])
+        try:
+            state = torch.load(self._last, weights_only=True)  # weights_only: executes nothing
+            self.require_same(state['identity'])
+            model.load_state_dict(state['model'])
+            optimiser.load_state_dict(state['optimiser'])
+            return Progress(state['step'], state['curves'])
+        except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f'{self._last}: no state that this version can go on from '
+                f'({str(error).splitlines()[0]}); --fresh starts over'
+            ) from None
 
     def require_same(self, found: Mapping[str, Any]) -> None:
         """Refuse to mix two different runs in one folder."""
