@@ -214,3 +214,19 @@ def test_latents_and_bounds_that_do_not_fit_are_refused() -> None:
         CemPlanner(PointMass(), SETTINGS, HIGH, LOW, BLOCK)
     with pytest.raises(ValueError, match='elites: 65 is more than the 64 samples'):
         replace(SETTINGS, elites=65)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.5, 1.0])
+def test_smooth_samples_share_their_noise_within_a_model_step_and_no_further(share: float) -> None:
+    spy = Spy()
+    settings = replace(SETTINGS, samples=4000, iterations=1, smooth=share, init_std=1.0)
+    wide = torch.full((2 * BLOCK,), 99.0)
+    CemPlanner(spy, settings, -wide, wide, BLOCK).plan(torch.zeros(2), torch.ones(2))
+    tried = torch.stack(spy.seen[:4], dim=2)[0, 1:]  # (N, T, K*A)
+    raw = tried.reshape(-1, 4 * BLOCK, 2).permute(2, 1, 0)  # (A, T*K, N)
+    for field in raw:
+        step = torch.arange(4 * BLOCK) // BLOCK
+        wanted = torch.where(step[:, None] == step, share, 0.0)
+        wanted.fill_diagonal_(1.0)
+        assert torch.allclose(torch.cov(field), wanted, atol=0.1)
+    assert abs(float(torch.corrcoef(raw.flatten(1))[0, 1])) < 0.05

@@ -10,6 +10,7 @@ returned, lies inside the bounds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import math
 from typing import NamedTuple
 
 from smwm_ros import config
@@ -107,7 +108,7 @@ class CemPlanner:
         shape = (settings.samples, settings.horizon, len(self._low))
         for _ in range(settings.iterations):
             # The same noise for every problem: a batch then plans what each would plan alone.
-            noise = torch.randn(shape, generator=self._generator, device=mean.device)
+            noise = self._noise(shape)
             noise[0] = 0.0  # sample 0 is the mean itself
             samples = mean.unsqueeze(1) + std.unsqueeze(1) * noise  # (B, N, T, K*A)
             samples = self._bounded(samples)
@@ -133,6 +134,18 @@ class CemPlanner:
         if self.settings.warm_start and self._mean is not None and len(self._mean) == problems:
             return self._mean
         return self._bounded(self._low.new_zeros(problems, self.settings.horizon, len(self._low)))
+
+    def _noise(self, shape: tuple[int, int, int]) -> Tensor:
+        """Draw (N, T, K*A) of variance 1, a share of it the same for all K of a model step."""
+        device, share = self._low.device, self.settings.smooth
+        noise = torch.randn(shape, generator=self._generator, device=device)
+        if not share:
+            return noise
+        samples, steps, width = shape
+        one = (samples, steps, 1, width // self._block)
+        held = torch.randn(one, generator=self._generator, device=device)
+        held = held.expand(-1, -1, self._block, -1).reshape(shape)
+        return math.sqrt(1 - share) * noise + math.sqrt(share) * held
 
     def _bounded(self, actions: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(actions, self._low), self._high)
