@@ -30,6 +30,7 @@ class Row(NamedTuple):
     peer_value: float | None = None
     ratio: float | None = None  # ours to the peer's, above 1 is better
     machine: str = ''
+    interval: tuple[float, float] | None = None  # 95 % confidence interval of the value
 
 
 def machine() -> str:
@@ -86,6 +87,8 @@ def main(measure: Callable[[bool], Iterable[Row]], about: str) -> None:
 def describe(row: Row) -> str:
     """Return a row as a sentence."""
     text = f'{row.measure}: {row.value:.4g} {row.unit}'
+    if row.interval:
+        text += ' (95 %: {:.3g} to {:.3g})'.format(*row.interval)
     if row.peer:
         text += f'; {row.peer}: {row.peer_value:.4g} {row.unit}; ratio {row.ratio:.3g}'
     return f'{text}; target {row.target}' if row.target else text

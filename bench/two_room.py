@@ -1,120 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure what half an hour of driving in two rooms and a minute of training are good for.
+Measure what driving in two rooms and a minute of training are good for.
 
-Recorded, converted, trained and evaluated as the verbs do it, by the protocol of the paper: start
-and goal are 25 raw steps apart in a held-out episode, 50 raw steps to get there. Beside it stand
-the random policy on the same pairs, and the same model trained without its inverse part. All
-seeds count; --quick drives and trains less, and says little about success.
+Beside the success from half an hour of driving stand: less driving, goals further away, goals in
+the other room, actions that come one raw step late, other kinds of model, the planner of the
+paper, chance and the scripted expert. Pairs are driven one by one and several at once, in turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import redirect_stdout
-from pathlib import Path
-import sys
-from tempfile import TemporaryDirectory
 import time
 
-from common import main, Row
+from common import interleaved, main, paired_ratio, Row
 import numpy as np
-from smwm_ros.arenas import make_arena
-from smwm_ros.cli import main as smwm
-from smwm_ros.config import Config
-from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.evaluate import draw_pairs, evaluate, PilotDriver, run_pairs, summarise
+from parts.success import Found, measure, note, record, row, Seed
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.drivers import PilotDriver, RandomDriver
+from smwm_ros.core.evaluate import run_pairs
 from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.train import train
-from smwm_ros.load import load_config
-import torch
 
-QUICK = ['arena.episodes=60', 'train.steps=400', 'evaluate.pairs=20', 'evaluate.repeats=2']
+EPISODES = {10: 1000, 20: 2000, 50: 5000}  # of 100 raw steps: raw steps in all
+OFFSETS = (50, 75, 100)
 
 
-def measure(quick: bool) -> Iterator[Row]:
-    """Train and evaluate with every seed."""
-    torch.set_num_threads(1)
-    seeds = range(1 if quick else 3)
-    knobs = QUICK if quick else []
-    found = []
-    with TemporaryDirectory() as folder:
-        dataset = record(Path(folder), knobs)
-        for seed in seeds:
-            seeded = [f'train.seed={seed}', f'evaluate.seed={seed}', f'planner.seed={seed}']
-            config = load_config('two_room', [*knobs, *seeded])
-            found.append(one_seed(Path(folder) / str(seed), dataset, config))
+def everything(quick: bool) -> Iterator[Row]:
+    """Yield the rows of all arenas, then those of this one."""
+    collected: Found = {}
+    speed: dict[str, list[float]] = {}
+
+    def more(seed: Seed, ours: Checkpoint, found: Found) -> None:
+        """Try what is particular to two rooms."""
+        collected.update(found)
+        pairs = seed.pairs()
+        note(collected, 'late', seed.plan(ours, pairs, delay=1))
+        for number, one in enumerate(pairs):
+            if one.start_state[0] * one.goal_state[0] < 0:
+                note(
+                    collected, 'across', [found['ours'][len(found['ours']) - len(pairs) + number]]
+                )
+        for offset in OFFSETS[:1] if quick else OFFSETS:
+            far = seed.pairs(offset)
+            note(collected, f'offset {offset}', seed.plan(ours, far))
+            chance = RandomDriver(ours.spec, seed.config.evaluate.seed)
+            note(collected, f'offset {offset} random', seed.drive(chance, far))
+        for episodes in () if quick else EPISODES:
+            dataset = record('two_room', seed.folder.parent, episodes)
+            less = seed.trained(dataset, ours.model_config.kind, f'from {episodes}')
+            note(collected, f'from {episodes}', seed.plan(less, pairs))
+        if not speed:
+            speed.update(one_or_several(seed, ours))
+
+    yield from measure('two_room', quick, more=more)
+    yield row('two_room.success_across', collected, 'across', 'ours')
+    yield row('two_room.success_one_tick_late', collected, 'late', 'ours')
+    for episodes, steps in EPISODES.items():
+        if f'from {episodes}' in collected:
+            yield row(f'two_room.success_from_{steps}', collected, f'from {episodes}', 'ours')
+    for offset in OFFSETS:
+        if f'offset {offset}' in collected:
+            name = f'two_room.success_offset_{offset}'
+            yield row(name, collected, f'offset {offset}', f'offset {offset} random')
     yield Row(
-        'two_room.success',
-        mean(found, 'planner'),
-        'share of the goals',
-        peer='random policy',
-        peer_value=mean(found, 'random'),
-        ratio=mean(found, 'planner') / mean(found, 'random'),
+        'two_room.evaluation',
+        float(np.median(speed['several'])),
+        's',
+        peer='one pair after the other',
+        peer_value=float(np.median(speed['one'])),
+        ratio=paired_ratio(speed['one'], speed['several']),
     )
-    yield Row('two_room.success_worst_seed', min(row['planner'] for row in found), 'share')
-    yield Row(
-        'two_room.success_one_tick_late',
-        mean(found, 'late'),
-        'share of the goals',
-        peer='without delay',
-        peer_value=mean(found, 'planner'),
-        ratio=mean(found, 'late') / mean(found, 'planner'),
-    )
-    yield Row(
-        'two_room.success_forward_only',
-        mean(found, 'forward only'),
-        'share of the goals',
-        peer='random policy',
-        peer_value=mean(found, 'random'),
-        ratio=mean(found, 'forward only') / mean(found, 'random'),
-    )
-    yield Row('two_room.train_cpu', mean(found, 'train'), 's of one core')
 
 
-def record(folder: Path, knobs: list[str]) -> TransitionDataset:
-    """Collect and convert; what the verbs tell goes where it does not mix with our rows."""
-    bags, data = str(folder / 'bags'), str(folder / 'dataset')
-    arena = [knob for knob in knobs if knob.startswith('arena.')]
-    with redirect_stdout(sys.stderr):
-        for words in (
-            ['collect', 'two_room', '--out', bags, *arena],
-            ['convert', bags, '--out', data, '--config', 'two_room'],
-        ):
-            if smwm(words):
-                raise RuntimeError(f'smwm {" ".join(words)} failed')
-    return TransitionDataset.open(data)
+def one_or_several(seed: Seed, checkpoint: Checkpoint) -> dict[str, list[float]]:
+    """Time the processor on the same pairs, one by one and several at once."""
+    pairs = seed.pairs()[:24]
 
+    def timed(lanes: int) -> float:
+        driver = PilotDriver(Pilot(checkpoint), 1, 0)
+        begun = time.process_time()
+        run_pairs(seed.arenas[:lanes], pairs, driver, seed.config.evaluate.budget, '')
+        return time.process_time() - begun
 
-def one_seed(folder: Path, dataset: TransitionDataset, config: Config) -> dict[str, float]:
-    """Return the success of everyone, and the processor's seconds of the training."""
-    begun = time.process_time()
-    checkpoint = train(dataset, folder / 'run', config.model, config.train, config.planner)
-    seconds = time.process_time() - begun
-    blind_model = load_config(None, ['model.inverse_weight=0']).model
-    blind = train(dataset, folder / 'blind', blind_model, config.train, config.planner)
-    pairs = draw_pairs(dataset, config.evaluate)
-    budget = config.evaluate.budget
-    arena = make_arena('two_room', checkpoint.image_size)
-    try:
-        results = evaluate(checkpoint, arena, pairs, config.planner, config.evaluate)
-        late = run_pairs(arena, pairs, PilotDriver(Pilot(checkpoint), 1, 1), budget, 'late')
-        forward = run_pairs(arena, pairs, PilotDriver(Pilot(blind), 1, 0), budget, 'forward only')
-    finally:
-        arena.close()
-    return {
-        'planner': results['planner']['success'],
-        'random': results['random']['success'],
-        'late': summarise(late)['success'],
-        'forward only': summarise(forward)['success'],
-        'train': seconds,
-    }
-
-
-def mean(found: list[dict[str, float]], name: str) -> float:
-    """Return the mean over the seeds."""
-    return float(np.mean([row[name] for row in found]))
+    parts = {'one': lambda: timed(1), 'several': lambda: timed(len(seed.arenas))}
+    return interleaved(parts, 3)
 
 
 if __name__ == '__main__':
-    main(measure, __doc__)
+    main(everything, __doc__)

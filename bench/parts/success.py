@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the benchmarks of the arenas share: drive, convert, train and evaluate with several seeds.
+
+Recorded, converted and trained as the verbs do it, with the recipe in config/. The pairs of start
+and goal come from episodes driven anew for each seed, by the protocol of the paper: 25 raw steps
+apart, 50 raw steps to get there, success at any of them. Everyone tries the same pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+import sys
+from tempfile import TemporaryDirectory
+import time
+from typing import NamedTuple
+
+from common import Row
+import numpy as np
+from smwm_ros.arenas import make_arena
+from smwm_ros.cli import main as smwm
+from smwm_ros.config import Config, Planner
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.drivers import Driver, ExpertDriver, PilotDriver, RandomDriver
+from smwm_ros.core.evaluate import Outcome, run_pairs
+from smwm_ros.core.interfaces import Arena
+from smwm_ros.core.pairs import fresh_pairs, Pair
+from smwm_ros.core.pilot import Pilot
+from smwm_ros.core.statistics import wilson
+from smwm_ros.core.train import train
+from smwm_ros.load import load_config
+from smwm_ros.verbs.fresh import fresh_episodes
+from smwm_ros.verbs.methods import as_in_the_paper, other_kind
+import torch
+
+QUICK = ['train.steps=60', 'evaluate.pairs=8', 'evaluate.repeats=2']
+QUICK_EPISODES = 8
+LONGEST = 100  # raw steps between start and goal, in the sweep of horizons
+Found = dict[str, list[Outcome]]  # of each method, the pairs of all seeds
+
+
+class Seed(NamedTuple):
+    """All that one seed needs."""
+
+    config: Config
+    folder: Path  # of its runs
+    arenas: Sequence[Arena]
+    episodes: Sequence[np.ndarray]  # (L, P) states, to draw pairs from
+
+    def pairs(self, offset: int = 25) -> list[Pair]:
+        """Draw start and goal."""
+        return fresh_pairs(self.episodes, replace(self.config.evaluate, offset=offset))
+
+    def trained(self, dataset: TransitionDataset, kind: str, name: str) -> Checkpoint:
+        """Train a kind of model."""
+        config = self.config
+        model = config.model
+        if kind != model.kind:
+            model = other_kind(model, kind)
+        return train(dataset, self.folder / name, model, config.train, config.planner)
+
+    def drive(self, driver: Driver, pairs: Sequence[Pair], repeats: int = 1) -> list[Outcome]:
+        """Let somebody try pairs, with twice as many raw steps as the goal is away."""
+        budget = 2 * (pairs[0].goal_row - pairs[0].start_row)
+        return run_pairs(self.arenas, pairs, driver, budget, '', repeats)
+
+    def plan(
+        self,
+        checkpoint: Checkpoint,
+        pairs: Sequence[Pair],
+        planner: Planner | None = None,
+        execute: int = 1,
+        delay: int = 0,
+    ) -> list[Outcome]:
+        """Let a checkpoint try pairs."""
+        return self.drive(PilotDriver(Pilot(checkpoint, planner), execute, delay), pairs)
+
+
+def measure(
+    name: str,
+    quick: bool,
+    kinds: Sequence[str] = ('forward_only', 'sigreg'),
+    more: Callable[[Seed, Checkpoint, Found], None] = lambda seed, checkpoint, found: None,
+    seeds: Sequence[int] = (0, 1, 2),
+) -> Iterator[Row]:
+    """Train and evaluate with every seed, our kind and others; `more` may try more."""
+    torch.set_num_threads(1)
+    found: Found = {}
+    worst, seconds = 1.0, list[float]()
+    with TemporaryDirectory() as folder:
+        knobs = QUICK if quick else []
+        dataset = record(name, Path(folder), QUICK_EPISODES if quick else 0)
+        for number in seeds[:1] if quick else seeds:
+            with prepared(name, Path(folder) / str(number), number, knobs) as seed:
+                begun = time.process_time()
+                ours = seed.trained(dataset, seed.config.model.kind, 'ours')
+                seconds.append(time.process_time() - begun)
+                pairs = seed.pairs()
+                good = seed.plan(ours, pairs)
+                worst = min(worst, success(good))
+                note(found, 'ours', good)
+                note(found, 'paper', seed.plan(ours, pairs, *as_in_the_paper(ours)))
+                for kind in kinds:
+                    note(found, kind, seed.plan(seed.trained(dataset, kind, kind), pairs))
+                note(found, 'random', seed.drive(RandomDriver(ours.spec, number), pairs, 5))
+                note(found, 'expert', seed.drive(ExpertDriver(), pairs))
+                more(seed, ours, found)
+    yield from rows(name, found, kinds)
+    yield Row(f'{name}.success_worst_seed', worst, 'of the goals')
+    yield Row(f'{name}.train_cpu', float(np.mean(seconds)), 's of one core')
+
+
+def rows(name: str, found: Found, kinds: Sequence[str]) -> Iterator[Row]:
+    """Return the rows that every arena has."""
+    yield row(f'{name}.success', found, 'ours', 'random')
+    moved = {
+        key: [one for one in tried if not one.solved_at_start] for key, tried in found.items()
+    }
+    yield row(f'{name}.success_without_solved', moved, 'ours', 'random')
+    yield row(f'{name}.success_paper_planner', found, 'paper', 'ours')
+    for kind in kinds:
+        yield row(f'{name}.success_{kind}', found, kind, 'ours')
+    yield row(f'{name}.success_expert', found, 'expert', 'ours')
+
+
+PEERS = {'random': 'random policy', 'ours': 'smwm, our planner'}
+
+
+def row(measure_name: str, found: Mapping[str, list[Outcome]], key: str, peer: str) -> Row:
+    """Return the success of one beside that of another on the same pairs, and its interval."""
+    value, beside = success(found[key]), success(found[peer])
+    return Row(
+        measure_name,
+        value,
+        'of the goals',
+        peer=PEERS.get(peer, peer),
+        peer_value=beside,
+        ratio=value / beside if beside else None,
+        interval=wilson(sum(one.success for one in found[key]), len(found[key])),
+    )
+
+
+def success(outcomes: Sequence[Outcome]) -> float:
+    """Return the share of goals that were reached."""
+    return float(np.mean([one.success for one in outcomes])) if outcomes else 0.0
+
+
+def note(found: Found, key: str, outcomes: Sequence[Outcome]) -> None:
+    """Pool the outcomes of the seeds."""
+    found.setdefault(key, []).extend(outcomes)
+
+
+def record(name: str, folder: Path, episodes: int = 0) -> TransitionDataset:
+    """Collect and convert; what the verbs tell goes where it does not mix with our rows."""
+    some = [f'arena.episodes={episodes}'] if episodes else []
+    where = folder / f'driven_{episodes}'
+    bags, data = str(where / 'bags'), str(where / 'dataset')
+    with redirect_stdout(sys.stderr):
+        for words in (
+            ['collect', name, '--out', bags, *some],
+            ['convert', bags, '--out', data, '--config', name],
+        ):
+            if smwm(words):
+                raise RuntimeError(f'smwm {" ".join(words)} failed')
+    return TransitionDataset.open(data)
+
+
+@contextmanager
+def prepared(name: str, folder: Path, number: int, knobs: Sequence[str]) -> Iterator[Seed]:
+    """Make the arenas of one seed, and drive the episodes that its pairs come from."""
+    seeded = [f'{part}.seed={number}' for part in ('train', 'evaluate', 'planner')]
+    config = load_config(name, [*knobs, *seeded])
+    length = max(config.arena.length, 2 * LONGEST)
+    arenas = [
+        make_arena(config.arena.name, config.arena.image_size)
+        for _ in range(config.evaluate.lanes)
+    ]
+    try:
+        count = max(1, config.evaluate.pairs // 4)
+        settings = replace(config.arena, length=length)
+        episodes = fresh_episodes(arenas[0], settings, count, number)
+        yield Seed(config, folder, arenas, episodes)
+    finally:
+        for arena in arenas:
+            arena.close()
