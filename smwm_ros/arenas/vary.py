@@ -58,17 +58,16 @@ class Varied:
     def idle(self) -> Frame:
         """Let time pass for all but what is measured: balls roll, and each image has its noise."""
         self._tick += 1
-        self._balls.roll(stream(self._key, 'balls', self._tick))
+        self._roll()
         return self._show(self.scene.restore(self.scene.save()))
 
     def step(self, action: Array) -> Frame:
         """Apply the raw action (A,) that is due; an image may get lost."""
         self._queue.append(self.scene._command(action))
         self._tick += 1
-        self._balls.roll(stream(self._key, 'balls', self._tick))
+        self._roll()
         frame = self.scene.step(self._queue.popleft())
-        lost = stream(self._key, 'frame_drop', self._tick).random() < self._drawn['frame_drop']
-        return Frame(self._shown.copy(), frame.state) if lost else self._show(frame)
+        return Frame(self._shown.copy(), frame.state) if self._is_lost() else self._show(frame)
 
     def set_state(self, state: Array) -> Frame:
         """Place everything as a state (P,) says, at rest; actions under way are forgotten."""
@@ -84,7 +83,7 @@ class Varied:
             goal = self.scene.set_goal(state)
         finally:
             self._balls.restore(here)
-        return Frame(self._noisy(goal.pixels, stream(self._key, 'goal noise')), goal.state)
+        return Frame(self._noisy(goal.pixels, 'goal noise'), goal.state)
 
     def save(self) -> Any:
         """Return all that later steps depend on."""
@@ -160,16 +159,25 @@ class Varied:
 
     def _show(self, frame: Frame) -> Frame:
         """Return a frame as the camera gives it."""
-        noise = stream(self._key, 'noise', self._tick)
-        self._shown = self._noisy(frame.pixels, noise)
+        self._shown = self._noisy(frame.pixels, 'noise', self._tick)
         return Frame(self._shown.copy(), frame.state)
 
-    def _noisy(self, pixels: Array, rng: np.random.Generator) -> Array:
+    def _roll(self) -> None:
+        """Let the balls roll for one raw step."""
+        if self.distractors:
+            self._balls.roll(stream(self._key, 'balls', self._tick))
+
+    def _is_lost(self) -> bool:
+        """Say whether the frame of this raw step gets lost."""
+        share = self._drawn['frame_drop']
+        return bool(share and stream(self._key, 'frame_drop', self._tick).random() < share)
+
+    def _noisy(self, pixels: Array, *purpose: Any) -> Array:
         """Add noise to pixels (H, W, 3) where there is any."""
         level = self._drawn['noise']
         if not level:
             return pixels
-        noise = level * rng.standard_normal(pixels.shape, np.float32)
+        noise = level * stream(self._key, *purpose).standard_normal(pixels.shape, np.float32)
         noisy: Array = np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8)
         return noisy
 
