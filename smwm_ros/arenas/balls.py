@@ -18,7 +18,7 @@ COLOURS = (
     (0.90, 0.45, 0.65),
 )
 AREA = 0.8  # they stay within this share of what is seen of the floor
-RADIUS = 0.06  # [share of half the width of what is seen]
+RADIUS = 0.08  # [share of half the width of what is seen]
 SPEED = 0.3  # typical, in x and in y [same, in a second]
 MEMORY = 1.0  # they forget their velocity in this time [s]
 
