@@ -23,7 +23,6 @@ from smwm_ros.core.batches import Batches, Shuffle
 from smwm_ros.core.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Obs
-from smwm_ros.core.learner import learning_rate
 from smwm_ros.core.metrics import collapse, effective_rank, held_out
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.planner import rollout
@@ -428,18 +427,6 @@ def test_every_epoch_deals_every_row_once(count: int, batch: int, seed: int) -> 
     dealt = np.concatenate([Shuffle(rows, batch, seed)(step) for step in range(steps)])
     for epoch in range(3):
         assert sorted(dealt[epoch * count : (epoch + 1) * count]) == rows.tolist()
-
-
-def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
-    settings = config.Train(steps=200, lr=1e-2, warmup=0.1)
-    rates = [learning_rate(step, settings) for step in range(200)]
-    peak = int(np.argmax(rates))
-    assert peak in (19, 20)
-    assert rates[peak] == pytest.approx(1e-2)
-    assert (np.diff(rates[: peak + 1]) > 0).all()
-    assert (np.diff(rates[peak + 1 :]) < 0).all()
-    assert 0 < rates[-1] < 1e-5
-    assert learning_rate(0, replace(settings, warmup=0.0)) == 1e-2
 
 
 @pytest.mark.parametrize('width', [1, 2, 5])
