@@ -27,7 +27,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'share': (set(), set()),
     'config': ({'fieldpath'}, set()),
     'load': ({'config', 'errors', 'share'}, {'yaml'}),
-    'report': (set(), ARRAYS),
+    'report': ({'errors'}, ARRAYS),
     'tables': ({'config', 'errors', 'load'}, set()),
     'core': (BASE, ARRAYS | {'torch', 'safetensors', 'tqdm'}),
     'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'tqdm', 'yaml'}),

@@ -155,6 +155,8 @@ def test_bags_of_the_same_name_are_named_after_their_folders(tmp_path: Path) -> 
 def test_what_is_no_bag_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BagError, match=r'none\.mcap: no such file or folder'):
         find_bags([tmp_path / 'none.mcap'])
+    with pytest.raises(BagError, match='/dev/null: no such file or folder'):
+        find_bags([Path('/dev/null')])
     with pytest.raises(BagError, match='no rosbag there; expected a file or a folder of'):
         find_bags([tmp_path])
     (tmp_path / 'photo.jpg').write_bytes(b'')

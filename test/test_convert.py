@@ -193,10 +193,26 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, tiny_bag: Make
 
 def test_no_transitions_say_why_and_leave_nothing(tmp_path: Path, tiny_bag: MakeBag) -> None:
     bag = tiny_bag(ticks=range(0, 60, 3))
-    with pytest.raises(DatasetError, match=r'no transitions; .*; frames are 0\.3 s apart'):
+    with pytest.raises(
+        DatasetError,
+        match=r'no transitions; .*; frames are 0\.3 s apart, which dataset\.max_frame_age=0\.15',
+    ):
         made(tmp_path, bag)
     assert not (tmp_path / 'out').exists()
     assert len(made(tmp_path, bag, words=('dataset.max_frame_age=0.35',)))
+
+
+def test_a_robot_that_hears_no_commands_is_told_what_keeps_its_ticks(tmp_path: Path) -> None:
+    bag = TinyBag(tmp_path / 'idle')
+    for tick in range(30):
+        bag.frame(tick)
+    bag.command(0)
+    path = bag.close()
+    with pytest.raises(
+        DatasetError, match=r'no command was heard in time; .*after_hold=zero keep'
+    ):
+        made(tmp_path, path, words=('dataset.hold=0',))
+    assert len(made(tmp_path, path, words=('dataset.after_hold=zero',))) == 30
 
 
 def test_a_missing_topic_lists_what_is_there(tmp_path: Path, tiny_bag: MakeBag) -> None:

@@ -137,6 +137,21 @@ def test_actions_beyond_the_limits_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_a_page_that_cannot_be_written_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_dataset(tmp_path / 'data')
+
+    def full(path: Path, page: bytes) -> None:
+        path.write_text('half')
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    assert main(['view', str(data), '--out', str(tmp_path / 'out' / 'view.html')]) == 2
+    assert 'view.html: cannot be written: No space left on device' in capsys.readouterr().err
+    assert not list((tmp_path / 'out').iterdir())
+
+
 def test_a_page_that_cannot_be_asked_for_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match='2'):
         main(['view', 'data', '--out', 'x.html', '--episodes', 'all'])

@@ -19,6 +19,8 @@ from smwm_ros.bags.grid import nanoseconds, ticks
 from smwm_ros.config import Dataset
 from smwm_ros.core.interfaces import Array
 
+SILENT = 'no command was heard in time'  # why a tick is dropped
+
 
 class Track(NamedTuple):
     """The numbers of one topic over time."""
@@ -177,7 +179,7 @@ def _action(
     if config.after_hold == 'zero':
         action[late] = 0.0
     else:
-        sieve.drop('no command was heard in time', late)
+        sieve.drop(SILENT, late)
     sieve.drop('the command is not a number', ~np.isfinite(action).all(1))
     return action, age
 

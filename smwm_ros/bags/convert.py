@@ -14,9 +14,10 @@ from pathlib import Path
 import shutil
 from typing import Any, NamedTuple
 
+from smwm_ros.bags.align import SILENT
 from smwm_ros.bags.find import Bag, find_bags
 from smwm_ros.bags.workers import run, Tally, Work
-from smwm_ros.config import Config
+from smwm_ros.config import Config, Dataset
 from smwm_ros.core.dataset import explain, INDEX, TransitionDataset, write_index
 from smwm_ros.core.shards import META, read_json
 from smwm_ros.errors import BagError, DatasetError
@@ -88,7 +89,9 @@ def _finish(out: Path, config: Config) -> TransitionDataset:
     spans = [span for meta in metas.values() for span in meta['episodes']]
     if not any(stop - start > block for start, stop in spans):
         clear(out)
-        raise DatasetError(f'{out}: no transitions; {explain(metas.values())}{_hint(metas)}')
+        raise DatasetError(
+            f'{out}: no transitions; {explain(metas.values())}{_hint(metas, config.dataset)}'
+        )
     sources = {name: meta['source'] for name, meta in metas.items()}
     write_index(out, *_settings(config), shards, {'sources': sources})
     return TransitionDataset.open(out)
@@ -196,7 +199,12 @@ def _flat(data: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-def _hint(metas: Mapping[str, Mapping[str, Any]]) -> str:
+def _hint(metas: Mapping[str, Mapping[str, Any]], config: Dataset) -> str:
     """Say what may help when nothing was kept."""
-    periods = [meta['frame_period'] for meta in metas.values() if meta.get('frame_period')]
-    return f'; frames are {max(periods):.3g} s apart' if periods else ''
+    apart = max((meta.get('frame_period', 0.0) for meta in metas.values()), default=0.0)
+    words = f'; frames are {apart:.3g} s apart' if apart else ''
+    if apart > config.max_frame_age:
+        words += f', which dataset.max_frame_age={config.max_frame_age:g} takes for gaps'
+    if any(meta['dropped'].get(SILENT) for meta in metas.values()):
+        words += '; dataset.after_hold=zero keeps ticks without a command, as standing still'
+    return words

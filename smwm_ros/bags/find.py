@@ -65,7 +65,7 @@ def find_bags(paths: Iterable[Path]) -> list[Bag]:
 
 def _bags_at(path: Path) -> list[Bag]:
     """Return the bag that a path is, or the bags in the folder that it is."""
-    if not path.exists():
+    if not path.is_file() and not path.is_dir():
         raise BagError(f'{path}: no such file or folder')
     if path.is_file():
         suffix = _suffix(path)

@@ -176,11 +176,11 @@ def _write_thumbnails(paths: list[Path], out: Path) -> None:
     from smwm_ros.bags.find import find_bags
     from smwm_ros.bags.survey import thumbnails
     from smwm_ros.errors import SmwmError
+    from smwm_ros.report import write_bytes
 
     strips = [thumbnails(bag) for bag in find_bags(paths)]
-    out.parent.mkdir(parents=True, exist_ok=True)
     whole, png = cv2.imencode('.png', cv2.cvtColor(cv2.vconcat(strips), cv2.COLOR_RGB2BGR))
     if not whole:
         raise SmwmError(f'{out}: the frames cannot be made a PNG')
-    out.write_bytes(png.tobytes())
+    write_bytes(out, png.tobytes())
     print(f'{out}: frames of {len(strips)} bags, one row each')

@@ -31,7 +31,6 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.verbs.sheet import contact_sheet
 
     text, shown = contact_sheet(TransitionDataset.open(args.dataset), args.episodes)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(args.out, text)
     print(f'{args.out}: {shown} episodes of {args.dataset}, {len(text) / 1e6:.1f} MB')
     return 0
