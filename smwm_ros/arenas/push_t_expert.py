@@ -73,9 +73,9 @@ _CORNERS = np.array(
 
 def _legs(starts: Array, ends: Array) -> Array:
     """Return the lengths (n, m) of straight ways, infinite where the block is in between."""
-    length = np.linalg.norm(starts[:, None] - ends, axis=-1)
-    for row, start in zip(length, starts, strict=True):
-        row[blocked(start, ends, GRAZE)] = np.inf
+    starts = starts[:, None]
+    length: Array = np.linalg.norm(starts - ends, axis=-1)
+    length[blocked(starts, ends, GRAZE)] = np.inf
     return length
 
 
@@ -87,6 +87,7 @@ def _shortest(legs: Array) -> Array:
     return ways
 
 
+_SPOTS = np.concatenate([_CORNERS, STATIONS])
 _BETWEEN = _legs(_CORNERS, _CORNERS)  # (c, c)
 _TO_STATIONS = _legs(_CORNERS, STATIONS)  # (c, n)
 
@@ -110,23 +111,23 @@ class Trip:
     """Ways round the block for a pusher, all in the frame of the block."""
 
     def __init__(self, here: Array, block: Pose, half: float) -> None:
-        self.here, self._block, self._half = here, block, half
+        self.here = here
         # Who touches the block already may leave it along its rim.
         self._margin = min(GRAZE, float(clearance(here)) - 0.002)
-        open_ = self.reachable(_CORNERS)
+        between_walls = np.abs(block.outside(_SPOTS)).max(axis=-1) <= half
+        straight = self._straight(_SPOTS)
+        count = len(_CORNERS)
+        open_, self.reachable = between_walls[:count], between_walls[count:]  # (c,), stations (n,)
         legs = np.where(open_ & open_[:, None], _BETWEEN, np.inf)
         self._between = _shortest(legs)
-        self._first = np.where(open_, self._straight(_CORNERS), np.inf)
+        self._first = np.where(open_, straight[:count], np.inf)
+        self._direct = straight[count:]
 
-    def reachable(self, places: Array) -> Array:
-        """Say which places (n, 2) lie between the walls."""
-        inside: Array = np.abs(self._block.outside(places)).max(axis=-1) <= self._half
-        return inside
-
-    def lengths(self, ends: Array, legs: Array) -> Array:
-        """Return the lengths of the ways to ends (n, 2), by those from the corners (c, n)."""
+    def lengths(self) -> Array:
+        """Return the lengths (n,) of the ways to all stations."""
         corners = (self._first[:, None] + self._between).min(axis=0)  # (c,) to each corner
-        ways: Array = np.minimum(self._straight(ends), (corners[:, None] + legs).min(axis=0))
+        round_ = (corners[:, None] + _TO_STATIONS).min(axis=0)
+        ways: Array = np.minimum(self._direct, round_)
         return ways
 
     def towards(self, end: Array) -> Array:
@@ -153,9 +154,9 @@ def _push(trip: Trip, error: Array) -> Array:
     depth = (off * OUTWARD).sum(axis=1)  # from the station outwards
     aside = np.abs(off[:, 0] * OUTWARD[:, 1] - off[:, 1] * OUTWARD[:, 0])
     ready = (aside < 0.012) & (depth < 0.02) & (depth > RADIUS - AWAY - 0.02)
-    way = np.where(ready, 0.0, trip.lengths(STATIONS, _TO_STATIONS))
+    way = np.where(ready, 0.0, trip.lengths())
     cost = left + DETOUR * way
-    cost[~trip.reachable(STATIONS)] = np.inf
+    cost[~trip.reachable] = np.inf
     cost[left > np.linalg.norm(error) - 0.005] = np.inf
     best = int(np.argmin(cost))
     if not ready[best]:

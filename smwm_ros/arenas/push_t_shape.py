@@ -62,17 +62,18 @@ def wall_gap(pose: Pose, half: float) -> float:
     return half - float(np.abs(pose.outside(corners)).max())
 
 
-def blocked(start: Array, ends: Array, margin: float) -> Array:
+def blocked(starts: Array, ends: Array, margin: float) -> Array:
     """
-    Say which straight ways from start (2,) to ends (n, 2) lead through the block.
+    Say which straight ways from starts (..., 2) to ends (..., 2) lead through the block.
 
     All is in the frame of the block, which is grown by a margin [m] on all sides.
     """
-    along = (ends - start)[:, None]  # (n, 1, 2)
+    along = (ends - starts)[..., None, :]  # (..., 1, 2)
     along = np.where(np.abs(along) < 1e-12, 1e-12, along)
     reach = HALVES + margin  # (2, 2)
-    one, other = (CENTRES - reach - start) / along, (CENTRES + reach - start) / along
-    enter = np.minimum(one, other).max(axis=-1)  # (n, 2): parts of the way
+    near, far = CENTRES - reach - starts[..., None, :], CENTRES + reach - starts[..., None, :]
+    one, other = near / along, far / along
+    enter = np.minimum(one, other).max(axis=-1)  # (..., 2): parts of the way
     leave = np.maximum(one, other).min(axis=-1)
     hits: Array = ((enter < leave) & (leave > 0.0) & (enter < 1.0)).any(axis=-1)
     return hits
