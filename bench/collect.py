@@ -1,108 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure how fast an arena records bags, beside the simulator alone.
+Measure how fast each arena records bags, beside the simulator alone.
 
-The peer is a bare loop of pybullet calls on the same scene: motors, physics, camera, and nothing
-else. What lies between the two is ours: drivers, messages, serialisation and the bag. Both run
-in one thread and are timed by its processor, so that a busy machine does not blur the ratio.
+The peer repeats the same pybullet calls in a bare loop, with all arguments ready: motors,
+physics, where bodies are, the camera. What lies between the two is ours: arena, drivers,
+messages, serialisation and the bag. Both run in one thread and are timed by its processor, so
+that a busy machine does not blur the ratio.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+import os
 from pathlib import Path
 import shutil
 from tempfile import TemporaryDirectory
 import time
+from typing import Any
 
 from common import interleaved, main, paired_ratio, Row
 import numpy as np
-import pybullet
-from smwm_ros.arenas.rooms import FORCE, SUBSTEPS
-from smwm_ros.arenas.two_room import TwoRoom
+from smwm_ros.arenas import ARENA_NAMES, make_arena
 from smwm_ros.config import Config
-from smwm_ros.core.interfaces import Array
 from smwm_ros.load import load_config
-from smwm_ros.verbs.recording import begin_episode, EPISODES_PER_BAG, record, Recording
+from smwm_ros.verbs.recording import begin_episode, EPISODES_PER_BAG, record, Recording, recordings
+from smwm_ros.verbs.workers import record_all
 
-SIZE = 64  # camera image [px]
 LENGTH = 100  # raw steps in an episode
+KNOBS = ['arena.image_size=64', f'arena.length={LENGTH}', 'arena.policy=mixed']
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+class Spy:
+    """Stands for pybullet, and remembers every call."""
+
+    def __init__(self, bullet: Any) -> None:
+        self._bullet = bullet
+        self.calls: list[Call] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a function of pybullet, or a constant."""
+        part = getattr(self._bullet, name)
+        if not callable(part):
+            return part
+
+        def call(*args: Any, **options: Any) -> Any:
+            self.calls.append((part, args, options))
+            return part(*args, **options)
+
+        return call
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Compare raw steps per second, in one process."""
-    episodes = EPISODES_PER_BAG
-    config = load_config('two_room', [f'arena.image_size={SIZE}', f'arena.length={LENGTH}'])
-    drives = [drive(config, episode) for episode in range(episodes)]
+    """Compare raw steps per second."""
+    for name in ARENA_NAMES:
+        yield one_process(name, quick)
+    yield processes(quick)
+
+
+def one_process(name: str, quick: bool) -> Row:
+    """Record an arena beside the bare simulator."""
+    episodes = range(10 if quick else EPISODES_PER_BAG)
+    config = load_config(name, KNOBS)
+    calls = listen(config, episodes)
+    steps = len(episodes) * LENGTH
     with TemporaryDirectory() as folder:
         path = Path(folder) / 'bag'
 
         def ours() -> float:
             begun = time.process_time()
-            record(Recording(path, config.arena, config.robot, range(episodes)), lambda: None)
-            rate = episodes * LENGTH / (time.process_time() - begun)
+            record(Recording(path, config, episodes), lambda: None)
+            rate = steps / (time.process_time() - begun)
             shutil.rmtree(path)
             return rate
 
         ours()  # what is loaded but once is no part of it
-        figures = interleaved(
-            {'bare': lambda: bare_loop(drives), 'ours': ours}, 4 if quick else 12
-        )
-    yield Row(
-        'collect.steps_per_second',
+        parts = {'bare': lambda: steps / bare(config, calls), 'ours': ours}
+        figures = interleaved(parts, 2 if quick else 9)
+    return Row(
+        f'collect.{name}',
         float(np.median(figures['ours'])),
         'raw steps per CPU second',
-        peer='bare pybullet step and render of the same drives',
+        peer='the same calls of pybullet alone',
         peer_value=float(np.median(figures['bare'])),
         ratio=paired_ratio(figures['ours'], figures['bare']),
     )
 
 
-def drive(config: Config, episode: int) -> tuple[Array, list[Array]]:
-    """Return where an episode starts, and its actions: contacts with walls cost time."""
-    arena = TwoRoom(SIZE)
-    frame, actions = begin_episode(config.arena, arena, episode)
-    taken = []
-    for action in islice(actions, LENGTH):
-        taken.append(action)
-        arena.step(action)
+def listen(config: Config, episodes: range) -> list[Call]:
+    """Drive episodes, and return the calls of pybullet that they take."""
+    arena: Any = make_arena(config.arena.name, config.arena.image_size)
+    spy = arena.world.bullet = Spy(arena.world.bullet)
+    for episode in episodes:
+        _, actions = begin_episode(config.arena, arena, episode)
+        for action in islice(actions, LENGTH):
+            arena.step(action)
     arena.close()
-    return frame.state, taken
+    spy.calls.pop()  # that closed it
+    return spy.calls
 
 
-def bare_loop(drives: list[tuple[Array, list[Array]]]) -> float:
-    """Return the raw steps per second of the simulator alone."""
-    arena = TwoRoom(SIZE)
-    world = arena.world
-    client, robot = world.client, world._bodies['robot']
+def bare(config: Config, calls: list[Call]) -> float:
+    """Return how long the calls alone take, in another client [s]."""
+    arena: Any = make_arena(config.arena.name, config.arena.image_size)
+    client = arena.world.client
+    ready = [
+        (function, args, {**options, 'physicsClientId': client})
+        for function, args, options in calls
+    ]
     begun = time.process_time()
-    for start, actions in drives:
-        world.place('robot', start)
-        for velocity in actions:
-            pybullet.setJointMotorControlArray(
-                robot,
-                (0, 1),
-                pybullet.VELOCITY_CONTROL,
-                targetVelocities=velocity,
-                forces=(FORCE, FORCE),
-                physicsClientId=client,
-            )
-            for _ in range(SUBSTEPS):
-                pybullet.stepSimulation(physicsClientId=client)
-            pybullet.getCameraImage(
-                SIZE,
-                SIZE,
-                world._view,
-                world._projection,
-                shadow=0,
-                flags=pybullet.ER_NO_SEGMENTATION_MASK,
-                renderer=pybullet.ER_TINY_RENDERER,
-                physicsClientId=client,
-            )
-    rate = len(drives) * LENGTH / (time.process_time() - begun)
+    for function, args, options in ready:
+        function(*args, **options)
+    seconds = time.process_time() - begun
     arena.close()
-    return rate
+    return seconds
+
+
+def processes(quick: bool) -> Row:
+    """Record by as many processes as there are cores, beside one."""
+    jobs = len(os.sched_getaffinity(0))
+    bags = 2 * jobs if quick else 6 * jobs
+    config = load_config('two_room', [*KNOBS, f'arena.episodes={bags * EPISODES_PER_BAG}'])
+
+    def rate(count: int) -> float:
+        with TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            record_all(recordings(Path(folder), config), count, lambda _: None, print)
+            return bags * EPISODES_PER_BAG * LENGTH / (time.perf_counter() - begun)
+
+    parts = {'one': lambda: rate(1), 'all': lambda: rate(jobs)}
+    figures = interleaved(parts, 1 if quick else 5)
+    return Row(
+        'collect.processes',
+        float(np.median(figures['all'])),
+        f'raw steps per second by {jobs} processes, their start included',
+        peer='one process',
+        peer_value=float(np.median(figures['one'])),
+        ratio=paired_ratio(figures['all'], figures['one']),
+    )
 
 
 if __name__ == '__main__':
