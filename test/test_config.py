@@ -41,7 +41,9 @@ def other(knob: Knob) -> Any:
     if isinstance(default, str):
         return f'{default}_other'
     step = 1 if isinstance(default, int) else 0.5 * default or 0.25
-    return default + step if knob.high is None or default + step <= knob.high else default - step
+    if knob.low is None or knob.high is None or default + step <= knob.high:
+        return default + step
+    return default - step if default - step >= knob.low else (default + knob.high) / 2
 
 
 def nested(path: str, value: Any) -> Any:

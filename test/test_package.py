@@ -46,6 +46,7 @@ THIRD_PARTY = {
     'rcl_interfaces': ('ros-rclpy', 'rcl_interfaces'),  # rclpy brings it
     'rclpy': ('ros-rclpy', 'rclpy'),
     'rosbags': ('rosbags', 'python3-rosbags-pip'),
+    'rosgraph_msgs': ('ros-rosgraph-msgs', 'rosgraph_msgs'),
     'safetensors': ('safetensors', None),  # rosdep has no key
     'sensor_msgs': ('ros-sensor-msgs', 'sensor_msgs'),
     'std_msgs': ('ros-std-msgs', 'std_msgs'),
@@ -57,7 +58,7 @@ THIRD_PARTY = {
 }
 # Declared, though no import names them: messages that a user's config may name, and build tools.
 BY_NAME_ONLY = {'setuptools', 'ros-geometry-msgs', 'ros-nav-msgs', 'ros-trajectory-msgs'}
-BY_NAME_ONLY |= {'ros-lifecycle-msgs', 'ros-rosgraph-msgs'}  # what tests speak to nodes with
+BY_NAME_ONLY |= {'ros-lifecycle-msgs'}  # what tests speak to nodes with
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def test_every_requirement_of_setup_py_is_used(setup_words: dict[str, Any]) -> N
 def test_every_ros_package_in_the_pip_extra_is_in_package_xml(setup_words: dict[str, Any]) -> None:
     wheels = {line.split('[')[0] for line in setup_words['extras_require']['ros']}
     names = {wheel.removeprefix('ros-').replace('-', '_') for wheel in wheels}
-    assert names - rosdep_keys() == {'rosgraph_msgs'}  # rclpy's own, for simulated time
+    assert names - rosdep_keys() == set()
 
 
 def test_every_verb_has_a_script_that_ros2_run_can_start() -> None:
