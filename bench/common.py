@@ -90,7 +90,9 @@ def describe(row: Row) -> str:
     if row.interval:
         text += ' (95 %: {:.3g} to {:.3g})'.format(*row.interval)
     if row.peer:
-        text += f'; {row.peer}: {row.peer_value:.4g} {row.unit}; ratio {row.ratio:.3g}'
+        text += f'; {row.peer}: {row.peer_value:.4g} {row.unit}'
+        if row.ratio is not None:
+            text += f'; ratio {row.ratio:.3g}'
     return f'{text}; target {row.target}' if row.target else text
 
 
