@@ -306,7 +306,12 @@ class Arena:
     image_size: int = knob(64, 'camera image, square [px]', 16, 1024)
     episodes: int = knob(180, 'episodes to collect', 1, 10_000_000)
     length: int = knob(100, 'raw steps in an episode', 2, 100_000)
-    policy: str = knob('mixed', 'who drives', choices=('expert', 'random', 'mixed'))
+    policy: str = knob(
+        'mixed',
+        'who drives: the expert with a little noise, or also with fits of random actions; chance; '
+        'or expert and chance in turns',
+        choices=('expert', 'restless', 'random', 'mixed'),
+    )
     seed: int = knob(0, 'seed of everything random in the arena', 0, 2**31 - 1)
     distractors: int = knob(0, 'balls that are only seen, and roll about by themselves', 0, 100)
 

@@ -19,10 +19,12 @@ def driver(policy: str, arena: Arena, episode: int, rng: np.random.Generator) ->
         return random_walk(arena.spec, rng)
     if policy == 'expert':
         return noisy_expert(arena, rng)
+    if policy == 'restless':
+        return restless_expert(arena, rng)
     raise ArenaError(f"'{policy}': no such policy; {did_you_mean(policy, POLICIES)}")
 
 
-POLICIES = ('expert', 'random', 'mixed')
+POLICIES = ('expert', 'restless', 'random', 'mixed')
 
 
 def random_walk(
@@ -49,3 +51,26 @@ def noisy_expert(arena: Arena, rng: np.random.Generator) -> Iterator[Array]:
         if arena.success():
             arena.aim(arena.sample(rng))
         yield arena.spec.clip(arena.expert() + next(noise))
+
+
+def restless_expert(arena: Arena, rng: np.random.Generator) -> Iterator[Array]:
+    """
+    Yield the noisy expert's actions, and every now and then others for less than a second.
+
+    A planner tries what no expert does: jerks, hesitation, letting go on the way. A model that has
+    never seen what comes of it believes the best.
+    """
+    spec = arena.spec
+    half = (np.array(spec.high) - np.array(spec.low)) / 2
+    calm, wild = noisy_expert(arena, rng), random_walk(spec, rng)
+    while True:
+        for _ in range(rng.integers(1, 26)):
+            yield next(calm)
+        kind = rng.integers(3)
+        for _ in range(rng.integers(1, 9)):
+            if kind == 0:
+                yield next(wild)
+            elif kind == 1:
+                yield rng.uniform(spec.low, spec.high)
+            else:
+                yield spec.clip(next(calm) + half * rng.standard_normal(spec.size))
