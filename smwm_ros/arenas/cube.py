@@ -21,16 +21,16 @@ from smwm_ros.arenas.world import Camera, World
 from smwm_ros.core.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('stage_x', 'stage_y', 'stage_z', 'gap')
-SPEED = 0.2  # largest velocity of each joint [m/s]
+SPEED = 0.15  # largest velocity of each joint [m/s]
 DT = 0.1  # one raw action [s]
 SUBSTEPS = 24
 FORCE = 20.0  # of the motors: moves the gripper at once, and presses on the cube no harder [N]
 GRAVITY = 9.81  # [m/s2]
 WIDTH = 0.05  # of the cube [m]
 REST = WIDTH / 2  # height of the cube's centre on the table [m]
-REACH = 0.15  # of the stage in x and in y, either way [m]
+REACH = 0.12  # of the stage in x and in y, either way [m]
 LOW = (-REACH, -REACH, 0.022, 0.0)  # of the stage's joints: fingers just above the table [m]
-HIGH = (REACH, REACH, 0.18, 0.09)
+HIGH = (REACH, REACH, 0.15, 0.09)
 BORDER = REACH + 0.015  # |x| and |y| of the cube go no further [m]
 PADS = 0.01  # soft: they hold the cube although the gap is this much too wide [m]
 GRASP = 0.02  # a centre this near to that of the fingers, along each axis, is between them [m]
@@ -49,7 +49,7 @@ CUBE = (0.85, 0.12, 0.12)
 PALM, COLUMN = (0.12, 0.22, 0.55), (0.55, 0.58, 0.62)
 FINGERS = ((0.10, 0.62, 0.30), (0.98, 0.72, 0.10))
 SHADOW = (0.62, 0.62, 0.66)
-CAMERA = Camera(eye=(0, -0.62, 0.56), target=(0, -0.005, 0.045), up=(0, 0, 1), fov=33.0)
+CAMERA = Camera(eye=(0, -0.62, 0.56), target=(0, 0.0, 0.05), up=(0, 0, 1), fov=28.0)
 
 
 class Cube(Scene):
@@ -140,6 +140,7 @@ def _carry(state: Array, goal: Array) -> Array:
     tool, gap, cube = state[:3], state[3], state[4:7]
     if is_held(state):
         return _towards(tool + goal - cube, 0.0, state)
+    cube = np.clip(cube, LOW[:3], HIGH[:3])  # as near as the gripper gets
     away = np.abs(cube - tool)
     if away[:2].max() > ALIGNED or (gap < OPEN and away[2] > GRASP):
         return _over(np.array([*cube[:2], cube[2] + HOVER - REST]), HIGH[3], state)
