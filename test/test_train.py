@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from smwm_ros import config
+from smwm_ros.cli import main
 from smwm_ros.core.batches import Batches, Shuffle
 from smwm_ros.core.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.core.dataset import TransitionDataset
@@ -259,6 +260,28 @@ def test_the_best_step_is_kept_beside_the_last(dots: TransitionDataset, tmp_path
     assert last.info['summary']['step'] == SHORT.steps
     train(dots, tmp_path / 'run', TINY, replace(SHORT, steps=1), PLANNER, fresh=True)
     assert load(tmp_path / 'run' / 'best').info['summary']['step'] == 1, 'left by another run'
+
+
+def test_the_command_tells_lambda_and_where_a_better_model_is(
+    dots: TransitionDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / 'run'
+    words = ['train', str(dots.folder), '--out', str(run), 'model.inverse_target=0.5']
+    words += ['model.latent=4', 'train.steps=4', 'train.batch=8', 'train.device=cpu']
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert 'Lambda, which was left to the training, ended at' in told
+    assert 'did better' not in told, 'the last step is the best of one look'
+    path = run / 'best' / META
+    meta = json.loads(path.read_text())
+    meta['info']['summary'] |= {'step': 3, 'misfit': 0.5 * meta['info']['summary']['misfit']}
+    path.write_text(json.dumps(meta))
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert f'did better at step 3 than at the end; that one is in {run / "best"}' in told
+    path.unlink()  # as in runs of older versions
+    assert main(words) == 0
+    assert 'did better' not in capsys.readouterr().out
 
 
 def test_a_finished_run_of_an_older_version_is_kept(
