@@ -120,6 +120,7 @@ REFUSED = {
     "did you mean 'two_room'": ['--arena', 'tworoom'],
     "did you mean 'sigreg'": ['--methods', 'smwm,sigred'],
     "did you mean 'camera'": ['--shift', 'camra'],
+    "'friction': changes nothing here": ['--shift', 'friction'],
     'is trained from --data, which is missing': ['--methods', 'forward_only'],
     'expected numbers with commas': ['--horizons', '25,fifty'],
     '--horizons: 0 is out of range': ['--horizons', '25,0'],

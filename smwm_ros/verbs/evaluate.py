@@ -116,17 +116,18 @@ def _offsets(text: str | None, config: Config) -> list[int]:
 
 def _shifts(text: str | None, config: Config) -> list[str]:
     """Return the conditions to try: always the arena as it is, then the shifts."""
-    from smwm_ros.arenas.vary import felt_shifts, shifted
+    from smwm_ros.arenas.ranges import shift_of
+    from smwm_ros.arenas.vary import felt_shifts
 
-    words = [word.strip() for word in (text or '').split(',')]
-    names = list(filter(None, dict.fromkeys(words)))
-    if names:
+    names = [word.strip() for word in (text or '').split(',')]
+    if text == 'all':
         with _arena_at(config, config.arena.image_size) as arena:
-            if names == ['all']:
-                names = felt_shifts(arena)
-            for name in names:
-                shifted(arena, name)  # now, and not when hours have passed
-    return ['', *names]
+            names = felt_shifts(arena)
+    for name in filter(None, names):
+        shift_of(name)  # or say which there are
+        with _arena_at(config, config.arena.image_size, name):
+            pass  # or say that nothing feels it here, before hours are spent
+    return list(dict.fromkeys(['', *names]))
 
 
 def _require_same_robot(dataset: TransitionDataset, checkpoint: Checkpoint) -> None:
