@@ -51,7 +51,7 @@ class TwoRoomDifferential(Scene):
         """Drive with (v, omega) for one raw step; walls stop the robot, and it slides along."""
         forward, turn = self._command(action)
         for _ in range(SUBSTEPS):  # the wheels point elsewhere after each
-            yaw = self.world.joints('robot')[2]
+            yaw = self.world.joint('robot', 2)
             velocity = (forward * cos(yaw), forward * sin(yaw), turn)
             self.world.drive('robot', velocity, FORCE)
             self.world.advance(1)

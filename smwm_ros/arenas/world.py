@@ -115,6 +115,14 @@ class World:
         )
         return np.array([state[0] for state in states])
 
+    def joint(self, name: str, number: int) -> float:
+        """Return the position of one of a body's joints; faster than all of them."""
+        state = self.bullet.getJointState(
+            self.bodies[name], self._moving[name][number], physicsClientId=self.client
+        )
+        position: float = state[0]
+        return position
+
     def place(self, name: str, positions: Vector) -> None:
         """Put a body's joints somewhere, at rest."""
         joints = self._moving[name]
