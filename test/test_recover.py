@@ -12,7 +12,9 @@ from backports import zstd
 import numpy as np
 import pytest
 from recordings import BEGIN, MakeBag, TICK, TinyBag
+from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
+from rosbags.typesys import get_typestore, Stores
 from smwm_ros.bags.convert import convert
 from smwm_ros.bags.find import find_bags
 from smwm_ros.bags.read import BagReader, DamagedBagError, with_rescue
@@ -155,6 +157,43 @@ def test_a_bad_chunk_in_a_mcap_costs_only_what_lies_in_it(tmp_path: Path) -> Non
     assert 45 <= len(ticks) <= 55
     assert 'recovered' in notes[0]
     assert survey(found)['notes'] == notes
+
+
+@pytest.mark.parametrize('compression', [None, 'BZ2', 'LZ4'])
+@pytest.mark.parametrize('share', [0.3, 0.77, 1.0])
+@pytest.mark.parametrize('suffix', ['bag', 'bag.active'])
+def test_a_bag_of_ros_1_without_its_index_gives_all_whole_messages_before_the_cut(
+    tmp_path: Path, compression: str | None, share: float, suffix: str
+) -> None:
+    store = get_typestore(Stores.ROS1_NOETIC)
+    rng = np.random.default_rng(0)
+    whole = Writer1(tmp_path / 'bag.bag')
+    if compression:
+        whole.set_compression(Writer1.CompressionFormat[compression])
+    whole.chunk_threshold = 10_000
+    with whole as bag:
+        number = bag.add_connection('/cmd_vel', 'geometry_msgs/msg/Twist', typestore=store)
+        noise = bag.add_connection('/noise', 'std_msgs/msg/String', typestore=store)
+        vector, twist = (store.types[f'geometry_msgs/msg/{kind}'] for kind in ('Vector3', 'Twist'))
+        text = store.types['std_msgs/msg/String']
+        for tick in range(200):
+            msg = twist(vector(float(tick), 0.0, 0.0), vector(0.0, 0.0, 0.0))
+            bag.write(number, tick * TICK, store.serialize_ros1(msg, msg.__msgtype__))
+            msg = text(rng.bytes(500).hex())
+            bag.write(noise, tick * TICK, store.serialize_ros1(msg, msg.__msgtype__))
+    data = (tmp_path / 'bag.bag').read_bytes()
+    path = tmp_path / f'cut.{suffix}'
+    end = data.rindex(b'op=\x05') if share == 1 else int(len(data) * share)  # the last chunk
+    path.write_bytes(data[:end])
+    (bag_found,) = find_bags([path])
+    with BagReader(bag_found) as reader:
+        assert reader.is_ros1
+        found = [reader.decode(m).linear.x for m in reader.messages(['/cmd_vel'])]
+        assert 'whole messages were recovered from' in reader.notes[0]
+        some = [m.stamp // TICK for m in reader.messages(['/noise'], 7 * TICK, 11 * TICK)]
+        assert some == [7, 8, 9, 10]
+    assert found == list(range(len(found)))
+    assert 200 * share - 35 <= len(found) <= 200 * share + 5
 
 
 def test_a_packed_recording_that_is_cut_off_gives_what_can_be_unpacked(

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from smwm_ros.errors import BagError
 
 _SPLIT = re.compile(r'(?P<name>.+)_\d+')  # rosbag2 numbers the files of one recording
-_SUFFIXES = ('.mcap', '.db3', '.bag', '.mcap.zstd', '.db3.zstd')
+ROS1 = ('.bag', '.bag.active')  # the second one was never closed
+_SUFFIXES = ('.mcap', '.db3', *ROS1, '.mcap.zstd', '.db3.zstd')
 _METADATA = 'metadata.yaml'
 _SAMPLES, _SAMPLE = 64, 4096  # places looked at in a file, and bytes looked at there
 
@@ -92,7 +93,7 @@ def _loose(files: Sequence[Path]) -> list[Bag]:
     for path in files:
         suffix = _suffix(path)
         name = path.name.removesuffix(suffix)
-        match = _SPLIT.fullmatch(name) if suffix != '.bag' else None
+        match = _SPLIT.fullmatch(name) if suffix not in ROS1 else None
         groups.setdefault((match['name'] if match else name, suffix), []).append(path)
     ordered = {key: sorted(paths, key=_number) for key, paths in groups.items()}
     return [Bag(name, tuple(paths)) for (name, _), paths in ordered.items()]

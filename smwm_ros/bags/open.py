@@ -19,9 +19,10 @@ from rosbags.rosbag2 import Reader as Reader2
 from rosbags.rosbag2 import ReaderError as Reader2Error
 from rosbags.serde import SerdeError
 from rosbags.typesys import TypesysError
-from smwm_ros.bags.find import Bag
+from smwm_ros.bags.find import Bag, ROS1
 from smwm_ros.bags.packed import zstd
 from smwm_ros.bags.recover import CutMcap
+from smwm_ros.bags.recover_ros1 import CutBag
 from smwm_ros.bags.recover_sqlite import CutSqlite, write_ahead
 from smwm_ros.errors import BagError
 
@@ -43,7 +44,7 @@ DAMAGE = (
     ValueError,
     TypeError,
 )
-Source = Reader1 | Reader2 | CutMcap | CutSqlite
+Source = Reader1 | Reader2 | CutMcap | CutSqlite | CutBag
 _APART = 1_000_000_000  # metadata.yaml may be wrong by so much [ns]
 _BLOCK = 1 << 20  # bytes unpacked at once
 
@@ -63,11 +64,14 @@ class Opener:
     def _open(self, path: Path) -> None:
         """Open one file or folder; what rosbags refuses is read without index and metadata."""
         plain = self._unpacked(path) if path.suffix == '.zstd' else path
-        if plain.suffix == '.bag':
-            self.sources.append(self._stack.enter_context(Reader1(plain)))
-            return
         if self._rescue:
             self._open_anyway(plain, Reader2Error('it is damaged.'))
+            return
+        if plain.name.endswith(ROS1):
+            try:
+                self.sources.append(self._stack.enter_context(Reader1(plain)))
+            except DAMAGE as error:
+                self._open_anyway(plain, error)
             return
         if plain.suffix == '.db3' and write_ahead(plain):
             self._open_anyway(plain, Reader2Error('it was never closed.'))
@@ -108,14 +112,11 @@ class Opener:
             for file in files:
                 self._open(file)
             return
-        if path.suffix not in ('.mcap', '.db3'):
-            raise error
-        source: CutMcap | CutSqlite
+        readers: dict[str, type[CutMcap] | type[CutSqlite] | type[CutBag]]
+        readers = {'.mcap': CutMcap, '.db3': CutSqlite, '.bag': CutBag, '.active': CutBag}
         try:
-            if path.suffix == '.mcap':
-                source = self._stack.enter_context(CutMcap(path))
-            else:
-                source = self._stack.enter_context(CutSqlite(path))
+            source = readers[path.suffix](path)
+            self._stack.enter_context(source)
         except (BagError, *DAMAGE):
             raise error from None
         self.sources.append(source)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rosbags.interfaces import Connection
 from rosbags.typesys.store import Typestore
-from smwm_ros.bags.find import Bag
+from smwm_ros.bags.find import Bag, ROS1
 from smwm_ros.bags.open import DAMAGE, Opener, Source
 from smwm_ros.bags.packed import zstd
 from smwm_ros.bags.typestore import normal_type, typestore
@@ -55,7 +55,7 @@ class BagReader:
         self._connections: dict[tuple[str, str], list[Connection]] = {}  # by topic and type
         self._store: Typestore | None = None
         self._stack = ExitStack()
-        self.is_ros1 = bag.paths[0].suffix == '.bag'
+        self.is_ros1 = bag.paths[0].name.endswith(ROS1)
 
     def __enter__(self) -> BagReader:
         """Open the files and read what they say about themselves."""
@@ -224,8 +224,6 @@ def with_rescue(bag: Bag, use: Callable[[BagReader], T]) -> T:
         with BagReader(bag) as reader:
             return use(reader)
     except DamagedBagError as error:
-        if bag.paths[0].suffix == '.bag':
-            raise
         try:
             with BagReader(bag, rescue=True) as reader:
                 return use(reader)
