@@ -39,6 +39,8 @@ CHANNEL_ORDER = {
     'bgr16': [2, 1, 0],
     'rgba16': [0, 1, 2, 0],
     'bgra16': [2, 1, 0, 0],
+    '16UC3': [2, 1, 0],
+    '16UC4': [2, 1, 0, 0],
 }
 
 
@@ -78,7 +80,7 @@ def test_colour_survives_any_order_depth_padding_and_byte_order(
 ) -> None:
     rgb = random_rgb(height, width, pad)
     raster = rgb[..., CHANNEL_ORDER[encoding]]
-    if encoding.endswith('16'):
+    if '16' in encoding:
         raster = raster.astype(np.uint16) * 256 + 77  # the lower 8 bits are dropped
     assert (to_rgb(message(encoding, raster, pad, big)) == rgb).all()
 
@@ -108,6 +110,11 @@ def test_depth_of_ten_metres_is_white_and_nothing_measured_is_black(
     raster = metres.astype(np.float32)
     raster[0, 0] = np.nan
     assert np.abs(to_rgb(message('32FC1', raster, pad, big)) - shown).max() <= 0.6
+    raster = raster.astype(np.float64)
+    assert np.abs(to_rgb(message('64FC1', raster, pad, big)) - shown).max() <= 0.6
+    signed = (metres * 1000).round().astype(np.int16)
+    signed[0, 0] = -5
+    assert np.abs(to_rgb(message('16SC1', signed, pad, big)) - shown).max() <= 0.6
 
 
 @pytest.mark.parametrize('bits', [8, 16])
@@ -123,13 +130,18 @@ def test_bayer_patterns_name_their_first_row(pattern: str, bits: int) -> None:
 
 
 @pytest.mark.parametrize('pad', [0, 6])
-@pytest.mark.parametrize('encoding', ['yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv12', 'nv21'])
+@pytest.mark.parametrize(
+    'encoding', ['yuv422', 'uyvy', 'yuv422_yuy2', 'yuyv', 'nv12', 'nv21', 'nv24']
+)
 def test_subsampled_colour_comes_back(encoding: str, pad: int) -> None:
     rgb = smooth_rgb(24, 32)
     planar = cv2.cvtColor(rgb, cv2.COLOR_RGB2YUV_I420)  # limited range, as cameras send it
     luma = planar[:24]
     u, v = (plane.reshape(12, 16) for plane in planar[24:].reshape(2, -1))
-    if encoding.startswith('nv'):
+    if encoding == 'nv24':
+        full = np.stack([u, v], -1).repeat(2, 0).repeat(2, 1)
+        raster = np.vstack([luma, full.reshape(48, 32)])[..., None]
+    elif encoding.startswith('nv'):
         pair = (u, v) if encoding == 'nv12' else (v, u)
         raster = np.vstack([luma, np.stack(pair, -1).reshape(12, 32)])[..., None]
     else:
@@ -138,6 +150,10 @@ def test_subsampled_colour_comes_back(encoding: str, pad: int) -> None:
         raster = np.stack(pair, -1)
     msg = message(encoding, raster, pad)
     msg.height = 24
+    if encoding == 'nv24' and pad:
+        with pytest.raises(CodecError, match='expected rows without padding'):
+            to_rgb(msg)
+        return
     assert np.abs(to_rgb(msg).astype(int) - rgb).max() <= 6
 
 

@@ -53,6 +53,15 @@ def millimetres(raster: Array) -> Array:
     return metres(raster.astype(np.float32) / 1000)
 
 
+def _nv24(raster: Array) -> Array:
+    """Convert a plane of light and one of colour, which is halved to what OpenCV knows."""
+    height, width = raster.shape[0] // 3, raster.shape[1]
+    colour = np.ascontiguousarray(raster[height:]).reshape(height, width, 2)[::2, ::2]
+    nv12 = np.concatenate([raster[:height, :, 0], colour.reshape(height // 2, width)])
+    rgb: Array = cv2.cvtColor(nv12, cv2.COLOR_YUV2RGB_NV12)
+    return rgb
+
+
 # The letters of a bayer pattern name the first row; OpenCV's older names start at pixel (1, 1).
 _BAYER = {
     'rggb': cv2.COLOR_BayerBG2RGB,
@@ -76,14 +85,19 @@ LAYOUTS = {
     'bgr16': Layout('u2', 3, first_three, bgr=True),
     'rgba16': Layout('u2', 4, first_three),
     'bgra16': Layout('u2', 4, first_three, bgr=True),
+    '16UC3': Layout('u2', 3, first_three, bgr=True),
+    '16UC4': Layout('u2', 4, first_three, bgr=True),
     '16UC1': Layout('u2', 1, millimetres),
+    '16SC1': Layout('i2', 1, millimetres),
     '32FC1': Layout('f4', 1, metres),
+    '64FC1': Layout('f8', 1, metres),
     'yuv422': _UYVY,
     'uyvy': _UYVY,
     'yuv422_yuy2': _YUYV,
     'yuyv': _YUYV,
     'nv12': Layout('u1', 1, _cv(cv2.COLOR_YUV2RGB_NV12)),
     'nv21': Layout('u1', 1, _cv(cv2.COLOR_YUV2RGB_NV21)),
+    'nv24': Layout('u1', 1, _nv24),
     **{f'bayer_{name}8': Layout('u1', 1, _cv(code)) for name, code in _BAYER.items()},
     **{f'bayer_{name}16': Layout('u2', 1, _cv(code)) for name, code in _BAYER.items()},
 }

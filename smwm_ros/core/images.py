@@ -24,6 +24,7 @@ from smwm_ros.errors import CodecError, did_you_mean
 
 RESIZE = ('stretch', 'letterbox', 'crop')
 _DEPTH = ('16UC1', '32FC1')
+_PLANES = {'nv12': 3, 'nv21': 3, 'nv24': 6}  # rows of a picture two pixels high
 ENCODINGS = tuple(sorted(LAYOUTS))
 
 
@@ -126,10 +127,12 @@ def _raster(msg: Any, layout: Layout) -> Array:
     """View the bytes as (H, W, C), honouring padded rows and byte order; sizes come first."""
     height, width, name = int(msg.height), int(msg.width), msg.encoding
     rows = height
-    if name in ('nv12', 'nv21'):  # a half-height plane of colour follows
+    if name in _PLANES:  # light, then colour
         if height % 2 or width % 2:
             raise CodecError(f'{name} image of {width}x{height}: expected even sizes')
-        rows = height * 3 // 2
+        rows = height * _PLANES[name] // 2
+        if name == 'nv24' and msg.step not in (0, width):
+            raise CodecError(f'nv24 image of {width}x{height}: expected rows without padding')
     if name.startswith(('yuv', 'yuyv', 'uyvy')) and width % 2:
         raise CodecError(f'{name} image of {width}x{height}: expected an even width')
     data = np.frombuffer(msg.data, np.uint8)
