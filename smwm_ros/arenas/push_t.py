@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 from smwm_ros.arenas.bodies import Link, Part, slider
-from smwm_ros.arenas.push_t_expert import drive, Pose
+from smwm_ros.arenas.push_t_expert import drive
 from smwm_ros.arenas.push_t_shape import (
     BAR,
     BAR_Y,
     clearance,
+    Pose,
     RADIUS,
     STEM,
     STEM_Y,
@@ -77,7 +78,7 @@ class PushT(Scene):
             angle = rng.uniform(-np.pi, np.pi)
             block = rng.uniform(-HALF, HALF, 2)
             pusher = rng.uniform(-1.0, 1.0, 2) * (HALF - RADIUS - 0.01)
-            pose = Pose(*block, angle)
+            pose = Pose(block[0], block[1], angle)
             if wall_gap(pose, HALF) > 0.13 and clearance(pose.inside(pusher)) > RADIUS + 0.01:
                 return np.array([*pusher, *block, np.cos(angle), np.sin(angle)], np.float32)
 

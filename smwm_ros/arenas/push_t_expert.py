@@ -81,7 +81,7 @@ def _legs(starts: Array, ends: Array) -> Array:
 
 def _shortest(legs: Array) -> Array:
     """Return the lengths of the shortest ways over any of the corners."""
-    ways = legs.copy()
+    ways: Array = legs.copy()
     for via in range(len(ways)):
         ways = np.minimum(ways, ways[:, [via]] + ways[[via]])
     return ways
@@ -141,7 +141,7 @@ class Trip:
 
     def _straight(self, ends: Array) -> Array:
         """Return the lengths of straight ways, infinite where the block is in between."""
-        lengths = np.linalg.norm(ends - self.here, axis=1)
+        lengths: Array = np.linalg.norm(ends - self.here, axis=1)
         lengths[blocked(self.here, ends, self._margin)] = np.inf
         return lengths
 
@@ -163,4 +163,5 @@ def _push(trip: Trip, error: Array) -> Array:
         return trip.towards(STATIONS[best])
     ahead = max(0.0, depth[best] + AWAY - RADIUS) + length[best] * _REACH[best]
     sideways = STATIONS[best] - trip.here + depth[best] * OUTWARD[best]
-    return sideways - ahead * OUTWARD[best]
+    move: Array = sideways - ahead * OUTWARD[best]
+    return move

@@ -37,11 +37,13 @@ class Pose(NamedTuple):
 
     def inside(self, points: Array) -> Array:
         """Return points (..., 2) of the table in the frame of the block."""
-        return (points - np.array([self.x, self.y])) @ self._turn()
+        inside: Array = (points - np.array([self.x, self.y])) @ self._turn()
+        return inside
 
     def outside(self, points: Array) -> Array:
         """Return points (..., 2) in the frame of the block in that of the table."""
-        return points @ self._turn().T + np.array([self.x, self.y])
+        outside: Array = points @ self._turn().T + np.array([self.x, self.y])
+        return outside
 
     def _turn(self) -> Array:
         cos, sin = np.cos(self.angle), np.sin(self.angle)
