@@ -77,7 +77,7 @@ def one_process(name: str, quick: bool) -> Row:
 
         ours()  # what is loaded but once is no part of it
         parts = {'bare': lambda: steps / bare(config, calls), 'ours': ours}
-        figures = interleaved(parts, 2 if quick else 9)
+        figures = interleaved(parts, 2 if quick else 7)
     return Row(
         f'collect.{name}',
         float(np.median(figures['ours'])),
@@ -120,7 +120,7 @@ def bare(config: Config, calls: list[Call]) -> float:
 def processes(quick: bool) -> Row:
     """Record by as many processes as there are cores, beside one."""
     jobs = len(os.sched_getaffinity(0))
-    bags = 2 * jobs if quick else 6 * jobs
+    bags = 2 * jobs if quick else 4 * jobs
     config = load_config('two_room', [*KNOBS, f'arena.episodes={bags * EPISODES_PER_BAG}'])
 
     def rate(count: int) -> float:
@@ -130,7 +130,7 @@ def processes(quick: bool) -> Row:
             return bags * EPISODES_PER_BAG * LENGTH / (time.perf_counter() - begun)
 
     parts = {'one': lambda: rate(1), 'all': lambda: rate(jobs)}
-    figures = interleaved(parts, 1 if quick else 5)
+    figures = interleaved(parts, 1 if quick else 3)
     return Row(
         'collect.processes',
         float(np.median(figures['all'])),
