@@ -271,6 +271,7 @@ def test_the_command_tells_lambda_and_where_a_better_model_is(
     assert main(words) == 0
     told = capsys.readouterr().out
     assert 'Lambda, which was left to the training, ended at' in told
+    assert 'where the target was 0.50' in told
     assert 'did better' not in told, 'the last step is the best of one look'
     path = run / 'best' / META
     meta = json.loads(path.read_text())

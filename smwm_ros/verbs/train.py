@@ -46,7 +46,11 @@ def run(args: argparse.Namespace) -> int:
         f'uses about {summary["effective_rank"]:.1f} dimensions.'
     )
     if cfg.model.inverse_target:
-        print(f'Lambda, which was left to the training, ended at {summary["inverse_weight"]:.3g}.')
+        print(
+            f'Lambda, which was left to the training, ended at {summary["inverse_weight"]:.3g}; '
+            f'{1 - summary["inverse_r2"]:.2f} of the actions are not read back, where the target '
+            f'was {cfg.model.inverse_target:.2f}.'
+        )
     _tell_of_better(args.out / 'best', summary)
     for warning in checkpoint.info['warnings']:
         print(f'warning: {warning}')
