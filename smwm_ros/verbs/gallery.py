@@ -135,7 +135,7 @@ def _strip(drive: Drive, drives: Sequence[Drive]) -> str:
     background = np.median([frame for one in drives for frame in one.frames[::5]], axis=0)
     css = 'good' if drive.outcome.success else 'bad'
     figures = [
-        report.picture(drive.frames[0], f'{drive.number}: start', DRAWN),
+        report.picture(drive.frames[0], f'pair {drive.number}: start', DRAWN),
         report.picture(drive.goal, 'goal', DRAWN),
         report.picture(report.onion_skin(drive.frames, background), drive.verdict, DRAWN, css),
     ]
