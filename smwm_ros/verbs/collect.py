@@ -3,7 +3,9 @@
 Record rosbags in a simulated arena, faster than real time.
 
 A second run goes on where the first one stopped: whole bags are kept. The same seed gives the
-same bytes, whatever --jobs says.
+same bytes, whatever --jobs says, and whatever processes die on the way. What a real robot gets
+wrong is there on request, by the knobs of record: other rates, clocks, latency, loss. What
+really happened is then told in the bag, on /recording/truth.
 """
 
 from __future__ import annotations
