@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 
+import apsw
 from backports import zstd
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from recordings import BEGIN, MakeBag, TICK, TinyBag
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import get_typestore, Stores
+from smwm_ros.bags import recover_sqlite
 from smwm_ros.bags.convert import convert
 from smwm_ros.bags.find import find_bags
 from smwm_ros.bags.read import BagReader, DamagedBagError, with_rescue
@@ -87,9 +89,9 @@ def test_a_bad_page_in_a_sqlite_file_costs_only_what_lies_on_it(
     assert survey(bag)['notes'] == notes
 
 
-@pytest.mark.parametrize('shared', [True, False])
+@pytest.mark.parametrize('folder', ['as it was left', 'without an index', 'read-only'])
 def test_a_sqlite_file_that_was_never_closed_gives_also_what_was_written_ahead(
-    tmp_path: Path, tiny_bag: MakeBag, shared: bool
+    tmp_path: Path, tiny_bag: MakeBag, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
     path = sqlite_file(tmp_path, tiny_bag)
     script = f"""
@@ -106,8 +108,17 @@ file.commit()
 os._exit(0)  # as a recorder that is killed
 """
     subprocess.run([sys.executable, '-c', script], check=True)
-    if not shared:
+    if folder != 'as it was left':
         path.with_name('bare.db3-shm').unlink()
+    if folder == 'read-only':  # not to root, though, so as if
+        plain = recover_sqlite._open
+
+        def refuse(file: Path, how: str) -> apsw.Connection:
+            if file == path:
+                raise apsw.CantOpenError('unable to open database file')
+            return plain(file, how)
+
+        monkeypatch.setattr(recover_sqlite, '_open', refuse)
     before = sorted(path.name for path in tmp_path.iterdir())
     assert 'bare.db3-wal' in before
     found, notes = heard(path)

@@ -7,6 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from smwm_ros.errors import CodecError
 from smwm_ros.fieldpath import parse_path
 
 _SCAN = 1 << 30  # as much of a bag is read [bytes]
+_DECODED = 5000  # messages of a topic that are looked into, evenly spread
 _DEEP = 4  # messages within messages that are searched for numbers
 Limits = dict[str, tuple[float, float]]  # field -> smallest and largest
 
@@ -29,6 +31,10 @@ class Heard:
         self._receive, self._header = array('q'), array('q')
         self._limits: dict[tuple[str, ...], Limits] = {}  # by the fields that come together
         self._count: Counter[tuple[str, ...]] = Counter()
+
+    def __len__(self) -> int:
+        """Return the number of messages."""
+        return len(self._receive)
 
     def note(self, receive: int, header: int | None) -> None:
         """Take the stamps of the next message [ns]."""
@@ -83,6 +89,7 @@ def scan(reader: BagReader, fields: Mapping[str, Collection[str]]) -> Scan:
     for name in names:
         if not wanted[name] and is_command(name):
             wanted[name] = number_fields(reader, reader.topics[name].type)
+    every = {name: -(-reader.topics[name].messages // _DECODED) for name in names}
     with_header = {name for name in names if reader.has_header(name)}
     read = messages = 0
     for message in reader.messages(names):
@@ -90,7 +97,7 @@ def scan(reader: BagReader, fields: Mapping[str, Collection[str]]) -> Scan:
         with suppress(CodecError):
             if message.topic in with_header:
                 header = reader.header_stamp(message)
-            if wanted[message.topic]:
+            if wanted[message.topic] and len(mine) % every[message.topic] == 0:
                 mine.widen(_numbers(reader.decode(message), wanted[message.topic]))
         mine.note(message.stamp, header)
         messages += 1
@@ -132,6 +139,9 @@ def _numbers(msg: Any, fields: Collection[str]) -> dict[str, float]:
     return found
 
 
+_steps = cache(parse_path)
+
+
 def _which(msg: Any, index: int) -> str:
     """Return what stands in the brackets for an element: its name where the message has names."""
     for field in ('name', 'joint_names'):
@@ -143,7 +153,7 @@ def _which(msg: Any, index: int) -> str:
 
 def _follow(msg: Any, field: str) -> Any:
     """Return a number of a message, or a whole array of them; an empty one has no elements."""
-    for step in parse_path(field):
+    for step in _steps(field):
         msg = getattr(msg, step.name)
         if isinstance(step.at, int):
             if step.at >= len(msg):

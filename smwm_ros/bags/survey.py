@@ -2,8 +2,8 @@
 """
 Look into a bag and tell what a user must know before converting it.
 
-Counts are of the whole bag; rates, gaps and limits are of what was scanned, the whole bag unless
-it is very large, and the survey says how much that was.
+Counts are of the whole bag; rates and gaps are of what was scanned, the whole bag unless it is
+very large, and the survey says how much that was. Limits are of messages spread over it.
 """
 
 from __future__ import annotations
