@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks of the arenas: what they pool, what they print, and that all of it is explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+import sys
+from typing import Any
+
+import pytest
+from smwm_ros.core.evaluate import Outcome
+from smwm_ros.core.statistics import wilson
+
+BENCH = Path(__file__).resolve().parents[1] / 'bench'
+KINDS = ('forward_only', 'sigreg')
+GOOD, BAD, SOLVED = Outcome(True, False, 9), Outcome(False, False, 50), Outcome(True, True, 0)
+
+
+@pytest.fixture(scope='module')
+def bench() -> Iterator[Any]:
+    """Return the modules of bench/, which is no package."""
+    before = {'path': list(sys.path), 'modules': set(sys.modules)}
+    sys.path.insert(0, str(BENCH))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('TQDM_DISABLE', '')  # common.py sets it for its process
+        import common
+        from parts import success
+
+        yield type('Bench', (), {'common': common, 'success': success})
+    sys.path[:] = before['path']
+    for name in {'common', 'parts', 'parts.success'} - before['modules']:
+        sys.modules.pop(name, None)
+
+
+def found() -> dict[str, list[Outcome]]:
+    """Return the outcomes of everyone who takes part."""
+    names = ('ours', 'paper', *KINDS, 'random', 'expert')
+    return {name: [GOOD, BAD, SOLVED, SOLVED] for name in names}
+
+
+def test_a_row_pools_the_pairs_of_all_seeds_and_has_their_interval(bench: Any) -> None:
+    pooled: dict[str, list[Outcome]] = {}
+    for _ in range(3):
+        bench.success.note(pooled, 'ours', [GOOD] * 9 + [BAD])
+        bench.success.note(pooled, 'random', [GOOD] + [BAD] * 3)
+    row = bench.success.row('a', pooled, 'ours', 'random')
+    assert (row.value, row.peer_value, row.peer) == (0.9, 0.25, 'random policy')
+    assert row.ratio == pytest.approx(3.6)
+    assert row.interval == wilson(27, 30)
+    said = bench.common.describe(row)
+    assert '0.9 of the goals (95 %: 0.744 to 0.965); random policy: 0.25' in said
+
+
+def test_a_peer_that_never_gets_there_has_no_ratio(bench: Any) -> None:
+    row = bench.success.row('a', {'ours': [GOOD], 'random': [BAD]}, 'ours', 'random')
+    assert row.ratio is None
+    assert 'ratio' not in bench.common.describe(row)
+
+
+def test_success_is_told_without_what_was_solved_at_the_start(bench: Any) -> None:
+    rows = {row.measure: row for row in bench.success.rows('x', found(), KINDS)}
+    assert rows['x.success'].value == 3 / 4
+    assert rows['x.success_without_solved'].value == 1 / 2
+    assert rows['x.success_without_solved'].interval == wilson(1, 2)
+
+
+@pytest.mark.parametrize('arena', ['two_room', 'reacher', 'push_t', 'cube'])
+def test_every_row_of_an_arena_is_explained(bench: Any, arena: str) -> None:
+    named = {row.measure for row in bench.success.rows(arena, found(), KINDS)}
+    assert named <= set(bench.common.TARGETS)
+    assert (BENCH / f'{arena}.py').is_file()
