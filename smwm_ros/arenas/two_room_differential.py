@@ -32,7 +32,7 @@ from smwm_ros.core.interfaces import ActionSpec, Array, Frame
 from smwm_ros.errors import ArenaError
 
 TURN = 2.5  # largest angular velocity [rad/s]
-NOSE = (0.08, 0.18, 0.70)
+NOSE, TAIL = (0.08, 0.18, 0.70), (0.98, 0.80, 0.10)
 UNIT = 1e-6  # the norm of a quaternion in float32 is this near to 1
 
 
@@ -103,10 +103,13 @@ def _yaw(state: Array) -> float:
 def _robot() -> list[Link]:
     """Return an upright cylinder that slides, turns, and shows which way it faces."""
     body = Part('cylinder', (RADIUS, HEIGHT), ROBOT[0], at=(0, 0, HEIGHT / 2))
-    nose = Part('box', (0.065, 0.045, 0.02), NOSE, at=(0.085, 0, HEIGHT), solid=False)
+    # Large, for a small image must tell headings apart.
+    nose = Part('box', (0.065, 0.065, 0.02), NOSE, at=(0.065, 0, HEIGHT), solid=False)
+    tail = Part('box', (0.045, 0.065, 0.02), TAIL, at=(-0.045, 0, HEIGHT), solid=False)
     return [
         Link('slide', (1, 0, 0), mass=0.1),
         Link('slide', (0, 1, 0), mass=0.1),
         Link('turn', part=body, mass=1.0),
         Link('fixed', part=nose),
+        Link('fixed', part=tail),
     ]
