@@ -18,7 +18,6 @@ from smwm_ros.core.interfaces import Plan, WorldModel
 import torch
 from torch import Tensor
 
-
 # With cost=nearest, what each step away from the goal counts beside the nearest approach. Without
 # it there is no reason to go at once; with much of it the way round a wall looks too long.
 HURRY = 0.1
