@@ -19,7 +19,7 @@ from smwm_ros.core.interfaces import ActionSpec, Frame
 from smwm_ros.errors import BagError, CodecError
 from smwm_ros.fieldpath import expand
 from smwm_ros.load import load_config
-from smwm_ros.verbs.recording import EPISODES_PER_BAG, PAUSE
+from smwm_ros.verbs.recording import between, EPISODES_PER_BAG, PAUSE
 
 SMALL = ['arena.episodes=23', 'arena.length=4', 'arena.image_size=16']
 
@@ -283,6 +283,15 @@ def test_pictures_of_any_size_come_back(kind):
         message = store.deserialize_cdr(picture.write(rgb, stamp), kind)
         assert np.array_equal(to_rgb(message), rgb)
         assert message.header.stamp.sec * 10**9 + message.header.stamp.nanosec == stamp
+
+
+def test_what_is_seen_within_a_raw_step_lies_between_its_ends_but_for_angles_that_wrap():
+    assert between(np.array([0.0, 1.0]), np.array([0.1, 0.8]), 0.25).tolist() == [0.025, 0.95]
+    before, after = np.array([0.0, 3.1]), np.array([0.1, -3.1])
+    assert between(before, after, 0.3) is before
+    assert between(before, after, 0.7) is after
+    nothing = np.zeros(0, np.float32)
+    assert between(nothing, nothing, 0.5).dtype == np.float32
 
 
 def test_a_field_that_the_message_lacks_is_refused_before_anything_is_written(tmp_path):
