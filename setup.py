@@ -66,6 +66,7 @@ setup(
             'pytest<9',  # colcon test loads plug-ins that pytest 9 refuses
             'ray',  # as in ray, which tests need
             'ruff',
+            'tensorboard',  # as in tensorboard, which a test needs
             'types-PyYAML',
         ],
     },

@@ -69,7 +69,7 @@ def test_all_mistakes_come_at_once_with_path_value_and_choices(make_node):
         read_knobs(node, 'planner', config.Planner)
     text = str(raised.value)
     assert "planner: horizn: unknown key; did you mean 'horizon'?" in text
-    assert "cost: 'max' is not a choice; valid: last, sum" in text
+    assert "cost: 'max' is not a choice; valid: last, nearest, sum" in text
     assert 'samples: -1 is out of range; valid: 2 to 100000' in text
 
 
@@ -166,5 +166,5 @@ def test_parameters_describe_themselves_over_ros(checkpoint):
         answer = here.call(
             DescribeParameters, '/plan/describe_parameters', names=['planner.cost', 'checkpoint']
         )
-        assert answer.descriptors[0].additional_constraints == 'one of sum, last'
+        assert answer.descriptors[0].additional_constraints == 'one of sum, last, nearest'
         assert 'trained model' in answer.descriptors[1].description
