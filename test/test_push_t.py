@@ -71,12 +71,13 @@ def test_nothing_leaves_the_table(drives):
     assert min(wall_gap(Pose.of(state), HALF) for e in drives for state in e) > -1e-3
 
 
-def test_a_block_that_is_pushed_against_a_wall_stays_within(arena):
+@pytest.mark.parametrize('aside', [-0.05, -0.02, 0.02, 0.05])
+def test_a_block_that_is_pushed_against_a_wall_stays_within(arena, aside):
     arena.set_state(state_of((0.05, 0.0), (0.3, 0.0), np.pi / 2))
-    for _ in range(60):
-        state = arena.step([SPEED, 0.02]).state
-    assert wall_gap(Pose.of(state), HALF) == pytest.approx(0.0, abs=2e-3)
-    assert gap(state) > -2e-3
+    states = [arena.step([SPEED, aside]).state.astype(np.float64) for _ in range(60)]
+    gaps = [wall_gap(Pose.of(state), HALF) for state in states]
+    assert min(gaps) == pytest.approx(0.0, abs=4e-3)
+    assert min(gap(state) for state in states) > -2e-3
 
 
 def test_a_push_through_the_centre_of_mass_does_not_turn_the_block(arena):

@@ -53,7 +53,7 @@ class PushT(Scene):
     state_names = 'pusher x, pusher y, block x, block y, block cos, block sin'
 
     def __init__(self, image_size: int) -> None:
-        world = World(DT / SUBSTEPS, CAMERA)
+        world = World(DT / SUBSTEPS, CAMERA, recovery=0.8)  # it presses the block into walls
         _build(world)
         super().__init__(world, image_size, np.array([-0.5, 0.0, 0.1, 0.0, 1.0, 0.0]))
 

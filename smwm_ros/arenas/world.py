@@ -36,7 +36,13 @@ class World:
     happens depends on the state alone, and the same state gives the same future to the bit.
     """
 
-    def __init__(self, step: float, camera: Camera, gravity: float = 0.0) -> None:
+    def __init__(
+        self,
+        step: float,  # [s]
+        camera: Camera,
+        gravity: float = 0.0,  # [m/s2]
+        recovery: float = 0.2,  # share of how deep bodies sink in that a step undoes
+    ) -> None:
         self.bullet = _import_pybullet()
         self._client: int | None = self.bullet.connect(self.bullet.DIRECT)
         self.bodies: dict[str, int] = {}
@@ -48,6 +54,7 @@ class World:
             numSubSteps=0,
             deterministicOverlappingPairs=1,
             warmStartingFactor=0.0,
+            contactERP=recovery,
             physicsClientId=self.client,
         )
         self.bullet.setGravity(0, 0, -gravity, physicsClientId=self.client)
