@@ -41,7 +41,7 @@ class World:
         step: float,  # [s]
         camera: Camera,
         gravity: float = 0.0,  # [m/s2]
-        recovery: float = 0.2,  # share of how deep bodies sink in that a step undoes
+        recovery: float | None = None,  # share of how deep bodies sink in that a step undoes
     ) -> None:
         self.bullet = _import_pybullet()
         self._client: int | None = self.bullet.connect(self.bullet.DIRECT)
@@ -54,10 +54,11 @@ class World:
             numSubSteps=0,
             deterministicOverlappingPairs=1,
             warmStartingFactor=0.0,
-            contactERP=recovery,
             physicsClientId=self.client,
         )
         self.bullet.setGravity(0, 0, -gravity, physicsClientId=self.client)
+        if recovery is not None:
+            self.bullet.setPhysicsEngineParameter(contactERP=recovery, physicsClientId=self.client)
 
     @property
     def client(self) -> int:
