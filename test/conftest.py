@@ -6,10 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 import pytest
 from recordings import MakeBag, TinyBag
 from rosbags.rosbag2 import StoragePlugin
 
+# A loaded machine must not fail a test, and a failure must come again.
+settings.register_profile(
+    'here', deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile('here')
 REAL_BAGS = Path(__file__).parents[1] / '..' / 'shared' / 'bags'
 
 

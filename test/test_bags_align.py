@@ -34,7 +34,7 @@ def rows(
     return align(frames, good, Track(stamps, values), states, DT, config)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(STEPS, st.integers(1, 250), st.integers(0, 250))
 def test_the_gate_lets_through_exactly_the_frames_of_the_grid(
     steps: list[int], dt: int, gap: int
@@ -45,7 +45,7 @@ def test_the_gate_lets_through_exactly_the_frames_of_the_grid(
     assert np.flatnonzero(needed).tolist() == sorted(set(ticks(frames, dt, gap)[1].tolist()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(STEPS, st.integers(1, 250), st.integers(0, 250), st.booleans())
 def test_the_frame_of_a_tick_is_the_last_one_before_it_and_never_old(
     steps: list[int], dt: int, gap: int, shift: bool
@@ -63,7 +63,7 @@ def test_the_frame_of_a_tick_is_the_last_one_before_it_and_never_old(
     assert (np.diff(stamp)[np.diff(run) != 0] > 0).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(STEPS, st.integers(1, 250), st.integers(0, 250))
 def test_a_shifted_grid_has_the_same_ticks_and_never_more_repeats(
     steps: list[int], dt: int, gap: int
@@ -85,7 +85,7 @@ def test_a_shift_is_no_larger_than_it_must_be() -> None:
     assert (stamp - late[:19]).max() <= 14
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     STEPS, st.lists(st.integers(0, 8000), max_size=80), st.integers(0, 30), st.sampled_from([2, 5])
 )
@@ -160,7 +160,7 @@ def test_a_state_must_be_as_fresh_as_a_frame() -> None:
     assert found.dropped['no state was measured in time'] == 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(0, 400), max_size=80), st.integers(0, 80), st.integers(0, 300))
 def test_ages_are_counted_the_same_in_one_piece_or_two(
     ages: list[int], cut: int, limit: int
