@@ -189,3 +189,18 @@ def test_the_expert_pushes_where_the_goal_shows_closed_fingers(cube):
             break
     assert cube.success()
     assert not any(held)
+
+
+def test_the_restless_expert_stays_within_the_limits_and_picks_up_and_lets_go(cube):
+    changes = []
+    for episode in range(3):
+        cube.reset(episode)
+        actions = driver('restless', cube, episode, np.random.default_rng(episode))
+        held = []
+        for _ in range(80):
+            action = next(actions)
+            assert np.array_equal(action, cube.spec.clip(action))
+            held.append(is_held(cube.step(action).state))
+        changes += np.diff(np.array(held, np.int64)).tolist()
+    assert changes.count(1) >= 3
+    assert changes.count(-1) >= 3
