@@ -171,7 +171,12 @@ def test_an_interrupted_run_says_so_and_goes_on_from_whole_bags(
     out = tmp_path / 'bags'
     process = start(out, *WORDS)
     until_both_write(process, out)
+    crew = workers(process)
+    for child in crew:  # held, so that they cannot be done before the signal comes
+        os.kill(child, signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
+    for child in crew:
+        os.kill(child, signal.SIGCONT)
     code, errors = end(process)
     assert code == 130
     assert 'interrupted; run it again to go on' in errors

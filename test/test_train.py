@@ -138,6 +138,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_it_would_have_had(
         'best',
         META,
         WEIGHTS,
+        'tensorboard',
         'train.csv',
     ]
 

@@ -194,13 +194,16 @@ def test_a_shift_of_motion_changes_motion_and_no_looks(plain, name):
 @pytest.mark.parametrize('name', PUSHED)
 def test_mass_and_friction_change_how_a_cube_moves_and_no_looks(name):
     plain, arena = make_arena('cube', 16), shifted(make_arena('cube', 16), name)
-    ways = []
-    for world in (plain, arena):
-        frames = [world.reset(2)]
-        driver = noisy_expert(world, np.random.default_rng(2))
-        ways.append(frames + [world.step(next(driver)) for _ in range(60)])
-    assert equal(ways[0][0], ways[1][0])
-    assert not same_states(*ways)
+    differ = []
+    for seed in range(4):  # a cube that is only lifted does not feel what it weighs
+        ways = []
+        for world in (plain, arena):
+            frames = [world.reset(seed)]
+            driver = noisy_expert(world, np.random.default_rng(seed))
+            ways.append(frames + [world.step(next(driver)) for _ in range(60)])
+        assert equal(ways[0][0], ways[1][0])
+        differ.append(not same_states(*ways))
+    assert any(differ)
     for frame in ways[1]:
         assert equal(frame, plain.set_state(frame.state))
     plain.close()
