@@ -55,20 +55,22 @@ def noisy_expert(arena: Arena, rng: np.random.Generator) -> Iterator[Array]:
 
 def restless_expert(arena: Arena, rng: np.random.Generator) -> Iterator[Array]:
     """
-    Yield the noisy expert's actions, and every now and then random ones for up to a second.
+    Yield the noisy expert's actions, and every now and then others for less than a second.
 
-    A planner tries what no expert does: to hurry past, to jerk, to let go on the way. A model that
-    has never seen what comes of it hopes for the best.
+    A planner tries what no expert does: jerks, hesitation, letting go on the way. A model that has
+    never seen what comes of it believes the best.
     """
     spec = arena.spec
-    low, high = np.array(spec.low), np.array(spec.high)
+    half = (np.array(spec.high) - np.array(spec.low)) / 2
     calm, wild = noisy_expert(arena, rng), random_walk(spec, rng)
     while True:
-        for _ in range(rng.integers(1, 21)):
+        for _ in range(rng.integers(1, 26)):
             yield next(calm)
-        fit, steady = rng.random(), spec.clip(1.5 * rng.uniform(low, high))
-        for _ in range(rng.integers(1, 11)):
-            if fit < 0.5:
-                yield steady
+        kind = rng.integers(3)
+        for _ in range(rng.integers(1, 9)):
+            if kind == 0:
+                yield next(wild)
+            elif kind == 1:
+                yield rng.uniform(spec.low, spec.high)
             else:
-                yield next(wild) if fit < 0.75 else rng.uniform(low, high)
+                yield spec.clip(next(calm) + half * rng.standard_normal(spec.size))
