@@ -20,7 +20,7 @@ from smwm_ros.config import Config, Planner
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.planner import CemPlanner
+from smwm_ros.core.planner import CemPlanner, HURRY
 from smwm_ros.load import load_config
 import torch
 from torch import nn, Tensor
@@ -45,7 +45,7 @@ def measure(quick: bool) -> Iterator[Row]:
         return planner.plan(z, goal).actions
 
     def plain() -> Tensor:
-        return plain_cem(model, settings, bound, z, goal)
+        return plain_cem(model, settings, bound, checkpoint.spec.size, z, goal)
 
     difference = float((ours() - plain()).abs().max())
     assert difference < 1e-3, f'the peer plans something else: {difference}'
@@ -121,19 +121,25 @@ def random_checkpoint(config: Config) -> Checkpoint:
 
 
 @torch.inference_mode()
-def plain_cem(model: Smwm, settings: Planner, bound: Tensor, z: Tensor, goal: Tensor) -> Tensor:
+def plain_cem(
+    model: Smwm, settings: Planner, bound: Tensor, raw: int, z: Tensor, goal: Tensor
+) -> Tensor:
     """Plan as one writes it first."""
     generator = torch.Generator().manual_seed(settings.seed)
     mean = torch.zeros(settings.horizon, len(bound))
     std = torch.full_like(mean, settings.init_std)
     for _ in range(settings.iterations):
         noise = torch.randn(settings.samples, *mean.shape, generator=generator)
+        held = torch.randn(settings.samples, settings.horizon, 1, raw, generator=generator)
+        held = held.repeat(1, 1, mean.shape[1] // raw, 1).reshape(noise.shape)
+        noise = (1 - settings.smooth) ** 0.5 * noise + settings.smooth**0.5 * held
         noise[0] = 0
         actions = (mean + std * noise).clamp(-bound, bound)
-        place, cost = z.repeat(settings.samples, 1), torch.zeros(settings.samples)
+        place, away = z.repeat(settings.samples, 1), []
         for t in range(settings.horizon):
             place = model.predict(place, actions[:, t])
-            cost += ((place - goal) ** 2).sum(dim=1)
+            away.append((place - goal).norm(dim=1))
+        cost = torch.stack(away).amin(dim=0) + HURRY * torch.stack(away).sum(dim=0)
         elites = actions[cost.argsort()[: settings.elites]]
         mean, std = elites.mean(dim=0), elites.std(dim=0).clamp(min=settings.min_std)
     return mean

@@ -10,6 +10,8 @@ at nothing but the state, and decides anew at every step.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from smwm_ros.arenas.push_t_shape import (
     BAR,
@@ -79,9 +81,11 @@ def _legs(starts: Array, ends: Array) -> Array:
     return length
 
 
-def _shortest(legs: Array) -> Array:
-    """Return the lengths of the shortest ways over any of the corners."""
-    ways: Array = legs.copy()
+@cache
+def _shortest(usable: tuple[bool, ...]) -> Array:
+    """Return the lengths (c, c) of the shortest ways over corners, of those that are usable."""
+    both = np.array(usable)[:, None] & np.array(usable)
+    ways: Array = np.where(both, _BETWEEN, np.inf)
     for via in range(len(ways)):
         ways = np.minimum(ways, ways[:, [via]] + ways[[via]])
     return ways
@@ -118,13 +122,12 @@ class Trip:
         straight = self._straight(_SPOTS)
         count = len(_CORNERS)
         open_, self.reachable = between_walls[:count], between_walls[count:]  # (c,), stations (n,)
-        legs = np.where(open_ & open_[:, None], _BETWEEN, np.inf)
-        self._between = _shortest(legs)
+        self._between = _shortest(tuple(open_.tolist()))
         self._first = np.where(open_, straight[:count], np.inf)
         self._direct = straight[count:]
 
     def lengths(self) -> Array:
-        """Return the lengths (n,) of the ways to all stations."""
+        """Return how long the way (n,) to each station is."""
         corners = (self._first[:, None] + self._between).min(axis=0)  # (c,) to each corner
         round_ = (corners[:, None] + _TO_STATIONS).min(axis=0)
         ways: Array = np.minimum(self._direct, round_)
