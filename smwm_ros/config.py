@@ -266,6 +266,12 @@ class Train:
 class Planner:
     """CEM-MPC in latent space."""
 
+    kind: str = knob(
+        'cem',
+        'how actions are found: around the mean of the best samples (cem), or around the best one '
+        '(sampling)',
+        choices=('cem', 'sampling'),
+    )
     horizon: int = knob(5, 'model steps looked ahead', 1, 100)
     samples: int = knob(128, 'action sequences tried in an iteration', 2, 100_000, live=True)
     iterations: int = knob(4, 'refinements of a plan', 1, 1000, live=True)

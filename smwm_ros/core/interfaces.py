@@ -9,6 +9,7 @@ K raw actions in a block, T model steps.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -68,6 +69,14 @@ class Plan(NamedTuple):
     spread: float  # mean standard deviation of the samples at the end, 0 when certain
 
 
+class Plans(NamedTuple):
+    """What a planner returns for B problems."""
+
+    actions: Tensor  # (B, T, K*A) normalised
+    cost: Tensor  # (B,) of the returned actions; not finite where nothing could be scored
+    spread: Tensor  # (B,)
+
+
 class WorldModel(Protocol):
     """f, g, h of the paper."""
 
@@ -89,14 +98,22 @@ class WorldModel(Protocol):
 
 
 class Planner(Protocol):
-    """Latent state and latent goal in, plan out."""
+    """Latents and latent goals in, plans out; what it remembers is the plan before."""
 
-    def plan(self, z: Tensor, goal: Tensor) -> Plan:
-        """Return actions that lead from z (D,) to goal (D,)."""
+    def plan_many(self, z: Tensor, goal: Tensor) -> Plans:
+        """Return actions that lead from z (B, D) to goal (B, D), each problem as if alone."""
+        ...
+
+    def shift(self, raw_steps: int) -> None:
+        """Move the last plans on by the raw actions that were executed since."""
+        ...
+
+    def keep(self, problems: Sequence[int]) -> None:
+        """Go on with some of the problems of the last plans, in this order."""
         ...
 
     def reset(self) -> None:
-        """Forget the last plan."""
+        """Forget the last plans, and begin the noise anew."""
         ...
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.interfaces import Array, Obs
-from smwm_ros.core.planner import CemPlanner
+from smwm_ros.core.planner import make_planner
 from smwm_ros.errors import CheckpointError
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class Pilot:
             .to(self._device)
             for limit in (np.array(self.spec.low), np.array(self.spec.high))
         )
-        self._planner = CemPlanner(self._model, settings, low, high, self.action_block)
+        self._planner = make_planner(self._model, settings, low, high, self.action_block)
         self._goal: Tensor | None = None  # (B, D)
 
     def set_goal(self, pixels: Array) -> None:

@@ -11,24 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import math
-from typing import NamedTuple
 
 from smwm_ros import config
-from smwm_ros.core.interfaces import Plan, WorldModel
+from smwm_ros.core.interfaces import Plan, Planner, Plans, WorldModel
 import torch
 from torch import Tensor
 
 # With cost=nearest, what each step away from the goal counts beside the nearest approach. Without
 # it there is no reason to go at once; with much of it the way round a wall looks too long.
 HURRY = 0.1
-
-
-class Plans(NamedTuple):
-    """Plans of B problems."""
-
-    actions: Tensor  # (B, T, K*A)
-    cost: Tensor  # (B,) of the returned actions
-    spread: Tensor  # (B,)
 
 
 def rollout(model: WorldModel, z: Tensor, actions: Tensor) -> Tensor:
@@ -156,6 +147,9 @@ class CemPlanner:
         cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
         best, index = cost.topk(min(self.settings.elites, cost.shape[1]), largest=False)
         elites = torch.take_along_dim(samples, index[..., None, None], dim=1)
+        if self.settings.kind == 'sampling':
+            alive = best[:, 0].isfinite()[:, None, None]
+            return torch.where(alive, elites[:, 0], mean), std
         finite = best.isfinite()[..., None, None]  # (B, E, 1, 1): elites that may count
         count = finite.sum(dim=1)
         new_mean = (elites * finite).sum(dim=1) / count.clamp(min=1)
@@ -164,3 +158,14 @@ class CemPlanner:
         alive = count > 0  # where nothing had a finite cost, stay where we were
         # A mean of equal numbers may round to just outside of them.
         return torch.where(alive, self._bounded(new_mean), mean), torch.where(alive, new_std, std)
+
+
+def make_planner(
+    model: WorldModel,
+    settings: config.Planner,
+    low: Tensor,  # (K*A,) normalised
+    high: Tensor,  # (K*A,)
+    block: int = 1,  # K, how many raw actions make one model step
+) -> Planner:
+    """Make the planner that the settings name."""
+    return CemPlanner(model, settings, low, high, block)
