@@ -18,7 +18,8 @@ from smwm_ros.config import Node
 from smwm_ros.core.guard import Guard
 from smwm_ros.core.interfaces import ActionSpec, Array
 
-MARGIN = 0.15  # a plan is meant to be ready so long before its tick [share of a period]
+MARGIN = 0.05  # a plan is meant to be ready so long before its tick [share of a period]
+GRACE = 0.1  # a tick waits so long for a plan that is a little late [share of a period]
 LEAN = 0.02  # ticks move no further than this at a time [share of a period]
 
 
@@ -154,6 +155,7 @@ class Controller:
         self._fault: Reason | None = None
         self._seen: float | None = None
         self._plan: TimedPlan | None = None
+        self._played: TimedPlan | None = None  # what the last tick played
         self._first = 0  # row of the plan that was, or would have been, played first
         self._last: Array | None = None  # last motion command
         self._moving = False
@@ -168,6 +170,11 @@ class Controller:
     def wants_plans(self) -> bool:
         """Say whether planning serves any purpose now."""
         return self._goal and self._halt is None
+
+    @property
+    def plays_on(self) -> bool:
+        """Say whether the next tick would play the same plan as the last."""
+        return self._plan is not None and self._plan is self._played
 
     def configure(self, node: Node) -> None:
         """Take changed live knobs."""
@@ -231,6 +238,7 @@ class Controller:
             if action is None or self._plan is None:
                 return Order(reason, self._stop_command(now))
             self._last, self._moving, self._stop_began = action, True, None
+            self._played = self._plan
             return Order(reason, action, now - self._plan.seen, now - self._plan.ready)
 
     def halt(self, now: float, reason: Reason) -> Order:

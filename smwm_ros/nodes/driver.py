@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Event, Thread
 
-from smwm_ros.core.control import Controller, MARGIN, Metronome, Order, Reason
+from smwm_ros.core.control import Controller, GRACE, MARGIN, Metronome, Order, Reason
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.meter import Meter
 from smwm_ros.nodes.clocks import RosClock, WallClock
@@ -31,6 +31,7 @@ class Driver:
         self._fail = fail
         self._beat = Metronome(dt, clock.now())
         self._wake = Event()
+        self._fresh = Event()  # a plan has come
         self._closing = False
         self._thread = Thread(target=self._run, name='driver', daemon=True)
         self.late_ms = Meter()  # how long after its deadline a tick began
@@ -55,6 +56,7 @@ class Driver:
 
     def nudge(self) -> None:
         """Say that a plan is there: a robot at rest begins its grid of ticks with it."""
+        self._fresh.set()
         if self._sent is None:
             self._wake.set()
 
@@ -62,16 +64,22 @@ class Driver:
         """End the thread; the last word stays with the caller."""
         self._closing = True
         self._wake.set()
+        self._fresh.set()
         self._thread.join()
 
     def _run(self) -> None:
         """Tick until closed."""
         while True:
             before = self._clock.now()
+            self._fresh.clear()
             runs = self._clock.wait(self._beat.deadline, self._wake)
+            now = self._clock.now()
+            if runs and now >= before and self._controller.plays_on and not self._wake.is_set():
+                # The newest image counts more than the evenest beat, for a moment.
+                runs = self._clock.wait(self._beat.deadline + GRACE * self._beat.dt, self._fresh)
+                now = self._clock.now()
             if self._closing:
                 return
-            now = self._clock.now()
             if self._wake.is_set():
                 self._wake.clear()
                 self._beat.restart(now + MARGIN * self._beat.dt)
