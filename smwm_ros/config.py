@@ -448,11 +448,37 @@ class Node:
     image_timeout: float = knob(
         0.5, 'an image older than this stops the robot [s]', 0.01, 60.0, live=True
     )
+    stamp_timeout: float = knob(
+        0.0,
+        'an image whose stamp is further from now than this is not used [s], 0 to trust no stamp',
+        0.0,
+        60.0,
+        live=True,
+    )
+    frozen_timeout: float = knob(
+        2.0,
+        'the same image again and again stops a robot that moves after this long [s], 0 for never',
+        0.0,
+        60.0,
+        live=True,
+    )
     coast: int = knob(
         3, 'ticks that an old plan may play on when the planner is late', 0, 100, live=True
     )
     stop_duration: float = knob(
         1.0, 'after a stop, the stop command is repeated this long [s]', 0.0, 60.0, live=True
+    )
+    max_rate: tuple[float, ...] = knob(
+        (),
+        'largest change of a command field in a second, stops included [its SI unit/s]: one for '
+        'all fields, one for each, or [] for no limit',
+        live=True,
+    )
+    max_jerk: tuple[float, ...] = knob(
+        (), 'largest change of that in a second [its SI unit/s^2], likewise', live=True
+    )
+    exclusive: bool = knob(
+        True, 'stop while another node publishes on the command topic', live=True
     )
     camera_reliability: str = knob(
         'best_effort',
