@@ -18,9 +18,10 @@ from common import interleaved, main, paired_ratio, Row
 import numpy as np
 from smwm_ros.config import Config, Planner
 from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.costs import HURRY
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.planner import CemPlanner, HURRY
+from smwm_ros.core.planner import make_planner
 from smwm_ros.load import load_config
 import torch
 from torch import nn, Tensor
@@ -38,7 +39,7 @@ def measure(quick: bool) -> Iterator[Row]:
     model, settings = checkpoint.model, config.planner
     bound = torch.full((checkpoint.spec.size * checkpoint.action_block,), LIMIT)
     z, goal = torch.randn(2, config.model.latent)
-    planner = CemPlanner(model, settings, -bound, bound, checkpoint.action_block)
+    planner = make_planner(model, settings, -bound, bound, checkpoint.action_block)
 
     def ours() -> Tensor:
         planner.reset()

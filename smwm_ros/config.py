@@ -264,13 +264,14 @@ class Train:
 
 @dataclass(frozen=True)
 class Planner:
-    """CEM-MPC in latent space."""
+    """Model-predictive control in latent space."""
 
     kind: str = knob(
         'cem',
-        'how actions are found: around the mean of the best samples (cem), or around the best one '
-        '(sampling)',
-        choices=('cem', 'sampling'),
+        'how actions are found: drawn around the mean of the best, again and again (cem); the '
+        'same with smooth samples, the best of which are kept (icem); around their mean weighted '
+        'by cost (mppi); around the best one (sampling)',
+        choices=('cem', 'icem', 'mppi', 'sampling'),
     )
     horizon: int = knob(5, 'model steps looked ahead', 1, 100)
     samples: int = knob(128, 'action sequences tried in an iteration', 2, 100_000, live=True)
@@ -281,8 +282,27 @@ class Planner:
     cost: str = knob(
         'sum',
         'latent distance to the goal: squared and summed over the horizon, squared at its last '
-        'step, or where it is nearest, with a little of all steps to hurry',
-        choices=('sum', 'last', 'nearest'),
+        'step or at the nearest one (min), or where it is nearest, with a little of all steps to '
+        'hurry (nearest)',
+        choices=('sum', 'last', 'min', 'nearest'),
+    )
+    effort_weight: float = knob(
+        0.0, 'cost of the mean squared raw action, where 1 is half its range', 0.0, 1e6, live=True
+    )
+    change_weight: float = knob(
+        0.0, 'cost of the mean squared change between raw actions, likewise', 0.0, 1e6, live=True
+    )
+    doubt_weight: float = knob(
+        0.0,
+        'cost of what the heads of the model disagree on, see model.heads',
+        0.0,
+        1e6,
+        live=True,
+    )
+    keep_out: str = knob('', "folder with images of places to avoid, '' for none")
+    keep_out_weight: float = knob(10.0, 'cost of a step to a place to avoid', 0.0, 1e6, live=True)
+    keep_out_radius: float = knob(
+        1.0, 'latent distance at which most of that cost is gone', 1e-3, 1e3, live=True
     )
     init_std: float = knob(
         1.0, 'first spread of the samples [standard deviations of the data]', 0.01, 10.0, live=True
@@ -295,11 +315,48 @@ class Planner:
         live=True,
     )
     min_std: float = knob(0.05, 'spread never falls below this [same]', 0.0, 10.0, live=True)
+    colour: float = knob(
+        2.0,
+        'of icem: the power of its noise falls with frequency to this; 0 is white',
+        0.0,
+        10.0,
+        live=True,
+    )
+    kept: float = knob(
+        0.3, 'of icem: share of the elites that is tried again', 0.0, 1.0, live=True
+    )
+    momentum: float = knob(
+        0.1, 'of icem: share of mean and spread that stays as it was', 0.0, 0.99, live=True
+    )
+    temperature: float = knob(
+        0.5,
+        'of mppi: how much worse than the best an elite may be and count [mean of the elites]',
+        0.001,
+        1000.0,
+        live=True,
+    )
+    refine: int = knob(0, 'steps down the gradient that each elite takes', 0, 1000, live=True)
+    refine_step: float = knob(
+        0.3,
+        'length of the first of these [standard deviations of the data]',
+        1e-4,
+        10.0,
+        live=True,
+    )
+    budget_ms: float = knob(
+        0.0,
+        'no iteration begins that would take the search longer than this, 0 for no limit [ms]',
+        0.0,
+        60_000.0,
+        live=True,
+    )
     warm_start: bool = knob(True, 'begin from the last plan, shifted by the time that passed')
     seed: int = knob(0, 'seed of the samples', 0, 2**31 - 1)
 
     def __post_init__(self) -> None:
-        """Refuse more elites than samples."""
+        """Refuse what no search can do."""
+        if self.horizon < 1:
+            raise ValueError(f'horizon: {self.horizon} model steps; a plan has at least 1')
         if self.elites > self.samples:
             raise ValueError(f'elites: {self.elites} is more than the {self.samples} samples')
 

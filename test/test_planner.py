@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from smwm_ros.config import Planner
+from smwm_ros.core.costs import HURRY
 from smwm_ros.core.interfaces import WorldModel
 from smwm_ros.core.model import make_model
-from smwm_ros.core.planner import CemPlanner, HURRY
+from smwm_ros.core.planner import make_planner, SearchPlanner
 import torch
 from torch import Tensor
 from worlds import PointMass, SIZE, TINY
@@ -23,9 +24,9 @@ SETTINGS = Planner(horizon=4, samples=64, iterations=8, elites=8, cost='last')
 LOW, HIGH = torch.full((2 * BLOCK,), -0.5), torch.full((2 * BLOCK,), 0.7)
 
 
-def planner(model: WorldModel | None = None, **knobs: object) -> CemPlanner:
+def planner(model: WorldModel | None = None, **knobs: object) -> SearchPlanner:
     settings = replace(SETTINGS, **knobs)  # type: ignore[arg-type]
-    return CemPlanner(model or PointMass(), settings, LOW, HIGH, BLOCK)
+    return make_planner(model or PointMass(), settings, LOW, HIGH, BLOCK)
 
 
 class Spy(PointMass):
@@ -80,11 +81,11 @@ def test_the_nearest_approach_favours_a_way_round_over_standing_nearer() -> None
     samples[0, :, :, 0] = moves
     z, goal = torch.tensor([[1.0, 0.0]]), torch.zeros(1, 2)
     found = {
-        name: planner(cost=name).cost(z, goal, samples.flatten(3))[0].argmin().item()
+        name: planner(cost=name)._costs(z, goal, samples.flatten(3))[0].argmin().item()
         for name in ('sum', 'last')
     }
     assert found == {'sum': 0, 'last': 1}
-    near = planner(cost='nearest').cost(z, goal, samples.flatten(3))[0]
+    near = planner(cost='nearest')._costs(z, goal, samples.flatten(3))[0]
     assert near.tolist() == pytest.approx([0.6 + HURRY * 2.4, HURRY * 2.5, HURRY * 2.5], abs=1e-5)
 
 
@@ -134,7 +135,7 @@ def test_every_action_tried_or_returned_is_inside_the_bounds(
     high = low + torch.tensor([width for _, width in bounds] * BLOCK)
     spy = Spy()
     settings = replace(SETTINGS, samples=12, elites=4, iterations=3, init_std=init_std, seed=seed)
-    cem = CemPlanner(spy, settings, low, high, BLOCK)
+    cem = make_planner(spy, settings, low, high, BLOCK)
     for goal in (torch.full((2,), 9.0), torch.full((2,), -9.0)):
         plan = cem.plan(torch.zeros(2), goal)
         for actions in (*spy.seen, plan.actions):
@@ -211,7 +212,7 @@ def test_latents_and_bounds_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r'found z of \(4, 2\) and goals of \(1, 2\)'):
         planner().plan_many(torch.zeros(4, 2), torch.zeros(1, 2))
     with pytest.raises(ValueError, match='bounds: expected low <= high'):
-        CemPlanner(PointMass(), SETTINGS, HIGH, LOW, BLOCK)
+        make_planner(PointMass(), SETTINGS, HIGH, LOW, BLOCK)
     with pytest.raises(ValueError, match='elites: 65 is more than the 64 samples'):
         replace(SETTINGS, elites=65)
 
@@ -221,7 +222,7 @@ def test_smooth_samples_share_their_noise_within_a_model_step_and_no_further(sha
     spy = Spy()
     settings = replace(SETTINGS, samples=4000, iterations=1, smooth=share, init_std=1.0)
     wide = torch.full((2 * BLOCK,), 99.0)
-    CemPlanner(spy, settings, -wide, wide, BLOCK).plan(torch.zeros(2), torch.ones(2))
+    make_planner(spy, settings, -wide, wide, BLOCK).plan(torch.zeros(2), torch.ones(2))
     tried = torch.stack(spy.seen[:4], dim=2)[0, 1:]  # (N, T, K*A)
     raw = tried.reshape(-1, 4 * BLOCK, 2).permute(2, 1, 0)  # (A, T*K, N)
     for field in raw:

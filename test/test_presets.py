@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.core.checkpoint import load
+from smwm_ros.core.costs import rollout
 from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import make_model, Smwm
-from smwm_ros.core.planner import rollout
 from smwm_ros.core.train import train
 from smwm_ros.core.vit import EncoderBlock, LATENT, Predictor, PredictorBlock, VisionEncoder
 from smwm_ros.errors import ConfigError, TrainingError

@@ -9,7 +9,8 @@ K raw actions in a block, T model steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -75,6 +76,7 @@ class Plans(NamedTuple):
     actions: Tensor  # (B, T, K*A) normalised
     cost: Tensor  # (B,) of the returned actions; not finite where nothing could be scored
     spread: Tensor  # (B,)
+    shares: Mapping[str, Tensor] = MappingProxyType({})  # of each term in the cost, (B,)
 
 
 class WorldModel(Protocol):

@@ -1,90 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Planning in latent space with the cross-entropy method (CEM).
+Planning in latent space: draw action sequences, imagine where each leads, draw again, better.
 
-Draw action sequences around a mean, imagine where each leads, move the mean to the best of them,
-repeat. All actions here are normalised; every sequence that is tried, and the one that is
-returned, lies inside the bounds.
+All actions here are normalised; every sequence that is tried, and the one that is returned, lies
+inside the limits of the robot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-import math
+from collections.abc import Callable, Sequence
+import time
 
 from smwm_ros import config
-from smwm_ros.core.interfaces import Plan, Planner, Plans, WorldModel
+from smwm_ros.core.costs import Costs, Heads, sum_of
+from smwm_ros.core.interfaces import Plan, Plans, WorldModel
+from smwm_ros.core.limits import Limits
+from smwm_ros.core.noise import Noise
+from smwm_ros.core.solvers import best, descend, Elites, Fit, SOLVERS
 import torch
 from torch import Tensor
 
-# With cost=nearest, what each step away from the goal counts beside the nearest approach. Without
-# it there is no reason to go at once; with much of it the way round a wall looks too long.
-HURRY = 0.1
 
-
-def rollout(model: WorldModel, z: Tensor, actions: Tensor) -> Tensor:
-    """Imagine T steps: (..., D), (..., T, K*A) -> (..., T, D)."""
-    own = getattr(model, 'rollout', None)
-    if own is not None:  # such a model may remember more than its last latent
-        imagined: Tensor = own(z, actions)
-        return imagined
-    steps = []
-    for action in actions.unbind(dim=-2):
-        z = model.predict(z, action)
-        steps.append(z)
-    return torch.stack(steps, dim=-2)
-
-
-class CemPlanner:
-    """CEM with bounds, warm start and a seed."""
+class SearchPlanner:
+    """Searches in rounds: by the cross-entropy method, or by one of its cousins."""
 
     def __init__(
         self,
-        model: WorldModel,
         settings: config.Planner,
-        low: Tensor,  # (K*A,) normalised
-        high: Tensor,  # (K*A,)
-        block: int = 1,  # K, how many raw actions make one model step
+        limits: Limits,
+        costs: Costs,
+        clock: Callable[[], float] = time.perf_counter,  # [s]
     ) -> None:
-        if low.shape != high.shape or not bool((low <= high).all()):
-            raise ValueError(f'bounds: expected low <= high of one size, found {low} and {high}')
-        self.settings = settings
-        self._model = model
-        self._low, self._high = low, high
-        self._block = block
-        self._generator = torch.Generator(low.device)
-        self._mean: Tensor | None = None  # (B, T, K*A) of the last plan
+        self.settings, self._limits, self._costs = settings, limits, costs
+        self._solver = SOLVERS[settings.kind]
+        # Of icem: elites that are tried again in the next iteration, and by the next plan.
+        self._kept = round(settings.kept * settings.elites) if settings.kind == 'icem' else 0
+        self._tracks = settings.kind == 'icem' or settings.budget_ms > 0
+        self._shape = (settings.samples, settings.horizon, limits.width)
+        colour = settings.colour if settings.kind == 'icem' else 0.0
+        device = limits.low.device
+        self._noise = Noise(self._shape, limits.block, settings.smooth, colour, device)
+        self._clock = clock
+        self._ending = 0.0  # how long the end of a plan takes [s]
         self.reset()
 
     def reset(self) -> None:
         """Forget the last plan and begin the noise anew, so that an episode can be repeated."""
-        self._mean = None
-        self._generator.manual_seed(self.settings.seed)
+        self._last: Tensor | None = None  # (B, 1+E, T, K*A): the last plans, and elites kept
+        self._before: Tensor | None = None  # (B, A): the raw action executed last
+        self._noise.seed(self.settings.seed)
 
     def shift(self, raw_steps: int) -> None:
         """Move the last plan on by the raw actions that were executed since."""
-        if self._mean is None or raw_steps == 0:
+        if self._last is None or raw_steps == 0:
             return
-        problems, horizon, width = self._mean.shape
-        raw = self._mean.reshape(problems, horizon * self._block, width // self._block)
-        if raw_steps >= raw.shape[1]:
-            self._mean = None
+        raw = self._limits.raw(self._last)  # (B, 1+E, T*K, A)
+        length = raw.shape[2]
+        self._before = raw[:, 0, min(raw_steps, length) - 1]
+        if raw_steps >= length:
+            self._last = None
             return
-        last = raw[:, -1:].expand(-1, raw_steps, -1)
-        raw = torch.cat([raw[:, raw_steps:], last], dim=1)
-        self._mean = raw.reshape(problems, horizon, width)
+        end = raw[:, :, -1:].expand(-1, -1, raw_steps, -1)
+        raw = torch.cat([raw[:, :, raw_steps:], end], dim=2)
+        self._last = raw.reshape(self._last.shape)
 
     def keep(self, problems: Sequence[int]) -> None:
         """Go on with some of the problems of the last plan, in this order; the others are over."""
-        if self._mean is not None:
-            self._mean = self._mean[list(problems)]
+        if self._last is not None:
+            self._last = self._last[list(problems)]
+        if self._before is not None:
+            self._before = self._before[list(problems)]
 
     def plan(self, z: Tensor, goal: Tensor) -> Plan:
         """Return actions (T, K*A) that lead from z (D,) to goal (D,)."""
         plans = self.plan_many(z.unsqueeze(0), goal.unsqueeze(0))
         return Plan(plans.actions[0], float(plans.cost[0]), float(plans.spread[0]))
 
-    @torch.inference_mode()
     def plan_many(self, z: Tensor, goal: Tensor) -> Plans:
         """Solve B problems at once, each as if it were alone: z (B, D), goal (B, D)."""
         if z.shape != goal.shape or z.ndim != 2:
@@ -92,72 +83,115 @@ class CemPlanner:
                 'expected as many latents as goals, all of one width, found z of '
                 f'{tuple(z.shape)} and goals of {tuple(goal.shape)}'
             )
+        if self._last is not None and len(self._last) != len(z):
+            self._last = self._before = None
+        refines = self.settings.refine > 0
+        if refines:  # gradients want tensors that were not made in inference mode
+            z, goal = z.clone(), goal.clone()
+        with torch.no_grad(), torch.inference_mode(not refines):
+            return self._search(z, goal)
+
+    def _search(self, z: Tensor, goal: Tensor) -> Plans:
+        """Go through the iterations, as many as there is time for."""
         settings = self.settings
-        mean = self._first_mean(len(z))
-        std = torch.full_like(mean, settings.init_std)
-        shape = (settings.samples, settings.horizon, len(self._low))
+        begun = self._time()
+        fit, seeds = self._first(len(z))
+        champion: Elites | None = None  # the best sample so far
+
+        def score(samples: Tensor) -> Tensor:
+            return self._costs(z, goal, samples, self._before)
+
         for _ in range(settings.iterations):
-            # The same noise for every problem: a batch then plans what each would plan alone.
-            noise = self._noise(shape)
-            noise[0] = 0.0  # sample 0 is the mean itself
-            samples = mean.unsqueeze(1) + std.unsqueeze(1) * noise  # (B, N, T, K*A)
-            samples = self._bounded(samples)
-            mean, std = self._refit(samples, self.cost(z, goal, samples), mean, std)
-        cost = self.cost(z, goal, mean.unsqueeze(1)).squeeze(1)
-        self._mean = mean
-        return Plans(mean, cost, std.mean(dim=(1, 2)))
+            round_begun = self._time()
+            samples = self._samples(fit, seeds)
+            elites = best(samples, score(samples), settings.elites)
+            if settings.refine:
+                elites = descend(score, self._bound, elites, settings.refine, settings.refine_step)
+            mean, std = self._solver(elites, fit, settings)
+            # A mean of equal numbers may round to just outside of them.
+            fit = Fit(self._bound(mean.unsqueeze(1)).squeeze(1), std)
+            if self._kept:
+                seeds = elites.actions[:, : self._kept]
+            if self._tracks:
+                champion = _better(champion, elites)
+            if not self._has_time(begun, round_begun):
+                break
+        return self._finish(z, goal, fit, champion, seeds)
 
-    def cost(self, z: Tensor, goal: Tensor, samples: Tensor) -> Tensor:
-        """Score action sequences (B, N, T, K*A) by how far from the goal they keep: (B, N)."""
-        start = z.unsqueeze(1).expand(-1, samples.shape[1], -1)
-        future = rollout(self._model, start, samples)  # (B, N, T, D)
-        squared = (future - goal[:, None, None]).square().sum(dim=-1)  # (B, N, T)
-        if self.settings.cost == 'last':
-            return squared[..., -1]
-        if self.settings.cost == 'sum':
-            return squared.sum(dim=-1)
-        distance = squared.sqrt()
-        return distance.amin(dim=-1) + HURRY * distance.sum(dim=-1)
+    def _finish(
+        self, z: Tensor, goal: Tensor, fit: Fit, champion: Elites | None, seeds: Tensor | None
+    ) -> Plans:
+        """Return the mean, or the best sample where that is better; remember it."""
+        begun = self._time()
+        plans = fit.mean.unsqueeze(1)  # (B, 1 or 2, T, K*A)
+        if champion is not None:
+            plans = torch.cat([plans, champion.actions], dim=1)
+        terms = self._costs.terms(z, goal, plans, self._before)
+        cost = sum_of(terms)
+        if champion is None:
+            actions = fit.mean
+        else:
+            index = cost.nan_to_num(nan=torch.inf).argmin(dim=1, keepdim=True)
+            actions = torch.take_along_dim(plans, index[..., None, None], dim=1).squeeze(1)
+            terms = {name: term.gather(1, index) for name, term in terms.items()}
+            cost = cost.gather(1, index)
+        self._last = actions.unsqueeze(1)
+        if seeds is not None:
+            self._last = torch.cat([self._last, seeds], dim=1)
+        self._ending = self._time() - begun
+        shares = {name: term.squeeze(1) for name, term in terms.items()}
+        return Plans(actions, cost.squeeze(1), fit.std.mean(dim=(1, 2)), shares)
 
-    def _first_mean(self, problems: int) -> Tensor:
+    def _first(self, problems: int) -> tuple[Fit, Tensor | None]:
         """Begin from the shifted last plan, or from the mean action of the data."""
-        if self.settings.warm_start and self._mean is not None and len(self._mean) == problems:
-            return self._mean
-        return self._bounded(self._low.new_zeros(problems, self.settings.horizon, len(self._low)))
+        settings, limits, last = self.settings, self._limits, self._last
+        seeds = None
+        if settings.warm_start and last is not None:
+            mean = last[:, 0]
+            seeds = last[:, 1:] if last.shape[1] > 1 else None
+        else:
+            still = limits.low.new_zeros(problems, 1, settings.horizon, limits.width)
+            mean = self._bound(still).squeeze(1)
+        return Fit(mean, torch.full_like(mean, settings.init_std)), seeds
 
-    def _noise(self, shape: tuple[int, int, int]) -> Tensor:
-        """Draw (N, T, K*A) of variance 1, a share of it the same for all K of a model step."""
-        device, share = self._low.device, self.settings.smooth
-        noise = torch.randn(shape, generator=self._generator, device=device)
-        if not share:
-            return noise
-        samples, steps, width = shape
-        one = (samples, steps, 1, width // self._block)
-        held = torch.randn(one, generator=self._generator, device=device)
-        held = held.expand(-1, -1, self._block, -1).reshape(shape)
-        return math.sqrt(1 - share) * noise + math.sqrt(share) * held
+    def _samples(self, fit: Fit, seeds: Tensor | None) -> Tensor:
+        """Draw (B, N, T, K*A); the first sample is the mean, the last ones are the seeds."""
+        # The same noise for every problem: a batch then plans what each would plan alone.
+        noise = self._noise.draw()
+        noise[0] = 0.0
+        samples = fit.mean.unsqueeze(1) + fit.std.unsqueeze(1) * noise
+        if seeds is not None:
+            samples[:, -seeds.shape[1] :] = seeds
+        return self._bound(samples)
 
-    def _bounded(self, actions: Tensor) -> Tensor:
-        return torch.minimum(torch.maximum(actions, self._low), self._high)
+    def _bound(self, samples: Tensor) -> Tensor:
+        return self._limits.bound(samples, self._before)
 
-    def _refit(
-        self, samples: Tensor, cost: Tensor, mean: Tensor, std: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return mean and unbiased standard deviation of the elites, (B, T, K*A) each."""
-        cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
-        best, index = cost.topk(min(self.settings.elites, cost.shape[1]), largest=False)
-        elites = torch.take_along_dim(samples, index[..., None, None], dim=1)
-        if self.settings.kind == 'sampling':
-            alive = best[:, 0].isfinite()[:, None, None]
-            return torch.where(alive, elites[:, 0], mean), std
-        finite = best.isfinite()[..., None, None]  # (B, E, 1, 1): elites that may count
-        count = finite.sum(dim=1)
-        new_mean = (elites * finite).sum(dim=1) / count.clamp(min=1)
-        squares = ((elites - new_mean.unsqueeze(1)) * finite).square().sum(dim=1)
-        new_std = (squares / (count - 1).clamp(min=1)).sqrt().clamp(min=self.settings.min_std)
-        alive = count > 0  # where nothing had a finite cost, stay where we were
-        # A mean of equal numbers may round to just outside of them.
-        return torch.where(alive, self._bounded(new_mean), mean), torch.where(alive, new_std, std)
+    def _time(self) -> float:
+        """Read the clock, if anybody waits [s]."""
+        if not self.settings.budget_ms:
+            return 0.0
+        if self._limits.low.is_cuda:
+            torch.cuda.synchronize()
+        return self._clock()
+
+    def _has_time(self, begun: float, round_begun: float) -> bool:
+        """Say whether a round like the last one, and the end, fit into the budget."""
+        if not self.settings.budget_ms:
+            return True
+        now = self._time()
+        needed = now - round_begun + self._ending
+        return now + needed <= begun + 1e-3 * self.settings.budget_ms
+
+
+def _better(champion: Elites | None, elites: Elites) -> Elites:
+    """Return the best sample of now and before, (B, 1, T, K*A)."""
+    now = Elites(elites.actions[:, :1], elites.cost[:, :1])
+    if champion is None:
+        return now
+    improved = now.cost < champion.cost
+    actions = torch.where(improved[..., None, None], now.actions, champion.actions)
+    return Elites(actions, torch.where(improved, now.cost, champion.cost))
 
 
 def make_planner(
@@ -166,6 +200,13 @@ def make_planner(
     low: Tensor,  # (K*A,) normalised
     high: Tensor,  # (K*A,)
     block: int = 1,  # K, how many raw actions make one model step
-) -> Planner:
+    step: Tensor | None = None,  # (A,) largest change from one raw action to the next
+    rest: Tensor | None = None,  # (A,) the raw action that is no effort
+    keep_out: Tensor | None = None,  # (M, D) latents of places to avoid
+    heads: Heads | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> SearchPlanner:
     """Make the planner that the settings name."""
-    return CemPlanner(model, settings, low, high, block)
+    limits = Limits(low, high, block, step)
+    costs = Costs(model, settings, limits, rest, keep_out, heads)
+    return SearchPlanner(settings, limits, costs, clock)

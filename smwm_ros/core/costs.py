@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a plan costs: how far from the goal it keeps, and whatever else it is charged for.
+
+Every term has a name and a weight; a plan tells the share of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from smwm_ros import config
+from smwm_ros.core.interfaces import WorldModel
+from smwm_ros.core.limits import Limits
+import torch
+from torch import Tensor
+
+# With cost=nearest, what each step away from the goal counts beside the nearest approach. Without
+# it there is no reason to go at once; with much of it the way round a wall looks too long.
+HURRY = 0.1
+
+Heads: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (..., D), (..., K*A) -> (E, ..., D)
+
+
+def rollout(model: WorldModel, z: Tensor, actions: Tensor) -> Tensor:
+    """Imagine T steps: (..., D), (..., T, K*A) -> (..., T, D)."""
+    own = getattr(model, 'rollout', None)
+    if own is not None:  # such a model may remember more than its last latent
+        imagined: Tensor = own(z, actions)
+        return imagined
+    steps = []
+    for action in actions.unbind(dim=-2):
+        z = model.predict(z, action)
+        steps.append(z)
+    return torch.stack(steps, dim=-2)
+
+
+class Costs:
+    """Scores action sequences in the imagination of a model."""
+
+    def __init__(
+        self,
+        model: WorldModel,
+        settings: config.Planner,
+        limits: Limits,
+        rest: Tensor | None = None,  # (A,) the raw action that is no effort, normalised
+        keep_out: Tensor | None = None,  # (M, D) latents of places to avoid
+        heads: Heads | None = None,  # several opinions of where an action leads
+    ) -> None:
+        if settings.doubt_weight and heads is None:
+            raise ValueError(
+                'doubt_weight: the model has one opinion only; train it with model.heads=5'
+            )
+        self._model, self._settings, self._limits = model, settings, limits
+        self._keep_out = keep_out
+        self._heads = heads
+        fields = limits.width // limits.block
+        # Effort and change are taken as shares of what the limits allow.
+        self._half = (limits.high - limits.low)[:fields].clamp(min=1e-6) / 2
+        self._rest = torch.zeros_like(self._half) if rest is None else rest
+
+    def __call__(
+        self, z: Tensor, goal: Tensor, samples: Tensor, before: Tensor | None = None
+    ) -> Tensor:
+        """Score action sequences (B, N, T, K*A) from z (B, D) to goal (B, D): (B, N)."""
+        return sum_of(self.terms(z, goal, samples, before))
+
+    def terms(
+        self, z: Tensor, goal: Tensor, samples: Tensor, before: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """
+        Return the weighted terms of the score, (B, N) each.
+
+        `before` (B, A) is the raw action that was executed last, where it is known.
+        """
+        settings = self._settings
+        start = z.unsqueeze(1).expand(-1, samples.shape[1], -1)
+        future = rollout(self._model, start, samples)  # (B, N, T, D)
+        found = {'goal': self._goal(future, goal)}
+        if settings.effort_weight:
+            found['effort'] = settings.effort_weight * self._effort(samples)
+        if settings.change_weight:
+            found['change'] = settings.change_weight * self._change(samples, before)
+        if settings.doubt_weight:
+            found['doubt'] = settings.doubt_weight * self._doubt(start, future, samples)
+        if self._keep_out is not None:
+            found['keep_out'] = settings.keep_out_weight * self._trespass(future, self._keep_out)
+        return found
+
+    def _goal(self, future: Tensor, goal: Tensor) -> Tensor:
+        """Return what planner.cost names."""
+        squared = (future - goal[:, None, None]).square().sum(dim=-1)  # (B, N, T)
+        kind = self._settings.cost
+        if kind == 'last':
+            return squared[..., -1]
+        if kind == 'sum':
+            return squared.sum(dim=-1)
+        if kind == 'min':
+            return squared.amin(dim=-1)
+        distance = squared.sqrt()
+        return distance.amin(dim=-1) + HURRY * distance.sum(dim=-1)
+
+    def _effort(self, samples: Tensor) -> Tensor:
+        """Return the mean square of the raw actions; 1 is half the range away from rest."""
+        raw = (self._limits.raw(samples) - self._rest) / self._half
+        return raw.square().mean(dim=(-2, -1))
+
+    def _change(self, samples: Tensor, before: Tensor | None) -> Tensor:
+        """Return the mean square of the change from each raw action to the next, likewise."""
+        raw = self._limits.raw(samples)
+        first = (
+            raw[..., :1, :] if before is None else before[:, None, None].expand_as(raw[:, :, :1])
+        )
+        step = torch.diff(raw, dim=-2, prepend=first) / self._half
+        return step.square().mean(dim=(-2, -1))
+
+    def _doubt(self, start: Tensor, future: Tensor, samples: Tensor) -> Tensor:
+        """Return by how much the heads disagree on where each step leads, summed over steps."""
+        assert self._heads is not None
+        place = torch.cat([start.unsqueeze(2), future[:, :, :-1]], dim=2)
+        return self._heads(place, samples).var(dim=0).sum(dim=(-2, -1))
+
+    def _trespass(self, future: Tensor, places: Tensor) -> Tensor:
+        """Return how near the steps come to a place to avoid, summed; 1 for each right there."""
+        away = torch.cdist(future.flatten(0, 2), places).amin(dim=-1).view(future.shape[:3])
+        return torch.exp(-0.5 * (away / self._settings.keep_out_radius).square()).sum(dim=-1)
+
+
+def sum_of(terms: Mapping[str, Tensor]) -> Tensor:
+    """Return the sum of the terms."""
+    first, *others = terms.values()
+    return sum(others, first)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a robot may be asked for: raw actions between limits, and no sudden changes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Limits:
+    """The limits of the robot, in normalised actions. The set that they allow is convex."""
+
+    def __init__(
+        self,
+        low: Tensor,  # (K*A,)
+        high: Tensor,  # (K*A,)
+        block: int = 1,  # K, how many raw actions make one model step
+        step: Tensor | None = None,  # (A,) largest change from one raw action to the next
+    ) -> None:
+        if low.shape != high.shape or not bool((low <= high).all()):
+            raise ValueError(f'bounds: expected low <= high of one size, found {low} and {high}')
+        if low.ndim != 1 or len(low) % block:
+            raise ValueError(f'bounds: expected {block} raw actions, found {tuple(low.shape)}')
+        if step is not None and (len(step) != len(low) // block or not bool((step > 0).all())):
+            raise ValueError(f'step: expected a positive number for each field, found {step}')
+        self.low, self.high, self.block = low, high, block
+        self._step = step
+
+    @property
+    def width(self) -> int:
+        """Return K*A."""
+        return len(self.low)
+
+    def raw(self, actions: Tensor) -> Tensor:
+        """Return model steps (..., T, K*A) as raw actions (..., T*K, A)."""
+        *batch, steps, width = actions.shape
+        return actions.reshape(*batch, steps * self.block, width // self.block)
+
+    def bound(self, samples: Tensor, before: Tensor | None = None) -> Tensor:
+        """
+        Move action sequences (B, N, T, K*A) inside the limits.
+
+        `before` (B, A) is the raw action that comes before them, where it is known.
+        """
+        samples = torch.minimum(torch.maximum(samples, self.low), self.high)
+        if self._step is None:
+            return samples
+        raw = self.raw(samples)
+        last = raw[:, :, 0] if before is None else before.unsqueeze(1)
+        bounded = []
+        for action in raw.unbind(dim=2):
+            last = torch.minimum(torch.maximum(action, last - self._step), last + self._step)
+            bounded.append(last)
+        return torch.stack(bounded, dim=2).reshape(samples.shape)
