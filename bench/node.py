@@ -29,8 +29,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
+from smwm_ros.core.beat import Metronome
 from smwm_ros.core.checkpoint import Checkpoint, save
-from smwm_ros.core.control import Metronome
 from smwm_ros.core.images import fill_image
 from smwm_ros.core.model import make_model
 from smwm_ros.load import load_config

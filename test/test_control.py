@@ -6,17 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.control import (
-    Controller,
-    LEAN,
-    MARGIN,
-    MEANING,
-    Metronome,
-    PlanClock,
-    Reason,
-    ticks_between,
-    TimedPlan,
-)
+from smwm_ros.core.beat import LEAN, MARGIN, Metronome, PlanClock, ticks_between
+from smwm_ros.core.control import Controller, MEANING, Reason, TimedPlan
 from smwm_ros.core.interfaces import ActionSpec
 
 DT = 0.1
@@ -284,3 +275,91 @@ def test_elapsed_ticks_begin_anew_after_a_reset_and_after_a_jump_back():
 
 def test_every_reason_has_a_meaning():
     assert set(MEANING) == set(Reason)
+
+
+def test_with_a_rate_limit_a_stop_slows_the_robot_down_and_then_repeats_zero():
+    node = replace(NODE, max_rate=(2.0,), stop_duration=0.25)
+    controller = Controller(SPEC, 'zero', node)
+    controller.new_goal()
+    controller.saw_image(0.0)
+    controller.take(plan(controller, actions=np.full((10, 2), 0.5)))
+    driven = [keep_seeing(controller, 0.05 + k * DT).action[0] for k in range(4)]
+    assert driven == pytest.approx([0.2, 0.4, 0.5, 0.5])
+    assert not controller.at_rest
+    controller.stop()
+    slowed = [controller.tick(0.45 + k * DT) for k in range(8)]
+    assert [order.action[0] for order in slowed[:3]] == pytest.approx([0.3, 0.1, 0.0])
+    assert [order.action is None for order in slowed] == [False] * 4 + [True] * 4
+    assert controller.at_rest
+
+
+def test_going_on_from_a_stop_under_way_goes_on_from_the_speed_it_has():
+    controller = Controller(SPEC, 'zero', replace(NODE, max_rate=(2.0,)))
+    controller.new_goal()
+    controller.saw_image(0.0)
+    controller.take(plan(controller, actions=np.full((10, 2), 1.0)))
+    for tick in range(4):
+        keep_seeing(controller, 0.05 + tick * DT)
+    assert keep_seeing(controller, 0.45).reason is Reason.PLANNER_LATE
+    controller.take(plan(controller, seen=0.5, ready=0.5, actions=np.full((10, 2), 1.0)))
+    assert keep_seeing(controller, 0.55).action == pytest.approx([0.8, 0.8])
+
+
+def test_a_clock_that_stands_still_leaves_no_time_to_slow_down():
+    controller = Controller(SPEC, 'zero', replace(NODE, max_rate=(1.0,)))
+    controller.new_goal()
+    controller.saw_image(0.0)
+    controller.take(plan(controller, actions=np.full((10, 2), 1.0)))
+    controller.tick(0.05)
+    assert is_zero(controller.halt(0.05, Reason.NO_CLOCK))
+
+
+def drive_with(controller, same, until, start=0.05):
+    """Tick and see an image every period, all like the one before or all different."""
+    order = None
+    for tick in range(round((until - start) / DT)):
+        time = start + tick * DT
+        controller.take(plan(controller, seen=time, ready=time))
+        controller.saw_image(time, same)
+        order = controller.tick(time)
+    return order.reason
+
+
+def test_a_camera_that_shows_the_same_while_the_robot_drives_is_frozen(controller):
+    assert drive_with(controller, same=True, until=2.0) is Reason.RUNNING
+    assert drive_with(controller, same=True, until=2.5, start=2.05) is Reason.FROZEN_IMAGE
+    assert drive_with(controller, same=True, until=60.0, start=2.55) is Reason.FROZEN_IMAGE
+    controller.saw_image(60.0, same=False)
+    assert controller.tick(60.0).reason is Reason.RUNNING
+
+
+def test_the_same_image_is_no_fault_where_it_is_allowed_or_the_robot_stands(controller):
+    controller.configure(replace(NODE, frozen_timeout=0.0))
+    assert drive_with(controller, same=True, until=5.0) is Reason.RUNNING
+    controller.configure(NODE)
+    controller.stop()
+    assert drive_with(controller, same=True, until=10.0, start=5.05) is Reason.STOPPED
+    controller.engage()
+    assert drive_with(controller, same=True, until=11.5, start=10.05) is Reason.RUNNING
+    assert drive_with(controller, same=True, until=13.0, start=11.55) is Reason.FROZEN_IMAGE
+    controller.stop()
+    controller.engage()  # a person has looked
+    assert drive_with(controller, same=True, until=14.0, start=13.05) is Reason.RUNNING
+
+
+def test_two_who_command_one_robot_stop_it_unless_that_is_wanted(controller):
+    controller.tick(0.05)
+    controller.contest(True)
+    order = keep_seeing(controller, 0.15)
+    assert order.reason is Reason.CONTESTED
+    assert is_zero(order)
+    controller.configure(replace(NODE, exclusive=False))
+    assert keep_seeing(controller, 0.25).reason is Reason.RUNNING
+    controller.configure(NODE)
+    controller.contest(False)
+    assert keep_seeing(controller, 0.26).reason is Reason.RUNNING
+
+
+def test_narrower_limits_hold_from_the_next_tick_on(controller):
+    controller.limit(SPEC._replace(high=(0.01, 0.01)))
+    assert controller.tick(0.05).action == pytest.approx([0.0, 0.01])

@@ -15,12 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.config import Node
-from smwm_ros.core.guard import Guard
+from smwm_ros.core.beat import ticks_between
+from smwm_ros.core.guard import Guard, limits_of
 from smwm_ros.core.interfaces import ActionSpec, Array
-
-MARGIN = 0.05  # a plan is meant to be ready so long before its tick [share of a period]
-GRACE = 0.1  # a tick waits so long for a plan that is a little late [share of a period]
-LEAN = 0.02  # ticks move no further than this at a time [share of a period]
 
 
 class Reason(str, Enum):
@@ -34,11 +31,13 @@ class Reason(str, Enum):
     NO_GOAL = 'NO_GOAL'
     NO_IMAGE = 'NO_IMAGE'
     STALE_IMAGE = 'STALE_IMAGE'
+    FROZEN_IMAGE = 'FROZEN_IMAGE'
     PLANNING = 'PLANNING'
     PLANNER_LATE = 'PLANNER_LATE'
     PLANNER_ERROR = 'PLANNER_ERROR'
     BAD_PLAN = 'BAD_PLAN'
     NO_CLOCK = 'NO_CLOCK'
+    CONTESTED = 'CONTESTED'
     COMMAND_ERROR = 'COMMAND_ERROR'
 
 
@@ -51,11 +50,13 @@ MEANING = {
     Reason.NO_GOAL: 'no goal image has come',
     Reason.NO_IMAGE: 'no camera image has come since the goal or the engagement',
     Reason.STALE_IMAGE: 'the newest image is older than node.image_timeout',
+    Reason.FROZEN_IMAGE: 'for node.frozen_timeout of driving every image was the same',
     Reason.PLANNING: 'the first plan is being made',
     Reason.PLANNER_LATE: 'the plan has played on for node.coast ticks and no new one has come',
     Reason.PLANNER_ERROR: 'the planner failed',
     Reason.BAD_PLAN: 'the plan held numbers that are not finite, or could not be scored',
     Reason.NO_CLOCK: 'simulated time stands still',
+    Reason.CONTESTED: 'another node publishes commands on the same topic',
     Reason.COMMAND_ERROR: 'a command could not be published',
 }
 
@@ -79,61 +80,6 @@ class Order(NamedTuple):
     waited: float = 0.0  # how long its plan had been ready [s]
 
 
-def ticks_between(start: float, time: float, dt: float) -> int:
-    """Return how many whole periods lie between two instants, unmoved by rounding errors."""
-    return math.floor((time - start) / dt + 1e-6)
-
-
-class Metronome:
-    """Absolute deadlines: a late tick moves no later one, and missed ticks are not made up."""
-
-    def __init__(self, dt: float, start: float) -> None:
-        self.dt = dt
-        self.deadline = start
-        self.missed = 0
-
-    def advance(self, now: float) -> None:
-        """Set the next deadline, the first one on the grid that is still to come."""
-        late = max(0, ticks_between(self.deadline, now, self.dt))
-        self.missed += late
-        self.deadline += (late + 1) * self.dt
-
-    def lean(self, waited: float) -> None:
-        """
-        Move the grid a little, so that a plan waits only a margin for its tick.
-
-        `waited` is how long the plan of the tick that was just played had been ready [s].
-        """
-        error = waited - MARGIN * self.dt
-        error -= self.dt * round(error / self.dt)  # a plan that came too late waited a period
-        self.deadline -= min(max(error, -LEAN * self.dt), LEAN * self.dt)
-
-    def restart(self, start: float) -> None:
-        """Begin a new grid."""
-        self.deadline = start
-
-
-class PlanClock:
-    """How many raw ticks lie between the images that plans are made from."""
-
-    def __init__(self, dt: float) -> None:
-        self._dt = dt
-        self._start: float | None = None
-        self._tick = 0
-
-    def elapsed(self, seen: float) -> int:
-        """Return the raw ticks since the previous image; fractions are carried, never lost."""
-        if self._start is None or seen < self._start:
-            self._start, self._tick = seen, 0
-        tick = ticks_between(self._start, seen, self._dt)
-        elapsed, self._tick = tick - self._tick, tick
-        return max(0, elapsed)
-
-    def reset(self) -> None:
-        """Count from the next image."""
-        self._start = None
-
-
 class Controller:
     """
     Decides each tick from what images, goals, plans and people have said so far.
@@ -144,9 +90,9 @@ class Controller:
     """
 
     def __init__(self, spec: ActionSpec, stop: str, node: Node) -> None:
-        self.guard = Guard(spec)
-        self._spec = spec
         self._hold = stop == 'hold'
+        self.guard = Guard(spec, limits_of(node, spec), starts_at_rest=not self._hold)
+        self._spec = spec
         self._node = node
         self._lock = Lock()
         self._era = 0
@@ -154,6 +100,8 @@ class Controller:
         self._halt: Reason | None = None if node.engage else Reason.NOT_ENGAGED
         self._fault: Reason | None = None
         self._seen: float | None = None
+        self._same_since: float | None = None  # since when images are alike, while driving
+        self._frozen = self._contested = False
         self._plan: TimedPlan | None = None
         self._played: TimedPlan | None = None  # what the last tick played
         self._first = 0  # row of the plan that was, or would have been, played first
@@ -180,6 +128,18 @@ class Controller:
         """Take changed live knobs."""
         with self._lock:
             self._node = node
+            self.guard.set(self._spec, limits_of(node, self._spec))
+
+    def limit(self, spec: ActionSpec) -> None:
+        """Take changed limits of the command's fields."""
+        with self._lock:
+            self._spec = spec
+            self.guard.set(spec, limits_of(self._node, spec))
+
+    def contest(self, contested: bool) -> None:
+        """Note whether another node publishes commands to this robot."""
+        with self._lock:
+            self._contested = contested
 
     def new_goal(self) -> None:
         """Forget the plan; plans under way for the old goal will not be taken."""
@@ -208,10 +168,16 @@ class Controller:
             self._moving = self._moving or self._stop_began is not None
             self._stop_began = None
 
-    def saw_image(self, time: float) -> None:
-        """Note when the newest usable image was received."""
+    def saw_image(self, time: float, same: bool = False) -> None:
+        """Note when the newest usable image was received, and whether it is the last one again."""
         with self._lock:
             self._seen = time
+            if not same:
+                self._frozen = False
+            if not (same and self._moving):
+                self._same_since = None
+            elif self._same_since is None:
+                self._same_since = time
 
     def take(self, plan: TimedPlan) -> bool:
         """Take a plan over, unless it is out of date or no plan at all; say whether it was."""
@@ -242,9 +208,18 @@ class Controller:
             return Order(reason, action, now - self._plan.seen, now - self._plan.ready)
 
     def halt(self, now: float, reason: Reason) -> Order:
-        """Stop now whatever is known, as when the clock stands still; plans stay valid."""
+        """Stop at once, as when the clock stands still; plans stay valid."""
         with self._lock:
+            if not self._hold:
+                self.guard.forget()
             return Order(reason, self._stop_command(now))
+
+    @property
+    def at_rest(self) -> bool:
+        """Say whether the last command was to stand still, or none was sent."""
+        with self._lock:
+            slowing = self._stop_began is not None and not self._hold and self.guard.moves
+            return not (self._moving or slowing)
 
     def final_stop(self) -> Array | None:
         """Return the last command of all, or None if there is nothing to stop."""
@@ -252,18 +227,23 @@ class Controller:
             if not self._moving and self._stop_began is None:
                 return None
             self._moving, self._stop_began = False, None
-            return self._stop_action()
+            self.guard.forget()
+            return self._last if self._hold else np.zeros(self._spec.size)
 
     def _decide(self, now: float) -> tuple[Reason, Array | None]:
         """Find the first thing that forbids motion, or the action of this tick."""
         if self._halt is not None:
             return self._halt, None
+        if self._contested and self._node.exclusive:
+            return Reason.CONTESTED, None
         if not self._goal:
             return Reason.NO_GOAL, None
         if self._seen is None:
             return Reason.NO_IMAGE, None
         if now - self._seen > self._node.image_timeout:
             return Reason.STALE_IMAGE, None
+        if self._is_frozen(now):
+            return Reason.FROZEN_IMAGE, None
         if self._fault is not None:
             return self._fault, None
         if self._plan is None:
@@ -274,6 +254,13 @@ class Controller:
         action = self.guard.check(self._plan.actions[row])
         return (Reason.BAD_PLAN, None) if action is None else (Reason.RUNNING, action)
 
+    def _is_frozen(self, now: float) -> bool:
+        """Say whether the camera shows a robot that drives the same thing for too long."""
+        limit = self._node.frozen_timeout
+        if limit and self._same_since is not None and now - self._same_since > limit:
+            self._frozen = True  # until it shows another; the robot at rest is no proof
+        return self._frozen and limit > 0
+
     def _stop_command(self, now: float) -> Array | None:
         """Return the stop command while it is to be repeated."""
         if self._moving:
@@ -282,14 +269,17 @@ class Controller:
             return None
         if now - self._stop_began > self._node.stop_duration:
             self._stop_began = None
+            self.guard.forget()
             return None
-        return self._stop_action()
-
-    def _stop_action(self) -> Array | None:
-        """Return what stops this robot: zero velocity, or the position it was last told."""
-        return self._last if self._hold else np.zeros(self._spec.size)
+        if self._hold:
+            return self._last
+        action = self.guard.slow_down()
+        if action.any():
+            self._stop_began = now  # repeated from rest on
+        return action
 
     def _forget(self) -> None:
         """Begin a new era: nothing that was seen or planned before counts any more."""
         self._era += 1
-        self._seen = self._plan = self._fault = None
+        self._seen = self._plan = self._fault = self._same_since = None
+        self._frozen = False

@@ -4,30 +4,113 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.config import Robot
+from smwm_ros.config import Node, Robot
 from smwm_ros.core.interfaces import ActionSpec, Array
-from smwm_ros.errors import CheckpointError
+from smwm_ros.errors import CheckpointError, ConfigError
+
+
+class Limits(NamedTuple):
+    """How fast commands may change: nothing, one number for all fields, or one for each."""
+
+    rate: tuple[float, ...] = ()  # [unit of the field / s]
+    jerk: tuple[float, ...] = ()  # change of that [unit of the field / s^2]
+
+
+NO_LIMITS = Limits()
 
 
 class Guard:
     """The last look at a command before it leaves."""
 
-    def __init__(self, spec: ActionSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: ActionSpec, limits: Limits = NO_LIMITS, starts_at_rest: bool = True):
         self.interventions = 0
+        self._starts_at_rest = starts_at_rest
+        self.set(spec, limits)
+        self.forget()
+
+    def set(self, spec: ActionSpec, limits: Limits) -> None:
+        """Take other limits; the next command goes on from the last one."""
+        self.spec = spec
+        self._step = _each(limits.rate, spec.size) * spec.dt  # largest change in a tick
+        self._bend = _each(limits.jerk, spec.size) * spec.dt**2  # largest change of the change
+
+    def forget(self) -> None:
+        """Begin anew: from zero, or from a place that is not known."""
+        self._last = np.zeros(self.spec.size) if self._starts_at_rest else None
+        self._change = np.zeros(self.spec.size)
+
+    @property
+    def moves(self) -> bool:
+        """Say whether the last command was other than zero."""
+        return self._last is not None and bool(self._last.any())
 
     def check(self, action: Array) -> Array | None:
-        """Return the action inside its limits, or None if it is no action at all."""
+        """Return what may be sent instead of this action, or None if it is no action at all."""
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (self.spec.size,) or not np.isfinite(action).all():
             self.interventions += 1
             return None
-        clipped = self.spec.clip(action)
-        if not np.allclose(clipped, action, rtol=0.0, atol=1e-9):
+        sent = self._approach(self.spec.clip(action))
+        if not np.allclose(sent, action, rtol=0.0, atol=1e-9):
             self.interventions += 1
-        return clipped
+        return sent
+
+    def slow_down(self) -> Array:
+        """Return the next command on the way to zero."""
+        return self._approach(np.zeros(self.spec.size))
+
+    def _approach(self, target: Array) -> Array:
+        """Go from the last command towards a target, no faster than is allowed."""
+        if self._last is None:
+            self._last = target
+            return target
+        way = target - self._last
+        change = np.clip(way, -self._step, self._step)
+        bent = np.isfinite(self._bend)
+        if bent.any():
+            # No faster than can be undone before the target, so that the target is not overshot.
+            most = np.where(bent, _braked(np.abs(way), self._bend), np.inf)
+            change = np.clip(change, -most, most)
+            change = np.clip(change, self._change - self._bend, self._change + self._bend)
+        sent = self._last + change
+        low, high = np.minimum(self.spec.low, 0.0), np.maximum(self.spec.high, 0.0)
+        sent = np.where(np.abs(target - sent) < 1e-12, target, np.clip(sent, low, high))
+        self._change, self._last = sent - self._last, sent
+        return sent
+
+
+def limits_of(node: Node, spec: ActionSpec) -> Limits:
+    """Read node.max_rate and node.max_jerk: none, one for all fields, or one for each."""
+    for name, values in (('max_rate', node.max_rate), ('max_jerk', node.max_jerk)):
+        if len(values) not in (0, 1, spec.size):
+            raise ConfigError(
+                f'node.{name}: expected one number, or one for each of {", ".join(spec.fields)}, '
+                f'found {list(values)}'
+            )
+        if any(not value > 0 for value in values):
+            raise ConfigError(f'node.{name}: expected positive numbers, found {list(values)}')
+    return Limits(node.max_rate, node.max_jerk)
+
+
+def _each(values: tuple[float, ...], size: int) -> Array:
+    """Return a limit for each field, infinite where there is none."""
+    return np.broadcast_to(np.array(values or (np.inf,)), (size,))
+
+
+def _braked(way: Array, bend: Array) -> Array:
+    """
+    Return the largest change in a tick from which a way ends in rest.
+
+    With m whole ticks of braking after this one, the changes c, c - bend, ... add up to the way.
+    """
+    with np.errstate(invalid='ignore'):
+        bends = way / bend
+    whole = np.floor((np.sqrt(1 + 8 * np.nan_to_num(bends)) - 1) / 2 + 1e-9)
+    most: Array = (bends / (whole + 1) + whole / 2) * bend
+    return most
 
 
 def check_contract(trained: Robot, asked: Robot) -> None:

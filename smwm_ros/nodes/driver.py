@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Event, Thread
 
-from smwm_ros.core.control import Controller, GRACE, MARGIN, Metronome, Order, Reason
+from smwm_ros.core.beat import GRACE, MARGIN, Metronome
+from smwm_ros.core.control import Controller, Order, Reason
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.meter import Meter
 from smwm_ros.nodes.clocks import RosClock, WallClock

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from threading import Condition, Thread
 from typing import NamedTuple, Protocol
 
-from smwm_ros.core.control import Controller, PlanClock, TimedPlan
+from smwm_ros.core.beat import PlanClock
+from smwm_ros.core.control import Controller, TimedPlan
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.meter import Meter
 from smwm_ros.core.pilot import PilotPlan

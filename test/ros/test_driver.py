@@ -6,7 +6,8 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.control import Controller, GRACE, Reason, TimedPlan
+from smwm_ros.core.beat import GRACE
+from smwm_ros.core.control import Controller, Reason, TimedPlan
 from smwm_ros.core.interfaces import ActionSpec
 from smwm_ros.nodes.driver import Driver
 
