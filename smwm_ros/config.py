@@ -217,6 +217,13 @@ class Model:
     sigreg_knots: int = knob(17, 'points at which characteristic functions are compared', 2, 1000)
     sigreg_directions: int = knob(1024, 'random directions in which they are', 1, 65536)
     state_weight: float = knob(1.0, 'weight of the state loss of state_align', 0.0, 1000.0)
+    heads: int = knob(
+        0,
+        'small forward models that learn beside g, and shape no latent; where they disagree, the '
+        'model is in doubt (planner.doubt_weight)',
+        0,
+        100,
+    )
 
     @property
     def inverts(self) -> bool:
@@ -334,6 +341,11 @@ class Planner:
         0.001,
         1000.0,
         live=True,
+    )
+    max_rate: tuple[float, ...] = knob(
+        (),
+        'plans change a command field no faster than this in a second [its SI unit/s]: one for '
+        'all fields, one for each, or [] for no limit',
     )
     refine: int = knob(0, 'steps down the gradient that each elite takes', 0, 1000, live=True)
     refine_step: float = knob(

@@ -36,6 +36,8 @@ def other(knob: Knob) -> Any:
         return not default
     if isinstance(default, tuple) and knob.high is not None:
         return [default[0], knob.high]
+    if default == ():
+        return [0.5]
     if isinstance(default, tuple):
         return [0.5 * item if isinstance(item, float) else f'inner.{item}' for item in default]
     if isinstance(default, str):

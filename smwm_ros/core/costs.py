@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from smwm_ros import config
+from smwm_ros.core.bounds import Bounds
 from smwm_ros.core.interfaces import WorldModel
-from smwm_ros.core.limits import Limits
+from smwm_ros.errors import ConfigError
 import torch
 from torch import Tensor
 
@@ -43,21 +44,22 @@ class Costs:
         self,
         model: WorldModel,
         settings: config.Planner,
-        limits: Limits,
+        bounds: Bounds,
         rest: Tensor | None = None,  # (A,) the raw action that is no effort, normalised
         keep_out: Tensor | None = None,  # (M, D) latents of places to avoid
         heads: Heads | None = None,  # several opinions of where an action leads
     ) -> None:
         if settings.doubt_weight and heads is None:
-            raise ValueError(
-                'doubt_weight: the model has one opinion only; train it with model.heads=5'
+            raise ConfigError(
+                'planner.doubt_weight: the model has no heads that could disagree; train it with '
+                'model.heads=5'
             )
-        self._model, self._settings, self._limits = model, settings, limits
+        self._model, self._settings, self._bounds = model, settings, bounds
         self._keep_out = keep_out
         self._heads = heads
-        fields = limits.width // limits.block
+        fields = bounds.width // bounds.block
         # Effort and change are taken as shares of what the limits allow.
-        self._half = (limits.high - limits.low)[:fields].clamp(min=1e-6) / 2
+        self._half = (bounds.high - bounds.low)[:fields].clamp(min=1e-6) / 2
         self._rest = torch.zeros_like(self._half) if rest is None else rest
 
     def __call__(
@@ -103,12 +105,12 @@ class Costs:
 
     def _effort(self, samples: Tensor) -> Tensor:
         """Return the mean square of the raw actions; 1 is half the range away from rest."""
-        raw = (self._limits.raw(samples) - self._rest) / self._half
+        raw = (self._bounds.raw(samples) - self._rest) / self._half
         return raw.square().mean(dim=(-2, -1))
 
     def _change(self, samples: Tensor, before: Tensor | None) -> Tensor:
         """Return the mean square of the change from each raw action to the next, likewise."""
-        raw = self._limits.raw(samples)
+        raw = self._bounds.raw(samples)
         first = (
             raw[..., :1, :] if before is None else before[:, None, None].expand_as(raw[:, :, :1])
         )

@@ -16,7 +16,7 @@ from smwm_ros.config import Model
 from smwm_ros.core import toy, vit
 from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.multiplier import Multiplier
-from smwm_ros.core.networks import Encoder, ForwardModel, InverseModel, StateHead
+from smwm_ros.core.networks import Encoder, ForwardModel, Heads, InverseModel, StateHead
 from smwm_ros.core.sigreg import SigReg
 from smwm_ros.errors import ConfigError
 import torch
@@ -60,6 +60,7 @@ class Smwm(nn.Module):
         self.sigreg = (
             SigReg(config.sigreg_knots, config.sigreg_directions) if config.regularises else None
         )
+        self.heads = Heads(width, action_size, config.heads) if config.heads else None
 
     def encode(self, obs: Obs) -> Tensor:
         """f: pixels (B, 3, S, S) -> (B, D)."""
@@ -114,6 +115,9 @@ class Smwm(nn.Module):
             states = self.state_head.normalise(batch.obs.state[1:].flatten(0, 1))
             error = F.mse_loss(self.state_head(now, then), states)
             terms['state'] = self.config.state_weight * error
+        if self.heads:  # they only listen, as above
+            opinions = self.heads(now.detach(), actions)
+            terms['heads'] = F.mse_loss(opinions, then.detach().expand_as(opinions))
         return terms
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:

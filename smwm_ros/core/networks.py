@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from smwm_ros.core.interfaces import Array
 import torch
 from torch import nn, Tensor
@@ -70,6 +72,33 @@ class InverseModel(nn.Module):
         """Infer the normalised actions."""
         action: Tensor = self.layers(torch.cat([z, z_next], dim=-1))
         return action
+
+
+class Heads(nn.Module):
+    """
+    Several small forward models, alike but for their first weights.
+
+    Where there was data they agree, and elsewhere they do not.
+    """
+
+    def __init__(self, latent: int, action_size: int, count: int, hidden: int = 64) -> None:
+        super().__init__()
+        sizes = (latent + action_size, hidden, hidden, latent)
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for size_in, size_out in pairwise(sizes):
+            bound = size_in**-0.5
+            shape = (count, size_in, size_out)
+            self.weights.append(nn.Parameter(torch.empty(shape).uniform_(-bound, bound)))
+            bias = torch.empty(count, 1, size_out).uniform_(-bound, bound)
+            self.biases.append(nn.Parameter(bias))
+
+    def forward(self, z: Tensor, action: Tensor) -> Tensor:
+        """Predict one model step: (..., D), (..., K*A) -> (E, ..., D)."""
+        rows = torch.cat([z, action], dim=-1).flatten(0, -2)
+        x = rows.expand(len(self.weights[0]), -1, -1)
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.baddbmm(bias, x if number == 0 else x.relu(), weight)
+        return z + x.reshape(-1, *z.shape)
 
 
 class StateHead(nn.Module):

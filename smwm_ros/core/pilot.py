@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.interfaces import Array, Obs
+from smwm_ros.core.pictures import read_folder
 from smwm_ros.core.planner import make_planner
-from smwm_ros.errors import CheckpointError
+from smwm_ros.errors import CheckpointError, ConfigError
 import torch
 from torch import Tensor
 
@@ -23,6 +26,7 @@ class PilotPlan(NamedTuple):
     cost: float  # of the plan, as planner.cost has it; not finite when nothing could be scored
     spread: float  # mean standard deviation of the samples at the end, 0 when certain
     distance: float  # latent distance from the image to the goal
+    shares: Mapping[str, float] = MappingProxyType({})  # of each term in the cost
 
 
 class Pilot:
@@ -42,13 +46,23 @@ class Pilot:
         self._device = torch.device(device)
         self._model = checkpoint.model.to(self._device).eval()
         self._mean, self._std = checkpoint.mean, checkpoint.std
-        low, high = (
-            torch.from_numpy(np.tile((limit - self._mean) / self._std, self.action_block))
-            .float()
-            .to(self._device)
-            for limit in (np.array(self.spec.low), np.array(self.spec.high))
+        self._resize = checkpoint.dataset.resize
+        low, high, rest = (
+            self._tensor((np.array(raw) - self._mean) / self._std)
+            for raw in (self.spec.low, self.spec.high, 0.0)
         )
-        self._planner = make_planner(self._model, settings, low, high, self.action_block)
+        block = self.action_block
+        self._planner = make_planner(
+            self._model,
+            settings,
+            low.repeat(block),
+            high.repeat(block),
+            block,
+            step=self._step(settings.max_rate),
+            rest=rest,
+            keep_out=self._places(settings.keep_out) if settings.keep_out else None,
+            heads=self._model.heads,
+        )
         self._goal: Tensor | None = None  # (B, D)
 
     def set_goal(self, pixels: Array) -> None:
@@ -87,7 +101,8 @@ class Pilot:
         actions = self.spec.clip(raw.astype(np.float64) * self._std + self._mean)
         distance = torch.linalg.vector_norm(z - self._goal, dim=1)
         numbers = (part.tolist() for part in (plans.cost, plans.spread, distance))
-        return [PilotPlan(*plan) for plan in zip(actions, *numbers, strict=True)]
+        shares = _rows(plans.shares, len(z))
+        return [PilotPlan(*plan) for plan in zip(actions, *numbers, shares, strict=True)]
 
     def keep(self, problems: Sequence[int]) -> None:
         """Go on with some of the problems, in this order; the others are over."""
@@ -115,9 +130,33 @@ class Pilot:
         images = torch.tensor(pixels, device=self._device).permute(0, 3, 1, 2)
         return self._model.encode(Obs(images, torch.zeros(len(images), 0, device=self._device)))
 
+    def _tensor(self, values: Array) -> Tensor:
+        return torch.from_numpy(values).float().to(self._device)
+
+    def _step(self, rate: tuple[float, ...]) -> Tensor | None:
+        """Return the largest change from one raw action to the next (A,), normalised."""
+        if not rate:
+            return None
+        if len(rate) not in (1, self.spec.size) or min(rate) <= 0:
+            raise ConfigError(
+                'planner.max_rate: expected one positive number, or one for each of '
+                f'{", ".join(self.spec.fields)}, found {list(rate)}'
+            )
+        return self._tensor(np.array(rate) * self.spec.dt / self._std)
+
+    def _places(self, folder: str) -> Tensor:
+        """Return the latents of places to avoid (M, D)."""
+        return self._encode(read_folder(Path(folder), self.image_size, self._resize)).clone()
+
     def _check(self, pixels: Array, dimensions: int) -> None:
         """Refuse what is no image, or are no images, of the size that the model knows."""
         expected = (self.image_size, self.image_size, 3)
         fits = pixels.ndim == dimensions and pixels.shape[-3:] == expected
         if not fits or pixels.dtype != np.uint8:
             raise ValueError(f'expected {expected} uint8, found {pixels.shape} {pixels.dtype}')
+
+
+def _rows(columns: Mapping[str, Tensor], length: int) -> list[dict[str, float]]:
+    """Turn named columns (B,) into one named row for each problem."""
+    lists = {name: column.tolist() for name, column in columns.items()}
+    return [{name: column[row] for name, column in lists.items()} for row in range(length)]

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import time
 
 from smwm_ros import config
+from smwm_ros.core.bounds import Bounds
 from smwm_ros.core.costs import Costs, Heads, sum_of
 from smwm_ros.core.interfaces import Plan, Plans, WorldModel
-from smwm_ros.core.limits import Limits
 from smwm_ros.core.noise import Noise
 from smwm_ros.core.solvers import best, descend, Elites, Fit, SOLVERS
 import torch
@@ -27,19 +27,19 @@ class SearchPlanner:
     def __init__(
         self,
         settings: config.Planner,
-        limits: Limits,
+        bounds: Bounds,
         costs: Costs,
         clock: Callable[[], float] = time.perf_counter,  # [s]
     ) -> None:
-        self.settings, self._limits, self._costs = settings, limits, costs
+        self.settings, self._bounds, self._costs = settings, bounds, costs
         self._solver = SOLVERS[settings.kind]
         # Of icem: elites that are tried again in the next iteration, and by the next plan.
         self._kept = round(settings.kept * settings.elites) if settings.kind == 'icem' else 0
         self._tracks = settings.kind == 'icem' or settings.budget_ms > 0
-        self._shape = (settings.samples, settings.horizon, limits.width)
+        self._shape = (settings.samples, settings.horizon, bounds.width)
         colour = settings.colour if settings.kind == 'icem' else 0.0
-        device = limits.low.device
-        self._noise = Noise(self._shape, limits.block, settings.smooth, colour, device)
+        device = bounds.low.device
+        self._noise = Noise(self._shape, bounds.block, settings.smooth, colour, device)
         self._clock = clock
         self._ending = 0.0  # how long the end of a plan takes [s]
         self.reset()
@@ -54,7 +54,7 @@ class SearchPlanner:
         """Move the last plan on by the raw actions that were executed since."""
         if self._last is None or raw_steps == 0:
             return
-        raw = self._limits.raw(self._last)  # (B, 1+E, T*K, A)
+        raw = self._bounds.raw(self._last)  # (B, 1+E, T*K, A)
         length = raw.shape[2]
         self._before = raw[:, 0, min(raw_steps, length) - 1]
         if raw_steps >= length:
@@ -144,13 +144,13 @@ class SearchPlanner:
 
     def _first(self, problems: int) -> tuple[Fit, Tensor | None]:
         """Begin from the shifted last plan, or from the mean action of the data."""
-        settings, limits, last = self.settings, self._limits, self._last
+        settings, bounds, last = self.settings, self._bounds, self._last
         seeds = None
         if settings.warm_start and last is not None:
             mean = last[:, 0]
             seeds = last[:, 1:] if last.shape[1] > 1 else None
         else:
-            still = limits.low.new_zeros(problems, 1, settings.horizon, limits.width)
+            still = bounds.low.new_zeros(problems, 1, settings.horizon, bounds.width)
             mean = self._bound(still).squeeze(1)
         return Fit(mean, torch.full_like(mean, settings.init_std)), seeds
 
@@ -165,13 +165,13 @@ class SearchPlanner:
         return self._bound(samples)
 
     def _bound(self, samples: Tensor) -> Tensor:
-        return self._limits.bound(samples, self._before)
+        return self._bounds.bound(samples, self._before)
 
     def _time(self) -> float:
         """Read the clock, if anybody waits [s]."""
         if not self.settings.budget_ms:
             return 0.0
-        if self._limits.low.is_cuda:
+        if self._bounds.low.is_cuda:
             torch.cuda.synchronize()
         return self._clock()
 
@@ -207,6 +207,6 @@ def make_planner(
     clock: Callable[[], float] = time.perf_counter,
 ) -> SearchPlanner:
     """Make the planner that the settings name."""
-    limits = Limits(low, high, block, step)
-    costs = Costs(model, settings, limits, rest, keep_out, heads)
-    return SearchPlanner(settings, limits, costs, clock)
+    bounds = Bounds(low, high, block, step)
+    costs = Costs(model, settings, bounds, rest, keep_out, heads)
+    return SearchPlanner(settings, bounds, costs, clock)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Limits:
+class Bounds:
     """The limits of the robot, in normalised actions. The set that they allow is convex."""
 
     def __init__(

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files as the model wants them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from smwm_ros.core.images import fit
+from smwm_ros.core.interfaces import Array
+from smwm_ros.errors import ConfigError
+
+SUFFIXES = ('.png', '.jpg', '.jpeg')
+
+
+def read_folder(folder: Path, size: int, how: str) -> Array:
+    """Return the images of a folder, by their names: (M, S, S, 3) uint8 RGB."""
+    if not folder.is_dir():
+        raise ConfigError(f'{folder}: no such folder; expected one with images')
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ConfigError(f'{folder}: no images there; expected {", ".join(SUFFIXES)}')
+    return np.stack([read_picture(path, size, how) for path in paths])
+
+
+def read_picture(path: Path, size: int, how: str) -> Array:
+    """Return one image, (S, S, 3) uint8 RGB."""
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ConfigError(f'{path}: cannot be read; expected a PNG or JPEG file')
+    return fit(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), size, how)
