@@ -70,8 +70,12 @@ class Command:
     fields: tuple[str, ...] = knob(
         ('twist.linear.x', 'twist.angular.z'), 'message fields that make the action vector'
     )
-    low: tuple[float, ...] = knob((-0.5, -1.0), 'smallest value of each field [its SI unit]')
-    high: tuple[float, ...] = knob((0.5, 1.0), 'largest value of each field [its SI unit]')
+    low: tuple[float, ...] = knob(
+        (-0.5, -1.0), 'smallest value of each field [its SI unit]', live=True
+    )
+    high: tuple[float, ...] = knob(
+        (0.5, 1.0), 'largest value of each field [its SI unit]', live=True
+    )
     frame_id: str = knob('base_link', 'frame_id written into stamped commands')
     stop: str = knob(
         'zero',
@@ -280,7 +284,7 @@ class Planner:
         'by cost (mppi); around the best one (sampling)',
         choices=('cem', 'icem', 'mppi', 'sampling'),
     )
-    horizon: int = knob(5, 'model steps looked ahead', 1, 100)
+    horizon: int = knob(5, 'model steps looked ahead', 1, 100, live=True)
     samples: int = knob(128, 'action sequences tried in an iteration', 2, 100_000, live=True)
     iterations: int = knob(4, 'refinements of a plan', 1, 1000, live=True)
     elites: int = knob(
