@@ -285,12 +285,12 @@ def test_with_a_rate_limit_a_stop_slows_the_robot_down_and_then_repeats_zero():
     controller.take(plan(controller, actions=np.full((10, 2), 0.5)))
     driven = [keep_seeing(controller, 0.05 + k * DT).action[0] for k in range(4)]
     assert driven == pytest.approx([0.2, 0.4, 0.5, 0.5])
-    assert not controller.at_rest
+    assert not controller.slowed
     controller.stop()
     slowed = [controller.tick(0.45 + k * DT) for k in range(8)]
     assert [order.action[0] for order in slowed[:3]] == pytest.approx([0.3, 0.1, 0.0])
     assert [order.action is None for order in slowed] == [False] * 4 + [True] * 4
-    assert controller.at_rest
+    assert controller.slowed
 
 
 def test_going_on_from_a_stop_under_way_goes_on_from_the_speed_it_has():

@@ -215,11 +215,10 @@ class Controller:
             return Order(reason, self._stop_command(now))
 
     @property
-    def at_rest(self) -> bool:
-        """Say whether the last command was to stand still, or none was sent."""
+    def slowed(self) -> bool:
+        """Say whether a stop command would be no sudden change."""
         with self._lock:
-            slowing = self._stop_began is not None and not self._hold and self.guard.moves
-            return not (self._moving or slowing)
+            return self._hold or not (self.guard.limited and self.guard.moves)
 
     def final_stop(self) -> Array | None:
         """Return the last command of all, or None if there is nothing to stop."""

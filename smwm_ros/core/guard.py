@@ -43,6 +43,11 @@ class Guard:
         self._change = np.zeros(self.spec.size)
 
     @property
+    def limited(self) -> bool:
+        """Say whether commands may not jump."""
+        return bool(np.isfinite(self._step).any() or np.isfinite(self._bend).any())
+
+    @property
     def moves(self) -> bool:
         """Say whether the last command was other than zero."""
         return self._last is not None and bool(self._last.any())

@@ -28,7 +28,9 @@ from smwm_ros.nodes.thinker import Pilotlike, Thinker, Thought, View
 from std_msgs.msg import String
 
 GOAL_TOPIC = '/goal/image'
+_STRIDE = 101  # images that differ mostly do so in one of so many bytes
 _HANG = 1.0  # a planner that takes longer to end is left behind [s]
+_SLOWING = 3.0  # a robot whose commands may not jump is given so long to slow down [s]
 _ACK = Duration(seconds=0.2)  # the last stop command may take so long to be heard
 
 
@@ -41,12 +43,12 @@ class Activity:
         setup: Setup,
         knobs: config.Node,
         pilot: Pilotlike,
-        commands: Publisher,
+        commands: Publisher | None,  # None in a dry run
         report: Callable[[Reason], None],
     ) -> None:
         self._node = node
         self._setup = setup
-        self._dry_run = knobs.dry_run
+        self._knobs = knobs
         self._commands = commands
         self._clock = clock_of(node)
         dt = setup.robot.dt
@@ -58,7 +60,8 @@ class Activity:
         self._ending = Lock()
         self._ended = False
         self.hung = False  # the planner did not end, and still holds its pilot
-        self.frames = self.bad_frames = self.lost_frames = self.goals = 0
+        self.frames = self.bad_frames = self.lost_frames = self.same_frames = self.goals = 0
+        self._data: Array = np.zeros(0, np.uint8)  # of the last usable image, as it came
         self._goal: Array = np.zeros(0)
         self._goal_stamp = -1.0
         self._stats = node.create_publisher(String, '~/stats', 10)
@@ -79,15 +82,33 @@ class Activity:
         told = {'number': self.goals, 'source': source, 'stamp': stamp}
         self._accepted.publish(String(data=json.dumps(told)))
 
+    def configure(self, knobs: config.Node) -> None:
+        """Take changed live knobs."""
+        self._knobs = knobs
+        self.controller.configure(knobs)
+
+    def limit(self, setup: Setup) -> None:
+        """Take a setup with other limits of the command's fields."""
+        self._setup = setup
+        self.controller.limit(setup.codec.spec)
+
+    def look_round(self) -> None:
+        """See whether another node publishes commands on our topic."""
+        if self._commands is not None:
+            others = self._node.count_publishers(self._commands.topic) - 1
+            self.controller.contest(others > 0)
+
     def close(self) -> None:
         """Stop the robot, then everything else; safe to call twice and from any thread."""
         with self._ending:
             if self._ended:
                 return
             self._ended = True
+            self.controller.stop(Reason.INACTIVE)
+            self.driver.rest(_SLOWING)
             self.driver.close()
             action = self.controller.final_stop()
-            if action is not None:
+            if action is not None and self._commands is not None:
                 self._send(action)
                 self._commands.wait_for_all_acked(_ACK)
             self.hung = not self.thinker.close(_HANG)
@@ -125,9 +146,10 @@ class Activity:
             'frames': self.frames,
             'frames_bad': self.bad_frames,
             'frames_lost': self.lost_frames,
+            'frames_same': self.same_frames,
             'goals': self.goals,
             'guard_hits': self.controller.guard.interventions,
-            'dry_run': self._dry_run,
+            'dry_run': self._commands is None,
         }
 
     def _open_ears(self, qos: QoSProfile) -> list[Any]:
@@ -170,6 +192,7 @@ class Activity:
         now = self._clock.now()
         self.frames += 1
         try:
+            self._check_stamp(message)
             views = [self._setup.view(message, 0), *self._other_views(now)]
             pixels = self._setup.compose(views)
         except Exception as error:  # no message from outside may end the node
@@ -177,8 +200,32 @@ class Activity:
             self._complain(f'image not used: {error}')
             return
         view = View(pixels, now, self.controller.era)
-        self.controller.saw_image(now)
+        self.controller.saw_image(now, self._is_same(message))
         self.thinker.see(view)
+
+    def _check_stamp(self, message: Any) -> None:
+        """Refuse an image that was not taken about now, where stamps are to be trusted."""
+        limit = self._knobs.stamp_timeout
+        if not limit:
+            return
+        stamp = message.header.stamp
+        now = self._node.get_clock().now().nanoseconds * 1e-9
+        age = now - (stamp.sec + 1e-9 * stamp.nanosec)
+        if abs(age) > limit:
+            raise CodecError(
+                f'its stamp is {age:.3f} s old, node.stamp_timeout allows {limit:g} s; are the '
+                'clocks of the camera and of this machine the same?'
+            )
+
+    def _is_same(self, message: Any) -> bool:
+        """Say whether an image is the one before again, byte for byte, which noise forbids."""
+        new = np.frombuffer(message.data, np.uint8)
+        old, self._data = self._data, new
+        if new.size != old.size or not np.array_equal(new[::_STRIDE], old[::_STRIDE]):
+            return False
+        same = np.array_equal(new, old)
+        self.same_frames += same
+        return same
 
     def _on_view(self, topic: str, number: int, message: Any) -> None:
         """Keep the newest view of a further camera."""
@@ -222,7 +269,7 @@ class Activity:
 
     def _send(self, action: Array) -> None:
         """Publish one command."""
-        if self._dry_run:
+        if self._commands is None:
             return
         message = self._setup.command(action)
         if hasattr(message, 'header'):

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Event, Thread
+import time
 
 from smwm_ros.core.beat import GRACE, MARGIN, Metronome
 from smwm_ros.core.control import Controller, Order, Reason
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.meter import Meter
 from smwm_ros.nodes.clocks import RosClock, WallClock
+
+_LOOK = 0.005  # how often a robot that slows down is looked at [s]
 
 
 class Driver:
@@ -60,6 +63,12 @@ class Driver:
         self._fresh.set()
         if self._sent is None:
             self._wake.set()
+
+    def rest(self, patience: float) -> None:
+        """Wait until a robot that was told to stop has slowed down, or for so long [s]."""
+        deadline = time.monotonic() + patience
+        while self.alive and not self._controller.slowed and time.monotonic() < deadline:
+            time.sleep(_LOOK)
 
     def close(self) -> None:
         """End the thread; the last word stays with the caller."""

@@ -15,7 +15,7 @@ from rcl_interfaces.msg import (
 )
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from smwm_ros.errors import ConfigError
+from smwm_ros.errors import SmwmError
 from smwm_ros.load import build, Knob, knobs, merge, to_dict
 
 T = TypeVar('T')
@@ -60,12 +60,22 @@ def declare_knobs(node: Node, section: str, values: Any) -> None:
         name = f'{section}.{knob.path}'
         if node.has_parameter(name):  # configured for the second time
             continue
-        value = _look_up(values, knob.path)
-        parameter = Parameter(
-            name, parameter_type(knob.kind), list(value) if isinstance(value, tuple) else value
-        )
-        # The user's words are in the value already, checked by the schema's own rules.
-        node.declare_parameter(name, parameter.value, describe(knob), ignore_override=True)
+        _declare(node, name, knob, _look_up(values, knob.path))
+
+
+def _declare(node: Node, name: str, knob: Knob, value: Any) -> None:
+    """Declare one parameter. The user's words are in the value already, checked by the schema."""
+    descriptor = describe(knob)
+    if value != ():
+        plain = list(value) if isinstance(value, tuple) else value
+        node.declare_parameter(name, plain, descriptor, ignore_override=True)
+        return
+    # From an empty list rclpy cannot tell what it is a list of, unless it is told first.
+    kind = parameter_type(knob.kind)
+    open_to_change = ParameterDescriptor(type=kind.value)
+    node.declare_parameter(name, kind, open_to_change, ignore_override=True)
+    node.set_parameters([Parameter(name, kind, [])])
+    node.set_descriptor(name, descriptor)
 
 
 def describe(knob: Knob) -> ParameterDescriptor:
@@ -93,8 +103,14 @@ def describe(knob: Knob) -> ParameterDescriptor:
 class LiveKnobs:
     """Sections whose live knobs may change while the node runs, all of a request or none."""
 
-    def __init__(self, node: Node, changed: Callable[[str, Any], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        check: Callable[[str, Any], None],  # raises SmwmError against what may not be
+        changed: Callable[[str, Any], None],
+    ) -> None:
         self._sections: dict[str, Any] = {}
+        self._check = check
         self._changed = changed
         # rclpy itself refuses wrong types, values out of range and read-only parameters.
         node.add_on_set_parameters_callback(self._on_set)
@@ -124,7 +140,9 @@ class LiveKnobs:
                 )
                 for section, data in changed.items()
             }
-        except ConfigError as error:
+            for section, values in built.items():
+                self._check(section, values)
+        except SmwmError as error:
             return SetParametersResult(successful=False, reason=str(error))
         for section, values in built.items():
             if values != self._sections[section]:

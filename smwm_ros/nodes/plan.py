@@ -17,12 +17,14 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.control import Reason
+from smwm_ros.core.guard import limits_of
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.errors import SmwmError
@@ -37,6 +39,8 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 import torch
 
+_LOOK = 0.25  # how often to see who else commands the robot [s]
+_LOSS = 0.1  # a larger share of lost images is worth a warning
 _FILES = {
     'checkpoint': 'folder of the trained model; empty for the one that comes with the package',
     'goal_image': 'picture of the goal, PNG or JPEG; empty to wait for the goal topic',
@@ -47,7 +51,7 @@ class Ready:
     """What the configure transition leaves behind."""
 
     def __init__(
-        self, setup: Setup, pilot: Pilotlike, commands: Publisher, goal: Array | None
+        self, setup: Setup, pilot: Pilotlike, commands: Publisher | None, goal: Array | None
     ) -> None:
         self.setup, self.pilot, self.commands, self.goal = setup, pilot, commands, goal
 
@@ -63,7 +67,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         for name, meaning in _FILES.items():
             self.declare_parameter(name, '', ParameterDescriptor(description=meaning))
         self.add_on_set_parameters_callback(self._on_set_files)
-        self._live = LiveKnobs(self, self._on_knobs)
+        self._live = LiveKnobs(self, self._check_knobs, self._on_knobs)
         self._live.watch('node', self._knobs)
         self._ready: Ready | None = None
         self._active: Activity | None = None
@@ -73,8 +77,10 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         self.create_service(Trigger, '~/stop', self._on_stop)
         self.create_service(SetBool, '~/engage', self._on_engage)
         # Health is told even while simulated time stands still.
-        self.create_timer(1.0, self._on_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._frames = 0  # at the last look
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._on_second, clock=steady)
+        self.create_timer(_LOOK, self._on_look, clock=steady)
+        self._frames = self._lost = 0  # at the last look
         self._reason: Reason | None = None
         self._report(Reason.UNCONFIGURED)
 
@@ -108,6 +114,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             return TransitionCallbackReturn.FAILURE
         assert self._ready is not None
         answer = super().on_activate(state)
+        self._frames = self._lost = 0
         ready = self._ready
         self._active = Activity(
             self,
@@ -132,7 +139,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         """Forget the checkpoint."""
         self._rest(Reason.UNCONFIGURED)
         if self._ready is not None:
-            self.destroy_lifecycle_publisher(self._ready.commands)
+            if self._ready.commands is not None:
+                self.destroy_lifecycle_publisher(self._ready.commands)
             self._ready = None
         return super().on_cleanup(state)
 
@@ -150,14 +158,15 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         setup = set_up(self, self.get_parameter('checkpoint').value)
         picture = self.get_parameter('goal_image').value
         goal = setup.picture(Path(picture)) if picture else None
+        limits_of(self._knobs, setup.codec.spec)  # refused now, not when the robot moves
         pilot = self._make_pilot(setup.checkpoint, setup.planner)
         pilot.warm_up()
         for section, values in (('robot', setup.robot), ('planner', setup.planner)):
             declare_knobs(self, section, values)
         self._live.watch('planner', setup.planner)
-        commands = self.create_lifecycle_publisher(
-            setup.command_type, setup.robot.command.topic, COMMAND
-        )
+        self._live.watch('robot', setup.robot)
+        # Who is there only to be watched does not look like somebody who commands.
+        commands = None if self._knobs.dry_run else self._make_commands(setup)
         self._ready = Ready(setup, pilot, commands, goal)
         command, spec = setup.robot.command, setup.codec.spec
         self.get_logger().info(
@@ -166,6 +175,22 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
                 f'{field} {low:g} to {high:g}'
                 for field, low, high in zip(spec.fields, spec.low, spec.high, strict=True)
             )
+        )
+
+    def _make_commands(self, setup: Setup) -> Publisher:
+        """Make the command publisher; who cannot hear it is told how to mend that."""
+        topic = setup.robot.command.topic
+
+        def deaf(event: Any) -> None:
+            policy = str(event.last_policy_kind).rpartition('.')[2].lower()
+            self.get_logger().warning(
+                f'{topic}: a subscriber cannot hear the commands, its {policy} differs; '
+                'it must subscribe volatile, reliable or best effort'
+            )
+
+        events = PublisherEventCallbacks(incompatible_qos=deaf)
+        return self.create_lifecycle_publisher(
+            setup.command_type, topic, COMMAND, event_callbacks=events
         )
 
     def _rest(self, reason: Reason) -> None:
@@ -185,14 +210,28 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             self._reason = reason
             self._status.publish(String(data=reason.value))
 
+    def _check_knobs(self, section: str, values: Any) -> None:
+        """Raise against live knobs that no single one of them forbids."""
+        if self._ready is None:
+            return
+        if section == 'node':
+            limits_of(values, self._ready.setup.codec.spec)
+        elif section == 'robot':
+            self._ready.setup.limited(values)
+
     def _on_knobs(self, section: str, values: Any) -> None:
         """Take changed live knobs between two ticks or two plans."""
         if section == 'node':
             self._knobs = values
             if self._active is not None:
-                self._active.controller.configure(values)
+                self._active.configure(values)
         elif self._ready is not None:
-            self._ready.pilot = self._make_pilot(self._ready.setup.checkpoint, values)
+            if section == 'robot':
+                self._ready.setup = self._ready.setup.limited(values)
+                if self._active is not None:
+                    self._active.limit(self._ready.setup)
+            planner = self._live.current('planner')
+            self._ready.pilot = self._make_pilot(self._ready.setup.checkpoint, planner)
             if self._active is not None:
                 self._active.thinker.replace(self._ready.pilot)
 
@@ -223,6 +262,11 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             answer.success, answer.message = True, 'not engaged'
         return answer
 
+    def _on_look(self) -> None:
+        """See who else commands the robot."""
+        if self._active is not None:
+            self._active.look_round()
+
     def _on_second(self) -> None:
         """Publish diagnostics."""
         message = DiagnosticArray()
@@ -232,9 +276,17 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         if self._active is not None and self._ready is not None:
             self._active.check()
             values = self._active.values()
-            heard, self._frames = self._active.frames - self._frames, self._active.frames
+            active = self._active
+            heard, self._frames = active.frames - self._frames, active.frames
+            lost, self._lost = active.lost_frames - self._lost, active.lost_frames
             values['camera_hz'] = heard
-            if heard < 0.5 / self._ready.setup.robot.dt:
+            if lost > _LOSS * (heard + lost):
+                warning = (
+                    f'{lost} of {heard + lost} images of the last second were lost on their way; '
+                    'start camera and planner with FASTDDS_DEFAULT_PROFILES_FILE=config/'
+                    'fastdds.xml, or send compressed images'
+                )
+            elif heard < 0.5 / self._ready.setup.robot.dt:
                 warning = f'only {heard} images came in the last second'
             elif self._knobs.dry_run:
                 warning = 'dry run: no command is published'

@@ -27,6 +27,7 @@ class Setup:
     """A checkpoint that fits the robot, and the message types that join them."""
 
     def __init__(self, checkpoint: Checkpoint, robot: config.Robot, planner: config.Planner):
+        self._trained = checkpoint
         check_contract(checkpoint.robot, robot)
         for section in ('camera', 'command'):
             check_topic(f'robot.{section}.topic', getattr(robot, section).topic)
@@ -48,6 +49,10 @@ class Setup:
         self.command_type = message_class(robot.command.type)
         # A field that the command does not have is found now, not when the robot moves.
         self.codec.encode(self.command([0.0] * self.codec.spec.size))
+
+    def limited(self, robot: config.Robot) -> Setup:
+        """Return a setup for the same robot with other limits."""
+        return Setup(self._trained, robot, self.planner)
 
     def command(self, action: Any) -> Any:
         """Return a command message that carries an action (A,)."""

@@ -69,7 +69,7 @@ def test_all_mistakes_come_at_once_with_path_value_and_choices(make_node):
         read_knobs(node, 'planner', config.Planner)
     text = str(raised.value)
     assert "planner: horizn: unknown key; did you mean 'horizon'?" in text
-    assert "cost: 'max' is not a choice; valid: last, nearest, sum" in text
+    assert "cost: 'max' is not a choice; valid: last, min, nearest, sum" in text
     assert 'samples: -1 is out of range; valid: 2 to 100000' in text
 
 
@@ -115,7 +115,8 @@ REFUSED = [
     (Parameter('node.autostart', value=False), 'read-only'),
     (Parameter('robot.dt', value=0.5), 'read-only'),
     (Parameter('robot.camera.topic', value='/x'), 'read-only'),
-    (Parameter('planner.horizon', value=9), 'read-only'),
+    (Parameter('planner.seed', value=9), 'read-only'),
+    (Parameter('planner.horizon', value=0), 'range'),
     (Parameter('planner.samples', value=1), 'range'),
     (Parameter('planner.samples', value='many'), 'type'),
     (Parameter('planner.elites', value=17), 'more than the 16 samples'),
@@ -166,5 +167,5 @@ def test_parameters_describe_themselves_over_ros(checkpoint):
         answer = here.call(
             DescribeParameters, '/plan/describe_parameters', names=['planner.cost', 'checkpoint']
         )
-        assert answer.descriptors[0].additional_constraints == 'one of sum, last, nearest'
+        assert answer.descriptors[0].additional_constraints == 'one of sum, last, min, nearest'
         assert 'trained model' in answer.descriptors[1].description
