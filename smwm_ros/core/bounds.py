@@ -36,19 +36,32 @@ class Bounds:
         *batch, steps, width = actions.shape
         return actions.reshape(*batch, steps * self.block, width // self.block)
 
-    def bound(self, samples: Tensor, before: Tensor | None = None) -> Tensor:
+    def bound(
+        self, samples: Tensor, before: Tensor | None = None, past: Tensor | None = None
+    ) -> Tensor:
         """
         Move action sequences (B, N, T, K*A) inside the limits.
 
-        `before` (B, A) is the raw action that comes before them, where it is known.
+        `before` (B, A) is the raw action that comes before them, where it is known; `past`
+        (B, n, A) are their first raw actions, where nobody can change these any more.
         """
         samples = torch.minimum(torch.maximum(samples, self.low), self.high)
-        if self._step is None:
+        if self._step is None and past is None:
             return samples
         raw = self.raw(samples)
+        if past is None:
+            return self._even(raw, before).reshape(samples.shape)
+        rest = self._even(raw[:, :, past.shape[1] :], past[:, -1])
+        begin = past.unsqueeze(1).expand(-1, samples.shape[1], -1, -1)
+        return torch.cat([begin, rest], dim=2).reshape(samples.shape)
+
+    def _even(self, raw: Tensor, before: Tensor | None) -> Tensor:
+        """Leave no sudden changes in raw actions (B, N, T*K, A)."""
+        if self._step is None:
+            return raw
         last = raw[:, :, 0] if before is None else before.unsqueeze(1)
         bounded = []
         for action in raw.unbind(dim=2):
             last = torch.minimum(torch.maximum(action, last - self._step), last + self._step)
             bounded.append(last)
-        return torch.stack(bounded, dim=2).reshape(samples.shape)
+        return torch.stack(bounded, dim=2)

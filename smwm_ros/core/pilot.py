@@ -81,22 +81,29 @@ class Pilot:
         self._goal = goal
         self._planner.reset()
 
-    def plan(self, pixels: Array, elapsed: int) -> PilotPlan:
+    def plan(self, pixels: Array, elapsed: int, sent: Array | None = None) -> PilotPlan:
         """
         Plan from an image (S, S, 3) uint8 RGB.
 
-        `elapsed` is how many raw steps passed since the image of the previous plan.
+        `elapsed` is how many raw steps passed since the image of the previous plan. `sent` (n, A)
+        are the raw actions from this image on that were sent already: the plan begins with them.
         """
         self._check(pixels, 3)
-        return self.plan_many(pixels[None], elapsed)[0]
+        return self.plan_many(pixels[None], elapsed, None if sent is None else sent[None])[0]
 
-    def plan_many(self, pixels: Array, elapsed: int) -> list[PilotPlan]:
-        """Plan from the images (B, S, S, 3) of all problems at once, each as if it were alone."""
+    def plan_many(self, pixels: Array, elapsed: int, sent: Array | None = None) -> list[PilotPlan]:
+        """
+        Plan from the images (B, S, S, 3) of all problems at once, each as if it were alone.
+
+        `sent` (B, n, A) as in plan.
+        """
         if self._goal is None:
             raise RuntimeError('set_goal comes before plan')
         z = self._encode(pixels)
         self._planner.shift(elapsed)
-        plans = self._planner.plan_many(z, self._goal)
+        known = sent is not None and sent.shape[1] > 0
+        past = self._tensor((sent - self._mean) / self._std) if known else None
+        plans = self._planner.plan_many(z, self._goal, past)
         raw = plans.actions.reshape(len(z), self.horizon, self.spec.size).cpu().numpy()
         actions = self.spec.clip(raw.astype(np.float64) * self._std + self._mean)
         distance = torch.linalg.vector_norm(z - self._goal, dim=1)

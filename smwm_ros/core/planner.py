@@ -48,6 +48,7 @@ class SearchPlanner:
         """Forget the last plan and begin the noise anew, so that an episode can be repeated."""
         self._last: Tensor | None = None  # (B, 1+E, T, K*A): the last plans, and elites kept
         self._before: Tensor | None = None  # (B, A): the raw action executed last
+        self._past: Tensor | None = None  # (B, n, A): what every plan begins with
         self._noise.seed(self.settings.seed)
 
     def shift(self, raw_steps: int) -> None:
@@ -76,15 +77,26 @@ class SearchPlanner:
         plans = self.plan_many(z.unsqueeze(0), goal.unsqueeze(0))
         return Plan(plans.actions[0], float(plans.cost[0]), float(plans.spread[0]))
 
-    def plan_many(self, z: Tensor, goal: Tensor) -> Plans:
-        """Solve B problems at once, each as if it were alone: z (B, D), goal (B, D)."""
+    def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
+        """
+        Solve B problems at once, each as if it were alone: z (B, D), goal (B, D).
+
+        Every plan begins with the raw actions `past` (B, n, A), which were sent already.
+        """
         if z.shape != goal.shape or z.ndim != 2:
             raise ValueError(
                 'expected as many latents as goals, all of one width, found z of '
                 f'{tuple(z.shape)} and goals of {tuple(goal.shape)}'
             )
+        length = self.settings.horizon * self._bounds.block  # raw actions in a plan
+        if past is not None and not (len(past) == len(z) and 0 < past.shape[1] < length):
+            raise ValueError(
+                f'past: expected fewer than {length} raw actions for each of {len(z)} problems, '
+                f'found {tuple(past.shape)}'
+            )
         if self._last is not None and len(self._last) != len(z):
             self._last = self._before = None
+        self._past = past
         refines = self.settings.refine > 0
         if refines:  # gradients want tensors that were not made in inference mode
             z, goal = z.clone(), goal.clone()
@@ -165,7 +177,7 @@ class SearchPlanner:
         return self._bound(samples)
 
     def _bound(self, samples: Tensor) -> Tensor:
-        return self._bounds.bound(samples, self._before)
+        return self._bounds.bound(samples, self._before, self._past)
 
     def _time(self) -> float:
         """Read the clock, if anybody waits [s]."""
