@@ -506,6 +506,12 @@ class Evaluate:
     budget: int = knob(50, 'raw steps within which the goal must be reached', 1, 100_000)
     execute: int = knob(1, 'raw steps executed of a plan before the next plan', 1, 100_000)
     delay: int = knob(0, 'raw steps from an image to the first action planned from it', 0, 1000)
+    compensate: str = knob(
+        'sent',
+        'what is done about the delay: a plan begins with the actions that were sent already '
+        '(sent), its first actions are left out (skip), or nothing is done',
+        choices=('sent', 'skip', 'nothing'),
+    )
     repeats: int = knob(5, 'attempts of the random policy at each pair', 1, 1000)
     lanes: int = knob(8, 'pairs tried at the same time, each as if it were alone', 1, 1000)
     seed: int = knob(0, 'seed of the pairs', 0, 2**31 - 1)

@@ -24,6 +24,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.elapsed, self.goals = list[int](), np.zeros(0)
+        self.sent = list[Array | None]()
 
     def set_goals(self, pixels: Array) -> None:
         self.goals = pixels[:, 0, 0, 0]
@@ -31,9 +32,10 @@ class Clock:
     def keep(self, problems: Sequence[int]) -> None:
         self.goals = self.goals[list(problems)]
 
-    def plan_many(self, pixels: Array, elapsed: int) -> list[PilotPlan]:
+    def plan_many(self, pixels: Array, elapsed: int, sent: Array | None = None) -> list[PilotPlan]:
         assert len(pixels) == len(self.goals), 'another number of images than of goals'
         self.elapsed.append(elapsed)
+        self.sent.append(sent)
         return [
             PilotPlan(
                 np.array([[goal, image[0, 0, 0], index] for index in range(self.horizon)], float),
@@ -56,9 +58,11 @@ def frame(tick: int) -> Frame:
     return Frame(np.full((1, 1, 3), tick, np.uint8), np.zeros(1))
 
 
-def drive(execute: int, delay: int, ticks: int = 7) -> tuple[list[list[float]], Clock]:
+def drive(
+    execute: int, delay: int, ticks: int = 7, compensate: str = 'sent'
+) -> tuple[list[list[float]], Clock]:
     clock = Clock()
-    driver = PilotDriver(clock, execute, delay)  # type: ignore[arg-type]
+    driver = PilotDriver(clock, execute, delay, compensate)  # type: ignore[arg-type]
     driver.begin(tasks([5]))
     moves = [driver.act([0], [frame(tick)])[0] for tick in range(ticks)]
     return [move.action.tolist()[1:] for move in moves], clock
@@ -85,6 +89,26 @@ def test_a_late_plan_skips_what_is_past(execute: int, delay: int) -> None:
         assert made + index == tick, 'an action was executed at another tick than planned for'
         assert made % execute == 0
         assert delay <= index < delay + execute
+
+
+@pytest.mark.parametrize('execute', [1, 2, 3])
+@pytest.mark.parametrize('delay', [0, 1, 2, 4])
+def test_the_planner_is_told_what_is_sent_before_its_plan_is_due(execute: int, delay: int) -> None:
+    actions, clock = drive(execute, delay, ticks=20)
+    assert len(clock.sent) == len(range(0, 20, execute))
+    for made, sent in zip(range(0, 20 - delay, execute), clock.sent, strict=False):
+        if delay == 0:
+            assert sent is None
+        else:
+            assert sent is not None
+            assert sent[0, :, 1:].tolist() == actions[made : made + delay], 'it was not done'
+
+
+def test_without_compensation_a_plan_begins_when_it_is_ready() -> None:
+    actions, clock = drive(execute=1, delay=2, compensate='nothing')
+    assert actions[2:] == [[tick, 0] for tick in range(5)]
+    assert set(clock.sent) == {None}
+    assert set(drive(execute=1, delay=2, compensate='skip')[1].sent) == {None}
 
 
 def test_a_plan_must_be_long_enough() -> None:

@@ -12,6 +12,7 @@ import time
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from smwm_ros.config import Evaluate
 from smwm_ros.core.interfaces import ActionSpec, Arena, Array, Frame
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.errors import ConfigError
@@ -77,9 +78,15 @@ class ExpertDriver:
 
 
 class PilotDriver:
-    """Plans from pixels: a plan every `execute` raw steps, acted on `delay` raw steps later."""
+    """
+    Plans from pixels: a plan every `execute` raw steps, acted on `delay` raw steps later.
 
-    def __init__(self, pilot: Pilot, execute: int, delay: int) -> None:
+    `compensate` says what is done about the delay, as evaluate.compensate has it.
+    """
+
+    def __init__(
+        self, pilot: Pilot, execute: int, delay: int, compensate: str = Evaluate.compensate
+    ) -> None:
         if execute + delay > pilot.horizon:
             raise ConfigError(
                 f'evaluate.execute: {execute} raw steps after a delay of {delay} reach beyond '
@@ -87,6 +94,7 @@ class PilotDriver:
             )
         self.pilot = pilot
         self._execute, self._delay = execute, delay
+        self._compensate = compensate
         self._tick = 0
         self._lanes: list[int] = []  # that the pilot still plans for
         self._queues: list[list[Array]] = []  # of each lane
@@ -116,12 +124,16 @@ class PilotDriver:
             self.pilot.keep([self._lanes.index(lane) for lane in lanes])
             self._lanes = list(lanes)
         pixels = np.stack([frame.pixels for frame in frames])
+        sent = None
+        if self._compensate == 'sent' and self._delay:
+            sent = np.stack([self._queues[lane][: self._delay] for lane in lanes])
         began = time.perf_counter()
-        plans = self.pilot.plan_many(pixels, elapsed=self._execute if self._tick else 0)
+        plans = self.pilot.plan_many(pixels, self._execute if self._tick else 0, sent)
         self.seconds += time.perf_counter() - began
         self.plans += len(plans)
+        # The first `delay` actions of a plan are past before it is ready.
+        first = 0 if self._compensate == 'nothing' else self._delay
         for lane, plan in zip(lanes, plans, strict=True):
-            # The first `delay` actions of the plan would be past before it is ready.
-            due = plan.actions[self._delay :][: self._execute]
+            due = plan.actions[first:][: self._execute]
             self._queues[lane][self._delay :] = due
         return {lane: plan.distance for lane, plan in zip(lanes, plans, strict=True)}

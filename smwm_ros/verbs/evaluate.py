@@ -162,7 +162,7 @@ def _rounds(
             size = config.arena.image_size
             arenas = [stack.enter_context(_arena_at(config, size, shift)) for _ in lanes]
             for protocol, pairs in drawn:
-                drivers = {one.name: one.driver(protocol.delay) for one in methods}
+                drivers = {one.name: one.driver(protocol) for one in methods}
                 outcomes = evaluate(drivers, arenas, pairs, protocol)
                 rounds.append(Round(protocol.offset, protocol.budget, shift, pairs, outcomes))
     return rounds

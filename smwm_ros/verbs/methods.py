@@ -35,11 +35,11 @@ class Method(NamedTuple):
     planner: config.Planner
     execute: int  # raw steps of each plan
 
-    def driver(self, delay: int) -> PilotDriver:
+    def driver(self, protocol: config.Evaluate) -> PilotDriver:
         """Return who drives by this method, warmed up."""
         pilot = Pilot(self.checkpoint, self.planner)
         pilot.warm_up()
-        return PilotDriver(pilot, self.execute, delay)
+        return PilotDriver(pilot, self.execute, protocol.delay, protocol.compensate)
 
 
 def read_words(text: str, folder: Path) -> list[str]:
