@@ -77,6 +77,9 @@ class Plans(NamedTuple):
     cost: Tensor  # (B,) of the returned actions; not finite where nothing could be scored
     spread: Tensor  # (B,)
     shares: Mapping[str, Tensor] = MappingProxyType({})  # of each term in the cost, (B,)
+    # How far the goals are along a roadmap (B,) [model steps]; inf where no way is known, and the
+    # plan goes straight.
+    to_go: Tensor | None = None
 
 
 class WorldModel(Protocol):

@@ -27,6 +27,8 @@ class PilotPlan(NamedTuple):
     spread: float  # mean standard deviation of the samples at the end, 0 when certain
     distance: float  # latent distance from the image to the goal
     shares: Mapping[str, float] = MappingProxyType({})  # of each term in the cost
+    # Along a roadmap [model steps]; inf where no way is known; None where there is no roadmap.
+    to_go: float | None = None
 
 
 class Pilot:
@@ -109,7 +111,8 @@ class Pilot:
         distance = torch.linalg.vector_norm(z - self._goal, dim=1)
         numbers = (part.tolist() for part in (plans.cost, plans.spread, distance))
         shares = _rows(plans.shares, len(z))
-        return [PilotPlan(*plan) for plan in zip(actions, *numbers, shares, strict=True)]
+        to_go = [None] * len(z) if plans.to_go is None else plans.to_go.tolist()
+        return [PilotPlan(*plan) for plan in zip(actions, *numbers, shares, to_go, strict=True)]
 
     def keep(self, problems: Sequence[int]) -> None:
         """Go on with some of the problems, in this order; the others are over."""
