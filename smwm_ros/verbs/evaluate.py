@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data', type=Path, help='dataset with the held-out episodes (default: fresh episodes)'
     )
-    parser.add_argument('--arena', default='two_room', help='which arena (two_room)')
+    parser.add_argument('--arena', help='which arena (the one with the robot of the run)')
     parser.add_argument(
         '--methods',
         help='who else plans, with commas: kinds of model, trained beside RUN where they are not '
@@ -60,15 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from smwm_ros.arenas import require_arena
     from smwm_ros.core.checkpoint import load
     from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.verbs.gallery import write_page
     from smwm_ros.verbs.methods import gather, read_words
     from smwm_ros.verbs.scores import sweep, table
+    from smwm_ros.verbs.where import choose_arena
 
-    require_arena(args.arena)
     checkpoint = load(args.checkpoint)
+    args.arena = choose_arena(args.arena, args.config, checkpoint.robot)
     config = _config(args, checkpoint)
     words = read_words(args.methods, args.checkpoint) if args.methods else []
     offsets, shifts = _offsets(args.horizons, config), _shifts(args.shift, config)
@@ -148,12 +148,13 @@ def _rounds(
     dataset: TransitionDataset | None,
 ) -> list[Round]:
     """Let everyone try the same pairs, for each offset and under each shift."""
-    from smwm_ros.arenas import require_fit
     from smwm_ros.core.evaluate import evaluate
     from smwm_ros.verbs.scores import Round
+    from smwm_ros.verbs.where import require_robot
 
+    ours = methods[0]
     with _arena_at(config, config.arena.image_size) as arena:
-        require_fit(arena, methods[0].checkpoint.robot)
+        require_robot(arena, config.arena.name, ours.checkpoint.robot, str(ours.run))
         drawn = _draw(config, offsets, dataset, arena)
     lanes = range(min(config.evaluate.lanes, config.evaluate.pairs))
     rounds = []
