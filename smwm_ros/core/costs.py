@@ -55,6 +55,7 @@ class Costs:
                 'model.heads=5'
             )
         self._model, self._settings, self._bounds = model, settings, bounds
+        self.latent: int | None = getattr(model, 'latent', None)  # D, where the model tells
         self._keep_out = keep_out
         self._heads = heads
         fields = bounds.width // bounds.block

@@ -50,6 +50,7 @@ class Smwm(nn.Module):
         else:
             self.encoder = Encoder(image_size, width, hidden)
             self.forward_model = ForwardModel(width, action_size, hidden)
+        self.latent = width  # D
         self.inverse_model = InverseModel(width, action_size, hidden)
         self.state_head = StateHead(width, state_size, hidden) if config.aligns_state else None
         self.multiplier = (

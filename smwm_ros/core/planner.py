@@ -41,7 +41,7 @@ class SearchPlanner:
         device = bounds.low.device
         self._noise = Noise(self._shape, bounds.block, settings.smooth, colour, device)
         self._clock = clock
-        self._ending = 0.0  # how long the end of a plan takes [s]
+        self._ending: float | None = None  # how long the end of the last plan took [s]
         self.reset()
 
     def reset(self) -> None:
@@ -74,6 +74,8 @@ class SearchPlanner:
 
     def plan(self, z: Tensor, goal: Tensor) -> Plan:
         """Return actions (T, K*A) that lead from z (D,) to goal (D,)."""
+        if not bool(goal.isfinite().all()):
+            raise ValueError('goal: expected finite numbers')
         plans = self.plan_many(z.unsqueeze(0), goal.unsqueeze(0))
         return Plan(plans.actions[0], float(plans.cost[0]), float(plans.spread[0]))
 
@@ -87,6 +89,11 @@ class SearchPlanner:
             raise ValueError(
                 'expected as many latents as goals, all of one width, found z of '
                 f'{tuple(z.shape)} and goals of {tuple(goal.shape)}'
+            )
+        if self._costs.latent not in (None, z.shape[1]):
+            raise ValueError(
+                f'expected latents of width {self._costs.latent}, as the model has them, found '
+                f'{z.shape[1]}'
             )
         length = self.settings.horizon * self._bounds.block  # raw actions in a plan
         if past is not None and not (len(past) == len(z) and 0 < past.shape[1] < length):
@@ -192,7 +199,8 @@ class SearchPlanner:
         if not self.settings.budget_ms:
             return True
         now = self._time()
-        needed = now - round_begun + self._ending
+        needed = now - round_begun
+        needed += needed if self._ending is None else self._ending
         return now + needed <= begun + 1e-3 * self.settings.budget_ms
 
 
