@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from select import select
 import signal
-from socket import socketpair
+from socket import socket, socketpair
 import sys
 from threading import Thread
 
@@ -16,6 +16,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from smwm_ros.errors import SmwmError
+from smwm_ros.nodes.log import patient_log
 
 _LOOK = 0.5  # how often the main thread sees to the executor [s]
 
@@ -26,22 +27,42 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
 
     The node's start() is called by the executor; its finish(), which says the last words while
     publishers still work, may be called from any thread and more than once.
-    The signals only write into a socket that is waited for here. A handler that did more could
-    interrupt the last stop command half-way, and rclpy's own would close the publishers before it.
+    """
+    ear = _listen()
+    sys.setswitchinterval(1e-3)  # a thread that is due waits no longer for one that computes
+    words = list(sys.argv if args is None else args)
+    with patient_log(make.__name__.removesuffix('Node').lower()):
+        # The log file is written by who writes the console, for rclpy would wait for the disk.
+        rclpy.init(
+            args=[*words, '--ros-args', '--disable-external-lib-logs'],
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
+        try:
+            node = make()
+        except SmwmError as error:
+            print(error, file=sys.stderr)
+            rclpy.try_shutdown()
+            return 2
+        return _run(node, ear)
+
+
+def _listen() -> socket:
+    """
+    Return an ear for SIGINT and SIGTERM.
+
+    The signals only write into a socket. A handler that did more could interrupt the last stop
+    command half-way, and rclpy's own would close the publishers before it.
     """
     ear, mouth = socketpair()
     mouth.setblocking(False)
-    signal.set_wakeup_fd(mouth.fileno(), warn_on_full_buffer=False)
+    signal.set_wakeup_fd(mouth.detach(), warn_on_full_buffer=False)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    sys.setswitchinterval(1e-3)  # a thread that is due waits no longer for one that computes
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = make()
-    except SmwmError as error:
-        print(error, file=sys.stderr)
-        rclpy.try_shutdown()
-        return 2
+    return ear
+
+
+def _run(node: Node, ear: socket) -> int:
+    """Spin a node until it is to end; return the exit code."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     thread = Thread(target=_spin, args=(executor,), name='executor', daemon=True)
