@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import os
 from pathlib import Path
 import re
@@ -55,6 +55,20 @@ def until_both_write(process: subprocess.Popen[str], out: Path) -> None:
         assert process.poll() is None, process.stderr.read() if process.stderr else ''
         assert time.monotonic() < deadline, 'the workers did not begin to write'
         time.sleep(0.01)
+
+
+def until_one_is_told_to_end(children: Sequence[int]) -> None:
+    """Wait until SIGTERM is pending for one of some processes that are held."""
+    deadline = time.monotonic() + 60
+    while not any(pending(child) >> (signal.SIGTERM - 1) & 1 for child in children):
+        assert time.monotonic() < deadline, 'the parent did not end its workers'
+        time.sleep(0.01)
+
+
+def pending(process: int) -> int:
+    """Return the set of signals that wait for a process, as Linux writes it."""
+    status = Path(f'/proc/{process}/status').read_text()
+    return int(re.search(r'^ShdPnd:\s*(\w+)$', status, re.MULTILINE)[1], 16)  # type: ignore[index]
 
 
 def workers(process: subprocess.Popen[str]) -> list[int]:
@@ -172,9 +186,10 @@ def test_an_interrupted_run_says_so_and_goes_on_from_whole_bags(
     process = start(out, *WORDS)
     until_both_write(process, out)
     crew = workers(process)
-    for child in crew:  # held, so that they cannot be done before the signal comes
+    for child in crew:  # held, so that they cannot be done before the parent reacts
         os.kill(child, signal.SIGSTOP)
     process.send_signal(signal.SIGINT)
+    until_one_is_told_to_end(crew)
     for child in crew:
         os.kill(child, signal.SIGCONT)
     code, errors = end(process)
