@@ -31,7 +31,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'tables': ({'config', 'errors', 'load'}, set()),
     'core': (BASE, ARRAYS | {'torch', 'safetensors', 'tqdm'}),
     'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'tqdm', 'yaml'}),
-    'exchange': ({*BASE, 'load', 'core'}, ARRAYS | FORMATS | {'tqdm'}),
+    'exchange': ({*BASE, 'load', 'core'}, ARRAYS | FORMATS | {'torch', 'tqdm'}),
     'arenas': ({*BASE, 'load', 'core'}, ARRAYS | {'pybullet', 'gymnasium'}),
     'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
     'cli': ({'errors', 'verbs'}, set()),

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: N999 - the verb is called so, and the command line finds it by its name
 """
-Make a dataset of an HDF5 file of stable-worldmodel or LeWM.
+Make a dataset of an HDF5 file, or a run of a model, of SMWM, stable-worldmodel or LeWM.
 
 A file of smwm export carries its configuration and gives the same dataset again. A file of others
-lacks it, so the control period and what the action means must be said.
+lacks it, so the control period and what the action means must be said. A model (the run folder of
+SMWM with config.yaml, the folder of LeWM with config.json) needs them too, and the mean and the
+standard deviation of the actions: --data takes all of that from a dataset of the robot.
 """
 
 from __future__ import annotations
@@ -22,9 +24,15 @@ ASKED = ('robot.dt', 'robot.command.fields', 'robot.command.low', 'robot.command
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
-    parser.add_argument('file', type=Path, metavar='FILE', help='HDF5 file')
     parser.add_argument(
-        '--out', required=True, type=Path, metavar='DIR', help='dataset folder; must not exist'
+        'file', type=Path, metavar='PATH', help='HDF5 file, or folder or weights of a model'
+    )
+    parser.add_argument(
+        '--out',
+        required=True,
+        type=Path,
+        metavar='DIR',
+        help='dataset or run folder; must not exist',
     )
     parser.add_argument(
         '--state',
@@ -32,7 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='COLUMN',
         help='column of the measured state that robot.state describes (default state)',
     )
-    add_config(parser, ['robot', 'dataset'])
+    parser.add_argument(
+        '--data', type=Path, metavar='DATASET', help='of the robot that a model was trained on'
+    )
+    for name, what in (('mean', 'mean'), ('std', 'standard deviation')):
+        parser.add_argument(
+            f'--{name}',
+            metavar='A,B',
+            help=f'{what} of the raw actions that a model learnt from, where there is no --data',
+        )
+    add_config(parser, ['robot', 'dataset', 'planner'])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,11 +57,15 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.bags.summary import describe
     from smwm_ros.errors import ConfigError, DatasetError
     from smwm_ros.exchange.from_hdf5 import import_hdf5, known_settings
+    from smwm_ros.verbs.import_model import import_model, is_model
 
     if args.out.exists():
         raise DatasetError(f'{args.out}: exists already; remove it or choose another --out')
+    missing = [key for key in ASKED if not _says(_given(args), key)]
+    if is_model(args.file):
+        return import_model(args, missing)
     known = known_settings(args.file)
-    if known is None and (missing := [key for key in ASKED if not _says(_given(args), key)]):
+    if known is None and missing:
         raise ConfigError(
             f'{args.file}: does not tell {", ".join(missing)}; say it in --config, or in words '
             f'such as robot.dt=0.1'

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `smwm import` does with a model of SMWM or LeWM: it makes a run folder of it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from smwm_ros.errors import ConfigError
+from smwm_ros.verbs.options import config_of
+
+SUFFIXES = ('.ckpt', '.pt', '.pth')
+SIDE = 224  # of the images that these models were trained on [px]
+MIN_INVERSE_R2 = 0.5  # of a model that is shown what it knows
+
+
+def is_model(path: Path) -> bool:
+    """Tell a model of others from a dataset of others."""
+    return path.is_dir() or path.suffix in SUFFIXES
+
+
+def import_model(args: argparse.Namespace, untold: Sequence[str]) -> int:
+    """Import, try the model on the dataset if there is one, and say what was made."""
+    from smwm_ros.core import checkpoint as checkpoints
+    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.exchange.from_official import make_checkpoint, statistics, try_on
+    from smwm_ros.exchange.official import read_original
+
+    original = read_original(args.file)
+    data = TransitionDataset.open(args.data) if args.data else None
+    given = _statistics(args)
+    if data is None:
+        _ask(args, [*untold, *([] if given else ['mean and standard deviation of the actions'])])
+    config = config_of(args, _base(original.action_block, data))
+    mean, std = given or statistics(data)  # type: ignore[arg-type]
+    checkpoint = make_checkpoint(original, config, mean, std)
+    told = [f'{args.out}: the {original.maker} model of {original.weights}']
+    if data:
+        summary = try_on(checkpoint, data)
+        told += _judge(summary, original.inverts, data.info.image_size, args.data)
+        info = {**checkpoint.info, 'dataset': data.fingerprint, 'summary': summary}
+        checkpoint = checkpoint._replace(info={**info, 'warnings': told[2:]})
+    checkpoints.save(args.out, checkpoint)
+    print('\n'.join([told[0], *told[1:2], *(f'warning: {text}' for text in told[2:])]))
+    return 0
+
+
+def _statistics(args: argparse.Namespace) -> tuple[Any, Any] | None:
+    """Return mean and standard deviation (A,) as the user gave them."""
+    import numpy as np
+
+    if args.mean is None and args.std is None:
+        return None
+    if args.mean is None or args.std is None or args.data:
+        raise ConfigError('expected --mean and --std together, or --data, which has both')
+    try:
+        mean, std = (
+            np.array([float(word) for word in text.split(',')]) for text in (args.mean, args.std)
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f'--mean and --std: expected numbers with commas between: {error}'
+        ) from None
+    return mean, std
+
+
+def _ask(args: argparse.Namespace, untold: Sequence[str]) -> None:
+    """Refuse to guess."""
+    if untold:
+        raise ConfigError(
+            f'{args.file}: does not tell {", ".join(untold)}; give --data with a dataset of this '
+            'robot (smwm convert, or smwm import of its HDF5 file), or say them: robot.dt=0.1, '
+            '--mean 0,0 --std 1,1'
+        )
+
+
+def _base(block: int | None, data: Any) -> dict[str, Any]:
+    """Return the configuration that follows from model and dataset."""
+    if data:
+        return {'robot': data.index['robot'], 'dataset': data.index['dataset']}
+    return {'dataset': {'image_size': SIDE, **({'action_block': block} if block else {})}}
+
+
+def _judge(summary: dict[str, float], inverts: bool, side: int, data: Any) -> list[str]:
+    """Say how the model does on the dataset, and what looks wrong."""
+    read = f'actions are read back with R2 {summary["inverse_r2"]:.2f}'
+    told = [
+        f'On {data} its forward model errs by {summary["forward_over_copy"]:.2f} of what moves; '
+        + (read if inverts else 'it has no inverse model, so actions cannot be read back')
+    ]
+    if side != SIDE:
+        told.append(f'the dataset holds images of {side} px, and the model learnt from {SIDE} px')
+    if summary['forward_over_copy'] >= 1 or (inverts and summary['inverse_r2'] < MIN_INVERSE_R2):
+        told.append(
+            'this is poor for data that a model was trained on: check robot.command.fields, '
+            'dataset.action_block, and the mean and standard deviation of the actions'
+        )
+    return told

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""smwm import makes a run of a model of others, or says in one line why it cannot."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+import numpy as np
+from official import ACTIONS, CONFIG_JSON, CONFIG_YAML, shapes, state_dict, write_lewm, write_smwm
+import pytest
+from smwm_ros.cli import main
+from smwm_ros.config import Config, Dataset
+from smwm_ros.core.checkpoint import load
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.pilot import Pilot
+from smwm_ros.errors import CheckpointError, DatasetError
+from smwm_ros.exchange import from_official
+from smwm_ros.exchange.from_official import make_checkpoint, statistics
+from smwm_ros.exchange.official import Original, read_original
+from smwm_ros.exchange.pickled import read_tensors
+from test_checkpoint import Bomb
+import torch
+from worlds import dot_dataset
+import yaml
+
+SAID = ['robot.dt=0.1', 'robot.command.fields=[a,b]', 'robot.command.low=[-1,-1]']
+SAID += ['robot.command.high=[1,1]', 'planner.samples=16', 'planner.elites=4']
+
+
+@pytest.fixture(autouse=True)
+def a_short_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(from_official, 'LOOK', 2)
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_smwm(tmp_path_factory.mktemp('official') / 'run')
+
+
+def dots(folder: Path, length: int = 12, **knobs: Any) -> TransitionDataset:
+    return dot_dataset(folder, episodes=4, length=length, **{'action_block': 5, **knobs})
+
+
+def test_a_run_of_smwm_becomes_a_checkpoint_that_plans(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = dots(tmp_path / 'dots')
+    words = ['import', str(run), '--out', str(tmp_path / 'ours'), '--data', str(data.folder)]
+    assert main([*words, 'planner.samples=4', 'planner.elites=2', 'planner.iterations=1']) == 0
+    told = capsys.readouterr().out
+    assert f'the SMWM model of {run / "checkpoints" / "last.ckpt"}' in told
+    assert 'actions are read back with R2' in told
+    assert 'warning: the dataset holds images of 16 px, and the model learnt from 224 px' in told
+    assert 'warning: this is poor for data that a model was trained on' in told, 'random weights'
+    ours = load(tmp_path / 'ours')
+    assert ours.model_config.kind == 'smwm'
+    assert ours.model_config.inverse_weight == 0.1
+    assert ours.info['dataset'] == data.fingerprint
+    assert ours.info['imported']['maker'] == 'SMWM'
+    assert len(ours.info['warnings']) == 2
+    mean, std = statistics(data)
+    assert np.array_equal(ours.mean, mean)
+    assert np.array_equal(ours.std, std)
+    pilot = Pilot(ours)
+    frame = data.pixels(np.array([0, 9]))
+    pilot.set_goal(frame[1])
+    assert pilot.plan(frame[0], 0).actions.shape == (25, 2)
+
+
+def test_a_model_of_lewm_has_no_inverse_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lewm, out = write_lewm(tmp_path / 'lewm'), tmp_path / 'ours'
+    words = ['import', str(lewm), '--out', str(out), '--mean=-0.1,0.2', '--std', '0.3,0.4']
+    assert main([*words, *SAID]) == 0
+    assert capsys.readouterr().out == f'{out}: the LeWM model of {lewm / "weights.pt"}\n'
+    ours = load(out)
+    assert (ours.model_config.kind, ours.model_config.history) == ('sigreg', 3)
+    assert (ours.image_size, ours.action_block) == (224, 5)
+    assert (ours.mean.tolist(), ours.std.tolist()) == ([-0.1, 0.2], [0.3, 0.4])
+    assert not ours.model.infer(torch.ones(1, 192), torch.zeros(1, 192)).any()
+    again = ['import', str(lewm), '--out', str(tmp_path / 'again'), '--data']
+    assert main([*again, str(dots(tmp_path / 'dots').folder)]) == 2, 'four episodes of 12 ticks'
+    assert 'no episode is longer than the 3 model steps' in capsys.readouterr().err
+    assert main([*again, str(dots(tmp_path / 'long', length=20).folder)]) == 0
+    assert 'it has no inverse model, so actions cannot be read' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [
+        ([], 'does not tell robot.dt, robot.command.fields, .*, mean and standard deviation of'),
+        (SAID, 'does not tell mean and standard deviation of the actions; give --data'),
+        (
+            ['--mean', '0,0', '--std', '1,1'],
+            r'does not tell robot\.dt, .*robot.command.high; give',
+        ),
+        (['--mean', '0,0'], 'expected --mean and --std together'),
+        (['--mean', '0,x', '--std', '1,1'], "numbers with commas between: .*'x'"),
+        (['--mean', '0,0', '--std', '1,0', *SAID], 'expected finite numbers and a std above 0'),
+        (['--mean', '0', '--std', '1', *SAID], 'expected 2 numbers each, .* found 1 and 1'),
+        (
+            ['--mean', '0,0', '--std', '1,1', *SAID, 'dataset.action_block=2'],
+            'has 10 action numbers a model step, 5 raw actions of 2; the robot has 2 command '
+            'fields, and dataset.action_block is 2',
+        ),
+        (['--data', 'nowhere'], 'nowhere: no such dataset'),
+    ],
+)
+def test_what_a_model_does_not_tell_is_asked_for(
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    told: str,
+) -> None:
+    out = tmp_path / 'ours'
+    assert main(['import', str(run), '--out', str(out), *words]) == 2
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1
+    assert re.search(told, error), error
+    assert not out.exists()
+
+
+def test_statistics_are_those_that_the_original_took(tmp_path: Path) -> None:
+    actions = np.random.default_rng(1).normal(0.2, 0.1, (4, 12, 2))
+    data = dots(tmp_path / 'dots', actions=actions)
+    mean, std = statistics(data)
+    taken = actions[:, :-1].astype(np.float32).astype(np.float64).reshape(-1, 2)
+    assert mean == pytest.approx(taken.mean(0))
+    assert std == pytest.approx(taken.std(0, ddof=1))
+    actions[..., 1] = 0.5
+    with pytest.raises(DatasetError, match=r'twist.angular.z never changes .* give --mean'):
+        statistics(dots(tmp_path / 'constant', actions=actions))
+
+
+def write(folder: Path, tensors: Any, config: Any = CONFIG_YAML) -> Path:
+    """Write a run folder of SMWM that holds something else."""
+    (folder / 'checkpoints').mkdir(parents=True)
+    (folder / 'config.yaml').write_text(yaml.safe_dump(config))
+    torch.save(tensors, folder / 'checkpoints' / 'last.ckpt')
+    return folder
+
+
+def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
+    tensors = state_dict()
+    del tensors['pred_proj.net.3.bias'], tensors['inverse_model.net.0.weight']
+    tensors['spin'] = torch.zeros(1)
+    tensors['predictor.pos_embedding'] = torch.zeros(1, 3, 192)
+    tensors['encoder.layernorm.bias'][7] = torch.nan
+    original = read_original(write(tmp_path / 'run', {'state_dict': tensors}))
+    with pytest.raises(CheckpointError) as caught:
+        original.build(224)
+    assert str(caught.value).endswith(
+        'last.ckpt: does not fit a model of SMWM with a history of 1 and 10 action numbers: '
+        'missing inverse_model.net.0.weight; missing pred_proj.net.3.bias; unexpected spin; '
+        'encoder.layernorm.bias is not finite; '
+        'predictor.pos_embedding is (1, 3, 192), expected (1, 1, 192)'
+    )
+    few = {name: torch.zeros(2, 2) for name in list(shapes(1))[:30]}
+    original = read_original(write(tmp_path / 'few', few))
+    with pytest.raises(CheckpointError, match=r'; and 289 more$'):
+        original.build(224)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    bomb = tmp_path / 'exploded'
+    folder = write(tmp_path / 'run', {'state_dict': state_dict(), 'hidden': Bomb(bomb)})
+    with pytest.raises(
+        CheckpointError,
+        match=r'refused: loading it would run code \(.*pathlib\.Path.*torch.save\(model',
+    ):
+        read_original(folder)
+    assert not bomb.exists()
+    whole = tmp_path / 'model_object.ckpt'  # as their ModelObjectCallBack writes it
+    torch.save(torch.nn.Linear(2, 2), whole)
+    with pytest.raises(CheckpointError, match=r'would run code \(torch\.nn\.modules'):
+        read_tensors(whole)
+
+
+@pytest.mark.parametrize(
+    ('content', 'told'),
+    [
+        (b'', 'not a whole file of torch.save'),
+        (b'hello', 'not a whole file of torch.save'),
+        ([1, 2], 'holds a list, expected named tensors'),
+        ({'epoch': 3}, 'holds epoch, and no tensors'),
+        ({'state_dict': {}}, 'holds nothing, and no tensors'),
+    ],
+)
+def test_a_file_that_holds_no_weights_says_what_it_is(
+    tmp_path: Path, content: Any, told: str
+) -> None:
+    path = tmp_path / 'weights.pt'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(CheckpointError, match=told):
+        read_tensors(path)
+
+
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / 'weights.pt'
+    torch.save({'a': torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(CheckpointError, match=r'not a whole file of torch.save'):
+        read_tensors(path)
+
+
+def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    copy: dict[str, Any] = json.loads(json.dumps(config))
+    *above, last = key.split('.')
+    part = copy
+    for name in above:
+        part = part[name]
+    if value is None:
+        del part[last]
+    else:
+        part[last] = value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'told'),
+    [
+        ('encoder_scale', 'small', 'sizes of the paper.*encoder_scale is small, expected tiny'),
+        ('predictor.heads', 8, 'predictor.heads is 8, expected 16'),
+        ('predictor', None, 'predictor.depth is not told, expected 6; .*dim_head is not told'),
+        ('wm.history_size', 0, 'wm.history_size is 0, expected a whole number above 0'),
+        ('wm.action_dim', None, 'wm.action_dim is not told, expected a whole number'),
+        ('loss.inverse.weight', 'much', 'loss.inverse.weight is much, expected a number'),
+    ],
+)
+def test_a_run_of_other_networks_is_refused(
+    tmp_path: Path, key: str, value: Any, told: str
+) -> None:
+    folder = write(tmp_path / 'run', {}, changed(CONFIG_YAML, key, value))
+    with pytest.raises(CheckpointError, match=told):
+        read_original(folder)
+
+
+@pytest.mark.parametrize(
+    ('text', 'told'),
+    [
+        ('{', 'cannot be read as JSON'),
+        ('[]', 'tells of nothing, expected a _target_ that ends in LeWM'),
+        ('{"_target_": "stable_worldmodel.wm.pldm.PLDM"}', r'tells of .*PLDM, expected'),
+        (json.dumps(changed(CONFIG_JSON, 'encoder.image_size', 96)), 'image_size is 96, expected'),
+    ],
+)
+def test_a_model_that_is_no_lewm_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    torch.save({}, tmp_path / 'weights.pt')
+    (tmp_path / 'config.json').write_text(text)
+    with pytest.raises(CheckpointError, match=told):
+        read_original(tmp_path)
+
+
+def test_a_folder_that_holds_no_model_says_what_it_holds(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match='found nothing; name the file'):
+        read_original(tmp_path)
+    for name in ('weights_epoch_1.pt', 'weights_epoch_2.pt'):
+        torch.save({}, tmp_path / name)
+    with pytest.raises(CheckpointError, match=r'found weights_epoch_1.pt, weights_epoch_2.pt;'):
+        read_original(tmp_path)
+    with pytest.raises(CheckpointError, match=r'neither config.yaml nor config.json lies beside'):
+        read_original(tmp_path / 'weights_epoch_1.pt')
+    with pytest.raises(CheckpointError, match=r'weights_epoch_3.pt: no such file'):
+        read_original(tmp_path / 'weights_epoch_3.pt')
+
+
+@pytest.mark.parametrize(
+    ('inverse', 'sigreg', 'kind'),
+    [
+        (0.0, 0.0, 'forward_only'),
+        (0.0, 0.09, 'sigreg'),
+        (5, 0.0, 'smwm'),
+        (1.0, 0.09, 'smwm+sigreg'),
+    ],
+)
+def test_the_kind_is_told_by_the_weights_of_the_losses(
+    tmp_path: Path, inverse: float, sigreg: float, kind: str
+) -> None:
+    config = changed(CONFIG_YAML, 'loss.inverse.weight', inverse)
+    config = changed(config, 'loss.sigreg.weight', sigreg)
+    original = read_original(write(tmp_path / 'run', {'a': torch.zeros(1)}, config))
+    assert original.config.kind == kind
+    assert (original.action_size, original.action_block) == (ACTIONS, 5)
+
+
+def test_two_fields_too_few_are_told() -> None:
+    original = Original('LeWM', Path('weights.pt'), {}, Config().model, 25, None)
+    config = Config(dataset=Dataset(action_block=5))
+    with pytest.raises(CheckpointError, match='has 25 action numbers a model step; the robot has'):
+        make_checkpoint(original, config, np.zeros(2), np.ones(2))
