@@ -56,6 +56,11 @@ def page(tmp_path: Path) -> Page:
     return Page(out.read_text(encoding='utf-8'))
 
 
+def test_without_a_name_the_page_lies_beside_the_dataset(tmp_path: Path) -> None:
+    assert main(['view', f'{write_dataset(tmp_path / "data")}/']) == 0
+    assert Page((tmp_path / 'data.html').read_text(encoding='utf-8')).texts
+
+
 def test_the_page_needs_nothing_beside_itself(page: Page) -> None:
     assert len(page.sources) == 3, 'one strip of frames for each episode'
     assert all(source.startswith('data:image/png;base64,') for source in page.sources)

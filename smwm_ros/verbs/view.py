@@ -11,13 +11,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-EXAMPLE = 'smwm view data/robot --out robot.html'
+EXAMPLE = 'smwm view data/robot'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('dataset', type=Path, metavar='DATASET', help='folder of smwm convert')
-    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='HTML file')
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE', help='HTML file (default: DATASET.html, beside it)'
+    )
     parser.add_argument(
         '--episodes', type=_count, default=12, metavar='N', help='episodes shown (default 12)'
     )
@@ -31,8 +33,10 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.verbs.sheet import contact_sheet
 
     text, shown = contact_sheet(TransitionDataset.open(args.dataset), args.episodes)
-    write_text(args.out, text)
-    print(f'{args.out}: {shown} episodes of {args.dataset}, {len(text) / 1e6:.1f} MB')
+    folder = args.dataset.resolve()
+    out = args.out or folder.with_name(f'{folder.name}.html')
+    write_text(out, text)
+    print(f'{out}: {shown} episodes of {args.dataset}, {len(text) / 1e6:.1f} MB')
     return 0
 
 
