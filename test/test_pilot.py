@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
 from smwm_ros.core.pilot import Pilot
-from smwm_ros.errors import CheckpointError
+from smwm_ros.errors import CheckpointError, ConfigError
 from worlds import draw_dot, SIZE, tiny_checkpoint
 
 HERE, THERE = draw_dot(np.array([-0.5, 0.0])), draw_dot(np.array([0.5, 0.2]))
@@ -103,3 +105,58 @@ def test_a_goal_that_a_broken_model_cannot_place_is_refused() -> None:
         weights.fill_(np.nan)
     with pytest.raises(CheckpointError, match='latent of the goal is not finite'):
         Pilot(checkpoint).set_goal(THERE)
+
+
+@given(
+    st.sampled_from(['cem', 'icem', 'mppi', 'sampling']),
+    st.floats(-0.4, 0.4),
+    st.floats(0.001, 10),
+    st.floats(0.05, 20.0),
+    st.integers(0, 100),
+)
+def test_no_command_field_changes_faster_than_allowed(
+    kind: str, mean: float, std: float, rate: float, seed: int
+) -> None:
+    checkpoint = tiny_checkpoint()
+    checkpoint = checkpoint._replace(mean=np.array([mean, 0.0]), std=np.array([std, 2 * std]))
+    knobs = {'kind': kind, 'max_rate': (rate, 2 * rate), 'seed': seed}
+    made = Pilot(checkpoint, replace(checkpoint.planner, **knobs))  # type: ignore[arg-type]
+    made.set_goal(THERE)
+    step = np.array([rate, 2 * rate]) * made.spec.dt
+    executed = None
+    for elapsed in (0, 2, 1):
+        plan = made.plan(HERE, elapsed)
+        if executed is not None:
+            last = executed[elapsed - 1]
+            assert (np.abs(plan.actions[0] - last) <= step + 1e-5 * (std + rate)).all()
+        assert (np.abs(np.diff(plan.actions, axis=0)) <= step + 1e-5 * (std + rate)).all()
+        assert (plan.actions >= made.spec.low).all()
+        assert (plan.actions <= made.spec.high).all()
+        executed = plan.actions
+
+
+def test_rates_that_fit_no_command_are_refused() -> None:
+    for rates in ((1.0, 1.0, 1.0), (0.0,), (-1.0, 1.0)):
+        with pytest.raises(ConfigError, match=r'planner\.max_rate: expected one positive number'):
+            pilot(max_rate=rates)
+
+
+def test_places_to_avoid_are_read_from_a_folder_and_told_in_the_shares(tmp_path: Path) -> None:
+    for number, place in enumerate(((0.0, 0.1), (0.2, 0.1))):
+        picture = cv2.cvtColor(draw_dot(np.array(place)), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(tmp_path / f'{number}.png'), picture)
+    made = pilot(keep_out=str(tmp_path), keep_out_weight=3.0)
+    plan = made.plan(HERE, 0)
+    assert set(plan.shares) == {'goal', 'keep_out'}
+    assert plan.shares['keep_out'] > 0
+    assert sum(plan.shares.values()) == pytest.approx(plan.cost, rel=1e-5)
+
+
+def test_a_folder_without_places_to_avoid_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match='nowhere: no such folder'):
+        pilot(keep_out=str(tmp_path / 'nowhere'))
+    with pytest.raises(ConfigError, match='no images there'):
+        pilot(keep_out=str(tmp_path))
+    (tmp_path / 'one.png').write_text('no image')
+    with pytest.raises(ConfigError, match=r'one\.png: cannot be read'):
+        pilot(keep_out=str(tmp_path))
