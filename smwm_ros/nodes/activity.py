@@ -14,7 +14,7 @@ from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
+from rclpy.qos import qos_policy_name_from_kind, QoSProfile
 from sensor_msgs.msg import Image
 from smwm_ros import config
 from smwm_ros.core.control import Controller, Reason
@@ -22,6 +22,7 @@ from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError
 from smwm_ros.nodes.clocks import clock_of
 from smwm_ros.nodes.driver import Driver
+from smwm_ros.nodes.foresight import Foresight
 from smwm_ros.nodes.messages import camera_qos, LATCHED
 from smwm_ros.nodes.setup import Setup
 from smwm_ros.nodes.thinker import Pilotlike, Thinker, Thought, View
@@ -53,10 +54,12 @@ class Activity:
         self._clock = clock_of(node)
         dt = setup.robot.dt
         self.controller = Controller(setup.codec.spec, setup.robot.command.stop, knobs)
-        self.thinker = Thinker(
-            pilot, self.controller, self._clock, dt, self._on_plan, self._complain
-        )
+        self._foresight = Foresight(node, setup, knobs, self._clock, self.controller)
         self.driver = Driver(self.controller, self._clock, dt, self._send, report, self._complain)
+        outlook = partial(self._foresight.outlook, self.driver)
+        self.thinker = Thinker(
+            pilot, self.controller, self._clock, dt, outlook, self._on_plan, self._complain
+        )
         self._ending = Lock()
         self._ended = False
         self.hung = False  # the planner did not end, and still holds its pilot
@@ -84,7 +87,7 @@ class Activity:
 
     def configure(self, knobs: config.Node) -> None:
         """Take changed live knobs."""
-        self._knobs = knobs
+        self._knobs = self._foresight.knobs = knobs
         self.controller.configure(knobs)
 
     def limit(self, setup: Setup) -> None:
@@ -143,6 +146,7 @@ class Activity:
             'planner_errors': thinker.errors,
             'image_age_ms_p50': driver.age_ms.percentile(50),
             'image_age_ms_p99': driver.age_ms.percentile(99),
+            **self._foresight.values(),
             'frames': self.frames,
             'frames_bad': self.bad_frames,
             'frames_lost': self.lost_frames,
@@ -177,7 +181,7 @@ class Activity:
         """Subscribe; whoever publishes what cannot be heard is told how to mend it."""
 
         def deaf(event: Any) -> None:
-            policy = str(event.last_policy_kind).rpartition('.')[2].lower()
+            policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
             self._complain(f'{topic}: a publisher cannot be heard, its {policy} differs; {remedy}')
 
         def lost(event: Any) -> None:
@@ -199,7 +203,7 @@ class Activity:
             self.bad_frames += 1
             self._complain(f'image not used: {error}')
             return
-        view = View(pixels, now, self.controller.era)
+        view = View(pixels, self._foresight.taken(message, now), self.controller.era)
         self.controller.saw_image(now, self._is_same(message))
         self.thinker.see(view)
 
@@ -276,6 +280,7 @@ class Activity:
             message.header.stamp = self._node.get_clock().now().to_msg()
             message.header.frame_id = self._setup.robot.command.frame_id
         self._commands.publish(message)
+        self._foresight.note(action)
 
     def _complain(self, text: str) -> None:
         """Warn, at most once a second."""

@@ -21,6 +21,7 @@ from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
+from rclpy.qos import qos_policy_name_from_kind
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.control import Reason
@@ -182,7 +183,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         topic = setup.robot.command.topic
 
         def deaf(event: Any) -> None:
-            policy = str(event.last_policy_kind).rpartition('.')[2].lower()
+            policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
             self.get_logger().warning(
                 f'{topic}: a subscriber cannot hear the commands, its {policy} differs; '
                 'it must subscribe volatile, reliable or best effort'

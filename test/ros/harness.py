@@ -2,6 +2,7 @@
 """A plan node, a robot that it drives, and what a test needs to watch both."""
 
 from contextlib import contextmanager
+import json
 import threading
 import time
 
@@ -12,6 +13,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 import rclpy
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from smwm_ros.core.images import fill_image
@@ -48,6 +50,7 @@ class FakePilot:
         self.hang = None  # an event to wait for
         self.goals = []
         self.seen = []
+        self.sent = []
         self.warm = False
 
     def warm_up(self):
@@ -58,8 +61,9 @@ class FakePilot:
         """Note the goal's colour."""
         self.goals.append(int(pixels[0, 0, 0]))
 
-    def plan(self, pixels, elapsed):
+    def plan(self, pixels, elapsed, sent=None):
         """Note the image's colour and plan, fail or hang."""
+        self.sent.append(sent)
         self.seen.append(int(pixels[0, 0, 0]))
         hang = self.hang
         if hang is not None:
@@ -79,8 +83,11 @@ class World:
         self.plan, self.robot, self.pilots = plan, robot, pilots
         self.commands, self.statuses, self.health = [], [], {}
         self.accepted = []
+        self.stats = []
         self.camera_on = False
         self.grey = 0
+        self.spoil = None  # makes other images than a changing grey
+        self.age = None  # of the images' stamps [s]; None for no stamp
         self._image = robot.create_publisher(Image, '/camera/image_raw', 1)
         self._goal = robot.create_publisher(Image, '/goal/image', LATCHED)
         robot.create_timer(CAMERA_PERIOD, self._on_camera)
@@ -89,6 +96,7 @@ class World:
         hear(String, '/plan/status', lambda m: self.statuses.append(m.data), LATCHED)
         hear(String, '/plan/goal/accepted', lambda m: self.accepted.append(m.data), LATCHED)
         hear(DiagnosticArray, '/diagnostics', self._on_health, 10)
+        hear(String, '/plan/stats', lambda m: self.stats.append(json.loads(m.data)), 100)
 
     @property
     def pilot(self):
@@ -113,6 +121,11 @@ class World:
         """Publish one camera image."""
         self._image.publish(message)
 
+    def restart_camera(self, qos):
+        """Go on with another publisher of images."""
+        self.robot.destroy_publisher(self._image)
+        self._image = self.robot.create_publisher(Image, '/camera/image_raw', qos)
+
     def aim(self, grey=200):
         """Publish a goal image."""
         self._goal.publish(picture(grey))
@@ -128,9 +141,9 @@ class World:
         """Wait for a reason code."""
         wait_until(lambda: self.status == reason, f'{reason}; heard {self.statuses}')
 
-    def last(self):
-        """Return the latest command as a vector."""
-        twist = self.commands[-1].twist
+    def last(self, number=-1):
+        """Return the latest command, or another one, as a vector."""
+        twist = self.commands[number].twist
         return (twist.linear.x, twist.linear.y)
 
     def wait_for_rest(self):
@@ -182,7 +195,11 @@ class World:
     def _on_camera(self):
         if self.camera_on:
             self.grey = (self.grey + 1) % 250
-            self.show(picture(self.grey))
+            message = self.spoil() if self.spoil else picture(self.grey)
+            if self.age is not None:
+                time = self.robot.get_clock().now() - Duration(seconds=self.age)
+                message.header.stamp = time.to_msg()
+            self.show(message)
 
     def _on_health(self, message):
         status = message.status[0]
