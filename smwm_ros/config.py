@@ -541,6 +541,27 @@ class Node:
         60.0,
         live=True,
     )
+    compensate: bool = knob(
+        True,
+        'plans begin with the commands that were sent since the image was taken, as it was then',
+        live=True,
+    )
+    camera_delay: float = knob(
+        -1.0,
+        'age of an image when it comes [s]; below 0 it is measured by the stamp, where that is no '
+        'older than node.image_timeout and not of the future',
+        -1.0,
+        10.0,
+        live=True,
+    )
+    actuation_delay: float = knob(
+        -1.0,
+        'the robot acts on a command so long after it is sent [s]; below 0 as the checkpoint has '
+        'it in dataset.command_delay',
+        -1.0,
+        10.0,
+        live=True,
+    )
     coast: int = knob(
         3, 'ticks that an old plan may play on when the planner is late', 0, 100, live=True
     )

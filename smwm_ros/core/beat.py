@@ -55,7 +55,7 @@ class PlanClock:
     def elapsed(self, seen: float) -> int:
         """Return the raw ticks since the previous image; fractions are carried, never lost."""
         if self._start is None or seen < self._start:
-            self._start, self._tick = seen, 0
+            self._start, self._tick = seen - self._dt / 2, 0
         tick = ticks_between(self._start, seen, self._dt)
         elapsed, self._tick = tick - self._tick, tick
         return max(0, elapsed)

@@ -64,11 +64,16 @@ MEANING = {
 class TimedPlan(NamedTuple):
     """Raw actions and the instant from which they count."""
 
-    actions: Array  # (N, A) physical; row k belongs to [seen + k*dt, seen + (k+1)*dt)
-    seen: float  # when the image it was made from was received [s]
+    actions: Array  # (N, A) physical; row k belongs to [start + k*dt, start + (k+1)*dt)
+    seen: float  # when the image it was made from was taken, as far as known [s]
     ready: float  # when it was done [s]
     era: int  # which goal or engagement it was made for
     cost: float = 0.0  # not finite when the planner could score nothing
+    start: float | None = None  # when its first row is due, None for `seen`
+
+    def row(self, time: float, dt: float) -> int:
+        """Return the row that is due at a time."""
+        return max(0, ticks_between(self.seen if self.start is None else self.start, time, dt))
 
 
 class Order(NamedTuple):
@@ -187,9 +192,17 @@ class Controller:
             if not (np.isfinite(plan.actions).all() and math.isfinite(plan.cost)):
                 self._plan, self._fault = None, Reason.BAD_PLAN
                 return False
-            self._first = max(0, ticks_between(plan.seen, plan.ready, self._spec.dt))
+            self._first = plan.row(plan.ready, self._spec.dt)
             self._plan, self._fault = plan, None
             return True
+
+    def foresee(self, time: float) -> Array | None:
+        """Return what the plan has for a time to come, or None."""
+        with self._lock:
+            if self._plan is None or not self._moving:
+                return None
+            row = self._plan.row(time, self._spec.dt)
+            return self._plan.actions[row] if row < len(self._plan.actions) else None
 
     def planner_failed(self, era: int) -> None:
         """Stop until a plan comes: the old one may be as wrong."""
@@ -247,7 +260,7 @@ class Controller:
             return self._fault, None
         if self._plan is None:
             return Reason.PLANNING, None
-        row = max(0, ticks_between(self._plan.seen, now, self._spec.dt))
+        row = self._plan.row(now, self._spec.dt)
         if row - self._first > self._node.coast or row >= len(self._plan.actions):
             return Reason.PLANNER_LATE, None
         action = self.guard.check(self._plan.actions[row])

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import math
 from threading import Event, Thread
 import time
 
@@ -13,6 +14,7 @@ from smwm_ros.core.interfaces import Array
 from smwm_ros.core.meter import Meter
 from smwm_ros.nodes.clocks import RosClock, WallClock
 
+LATE = 0.3  # a plan expected so much after a tick is still expected at it [share of a period]
 _LOOK = 0.005  # how often a robot that slows down is looked at [s]
 
 
@@ -57,6 +59,14 @@ class Driver:
     def alive(self) -> bool:
         """Say whether the thread runs."""
         return self._thread.is_alive()
+
+    def tick_for(self, ready: float) -> float:
+        """Return the tick that a plan which is ready at some time will first be played at."""
+        dt, deadline = self._beat.dt, self._beat.deadline
+        if self._sent is None:  # the grid begins with the plan
+            return ready + MARGIN * dt
+        # The grid leans towards the plans, so one that seems a little late is in time.
+        return deadline + max(0, math.ceil((ready - deadline) / dt - LATE)) * dt
 
     def nudge(self) -> None:
         """Say that a plan is there: a robot at rest begins its grid of ticks with it."""

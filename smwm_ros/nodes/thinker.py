@@ -10,19 +10,21 @@ from typing import NamedTuple, Protocol
 from smwm_ros.core.beat import PlanClock
 from smwm_ros.core.control import Controller, TimedPlan
 from smwm_ros.core.interfaces import Array
+from smwm_ros.core.latency import Outlook
 from smwm_ros.core.meter import Meter
 from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.nodes.clocks import RosClock, WallClock
 
 # Plans are needed once per tick; a camera faster than this would only heat the CPU [ticks].
 _LEAST_GAP = 0.8
+_LATELY = 20  # plans; the next one is expected to take as long as their median
 
 
 class View(NamedTuple):
     """One camera image as the planner sees it."""
 
     pixels: Array  # (S, S, 3) uint8 RGB
-    seen: float  # when it was received [s]
+    seen: float  # when it was taken, as far as known [s]
     era: int  # the controller's era then
 
 
@@ -30,6 +32,7 @@ class Thought(NamedTuple):
     """One plan as others are told of it."""
 
     plan: PilotPlan
+    ahead: int  # its first rows that were sent already
     plan_ms: float  # time the planner took
     age_ms: float  # age of its image when the plan was done
 
@@ -41,8 +44,8 @@ class Pilotlike(Protocol):
         """Aim at an image (S, S, 3)."""
         ...
 
-    def plan(self, pixels: Array, elapsed: int) -> PilotPlan:
-        """Return raw actions from an image on; elapsed raw ticks since the previous plan."""
+    def plan(self, pixels: Array, elapsed: int, sent: Array | None) -> PilotPlan:
+        """Return raw actions from an image on, of which the first ones were sent already."""
         ...
 
     def reset(self) -> None:
@@ -59,6 +62,7 @@ class Thinker:
         controller: Controller,
         clock: WallClock | RosClock,
         dt: float,
+        outlook: Callable[[float, float], Outlook],  # of an image, and when its plan is ready
         done: Callable[[Thought], None],
         fail: Callable[[str], None],
     ) -> None:
@@ -66,6 +70,7 @@ class Thinker:
         self._controller = controller
         self._clock = clock
         self._dt = dt
+        self._outlook = outlook
         self._done = done
         self._fail = fail
         self._news = Condition()
@@ -78,6 +83,7 @@ class Thinker:
         self._last: View | None = None  # of the previous plan
         self._thread = Thread(target=self._run, name='thinker', daemon=True)
         self.plan_ms = Meter()
+        self._lately_ms = Meter(_LATELY)
         self.errors = 0
 
     def start(self) -> None:
@@ -139,7 +145,10 @@ class Thinker:
         began = self._clock.now()
         try:
             self._prepare(view)
-            plan = self._pilot.plan(view.pixels, self._ticks.elapsed(view.seen))
+            lately = self._lately_ms.percentile(50) if self._lately_ms.count else 0.0
+            outlook = self._outlook(view.seen, began + 1e-3 * lately)
+            elapsed = self._ticks.elapsed(outlook.start)
+            plan = self._pilot.plan(view.pixels, elapsed, outlook.sent)
         except Exception as error:  # whatever the planner does, the robot stops and we go on
             if self._closing:
                 return
@@ -152,9 +161,12 @@ class Thinker:
             return
         self._last = view
         ready = self._clock.now()
-        thought = Thought(plan, 1e3 * (ready - began), 1e3 * (ready - view.seen))
+        ahead = 0 if outlook.sent is None else len(outlook.sent)
+        thought = Thought(plan, ahead, 1e3 * (ready - began), 1e3 * (ready - view.seen))
         self.plan_ms.add(thought.plan_ms)
-        if self._controller.take(TimedPlan(plan.actions, view.seen, ready, view.era, plan.cost)):
+        self._lately_ms.add(thought.plan_ms)
+        timed = TimedPlan(plan.actions, view.seen, ready, view.era, plan.cost, outlook.start)
+        if self._controller.take(timed):
             self._done(thought)
 
     def _prepare(self, view: View) -> None:

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How late the robot is: old images, slow plans, slow motors; and what it was told since."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from smwm_ros import config
+from smwm_ros.core.control import Controller
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.latency import Outlook, Record
+from smwm_ros.core.meter import Meter
+from smwm_ros.nodes.clocks import RosClock, WallClock
+from smwm_ros.nodes.driver import Driver
+from smwm_ros.nodes.setup import Setup
+
+
+class Foresight:
+    """Knows what the robot was told since an image was taken, and what it will be told."""
+
+    def __init__(
+        self,
+        node: Node,
+        setup: Setup,
+        knobs: config.Node,
+        clock: WallClock | RosClock,
+        controller: Controller,
+    ) -> None:
+        self._node, self._clock, self._controller = node, clock, controller
+        self._trained = setup.checkpoint.dataset.command_delay
+        spec = setup.codec.spec
+        # A robot that holds positions is anywhere before the first of them.
+        rest = None if setup.robot.command.stop == 'hold' else np.zeros(spec.size)
+        self._record = Record(spec.dt, rest)
+        self.knobs = knobs
+        self.camera_ms = Meter()  # how old images were when they came
+        self.ahead = 0  # raw actions that the last plan began with
+
+    @property
+    def actuation(self) -> float:
+        """Return how long after it is sent the robot acts on a command [s]."""
+        given = self.knobs.actuation_delay
+        return self._trained if given < 0 else given
+
+    def taken(self, message: Any, now: float) -> float:
+        """Return when an image that comes now was taken, as far as that is known."""
+        delay = self.knobs.camera_delay
+        if delay < 0:
+            stamp = message.header.stamp
+            ros_now = self._node.get_clock().now().nanoseconds * 1e-9
+            age = ros_now - (stamp.sec + 1e-9 * stamp.nanosec)
+            # A clock that is not ours tells nothing.
+            delay = age if 0 <= age <= self.knobs.image_timeout else 0.0
+        self.camera_ms.add(1e3 * delay)
+        return now - delay if self.knobs.compensate else now
+
+    def note(self, action: Array) -> None:
+        """Note what the robot is told now."""
+        self._record.note(self._clock.now(), action)
+
+    def outlook(self, driver: Driver, seen: float, ready: float) -> Outlook:
+        """Return how a plan should begin of an image seen, that will be ready at a time."""
+        if not self.knobs.compensate:
+            return Outlook(seen)
+        begin, tick = seen - self.actuation, driver.tick_for(ready)
+        outlook = self._record.outlook(begin, tick, self._controller.foresee)
+        self.ahead = 0 if outlook.sent is None else len(outlook.sent)
+        return outlook
+
+    def values(self) -> dict[str, float | int]:
+        """Return what diagnostics tell of it."""
+        return {
+            'camera_delay_ms_p50': self.camera_ms.percentile(50),
+            'camera_delay_ms_p99': self.camera_ms.percentile(99),
+            'actuation_delay_ms': 1e3 * self.actuation,
+            'ahead_ticks': self.ahead,
+        }
