@@ -58,10 +58,10 @@ class Learner:
 
 
 def learning_rate(step: int, settings: config.Train) -> float:
-    """Rise linearly, then fall to zero along a cosine; stepped with every optimiser step."""
-    rise = round(settings.warmup * settings.steps)
+    """Rise linearly from zero, then fall to zero along a cosine; the first step is 0."""
+    rise = int(settings.warmup * settings.steps)
     if step < rise:
-        return settings.lr * (step + 1) / rise
+        return settings.lr * step / rise
     done = (step - rise) / max(settings.steps - rise, 1)
     return settings.lr * 0.5 * (1 + math.cos(math.pi * done))
 
