@@ -9,14 +9,11 @@ the mcap specification: an opcode, a length of 8 bytes, and the record.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator
-from operator import attrgetter
+from collections.abc import Iterable
 from pathlib import Path
 from struct import error as StructError  # noqa: N812
 from struct import unpack, unpack_from
-from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 from zlib import crc32
 
 from rosbags.interfaces import (
@@ -25,10 +22,12 @@ from rosbags.interfaces import (
     MessageDefinition,
     MessageDefinitionFormat,
 )
+from smwm_ros.bags.blocks import Block, BlockReader
 from smwm_ros.bags.mcap_records import (
     CHANNEL,
     CHUNK,
     DATA_END,
+    Heard,
     inside,
     MAGIC,
     MESSAGE,
@@ -41,64 +40,21 @@ from smwm_ros.bags.mcap_records import (
     walk,
 )
 from smwm_ros.bags.packed import zstd
-from smwm_ros.errors import BagError
 
 _BLOCK = 1 << 20  # messages outside of chunks are read together up to so many bytes
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
 
 
-class Block(NamedTuple):
-    """A chunk, or messages that follow each other outside of chunks."""
-
-    chunk: bool
-    begin: int  # its place in the file
-    end: int
-    first: int  # stamps of its messages [ns]
-    last: int
-
-
-class CutMcap:
+class CutMcap(BlockReader):
     """A mcap file without an index; reads like a reader of rosbags."""
 
+    magic, kind = MAGIC, 'mcap file'
+
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.connections: list[Connection] = []
-        self.message_count = 0
-        self.start_time, self.end_time = 2**63 - 1, 0
-        self.lost_chunks = 0
+        super().__init__(path)
         self.doubtful_chunks = 0  # not what their checksum tells
-        self.whole_bytes = 0  # as far as the last whole record of the file
         self._complete = False
-        self._counts: Counter[int] = Counter()
         self._schemas: dict[int, tuple[str, MessageDefinition]] = {}
-        self._channels: dict[int, Connection] = {}
-        self._blocks: list[Block] = []
-
-    def __enter__(self) -> CutMcap:
-        """Open the file, and see what is in it."""
-        with self.path.open('rb') as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise BagError(f'{self.path}: cannot be read: it does not begin like a mcap file')
-            self._survey(file)
-        self.connections = [
-            connection._replace(msgcount=self._counts[number])
-            for number, connection in self._channels.items()
-            if connection.ext.serialization_format == 'cdr'  # type: ignore[union-attr]
-        ]
-        self.message_count = sum(connection.msgcount for connection in self.connections)
-        if not self.message_count:
-            raise BagError(f'{self.path}: cannot be read: no whole ROS 2 message is in it')
-        self.start_time = min(block.first for block in self._blocks)
-        self.end_time = max(block.last for block in self._blocks) + 1
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Do nothing: the file is open only while it is read."""
 
     def recovered(self) -> str:
         """Say how much could be read."""
@@ -112,25 +68,13 @@ class CutMcap:
             words.append(f'{self.doubtful_chunks} chunks differ from their checksum')
         return '; '.join(words)
 
-    def messages(
-        self,
-        connections: Collection[Connection] = (),
-        start: int | None = None,
-        stop: int | None = None,
-    ) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield messages as they lie in the file, sorted within each block."""
-        wanted = {connection.id: connection for connection in connections or self.connections}
-        low, high = start or 0, stop or 2**63 - 1
-        with self.path.open('rb') as file:
-            for block in self._blocks:
-                if block.last < low or block.first >= high:
-                    continue
-                file.seek(block.begin)
-                data = file.read(block.end - block.begin)
-                heard = messages_in(inside(memoryview(unpacked(data) if block.chunk else data)))
-                for stamp, channel, body in sorted(heard, key=attrgetter('stamp')):
-                    if channel in wanted and low <= stamp < high:
-                        yield wanted[channel], stamp, bytes(body)
+    def _is_read(self, connection: Connection) -> bool:
+        """Say whether messages are of ROS 2."""
+        return connection.ext.serialization_format == 'cdr'  # type: ignore[union-attr]
+
+    def _heard_in(self, block: Block, data: memoryview) -> Iterable[Heard]:
+        """Return the messages of a block."""
+        return messages_in(inside(memoryview(unpacked(bytes(data))) if block.chunk else data))
 
     def _survey(self, file: BinaryIO) -> None:
         """Note where which messages are, and what they are."""

@@ -10,14 +10,11 @@ closed has no size yet, so what is in it lies open, unless it is compressed.
 from __future__ import annotations
 
 from bz2 import BZ2Decompressor
-from collections import Counter
-from collections.abc import Collection, Iterator
-from operator import attrgetter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from struct import error as StructError  # noqa: N812
 from struct import unpack_from
-from types import TracebackType
-from typing import NamedTuple
+from typing import BinaryIO
 
 from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 from rosbags.interfaces import (
@@ -26,110 +23,55 @@ from rosbags.interfaces import (
     MessageDefinition,
     MessageDefinitionFormat,
 )
+from smwm_ros.bags.blocks import Block, BlockReader
 from smwm_ros.bags.mcap_records import Heard
 from smwm_ros.bags.typestore import normal_type
-from smwm_ros.errors import BagError
 
-_MAGIC = b'#ROSBAG V2.0\n'
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7
 _LARGEST = 1 << 20  # bytes of a header; a larger one is none
 
 
-class Block(NamedTuple):
-    """A chunk, or a message outside of chunks."""
-
-    chunk: bool
-    begin: int  # its record in the file
-    end: int
-    first: int  # stamps of its messages [ns]
-    last: int
-
-
-class CutBag:
+class CutBag(BlockReader):
     """A bag of ROS 1 without an index; reads like a reader of rosbags."""
 
+    magic, kind = b'#ROSBAG V2.0\n', 'bag'
+
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.connections: list[Connection] = []
-        self.message_count = 0
-        self.start_time, self.end_time = 2**63 - 1, 0
-        self.lost_chunks = 0
+        super().__init__(path)
         self._size = path.stat().st_size
-        self._whole = 0  # bytes, as far as the last whole record
-        self._counts: Counter[int] = Counter()
-        self._found: dict[int, Connection] = {}
-        self._blocks: list[Block] = []
-
-    def __enter__(self) -> CutBag:
-        """Open the file, and see what is in it."""
-        with self.path.open('rb') as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
-                raise BagError(f'{self.path}: cannot be read: it does not begin like a bag')
-        for begin, end, record in self._records():
-            self._note(begin, end, record)
-        self.connections = [
-            connection._replace(msgcount=self._counts[number])
-            for number, connection in self._found.items()
-        ]
-        self.message_count = sum(self._counts[number] for number in self._found)
-        if not self.message_count:
-            raise BagError(f'{self.path}: cannot be read: no whole message is in it')
-        self.start_time = min(block.first for block in self._blocks)
-        self.end_time = max(block.last for block in self._blocks) + 1
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Do nothing: the file is open only while it is read."""
 
     def recovered(self) -> str:
         """Say how much could be read."""
         lost = f'; {self.lost_chunks} chunks are lost' if self.lost_chunks else ''
         return (
             f'{self.message_count} whole messages were recovered from '
-            f'{self._whole / self._size:.1%} of its {self._size / 1e6:.1f} MB{lost}'
+            f'{self.whole_bytes / self._size:.1%} of its {self._size / 1e6:.1f} MB{lost}'
         )
 
-    def messages(
-        self,
-        connections: Collection[Connection] = (),
-        start: int | None = None,
-        stop: int | None = None,
-    ) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield messages as they lie in the file, sorted within each chunk."""
-        wanted = {connection.id: connection for connection in connections or self.connections}
-        low, high = start or 0, stop or 2**63 - 1
-        with self.path.open('rb') as file:
-            for block in self._blocks:
-                if block.last < low or block.first >= high:
-                    continue
-                file.seek(block.begin)
-                data = memoryview(file.read(block.end - block.begin))
-                fields, body = _record(data)
-                inside = _inside(_unpacked(fields, body)) if block.chunk else [(fields, body)]
-                heard = [_heard(*record) for record in inside if _kind(record[0]) == _MESSAGE]
-                for stamp, number, message in sorted(heard, key=attrgetter('stamp')):
-                    if number in wanted and low <= stamp < high:
-                        yield wanted[number], stamp, bytes(message)
+    def _heard_in(self, block: Block, data: memoryview) -> Iterable[Heard]:
+        """Return the messages of a block."""
+        fields, body = _record(data)
+        records = _inside(_unpacked(fields, body)) if block.chunk else [(fields, body)]
+        return [_heard(*record) for record in records if _kind(record[0]) == _MESSAGE]
 
-    def _records(self) -> Iterator[tuple[int, int, memoryview]]:
+    def _survey(self, file: BinaryIO) -> None:
+        """Note where which messages are, and what they are."""
+        for begin, end, record in self._records(file):
+            self._note(begin, end, record)
+
+    def _records(self, file: BinaryIO) -> Iterator[tuple[int, int, memoryview]]:
         """Yield where each record of the file begins and ends, and as much as there is of it."""
-        begin = len(_MAGIC)
-        with self.path.open('rb') as file:
-            while begin + 8 <= self._size:
-                file.seek(begin)
-                length = int.from_bytes(file.read(4), 'little')
-                if not 0 < length < _LARGEST:
-                    return
-                file.seek(begin + 4 + length)
-                end = begin + 8 + length + int.from_bytes(file.read(4), 'little')
-                file.seek(begin)
-                yield begin, min(end, self._size), memoryview(file.read(end - begin))
-                begin = end
+        begin = len(self.magic)
+        while begin + 8 <= self._size:
+            file.seek(begin)
+            length = int.from_bytes(file.read(4), 'little')
+            if not 0 < length < _LARGEST:
+                return
+            file.seek(begin + 4 + length)
+            end = begin + 8 + length + int.from_bytes(file.read(4), 'little')
+            file.seek(begin)
+            yield begin, min(end, self._size), memoryview(file.read(end - begin))
+            begin = end
 
     def _note(self, begin: int, end: int, record: memoryview) -> None:
         """Remember what a record of the file holds."""
@@ -143,7 +85,7 @@ class CutBag:
         length = _length(record, 0)
         whole = len(record) == 8 + length + _length(record, 4 + length)
         if whole:
-            self._whole = end
+            self.whole_bytes = end
         if kind in (_CONNECTION, _MESSAGE) and whole:
             inside = [(fields, body)]
         heard = [_heard(*item) for item in inside if _kind(item[0]) == _MESSAGE]
@@ -162,7 +104,7 @@ class CutBag:
         text = MessageDefinition(
             MessageDefinitionFormat.MSG, about['message_definition'].decode(errors='replace')
         )
-        self._found[number] = Connection(
+        self._channels[number] = Connection(
             number,
             fields['topic'].decode(),
             normal_type(about['type'].decode()),
