@@ -18,7 +18,6 @@ from common import interleaved, main, paired_ratio, Row
 import numpy as np
 from smwm_ros.config import Config, Planner
 from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.costs import HURRY
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.planner import make_planner
@@ -140,7 +139,7 @@ def plain_cem(
         for t in range(settings.horizon):
             place = model.predict(place, actions[:, t])
             away.append((place - goal).norm(dim=1))
-        cost = torch.stack(away).amin(dim=0) + HURRY * torch.stack(away).sum(dim=0)
+        cost = torch.stack(away).amin(dim=0) + settings.hurry * torch.stack(away).sum(dim=0)
         elites = actions[cost.argsort()[: settings.elites]]
         mean, std = elites.mean(dim=0), elites.std(dim=0).clamp(min=settings.min_std)
     return mean

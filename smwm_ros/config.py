@@ -273,6 +273,9 @@ class Train:
     eval_every: int = knob(100, 'steps between two looks at the held-out episodes', 1, 1_000_000)
 
 
+SEARCHES = ('cem', 'icem', 'mppi', 'sampling')
+
+
 @dataclass(frozen=True)
 class Planner:
     """Model-predictive control in latent space."""
@@ -281,8 +284,17 @@ class Planner:
         'cem',
         'how actions are found: drawn around the mean of the best, again and again (cem); the '
         'same with smooth samples, the best of which are kept (icem); around their mean weighted '
-        'by cost (mppi); around the best one (sampling)',
-        choices=('cem', 'icem', 'mppi', 'sampling'),
+        'by cost (mppi); around the best one (sampling); not searched, but proposed by a policy '
+        '(amortised); with subgoals on the way (roadmap). The last two need smwm prepare',
+        choices=(*SEARCHES, 'amortised', 'roadmap'),
+    )
+    legs: str = knob(
+        'cem',
+        'of roadmap: the kind that plans from subgoal to subgoal',
+        choices=(*SEARCHES, 'amortised'),
+    )
+    proposals: bool = knob(
+        False, 'searches begin with what the policy of smwm prepare proposes, too'
     )
     horizon: int = knob(5, 'model steps looked ahead', 1, 100, live=True)
     samples: int = knob(128, 'action sequences tried in an iteration', 2, 100_000, live=True)
@@ -296,6 +308,14 @@ class Planner:
         'step or at the nearest one (min), or where it is nearest, with a little of all steps to '
         'hurry (nearest)',
         choices=('sum', 'last', 'min', 'nearest'),
+    )
+    hurry: float = knob(
+        0.1,
+        'of cost nearest: what each step away from the goal counts beside the nearest approach; '
+        'less lets plans go a long way round',
+        0.0,
+        10.0,
+        live=True,
     )
     effort_weight: float = knob(
         0.0, 'cost of the mean squared raw action, where 1 is half its range', 0.0, 1e6, live=True

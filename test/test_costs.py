@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from smwm_ros.config import Planner
 from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.costs import Costs, HURRY
+from smwm_ros.core.costs import Costs
 from smwm_ros.core.planner import make_planner
 from smwm_ros.errors import ConfigError
 import torch
@@ -19,6 +19,7 @@ BLOCK = 2
 LOW, HIGH = torch.tensor([-1.0, -2.0] * BLOCK), torch.tensor([1.0, 2.0] * BLOCK)
 START, GOAL = torch.zeros(1, 2), torch.tensor([[3.0, 0.0]])
 SETTINGS = Planner(horizon=3, samples=256, iterations=10, elites=16, cost='last')
+HURRY = SETTINGS.hurry
 
 
 def unsure(z: Tensor, action: Tensor) -> Tensor:

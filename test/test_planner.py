@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from smwm_ros.config import Planner
-from smwm_ros.core.costs import HURRY
 from smwm_ros.core.interfaces import WorldModel
 from smwm_ros.core.model import make_model
 from smwm_ros.core.planner import make_planner, SearchPlanner
@@ -21,6 +20,7 @@ from worlds import PointMass, SIZE, TINY
 
 BLOCK = 3
 SETTINGS = Planner(horizon=4, samples=64, iterations=8, elites=8, cost='last')
+HURRY = SETTINGS.hurry
 LOW, HIGH = torch.full((2 * BLOCK,), -0.5), torch.full((2 * BLOCK,), 0.7)
 
 

@@ -17,10 +17,6 @@ from smwm_ros.errors import ConfigError
 import torch
 from torch import Tensor
 
-# With cost=nearest, what each step away from the goal counts beside the nearest approach. Without
-# it there is no reason to go at once; with much of it the way round a wall looks too long.
-HURRY = 0.1
-
 Heads: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (..., D), (..., K*A) -> (E, ..., D)
 
 
@@ -102,7 +98,9 @@ class Costs:
         if kind == 'min':
             return squared.amin(dim=-1)
         distance = squared.sqrt()
-        return distance.amin(dim=-1) + HURRY * distance.sum(dim=-1)
+        # Without hurry there is no reason to go at once; with much of it the way round a wall, or
+        # round a block that is pushed from the other side, looks too long.
+        return distance.amin(dim=-1) + self._settings.hurry * distance.sum(dim=-1)
 
     def _effort(self, samples: Tensor) -> Tensor:
         """Return the mean square of the raw actions; 1 is half the range away from rest."""
