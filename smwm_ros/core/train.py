@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 import math
+import os
 from pathlib import Path
 import sys
 import time
@@ -57,10 +58,11 @@ def train(
     device = pick_device(settings.device)
     batches = Batches(dataset, *dataset.action_statistics(), device, steps)
     model = _model(dataset, model_config, settings.seed).to(device)
+    where = os.path.relpath(dataset.folder.resolve(), run.folder.resolve())  # they move together
 
     def checkpoint(summary: dict[str, float]) -> Checkpoint:
         warning = collapse(summary)
-        found = {'summary': summary, 'warnings': [warning] if warning else []}
+        found = {'summary': summary, 'warnings': [warning] if warning else [], 'data': where}
         parts = (robot, recipe, model_config, planner, batches.mean, batches.std)
         return Checkpoint(model, *parts, {**run.identity, **found})
 
