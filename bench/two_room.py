@@ -3,8 +3,9 @@
 Measure what driving in two rooms and a minute of training are good for.
 
 Beside the success from half an hour of driving stand: less driving, goals further away, goals in
-the other room, actions that come one raw step late, other kinds of model, the planner of the
-paper, chance and the scripted expert. Pairs are driven one by one and several at once, in turn.
+the other room, actions that come late, with compensation and without, other kinds of model, the
+planner of the paper, chance and the scripted expert. Pairs are driven one by one and several at
+once, in turn.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from smwm_ros.core.pilot import Pilot
 
 EPISODES = {10: 1000, 20: 2000, 50: 5000}  # of 100 raw steps: raw steps in all
 OFFSETS = (50, 75, 100)
+LATE = (2, 4)  # raw steps, of 100 ms, from an image to the action planned from it
 
 
 def everything(quick: bool) -> Iterator[Row]:
@@ -34,6 +36,10 @@ def everything(quick: bool) -> Iterator[Row]:
         collected.update(found)
         pairs = seed.pairs()
         note(collected, 'late', seed.plan(ours, pairs, delay=1))
+        for ticks in LATE:
+            for how in ('sent', 'nothing'):
+                late = seed.plan(ours, pairs, delay=ticks, compensate=how)
+                note(collected, f'late {ticks} {how}', late)
         for number, one in enumerate(pairs):
             if one.start_state[0] * one.goal_state[0] < 0:
                 note(
@@ -54,6 +60,10 @@ def everything(quick: bool) -> Iterator[Row]:
     yield from measure('two_room', quick, more=more)
     yield row('two_room.success_across', collected, 'across', 'ours')
     yield row('two_room.success_one_tick_late', collected, 'late', 'ours')
+    for ticks in LATE:
+        name = f'two_room.success_{100 * ticks}_ms_late'
+        yield row(name, collected, f'late {ticks} sent', 'ours')
+        yield row(f'{name}_uncompensated', collected, f'late {ticks} nothing', 'ours')
     for episodes, steps in EPISODES.items():
         if f'from {episodes}' in collected:
             yield row(f'two_room.success_from_{steps}', collected, f'from {episodes}', 'ours')

@@ -75,9 +75,11 @@ class Seed(NamedTuple):
         planner: Planner | None = None,
         execute: int = 1,
         delay: int = 0,
+        compensate: str = 'sent',
     ) -> list[Outcome]:
         """Let a checkpoint try pairs."""
-        return self.drive(PilotDriver(Pilot(checkpoint, planner), execute, delay), pairs)
+        driver = PilotDriver(Pilot(checkpoint, planner), execute, delay, compensate)
+        return self.drive(driver, pairs)
 
 
 def measure(
