@@ -47,6 +47,7 @@ class Checkpoint(NamedTuple):
     mean: Array  # (A,) float64 of the raw actions, physical
     std: Array  # (A,)
     info: dict[str, Any]  # fingerprint of the dataset, summary of the training
+    folder: Path | None = None  # where it was loaded from, and what smwm prepare made may lie
 
     @property
     def spec(self) -> ActionSpec:
@@ -115,7 +116,7 @@ def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
     model = make_model(model_config, dataset.image_size, size * dataset.action_block, states)
     model.load_state_dict(_read_weights(folder / WEIGHTS, digest, model.state_dict()))
     model.to(device).eval().requires_grad_(False)
-    return Checkpoint(model, robot, dataset, model_config, planner, mean, std, info)
+    return Checkpoint(model, robot, dataset, model_config, planner, mean, std, info, folder)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.guides import load_guides
 from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.pictures import read_folder
 from smwm_ros.core.planner import make_planner
@@ -64,6 +65,7 @@ class Pilot:
             rest=rest,
             keep_out=self._places(settings.keep_out) if settings.keep_out else None,
             heads=self._model.heads,
+            guides=load_guides(checkpoint, settings),
         )
         self._goal: Tensor | None = None  # (B, D)
 

@@ -9,16 +9,23 @@ inside the limits of the robot.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 import time
 
 from smwm_ros import config
 from smwm_ros.core.bounds import Bounds
 from smwm_ros.core.costs import Costs, Heads, sum_of
-from smwm_ros.core.interfaces import Plan, Plans, WorldModel
+from smwm_ros.core.guides import Guides
+from smwm_ros.core.interfaces import Plan, Planner, Plans, WorldModel
 from smwm_ros.core.noise import Noise
+from smwm_ros.core.proposals import AmortisedPlanner, Propose
+from smwm_ros.core.roadmap import Mover, RoadmapPlanner
 from smwm_ros.core.solvers import best, descend, Elites, Fit, SOLVERS
 import torch
 from torch import Tensor
+
+NO_GUIDES = Guides()
 
 
 class SearchPlanner:
@@ -30,8 +37,10 @@ class SearchPlanner:
         bounds: Bounds,
         costs: Costs,
         clock: Callable[[], float] = time.perf_counter,  # [s]
+        propose: Propose | None = None,
     ) -> None:
         self.settings, self._bounds, self._costs = settings, bounds, costs
+        self._propose = propose
         self._solver = SOLVERS[settings.kind]
         # Of icem: elites that are tried again in the next iteration, and by the next plan.
         self._kept = round(settings.kept * settings.elites) if settings.kind == 'icem' else 0
@@ -114,7 +123,7 @@ class SearchPlanner:
         """Go through the iterations, as many as there is time for."""
         settings = self.settings
         begun = self._time()
-        fit, seeds = self._first(len(z))
+        fit, seeds = self._first(z, goal)
         champion: Elites | None = None  # the best sample so far
 
         def score(samples: Tensor) -> Tensor:
@@ -129,8 +138,7 @@ class SearchPlanner:
             mean, std = self._solver(elites, fit, settings)
             # A mean of equal numbers may round to just outside of them.
             fit = Fit(self._bound(mean.unsqueeze(1)).squeeze(1), std)
-            if self._kept:
-                seeds = elites.actions[:, : self._kept]
+            seeds = elites.actions[:, : self._kept] if self._kept else None
             if self._tracks:
                 champion = _better(champion, elites)
             if not self._has_time(begun, round_begun):
@@ -161,7 +169,7 @@ class SearchPlanner:
         shares = {name: term.squeeze(1) for name, term in terms.items()}
         return Plans(actions, cost.squeeze(1), fit.std.mean(dim=(1, 2)), shares)
 
-    def _first(self, problems: int) -> tuple[Fit, Tensor | None]:
+    def _first(self, z: Tensor, goal: Tensor) -> tuple[Fit, Tensor | None]:
         """Begin from the shifted last plan, or from the mean action of the data."""
         settings, bounds, last = self.settings, self._bounds, self._last
         seeds = None
@@ -169,8 +177,12 @@ class SearchPlanner:
             mean = last[:, 0]
             seeds = last[:, 1:] if last.shape[1] > 1 else None
         else:
-            still = bounds.low.new_zeros(problems, 1, settings.horizon, bounds.width)
+            still = bounds.low.new_zeros(len(z), 1, settings.horizon, bounds.width)
             mean = self._bound(still).squeeze(1)
+        if self._propose is not None:
+            ideas = self._propose(z, goal)
+            seeds = ideas if seeds is None else torch.cat([ideas, seeds], dim=1)
+            seeds = seeds[:, : settings.samples - 1]  # the mean is always tried
         return Fit(mean, torch.full_like(mean, settings.init_std)), seeds
 
     def _samples(self, fit: Fit, seeds: Tensor | None) -> Tensor:
@@ -225,8 +237,24 @@ def make_planner(
     keep_out: Tensor | None = None,  # (M, D) latents of places to avoid
     heads: Heads | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> SearchPlanner:
+    guides: Guides = NO_GUIDES,
+) -> Planner:
     """Make the planner that the settings name."""
     bounds = Bounds(low, high, block, step)
     costs = Costs(model, settings, bounds, rest, keep_out, heads)
-    return SearchPlanner(settings, bounds, costs, clock)
+    roadmap, policy = guides
+    if settings.kind == 'roadmap':
+        if roadmap is None:
+            raise ValueError('planner.kind=roadmap: expected a roadmap in guides')
+        settings = replace(settings, kind=settings.legs)
+    else:
+        roadmap = None
+    propose = partial(policy.propose, model, horizon=settings.horizon) if policy else None
+    planner: Planner
+    if settings.kind != 'amortised':
+        planner = SearchPlanner(settings, bounds, costs, clock, propose)
+    elif propose is None:
+        raise ValueError('planner.kind=amortised: expected a policy in guides')
+    else:
+        planner = AmortisedPlanner(propose, bounds, costs)
+    return RoadmapPlanner(planner, roadmap, Mover(model, low, high)) if roadmap else planner

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is made of a model for planning: a roadmap for its subgoals, a policy for its proposals."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from smwm_ros import config
+from smwm_ros.core import proposals, roadmap
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.proposals import Policy
+from smwm_ros.core.roadmap import Roadmap
+
+
+class Guides(NamedTuple):
+    """What a planner may need beside a model; the searches need neither."""
+
+    roadmap: Roadmap | None = None
+    policy: Policy | None = None
+
+
+def load_guides(checkpoint: Checkpoint, settings: config.Planner) -> Guides:
+    """Read what the settings ask for, or say what is missing."""
+    where = checkpoint.folder
+    road = policy = None
+    if settings.kind == 'roadmap':
+        road = roadmap.load(where, 'planner.kind=roadmap')
+    if 'amortised' in (settings.kind, settings.legs) or settings.proposals:
+        key = 'planner.proposals' if settings.proposals else 'planner.kind=amortised'
+        policy = proposals.load(where, checkpoint.spec.size * checkpoint.action_block, key)
+    return Guides(road, policy)

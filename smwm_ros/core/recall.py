@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drives of a dataset as a model sees them: what roadmaps and proposals are made of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.interfaces import Obs
+from smwm_ros.errors import DatasetError
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+BATCH = 256  # frames encoded at once
+MOST = 100_000  # frames that are looked at; of more, some episodes are left out
+
+
+class Recall(NamedTuple):
+    """Rows of some episodes, one after another."""
+
+    latents: Tensor  # (R, D)
+    actions: Tensor  # (R, A) normalised
+    left: Tensor  # (R,) int64: how many rows of the episode follow this one
+    block: int  # K, the raw actions in a model step
+
+    def windows(self, reach: int) -> Tensor:
+        """Return the rows after which at least `reach` rows of the episode follow."""
+        return torch.nonzero(self.left >= reach).squeeze(1)
+
+    @property
+    def step(self) -> float:
+        """Return the latent distance of a typical model step."""
+        start = self.windows(self.block)
+        moves = self.latents[start + self.block] - self.latents[start]
+        return float(torch.linalg.vector_norm(moves, dim=1).median())
+
+
+@torch.inference_mode()
+def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'train') -> Recall:
+    """Encode the episodes of a split, evenly chosen where there are very many frames."""
+    episodes = [episode for episode in dataset.episodes if episode.split == split]
+    total = sum(episode.stop - episode.start for episode in episodes)
+    episodes = episodes[:: -(-total // MOST) or 1]
+    runs = [np.arange(episode.start, episode.stop) for episode in episodes]
+    rows = np.concatenate([np.zeros(0, np.int64), *runs])
+    left = np.concatenate([np.zeros(0, np.int64), *(run[-1] - run for run in runs)])
+    block = checkpoint.action_block
+    if not (left >= block).any():
+        raise DatasetError(f'{dataset.folder}: no {split} episode is longer than {block} ticks')
+    latents = []
+    for part in tqdm(np.array_split(rows, -(-len(rows) // BATCH)), desc='encode', unit='batch'):
+        pixels = torch.from_numpy(dataset.pixels(part)).permute(0, 3, 1, 2)
+        latents.append(checkpoint.model.encode(Obs(pixels, torch.zeros(len(part), 0))))
+    actions = (dataset.actions(rows) - checkpoint.mean) / checkpoint.std
+    return Recall(
+        torch.cat(latents),
+        torch.from_numpy(actions.astype(np.float32)),
+        torch.from_numpy(left),
+        block,
+    )

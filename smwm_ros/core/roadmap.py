@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A roadmap of latents: where the robot has been, and which way leads from there to a goal.
+
+Latent distance goes straight through walls, so a planner that looks a few steps ahead gets stuck
+before them. Nodes are latents of the dataset, spread evenly. Two are joined where a recording went
+from the one to the other, or where the inverse model has an action that, says the forward model,
+makes the move. The shortest way then gives a subgoal that a short look ahead can reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from smwm_ros.core import beside
+from smwm_ros.core.interfaces import Planner, Plans, WorldModel
+from smwm_ros.core.recall import Recall
+from smwm_ros.errors import CheckpointError, DatasetError
+import torch
+from torch import Tensor
+
+NAME = 'roadmap'
+NEIGHBOURS = 12  # nearest nodes that are tried as the next of a way
+CLOSE = 0.5  # nodes are so far apart, and a move has to end so near [typical model steps]
+MOST = 1000  # nodes
+AHEAD = 2.0  # a subgoal is at most so far ahead [same]
+
+
+class Roadmap(NamedTuple):
+    """Nodes and the moves between them."""
+
+    nodes: Tensor  # (N, D)
+    edges: Tensor  # (2, E) int64: from, to
+    step: float  # latent distance of a typical model step
+
+    @property
+    def lengths(self) -> Tensor:
+        """Return the latent distance of each edge (E,)."""
+        start, end = self.nodes[self.edges]
+        lengths: Tensor = torch.linalg.vector_norm(end - start, dim=1)
+        return lengths
+
+
+class Ways(NamedTuple):
+    """The shortest ways from all nodes to each of B goals."""
+
+    goal: Tensor  # (B, D)
+    to_go: Tensor  # (B, N) latent distance along the way, inf where there is none
+    after: Tensor  # (B, N) the next node, or N for the goal itself
+
+
+class Mover:
+    """Tells by the model's own account which moves can be made in one model step."""
+
+    def __init__(self, model: WorldModel, low: Tensor, high: Tensor) -> None:
+        self._model, self._low, self._high = model, low, high  # (K*A,) normalised
+
+    def misses(self, start: Tensor, end: Tensor) -> Tensor:
+        """Return by how much moves between latents (n, D) fail (n,)."""
+        action = self._model.infer(start, end)
+        action = torch.minimum(torch.maximum(action, self._low), self._high)
+        missed = self._model.predict(start, action) - end
+        distance: Tensor = torch.linalg.vector_norm(missed, dim=-1)
+        return distance
+
+
+def spread(latents: Tensor, apart: float, most: int) -> tuple[Tensor, Tensor]:
+    """
+    Choose latents of (R, D) until each lies nearer than `apart` to a chosen one.
+
+    Each is the farthest from those before it. Return their rows (N,), at most `most`, and the
+    number of the chosen one that is nearest to each row (R,).
+    """
+    distance = latents.new_full((len(latents),), torch.inf)
+    nearest = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
+    middle = latents.mean(dim=0)
+    chosen = [int(torch.linalg.vector_norm(latents - middle, dim=1).argmin())]
+    while True:
+        new = torch.linalg.vector_norm(latents - latents[chosen[-1]], dim=1)
+        nearest[new < distance] = len(chosen) - 1
+        distance = torch.minimum(distance, new)
+        far = int(distance.argmax())
+        if distance[far] < apart or len(chosen) == most:
+            return torch.tensor(chosen), nearest
+        chosen.append(far)
+
+
+@torch.inference_mode()
+def survey(drives: Recall, mover: Mover, most: int = MOST) -> Roadmap:
+    """Make a roadmap of recorded drives."""
+    step = drives.step
+    if not step > 0:
+        raise DatasetError(
+            f'the latents of the drives move by {step:g}; nothing can be told apart'
+        )
+    rows, nearest = spread(drives.latents, CLOSE * step, most)
+    nodes = drives.latents[rows]
+    moved = (drives.left[:-1] > 0) & (nearest[1:] != nearest[:-1])
+    driven = torch.stack([nearest[:-1][moved], nearest[1:][moved]])
+    distance = torch.cdist(nodes, nodes)
+    distance.fill_diagonal_(torch.inf)
+    count = min(NEIGHBOURS, len(nodes) - 1)
+    ends = distance.topk(count, largest=False).indices.ravel()
+    starts = torch.arange(len(nodes)).repeat_interleave(count)
+    good = mover.misses(nodes[starts], nodes[ends]) < CLOSE * step
+    possible = torch.stack([starts[good], ends[good]])
+    edges = torch.unique(torch.cat([driven, possible], dim=1), dim=1)
+    return Roadmap(nodes, edges, step)
+
+
+def save(folder: Path, roadmap: Roadmap, info: dict[str, Any]) -> None:
+    """Write a roadmap beside its model."""
+    tensors = {'nodes': roadmap.nodes, 'edges': roadmap.edges}
+    beside.save(folder, NAME, tensors, {'step': roadmap.step, **info})
+
+
+def load(folder: Path | None, needed_by: str) -> Roadmap:
+    """Read the roadmap beside a model."""
+    tensors, meta = beside.load(folder, NAME, needed_by)
+    try:
+        roadmap = Roadmap(tensors['nodes'], tensors['edges'], float(meta['step']))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f'{folder}: its {NAME} is damaged: {error!r}') from None
+    if not roadmap.edges.numel():
+        raise CheckpointError(f'{folder}: its {NAME} is empty: no way leads anywhere')
+    return roadmap
+
+
+class RoadmapPlanner:
+    """Sends a planner that looks a short way ahead from subgoal to subgoal."""
+
+    def __init__(self, planner: Planner, roadmap: Roadmap, mover: Mover) -> None:
+        self._planner, self._roadmap, self._mover = planner, roadmap, mover
+        self._lengths = roadmap.lengths
+        self._ways: Ways | None = None
+
+    def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
+        """Plan to subgoals on the way to goal (B, D); straight to it where no way is known."""
+        if self._ways is None or not torch.equal(self._ways.goal, goal):
+            self._ways = self._find(goal)
+        subgoal, to_go = self._next(z, self._ways)
+        plans = self._planner.plan_many(z, subgoal, past)
+        return plans._replace(to_go=to_go / self._roadmap.step)
+
+    def shift(self, raw_steps: int) -> None:
+        """Move the last plans on."""
+        self._planner.shift(raw_steps)
+
+    def keep(self, problems: Sequence[int]) -> None:
+        """Go on with some of the problems."""
+        if self._ways is not None:
+            self._ways = Ways(*(part[list(problems)] for part in self._ways))
+        self._planner.keep(problems)
+
+    def reset(self) -> None:
+        """Forget the last plans, and the ways."""
+        self._ways = None
+        self._planner.reset()
+
+    @torch.inference_mode()
+    def _find(self, goal: Tensor) -> Ways:
+        """Find the ways to goals (B, D): shorten those of all edges until none gets shorter."""
+        start, end = self._roadmap.edges
+        last = self._links(goal, to_nodes=False)  # (B, N) from the nodes beside the goal
+        to_go = last
+        origin = start.expand(len(goal), -1)
+        while True:
+            by_edge = self._lengths + to_go[:, end]  # (B, E)
+            shorter = to_go.scatter_reduce(1, origin, by_edge, 'amin')
+            if torch.equal(shorter, to_go):
+                break
+            to_go = shorter
+        count = len(self._roadmap.nodes)
+        best = by_edge <= to_go[:, start]
+        choice = torch.where(best, end, count)
+        after = torch.full_like(to_go, count, dtype=torch.long)
+        after = after.scatter_reduce(1, origin, choice, 'amin')
+        return Ways(goal, to_go, torch.where(last <= to_go, count, after))
+
+    @torch.inference_mode()
+    def _next(self, z: Tensor, ways: Ways) -> tuple[Tensor, Tensor]:
+        """Return subgoals (B, D), and how far it is from z to the goals along the ways (B,)."""
+        nodes, problems = self._roadmap.nodes, torch.arange(len(z))
+        total = self._links(z, to_nodes=True) + ways.to_go
+        to_go, node = total.min(dim=1)
+        reach = to_go - AHEAD * self._roadmap.step  # a subgoal lies no nearer to the goal
+        points = torch.cat([nodes.expand(len(z), -1, -1), ways.goal.unsqueeze(1)], dim=1)
+        left = torch.cat([ways.to_go, ways.to_go.new_zeros(len(z), 1)], dim=1)
+        after = torch.cat([ways.after, torch.full_like(ways.after[:, :1], len(nodes))], dim=1)
+        while True:
+            further = after[problems, node]
+            further = torch.where(left[problems, further] >= reach, further, node)
+            if torch.equal(further, node):
+                break
+            node = further
+        node = torch.where(to_go.isfinite(), node, len(nodes))
+        return points[problems, node], to_go
+
+    def _links(self, z: Tensor, to_nodes: bool) -> Tensor:
+        """Return how far nodes beside z (B, D) are from it (B, N), inf for all others."""
+        nodes = self._roadmap.nodes
+        distance = torch.cdist(z, nodes)
+        near, index = distance.topk(min(NEIGHBOURS, len(nodes)), largest=False)
+        there = nodes[index].flatten(0, 1)
+        here = z.repeat_interleave(index.shape[1], dim=0)
+        moves = (here, there) if to_nodes else (there, here)
+        good = self._mover.misses(*moves).view_as(near) < CLOSE * self._roadmap.step
+        near = torch.where(good, near, torch.inf)
+        return torch.full_like(distance, torch.inf).scatter(1, index, near)
