@@ -23,6 +23,7 @@ from smwm_ros.core.batches import Batches, check, Shuffle, state_statistics
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.diary import Diary
+from smwm_ros.core.distances import measure_distances
 from smwm_ros.core.learner import Learner, memory_in_words, pick_device, seeded
 from smwm_ros.core.metrics import collapse
 from smwm_ros.core.model import make_model, Smwm
@@ -51,7 +52,7 @@ def train(
     if fresh:
         run.clear()
     elif (run.folder / checkpoints.META).is_file():
-        return _kept(run, planner)
+        return _kept(run, planner, dataset)
     steps = _window(model_config, settings)
     check(dataset, steps, model_config.aligns_state)
     robot, recipe = _origin(dataset)
@@ -62,7 +63,12 @@ def train(
 
     def checkpoint(summary: dict[str, float]) -> Checkpoint:
         warning = collapse(summary)
-        found = {'summary': summary, 'warnings': [warning] if warning else [], 'data': where}
+        found = {
+            'summary': summary,
+            'warnings': [warning] if warning else [],
+            'data': where,
+            'distances': measure_distances(model, dataset),
+        }
         parts = (robot, recipe, model_config, planner, batches.mean, batches.std)
         return Checkpoint(model, *parts, {**run.identity, **found})
 
@@ -185,11 +191,14 @@ def _in_brief(row: dict[str, float], terms: list[str]) -> str:
     )
 
 
-def _kept(run: Run, planner: config.Planner) -> Checkpoint:
-    """Return a finished run; another planner needs no new training."""
+def _kept(run: Run, planner: config.Planner, dataset: TransitionDataset) -> Checkpoint:
+    """Return a finished run; another planner or a measurement needs no new training."""
     run.require_same(checkpoints.read_meta(run.folder)['info'])
     checkpoint = checkpoints.load(run.folder)
-    if checkpoint.planner != planner:
-        checkpoint = checkpoint._replace(planner=planner)
+    info = checkpoint.info
+    if 'distances' not in info:
+        info = {**info, 'distances': measure_distances(checkpoint.model, dataset)}
+    if checkpoint.planner != planner or info is not checkpoint.info:
+        checkpoint = checkpoint._replace(planner=planner, info=info)
         checkpoints.save(run.folder, checkpoint)
     return checkpoint
