@@ -73,11 +73,12 @@ class Seed(NamedTuple):
         checkpoint: Checkpoint,
         pairs: Sequence[Pair],
         planner: Planner | None = None,
-        execute: int = 1,
+        execute: int = 0,  # 0: as the recipe does
         delay: int = 0,
         compensate: str = 'sent',
     ) -> list[Outcome]:
         """Let a checkpoint try pairs."""
+        execute = execute or self.config.evaluate.execute
         driver = PilotDriver(Pilot(checkpoint, planner), execute, delay, compensate)
         return self.drive(driver, pairs)
 
