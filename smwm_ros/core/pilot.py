@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.fast import collapse
 from smwm_ros.core.guides import load_guides
 from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.pictures import read_folder
@@ -56,7 +57,7 @@ class Pilot:
         )
         block = self.action_block
         self._planner = make_planner(
-            self._model,
+            collapse(self._model) or self._model,
             settings,
             low.repeat(block),
             high.repeat(block),

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matrix products that are done again and again: weights in the layout the processor likes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+import platform
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+
+LANES = 16  # float32 numbers in the widest register
+ROWS = 300  # for about how many rows weights are laid out
+GRAPHS = 16  # shapes that are kept recorded
+AFTER: dict[str, Callable[[Tensor], Tensor]] = {
+    'none': lambda x: x,
+    'relu': F.relu,
+    'gelu': F.gelu,
+    'swish': F.silu,
+    'tanh': torch.tanh,
+}
+
+
+class Product:
+    """A linear layer and what follows it, (..., I) -> (..., O), without gradients."""
+
+    def __init__(
+        self,
+        weight: Tensor,  # (O, I), of any precision
+        bias: Tensor,  # (O,)
+        after: str = 'none',  # of AFTER
+        half: bool = False,  # multiplies in bfloat16
+    ) -> None:
+        kind = torch.bfloat16 if half else torch.float32
+        self._weight, self._bias = weight.to(kind), bias.to(kind)
+        self._after, self._half = after, half
+        self._packed = weight.device.type == 'cpu' and can_pack(kind)
+        if self._packed:
+            self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, ROWS)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply; the result is float32."""
+        return self._apply(x.bfloat16()).float() if self._half else self._apply(x)
+
+    def _apply(self, x: Tensor) -> Tensor:
+        if not self._packed:
+            return AFTER[self._after](F.linear(x, self._weight, self._bias))
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._weight, self._bias, self._after, [], 'none'
+        )
+        return y
+
+
+def gap(width: int) -> int:
+    """Return how many zeros fill the last register of inputs; it is slower half empty."""
+    return -width % LANES
+
+
+@cache
+def can_pack(kind: torch.dtype) -> bool:
+    """
+    Say whether weights can be laid out for oneDNN here.
+
+    What torch calls otherwise leaves half of the width of some x86 processors unused. The calls
+    are those of torch's own compiler, and nobody promises that they stay.
+    """
+    if platform.machine() not in ('x86_64', 'AMD64'):
+        return False
+    x = torch.ones(2, LANES, dtype=kind)
+    try:
+        weight = torch.ops.mkldnn._reorder_linear_weight(x, ROWS)
+        y = torch.ops.mkldnn._linear_pointwise(x, weight, x[0, :2], 'relu', [], 'none')
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return bool((y == LANES + 1).all())
+
+
+class Recorded:
+    """A function of two tensors on a GPU, launched as one: nothing in it waits for Python."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self._function = function
+        self._ready: dict[
+            tuple[torch.Size, torch.Size], tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]
+        ] = {}
+
+    def __call__(self, one: Tensor, two: Tensor) -> Tensor:
+        """Apply."""
+        shape = (one.shape, two.shape)
+        if shape not in self._ready:
+            if len(self._ready) == GRAPHS:
+                del self._ready[next(iter(self._ready))]
+            self._ready[shape] = self._record(one, two)
+        graph, first, second, out = self._ready[shape]
+        first.copy_(one)
+        second.copy_(two)
+        graph.replay()
+        return out.clone()  # the next replay writes over it
+
+    def _record(
+        self, one: Tensor, two: Tensor
+    ) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]:
+        """Run a few times, so that everything is compiled and allocated, then record."""
+        with torch.inference_mode(False), torch.no_grad():
+            first, second = one.clone(), two.clone()
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(3):
+                    self._function(first, second)
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                out = self._function(first, second)
+        return graph, first, second, out
