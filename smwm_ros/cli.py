@@ -20,8 +20,10 @@ VERBS = (
     'view',
     'export',
     'import',
+    'export-model',
     'collect',
     'train',
+    'prepare',
     'evaluate',
     'bench',
 )
@@ -38,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'smwm_ros {__version__}')
     verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)
     for name in VERBS:
-        module = import_module(f'smwm_ros.verbs.{name}')
+        module = import_module(f'smwm_ros.verbs.{name.replace("-", "_")}')
         about = (module.__doc__ or '').strip()
         verb = verbs.add_parser(
             name,

@@ -398,6 +398,15 @@ class Planner:
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """Roadmap and proposals, made of the drives of a dataset."""
+
+    nodes: int = knob(1000, 'most places on the roadmap', 2, 100_000)
+    steps: int = knob(3000, 'optimiser steps of the policy', 1, 10_000_000)
+    seed: int = knob(0, 'seed of the policy', 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
 class Arena:
     """A simulated world, and what is collected in it."""
 
@@ -633,6 +642,7 @@ class Config:
     model: Model = field(default_factory=Model)
     train: Train = field(default_factory=Train)
     planner: Planner = field(default_factory=Planner)
+    prepare: Prepare = field(default_factory=Prepare)
     arena: Arena = field(default_factory=Arena)
     record: Record = field(default_factory=Record)
     randomise: Randomise = field(default_factory=Randomise)

@@ -61,3 +61,15 @@ def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'tra
         torch.from_numpy(left),
         block,
     )
+
+
+def limits(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
+    """Return the smallest and the largest actions of a model step (K*A,), normalised."""
+    spec, block = checkpoint.spec, checkpoint.action_block
+    low, high = (
+        torch.from_numpy((np.array(limit) - checkpoint.mean) / checkpoint.std)
+        .float()
+        .repeat(block)
+        for limit in (spec.low, spec.high)
+    )
+    return low, high

@@ -24,7 +24,6 @@ from torch import Tensor
 NAME = 'roadmap'
 NEIGHBOURS = 12  # nearest nodes that are tried as the next of a way
 CLOSE = 0.5  # nodes are so far apart, and a move has to end so near [typical model steps]
-MOST = 1000  # nodes
 AHEAD = 2.0  # a subgoal is at most so far ahead [same]
 
 
@@ -88,7 +87,7 @@ def spread(latents: Tensor, apart: float, most: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def survey(drives: Recall, mover: Mover, most: int = MOST) -> Roadmap:
+def survey(drives: Recall, mover: Mover, most: int) -> Roadmap:
     """Make a roadmap of recorded drives."""
     step = drives.step
     if not step > 0:
@@ -126,6 +125,18 @@ def load(folder: Path | None, needed_by: str) -> Roadmap:
     if not roadmap.edges.numel():
         raise CheckpointError(f'{folder}: its {NAME} is empty: no way leads anywhere')
     return roadmap
+
+
+def joined(roadmap: Roadmap) -> float:
+    """Return the share of all pairs of different nodes with a way from the first to the second."""
+    count = len(roadmap.nodes)
+    reach = torch.eye(count)
+    reach[tuple(roadmap.edges)] = 1.0
+    while True:
+        further = (reach @ reach).clamp(max=1.0)  # ways of twice as many moves
+        if torch.equal(further, reach):
+            return float((reach.sum() - count) / max(count * (count - 1), 1))
+        reach = further
 
 
 class RoadmapPlanner:

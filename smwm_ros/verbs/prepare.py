@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Make the roadmap and the proposals that two kinds of planners need.
+
+Both are made of the latents of recorded drives: of the dataset that RUN was trained on, or of
+another of the same robot, where it lives now. They lie beside the model, in roadmap.safetensors
+and proposals.safetensors, and are used with planner.kind=roadmap, planner.kind=amortised and
+planner.proposals=true. Running it again replaces them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smwm_ros.errors import ConfigError
+from smwm_ros.verbs import options
+
+if TYPE_CHECKING:
+    from smwm_ros.core.checkpoint import Checkpoint
+    from smwm_ros.core.dataset import TransitionDataset
+
+EXAMPLE = 'smwm prepare runs/two_room --data data/two_room'
+TORN = 0.9  # share of joined places below which it is worth a warning
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of this verb."""
+    parser.add_argument('run_folder', type=Path, metavar='RUN', help='run folder of smwm train')
+    parser.add_argument(
+        '--data', type=Path, help='dataset of the drives (default: what RUN was trained on)'
+    )
+    options.add_config(parser, ('prepare',))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    cfg = options.config_of(args).prepare
+    from smwm_ros.core import proposals, roadmap
+    from smwm_ros.core.checkpoint import load
+    from smwm_ros.core.recall import limits, recall
+
+    folder: Path = args.run_folder
+    checkpoint = load(folder)
+    dataset = _dataset(args.data, folder, checkpoint)
+    drives = recall(checkpoint, dataset)
+    road = roadmap.survey(drives, roadmap.Mover(checkpoint.model, *limits(checkpoint)), cfg.nodes)
+    joined = roadmap.joined(road)
+    policy = proposals.learn(drives, cfg.steps, cfg.seed)
+    held_out = recall(checkpoint, dataset, 'val') if len(dataset.starts('val')) else drives
+    skill = proposals.skill(policy, held_out)
+    origin = {'dataset': dataset.fingerprint}
+    roadmap.save(folder, road, {**origin, 'joined': joined})
+    proposals.save(folder, policy, {**origin, 'skill': skill})
+    print(
+        f'The roadmap has {len(road.nodes)} places, out of {len(drives.latents)} frames, and '
+        f'{road.edges.shape[1]} moves between them; ways join {joined:.0%} of all pairs of places.'
+    )
+    if joined < TORN:
+        print('warning: many places cannot be reached from many others; drive more between them')
+    print(
+        f'The policy knows {max(skill, 0):.0%} of what was done in held-out drives from where the '
+        'robot was and where it came to.'
+    )
+    print(f'Both lie in {folder}; try them: smwm evaluate {folder} planner.kind=roadmap')
+    return 0
+
+
+def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
+    """Open the dataset that is named or remembered, and refuse that of another robot."""
+    from smwm_ros.core.checkpoint import require
+    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.verbs.inspect_run import recorded_data
+
+    path = named or recorded_data(folder)
+    if path is None:
+        raise ConfigError(
+            f'--data: missing, and the dataset that {folder} was trained on is not where it was'
+        )
+    dataset = TransitionDataset.open(path)
+    info = dataset.info
+    require(checkpoint, str(path), info.spec.size, info.spec.dt, info.image_size)
+    if dataset.fingerprint != checkpoint.info.get('dataset'):
+        print(f'note: {folder} was trained on another dataset than {path}')
+    return dataset
