@@ -42,9 +42,19 @@ class Encoder(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Encode; the pixels are scaled to -1..1 here, so that nobody else has to know."""
-        # In place: fresh memory for a batch of images costs more than the arithmetic.
-        z: Tensor = self.head(self.features(pixels.float().div_(127.5).sub_(1.0)))
+        """Encode."""
+        return self.project(self.look(pixels))
+
+    def look(self, pixels: Tensor) -> Tensor:
+        """Return what each image shows by itself: (B, F)."""
+        # Scaled to -1..1 here, so that nobody else has to know; in place, because fresh memory
+        # for a batch of images costs more than the arithmetic.
+        seen: Tensor = self.features(pixels.float().div_(127.5).sub_(1.0))
+        return seen
+
+    def project(self, seen: Tensor) -> Tensor:
+        """Turn what was seen in a whole batch into latents: (B, F) -> (B, D)."""
+        z: Tensor = self.head(seen)
         return z
 
 

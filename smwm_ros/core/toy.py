@@ -30,7 +30,16 @@ class ToyEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode."""
-        return torch.tanh(self.head(self.features(pixels.float().div_(255))))
+        return self.project(self.look(pixels))
+
+    def look(self, pixels: Tensor) -> Tensor:
+        """Return what each image shows by itself: (B, F)."""
+        seen: Tensor = self.features(pixels.float().div_(255))
+        return seen
+
+    def project(self, seen: Tensor) -> Tensor:
+        """Turn what was seen into latents: (B, F) -> (B, 64)."""
+        return torch.tanh(self.head(seen))
 
 
 class ToyForwardModel(nn.Module):

@@ -40,11 +40,11 @@ class EncoderBlock(nn.Module):
         self.norm_mlp = nn.LayerNorm(LATENT, eps=1e-12)
         self.mlp = nn.Sequential(nn.Linear(LATENT, wide), nn.GELU(), nn.Linear(wide, LATENT))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Let every token look at all others, then think for itself."""
+    def forward(self, x: Tensor, asked: int | None = None) -> Tensor:
+        """Let all tokens, or the first `asked`, look at all others, then think by themselves."""
         normal = self.norm_attention(x)
-        query, key, value = self.query(normal), self.key(normal), self.value(normal)
-        x = x + self.out(attention(query, key, value, self.heads))
+        query, key, value = self.query(normal[:, :asked]), self.key(normal), self.value(normal)
+        x = x[:, :asked] + self.out(attention(query, key, value, self.heads))
         thought: Tensor = x + self.mlp(self.norm_mlp(x))
         return thought
 
@@ -74,12 +74,25 @@ class VisionEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode images of any size, which are made 224 px wide."""
+        return self.project(self.look(pixels))
+
+    def look(self, pixels: Tensor) -> Tensor:
+        """Return what each image shows by itself: (B, 192)."""
         image = pixels.float() / 255
         if image.shape[-1] != SIDE:
             image = F.interpolate(image, (SIDE, SIDE), mode='bilinear', antialias=True)
         patches = self.patches((image - self.mean) / self.std).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.first.expand(len(patches), -1, -1), patches], dim=1)
-        z: Tensor = self.projector(self.norm(self.layers(tokens + self.position)[:, 0]))
+        first = self.first.expand(patches.shape[0], -1, -1)  # not len(): it may be a symbol
+        x = torch.cat([first, patches], dim=1) + self.position
+        for number, layer in enumerate(self.layers, start=1):
+            # Nobody asks what the last layer makes of the patches.
+            x = layer(x, asked=1 if number == len(self.layers) else None)
+        seen: Tensor = self.norm(x[:, 0])
+        return seen
+
+    def project(self, seen: Tensor) -> Tensor:
+        """Turn what was seen in a whole batch into latents: (B, 192) -> (B, 192)."""
+        z: Tensor = self.projector(seen)
         return z
 
 
@@ -181,7 +194,6 @@ def attention(
     query: Tensor, key: Tensor, value: Tensor, heads: int, drop: float = 0.0, causal: bool = False
 ) -> Tensor:
     """Attend in several heads, whose numbers lie side by side: 3 times (B, tokens, W) -> same."""
-    batch, tokens, _ = query.shape
-    q, k, v = (x.view(batch, tokens, heads, -1).transpose(1, 2) for x in (query, key, value))
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     seen = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, is_causal=causal)
     return seen.transpose(1, 2).flatten(2)
