@@ -52,7 +52,8 @@ class Bystander:
         self.health: dict[str, str] = {}
         self.sent = 0
         rng = np.random.default_rng(0)
-        self._image = fill_image(Image(), rng.integers(0, 255, SHAPE, np.uint8))
+        # Two in turn: the same image again and again is what a frozen camera shows.
+        self._images = [fill_image(Image(), rng.integers(0, 255, SHAPE, np.uint8)) for _ in '12']
         self._camera = node.create_publisher(Image, '/camera/image_raw', camera_qos('best_effort'))
         goal = fill_image(Image(), rng.integers(0, 255, SHAPE, np.uint8))
         self._goal = node.create_publisher(Image, '/goal/image', LATCHED)
@@ -64,7 +65,7 @@ class Bystander:
         """Publish images at the camera's rate."""
         beat = Metronome(1 / CAMERA_HZ, time.monotonic())
         while not closing.wait(max(0.0, beat.deadline - time.monotonic())):
-            self._camera.publish(self._image)
+            self._camera.publish(self._images[self.sent % 2])
             self.sent += 1
             beat.advance(time.monotonic())
 

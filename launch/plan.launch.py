@@ -25,6 +25,7 @@ ARGUMENTS = {
     'sim': ('false', ['true', 'false'], 'also start an arena that poses as the robot'),
     'arena': ('two_room', None, 'which arena, with sim:=true'),
     'autostart': ('true', ['true', 'false'], 'configure and activate the planner by itself'),
+    'respawn': ('false', ['true', 'false'], 'start the planner again when it has ended'),
     'namespace': ('', None, 'namespace of the nodes; absolute topic names stay as they are'),
     'use_sim_time': ('false', ['true', 'false'], 'follow /clock, not the time of the wall'),
     'log_level': ('info', None, 'debug, info, warn, error or fatal'),
@@ -40,12 +41,16 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         parameters['node.autostart'] = False
     if given['use_sim_time'] == 'true':
         parameters['use_sim_time'] = True
+    if given['sim'] == 'true':  # a camera without noise shows the same while the robot pushes
+        parameters['node.frozen_timeout'] = 0.0
     plan = Node(
         package='smwm_ros',
         executable='plan',
         name='plan',
         output='screen',
         parameters=[*filter(None, [given['config'], parameters])],
+        respawn=given['respawn'] == 'true',
+        respawn_delay=1.0,
         ros_arguments=['--log-level', given['log_level']],
     )
     nodes = [plan]

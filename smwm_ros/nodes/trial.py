@@ -74,7 +74,9 @@ def run_trial(
         'robot': robot,
         'sim': {'tasks': str(course), 'budget': budget},
     }
-    plan_knobs = {'checkpoint': str(checkpoint.resolve()), 'node': {'engage': False}}
+    # A simulated camera without noise shows the same when the robot pushes a wall.
+    node = {'engage': False, 'frozen_timeout': 0.0}
+    plan_knobs = {'checkpoint': str(checkpoint.resolve()), 'node': node}
     with (
         private_network() as environment,
         Child('smwm_ros.nodes.arena', arena_knobs, folder, environment) as arena_child,

@@ -135,7 +135,8 @@ def planner(*words):
 def test_the_plan_node_drives_it_by_simulated_time_as_it_drives_a_robot():
     words = ('sim.clock:=true', 'sim.real_time_factor:=0.5', 'arena.image_size:=64')
     reasons, times = [], []
-    with arena(*words) as remote, planner('use_sim_time:=true', 'planner.samples:=32'):
+    knobs = ('use_sim_time:=true', 'planner.samples:=32', 'node.exclusive:=false')
+    with arena(*words) as remote, planner(*knobs):
         hear = remote.node.create_subscription
         hear(Clock, '/clock', lambda m: times.append(m.clock.sec * 10**9 + m.clock.nanosec), 100)
         hear(String, '/plan/status', lambda message: reasons.append(message.data), LATCHED)

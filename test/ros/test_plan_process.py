@@ -17,16 +17,25 @@ from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.child import Child
 
 
+class Robot(list):
+    """The commands that were heard, and what the camera shows."""
+
+    def __init__(self, node):
+        super().__init__()
+        self.node = node
+        self.look = picture(100)
+        self._camera = node.create_publisher(Image, '/camera/image_raw', 1)
+        node.create_publisher(Image, '/goal/image', LATCHED).publish(picture(200))
+        node.create_timer(0.02, lambda: self._camera.publish(self.look))
+        node.create_subscription(TwistStamped, '/cmd_vel', self.append, 100)
+
+
 @pytest.fixture
 def robot():
     """Return a robot whose camera runs and whose goal is set, and the commands it hears."""
     rclpy.init()
     node = rclpy.create_node('robot')
-    commands = []
-    camera = node.create_publisher(Image, '/camera/image_raw', 1)
-    node.create_publisher(Image, '/goal/image', LATCHED).publish(picture(200))
-    node.create_timer(0.02, lambda: camera.publish(picture(100)))
-    node.create_subscription(TwistStamped, '/cmd_vel', commands.append, 100)
+    commands = Robot(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     thread = threading.Thread(target=executor.spin)
