@@ -31,6 +31,7 @@ class PilotPlan(NamedTuple):
     shares: Mapping[str, float] = MappingProxyType({})  # of each term in the cost
     # Along a roadmap [model steps]; inf where no way is known; None where there is no roadmap.
     to_go: float | None = None
+    latent: Array | None = None  # (D,) of the image
 
 
 class Pilot:
@@ -47,6 +48,7 @@ class Pilot:
         self.action_block = checkpoint.action_block
         self.image_size = checkpoint.image_size
         self.horizon = settings.horizon * self.action_block  # raw steps in a plan
+        self.latent_size = checkpoint.model.latent  # D
         self._device = torch.device(device)
         self._model = checkpoint.model.to(self._device).eval()
         self._mean, self._std = checkpoint.mean, checkpoint.std
@@ -77,14 +79,19 @@ class Pilot:
 
     def set_goals(self, pixels: Array) -> None:
         """Take an image for each of B problems as its goal, (B, S, S, 3) uint8 RGB."""
-        goal = self._encode(pixels)
-        if not bool(goal.isfinite().all()):
-            raise CheckpointError(
-                'the latent of the goal is not finite, so nothing can be planned: the weights of '
-                'the checkpoint are broken; train it again'
-            )
-        self._goal = goal
+        self._goal = self._require_finite(self._encode(pixels))
         self._planner.reset()
+
+    def encode(self, pixels: Array) -> Array:
+        """Return the latents (N, D) of images (N, S, S, 3) uint8 RGB."""
+        latents: Array = self._encode(pixels).cpu().numpy()
+        return latents
+
+    def aim(self, latent: Array) -> None:
+        """Take a latent (D,) as the goal; the last plan stays, for the next may begin there."""
+        if latent.shape != (self.latent_size,):
+            raise ValueError(f'expected {self.latent_size} numbers, found {latent.shape}')
+        self._goal = self._require_finite(self._tensor(latent[None]))
 
     def plan(self, pixels: Array, elapsed: int, sent: Array | None = None) -> PilotPlan:
         """
@@ -115,7 +122,8 @@ class Pilot:
         numbers = (part.tolist() for part in (plans.cost, plans.spread, distance))
         shares = _rows(plans.shares, len(z))
         to_go = [None] * len(z) if plans.to_go is None else plans.to_go.tolist()
-        return [PilotPlan(*plan) for plan in zip(actions, *numbers, shares, to_go, strict=True)]
+        rows = zip(actions, *numbers, shares, to_go, z.cpu().numpy(), strict=True)
+        return [PilotPlan(*row) for row in rows]
 
     def keep(self, problems: Sequence[int]) -> None:
         """Go on with some of the problems, in this order; the others are over."""
@@ -142,6 +150,15 @@ class Pilot:
         self._check(pixels, 4)
         images = torch.tensor(pixels, device=self._device).permute(0, 3, 1, 2)
         return self._model.encode(Obs(images, torch.zeros(len(images), 0, device=self._device)))
+
+    def _require_finite(self, goal: Tensor) -> Tensor:
+        """Return a goal that can be planned for."""
+        if not bool(goal.isfinite().all()):
+            raise CheckpointError(
+                'the latent of the goal is not finite, so nothing can be planned: the weights of '
+                'the checkpoint are broken; train it again'
+            )
+        return goal
 
     def _tensor(self, values: Array) -> Tensor:
         return torch.from_numpy(values).float().to(self._device)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A goal, or a route of subgoals, as latents: which one is next, and whether the last is reached.
+
+A camera sees a little differently each time, so nothing is decided by one number alone: a goal is
+reached when the robot was near it for a few images, and not too far from it in between.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+from smwm_ros.core.interfaces import Array
+
+_SKIP = 1  # subgoals that may be left out, when the one after them is near already
+
+
+class Reach(NamedTuple):
+    """What near and far mean, in latent distance."""
+
+    near: float  # the goal is reached within this,
+    far: float  # and left beyond this; a subgoal on the way counts as passed within it
+    settle: int  # images near the goal before it is reached
+
+
+class Event(Enum):
+    """What an image says about the journey."""
+
+    NOTHING = 0
+    PASSED = 1  # another subgoal is next
+    REACHED = 2
+    LEFT = 3  # the robot was at the goal, and is not any more
+
+
+class Journey:
+    """Latents to come by in order, and how far the robot has come."""
+
+    def __init__(self, latents: Array, reach: Reach | None) -> None:
+        if latents.ndim != 2 or not len(latents):
+            raise ValueError(f'expected latents (N, D), found {latents.shape}')
+        if len(latents) > 1 and reach is None:
+            raise ValueError('a route needs to know when a subgoal is reached')
+        self.latents = latents  # (N, D)
+        self.reach = reach  # None: nobody knows what near means, so nothing is ever reached
+        self.at = 0  # the subgoal that is aimed at
+        self.reached = False
+        self._near = 0  # images near the goal, with none that was far between them
+
+    @property
+    def target(self) -> Array:
+        """Return the latent (D,) to aim at."""
+        latent: Array = self.latents[self.at]
+        return latent
+
+    def see(self, z: Array) -> Event:
+        """Take the latent (D,) of an image, and say what it means."""
+        if self.reach is None:
+            return Event.NOTHING
+        window = self.latents[self.at : self.at + 1 + _SKIP]
+        away = np.linalg.norm(window - z, axis=1)
+        last = len(self.latents) - 1
+        passed = [self.at + k for k, d in enumerate(away) if d <= self.reach.far]
+        if passed and self.at < last:
+            self.at = min(passed[-1] + 1, last)
+            return Event.PASSED
+        return self._arrive(float(away[0]), self.reach) if self.at == last else Event.NOTHING
+
+    def _arrive(self, away: float, reach: Reach) -> Event:
+        """Look whether the goal is reached, or left again."""
+        if away > reach.far:
+            self._near = 0
+            if self.reached:
+                self.reached = False
+                return Event.LEFT
+        elif away <= reach.near:
+            self._near += 1
+            if self._near >= reach.settle and not self.reached:
+                self.reached = True
+                return Event.REACHED
+        return Event.NOTHING
+
+
+def landmarks(latents: Array, spacing: float) -> list[int]:
+    """
+    Choose frames of a drive (N, D) to come by when it is repeated, by their numbers.
+
+    Each lies further than `spacing` from the one before it; the last frame is always among them.
+    """
+    chosen = [0]
+    for number, latent in enumerate(latents):
+        if np.linalg.norm(latent - latents[chosen[-1]]) > spacing:
+            chosen.append(number)
+    last = len(latents) - 1
+    if chosen[-1] != last:
+        # One that is nearly the last frame would only make the robot dawdle.
+        near = np.linalg.norm(latents[chosen[-1]] - latents[last]) < spacing / 2
+        if near and len(chosen) > 1:
+            chosen.pop()
+        chosen.append(last)
+    return chosen

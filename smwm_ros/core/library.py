@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Named goals in a folder: a picture is a goal, a folder of pictures a route.
+
+`dock.png` is the goal `dock`; `patrol/000.png`, `patrol/001.png` ... are the route `patrol`.
+Pictures may be put there, renamed and removed by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+import re
+import shutil
+import tempfile
+
+import cv2
+import numpy as np
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.pictures import read_folder, read_picture, SUFFIXES
+from smwm_ros.errors import ConfigError, did_you_mean
+
+_NAME = re.compile(r'[A-Za-z0-9][\w-]{0,63}')
+GOALS = 'goals'  # the folder of a run that they lie in
+
+
+class Library:
+    """The goals in a folder; it need not be there before the first one is kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> dict[str, int]:
+        """Return the name of each goal and route, with how many pictures it has."""
+        if not self.folder.is_dir():
+            return {}
+        found = {}
+        for path in sorted(self.folder.iterdir()):
+            if path.is_dir() and _NAME.fullmatch(path.name):
+                count = sum(item.suffix.lower() in SUFFIXES for item in path.iterdir())
+                found.update({path.name: count} if count else {})
+            elif path.suffix.lower() in SUFFIXES and _NAME.fullmatch(path.stem):
+                found[path.stem] = 1
+        return found
+
+    def load(self, name: str, size: int, how: str) -> Array:
+        """Return the pictures of a goal or route as the model wants them, (N, S, S, 3)."""
+        names = self.names()
+        if name not in names:
+            raise ConfigError(f"no goal '{name}' in {self.folder}; {did_you_mean(name, names)}")
+        if (self.folder / name).is_dir():
+            return read_folder(self.folder / name, size, how)
+        path = next(p for p in (self._file(name, end) for end in SUFFIXES) if p.is_file())
+        return read_picture(path, size, how)[None]
+
+    def keep(self, name: str, pictures: Sequence[Array]) -> Path:
+        """Write a goal, or a route of several pictures (H, W, 3); one of that name gives way."""
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"'{name}' is no name for a goal; expected letters, digits, _ and -, 64 at most"
+            )
+        path = self.folder / name if len(pictures) > 1 else self._file(name, '.png')
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix='.', dir=self.folder) as work:
+                made = Path(work, path.name)
+                if len(pictures) > 1:
+                    made.mkdir()
+                for number, picture in enumerate(pictures):
+                    file = made / f'{number:03}.png' if len(pictures) > 1 else made
+                    file.write_bytes(_png(picture))
+                for old in (self.folder / name, *(self._file(name, end) for end in SUFFIXES)):
+                    if old.is_dir():
+                        shutil.move(old, Path(work, 'old'))
+                    elif old != path:
+                        old.unlink(missing_ok=True)
+                made.replace(path)
+        except OSError as error:
+            raise ConfigError(f'{path}: cannot be written: {error.strerror}') from None
+        return path
+
+    def free_name(self, stem: str) -> str:
+        """Return the first of stem_1, stem_2 ... that no goal has."""
+        names = self.names()
+        return next(name for k in range(1, len(names) + 2) if (name := f'{stem}_{k}') not in names)
+
+    def _file(self, name: str, suffix: str) -> Path:
+        return self.folder / f'{name}{suffix}'
+
+
+def _png(picture: Array) -> bytes:
+    """Return a picture (H, W, 3) RGB as the bytes of a PNG file."""
+    bgr = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR)
+    data: bytes = cv2.imencode('.png', bgr)[1].tobytes()
+    return data

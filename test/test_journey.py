@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goals and routes in latent space: what is next, what is reached, and what is left again."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from smwm_ros.core.journey import Journey, landmarks, Reach
+from smwm_ros.core.pilot import Pilot
+from worlds import draw_dot, tiny_checkpoint
+
+REACH = Reach(near=1.0, far=2.0, settle=3)
+
+
+def at(*places: float) -> np.ndarray:
+    return np.array([[place, 0.0] for place in places])
+
+
+def events(journey: Journey, *places: float) -> list[str]:
+    return [journey.see(z).name for z in at(*places)]
+
+
+def test_a_goal_is_reached_when_it_was_near_for_some_images() -> None:
+    journey = Journey(at(0), REACH)
+    assert events(journey, 5, 0.5, -0.5) == ['NOTHING'] * 3
+    assert events(journey, 0.9) == ['REACHED']
+    assert journey.reached
+    assert events(journey, 0.0, 0.0) == ['NOTHING'] * 2, 'it is said once'
+
+
+def test_an_image_in_between_neither_counts_nor_undoes_what_was_counted() -> None:
+    assert events(Journey(at(0), REACH), 0.5, 1.5, 0.5, 1.5, 0.5)[-1] == 'REACHED'
+
+
+def test_an_image_from_afar_begins_the_count_anew() -> None:
+    assert set(events(Journey(at(0), REACH), 0.5, 0.5, 2.1, 0.5, 0.5)) == {'NOTHING'}
+
+
+def test_a_goal_is_left_only_beyond_the_far_distance() -> None:
+    journey = Journey(at(0), REACH)
+    events(journey, 0, 0, 0)
+    assert events(journey, 1.9, 1.9, 1.9) == ['NOTHING'] * 3
+    assert events(journey, 2.1) == ['LEFT']
+    assert events(journey, 0, 0, 0) == ['NOTHING', 'NOTHING', 'REACHED']
+
+
+@given(st.lists(st.floats(1.01, 1.99), max_size=50))
+def test_noise_between_near_and_far_never_says_anything(noise: list[float]) -> None:
+    assert set(events(Journey(at(0), REACH), *noise)) <= {'NOTHING'}
+
+
+def test_a_route_goes_on_from_each_subgoal_and_ends_at_the_last() -> None:
+    journey = Journey(at(0, 10, 20), REACH)
+    assert journey.target.tolist() == [0, 0]
+    assert events(journey, -5, -1.5) == ['NOTHING', 'PASSED']
+    assert journey.target.tolist() == [10, 0]
+    assert events(journey, 5, 9) == ['NOTHING', 'PASSED']
+    assert journey.at == 2
+    assert not journey.reached
+    assert events(journey, 18.5, 19.5, 20, 20.5) == ['NOTHING'] * 3 + ['REACHED']
+
+
+def test_a_subgoal_that_was_missed_is_left_out_when_the_next_is_near() -> None:
+    journey = Journey(at(0, 10, 20), REACH)
+    assert events(journey, 10.5) == ['PASSED']
+    assert journey.at == 2
+
+
+def test_passing_the_goal_early_ends_no_route_that_leads_by_it_twice() -> None:
+    journey = Journey(at(0, 10, 20, 0), REACH)
+    assert events(journey, 0, 0, 0, 0) == ['PASSED', *['NOTHING'] * 3]
+    assert journey.at == 1
+
+
+def test_without_calibration_a_goal_is_never_reached_and_a_route_is_refused() -> None:
+    assert set(events(Journey(at(0), None), 0, 0, 0, 0)) == {'NOTHING'}
+    with pytest.raises(ValueError, match='a route needs to know when a subgoal is reached'):
+        Journey(at(0, 1), None)
+    with pytest.raises(ValueError, match=r'expected latents \(N, D\), found \(0, 2\)'):
+        Journey(np.zeros((0, 2)), REACH)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=60), st.floats(0.5, 5))
+def test_landmarks_are_apart_in_order_and_end_where_the_drive_ended(
+    steps: list[float], spacing: float
+) -> None:
+    drive = at(*np.cumsum(steps))
+    chosen = landmarks(drive, spacing)
+    assert chosen == sorted(set(chosen))
+    assert (chosen[0], chosen[-1]) == (0, len(drive) - 1)
+    gaps = np.linalg.norm(np.diff(drive[chosen], axis=0), axis=1)
+    assert (gaps[:-1] > spacing).all()
+    for number in range(len(drive)):  # nothing of the drive is far from all landmarks
+        away = np.linalg.norm(drive[chosen] - drive[number], axis=1)
+        assert away.min() <= 1.5 * spacing
+
+
+def test_the_pilot_aims_at_latents_as_at_the_images_they_come_from() -> None:
+    here, there = draw_dot(np.array([-0.5, 0.0])), draw_dot(np.array([0.5, 0.2]))
+    by_image, by_latent = Pilot(tiny_checkpoint()), Pilot(tiny_checkpoint())
+    by_image.set_goal(there)
+    by_latent.aim(by_latent.encode(there[None])[0])
+    one, other = by_image.plan(here, 0), by_latent.plan(here, 0)
+    assert one.actions == pytest.approx(other.actions)
+    assert one.latent == pytest.approx(by_latent.encode(here[None])[0])
+    with pytest.raises(ValueError, match=r'expected 4 numbers, found \(5,\)'):
+        by_latent.aim(np.zeros(5))

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Named goals are pictures in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from smwm_ros.core.library import Library
+from smwm_ros.errors import ConfigError
+
+RED, BLUE = (np.full((8, 8, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 0, 200)))
+
+
+def test_goals_and_routes_come_back_as_they_were_kept(tmp_path: Path) -> None:
+    library = Library(tmp_path / 'goals')
+    assert library.names() == {}
+    library.keep('dock', [RED])
+    library.keep('patrol', [RED, BLUE, RED])
+    assert library.names() == {'dock': 1, 'patrol': 3}
+    assert np.array_equal(library.load('dock', 8, 'stretch'), [RED])
+    assert np.array_equal(library.load('patrol', 8, 'stretch'), [RED, BLUE, RED])
+    assert library.load('dock', 4, 'stretch').shape == (1, 4, 4, 3)
+
+
+@pytest.mark.parametrize('first', [[RED], [RED, RED]])
+@pytest.mark.parametrize('second', [[BLUE], [BLUE, BLUE, BLUE]])
+def test_keeping_a_name_again_replaces_it(
+    tmp_path: Path, first: list[np.ndarray], second: list[np.ndarray]
+) -> None:
+    library = Library(tmp_path)
+    library.keep('here', first)
+    library.keep('here', second)
+    assert np.array_equal(library.load('here', 8, 'stretch'), second)
+    assert len(list(tmp_path.iterdir())) == 1, 'something was left behind'
+
+
+def test_pictures_put_there_by_hand_are_goals(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / 'kitchen.JPG'.lower()), RED)
+    (tmp_path / 'notes.txt').write_text('not a goal')
+    (tmp_path / 'empty').mkdir()
+    assert Library(tmp_path).names() == {'kitchen': 1}
+
+
+def test_a_name_that_is_none_is_told_with_what_there_is(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    library.keep('dock', [RED])
+    with pytest.raises(ConfigError, match=r"no goal 'dokc' in .*; did you mean 'dock'"):
+        library.load('dokc', 8, 'stretch')
+    for name in ('../secret', '', '.hidden', 'a/b', 'x' * 65):
+        with pytest.raises(ConfigError, match='is no name for a goal'):
+            library.keep(name, [RED])
+        with pytest.raises(ConfigError, match='no goal'):
+            library.load(name, 8, 'stretch')
+
+
+def test_free_names_are_numbered(tmp_path: Path) -> None:
+    library = Library(tmp_path)
+    assert library.free_name('view') == 'view_1'
+    library.keep('view_1', [RED])
+    library.keep('view_2', [RED, BLUE])
+    assert library.free_name('view') == 'view_3'
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ConfigError, match='cannot be written'):
+        Library(tmp_path / 'file').keep('dock', [RED])
