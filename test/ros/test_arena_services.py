@@ -114,8 +114,8 @@ def test_things_that_are_moved_are_measured_too():
     words = {'state': (JointState, '/joint_states'), 'command': (JointState, '/joint_commands')}
     with arena('arena.name:=cube', **words) as remote:
         names = joints(remote.states[-1]).keys()
-        assert {'gap', 'cube_x', 'cube_heading'} < names
-        assert len(names) == 8
+        assert {'gap', 'cube_x', 'cube_cos'} < names
+        assert len(names) == 9
 
 
 @contextmanager

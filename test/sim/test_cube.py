@@ -8,6 +8,8 @@ from smwm_ros.arenas import make_arena
 from smwm_ros.arenas.cube import (
     BORDER,
     DT,
+    fourfold,
+    heading_of,
     HIGH,
     is_held,
     LOW,
@@ -16,12 +18,13 @@ from smwm_ros.arenas.cube import (
     REACHED,
     REST,
     SPEED,
+    STRAIGHT,
     WIDTH,
 )
 from smwm_ros.arenas.drivers import driver
 
-HELD = (0.0, 0.0, 0.1, WIDTH, 0.0, 0.0, 0.1, 0.0)
-APART = (0.1, 0.1, 0.1, HIGH[3], -0.05, 0.0, REST, 0.3)
+HELD = (0.0, 0.0, 0.1, WIDTH, 0.0, 0.0, 0.1, *STRAIGHT)
+APART = (0.1, 0.1, 0.1, HIGH[3], -0.05, 0.0, REST, *fourfold(0.3))
 CLOSE, OPEN = (0, 0, 0, -SPEED), (0, 0, 0, SPEED)
 
 
@@ -61,7 +64,7 @@ def test_a_gripper_away_from_the_cube_moves_as_commanded_and_nothing_else_moves(
 @pytest.mark.parametrize('sign', [-1, 1])
 @pytest.mark.parametrize('joint', range(4))
 def test_no_joint_leaves_its_range(cube, joint, sign):
-    cube.set_state([0.0, 0.0, 0.12, 0.06, 0.1, 0.1, REST, 0.0])
+    cube.set_state([0.0, 0.0, 0.12, 0.06, 0.1, 0.1, REST, *STRAIGHT])
     velocity = np.zeros(4)
     velocity[joint] = sign * SPEED
     end = repeat(cube, velocity, 20)[joint]
@@ -69,7 +72,7 @@ def test_no_joint_leaves_its_range(cube, joint, sign):
 
 
 def test_fingers_that_close_on_the_cube_hold_lift_and_carry_it(cube):
-    cube.set_state([0.01, -0.008, 0.03, HIGH[3], 0.0, 0.0, REST, 0.4])
+    cube.set_state([0.01, -0.008, 0.03, HIGH[3], 0.0, 0.0, REST, *fourfold(0.4)])
     assert is_held(repeat(cube, CLOSE, 4))
     lifted = repeat(cube, (0, 0, SPEED, -SPEED), 5)
     carried = repeat(cube, (SPEED, 0, 0, 0), 5)
@@ -77,12 +80,12 @@ def test_fingers_that_close_on_the_cube_hold_lift_and_carry_it(cube):
     assert lifted[6] == pytest.approx(REST + 5 * DT * SPEED, abs=5e-3)
     assert carried[4] - lifted[4] == pytest.approx(5 * DT * SPEED, abs=5e-3)
     np.testing.assert_array_equal(carried[4:6], carried[:2])
-    assert carried[7] == 0, 'the fingers turn the cube straight'
+    assert heading_of(carried) == 0, 'the fingers turn the cube straight'
 
 
 @pytest.mark.parametrize('heading', [-0.7, -0.3, 0.0, 0.5, 0.78])
 def test_a_cube_of_any_heading_can_be_held(cube, heading):
-    cube.set_state([0.0, 0.0, 0.03, HIGH[3], 0.0, 0.0, REST, heading])
+    cube.set_state([0.0, 0.0, 0.03, HIGH[3], 0.0, 0.0, REST, *fourfold(heading)])
     assert is_held(repeat(cube, CLOSE, 5))
 
 
@@ -110,7 +113,7 @@ def test_soft_pads_forgive_a_gap_that_is_a_little_too_wide(cube):
 
 
 def test_closed_fingers_beside_the_cube_push_it_and_do_not_hold_it(cube):
-    cube.set_state([-0.08, 0.0, 0.03, 0.0, -0.04, 0.0, REST, 0.0])
+    cube.set_state([-0.08, 0.0, 0.03, 0.0, -0.04, 0.0, REST, *STRAIGHT])
     end = repeat(cube, (SPEED, 0, 0, 0), 5)
     assert not is_held(end)
     assert end[4] > 0.02
@@ -119,28 +122,34 @@ def test_closed_fingers_beside_the_cube_push_it_and_do_not_hold_it(cube):
 
 
 def test_an_offset_push_turns_the_cube(cube):
-    cube.set_state([-0.08, 0.025, 0.03, 0.0, -0.04, 0.0, REST, 0.0])
-    assert abs(repeat(cube, (SPEED, 0, 0, 0), 4)[7]) > 0.1
+    cube.set_state([-0.08, 0.025, 0.03, 0.0, -0.04, 0.0, REST, *STRAIGHT])
+    assert abs(heading_of(repeat(cube, (SPEED, 0, 0, 0), 4))) > 0.1
 
 
 def test_the_rim_keeps_the_cube_within_reach(cube):
-    cube.set_state([0.05, 0.0, 0.03, 0.0, 0.09, 0.0, REST, 0.0])
+    cube.set_state([0.05, 0.0, 0.03, 0.0, 0.09, 0.0, REST, *STRAIGHT])
     end = repeat(cube, (SPEED, 0, 0, 0), 15)
     assert BORDER - 5e-3 < end[4] <= np.float32(BORDER)
     assert end[0] <= np.float32(REACH)
 
 
 def test_fingers_stand_on_the_cube_and_do_not_sink_into_it(cube):
-    cube.set_state([0.0, 0.0, 0.09, 0.0, 0.0, 0.0, REST, 0.0])
+    cube.set_state([0.0, 0.0, 0.09, 0.0, 0.0, 0.0, REST, *STRAIGHT])
     end = repeat(cube, (0, 0, -SPEED, 0), 10)
     assert end[2] > WIDTH + 0.018
     assert end[6] == pytest.approx(REST, abs=1e-3)
 
 
-def test_a_quarter_turn_changes_nothing(cube):
-    one = cube.set_state([*APART[:7], 0.3])
-    two = cube.set_state([*APART[:7], 0.3 + np.pi / 2])
-    np.testing.assert_allclose(one.state, two.state, atol=1e-6)
+def test_a_heading_is_the_same_after_a_quarter_turn(cube):
+    for heading in (-0.7, -0.3, 0.0, 0.5, 0.78):
+        state = cube.set_state([*APART[:7], *fourfold(heading + np.pi / 2)]).state
+        assert heading_of(state) == pytest.approx(heading, abs=1e-6)
+        assert cube.world.joints('cube')[3] == pytest.approx(heading, abs=1e-6)
+
+
+def test_a_heading_that_is_no_cosine_and_sine_becomes_one(cube):
+    state = cube.set_state([*APART[:7], 0.3, 0.4]).state
+    np.testing.assert_allclose(state[7:], (0.6, 0.8), atol=1e-6)
 
 
 def test_the_cube_must_come_within_four_centimetres_of_its_goal(cube):
@@ -180,8 +189,8 @@ def test_samples_hold_leave_and_push_the_cube_about_as_often_as_told(cube):
 
 
 def test_the_expert_pushes_where_the_goal_shows_closed_fingers(cube):
-    cube.set_state([-0.08, 0.0, 0.1, 0.0, 0.0, 0.0, REST, 0.0])
-    cube.aim([0.0, 0.06, 0.03, 0.0, 0.08, 0.06, REST, 0.0])
+    cube.set_state([-0.08, 0.0, 0.1, 0.0, 0.0, 0.0, REST, *STRAIGHT])
+    cube.aim([0.0, 0.06, 0.03, 0.0, 0.08, 0.06, REST, *STRAIGHT])
     held = []
     for _ in range(60):
         held.append(is_held(cube.step(cube.expert()).state))
