@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Measure what roadmap and proposals add to the planner, in two rooms.
+
+Far goals are of two kinds: start and goal drawn anywhere in different rooms, 10 s to get there;
+and two frames of one drive, further and further apart. For near goals, few samples that begin with
+proposals stand beside as many without, and beside the samples of the recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+import sys
+from tempfile import TemporaryDirectory
+
+from common import main, Row
+import numpy as np
+from parts.success import Found, note, prepared, QUICK, QUICK_EPISODES, record, row, Seed
+from smwm_ros.cli import main as smwm
+from smwm_ros.core.checkpoint import Checkpoint, load
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.drivers import ExpertDriver, RandomDriver
+from smwm_ros.core.pairs import Pair
+import torch
+
+BUDGET = 100  # raw steps from one room into the other; the expert needs 25, mostly
+OFFSETS = (25, 50, 75, 100)  # raw steps between two frames of a drive, with twice as many to go
+FEW = {'samples': 16, 'iterations': 1, 'elites': 4}
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """Train, prepare and drive with every seed."""
+    torch.set_num_threads(1)
+    found: Found = {}
+    knobs = [*QUICK, 'prepare.steps=60'] if quick else []
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        dataset = record('two_room', folder, QUICK_EPISODES if quick else 0)
+        for number in (0,) if quick else (0, 1, 2):
+            with prepared('two_room', folder / str(number), number, knobs) as seed:
+                ours = prepare(seed, dataset)
+                go_far(seed, ours, found)
+                go_on(seed, ours, found, OFFSETS[:1] if quick else OFFSETS)
+                go_near(seed, ours, found)
+    yield from rows(found)
+
+
+def prepare(seed: Seed, dataset: TransitionDataset) -> Checkpoint:
+    """Train as the recipe says, and make roadmap and proposals."""
+    seed.trained(dataset, seed.config.model.kind, 'ours')
+    folder = seed.folder / 'ours'
+    settings = seed.config.prepare
+    knobs = [f'prepare.steps={settings.steps}', f'prepare.seed={seed.config.train.seed}']
+    with redirect_stdout(sys.stderr):
+        if smwm(['prepare', str(folder), '--data', str(dataset.folder), *knobs]):
+            raise RuntimeError('smwm prepare failed')
+    return load(folder)
+
+
+def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:
+    """Try goals in the other room."""
+    pairs = draw_across(seed)
+    for name, knobs in {
+        'across': {'kind': 'roadmap'},
+        'across cem': {},
+        'across cem last': {'cost': 'last'},
+        'across amortised': {'kind': 'roadmap', 'legs': 'amortised'},
+    }.items():
+        note(found, name, seed.plan(ours, pairs, replace(ours.planner, **knobs)))
+    note(
+        found, 'across random', seed.drive(RandomDriver(ours.spec, seed.config.train.seed), pairs)
+    )
+    note(found, 'across expert', seed.drive(ExpertDriver(), pairs))
+
+
+def draw_across(seed: Seed) -> list[Pair]:
+    """Draw start and goal anywhere in different rooms."""
+    rng = np.random.default_rng(seed.config.evaluate.seed)
+    pairs: list[Pair] = []
+    while len(pairs) < seed.config.evaluate.pairs:
+        start, goal = (seed.arenas[0].sample(rng) for _ in range(2))
+        if start[0] * goal[0] < 0:  # the wall is at x = 0
+            pairs.append(Pair(start, goal, len(pairs), len(pairs) + BUDGET // 2))
+    return pairs
+
+
+def go_on(seed: Seed, ours: Checkpoint, found: Found, offsets: Sequence[int]) -> None:
+    """Try goals of recorded drives, near and far."""
+    for offset in offsets:
+        pairs = seed.pairs(offset)
+        road = replace(ours.planner, kind='roadmap')
+        note(found, f'offset {offset}', seed.plan(ours, pairs, road))
+        note(found, f'offset {offset} cem', seed.plan(ours, pairs))
+
+
+def go_near(seed: Seed, ours: Checkpoint, found: Found) -> None:
+    """Try near goals with proposals."""
+    pairs, cold = seed.pairs(), {**FEW, 'warm_start': False}
+    for name, knobs in {
+        'amortised': {'kind': 'amortised'},
+        'few': FEW,
+        'few proposed': {**FEW, 'proposals': True},
+        'cold': cold,
+        'cold proposed': {**cold, 'proposals': True},
+    }.items():
+        note(found, name, seed.plan(ours, pairs, replace(ours.planner, **knobs)))
+
+
+def rows(found: Found) -> Iterator[Row]:
+    """Return what was found; CEM alone is the peer."""
+    for measure_name, key, peer, about in (
+        ('across', 'across', 'across cem', 'CEM alone'),
+        ('across_last', 'across', 'across cem last', 'CEM alone, cost of the last step'),
+        ('across_amortised', 'across amortised', 'across cem', 'CEM alone'),
+        ('across_expert', 'across expert', 'across random', 'random policy'),
+        *((f'offset_{n}', f'offset {n}', f'offset {n} cem', 'CEM alone') for n in OFFSETS),
+        ('amortised', 'amortised', 'offset 25 cem', 'CEM of the recipe'),
+        ('few_proposed', 'few proposed', 'offset 25 cem', 'CEM of the recipe'),
+        ('few', 'few', 'offset 25 cem', 'CEM of the recipe'),
+        ('cold_proposed', 'cold proposed', 'cold', 'the same without proposals'),
+    ):
+        if key in found:
+            yield row(f'roadmap.{measure_name}', found, key, peer)._replace(peer=about)
+
+
+if __name__ == '__main__':
+    main(measure, __doc__)
