@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Measure how few imagined paths a plan needs: kinds of planner beside the search of the paper.
+
+One model of two rooms, trained by the recipe, and the pairs of three seeds. All plan with the
+recipe's horizon, cost and rhythm, a plan for each raw step, and differ in how they search. The
+peer draws 300 samples 30 times for each plan and remembers nothing; the others begin where the
+last plan ended, unless they say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from common import main, Row
+from parts.success import Found, note, prepared, QUICK, QUICK_EPISODES, record, row
+from smwm_ros.config import Planner
+from smwm_ros.core.checkpoint import Checkpoint
+import torch
+
+PAPER = {'samples': 300, 'iterations': 30, 'elites': 30, 'warm_start': False}
+SMALL = {'samples': 64, 'iterations': 4, 'elites': 8}
+KINDS = {
+    'recipe': {},
+    'icem': {'kind': 'icem', **SMALL},
+    'icem_tiny': {'kind': 'icem', 'samples': 32, 'iterations': 3, 'elites': 6},
+    'icem_cold': {'kind': 'icem', **SMALL, 'warm_start': False},
+    'cem': {'kind': 'cem', **SMALL},
+    'mppi': {'kind': 'mppi', **SMALL},
+    'sampling': {'kind': 'sampling', **SMALL},
+}
+PEER = '300 samples, 30 iterations'
+SEEDS = (0, 1, 2)
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """Let every search try the same pairs."""
+    torch.set_num_threads(1)
+    found: Found = {}
+    checkpoint: Checkpoint | None = None
+    with TemporaryDirectory() as folder:
+        dataset = record('two_room', Path(folder), QUICK_EPISODES if quick else 0)
+        for number in SEEDS[:1] if quick else SEEDS:
+            knobs = QUICK if quick else []
+            with prepared('two_room', Path(folder) / str(number), number, knobs) as seed:
+                if checkpoint is None:
+                    checkpoint = seed.trained(dataset, seed.config.model.kind, 'ours')
+                plain = replace(checkpoint.planner, seed=number)
+                for name, changes in {PEER: PAPER, **KINDS}.items():
+                    settings = replace(plain, **changes)
+                    note(found, name, seed.plan(checkpoint, seed.pairs(), settings))
+    assert checkpoint is not None
+    for name in KINDS:
+        yield row(f'budget.success_{name}', found, name, PEER)
+    for name in ('recipe', 'icem', 'icem_tiny'):
+        ours, theirs = (rollouts(checkpoint.planner, changes) for changes in (KINDS[name], PAPER))
+        yield Row(
+            f'budget.rollouts_{name}',
+            ours,
+            'rollouts a plan',
+            peer=PEER,
+            peer_value=theirs,
+            ratio=theirs / ours,
+        )
+
+
+def rollouts(planner: Planner, changes: dict[str, object]) -> int:
+    """Return how many paths are imagined for a plan."""
+    settings = replace(planner, **changes)  # type: ignore[arg-type]
+    return settings.samples * settings.iterations
+
+
+if __name__ == '__main__':
+    main(measure, __doc__)
