@@ -579,7 +579,7 @@ class Node:
         -1.0,
         'age of an image when it comes [s]; below 0 it is measured by the stamp, where that is no '
         'older than node.image_timeout and not of the future',
-        -1.0,
+        -10.0,
         10.0,
         live=True,
     )
@@ -587,7 +587,7 @@ class Node:
         -1.0,
         'the robot acts on a command so long after it is sent [s]; below 0 as the checkpoint has '
         'it in dataset.command_delay',
-        -1.0,
+        -10.0,
         10.0,
         live=True,
     )
@@ -615,6 +615,47 @@ class Node:
         choices=('best_effort', 'reliable'),
     )
     threads: int = knob(1, 'CPU threads of the planner', 1, 64)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the plan node calls reached, and where named goals lie."""
+
+    near: float = knob(
+        2.0,
+        'a goal is reached within the latent distance of so many control periods of driving, as '
+        'training has measured it; 0 for never',
+        0.0,
+        25.0,
+        live=True,
+    )
+    far: float = knob(
+        4.0,
+        'it is left beyond the distance of so many; a subgoal of a route is passed within it',
+        0.0,
+        25.0,
+        live=True,
+    )
+    settle: int = knob(3, 'images near a goal before it is reached', 1, 1000, live=True)
+    stay: bool = knob(
+        False, 'drive back to a goal that was reached and is left; false waits for the next goal'
+    )
+    folder: str = knob('', "folder of named goals, '' for goals/ in that of the checkpoint")
+    save_as: str = knob(
+        '', "name of the next view or route that is kept; '' for numbered ones", live=True
+    )
+    spacing: float = knob(
+        10.0,
+        'subgoals of a route that is taught are the distance of so many periods apart',
+        1.0,
+        25.0,
+        live=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a goal that would be left before it is reached."""
+        if self.far < self.near:
+            raise ValueError(f'far: {self.far} must not be less than near, {self.near}')
 
 
 @dataclass(frozen=True)
@@ -648,4 +689,5 @@ class Config:
     randomise: Randomise = field(default_factory=Randomise)
     evaluate: Evaluate = field(default_factory=Evaluate)
     node: Node = field(default_factory=Node)
+    goal: Goal = field(default_factory=Goal)
     sim: Sim = field(default_factory=Sim)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.core.beat import LEAN, MARGIN, Metronome, PlanClock, ticks_between
-from smwm_ros.core.control import Controller, MEANING, Reason, TimedPlan
+from smwm_ros.core.control import Controller, TimedPlan
 from smwm_ros.core.interfaces import ActionSpec
+from smwm_ros.core.reasons import MEANING, Reason
 
 DT = 0.1
 SPEC = ActionSpec(('x', 'y'), (-1.0, -1.0), (1.0, 1.0), DT)
@@ -363,3 +364,37 @@ def test_two_who_command_one_robot_stop_it_unless_that_is_wanted(controller):
 def test_narrower_limits_hold_from_the_next_tick_on(controller):
     controller.limit(SPEC._replace(high=(0.01, 0.01)))
     assert controller.tick(0.05).action == pytest.approx([0.0, 0.01])
+
+
+def test_a_goal_that_is_reached_stops_the_robot_until_the_next_or_until_a_person_says_so(
+    controller,
+):
+    for go_on in (controller.new_goal, controller.engage):
+        controller.saw_image(0.0)
+        controller.take(plan(controller))
+        assert controller.tick(0.05).reason is Reason.RUNNING
+        controller.arrive(controller.era, arrived=True)
+        order = controller.tick(0.1)
+        assert order.reason is Reason.GOAL_REACHED
+        assert is_zero(order)
+        assert not controller.wants_plans
+        controller.restart()  # a clock that jumps is no new goal
+        assert controller.tick(0.0).reason is Reason.GOAL_REACHED
+        go_on()
+        assert controller.wants_plans
+        assert controller.tick(0.1).reason is Reason.NO_IMAGE
+
+
+def test_who_stays_at_a_goal_goes_on_to_plan_and_drives_again_when_it_is_left(controller):
+    controller.arrive(controller.era, arrived=True, stays=True)
+    assert controller.tick(0.05).reason is Reason.GOAL_REACHED
+    assert controller.wants_plans
+    controller.arrive(controller.era, arrived=False, stays=True)
+    assert controller.tick(0.05).reason is Reason.RUNNING
+
+
+def test_word_of_a_goal_before_the_last_one_means_nothing(controller):
+    before = controller.era
+    controller.new_goal()
+    controller.arrive(before, arrived=True)
+    assert controller.tick(0.0).reason is Reason.NO_IMAGE

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from smwm_ros.core.journey import Journey, landmarks, Reach
+from smwm_ros.core.journey import Journey, Reach, Teacher
 from smwm_ros.core.pilot import Pilot
 from worlds import draw_dot, tiny_checkpoint
 
@@ -87,7 +87,10 @@ def test_landmarks_are_apart_in_order_and_end_where_the_drive_ended(
     steps: list[float], spacing: float
 ) -> None:
     drive = at(*np.cumsum(steps))
-    chosen = landmarks(drive, spacing)
+    teacher = Teacher(spacing)
+    for number, z in enumerate(drive):
+        teacher.see(z, np.array(number))
+    chosen = [int(picture) for picture in teacher.route()]
     assert chosen == sorted(set(chosen))
     assert (chosen[0], chosen[-1]) == (0, len(drive) - 1)
     gaps = np.linalg.norm(np.diff(drive[chosen], axis=0), axis=1)
@@ -95,6 +98,18 @@ def test_landmarks_are_apart_in_order_and_end_where_the_drive_ended(
     for number in range(len(drive)):  # nothing of the drive is far from all landmarks
         away = np.linalg.norm(drive[chosen] - drive[number], axis=1)
         assert away.min() <= 1.5 * spacing
+
+
+def test_a_drive_that_nobody_saw_makes_no_route() -> None:
+    assert Teacher(1.0).route() == []
+
+
+def test_a_goal_that_is_aimed_at_again_is_reached_again() -> None:
+    journey = Journey(at(0), REACH)
+    events(journey, 0, 0, 0)
+    journey.restart()
+    assert not journey.reached
+    assert events(journey, 0, 0, 0)[-1] == 'REACHED'
 
 
 def test_the_pilot_aims_at_latents_as_at_the_images_they_come_from() -> None:

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from smwm_ros.core.control import MEANING, Reason
+from smwm_ros.core.reasons import MEANING, Reason
 
 TEXT = (Path(__file__).resolve().parent.parent / 'docs' / 'nodes.md').read_text()
 

@@ -8,7 +8,6 @@ it is [s, any monotonic clock], so every decision can be tested with plain numbe
 
 from __future__ import annotations
 
-from enum import Enum
 import math
 from threading import Lock
 from typing import NamedTuple
@@ -18,47 +17,7 @@ from smwm_ros.config import Node
 from smwm_ros.core.beat import ticks_between
 from smwm_ros.core.guard import Guard, limits_of
 from smwm_ros.core.interfaces import ActionSpec, Array
-
-
-class Reason(str, Enum):
-    """Why the robot moves, or why it does not."""
-
-    RUNNING = 'RUNNING'
-    UNCONFIGURED = 'UNCONFIGURED'
-    INACTIVE = 'INACTIVE'
-    NOT_ENGAGED = 'NOT_ENGAGED'
-    STOPPED = 'STOPPED'
-    NO_GOAL = 'NO_GOAL'
-    NO_IMAGE = 'NO_IMAGE'
-    STALE_IMAGE = 'STALE_IMAGE'
-    FROZEN_IMAGE = 'FROZEN_IMAGE'
-    PLANNING = 'PLANNING'
-    PLANNER_LATE = 'PLANNER_LATE'
-    PLANNER_ERROR = 'PLANNER_ERROR'
-    BAD_PLAN = 'BAD_PLAN'
-    NO_CLOCK = 'NO_CLOCK'
-    CONTESTED = 'CONTESTED'
-    COMMAND_ERROR = 'COMMAND_ERROR'
-
-
-MEANING = {
-    Reason.RUNNING: 'commands follow the plan',
-    Reason.UNCONFIGURED: 'no checkpoint is loaded',
-    Reason.INACTIVE: 'loaded, waiting for the activate transition',
-    Reason.NOT_ENGAGED: 'waiting for ~/engage',
-    Reason.STOPPED: 'stopped by ~/stop; ~/engage goes on',
-    Reason.NO_GOAL: 'no goal image has come',
-    Reason.NO_IMAGE: 'no camera image has come since the goal or the engagement',
-    Reason.STALE_IMAGE: 'the newest image is older than node.image_timeout',
-    Reason.FROZEN_IMAGE: 'for node.frozen_timeout of driving every image was the same',
-    Reason.PLANNING: 'the first plan is being made',
-    Reason.PLANNER_LATE: 'the plan has played on for node.coast ticks and no new one has come',
-    Reason.PLANNER_ERROR: 'the planner failed',
-    Reason.BAD_PLAN: 'the plan held numbers that are not finite, or could not be scored',
-    Reason.NO_CLOCK: 'simulated time stands still',
-    Reason.CONTESTED: 'another node publishes commands on the same topic',
-    Reason.COMMAND_ERROR: 'a command could not be published',
-}
+from smwm_ros.core.reasons import Reason
 
 
 class TimedPlan(NamedTuple):
@@ -101,7 +60,7 @@ class Controller:
         self._node = node
         self._lock = Lock()
         self._era = 0
-        self._goal = False
+        self._goal = self._arrived = self._stays = False
         self._halt: Reason | None = None if node.engage else Reason.NOT_ENGAGED
         self._fault: Reason | None = None
         self._seen: float | None = None
@@ -122,7 +81,7 @@ class Controller:
     @property
     def wants_plans(self) -> bool:
         """Say whether planning serves any purpose now."""
-        return self._goal and self._halt is None
+        return self._goal and self._halt is None and (self._stays or not self._arrived)
 
     @property
     def plays_on(self) -> bool:
@@ -152,10 +111,16 @@ class Controller:
             self._goal = True
             self._forget()
 
+    def arrive(self, era: int, arrived: bool, stays: bool = False) -> None:
+        """Note that the goal is reached, or left; who stays there goes on to look."""
+        with self._lock:
+            if era == self._era:
+                self._arrived, self._stays = arrived, stays
+
     def engage(self) -> None:
         """Allow motion, from an image that is still to come."""
         with self._lock:
-            if self._halt is not None:
+            if self._halt is not None or self._arrived:
                 self._halt = None
                 self._forget()
 
@@ -168,7 +133,9 @@ class Controller:
     def restart(self) -> None:
         """Forget images and plans: time has jumped."""
         with self._lock:
+            arrived = self._arrived
             self._forget()
+            self._arrived = arrived
             # A stop under way begins anew, for its beginning means nothing any more.
             self._moving = self._moving or self._stop_began is not None
             self._stop_began = None
@@ -250,6 +217,8 @@ class Controller:
             return Reason.CONTESTED, None
         if not self._goal:
             return Reason.NO_GOAL, None
+        if self._arrived:
+            return Reason.GOAL_REACHED, None
         if self._seen is None:
             return Reason.NO_IMAGE, None
         if now - self._seen > self._node.image_timeout:
@@ -294,4 +263,4 @@ class Controller:
         """Begin a new era: nothing that was seen or planned before counts any more."""
         self._era += 1
         self._seen = self._plan = self._fault = self._same_since = None
-        self._frozen = False
+        self._frozen = self._arrived = False

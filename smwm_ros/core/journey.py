@@ -54,6 +54,10 @@ class Journey:
         latent: Array = self.latents[self.at]
         return latent
 
+    def restart(self) -> None:
+        """Forget that the goal was reached; the way that was gone is kept."""
+        self.reached, self._near = False, 0
+
     def see(self, z: Array) -> Event:
         """Take the latent (D,) of an image, and say what it means."""
         if self.reach is None:
@@ -82,21 +86,29 @@ class Journey:
         return Event.NOTHING
 
 
-def landmarks(latents: Array, spacing: float) -> list[int]:
-    """
-    Choose frames of a drive (N, D) to come by when it is repeated, by their numbers.
+class Teacher:
+    """Watches a drive, and keeps pictures to come by when it is repeated."""
 
-    Each lies further than `spacing` from the one before it; the last frame is always among them.
-    """
-    chosen = [0]
-    for number, latent in enumerate(latents):
-        if np.linalg.norm(latent - latents[chosen[-1]]) > spacing:
-            chosen.append(number)
-    last = len(latents) - 1
-    if chosen[-1] != last:
-        # One that is nearly the last frame would only make the robot dawdle.
-        near = np.linalg.norm(latents[chosen[-1]] - latents[last]) < spacing / 2
-        if near and len(chosen) > 1:
-            chosen.pop()
-        chosen.append(last)
-    return chosen
+    def __init__(self, spacing: float) -> None:
+        self._spacing = spacing  # latent distance between two of them
+        self._kept: list[tuple[Array, Array]] = []  # latent and picture of each landmark
+        self._last: tuple[Array, Array] | None = None  # of the newest image
+
+    def see(self, z: Array, picture: Array) -> None:
+        """Take the next image of the drive."""
+        self._last = z, picture
+        if not self._kept or np.linalg.norm(z - self._kept[-1][0]) > self._spacing:
+            self._kept.append(self._last)
+
+    def route(self) -> list[Array]:
+        """Return the pictures: the first and the last of the drive, and landmarks between."""
+        if self._last is None:
+            return []
+        kept = list(self._kept)
+        if kept[-1] is not self._last:
+            # A landmark that is nearly the last image would only make the robot dawdle.
+            near = np.linalg.norm(kept[-1][0] - self._last[0]) < self._spacing / 2
+            if near and len(kept) > 1:
+                kept.pop()
+            kept.append(self._last)
+        return [picture for _, picture in kept]

@@ -17,8 +17,9 @@ from rclpy.publisher import Publisher
 from rclpy.qos import qos_policy_name_from_kind, QoSProfile
 from sensor_msgs.msg import Image
 from smwm_ros import config
-from smwm_ros.core.control import Controller, Reason
+from smwm_ros.core.control import Controller
 from smwm_ros.core.interfaces import Array
+from smwm_ros.core.reasons import Reason
 from smwm_ros.errors import CodecError
 from smwm_ros.nodes.clocks import clock_of
 from smwm_ros.nodes.driver import Driver

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from smwm_ros.core.control import MEANING, Reason
+from smwm_ros.core.reasons import MEANING, Reason
 
 # Waiting for someone is no fault; having lost something is.
 _WAITING = {
@@ -24,7 +24,7 @@ def level_of(reason: Reason) -> bytes:
     """Return OK while the robot follows plans, WARN while it waits, ERROR when it had to stop."""
     level: bytes = (
         DiagnosticStatus.OK
-        if reason is Reason.RUNNING
+        if reason in (Reason.RUNNING, Reason.GOAL_REACHED)
         else DiagnosticStatus.WARN
         if reason in _WAITING
         else DiagnosticStatus.ERROR

@@ -24,10 +24,10 @@ from rclpy.publisher import Publisher
 from rclpy.qos import qos_policy_name_from_kind
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.control import Reason
 from smwm_ros.core.guard import limits_of
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pilot import Pilot
+from smwm_ros.core.reasons import Reason
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.activity import Activity
 from smwm_ros.nodes.diagnostics import fill
