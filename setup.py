@@ -37,6 +37,7 @@ setup(
         'gym': ['gymnasium>=1.0', 'pybullet'],  # arenas as environments of Gymnasium
         # Datasets in the formats of others.
         'hdf5': ['h5py>=3.8', 'hdf5plugin'],
+        'onnx': ['onnx', 'onnxruntime', 'onnxscript'],  # smwm export-model
         'ray': ['ray'],  # conversion on many machines
         'tensorboard': ['tensorboard'],  # curves of a training; without it there is train.csv
         'lerobot': ['lerobot>=0.4'],  # holds torch back, so give it an environment of its own
@@ -62,6 +63,9 @@ setup(
             'hypothesis',
             'mcap',  # writes the damaged files that tests read
             'mypy',
+            'onnx',  # as in onnx, which tests need
+            'onnxruntime',
+            'onnxscript',
             'pre-commit',
             'pytest<9',  # colcon test loads plug-ins that pytest 9 refuses
             'ray',  # as in ray, which tests need

@@ -53,7 +53,7 @@ def verbs() -> str:
     """Return the verbs with their one-line help."""
     rows = ['| verb | what it does |', '|---|---|']
     for name in VERBS:
-        path = ROOT / 'smwm_ros' / 'verbs' / f'{name}.py'
+        path = ROOT / 'smwm_ros' / 'verbs' / f'{name.replace("-", "_")}.py'
         about = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
         rows.append(f'| `smwm {name}` | {about.splitlines()[0]} |')
     return '\n'.join(rows)

@@ -194,6 +194,8 @@ def attention(
     query: Tensor, key: Tensor, value: Tensor, heads: int, drop: float = 0.0, causal: bool = False
 ) -> Tensor:
     """Attend in several heads, whose numbers lie side by side: 3 times (B, tokens, W) -> same."""
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    q, k, v = (
+        x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2) for x in (query, key, value)
+    )
     seen = F.scaled_dot_product_attention(q, k, v, dropout_p=drop, is_causal=causal)
     return seen.transpose(1, 2).flatten(2)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Write a model as ONNX, for computers on robots that have a runtime of their own for it.
+
+    encoder.onnx    pixels (B, 3, S, S) uint8 RGB -> z (B, D)
+    predictor.onnx  z (B, D), action (B, K*A) normalised -> z_next (B, D)
+    model.json      how actions are normalised, and what they mean
+
+A model that remembers several steps takes z (B, T, D) and action (B, T, K*A), T up to its history.
+Both graphs are run by onnxruntime and compared with the model before they get their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+import json
+import logging
+from pathlib import Path
+import shutil
+from typing import Any, NamedTuple
+import warnings
+
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.model import Smwm
+from smwm_ros.core.vit import Predictor, PredictorBlock
+from smwm_ros.errors import CheckpointError, missing_extra
+import torch
+from torch import nn, Tensor
+
+try:
+    import onnxruntime
+    import onnxscript  # noqa: F401 - torch.onnx needs it
+except ImportError:
+    raise missing_extra('ONNX', 'onnx', 'onnx onnxruntime onnxscript') from None
+
+OPSET = 18
+CLOSE = 1e-4  # of outputs, to those of torch
+BATCHES = (1, 3)  # that a graph is tried with
+
+
+class Encoder(nn.Module):
+    """f alone."""
+
+    def __init__(self, model: Smwm) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode: (B, 3, S, S) uint8 -> (B, D)."""
+        z: Tensor = self.encoder(pixels)
+        return z
+
+
+class Step(nn.Module):
+    """g alone, where it sees one step."""
+
+    def __init__(self, model: Smwm) -> None:
+        super().__init__()
+        self.forward_model = deepcopy(model.forward_model)
+        if isinstance(self.forward_model, Predictor):
+            blocks = (block for block in self.forward_model.layers)
+            self.forward_model.layers = nn.ModuleList(Alone(block) for block in blocks)  # type: ignore[arg-type]
+
+    def forward(self, z: Tensor, action: Tensor) -> Tensor:
+        """Predict one model step: (B, D), (B, K*A) -> (B, D)."""
+        z_next: Tensor = self.forward_model(z, action)
+        return z_next
+
+
+class Alone(nn.Module):
+    """A layer of the predictor for a token that has no others: its attention is an affine map."""
+
+    def __init__(self, block: PredictorBlock) -> None:
+        super().__init__()
+        self.block = block
+        width = block.out.out_features
+        self.attend = nn.Linear(width, width)
+        value = block.qkv.weight.double().chunk(3)[2]
+        self.attend.weight = nn.Parameter((block.out.weight.double() @ value).float())
+        self.attend.bias = block.out.bias
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Do what the layer does, with a third of its arithmetic."""
+        block = self.block
+        shift, scale, gate, *mlp = block.modulation(condition).chunk(6, -1)
+        seen = block.norm_attention(block.norm(x) * (1 + scale) + shift)
+        x = x + gate * self.attend(seen)
+        thought: Tensor = x + mlp[2] * block.mlp(block.norm(x) * (1 + mlp[1]) + mlp[0])
+        return thought
+
+
+class Steps(nn.Module):
+    """g alone, where it remembers several steps."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        self.predictor = predictor
+
+    def forward(self, z: Tensor, action: Tensor) -> Tensor:
+        """Predict what follows the last: (B, T, D), (B, T, K*A) -> (B, D)."""
+        return self.predictor.follow(z, action)[:, -1]
+
+
+class Graph(NamedTuple):
+    """What is exported, and how to know that it is right."""
+
+    graph: nn.Module
+    inputs: dict[str, Tensor]  # to try it on, by name
+    output: str
+    truth: Callable[..., Tensor]  # what the model itself returns of the same inputs
+    steps: bool = False  # inputs are (B, T, ...)
+
+
+def write_onnx(checkpoint: Checkpoint, folder: Path) -> dict[str, float]:
+    """Write a folder that appears when it is whole; return how far each graph is from torch."""
+    model = checkpoint.model.cpu().eval()
+    temporary = folder.with_name(f'.{folder.name}.part')
+    shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
+    temporary.mkdir(parents=True)
+    try:
+        apart = {}
+        for name, part in _graphs(model, checkpoint).items():
+            path = temporary / f'{name}.onnx'
+            _export(part, path)
+            apart[name] = _compare(part, path)
+            if not apart[name] < CLOSE:
+                raise CheckpointError(
+                    f'{name}.onnx: differs from the model by {apart[name]:.3g}, expected less '
+                    f'than {CLOSE:.0e}; nothing was written'
+                )
+        about = json.dumps(_about(checkpoint), indent=1) + '\n'
+        (temporary / 'model.json').write_text(about, encoding='utf-8')
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return apart
+
+
+def _graphs(model: Smwm, checkpoint: Checkpoint) -> dict[str, Graph]:
+    """Return what is exported, by name."""
+    generator = torch.Generator().manual_seed(0)
+    side, width = checkpoint.image_size, checkpoint.spec.size * checkpoint.action_block
+    shape = (max(BATCHES), 3, side, side)
+    pixels = torch.randint(0, 256, shape, generator=generator).byte()
+    predictor = model.forward_model
+    remembers = isinstance(predictor, Predictor) and predictor.history > 1
+    steps = (predictor.history,) if remembers else ()
+    inputs = {
+        'z': torch.randn(max(BATCHES), *steps, model.latent, generator=generator),
+        'action': torch.randn(max(BATCHES), *steps, width, generator=generator),
+    }
+    if isinstance(predictor, Predictor) and remembers:
+        whole = Steps(predictor)
+        forward = Graph(whole, inputs, 'z_next', whole, steps=True)
+    else:
+        forward = Graph(Step(model), inputs, 'z_next', model.predict)
+    return {
+        'encoder': Graph(Encoder(model), {'pixels': pixels}, 'z', model.encoder),
+        'predictor': forward,
+    }
+
+
+def _export(part: Graph, path: Path) -> None:
+    """Write one graph, for batches of any size."""
+    # The exporter tells at length what else it could do.
+    logging.getLogger('torch.onnx').setLevel(logging.ERROR)
+    shapes: dict[str, dict[int, Any]] = {
+        name: {0: torch.export.Dim('batch')} for name in part.inputs
+    }
+    if part.steps:
+        steps = torch.export.Dim('steps', max=part.inputs['z'].shape[1])
+        shapes = {name: {**known, 1: steps} for name, known in shapes.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            part.graph.eval(),
+            tuple(part.inputs.values()),
+            str(path),
+            input_names=list(part.inputs),
+            output_names=[part.output],
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _compare(part: Graph, path: Path) -> float:
+    """Return the largest difference between the model and what was written of it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # its threads spin while they wait
+    session = onnxruntime.InferenceSession(str(path), options, ['CPUExecutionProvider'])
+    lengths = range(1, part.inputs['z'].shape[1] + 1) if part.steps else (None,)
+    apart = 0.0
+    for count in BATCHES:
+        for length in lengths:
+            some = {
+                name: value[:count] if length is None else value[:count, :length].contiguous()
+                for name, value in part.inputs.items()
+            }
+            with torch.inference_mode():
+                expected: Array = part.truth(*some.values()).numpy()
+            (found,) = session.run(None, {name: value.numpy() for name, value in some.items()})
+            apart = max(apart, float(abs(found - expected).max()))
+    return apart
+
+
+def _about(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what the numbers mean."""
+    spec = checkpoint.spec
+    return {
+        'image_size': checkpoint.image_size,
+        'resize': checkpoint.dataset.resize,
+        'latent': checkpoint.model.latent,
+        'history': checkpoint.model_config.history,
+        'action_block': checkpoint.action_block,
+        'action': {
+            'fields': spec.fields,
+            'low': spec.low,
+            'high': spec.high,
+            'mean': checkpoint.mean.tolist(),
+            'std': checkpoint.std.tolist(),
+        },
+        'dt': spec.dt,
+    }

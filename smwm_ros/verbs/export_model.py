@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Write a model as ONNX: encoder and forward model, checked against torch.
+
+For computers on robots that run ONNX faster than torch, a Jetson with TensorRT among them. Needs
+the extra onnx.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLE = 'smwm export-model runs/two_room --out two_room_onnx'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of this verb."""
+    parser.add_argument('model', type=Path, metavar='RUN', help='run folder of smwm train')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR', help='folder to write; must not exist'
+    )
+    parser.epilog = f'example: {parser.epilog}'
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and say what was made."""
+    from smwm_ros.core import checkpoint as checkpoints
+    from smwm_ros.errors import CheckpointError
+
+    if args.out.exists():
+        raise CheckpointError(f'{args.out}: exists already; remove it or choose another --out')
+    checkpoint = checkpoints.load(args.model)
+    from smwm_ros.exchange.to_onnx import write_onnx
+
+    for name, apart in write_onnx(checkpoint, args.out).items():
+        size = (args.out / f'{name}.onnx').stat().st_size / 1e6
+        print(f'{args.out / name}.onnx: {size:.1f} MB, within {apart:.1g} of the model')
+    print(f'{args.out}/model.json: how actions are normalised, and what they mean')
+    return 0
