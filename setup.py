@@ -53,6 +53,7 @@ setup(
             'ros-std-msgs',
             'ros-std-srvs',
             'ros-trajectory-msgs',
+            'ros-visualization-msgs',
         ],
         'dev': [
             'colcon-common-extensions',

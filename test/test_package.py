@@ -54,6 +54,7 @@ THIRD_PARTY = {
     'torch': ('torch', 'python3-torch'),
     'tqdm': ('tqdm', 'python3-tqdm'),
     'trajectory_msgs': ('ros-trajectory-msgs', 'trajectory_msgs'),
+    'visualization_msgs': ('ros-visualization-msgs', 'visualization_msgs'),
     'yaml': ('pyyaml', 'python3-yaml'),
 }
 # Declared, though no import names them: messages that a user's config may name, and build tools.

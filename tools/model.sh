@@ -11,5 +11,7 @@ smwm=.venv/bin/smwm
 "$smwm" train "$work/dataset" --out "$work/run" --config two_room
 "$smwm" evaluate "$work/run" --data "$work/dataset"
 mkdir -p models/two_room
-cp "$work/run/model.safetensors" "$work/run/meta.json" models/two_room/
+for name in model.safetensors meta.json album.safetensors album.json; do
+    cp "$work/run/$name" models/two_room/
+done
 echo 'models/two_room is new'

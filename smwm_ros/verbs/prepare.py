@@ -5,7 +5,8 @@ Make the roadmap and the proposals that two kinds of planners need.
 Both are made of the latents of recorded drives: of the dataset that RUN was trained on, or of
 another of the same robot, where it lives now. They lie beside the model, in roadmap.safetensors
 and proposals.safetensors, and are used with planner.kind=roadmap, planner.kind=amortised and
-planner.proposals=true. Running it again replaces them.
+planner.proposals=true. Running it again replaces them, and the album that smwm train has made: the
+frames that show people where a plan ends.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     cfg = options.config_of(args).prepare
-    from smwm_ros.core import proposals, roadmap
+    from smwm_ros.core import album, proposals, roadmap
     from smwm_ros.core.checkpoint import load
     from smwm_ros.core.recall import limits, recall
 
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     origin = {'dataset': dataset.fingerprint}
     roadmap.save(folder, road, {**origin, 'joined': joined})
     proposals.save(folder, policy, {**origin, 'skill': skill})
+    album.save(folder, album.make(checkpoint, dataset), dataset.fingerprint)
     print(
         f'The roadmap has {len(road.nodes)} places, out of {len(drives.latents)} frames, and '
         f'{road.edges.shape[1]} moves between them; ways join {joined:.0%} of all pairs of places.'

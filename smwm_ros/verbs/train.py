@@ -5,15 +5,22 @@ Train a world model on a transition dataset.
 A run that was interrupted goes on when the same command is given again; one that is finished is
 kept. The run folder is the checkpoint: model.safetensors and meta.json, with train.csv beside. In
 best/ is another, of the step that did best on held-out episodes; curves for TensorBoard are in
-tensorboard/, where that is installed.
+tensorboard/, where that is installed. album.safetensors holds frames that show people where a
+plan ends.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from smwm_ros.errors import CheckpointError
 from smwm_ros.verbs import options
+
+if TYPE_CHECKING:
+    from smwm_ros.core.checkpoint import Checkpoint
+    from smwm_ros.core.dataset import TransitionDataset
 
 CLEARLY = 0.9  # of the misfit of the last step: less is worth a second look
 EXAMPLE = 'smwm train data/two_room --out runs/two_room train.steps=1500'
@@ -51,11 +58,22 @@ def run(args: argparse.Namespace) -> int:
             f'{1 - summary["inverse_r2"]:.2f} of the actions are not read back, where the target '
             f'was {cfg.model.inverse_target:.2f}.'
         )
+    _fill_album(args.out, checkpoint, dataset)
     _tell_of_better(args.out / 'best', summary)
     for warning in checkpoint.info['warnings']:
         print(f'warning: {warning}')
     print(f'The checkpoint is {args.out}; try it: smwm evaluate {args.out} --data {args.dataset}')
     return 0
+
+
+def _fill_album(folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset) -> None:
+    """Lay frames beside the checkpoint for people to look at plans, unless they are there."""
+    from smwm_ros.core import album
+
+    try:
+        album.load(folder, 'train')
+    except CheckpointError:
+        album.save(folder, album.make(checkpoint, dataset), dataset.fingerprint)
 
 
 def _tell_of_better(folder: Path, last: dict[str, float]) -> None:

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+An album of a run: frames that the robot has seen, with their latents, for people to look at plans.
+
+A plan ends in a latent, which nobody can see. The frame whose latent is nearest shows it about; a
+linear probe tells about which state was measured there. Nothing is planned with either.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from smwm_ros.core import beside
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.interfaces import Array, Obs
+from smwm_ros.core.roadmap import spread
+from smwm_ros.errors import CheckpointError
+import torch
+from torch import Tensor
+
+NAME = 'album'
+PAGES = 256  # frames in an album
+LOOKED_AT = 2048  # frames that they are chosen from, and that the probe learns from
+HELD_OUT = 512  # frames that it is tried on
+RIDGE = 1e-3
+_QUALITY = 90  # of the frames as JPEG
+_BATCH = 128  # frames encoded at once
+
+
+class Album(NamedTuple):
+    """Frames, their latents, and how to read the measured state off a latent."""
+
+    jpegs: tuple[bytes, ...]  # of N frames
+    latents: Tensor  # (N, D)
+    weights: Tensor  # (D, P)
+    offset: Tensor  # (P,)
+    skill: tuple[float, ...]  # (P,) R2 of each state on held-out frames; nan where it is constant
+
+    def nearest(self, latent: Tensor) -> tuple[Array, float]:
+        """Return the frame (S, S, 3) uint8 RGB that is most like a latent (D,), and how far."""
+        distance = torch.linalg.vector_norm(self.latents - latent, dim=1)
+        page = int(distance.argmin())
+        bgr = cv2.imdecode(np.frombuffer(self.jpegs[page], np.uint8), cv2.IMREAD_COLOR)
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), float(distance[page])
+
+    def read(self, latents: Tensor) -> Array:
+        """Return the states (..., P) that latents (..., D) speak of."""
+        states: Array = (latents @ self.weights + self.offset).numpy()
+        return states
+
+
+def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> Album:
+    """Choose frames of the training episodes that are spread evenly, and learn the probe."""
+    rows = _evenly(dataset.starts('train'), LOOKED_AT)
+    latents, states = _encode(checkpoint, dataset, rows), dataset.states(rows)
+    pages, _ = spread(latents, 0.0, min(PAGES, len(rows)))
+    jpegs = tuple(_jpeg(frame) for frame in dataset.pixels(rows[pages.numpy()]))
+    weights, offset = _fit(latents.numpy().astype(np.float64), states.astype(np.float64))
+    tried = dataset.starts('val')
+    tried = _evenly(tried, HELD_OUT) if len(tried) else rows
+    read = _encode(checkpoint, dataset, tried).numpy() @ weights + offset
+    return Album(
+        jpegs,
+        latents[pages],
+        torch.from_numpy(weights).float(),
+        torch.from_numpy(offset).float(),
+        _r2(read, dataset.states(tried)),
+    )
+
+
+def save(folder: Path, album: Album, dataset: str) -> None:
+    """Write an album beside the model it was made with."""
+    pages = [np.frombuffer(jpeg, np.uint8) for jpeg in album.jpegs]
+    tensors = {
+        'jpeg': torch.from_numpy(np.concatenate(pages)),
+        'ends': torch.from_numpy(np.cumsum([len(page) for page in pages])),
+        'latents': album.latents,
+        'weights': album.weights,
+        'offset': album.offset,
+    }
+    skill = [None if np.isnan(score) else round(score, 4) for score in album.skill]
+    beside.save(folder, NAME, tensors, {'skill': skill, 'dataset': dataset})
+
+
+def load(folder: Path | None, needed_by: str) -> Album:
+    """Read the album beside a model."""
+    tensors, meta = beside.load(folder, NAME, needed_by)
+    try:
+        data, ends = tensors['jpeg'].numpy().tobytes(), tensors['ends'].tolist()
+        jpegs = tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False))
+        skill = tuple(float('nan') if score is None else float(score) for score in meta['skill'])
+        return Album(jpegs, tensors['latents'], tensors['weights'], tensors['offset'], skill)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f'{folder}: its {NAME} is damaged: {error!r}') from None
+
+
+def _evenly(rows: Array, most: int) -> Array:
+    """Return at most so many rows, evenly spaced."""
+    chosen: Array = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
+    return chosen
+
+
+@torch.inference_mode()
+def _encode(checkpoint: Checkpoint, dataset: TransitionDataset, rows: Array) -> Tensor:
+    """Return the latents (n, D) of rows."""
+    device = next(checkpoint.model.parameters()).device
+    latents = []
+    for part in np.array_split(rows, -(-len(rows) // _BATCH)):
+        pixels = torch.from_numpy(dataset.pixels(part)).permute(0, 3, 1, 2).to(device)
+        nothing = torch.zeros(len(part), 0, device=device)
+        latents.append(checkpoint.model.encode(Obs(pixels, nothing)).cpu())
+    return torch.cat(latents).clone()
+
+
+def _jpeg(frame: Array) -> bytes:
+    """Return a frame (S, S, 3) RGB as JPEG."""
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+    bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+    coded: bytes = cv2.imencode('.jpg', bgr, quality)[1].tobytes()
+    return coded
+
+
+def _fit(latents: Array, states: Array) -> tuple[Array, Array]:
+    """Fit states (n, P) to latents (n, D) by ridge regression: weights (D, P), offset (P,)."""
+    middle, mean = latents.mean(0), states.mean(0)
+    x = latents - middle
+    size = RIDGE * len(x) * max(float(x.var()), 1e-12)
+    weights = np.linalg.solve(x.T @ x + size * np.eye(x.shape[1]), x.T @ (states - mean))
+    return weights, mean - middle @ weights
+
+
+def _r2(read: Array, true: Array) -> tuple[float, ...]:
+    """Return how much of each state is read: 1 all of it, 0 no more than its mean."""
+    variance = true.var(0, dtype=np.float64)
+    missed = np.square(read - true).mean(0)
+    return tuple(
+        float(1 - part / whole) if whole > 1e-12 else float('nan')
+        for part, whole in zip(missed, variance, strict=True)
+    )

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests for core/album.py and core/panel.py: what people are shown of a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from smwm_ros import config
+from smwm_ros.core import album
+from smwm_ros.core.checkpoint import load, save
+from smwm_ros.core.panel import CAPTION, GAP, panel, TILE
+from smwm_ros.errors import CheckpointError
+import torch
+from worlds import dot_dataset, tiny_checkpoint
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Path, album.Album]:
+    """Return a run folder with an album of dots, and the album."""
+    folder = tmp_path / 'run'
+    save(folder, tiny_checkpoint())
+    dataset = dot_dataset(tmp_path / 'data')
+    made = album.make(load(folder), dataset)
+    album.save(folder, made, dataset.fingerprint)
+    return folder, made
+
+
+def test_an_album_is_read_back_as_it_was_made(run: tuple[Path, album.Album]) -> None:
+    folder, made = run
+    again = album.load(folder, 'a test')
+    assert again.jpegs == made.jpegs
+    assert torch.equal(again.latents, made.latents)
+    assert np.allclose(again.read(made.latents), made.read(made.latents))
+    assert again.skill == pytest.approx(made.skill, abs=1e-4, nan_ok=True)
+
+
+def test_each_page_is_the_nearest_to_its_own_latent(run: tuple[Path, album.Album]) -> None:
+    _, made = run
+    assert len(made.jpegs) == len(made.latents) <= album.PAGES
+    for number in (0, len(made.latents) // 2, len(made.latents) - 1):
+        frame, distance = made.nearest(made.latents[number] + 1e-7)
+        assert distance < 1e-4
+        assert frame.dtype == np.uint8
+        same, _ = made.nearest(made.latents[number])
+        assert np.array_equal(frame, same)
+
+
+def test_the_probe_reads_what_depends_linearly_on_the_latent() -> None:
+    rng = np.random.default_rng(0)
+    latents = rng.normal(size=(300, 6))
+    states = latents @ rng.normal(size=(6, 2)) + [5.0, -3.0]
+    weights, offset = album._fit(latents, states)
+    assert album._r2(latents @ weights + offset, states) == pytest.approx((1.0, 1.0), abs=1e-4)
+    score, constant = album._r2(states[::-1], states * [1.0, 0.0])
+    assert score < 0.5
+    assert np.isnan(constant)
+
+
+def test_without_an_album_or_with_one_of_other_weights_the_command_is_named(
+    run: tuple[Path, album.Album], tmp_path: Path
+) -> None:
+    folder, _ = run
+    save(folder, tiny_checkpoint(seed=1))
+    with pytest.raises(CheckpointError, match=r'was made for other weights .* smwm prepare'):
+        album.load(folder, 'a test')
+    save(tmp_path / 'bare', tiny_checkpoint())
+    with pytest.raises(CheckpointError, match=r'a test: .* has no album yet; make it: smwm prep'):
+        album.load(tmp_path / 'bare', 'a test')
+
+
+def tiles(image: np.ndarray | None) -> list[tuple[str, np.ndarray | None, str]]:
+    """Return two tiles, the second of which may be missing."""
+    return [('camera', np.full((8, 8, 3), 77, np.uint8), ''), ('goal', image, 'there is none')]
+
+
+def bar(sheet: np.ndarray) -> int:
+    """Return how many pixels of the middle of the bar are filled."""
+    line = sheet[CAPTION + TILE + GAP + 23].astype(int)
+    return int((line.max(1) - line.min(1) > 60).sum())
+
+
+def test_the_panel_shows_its_tiles_or_says_why_not_and_a_bar_of_the_distance() -> None:
+    whole = panel(tiles(np.full((8, 8, 3), 99, np.uint8)), 2.0, 2.0, 0.0)
+    assert (whole[CAPTION : CAPTION + TILE, GAP : GAP + TILE] == 77).all()
+    assert (whole == 99).all(2).sum() == TILE * TILE
+    half = panel(tiles(None), 1.0, 2.0, 0.0)
+    assert half.shape == whole.shape
+    assert not (half == 99).all(2).any()
+    assert half[CAPTION : CAPTION + TILE, 2 * GAP + TILE :].std() > 0, 'the reason is written'
+    assert bar(half) == pytest.approx(bar(whole) / 2, abs=3)
+
+
+def test_the_bar_is_green_where_the_goal_counts_as_reached_and_empty_without_a_number() -> None:
+    far, near = (panel(tiles(None), distance, 2.0, 0.5) for distance in (1.5, 0.4))
+    row = CAPTION + TILE + GAP + 23
+    assert far[row, GAP + 5].argmax() == 0, 'red'
+    assert near[row, GAP + 5].argmax() == 1, 'green'
+    assert bar(panel(tiles(None), float('nan'), 2.0, 0.5)) == 0
+
+
+def test_a_run_without_measured_states_has_an_album_without_a_probe(tmp_path: Path) -> None:
+    bound = album.make(tiny_checkpoint(), dot_dataset(tmp_path / 'data', state=config.State()))
+    assert bound.read(bound.latents).shape == (len(bound.latents), 0)
+    assert bound.skill == ()
