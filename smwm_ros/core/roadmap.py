@@ -33,6 +33,7 @@ class Roadmap(NamedTuple):
     nodes: Tensor  # (N, D)
     edges: Tensor  # (2, E) int64: from, to
     step: float  # latent distance of a typical model step
+    radius: float  # within which every recorded latent has a node
 
     @property
     def lengths(self) -> Tensor:
@@ -65,12 +66,12 @@ class Mover:
         return distance
 
 
-def spread(latents: Tensor, apart: float, most: int) -> tuple[Tensor, Tensor]:
+def spread(latents: Tensor, apart: float, most: int) -> tuple[Tensor, Tensor, float]:
     """
     Choose latents of (R, D) until each lies nearer than `apart` to a chosen one.
 
-    Each is the farthest from those before it. Return their rows (N,), at most `most`, and the
-    number of the chosen one that is nearest to each row (R,).
+    Each is the farthest from those before it. Return their rows (N,), at most `most`; the number
+    of the chosen one that is nearest to each row (R,); and how far the farthest row is from it.
     """
     distance = latents.new_full((len(latents),), torch.inf)
     nearest = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
@@ -82,7 +83,7 @@ def spread(latents: Tensor, apart: float, most: int) -> tuple[Tensor, Tensor]:
         distance = torch.minimum(distance, new)
         far = int(distance.argmax())
         if distance[far] < apart or len(chosen) == most:
-            return torch.tensor(chosen), nearest
+            return torch.tensor(chosen), nearest, float(distance[far])
         chosen.append(far)
 
 
@@ -94,32 +95,36 @@ def survey(drives: Recall, mover: Mover, most: int) -> Roadmap:
         raise DatasetError(
             f'the latents of the drives move by {step:g}; nothing can be told apart'
         )
-    rows, nearest = spread(drives.latents, CLOSE * step, most)
+    rows, nearest, radius = spread(drives.latents, CLOSE * step, most)
     nodes = drives.latents[rows]
-    moved = (drives.left[:-1] > 0) & (nearest[1:] != nearest[:-1])
-    driven = torch.stack([nearest[:-1][moved], nearest[1:][moved]])
     distance = torch.cdist(nodes, nodes)
     distance.fill_diagonal_(torch.inf)
+    moved = (drives.left[:-1] > 0) & (nearest[1:] != nearest[:-1])
+    driven = torch.stack([nearest[:-1][moved], nearest[1:][moved]])
+    # Who is further in one tick than others in a model step was not driven there.
+    driven = driven[:, distance[tuple(driven)] < 2 * radius + step]
     count = min(NEIGHBOURS, len(nodes) - 1)
     ends = distance.topk(count, largest=False).indices.ravel()
     starts = torch.arange(len(nodes)).repeat_interleave(count)
     good = mover.misses(nodes[starts], nodes[ends]) < CLOSE * step
     possible = torch.stack([starts[good], ends[good]])
     edges = torch.unique(torch.cat([driven, possible], dim=1), dim=1)
-    return Roadmap(nodes, edges, step)
+    return Roadmap(nodes, edges, step, radius)
 
 
 def save(folder: Path, roadmap: Roadmap, info: dict[str, Any]) -> None:
     """Write a roadmap beside its model."""
     tensors = {'nodes': roadmap.nodes, 'edges': roadmap.edges}
-    beside.save(folder, NAME, tensors, {'step': roadmap.step, **info})
+    scale = {'step': roadmap.step, 'radius': roadmap.radius}
+    beside.save(folder, NAME, tensors, {**scale, **info})
 
 
 def load(folder: Path | None, needed_by: str) -> Roadmap:
     """Read the roadmap beside a model."""
     tensors, meta = beside.load(folder, NAME, needed_by)
     try:
-        roadmap = Roadmap(tensors['nodes'], tensors['edges'], float(meta['step']))
+        scale = float(meta['step']), float(meta['radius'])
+        roadmap = Roadmap(tensors['nodes'], tensors['edges'], *scale)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f'{folder}: its {NAME} is damaged: {error!r}') from None
     if not roadmap.edges.numel():
@@ -145,13 +150,13 @@ class RoadmapPlanner:
     def __init__(self, planner: Planner, roadmap: Roadmap, mover: Mover) -> None:
         self._planner, self._roadmap, self._mover = planner, roadmap, mover
         self._lengths = roadmap.lengths
-        self._ways: Ways | None = None
+        self._known: Ways | None = None
 
     def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
         """Plan to subgoals on the way to goal (B, D); straight to it where no way is known."""
-        if self._ways is None or not torch.equal(self._ways.goal, goal):
-            self._ways = self._find(goal)
-        subgoal, to_go = self._next(z, self._ways)
+        if self._known is None or not torch.equal(self._known.goal, goal):
+            self._known = self.ways(goal)
+        subgoal, to_go = self._next(z, self._known)
         plans = self._planner.plan_many(z, subgoal, past)
         return plans._replace(to_go=to_go / self._roadmap.step)
 
@@ -161,17 +166,17 @@ class RoadmapPlanner:
 
     def keep(self, problems: Sequence[int]) -> None:
         """Go on with some of the problems."""
-        if self._ways is not None:
-            self._ways = Ways(*(part[list(problems)] for part in self._ways))
+        if self._known is not None:
+            self._known = Ways(*(part[list(problems)] for part in self._known))
         self._planner.keep(problems)
 
     def reset(self) -> None:
         """Forget the last plans, and the ways."""
-        self._ways = None
+        self._known = None
         self._planner.reset()
 
     @torch.inference_mode()
-    def _find(self, goal: Tensor) -> Ways:
+    def ways(self, goal: Tensor) -> Ways:
         """Find the ways to goals (B, D): shorten those of all edges until none gets shorter."""
         start, end = self._roadmap.edges
         last = self._links(goal, to_nodes=False)  # (B, N) from the nodes beside the goal
@@ -194,12 +199,13 @@ class RoadmapPlanner:
     def _next(self, z: Tensor, ways: Ways) -> tuple[Tensor, Tensor]:
         """Return subgoals (B, D), and how far it is from z to the goals along the ways (B,)."""
         nodes, problems = self._roadmap.nodes, torch.arange(len(z))
-        total = self._links(z, to_nodes=True) + ways.to_go
-        to_go, node = total.min(dim=1)
-        reach = to_go - AHEAD * self._roadmap.step  # a subgoal lies no nearer to the goal
         points = torch.cat([nodes.expand(len(z), -1, -1), ways.goal.unsqueeze(1)], dim=1)
         left = torch.cat([ways.to_go, ways.to_go.new_zeros(len(z), 1)], dim=1)
         after = torch.cat([ways.after, torch.full_like(ways.after[:, :1], len(nodes))], dim=1)
+        to_go, node = (self._links(z, to_nodes=True) + ways.to_go).min(dim=1)
+        reach = to_go - AHEAD * self._roadmap.step  # a subgoal lies no nearer to the goal,
+        there = to_go - left[problems, node] < self._roadmap.radius
+        node = torch.where(there, after[problems, node], node)  # but is never where we are
         while True:
             further = after[problems, node]
             further = torch.where(left[problems, further] >= reach, further, node)
@@ -211,12 +217,13 @@ class RoadmapPlanner:
 
     def _links(self, z: Tensor, to_nodes: bool) -> Tensor:
         """Return how far nodes beside z (B, D) are from it (B, N), inf for all others."""
-        nodes = self._roadmap.nodes
+        nodes, roadmap = self._roadmap.nodes, self._roadmap
         distance = torch.cdist(z, nodes)
         near, index = distance.topk(min(NEIGHBOURS, len(nodes)), largest=False)
         there = nodes[index].flatten(0, 1)
         here = z.repeat_interleave(index.shape[1], dim=0)
         moves = (here, there) if to_nodes else (there, here)
-        good = self._mover.misses(*moves).view_as(near) < CLOSE * self._roadmap.step
+        good = self._mover.misses(*moves).view_as(near) < CLOSE * roadmap.step
+        good[:, 0] |= near[:, 0] < 2 * roadmap.radius  # the node that stands for this place
         near = torch.where(good, near, torch.inf)
         return torch.full_like(distance, torch.inf).scatter(1, index, near)
