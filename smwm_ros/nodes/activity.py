@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 import json
 from threading import Lock
@@ -64,6 +64,7 @@ class Activity:
         self._ending = Lock()
         self._ended = False
         self.hung = False  # the planner did not end, and still holds its pilot
+        self._shares: Mapping[str, float] = {}  # of each term in the cost of the last plan
         self.frames = self.bad_frames = self.lost_frames = self.same_frames = self.goals = 0
         self._data: Array = np.zeros(0, np.uint8)  # of the last usable image, as it came
         self._goal: Array = np.zeros(0)
@@ -155,6 +156,7 @@ class Activity:
             'goals': self.goals,
             'guard_hits': self.controller.guard.interventions,
             'dry_run': self._commands is None,
+            **{f'cost_{name}': share for name, share in self._shares.items()},
         }
 
     def _open_ears(self, qos: QoSProfile) -> list[Any]:
@@ -262,12 +264,14 @@ class Activity:
         """Let the command thread know, and tell how planning went."""
         self.driver.nudge()
         plan = thought.plan
+        self._shares = plan.shares
         told = {
             'plan_ms': round(thought.plan_ms, 3),
             'image_age_ms': round(thought.age_ms, 3),
             'cost': plan.cost,
             'spread': plan.spread,
             'distance': plan.distance,
+            'shares': dict(plan.shares),
             'goal': self.goals,
         }
         self._stats.publish(String(data=json.dumps(told)))

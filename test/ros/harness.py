@@ -52,6 +52,7 @@ class FakePilot:
         self.seen = []
         self.sent = []
         self.warm = False
+        self.shares = {'goal': 0.75, 'effort': 0.25}
 
     def warm_up(self):
         """Note that it was called."""
@@ -70,7 +71,9 @@ class FakePilot:
             hang.wait(PATIENCE)
         if self.error is not None:
             raise self.error
-        return PilotPlan(np.tile(np.array(self.action, float), (10, 1)), 1.0, 0.5, 2.0)
+        return PilotPlan(
+            np.tile(np.array(self.action, float), (10, 1)), 1.0, 0.5, 2.0, self.shares
+        )
 
     def reset(self):
         """Have nothing to forget."""

@@ -337,4 +337,6 @@ def test_waiting_is_a_warning_and_every_plan_tells_its_cost(checkpoint):
         here.drive()
         wait_until(lambda: here.stats, 'stats')
         assert here.stats[0]['cost'] == 1.0
+        assert here.stats[0]['shares'] == {'goal': 0.75, 'effort': 0.25}
+        wait_until(lambda: here.health.get('cost_effort') == '0.250', 'the share of effort')
         assert here.stats[0]['plan_ms'] >= 0
