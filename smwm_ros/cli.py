@@ -25,6 +25,7 @@ VERBS = (
     'train',
     'prepare',
     'evaluate',
+    'toy',
     'bench',
 )
 _SETTING = re.compile(r'[A-Za-z_][\w.]*=')

@@ -19,6 +19,7 @@ from smwm_ros.errors import SmwmError
 Array = NDArray[Any]
 
 COLOURS = ('#1f6feb', '#d1690e', '#2a8c4a', '#8250df')
+_STOPS, _SHADES = (0, 0.5, 1), ((58, 40, 130), (33, 145, 140), (235, 200, 30))
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 460, 240, 60, 20, 30, 40
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1000px;padding:0 1rem;
@@ -114,6 +115,28 @@ def line_chart(
             f'style="fill:{colour};font-weight:600">{escape(name)}</text>'
         )
     return _frame(title, x_label, x_span, y_span, log, ''.join(parts))
+
+
+def scatter(title: str, x_label: str, x: Array, y: Array, shades: Array | None = None) -> str:
+    """Return points as SVG; shades, one number for each, go from blue over green to yellow."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    x_span, y_span = _span(x), _span(y)
+    dots = ''.join(
+        f'<circle cx="{_x(a, x_span):.1f}" cy="{_y(b, y_span):.1f}" r="2" fill="{colour}" '
+        f'opacity=".7"/>'
+        for a, b, colour in zip(x, y, _shade(shades, len(x)), strict=True)
+    )
+    return _frame(title, x_label, x_span, y_span, False, dots)
+
+
+def _shade(values: Array | None, count: int) -> list[str]:
+    """Return a colour for each of so many values, the smallest blue and the largest yellow."""
+    if values is None:
+        return [COLOURS[0]] * count
+    low, high = _span(np.asarray(values, float))
+    share = (np.asarray(values, float) - low) / (high - low)
+    channels = [np.interp(share, _STOPS, column) for column in np.array(_SHADES).T]
+    return [f'#{int(r):02x}{int(g):02x}{int(b):02x}' for r, g, b in zip(*channels, strict=True)]
 
 
 def histogram(title: str, x_label: str, values: Array, marks: Mapping[str, float]) -> str:

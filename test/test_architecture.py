@@ -31,13 +31,14 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'tables': ({'config', 'errors', 'load'}, set()),
     'core': (BASE, ARRAYS | {'torch', 'safetensors', 'tqdm'}),
     'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'tqdm', 'yaml'}),
+    'toys': ({*BASE, 'core'}, ARRAYS | {'torch', 'tqdm'}),
     'exchange': ({*BASE, 'load', 'core'}, ARRAYS | FORMATS | {'torch', 'tqdm'}),
     'arenas': ({*BASE, 'load', 'core'}, ARRAYS | {'pybullet', 'gymnasium'}),
     'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
     'cli': ({'errors', 'verbs'}, set()),
     'verbs': (
         {*BASE, 'load', 'share', 'report', 'tables', 'cli'}
-        | {'core', 'bags', 'exchange', 'arenas', 'nodes'},
+        | {'core', 'bags', 'exchange', 'toys', 'arenas', 'nodes'},
         ARRAYS | {'torch', 'tqdm', 'yaml'},
     ),
 }

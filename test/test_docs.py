@@ -55,6 +55,8 @@ def smaller(command: str) -> str:
     """Return a command that records and trains for minutes, such that it takes seconds."""
     words = {'collect': 'arena.length=40', 'train': 'train.steps=4 train.batch=8'}
     words['evaluate'] = 'evaluate.pairs=2 evaluate.repeats=1'
+    if command.startswith('smwm toy'):
+        return f'{command} --transitions 200 train.steps=4'
     if 'reacher' not in command:
         return command
     short = re.sub(r'--episodes \d+', '--episodes 6', command)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Tell what is in a rosbag, a dataset or a checkpoint.
+Tell what is in a rosbag or a dataset, and whether a trained model is fit to plan with.
 
 For a bag it ends with a robot configuration, made from what the bag holds, to paste and correct.
+A training run is examined on episodes that were held out of its dataset: a verdict in words, and
+a page with curves, latents, probes, rollouts and pictures (inspect.html in the run).
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
+from smwm_ros.verbs.inspect_run import describe_checkpoint, examine_run, recorded_data, SAMPLES
+
 if TYPE_CHECKING:
     from smwm_ros.bags.find import Bag
 
@@ -22,13 +26,21 @@ EXAMPLE = 'smwm inspect recordings/run_1 --thumbnails frames.png'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
-    parser.add_argument(
-        'paths', nargs='+', type=Path, metavar='PATH', help='bags, datasets, checkpoint folders'
-    )
+    parser.add_argument('paths', nargs='+', type=Path, metavar='PATH', help='bags, datasets, runs')
     parser.add_argument('--json', action='store_true', help='print one JSON object a line')
     parser.add_argument(
         '--thumbnails', type=Path, metavar='FILE', help='write frames of the bags as a PNG'
     )
+    parser.add_argument(
+        '--data', type=Path, metavar='DATASET', help='examine runs on this, not on their own data'
+    )
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE', help='page of a run (default: RUN/inspect.html)'
+    )
+    parser.add_argument(
+        '--samples', type=_count, default=SAMPLES, metavar='N',
+        help=f'training frames that probes of a run are fitted to (default {SAMPLES})',
+    )  # fmt: skip
     parser.epilog = f'example: {parser.epilog}'
 
 
@@ -38,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     failed, seen = list[BagError](), 0
     for path in args.paths:
-        for look in _looks(path):
+        for look in _looks(path, args):
             seen += 1
             try:
                 found, lines = look()
@@ -57,12 +69,12 @@ def run(args: argparse.Namespace) -> int:
 Look = Callable[[], tuple[dict[str, Any], list[str]]]
 
 
-def _looks(path: Path) -> list[Look]:
+def _looks(path: Path, args: argparse.Namespace) -> list[Look]:
     """Return what looks at each thing that a path holds: plain data, and lines for a reader."""
     if (path / 'dataset.json').is_file() or (path / 'shards').is_dir():
         return [partial(_dataset, path)]
     if (path / 'model.safetensors').is_file():
-        return [partial(_checkpoint, path)]
+        return [partial(_run, path, args)]
     from smwm_ros.bags.find import find_bags
 
     return [partial(_bag, bag) for bag in find_bags([path])]
@@ -98,20 +110,19 @@ def _dataset(path: Path) -> tuple[dict[str, Any], list[str]]:
     return found, describe(data)
 
 
-def _checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Tell what the meta.json of a checkpoint says."""
-    from smwm_ros.errors import CheckpointError
-    import yaml
+def _run(path: Path, args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+    """Examine a run where there is a dataset to do it on, else tell what the checkpoint says."""
+    data = args.data or recorded_data(path)
+    if data is None:
+        return describe_checkpoint(path)
+    return examine_run(path, data, args.out or path / 'inspect.html', args.samples)
 
-    meta = path / 'meta.json'
-    try:
-        found = json.loads(meta.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f'{meta}: missing or damaged: {error}') from None
-    size = (path / 'model.safetensors').stat().st_size
-    text = yaml.safe_dump(found, sort_keys=False, default_flow_style=None)
-    lines = [f'{path}: checkpoint, {size / 1e6:.1f} MB of weights', *text.splitlines()]
-    return {'kind': 'checkpoint', 'path': str(path), 'bytes': size, 'meta': found}, lines
+
+def _count(word: str) -> int:
+    """Read a number of frames."""
+    if not word.isdigit() or int(word) < 10:
+        raise argparse.ArgumentTypeError(f"'{word}': expected a whole number, 10 or more")
+    return int(word)
 
 
 def _bag_lines(found: dict[str, Any]) -> list[str]:

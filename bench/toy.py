@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Train the model of the paper's demonstrations on toy worlds, and count what its latents hold.
+
+Every figure is the mean of three seeds on transitions that no model was trained on, with the
+interval of the t distribution. Beside it stands what the notebooks of the paper show for one seed,
+where they do, after a hundred times as many steps on a canvas of 64 px.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import math
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from common import main, Row
+import numpy as np
+from smwm_ros.load import load_config
+from smwm_ros.toys.judge import Found
+from smwm_ros.toys.study import study
+from smwm_ros.toys.worlds import TOYS
+from smwm_ros.verbs.toy_sheet import painted
+import torch
+
+SEEDS = (0, 1, 2)
+T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}  # 97.5 % of Student's t, by degrees of freedom
+RANKS = {
+    'single': 3.15, 'independent': 4.65, 'coupled': 2.5, 'random': 2.85, 'combined': 6.85,
+    'arrow_x': 2.08, 'arrow_xy': 3.47, 'arrow_xyt': 7.72,
+}  # fmt: skip
+PROBES = {
+    'arrow': (0.0, 0.0, 0.0),
+    'arrow_x': (1.0, 0.98, 0.19),
+    'arrow_xy': (1.0, 1.0, 0.1),
+    'arrow_xyt': (1.0, 1.0, 0.98),
+}
+ERRORS = {'arrow': 2.6, 'arrow_x': 0.16, 'arrow_xy': 0.19, 'arrow_xyt': 0.01}
+PEER = 'the paper'
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """Yield the rows of each world."""
+    torch.set_num_threads(1)
+    for name in ('single', 'forward_only') if quick else TOYS:
+        found = [_study(name, seed) for seed in (SEEDS[:1] if quick else SEEDS)]
+        yield from _rows(name, found)
+
+
+def _study(name: str, seed: int) -> Found:
+    """Train and judge with one seed."""
+    cfg = load_config('toy', [f'train.seed={seed}', 'train.device=cpu'])
+    with TemporaryDirectory() as folder:
+        return study(TOYS[name], Path(folder) / 'run', cfg)
+
+
+def _rows(name: str, found: list[Found]) -> Iterator[Row]:
+    """Return the rows of one world."""
+    toy = TOYS[name]
+    if toy.dimensions == 0:
+        yield _row(
+            f'{name}.latent_std', 'standard deviation', [f.measures['latent_std'] for f in found]
+        )
+    else:
+        unit = f'for {toy.dimensions} controlled'
+        yield _row(f'{name}.significant', unit, [float(f.significant) for f in found])
+        ranks = [f.measures['effective_rank'] for f in found]
+        yield _row(f'{name}.effective_rank', unit, ranks, RANKS.get(name))
+        yield _row(f'{name}.actions', 'R2', [f.measures['inverse_r2'] for f in found])
+    if name in PROBES:
+        for state, theirs in zip(toy.world.states, PROBES[name], strict=True):
+            yield _row(f'{name}.probe_{state}', 'R2', [f.probes[state] for f in found], theirs)
+        error = painted(found[0]).error
+        yield _row(f'{name}.decoder', 'of the error of the mean image', [error], ERRORS[name])
+    if name == 'random':
+        for axis in 'xy':
+            ignored = [f.probes[f'{axis} of dot 1'] for f in found]
+            yield _row(f'random.probe_{axis}', 'R2', ignored)
+
+
+def _row(measure: str, unit: str, values: list[float], theirs: float | None = None) -> Row:
+    """Return the mean of several seeds."""
+    interval = None
+    if len(values) > 1:
+        half = T[len(values) - 1] * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+        interval = (float(np.mean(values)) - half, float(np.mean(values)) + half)
+    peer = PEER if theirs is not None else ''
+    return Row(f'toy.{measure}', float(np.mean(values)), unit, '', peer, theirs, interval=interval)
+
+
+if __name__ == '__main__':
+    main(measure, __doc__)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Take a trained model apart on recorded drives: what does its latent hold, what can it foresee.
+
+All figures are of episodes that were held out, except those with `train` in their name.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from smwm_ros.core.batches import Batches
+from smwm_ros.core.checkpoint import Checkpoint, require
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.interfaces import Array, Obs
+from smwm_ros.core.metrics import measure
+from smwm_ros.core.model import Smwm
+from smwm_ros.core.probes import linear, nonlinear, r2
+from smwm_ros.errors import DatasetError
+from smwm_ros.fieldpath import expand
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+CHUNK = 256  # images in memory at once
+STEPS = 512  # single model steps that are measured
+WINDOWS = 256  # rollouts
+LONGEST = 10  # model steps of a rollout, or the horizon of the planner if that is longer
+ENOUGH = 16  # windows; where there are fewer, rollouts are shorter
+RIVALS = 16  # action sequences of other drives that each recorded one is compared with
+SHOWN = 4  # rollouts as pictures
+
+
+class Rollouts(NamedTuple):
+    """What was imagined over H model steps, and what came."""
+
+    error: Array  # (H,) mean squared error of the latent
+    copying: Array  # (H,) the same of the latent from which it began
+    outdone: float  # share of other action sequences that seem to lead nearer to what came
+    nearest: Array  # (n, H+1) rows of the training frames most like what was imagined
+    came: Array  # (n, H+1) rows of the frames that came
+
+
+class Examination(NamedTuple):
+    """What was found."""
+
+    measures: dict[str, float]
+    probes: dict[str, tuple[float, float]]  # by state field: R2 of the linear one, of the other
+    spectrum: Array  # (D,) shares of the variance of the latent, falling
+    latents: Array  # (n, D) of held-out frames
+    states: Array  # (n, P) of the same frames
+    rollouts: Rollouts
+    actions: Array  # (m, K*A, 2) normalised: as recorded, as read back
+
+
+@torch.inference_mode()
+def examine(
+    checkpoint: Checkpoint, data: TransitionDataset, samples: int, device: torch.device
+) -> Examination:
+    """Examine a model on so many training frames, and on a fifth as many that were held out."""
+    info = data.info
+    require(checkpoint, str(data.folder), info.spec.size, info.spec.dt, info.image_size)
+    model = checkpoint.model.to(device).eval()
+    batches = Batches(data, checkpoint.mean, checkpoint.std, device)
+    train, val = _spread(data.starts('train'), samples), _spread(data.starts('val'), samples // 5)
+    if not len(train) or not len(val):
+        raise DatasetError(
+            f'{data.folder}: no transitions in its training or in its held-out episodes; a model '
+            'is judged by episodes that it has not seen (dataset.val_share above 0)'
+        )
+    known, z = (encode(model, data, rows, device) for rows in (train, val))
+    states = data.states(val)
+    probes = _probes(data, (known, data.states(train)), (z, states))
+    rollouts = _rollouts(model, batches, known, train, checkpoint.planner.horizon)
+    shares = spectrum(z)
+    measures = {
+        'train_transitions': float(len(data.starts('train'))),
+        'train_episodes': float(sum(episode.split == 'train' for episode in data.episodes)),
+        **_steps(model, batches, train, val),
+        **_images(data, val),
+        'command_range': _coverage(data, train),
+        'motion': _motion(rollouts, z),
+        'outdone': rollouts.outdone,
+        'rollout_over_copy': _over(rollouts, checkpoint.planner.horizon),
+    }
+    if probes:
+        for number, name in enumerate(('linear_r2', 'nonlinear_r2')):
+            measures[name] = float(np.nanmean([found[number] for found in probes.values()]))
+    actions = _read_back(model, batches, _spread(val, STEPS))
+    return Examination(measures, probes, shares, z, states, rollouts, actions)
+
+
+def encode(model: Smwm, data: TransitionDataset, rows: Array, device: torch.device) -> Array:
+    """Return the latents (n, D) of frames."""
+    found = []
+    parts = np.array_split(rows, max(len(rows) // CHUNK, 1))
+    for part in tqdm(parts, desc='encoding', unit_scale=CHUNK, unit=' frames'):
+        pixels = torch.from_numpy(data.pixels(part)).to(device).permute(0, 3, 1, 2)
+        found.append(model.encode(Obs(pixels, torch.zeros(len(part), 0, device=device))).cpu())
+    z: Array = torch.cat(found).numpy()
+    return z
+
+
+def spectrum(z: Array) -> Array:
+    """Return the share of the variance of latents (n, D) in each principal direction, falling."""
+    values = np.linalg.svd((z - z.mean(0)).astype(np.float64), compute_uv=False) ** 2
+    shares: Array = values / max(values.sum(), np.finfo(np.float64).tiny)
+    return shares
+
+
+def _spread(rows: Array, count: int) -> Array:
+    """Return so many of the rows, evenly."""
+    if len(rows) <= count:
+        return rows
+    some: Array = rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
+    return some
+
+
+def _steps(model: Smwm, batches: Batches, train: Array, val: Array) -> dict[str, float]:
+    """Measure single model steps, in training and in held-out episodes."""
+    seen = measure(model, batches.at(_spread(train, STEPS)))
+    held = measure(model, batches.at(_spread(val, STEPS)))
+    names = [name for name in held if not name.startswith('val_')]
+    return {
+        **{name: held[name] for name in names},
+        **{f'train_{name}': seen[name] for name in names},
+    }
+
+
+def _images(data: TransitionDataset, val: Array) -> dict[str, float]:
+    """Tell how much the images change, of 255 grey levels."""
+    frames = data.pixels(_spread(val, STEPS)).astype(np.float32)
+    return {'pixel_std': float(frames.std(0).max())}
+
+
+def _coverage(data: TransitionDataset, train: Array) -> float:
+    """Return the share of its limits that the command covers which covers least of them."""
+    low, high = np.percentile(data.actions(train), (1, 99), axis=0)
+    spec = data.info.spec
+    return float(((high - low) / np.subtract(spec.high, spec.low)).min())
+
+
+def _probes(
+    data: TransitionDataset, train: tuple[Array, Array], val: tuple[Array, Array]
+) -> dict[str, tuple[float, float]]:
+    """Read the measured state off the latents, field by field."""
+    if not data.info.state_size or not all(np.isfinite(part[1]).all() for part in (train, val)):
+        return {}
+    names = expand(data.info.robot['state']['fields'])
+    with torch.inference_mode(False):
+        read = [r2(fit(*train)(val[0]), val[1]) for fit in (linear, nonlinear)]
+    return {name: (float(a), float(b)) for name, a, b in zip(names, *read, strict=True)}
+
+
+def _rollouts(model: Smwm, batches: Batches, known: Array, train: Array, horizon: int) -> Rollouts:
+    """Imagine held-out drives from their first frame and their actions."""
+    data, block = batches.dataset, batches.dataset.info.action_block
+    steps = max(LONGEST, horizon)
+    while steps > 1 and len(data.starts('val', steps * block)) < ENOUGH:
+        steps -= 1
+    starts = _spread(data.starts('val', steps * block), WINDOWS)
+    longer = batches._replace(steps=steps)
+    parts = [longer.at(part) for part in np.array_split(starts, max(len(starts) // 16, 1))]
+    z = torch.cat([torch.stack(model.latents(part), dim=1) for part in parts])  # (W, H+1, D)
+    actions = torch.cat([part.action for part in parts], dim=1).transpose(0, 1)  # (W, H, K*A)
+    imagined = model.rollout(z[:, 0], actions)  # (W, H, D)
+    some = _spread(np.arange(len(starts)), SHOWN)
+    drives = torch.cat([z[some, :1], imagined[some]], dim=1)
+    near = torch.cdist(drives, torch.from_numpy(known).to(z.device)).argmin(dim=-1).cpu().numpy()
+    return Rollouts(
+        (imagined - z[:, 1:]).square().mean(dim=(0, 2)).cpu().numpy(),
+        (z[:, :1] - z[:, 1:]).square().mean(dim=(0, 2)).cpu().numpy(),
+        _outdone(model, z, actions, min(horizon, steps)),
+        train[near],
+        starts[some, None] + block * np.arange(steps + 1),
+    )
+
+
+def _outdone(model: Smwm, z: Tensor, actions: Tensor, horizon: int) -> float:
+    """Say how often actions of another drive seem to lead nearer to what came than those taken."""
+
+    def away(chosen: Tensor) -> Tensor:
+        end = model.rollout(z[:, 0], chosen[:, :horizon])[:, -1]
+        return (end - z[:, horizon]).square().sum(dim=1)
+
+    own, count = away(actions), len(z)
+    share = []
+    for rival in range(1, RIVALS + 1):
+        other = away(actions.roll(rival * count // (RIVALS + 1) or 1, dims=0))
+        share.append((other < own).double().mean() + (other == own).double().mean() / 2)
+    return float(torch.stack(share).mean())
+
+
+def _over(rollouts: Rollouts, horizon: int) -> float:
+    """Return the error at the planner's horizon as a share of that of copying."""
+    at = min(horizon, len(rollouts.error)) - 1
+    return float(rollouts.error[at] / max(rollouts.copying[at], np.finfo(np.float32).tiny))
+
+
+def _motion(rollouts: Rollouts, z: Array) -> float:
+    """Return how far a model step moves the latent, squared, as a share of any two of them."""
+    return float(rollouts.copying[0] / max(2 * z.var(0).mean(), np.finfo(np.float32).tiny))
+
+
+def _read_back(model: Smwm, batches: Batches, starts: Array) -> Array:
+    """Return normalised actions (n, K*A, 2): as recorded, and as read off two latents."""
+    window = batches.at(starts)
+    read = model.infer(*model.latents(window))
+    pairs: Array = torch.stack([window.action[0], read], dim=-1).cpu().numpy()
+    return pairs

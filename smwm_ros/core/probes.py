@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Probes: small models that read something off a latent which is not trained any more.
+
+The linear and the nonlinear one are those of the paper: inputs with mean 0 and deviation 1, ridge
+regression (1e-3), and a network of 256 and 128 units that stops when it no longer gets better on a
+tenth of its data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+import copy
+
+import numpy as np
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.learner import seeded
+import torch
+from torch import nn, Tensor
+from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+
+RIDGE = 1e-3
+EPOCHS, PATIENCE, BATCH, RATE = 200, 12, 512, 1e-3
+HELD_OUT = 0.1
+NOTICED = 1e-4  # an improvement smaller than this share of the variance is none
+
+Probe = Callable[[Array], Array]
+
+
+def linear(inputs: Array, targets: Array) -> Probe:
+    """Fit (n, D) -> (n, P) by ridge regression."""
+    mean, std = _scale(inputs)
+    x, offset = (inputs - mean) / std, targets.mean(0, dtype=np.float64)
+    weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ (targets - offset))
+
+    def probe(values: Array) -> Array:
+        read: Array = (values - mean) / std @ weights + offset
+        return read
+
+    return probe
+
+
+def nonlinear(inputs: Array, targets: Array, seed: int = 0) -> Probe:
+    """Fit (n, D) -> (n, P) by a small network."""
+    (mean, std), (middle, spread) = _scale(inputs), _scale(targets)
+    x = torch.from_numpy((inputs - mean) / std).float()
+    y = torch.from_numpy((targets - middle) / spread).float()
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)))
+    held_out = order[: max(round(HELD_OUT * len(x)), 1)]
+    kept = order[len(held_out) :]
+    with seeded(seed):
+        network = nn.Sequential(
+            nn.Linear(x.shape[1], 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(),
+            nn.Linear(128, y.shape[1]),
+        )  # fmt: skip
+        best, waited = float('inf'), 0
+        weights = copy.deepcopy(network.state_dict())
+        for _ in fit(network, x[kept], y[kept], F.mse_loss, EPOCHS, BATCH, RATE):
+            with torch.no_grad():
+                error = float(F.mse_loss(network(x[held_out]), y[held_out]))
+            waited = 0 if error < best - NOTICED else waited + 1
+            if error < best:
+                best, weights = error, copy.deepcopy(network.state_dict())
+            if waited >= PATIENCE:
+                break
+    network.load_state_dict(weights)
+
+    @torch.inference_mode()
+    def probe(values: Array) -> Array:
+        normal: Array = network(torch.from_numpy((values - mean) / std).float()).numpy()
+        read: Array = normal * spread + middle
+        return read
+
+    return probe
+
+
+def fit(
+    network: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    epochs: int,
+    batch: int,
+    rate: float,
+) -> Iterator[int]:
+    """Train a network with Adam, and yield after each epoch; whoever listens may end it."""
+    optimiser = torch.optim.Adam(network.parameters(), lr=rate)
+    for epoch in range(epochs):
+        for rows in torch.split(torch.randperm(len(inputs)), batch):
+            optimiser.zero_grad()
+            error = loss(network(inputs[rows]), targets[rows])
+            error.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        yield epoch
+
+
+def r2(read: Array, true: Array) -> Array:
+    """Return for each column how much of it is read: 1 all of it, 0 no more than its mean."""
+    true = true.astype(np.float64)
+    missed = np.square(read - true).mean(0)
+    variance = true.var(0)
+    # What never changes is not there to be read.
+    score: Array = np.where(variance > 0, 1 - missed / np.where(variance > 0, variance, 1), np.nan)
+    return score
+
+
+def _scale(values: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation of each column; 1 where a column never changes."""
+    mean, std = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
+    return mean, np.where(std > 1e-9 * (np.abs(mean) + 1e-9), std, 1.0)

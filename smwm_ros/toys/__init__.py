@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Toy worlds: drawings with a known number of controllable dimensions."""

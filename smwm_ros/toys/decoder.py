@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A decoder that shows what a latent holds; the latent was trained without it, and stays as it is.
+
+Where the latent does not tell, the decoder paints the mean of what is possible: a blur.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.learner import seeded
+from smwm_ros.core.probes import fit
+import torch
+from torch import nn, Tensor
+from tqdm import tqdm
+
+EPOCHS, BATCH, RATE = 30, 256, 1e-3
+DARK = 10.0  # how much more a pixel counts that is not white
+
+
+class Pictures(NamedTuple):
+    """What a decoder made of latents that it was not fitted to."""
+
+    pixels: Array  # (n, S, S, 3) uint8
+    error: float  # mean squared error of pixels from 0 to 1, as a share of that of the mean image
+
+
+class Decoder(nn.Module):
+    """Latent (B, D) -> images (B, 3, S, S) from 0 to 1."""
+
+    def __init__(self, latent: int, size: int) -> None:
+        super().__init__()
+        side = size // 16
+        layers: list[nn.Module] = [
+            nn.Linear(latent, 128 * side**2),
+            nn.Unflatten(1, (128, side, side)),
+        ]
+        for before, after in ((128, 128), (128, 64), (64, 32), (32, 3)):
+            layers += [nn.ReLU(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+        self.layers = nn.Sequential(*layers, nn.Sigmoid())
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Paint."""
+        images: Tensor = self.layers(z)
+        return images
+
+
+def decode(
+    latents: Array, pixels: Array, fresh: Array, truth: Array, epochs: int = EPOCHS, seed: int = 0
+) -> Pictures:
+    """Fit a decoder to latents (n, D) of images (n, S, S, 3), and show fresh latents (m, D)."""
+    images, true = _images(pixels), _images(truth)
+    with seeded(seed):
+        decoder = Decoder(latents.shape[1], pixels.shape[1])
+        epoch = fit(decoder, torch.from_numpy(latents), images, _loss, epochs, BATCH, RATE)
+        for _ in tqdm(epoch, total=epochs, desc='decoder', unit='epoch'):
+            pass
+    with torch.inference_mode():
+        painted = torch.cat(
+            [decoder(part) for part in torch.split(torch.from_numpy(fresh), BATCH)]
+        )
+        error = (painted - true).square().mean() / (images.mean(dim=0) - true).square().mean()
+        frames = (255 * painted).round().permute(0, 2, 3, 1).numpy().astype(np.uint8)
+    return Pictures(frames, float(error))
+
+
+def _images(pixels: Array) -> Tensor:
+    """Return images (n, 3, S, S) from 0 to 1."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+
+
+def _loss(painted: Tensor, true: Tensor) -> Tensor:
+    """Weigh what is drawn above the white around it."""
+    return ((1 + DARK * (1 - true)) * (painted - true).square()).mean()

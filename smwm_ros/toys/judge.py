@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model kept of a toy world, measured on transitions it has never seen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.examine import spectrum
+from smwm_ros.core.interfaces import Array, Obs, Window
+from smwm_ros.core.metrics import measure, MIN_STD
+from smwm_ros.core.probes import linear, r2
+from smwm_ros.toys.dots import Moves
+from smwm_ros.toys.worlds import draw, JUDGE, Toy
+import torch
+
+COUNT = 1000
+SIGNIFICANT = 0.15  # of the variance of the first principal direction
+
+
+class Found(NamedTuple):
+    """What was found."""
+
+    measures: dict[str, float]
+    probes: dict[str, float]  # by state: R2 of a linear probe, fitted to half of the latents
+    shares: Array  # (D,) of the variance of the latent, falling
+    latents: Array  # (2n, D) of the frames before, then those after
+    moves: Moves
+
+    @property
+    def significant(self) -> int:
+        """Count the principal directions that hold as much as a robot's action needs."""
+        if self.measures['latent_std'] < MIN_STD:
+            return 0
+        return int((self.shares > SIGNIFICANT * self.shares[0]).sum())
+
+
+@torch.inference_mode()
+def judge(toy: Toy, checkpoint: Checkpoint, seed: int, count: int = COUNT) -> Found:
+    """Look at a model on fresh transitions."""
+    moves = draw(toy, seed, JUDGE, count, checkpoint.image_size)
+    window = _window(moves, checkpoint)
+    model = checkpoint.model.eval()
+    before, after = (part.numpy() for part in model.latents(window))
+    states = moves.state[:, 0]
+    half = count // 2
+    read = linear(before[:half], states[:half])(before[half:])
+    probes = zip(toy.world.states, r2(read, states[half:]).tolist(), strict=True)
+    return Found(
+        measure(model, window),
+        dict(probes),
+        spectrum(before),
+        np.concatenate([before, after]),
+        moves,
+    )
+
+
+def _window(moves: Moves, checkpoint: Checkpoint) -> Window:
+    """Return transitions as a model sees them."""
+    pixels = torch.from_numpy(moves.pixels).permute(1, 0, 4, 2, 3)
+    action = ((moves.action - checkpoint.mean) / checkpoint.std).astype(np.float32)
+    states = torch.from_numpy(moves.state).transpose(0, 1)
+    return Window(Obs(pixels, states), torch.from_numpy(action)[None])

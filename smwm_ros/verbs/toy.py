@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Show with toy worlds what the method does: figures and pictures on one HTML page.
+
+Models of the paper's demonstrations are trained on drawings of which it is known how many numbers
+the actions control: dots, some of which do as told, and an arrow that moves and turns. The page
+and toy.json tell how many dimensions each latent has, and what can be read off it. It takes some
+minutes on one core; a run that is finished is kept. The settings are those of config/toy.yaml;
+with dataset.image_size=64 the canvas is that of the paper, and takes several times as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from smwm_ros.verbs import options
+
+EXAMPLE = 'smwm toy --out runs/toy single forward_only arrow_xyt'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of this verb."""
+    parser.add_argument('worlds', nargs='*', metavar='WORLD', help='toy worlds (default: all)')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='FOLDER', help='for the page and the runs'
+    )
+    parser.add_argument(
+        '--transitions',
+        type=_count,
+        default=8000,
+        metavar='N',
+        help='to learn from (default 8000)',
+    )
+    options.add_config(parser, ('model', 'train'))
+    parser.set_defaults(config='toy')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and judge one world after the other, and write the page."""
+    from smwm_ros.errors import did_you_mean, SmwmError
+    from smwm_ros.report import write_text
+    from smwm_ros.toys.study import study
+    from smwm_ros.toys.worlds import TOYS
+    from smwm_ros.verbs.toy_sheet import plain, sheet, told
+
+    for name in args.worlds:
+        if name not in TOYS:
+            raise SmwmError(f'{name}: no such toy world; {did_you_mean(name, TOYS)}')
+    cfg = options.config_of(args)
+    found = {}
+    for name in args.worlds or TOYS:
+        print(f'{name}: {TOYS[name].about}', flush=True)
+        found[name] = study(TOYS[name], args.out / name, cfg, args.transitions)
+        print(f'  {told(TOYS[name], found[name])}', flush=True)
+    page = args.out / 'toy.html'
+    write_text(page, sheet(found))
+    data = {name: plain(TOYS[name], one) for name, one in found.items()}
+    write_text(args.out / 'toy.json', json.dumps(data, indent=1) + '\n')
+    print(f'{page}: {len(found)} worlds; the figures are in toy.json beside it')
+    return 0
+
+
+def _count(word: str) -> int:
+    """Read a number of transitions."""
+    if not word.isdigit() or int(word) < 100:
+        raise argparse.ArgumentTypeError(f"'{word}': expected a whole number, 100 or more")
+    return int(word)

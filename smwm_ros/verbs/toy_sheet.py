@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of `smwm toy`: what was drawn, what the latents look like, what they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from smwm_ros import report
+from smwm_ros.core.interfaces import Array
+from smwm_ros.toys.arrow import Arrow
+from smwm_ros.toys.decoder import decode, Pictures
+from smwm_ros.toys.judge import Found
+from smwm_ros.toys.worlds import Toy, TOYS
+from smwm_ros.verbs.sheet_parts import table
+
+DIRECTIONS = 12  # of a spectrum
+SHOWN = 8  # transitions, and pictures of the decoder
+_WIDTH = 720
+_HEAD = (
+    'world', 'what moves', 'controlled', 'significant', 'effective rank', 'latent std',
+    'actions read back, R2', 'forward error over copying',
+)  # fmt: skip
+
+
+def told(toy: Toy, found: Found) -> str:
+    """Say in a line what was found."""
+    measures = found.measures
+    return (
+        f'{toy.dimensions} controlled, {found.significant} significant directions, effective rank '
+        f'{measures["effective_rank"]:.2f}, latent std {measures["latent_std"]:.3f}, actions '
+        f'read back with R2 {measures["inverse_r2"]:.2f}'
+    )
+
+
+def plain(toy: Toy, found: Found) -> dict[str, Any]:
+    """Return what was found as plain data."""
+    return {
+        'about': toy.about,
+        'controlled': toy.dimensions,
+        'significant': found.significant,
+        'shares': found.shares[:DIRECTIONS].round(5).tolist(),
+        'probes': found.probes,
+        'measures': found.measures,
+    }
+
+
+def sheet(found: Mapping[str, Found]) -> str:
+    """Return the page."""
+    rows = [_row(name, TOYS[name], one) for name, one in found.items()]
+    body = [
+        '<p>What a latent keeps is what the actions control, whatever else moves in the image. '
+        'All figures are of transitions that no model was trained on.</p>',
+        table(_HEAD, rows),
+    ]
+    for name, one in found.items():
+        body += _world(name, TOYS[name], one)
+    return report.page('Toy worlds', body)
+
+
+def _row(name: str, toy: Toy, found: Found) -> list[str]:
+    """Return the figures of a world."""
+    names = ('effective_rank', 'latent_std', 'inverse_r2', 'forward_over_copy')
+    figures = [f'{found.measures[key]:.3g}' for key in names]
+    if toy.dimensions == 0:  # of a latent that says nothing, ratios say nothing either
+        figures[-1] = ''
+    return [name, toy.about, str(toy.dimensions), str(found.significant), *figures]
+
+
+def _world(name: str, toy: Toy, found: Found) -> list[str]:
+    """Return the part of a world."""
+    strip = np.concatenate(
+        [np.concatenate(list(pair), axis=0) for pair in found.moves.pixels[:SHOWN]], axis=1
+    )
+    body = [
+        f'<h2>{name}: {toy.about}</h2>',
+        report.picture(_large(strip), 'transitions: before, and below it after', _WIDTH),
+        report.row(_charts(toy, found)),
+        table(
+            ['linear probe of', *found.probes],
+            [['R2', *(f'{value:.2f}' for value in found.probes.values())]],
+        ),
+    ]
+    return body + (_decoded(found) if isinstance(toy.world, Arrow) else [])
+
+
+def _charts(toy: Toy, found: Found) -> list[str]:
+    """Return the spectrum, and the latents in the plane of their first two directions."""
+    places = np.arange(1, 1 + len(found.shares[:DIRECTIONS]))
+    charts = [
+        report.bars(
+            'Share of the variance by principal direction',
+            'direction',
+            found.shares[:DIRECTIONS],
+            np.append(places, places[-1] + 1) - 0.5,
+            {'controlled': toy.dimensions + 0.5},
+        )
+    ]
+    before = found.latents[: len(found.moves.state)]
+    _, _, axes = np.linalg.svd(before - before.mean(0), full_matrices=False)
+    plane = (before - before.mean(0)) @ axes[:2].T
+    for number, state in enumerate(toy.world.states[:2]):
+        title = f'Latents, coloured by {state}'
+        shades = found.moves.state[:, 0, number]
+        charts.append(
+            report.scatter(title, 'first and second direction', plane[:, 0], plane[:, 1], shades)
+        )
+    return charts
+
+
+def _decoded(found: Found) -> list[str]:
+    """Return what a decoder paints of the latents, under the images themselves."""
+    pictures = painted(found)
+    true = found.moves.pixels[: len(pictures.pixels), 0][:SHOWN]
+    rows = [np.concatenate(list(images), axis=1) for images in (true, pictures.pixels[:SHOWN])]
+    caption = (
+        'images, and below them what a decoder makes of their latents; its error is '
+        f'{pictures.error:.2f} of that of the mean image'
+    )
+    return [report.picture(_large(np.concatenate(rows)), caption, _WIDTH)]
+
+
+def painted(found: Found) -> Pictures:
+    """Fit a decoder to the frames after each transition, and show it latents of those before."""
+    count = len(found.moves.state)
+    before, after = found.moves.pixels[:, 0], found.moves.pixels[:, 1]
+    return decode(found.latents[count:], after, found.latents[:count], before)
+
+
+def _large(image: Array) -> Array:
+    """Enlarge a picture, so that browsers need not."""
+    height = round(image.shape[0] * _WIDTH / image.shape[1])
+    large: Array = cv2.resize(image, (_WIDTH, height), interpolation=cv2.INTER_AREA)
+    return large
