@@ -57,7 +57,7 @@ def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> Album:
     """Choose frames of the training episodes that are spread evenly, and learn the probe."""
     rows = _evenly(dataset.starts('train'), LOOKED_AT)
     latents, states = _encode(checkpoint, dataset, rows), dataset.states(rows)
-    pages, _ = spread(latents, 0.0, min(PAGES, len(rows)))
+    pages = spread(latents, 0.0, min(PAGES, len(rows)))[0]
     jpegs = tuple(_jpeg(frame) for frame in dataset.pixels(rows[pages.numpy()]))
     weights, offset = _fit(latents.numpy().astype(np.float64), states.astype(np.float64))
     tried = dataset.starts('val')
