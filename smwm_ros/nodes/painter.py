@@ -17,6 +17,7 @@ from smwm_ros.core.costs import rollout
 from smwm_ros.core.images import fill_image
 from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.panel import panel
+from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.errors import CheckpointError
 from smwm_ros.fieldpath import expand
 from smwm_ros.nodes.setup import Setup
@@ -36,18 +37,17 @@ class Sketch(NamedTuple):
 
     pixels: Array  # (S, S, 3) what the plan was made from
     goal: Array | None  # (S, S, 3); None for a goal that is a latent
-    actions: Array  # (N, A) physical
-    distance: float
-    stamp: Any  # of the plan
+    number: int  # of the goal
+    near: float  # latent distance at which it is reached, 0 for unknown
+    plan: PilotPlan
 
 
 class Painter:
     """Draws the newest plan: a panel of images, and markers where a pose can be read."""
 
-    def __init__(self, node: Node, setup: Setup, near: float, complain: Callable[[str], None]):
+    def __init__(self, node: Node, setup: Setup, complain: Callable[[str], None]):
         self._node = node
         self._setup = setup
-        self._near = near
         self._complain = complain
         self._image = node.create_publisher(Image, IMAGE, _QOS)
         self._markers = node.create_publisher(MarkerArray, MARKERS, _QOS)
@@ -60,8 +60,7 @@ class Painter:
         self._pose = self._find_pose()
         self._news = Condition()
         self._sketch: Sketch | None = None
-        self._goal: Array | None = None
-        self._farthest = 0.0
+        self._number, self._farthest = 0, 0.0  # of the goal, and how far it was at most
         self._closing = False
         self._thread = Thread(target=self._run, name='painter', daemon=True)
         self._thread.start()
@@ -104,19 +103,20 @@ class Painter:
     def _paint(self, sketch: Sketch) -> None:
         """Publish the panel and the markers."""
         latents = self._imagine(sketch)
+        stamp = self._node.get_clock().now().to_msg()
         if self._image.get_subscription_count():
             message = fill_image(Image(), self._panel(sketch, latents[-1]))
-            message.header.stamp = sketch.stamp
+            message.header.stamp = stamp
             self._image.publish(message)
         if self._pose and self._markers.get_subscription_count():
-            self._markers.publish(self._marks(sketch, latents))
+            self._markers.publish(self._marks(sketch, latents, stamp))
 
     def _imagine(self, sketch: Sketch) -> Tensor:
         """Return the latents (T+1, D) of now and after each model step of the plan."""
         made = self._setup.checkpoint
         z = self._encode(sketch.pixels)
         block = made.action_block * len(made.mean)
-        normal = ((sketch.actions - made.mean) / made.std).reshape(-1, block)
+        normal = ((sketch.plan.actions - made.mean) / made.std).reshape(-1, block)
         actions = torch.from_numpy(normal).float().to(z.device)
         return torch.cat([z, rollout(made.model, z, actions.unsqueeze(0))[0]]).cpu()
 
@@ -129,17 +129,18 @@ class Painter:
 
     def _panel(self, sketch: Sketch, end: Tensor) -> Array:
         """Return the panel (H, W, 3)."""
-        if sketch.goal is not self._goal:
-            self._goal, self._farthest = sketch.goal, 0.0
-        if math.isfinite(sketch.distance):
-            self._farthest = max(self._farthest, sketch.distance)
+        distance = sketch.plan.distance
+        if sketch.number != self._number:
+            self._number, self._farthest = sketch.number, 0.0
+        if math.isfinite(distance):
+            self._farthest = max(self._farthest, distance)
         imagined = None if self._album is None else self._album.nearest(end)[0]
         tiles = [
             ('camera', sketch.pixels, ''),
             ('goal', sketch.goal, 'the goal is no image'),
             ('end of plan: nearest frame', imagined, self._why),
         ]
-        return panel(tiles, sketch.distance, self._farthest, self._near)
+        return panel(tiles, distance, self._farthest, sketch.near)
 
     def _find_pose(self) -> tuple[int, int] | None:
         """Return which of the measured states are x and y, where they can be read off a latent."""
@@ -158,7 +159,7 @@ class Painter:
             return None
         return x, y
 
-    def _marks(self, sketch: Sketch, latents: Tensor) -> MarkerArray:
+    def _marks(self, sketch: Sketch, latents: Tensor, stamp: Any) -> MarkerArray:
         """Return the way of the plan as a line, and its end and the goal as balls."""
         way = self._points(latents)
         marks = [
@@ -169,7 +170,7 @@ class Painter:
             goal = self._points(self._encode(sketch.goal).cpu())
             marks.append(self._mark(2, Marker.SPHERE_LIST, (0.16, 0.55, 0.29), goal))
         for mark in marks:
-            mark.header.stamp = sketch.stamp
+            mark.header.stamp = stamp
         return MarkerArray(markers=marks)
 
     def _points(self, latents: Tensor) -> list[Point]:

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator looks through, and who may say what: the topics in config/ are the node's."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+from harness import world
+import pytest
+from smwm_ros.config import Command
+import yaml
+
+CONFIG = Path(__file__).resolve().parents[2] / 'config'
+ROBOT = {'/camera/image_raw', '/odom', Command().topic}
+EVERYONE = {'/parameter_events', '/rosout'}
+PAINTED = {'/plan/plan/image', '/plan/plan/markers'}
+
+
+@pytest.fixture(scope='module')
+def names(checkpoint):
+    """Return what an active plan node publishes, hears and serves."""
+    with world(checkpoint) as here:
+        here.wait_for('NO_GOAL')
+        node = here.plan
+        return {
+            'publish': {name for name, _ in node.get_publisher_names_and_types_by_node(*PLAN)},
+            'subscribe': {name for name, _ in node.get_subscriber_names_and_types_by_node(*PLAN)},
+            'reply': {name for name, _ in node.get_service_names_and_types_by_node(*PLAN)},
+        }
+
+
+PLAN = ('plan', '/')
+
+
+def test_rviz_shows_what_the_node_publishes(names):
+    displays = yaml.safe_load((CONFIG / 'plan.rviz').read_text())['Visualization Manager']
+    shown = {item['Topic']['Value'] for item in displays['Displays'] if 'Topic' in item}
+    assert shown <= names['publish'] | ROBOT
+    assert shown >= PAINTED
+
+
+def leaves(layout):
+    """Yield the panels of a layout."""
+    if isinstance(layout, str):
+        yield layout
+    else:
+        yield from leaves(layout['first'])
+        yield from leaves(layout['second'])
+
+
+def test_foxglove_shows_what_the_node_publishes_and_calls_what_it_serves(names):
+    data = json.loads((CONFIG / 'foxglove.json').read_text())
+    panels = data['configById']
+    assert sorted(leaves(data['layout'])) == sorted(panels)
+    shown = set(panels['3D!way']['topics']) | {panels['Image!plan']['imageMode']['imageTopic']}
+    shown |= {path['value'].partition('.')[0] for path in panels['Plot!command']['paths']}
+    for panel in panels.values():
+        if 'topicPath' in panel:
+            shown.add(panel['topicPath'].partition('.')[0])
+        if 'serviceName' in panel:
+            assert panel['serviceName'] in names['reply']
+            json.loads(panel['requestPayload'])
+    assert shown <= names['publish'] | ROBOT
+    assert shown >= PAINTED
+
+
+def rules():
+    """Return what each enclave of the policy may do: {(enclave, verb): names}."""
+    allowed = {}
+    for enclave in ElementTree.parse(CONFIG / 'sros2.xml').iter('enclave'):
+        for profile in enclave.iter('profile'):
+            own = f'{profile.get("ns")}{profile.get("node")}'
+            for group in profile:
+                assert group.tag in ('topics', 'services')
+                for verb, word in group.attrib.items():
+                    assert word == 'ALLOW'
+                    names = allowed.setdefault((enclave.get('path'), verb), set())
+                    for item in group:
+                        assert item.tag == group.tag[:-1]
+                        text = item.text
+                        names.add(own + text[1:] if text[0] == '~' else f'/{text}')
+    return allowed
+
+
+def test_the_policy_lets_the_node_do_what_it_does_and_no_more(names):
+    allowed = rules()
+    assert allowed['/plan', 'publish'] == names['publish']
+    assert allowed['/plan', 'subscribe'] == names['subscribe'] | {'/clock'}
+    assert allowed['/plan', 'reply'] == names['reply']
+
+
+def test_only_the_node_commands_and_only_the_operator_sets_goals(names):
+    allowed = rules()
+    who = {
+        (verb, name): {path for (path, v), them in allowed.items() if v == verb and name in them}
+        for (_, verb), mine in allowed.items()
+        for name in mine
+    }
+    assert who['publish', '/cmd_vel'] == {'/plan'}
+    for goal in ('/goal/image', '/goal/latent', '/goal/name'):
+        assert who['publish', goal] == {'/operator'}
+    assert who['publish', '/camera/image_raw'] == {'/robot'}
+    for name in names['reply']:
+        assert who.get(('request', name), set()) <= {'/operator'}
+    told = allowed['/operator', 'subscribe'] | allowed['/viewer', 'subscribe']
+    assert told <= names['publish'] | ROBOT, 'nobody waits for what is never said'
+    assert allowed['/operator', 'request'] <= names['reply']
+    assert allowed['/viewer', 'publish'] <= EVERYONE, 'who only looks changes nothing'
