@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The panel and the markers of a plan: made while somebody looks, and honest about gaps."""
+
+from pathlib import Path
+
+from harness import wait_until, world
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+from smwm_ros.core.checkpoint import load
+from smwm_ros.core.images import fill_image, to_rgb
+from smwm_ros.core.panel import CAPTION, GAP, TILE
+from smwm_ros.core.pilot import Pilot
+from smwm_ros.nodes.painter import Painter
+from visualization_msgs.msg import Marker, MarkerArray
+
+MODEL = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
+
+
+def tile(sheet, number):
+    """Return one tile of a panel, without its caption."""
+    x = GAP + number * (TILE + GAP)
+    return sheet[CAPTION : CAPTION + TILE, x : x + TILE]
+
+
+def test_nothing_is_drawn_until_somebody_looks_and_then_camera_and_goal_are_shown(
+    checkpoint, monkeypatch
+):
+    painted = []
+    paint = Painter._paint
+    monkeypatch.setattr(
+        Painter, '_paint', lambda self, sketch: painted.append(1) or paint(self, sketch)
+    )
+    with world(checkpoint) as here:
+        here.drive()
+        wait_until(lambda: here.values()['plans'] > 5, 'plans')
+        assert painted == []
+        seen = []
+        here.robot.create_subscription(Image, '/plan/plan/image', seen.append, 1)
+        wait_until(lambda: seen, 'a panel')
+        sheet = to_rgb(seen[-1])
+        assert np.ptp(tile(sheet, 0)) == 0, 'the camera shows one grey'
+        assert (tile(sheet, 1) == 200).all(), 'the goal another'
+        assert tile(sheet, 2).std() > 0, 'there is no album, and it says so'
+        here.wait_for('RUNNING')
+
+
+@pytest.fixture
+def shots():
+    """Return two frames of the album that comes with the model."""
+    from smwm_ros.core.album import load as open_album
+
+    album = open_album(MODEL, 'a test')
+    return [album.nearest(album.latents[number])[0] for number in (3, 40)]
+
+
+def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_read(shots):
+    with world(MODEL, make_pilot=Pilot) as here:
+        sheets, marks = [], []
+        here.robot.create_subscription(Image, '/plan/plan/image', sheets.append, 1)
+        here.robot.create_subscription(MarkerArray, '/plan/plan/markers', marks.append, 1)
+        noise = np.random.default_rng(0)
+
+        def look():
+            grain = noise.integers(0, 2, shots[0].shape, np.uint8)
+            return fill_image(Image(), np.minimum(shots[0], 250) + grain)
+
+        here.spoil = look
+        here._goal.publish(fill_image(Image(), shots[1]))
+        here.camera_on = True
+        wait_until(lambda: sheets and marks, 'a panel and markers')
+        assert len(np.unique(tile(to_rgb(sheets[-1]), 2))) > 10, 'a frame of the album'
+        way, end, goal = marks[-1].markers
+        assert way.type == Marker.LINE_STRIP
+        assert all(mark.header.frame_id == 'odom' for mark in marks[-1].markers)
+        assert len(way.points) == 1 + load(MODEL).planner.horizon
+        assert end.points == way.points[-1:]
+        places = np.array([(p.x, p.y) for p in (*way.points, *goal.points)])
+        assert np.abs(places).max() < 1.5, 'inside the rooms, as far as a probe can tell'
+        told = np.array([way.points[0].x, way.points[0].y])
+        assert told == pytest.approx(here_is(shots[0]), abs=0.3)
+
+
+def here_is(shot):
+    """Return where the robot, the only thing of its colour, is in a frame: (x, y)."""
+    from smwm_ros.arenas import make_arena
+
+    arena = make_arena('two_room', 64)
+    try:
+        grid = np.linspace(-0.9, 0.9, 13)
+        spots = [np.array([x, y]) for x in grid for y in grid]
+        errors = [
+            np.abs(arena.set_state(s).pixels.astype(int) - shot.astype(int)).sum() for s in spots
+        ]
+        return spots[int(np.argmin(errors))]
+    finally:
+        arena.close()
