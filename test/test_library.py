@@ -56,14 +56,6 @@ def test_a_name_that_is_none_is_told_with_what_there_is(tmp_path: Path) -> None:
             library.load(name, 8, 'stretch')
 
 
-def test_free_names_are_numbered(tmp_path: Path) -> None:
-    library = Library(tmp_path)
-    assert library.free_name('view') == 'view_1'
-    library.keep('view_1', [RED])
-    library.keep('view_2', [RED, BLUE])
-    assert library.free_name('view') == 'view_3'
-
-
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
     with pytest.raises(ConfigError, match='cannot be written'):

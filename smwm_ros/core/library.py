@@ -79,11 +79,6 @@ class Library:
             raise ConfigError(f'{path}: cannot be written: {error.strerror}') from None
         return path
 
-    def free_name(self, stem: str) -> str:
-        """Return the first of stem_1, stem_2 ... that no goal has."""
-        names = self.names()
-        return next(name for k in range(1, len(names) + 2) if (name := f'{stem}_{k}') not in names)
-
     def _file(self, name: str, suffix: str) -> Path:
         return self.folder / f'{name}{suffix}'
 

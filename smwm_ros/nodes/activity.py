@@ -15,7 +15,6 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import qos_policy_name_from_kind, QoSProfile
-from sensor_msgs.msg import Image
 from smwm_ros import config
 from smwm_ros.core.control import Controller
 from smwm_ros.core.interfaces import Array
@@ -24,12 +23,13 @@ from smwm_ros.errors import CodecError
 from smwm_ros.nodes.clocks import clock_of
 from smwm_ros.nodes.driver import Driver
 from smwm_ros.nodes.foresight import Foresight
-from smwm_ros.nodes.messages import camera_qos, LATCHED
+from smwm_ros.nodes.goals import Goals
+from smwm_ros.nodes.messages import camera_qos
+from smwm_ros.nodes.painter import Painter, Sketch
 from smwm_ros.nodes.setup import Setup
 from smwm_ros.nodes.thinker import Pilotlike, Thinker, Thought, View
 from std_msgs.msg import String
 
-GOAL_TOPIC = '/goal/image'
 _STRIDE = 101  # images that differ mostly do so in one of so many bytes
 _HANG = 1.0  # a planner that takes longer to end is left behind [s]
 _SLOWING = 3.0  # a robot whose commands may not jump is given so long to slow down [s]
@@ -46,6 +46,7 @@ class Activity:
         knobs: config.Node,
         pilot: Pilotlike,
         commands: Publisher | None,  # None in a dry run
+        goal_knobs: config.Goal,
         report: Callable[[Reason], None],
     ) -> None:
         self._node = node
@@ -65,27 +66,24 @@ class Activity:
         self._ended = False
         self.hung = False  # the planner did not end, and still holds its pilot
         self._shares: Mapping[str, float] = {}  # of each term in the cost of the last plan
-        self.frames = self.bad_frames = self.lost_frames = self.same_frames = self.goals = 0
+        self.frames = self.bad_frames = self.lost_frames = self.same_frames = 0
         self._data: Array = np.zeros(0, np.uint8)  # of the last usable image, as it came
-        self._goal: Array = np.zeros(0)
-        self._goal_stamp = -1.0
+        self._newest: tuple[Array, float] | None = None  # usable image, and when it came
         self._stats = node.create_publisher(String, '~/stats', 10)
-        self._accepted = node.create_publisher(String, '~/goal/accepted', LATCHED)
         self._views: dict[str, tuple[Array, float]] = {}  # of further cameras, and when seen
+        self.goals = Goals(
+            node,
+            setup,
+            goal_knobs,
+            self.thinker,
+            self.controller,
+            self._complain,
+            self._view,
+        )
+        self.painter = Painter(node, setup, self._complain)
         self._ears = self._open_ears(camera_qos(knobs.camera_reliability))
         self.thinker.start()
         self.driver.start()
-
-    def aim(self, pixels: Array, source: str, stamp: float) -> None:
-        """Take a goal image (S, S, 3); the same one again changes nothing."""
-        if stamp == self._goal_stamp and np.array_equal(pixels, self._goal):
-            return
-        self._goal, self._goal_stamp = pixels, stamp
-        self.thinker.aim(pixels)
-        self.controller.new_goal()
-        self.goals += 1
-        told = {'number': self.goals, 'source': source, 'stamp': stamp}
-        self._accepted.publish(String(data=json.dumps(told)))
 
     def configure(self, knobs: config.Node) -> None:
         """Take changed live knobs."""
@@ -131,7 +129,8 @@ class Activity:
         for ear in self._ears:
             self._node.destroy_subscription(ear)
         self._node.destroy_publisher(self._stats)
-        self._node.destroy_publisher(self._accepted)
+        self.goals.close()
+        self.painter.close()
 
     def values(self) -> dict[str, float | int | bool]:
         """Return what diagnostics tell, in numbers."""
@@ -153,7 +152,7 @@ class Activity:
             'frames_bad': self.bad_frames,
             'frames_lost': self.lost_frames,
             'frames_same': self.same_frames,
-            'goals': self.goals,
+            **self.goals.values(),
             'guard_hits': self.controller.guard.interventions,
             'dry_run': self._commands is None,
             **{f'cost_{name}': share for name, share in self._shares.items()},
@@ -170,8 +169,7 @@ class Activity:
             self._listen(self._setup.camera_type, topic, heard, qos, remedy)
             for topic, heard in views.items()
         ]
-        remedy = 'publish the goal reliable and transient local'
-        return [*ears, self._listen(Image, GOAL_TOPIC, self._on_goal, LATCHED, remedy)]
+        return [*ears, *self.goals.listen(self._listen)]
 
     def _listen(
         self,
@@ -206,9 +204,17 @@ class Activity:
             self.bad_frames += 1
             self._complain(f'image not used: {error}')
             return
+        self._newest = pixels, now
         view = View(pixels, self._foresight.taken(message, now), self.controller.era)
         self.controller.saw_image(now, self._is_same(message))
         self.thinker.see(view)
+
+    def _view(self) -> Array:
+        """Return what the camera shows (S, S, 3), or raise when that was long ago."""
+        limit = self._knobs.image_timeout
+        if self._newest is None or self._clock.now() - self._newest[1] > limit:
+            raise CodecError(f'no camera image came in the last {limit:g} s')
+        return self._newest[0]
 
     def _check_stamp(self, message: Any) -> None:
         """Refuse an image that was not taken about now, where stamps are to be trusted."""
@@ -250,16 +256,6 @@ class Activity:
                 raise CodecError(f'no image of {topic} came in the last {limit:g} s')
         return [self._views[topic][0] for topic in self._setup.robot.camera.topics[1:]]
 
-    def _on_goal(self, message: Any) -> None:
-        """Take a goal image; one that cannot be read leaves the old goal standing."""
-        try:
-            pixels = self._setup.pixels(message)
-        except Exception as error:  # as above
-            self._complain(f'goal not used: {error}')
-            return
-        stamp = message.header.stamp
-        self.aim(pixels, GOAL_TOPIC, stamp.sec + 1e-9 * stamp.nanosec)
-
     def _on_plan(self, thought: Thought) -> None:
         """Let the command thread know, and tell how planning went."""
         self.driver.nudge()
@@ -272,9 +268,14 @@ class Activity:
             'spread': plan.spread,
             'distance': plan.distance,
             'shares': dict(plan.shares),
-            'goal': self.goals,
+            **self.goals.on_plan(thought),
         }
         self._stats.publish(String(data=json.dumps(told)))
+        if self.painter.is_watched:
+            goals = self.goals
+            near = 0.0 if goals.reach is None else goals.reach.near
+            picture = goals.picture(thought.at)
+            self.painter.offer(Sketch(thought.pixels, picture, goals.count, near, plan))
 
     def _send(self, action: Array) -> None:
         """Publish one command."""

@@ -8,7 +8,15 @@ from importlib import import_module
 import re
 from typing import Any
 
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.lifecycle import LifecycleNode
+from rclpy.publisher import Publisher
+from rclpy.qos import (
+    DurabilityPolicy,
+    qos_policy_name_from_kind,
+    QoSProfile,
+    ReliabilityPolicy,
+)
 from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.fieldpath import parse_path
 
@@ -24,6 +32,20 @@ COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 def camera_qos(reliability: str) -> QoSProfile:
     """Keep only the newest image, for an old one is worth nothing."""
     return QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
+
+
+def command_publisher(node: LifecycleNode, kind: Any, topic: str) -> Publisher:
+    """Make a publisher of commands; who cannot hear it is told how to mend that."""
+
+    def deaf(event: Any) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+        node.get_logger().warning(
+            f'{topic}: a subscriber cannot hear the commands, its {policy} differs; '
+            'it must subscribe volatile, reliable or best effort'
+        )
+
+    events = PublisherEventCallbacks(incompatible_qos=deaf)
+    return node.create_lifecycle_publisher(kind, topic, COMMAND, event_callbacks=events)
 
 
 def message_class(name: str) -> Any:

@@ -17,11 +17,9 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
-from rclpy.qos import qos_policy_name_from_kind
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.guard import limits_of
@@ -31,11 +29,11 @@ from smwm_ros.core.reasons import Reason
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.activity import Activity
 from smwm_ros.nodes.diagnostics import fill
-from smwm_ros.nodes.messages import COMMAND, LATCHED
+from smwm_ros.nodes.messages import command_publisher, LATCHED
 from smwm_ros.nodes.parameters import declare_knobs, LiveKnobs, read_knobs
 from smwm_ros.nodes.process import run_node
 from smwm_ros.nodes.setup import set_up, Setup
-from smwm_ros.nodes.thinker import Pilotlike
+from smwm_ros.nodes.thinker import Aim, Pilotlike
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 import torch
@@ -65,11 +63,14 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         self._make_pilot = make_pilot
         self._knobs = read_knobs(self, 'node', config.Node)
         declare_knobs(self, 'node', self._knobs)
+        goal = read_knobs(self, 'goal', config.Goal)
+        declare_knobs(self, 'goal', goal)
         for name, meaning in _FILES.items():
             self.declare_parameter(name, '', ParameterDescriptor(description=meaning))
         self.add_on_set_parameters_callback(self._on_set_files)
         self._live = LiveKnobs(self, self._check_knobs, self._on_knobs)
         self._live.watch('node', self._knobs)
+        self._live.watch('goal', goal)
         self._ready: Ready | None = None
         self._active: Activity | None = None
         self._finished = False
@@ -123,10 +124,12 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             self._knobs,
             ready.pilot,
             ready.commands,
+            self._live.current('goal'),
             self._report,
         )
         if ready.goal is not None:
-            self._active.aim(ready.goal, self.get_parameter('goal_image').value, 0.0)
+            picture = self.get_parameter('goal_image').value
+            self._active.goals.aim(Aim(ready.goal[None]), picture)
         commands = 'no commands' if self._knobs.dry_run else 'commands'
         self.get_logger().info(f'active: plans, and publishes {commands}, once it has a goal')
         return answer
@@ -167,7 +170,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         self._live.watch('planner', setup.planner)
         self._live.watch('robot', setup.robot)
         # Who is there only to be watched does not look like somebody who commands.
-        commands = None if self._knobs.dry_run else self._make_commands(setup)
+        kind, topic = setup.command_type, setup.robot.command.topic
+        commands = None if self._knobs.dry_run else command_publisher(self, kind, topic)
         self._ready = Ready(setup, pilot, commands, goal)
         command, spec = setup.robot.command, setup.codec.spec
         self.get_logger().info(
@@ -176,22 +180,6 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
                 f'{field} {low:g} to {high:g}'
                 for field, low, high in zip(spec.fields, spec.low, spec.high, strict=True)
             )
-        )
-
-    def _make_commands(self, setup: Setup) -> Publisher:
-        """Make the command publisher; who cannot hear it is told how to mend that."""
-        topic = setup.robot.command.topic
-
-        def deaf(event: Any) -> None:
-            policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
-            self.get_logger().warning(
-                f'{topic}: a subscriber cannot hear the commands, its {policy} differs; '
-                'it must subscribe volatile, reliable or best effort'
-            )
-
-        events = PublisherEventCallbacks(incompatible_qos=deaf)
-        return self.create_lifecycle_publisher(
-            setup.command_type, topic, COMMAND, event_callbacks=events
         )
 
     def _rest(self, reason: Reason) -> None:
@@ -226,6 +214,9 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             self._knobs = values
             if self._active is not None:
                 self._active.configure(values)
+        elif section == 'goal':
+            if self._active is not None:
+                self._active.goals.configure(values)
         elif self._ready is not None:
             if section == 'robot':
                 self._ready.setup = self._ready.setup.limited(values)

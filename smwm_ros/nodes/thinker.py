@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from smwm_ros.core.beat import PlanClock
 from smwm_ros.core.control import Controller, TimedPlan
 from smwm_ros.core.interfaces import Array
+from smwm_ros.core.journey import Event, Journey, Reach, Teacher
 from smwm_ros.core.latency import Outlook
 from smwm_ros.core.meter import Meter
 from smwm_ros.core.pilot import PilotPlan
@@ -28,11 +29,21 @@ class View(NamedTuple):
     era: int  # the controller's era then
 
 
+class Aim(NamedTuple):
+    """Where to go: by images or by latents, several for a route."""
+
+    pixels: Array | None = None  # (N, S, S, 3) uint8 RGB
+    latents: Array | None = None  # (N, D), where there are no images
+
+
 class Thought(NamedTuple):
     """One plan as others are told of it."""
 
     plan: PilotPlan
-    ahead: int  # its first rows that were sent already
+    event: Event
+    at: int  # the subgoal that was aimed at,
+    of: int  # of so many
+    pixels: Array  # (S, S, 3) what the plan was made from
     plan_ms: float  # time the planner took
     age_ms: float  # age of its image when the plan was done
 
@@ -40,8 +51,12 @@ class Thought(NamedTuple):
 class Pilotlike(Protocol):
     """What the thread needs of core.pilot.Pilot; tests hand in a simpler one."""
 
-    def set_goal(self, pixels: Array) -> None:
-        """Aim at an image (S, S, 3)."""
+    def encode(self, pixels: Array) -> Array:
+        """Return the latents (N, D) of images (N, S, S, 3)."""
+        ...
+
+    def aim(self, latent: Array) -> None:
+        """Plan towards a latent (D,) from now on."""
         ...
 
     def plan(self, pixels: Array, elapsed: int, sent: Array | None) -> PilotPlan:
@@ -75,8 +90,11 @@ class Thinker:
         self._fail = fail
         self._news = Condition()
         self._view: View | None = None
-        self._goal: Array | None = None
-        self._new_goal = False
+        self._aim: Aim | None = None  # that is not aimed at yet
+        self._journey: Journey | None = None
+        self._reach: Reach | None = None
+        self._stays = False
+        self._teacher: Teacher | None = None
         self._new_pilot: Pilotlike | None = None
         self._closing = False
         self._ticks = PlanClock(dt)
@@ -101,10 +119,23 @@ class Thinker:
             self._view = view
             self._news.notify()
 
-    def aim(self, goal: Array) -> None:
-        """Plan towards this goal image from the next image on."""
+    def aim(self, aim: Aim) -> None:
+        """Plan towards this goal from the next image on."""
         with self._news:
-            self._goal, self._new_goal = goal, True
+            self._aim = aim
+
+    def judge(self, reach: Reach | None, stays: bool) -> None:
+        """Call a goal reached by these distances; who stays goes on to look at it."""
+        with self._news:
+            self._reach, self._stays = reach, stays
+            if self._journey is not None and reach is not None:
+                self._journey.reach = reach
+
+    def teach(self, teacher: Teacher | None) -> Teacher | None:
+        """Show all images to somebody, or to nobody any more; return who saw them before."""
+        with self._news:
+            before, self._teacher = self._teacher, teacher
+        return before
 
     def replace(self, pilot: Pilotlike) -> None:
         """Plan with another pilot from the next image on, towards the same goal."""
@@ -128,8 +159,9 @@ class Thinker:
                     return
                 view, self._view = self._view, None
             assert view is not None
-            if self._is_worth(view):
-                self._think(view)
+            latent = self._think(view) if self._is_worth(view) else None
+            if self._teacher is not None:
+                self._show(view, latent)
 
     def _is_worth(self, view: View) -> bool:
         """Say whether a plan from this image would be used."""
@@ -140,45 +172,78 @@ class Thinker:
             return True
         return view.seen - last.seen >= _LEAST_GAP * self._dt
 
-    def _think(self, view: View) -> None:
-        """Make one plan, and hand it over."""
+    def _think(self, view: View) -> Array | None:
+        """Make one plan, and hand it over; return the latent of the image."""
         began = self._clock.now()
         try:
-            self._prepare(view)
+            journey = self._prepare(view)
             lately = self._lately_ms.percentile(50) if self._lately_ms.count else 0.0
             outlook = self._outlook(view.seen, began + 1e-3 * lately)
             elapsed = self._ticks.elapsed(outlook.start)
             plan = self._pilot.plan(view.pixels, elapsed, outlook.sent)
         except Exception as error:  # whatever the planner does, the robot stops and we go on
             if self._closing:
-                return
+                return None
             self.errors += 1
             self._last = None  # begin afresh
             self._controller.planner_failed(view.era)
             self._fail(f'planner failed: {type(error).__name__}: {error}')
-            return
+            return None
         if self._closing:  # maybe long ago, and nobody listens any more
-            return
+            return None
         self._last = view
         ready = self._clock.now()
-        ahead = 0 if outlook.sent is None else len(outlook.sent)
-        thought = Thought(plan, ahead, 1e3 * (ready - began), 1e3 * (ready - view.seen))
+        at, event = journey.at, self._judge(journey, plan, view.era)
+        age = 1e3 * (ready - view.seen)
+        took = 1e3 * (ready - began)
+        thought = Thought(plan, event, at, len(journey.latents), view.pixels, took, age)
         self.plan_ms.add(thought.plan_ms)
         self._lately_ms.add(thought.plan_ms)
         timed = TimedPlan(plan.actions, view.seen, ready, view.era, plan.cost, outlook.start)
         if self._controller.take(timed):
             self._done(thought)
+        return plan.latent
 
-    def _prepare(self, view: View) -> None:
+    def _judge(self, journey: Journey, plan: PilotPlan, era: int) -> Event:
+        """Look how far the robot has come; a subgoal that is passed gives way to the next."""
+        event = Event.NOTHING if plan.latent is None else journey.see(plan.latent)
+        if event is Event.PASSED:
+            self._pilot.aim(journey.target)
+        elif event is not Event.NOTHING:
+            self._controller.arrive(era, event is Event.REACHED, self._stays)
+        return event
+
+    def _show(self, view: View, latent: Array | None) -> None:
+        """Let the teacher see an image."""
+        teacher = self._teacher
+        try:
+            if latent is None:
+                latent = self._pilot.encode(view.pixels[None])[0]
+            if teacher is not None:
+                teacher.see(latent, view.pixels)
+        except Exception as error:  # as with plans
+            self._fail(f'image not learnt: {type(error).__name__}: {error}')
+
+    def _prepare(self, view: View) -> Journey:
         """Take over a new pilot or goal, and forget the last plan where it means nothing now."""
         with self._news:
             pilot, self._new_pilot = self._new_pilot, None
-            goal = self._goal if self._new_goal or pilot is not None else None
-            self._new_goal = False
+            aim = self._aim
         if pilot is not None:
             self._pilot = pilot
-        if goal is not None:
-            self._pilot.set_goal(goal)
-        if pilot is not None or self._last is None or self._last.era != view.era:
+        fresh = self._last is None or self._last.era != view.era
+        if aim is not None:
+            latents = aim.latents if aim.pixels is None else self._pilot.encode(aim.pixels)
+            assert latents is not None
+            self._journey = Journey(latents, self._reach)
+        assert self._journey is not None
+        if aim is not None or pilot is not None:
+            self._pilot.aim(self._journey.target)
+            with self._news:
+                if self._aim is aim:  # only now: a goal that cannot be aimed at is tried again
+                    self._aim = None
+        if pilot is not None or fresh:
             self._pilot.reset()
             self._ticks.reset()
+            self._journey.restart()
+        return self._journey

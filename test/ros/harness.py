@@ -58,9 +58,15 @@ class FakePilot:
         """Note that it was called."""
         self.warm = True
 
-    def set_goal(self, pixels):
+    def encode(self, pixels):
+        """Return the colours as latents."""
+        latents = np.zeros((len(pixels), 8))
+        latents[:, 0] = pixels[:, 0, 0, 0]
+        return latents
+
+    def aim(self, latent):
         """Note the goal's colour."""
-        self.goals.append(int(pixels[0, 0, 0]))
+        self.goals.append(int(latent[0]))
 
     def plan(self, pixels, elapsed, sent=None):
         """Note the image's colour and plan, fail or hang."""
@@ -71,9 +77,9 @@ class FakePilot:
             hang.wait(PATIENCE)
         if self.error is not None:
             raise self.error
-        return PilotPlan(
-            np.tile(np.array(self.action, float), (10, 1)), 1.0, 0.5, 2.0, self.shares
-        )
+        actions = np.tile(np.array(self.action, float), (10, 1))
+        latent = self.encode(pixels[None])[0]
+        return PilotPlan(actions, 1.0, 0.5, 2.0, self.shares, latent=latent)
 
     def reset(self):
         """Have nothing to forget."""

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of late cameras and motors, on a plan node: what a plan begins with is what was sent."""
 
+from itertools import groupby
+
 from harness import wait_until, world
 import numpy as np
 import pytest
@@ -27,9 +29,11 @@ def plays(here):
 
 
 def follows(part, whole):
-    """Say whether a few numbers stand in a row in others."""
+    """Say whether a few numbers stand in a row in others; one may stay in force for a while."""
+    part = [number for number, _ in groupby(part)]
     size = len(part)
-    return any(list(part) == whole[at : at + size] for at in range(len(whole) - size + 1))
+    ends = range(len(whole) - size + 1)
+    return size > 1 and any(part == whole[at : at + size] for at in ends)
 
 
 def drive(here, ahead):
@@ -47,7 +51,7 @@ def drive(here, ahead):
     wait_until(known, f'a plan that begins with {ahead} commands; had {here.pilot.sent[-5:]}')
 
 
-@pytest.mark.parametrize(('age', 'ahead'), [(0.2, 4), (0.4, 8)])
+@pytest.mark.parametrize(('age', 'ahead'), [(0.1, 2), (0.2, 4)])
 def test_what_was_sent_since_the_stamp_of_the_image_is_where_its_plan_begins(
     checkpoint, age, ahead
 ):
