@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from smwm_ros.core.checkpoint import load
     from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.core.guides import load_guides
     from smwm_ros.verbs.gallery import write_page
     from smwm_ros.verbs.methods import gather, read_words
     from smwm_ros.verbs.scores import sweep, table
@@ -76,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     if dataset:
         _require_same_robot(dataset, checkpoint)
     methods = gather(words, args.checkpoint, checkpoint, dataset, config)
+    for method in methods:
+        load_guides(method.checkpoint, method.planner)  # or say what is missing, before anybody drives
     rounds = _rounds(config, methods, offsets, shifts, dataset)
     for one in rounds:
         print(f'{one.title}:\n{table(one)}\n')

@@ -124,7 +124,7 @@ def _trained(
         ) from None
     print(f'{kind}: {run}, trained as {folder} was.')
     model = other_kind(checkpoint.model_config, kind)
-    return train(dataset, run, model, settings, checkpoint.planner)
+    return train(dataset, run, model, settings, checkpoint.planner)._replace(folder=run)
 
 
 def plan_times(pilot: Pilot, images: Sequence[Array]) -> dict[str, float]:

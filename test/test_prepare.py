@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Roadmap and proposals lie beside a run, and every way of lacking them is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+from pathlib import Path
+import shutil
+
+import numpy as np
+import pytest
+from smwm_ros import config
+from smwm_ros.cli import main as smwm
+from smwm_ros.core import checkpoint as checkpoints
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.pilot import Pilot
+from smwm_ros.core.train import train
+from smwm_ros.errors import CheckpointError
+from worlds import dot_dataset, draw_dot, TINY, tiny_checkpoint
+
+HERE, THERE = draw_dot(np.array([-0.5, 0.0])), draw_dot(np.array([0.5, 0.2]))
+PLANNER = config.Planner(samples=16, elites=4, iterations=2, horizon=3)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> TransitionDataset:
+    return dot_dataset(tmp_path_factory.mktemp('dots') / 'data')
+
+
+@pytest.fixture(scope='module')
+def trained(data: TransitionDataset) -> Path:
+    folder = data.folder.parent / 'trained'
+    settings = config.Train(steps=40, batch=32, eval_every=20)
+    train(data, folder, TINY, settings, PLANNER)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def prepared(trained: Path) -> Path:
+    folder = trained.with_name('prepared')
+    shutil.copytree(trained, folder)
+    assert smwm(['prepare', str(folder), 'prepare.steps=20']) == 0
+    return folder
+
+
+@pytest.fixture
+def bare(tmp_path: Path, trained: Path) -> Path:
+    """Return a run that is trained a little."""
+    return Path(shutil.copytree(trained, tmp_path / 'run'))
+
+
+@pytest.fixture
+def run(tmp_path: Path, prepared: Path) -> Path:
+    """Return a run with all that planners may need."""
+    return Path(shutil.copytree(prepared, tmp_path / 'run'))
+
+
+def pilot(folder: Path, **knobs: object) -> Pilot:
+    checkpoint = checkpoints.load(folder)
+    made = Pilot(checkpoint, replace(checkpoint.planner, **knobs))  # type: ignore[arg-type]
+    made.set_goal(THERE)
+    return made
+
+
+@pytest.mark.parametrize(
+    'knobs',
+    [
+        {'kind': 'roadmap'},
+        {'kind': 'roadmap', 'legs': 'amortised'},
+        {'kind': 'amortised'},
+        {'kind': 'icem', 'proposals': True},
+    ],
+)
+def test_a_prepared_run_plans_with_every_kind(run: Path, knobs: dict[str, object]) -> None:
+    made = pilot(run, **knobs)
+    made.warm_up()
+    plans = [made.plan(HERE, elapsed) for elapsed in (0, 1, 1)]
+    for plan in plans:
+        assert (plan.actions >= made.spec.low).all()
+        assert (plan.actions <= made.spec.high).all()
+        assert (plan.to_go is not None) == (knobs['kind'] == 'roadmap')
+    made.reset()
+    assert np.array_equal(made.plan(HERE, 0).actions, plans[0].actions)
+
+
+def test_preparing_again_writes_the_same(prepared: Path, data: TransitionDataset) -> None:
+    names = ('roadmap.safetensors', 'roadmap.json', 'proposals.safetensors', 'proposals.json')
+    first = [(prepared / name).read_bytes() for name in names]
+    # The run remembers where its dataset lies.
+    assert smwm(['prepare', str(prepared), 'prepare.steps=20']) == 0
+    assert [(prepared / name).read_bytes() for name in names] == first
+    assert json.loads((prepared / 'roadmap.json').read_text())['dataset'] == data.fingerprint
+    assert not list(prepared.glob('.*.part'))
+
+
+@pytest.mark.parametrize(
+    ('knobs', 'what'),
+    [
+        ({'kind': 'roadmap'}, r'planner\.kind=roadmap: .* has no roadmap yet'),
+        ({'kind': 'amortised'}, r'planner\.kind=amortised: .* has no proposals yet'),
+        ({'proposals': True}, r'planner\.proposals: .* has no proposals yet'),
+    ],
+)
+def test_what_was_never_made_is_named_with_the_command_that_makes_it(
+    bare: Path, knobs: dict[str, object], what: str
+) -> None:
+    with pytest.raises(CheckpointError, match=f'{what}; make it: smwm prepare'):
+        pilot(bare, **knobs)
+
+
+def test_evaluate_says_it_before_it_begins(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert smwm(['evaluate', str(bare), '--arena', 'two_room', 'planner.kind=roadmap']) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_roadmap_of_other_weights_is_refused(run: Path) -> None:
+    checkpoints.save(run, tiny_checkpoint(seed=7))
+    with pytest.raises(CheckpointError, match=r'made for other weights .* smwm prepare'):
+        pilot(run, kind='roadmap')
+
+
+@pytest.mark.parametrize('suffix', ['safetensors', 'json'])
+def test_a_roadmap_that_was_cut_off_is_told(run: Path, suffix: str) -> None:
+    path = run / f'roadmap.{suffix}'
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(CheckpointError, match=r'roadmap\.json: .*make it: smwm prepare'):
+        pilot(run, kind='roadmap')
+
+
+def test_an_empty_roadmap_is_told(run: Path) -> None:
+    from smwm_ros.core import roadmap
+
+    road = roadmap.load(run, 'a test')
+    roadmap.save(run, road._replace(edges=road.edges[:, :0]), {})
+    with pytest.raises(CheckpointError, match='its roadmap is empty'):
+        pilot(run, kind='roadmap')
+
+
+def test_a_checkpoint_from_no_folder_has_no_roadmap() -> None:
+    with pytest.raises(CheckpointError, match='comes from no folder'):
+        Pilot(tiny_checkpoint(), config.Planner(kind='roadmap'))
+
+
+def test_a_dataset_of_another_robot_is_refused(
+    bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = dot_dataset(tmp_path / 'other', episodes=4)
+    index = json.loads((other.folder / 'dataset.json').read_text())
+    index['robot']['dt'] = 0.2
+    (other.folder / 'dataset.json').write_text(json.dumps(index))
+    assert smwm(['prepare', str(bare), '--data', str(other.folder)]) == 2
+    assert 'control period [s] is 0.2' in capsys.readouterr().err
+
+
+def test_without_a_dataset_it_says_so(
+    bare: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / 'elsewhere' / 'far' / 'run'
+    moved.parent.mkdir(parents=True)
+    bare.rename(moved)
+    assert smwm(['prepare', str(moved)]) == 2
+    assert 'the dataset that' in capsys.readouterr().err
