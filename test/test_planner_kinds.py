@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import pytest
 from smwm_ros.config import Planner
 from smwm_ros.core.bounds import Bounds
+from smwm_ros.core.fast import collapse
 from smwm_ros.core.interfaces import WorldModel
 from smwm_ros.core.model import make_model
 from smwm_ros.core.noise import coloured, Noise
@@ -275,6 +276,17 @@ def test_gradients_find_what_few_samples_do_not() -> None:
     few = {'samples': 8, 'elites': 4, 'iterations': 2}
     plain, refined = planner(**few), planner(**few, refine=8)
     assert refined.plan(HERE, THERE).cost < 0.1 * plain.plan(HERE, THERE).cost
+
+
+def test_gradients_are_had_from_whatever_mode_planning_is_asked_in() -> None:
+    torch.manual_seed(0)
+    model = make_model(TINY, SIZE, 2 * BLOCK).eval().requires_grad_(False)
+    refined = planner(collapse(model) or model, 0.3, refine=2)
+    z, goal = torch.randn(2, TINY.latent)
+    wanted = planner(model, 0.3, refine=2).plan(z, goal)
+    with torch.inference_mode():
+        plan = refined.plan(z * 1.0, goal * 1.0)
+    assert torch.allclose(plan.actions, wanted.actions, atol=1e-4)
 
 
 class Timed(PointMass):

@@ -114,9 +114,9 @@ class SearchPlanner:
             self._last = self._before = None
         self._past = past
         refines = self.settings.refine > 0
-        if refines:  # gradients want tensors that were not made in inference mode
-            z, goal = z.clone(), goal.clone()
         with torch.no_grad(), torch.inference_mode(not refines):
+            if refines:  # gradients want tensors that were not made in inference mode
+                z, goal = z.clone(), goal.clone()
             return self._search(z, goal)
 
     def _search(self, z: Tensor, goal: Tensor) -> Plans:
