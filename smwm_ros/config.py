@@ -331,9 +331,9 @@ class Planner:
         live=True,
     )
     keep_out: str = knob('', "folder with images of places to avoid, '' for none")
-    keep_out_weight: float = knob(10.0, 'cost of a step to a place to avoid', 0.0, 1e6, live=True)
+    keep_out_weight: float = knob(5.0, 'cost of a step to a place to avoid', 0.0, 1e6, live=True)
     keep_out_radius: float = knob(
-        1.0, 'latent distance at which most of that cost is gone', 1e-3, 1e3, live=True
+        0.5, 'latent distance at which 0.6 of that cost is left', 1e-3, 1e3, live=True
     )
     init_std: float = knob(
         1.0, 'first spread of the samples [standard deviations of the data]', 0.01, 10.0, live=True
