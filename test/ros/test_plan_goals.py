@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of goals as people have them, on a plan node with a pilot that knows colours."""
+
+from array import array
+import json
+import shutil
+
+from harness import picture, wait_until, world
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+from smwm_ros.core.checkpoint import META
+from smwm_ros.core.library import Library
+from smwm_ros.nodes.messages import LATCHED
+from std_msgs.msg import Float32MultiArray, String
+from std_srvs.srv import SetBool, Trigger
+
+# To the pilot of these tests, an image is as far from another as their greys are. Near is 4.
+DISTANCES = {'ticks': [1, 2, 4, 25], 'median': [2.0, 4.0, 8.0, 50.0]}
+
+
+@pytest.fixture
+def measured(checkpoint, tmp_path):
+    """Return a checkpoint that knows what near means."""
+    folder = tmp_path / 'run'
+    shutil.copytree(checkpoint, folder)
+    meta = json.loads((folder / META).read_text())
+    meta['info']['distances'] = DISTANCES
+    (folder / META).write_text(json.dumps(meta))
+    return folder
+
+
+class Person:
+    """Gives goals to a node, moves its robot by hand, and hears what it says of them."""
+
+    def __init__(self, here):
+        self.here = here
+        node = here.robot
+        self.reached, self.names = [], {}
+        hear = node.create_subscription
+        hear(String, '/plan/goal/reached', self._on_reached, LATCHED)
+        hear(String, '/plan/goal/library', self._on_names, LATCHED)
+        self._name = node.create_publisher(String, '/goal/name', LATCHED)
+        self._latent = node.create_publisher(Float32MultiArray, '/goal/latent', LATCHED)
+        self.grey = 0
+        self.here.spoil = self._look
+        self.here.camera_on = True
+        self._noise = 0
+
+    def _look(self):
+        self._noise += 1  # in a corner that the pilot does not look at: no camera is frozen
+        pixels = np.full((16, 16, 3), self.grey, np.uint8)
+        pixels[-1, -1] = self._noise % 256
+        data = array('B', pixels.tobytes())
+        return Image(height=16, width=16, step=48, encoding='rgb8', data=data)
+
+    def _on_reached(self, message):
+        self.reached.append(json.loads(message.data))
+
+    def _on_names(self, message):
+        self.names = json.loads(message.data)
+
+    def go(self, grey):
+        """Put the robot where it sees this grey, and wait until it has seen it."""
+        self.grey = grey
+        pixels = np.full((16, 16, 3), grey)
+
+        def seen():
+            view = self.here.plan._active._newest
+            return view is not None and np.array_equal(view[0][0], pixels[0])
+
+        wait_until(seen, f'the robot to see {grey}')
+
+    def name(self, name):
+        """Name a goal."""
+        self._name.publish(String(data=name))
+
+    def latent(self, *numbers):
+        """Give a goal as a latent."""
+        self._latent.publish(Float32MultiArray(data=[float(number) for number in numbers]))
+
+    def capture(self):
+        """Call ~/goal/capture."""
+        return self.here.call(Trigger, '/plan/goal/capture')
+
+    def record(self, yes):
+        """Call ~/route/record."""
+        return self.here.call(SetBool, '/plan/route/record', data=yes)
+
+    def aimed(self, *greys):
+        """Wait until the pilot aimed at these greys, one after the other."""
+        wait_until(lambda: self.here.pilot.goals[-len(greys) :] == list(greys), f'goals {greys}')
+
+
+def test_a_goal_that_is_reached_stops_the_robot_and_the_next_one_moves_it(measured):
+    with world(measured) as here:
+        person = Person(here)
+        person.grey = 50
+        here.aim(100)
+        here.wait_for('RUNNING')
+        here.wait_for_motion()
+        person.go(97)
+        here.wait_for('GOAL_REACHED')
+        here.wait_for_rest()
+        wait_until(lambda: person.reached, 'word of it')
+        assert person.reached[-1]['number'] == 1
+        assert person.reached[-1]['source'] == '/goal/image'
+        wait_until(lambda: here.health.get('reason') == 'GOAL_REACHED', 'diagnostics')
+        assert here.health['level'] == b'\x00'
+        person.go(50)  # somebody carries the robot away: it does not come back by itself
+        count = len(here.pilot.seen)
+        here.aim(120)
+        here.wait_for('RUNNING')
+        assert here.pilot.seen[count] == 50
+        person.go(120)
+        wait_until(lambda: len(person.reached) == 2, 'the second goal')
+
+
+def test_engaging_goes_back_to_a_goal_that_was_reached(measured):
+    with world(measured) as here:
+        person = Person(here)
+        person.grey = 100
+        here.aim(100)
+        here.wait_for('GOAL_REACHED')
+        person.go(50)
+        here.engage()
+        here.wait_for('RUNNING')
+
+
+def test_who_stays_drives_back_when_the_robot_is_moved_away(measured):
+    with world(measured, 'goal.stay:=true') as here:
+        person = Person(here)
+        person.grey = 100
+        here.aim(100)
+        here.wait_for('GOAL_REACHED')
+        person.go(93)  # farther than near, not far: noise
+        seen = len(here.pilot.seen)
+        wait_until(lambda: len(here.pilot.seen) > seen + 5, 'images')
+        assert here.status == 'GOAL_REACHED'
+        person.go(80)
+        here.wait_for('RUNNING')
+        person.go(100)
+        here.wait_for('GOAL_REACHED')
+
+
+def test_with_near_0_no_goal_is_ever_reached(measured):
+    with world(measured, 'goal.near:=0.0') as here:
+        person = Person(here)
+        person.grey = 100
+        here.aim(100)
+        here.wait_for('RUNNING')
+        seen = len(here.pilot.seen)
+        wait_until(lambda: len(here.pilot.seen) > seen + 8, 'images')
+        assert here.status == 'RUNNING'
+
+
+def test_a_checkpoint_that_does_not_know_what_near_means_drives_and_takes_no_route(checkpoint):
+    with world(checkpoint) as here:
+        person = Person(here)
+        person.grey = 100
+        here.aim(100)
+        here.wait_for('RUNNING')
+        assert here.values()['near_distance'] != here.values()['near_distance'], 'it is unknown'
+        answer = person.record(True)
+        assert not answer.success
+        assert 'smwm train' in answer.message
+        person.latent(*[30] + [0] * 7, *[60] + [0] * 7)
+        person.latent(*[70] + [0] * 7)
+        person.aimed(100, 70)  # not the route
+
+
+def test_what_the_camera_shows_becomes_a_goal_with_a_name(measured):
+    with world(measured, 'goal.save_as:=dock') as here:
+        person = Person(here)
+        wait_until(lambda: here.plan._active, 'the activation')
+        person.go(140)
+        answer = person.capture()
+        assert (answer.success, answer.message) == (True, 'dock')
+        here.wait_for('GOAL_REACHED')
+        wait_until(lambda: person.names == {'dock': 1}, 'the name')
+        assert Library(measured / 'goals').load('dock', 16, 'stretch')[0, 0, 0, 0] == 140
+        person.go(20)
+        person.name('dock')
+        here.wait_for('RUNNING')
+        person.aimed(140, 140)
+        assert json.loads(here.accepted[-1])['source'] == 'dock'
+
+
+def test_a_goal_of_the_library_folder_is_known_by_name_after_a_restart(measured, tmp_path):
+    Library(tmp_path / 'places').keep('window', [np.full((30, 40, 3), 77, np.uint8)])
+    with world(measured, f'goal.folder:={tmp_path}/places') as here:
+        person = Person(here)
+        wait_until(lambda: person.names == {'window': 1}, 'the name')
+        person.name('widnow')
+        person.name('../../etc/passwd')
+        person.name('window')
+        here.wait_for('RUNNING')
+        assert here.pilot.goals == [77]
+
+
+def test_a_folder_that_cannot_be_written_keeps_goals_for_the_session(measured, tmp_path):
+    (tmp_path / 'file').write_text('no folder')
+    with world(measured, f'goal.folder:={tmp_path}/file') as here:
+        person = Person(here)
+        wait_until(lambda: here.plan._active, 'the activation')
+        person.go(140)
+        assert person.capture().message == 'view_1'
+        person.aimed(140)
+        person.go(20)
+        assert person.capture().message == 'view_2'
+        person.aimed(140, 20)
+        person.name('view_1')
+        person.aimed(140, 20, 140)
+
+
+def test_without_an_image_there_is_nothing_to_capture(measured):
+    with world(measured) as here:
+        wait_until(lambda: here.plan._active, 'the activation')
+        answer = here.call(Trigger, '/plan/goal/capture')
+        assert not answer.success
+        assert 'no camera image came' in answer.message
+
+
+def test_a_drive_by_hand_is_a_route_that_is_driven_again(measured):
+    with world(measured, 'node.engage:=false', 'goal.save_as:=tour') as here:
+        person = Person(here)
+        wait_until(lambda: here.plan._active, 'the activation')
+        person.go(10)
+        assert not person.record(False).success
+        assert person.record(True).success
+        for grey in range(10, 101, 6):  # a landmark each 20, for that is the spacing
+            person.go(grey)
+        answer = person.record(False)
+        assert answer.success
+        assert answer.message.startswith('tour: ')
+        wait_until(lambda: person.names, 'the name')
+        greys = Library(measured / 'goals').load('tour', 16, 'stretch')[:, 0, 0, 0].tolist()
+        assert greys[0] == 10
+        assert greys[-1] == 100
+        assert person.names == {'tour': len(greys)}
+        assert (np.diff(greys) <= 32).all()
+        person.go(250)
+        person.name('tour')
+        here.engage()
+        here.wait_for('RUNNING')
+        for grey in greys[:-1]:
+            person.aimed(grey)
+            person.go(grey)
+        person.aimed(greys[-1])
+        assert here.status == 'RUNNING', 'a subgoal is no reason to stop'
+        assert here.stats[-1]['subgoals'] == len(greys)
+        person.go(100)
+        here.wait_for('GOAL_REACHED')
+        wait_until(lambda: len(person.reached) == 1, 'the end of the route, and nothing before')
+
+
+def test_latents_are_goals_and_routes(measured):
+    with world(measured) as here:
+        person = Person(here)
+        person.grey = 10
+        wait_until(lambda: here.plan._active, 'the activation')
+        person.latent(1, 2, 3)  # not as wide as the model's
+        person.latent(*[float('nan')] * 8)
+        person.latent(*[30] + [0] * 7, *[60] + [0] * 7)
+        person.aimed(30)
+        assert json.loads(here.accepted[-1])['subgoals'] == 2
+        person.go(30)
+        person.aimed(30, 60)
+        person.go(60)
+        here.wait_for('GOAL_REACHED')
+
+
+def test_a_goal_that_the_model_cannot_place_is_not_replaced_by_the_last_one(measured):
+    with world(measured) as here:
+        person = Person(here)
+        person.grey = 10
+        here.aim(100)
+        here.wait_for('RUNNING')
+        aim = here.pilot.aim
+
+        def refuse(latent):
+            raise ValueError('the latent of the goal is not finite')
+
+        here.pilot.aim = refuse
+        here.aim(50)
+        here.wait_for('PLANNER_ERROR')
+        wait_until(lambda: here.values()['planner_errors'] > 2, 'further tries')
+        assert here.status == 'PLANNER_ERROR'
+        here.pilot.aim = aim
+        here.wait_for('RUNNING')
+        assert here.pilot.goals == [100, 50]
+
+
+def test_what_near_means_may_change_while_the_node_runs(measured):
+    from rclpy.parameter import Parameter
+
+    with world(measured) as here:
+        person = Person(here)
+        person.grey = 90
+        here.aim(100)
+        here.wait_for('RUNNING')
+        ((good, reason),) = here.set(Parameter('goal.near', value=5.0))
+        assert not good
+        assert 'far: 4.0 must not be less than near, 5.0' in reason
+        here.set(Parameter('goal.far', value=20.0), Parameter('goal.near', value=6.0))
+        here.wait_for('GOAL_REACHED')
+
+
+def test_the_same_goal_picture_again_changes_nothing(measured):
+    with world(measured) as here:
+        Person(here).grey = 10
+        goal = picture(100)
+        here._goal.publish(goal)
+        here.wait_for('RUNNING')
+        here._goal.publish(goal)
+        here.aim(70)
+        wait_until(lambda: 70 in here.pilot.goals, 'the next goal')
+        assert here.pilot.goals == [100, 70]
