@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 import json
+from math import isfinite
 from threading import Lock
 from typing import Any
 
@@ -66,6 +67,7 @@ class Activity:
         self._ended = False
         self.hung = False  # the planner did not end, and still holds its pilot
         self._shares: Mapping[str, float] = {}  # of each term in the cost of the last plan
+        self._to_go: float | None = None  # of the last plan along a roadmap [model steps]
         self.frames = self.bad_frames = self.lost_frames = self.same_frames = 0
         self._data: Array = np.zeros(0, np.uint8)  # of the last usable image, as it came
         self._newest: tuple[Array, float] | None = None  # usable image, and when it came
@@ -156,6 +158,7 @@ class Activity:
             'guard_hits': self.controller.guard.interventions,
             'dry_run': self._commands is None,
             **{f'cost_{name}': share for name, share in self._shares.items()},
+            **({} if self._to_go is None else {'to_go': self._to_go}),
         }
 
     def _open_ears(self, qos: QoSProfile) -> list[Any]:
@@ -260,7 +263,7 @@ class Activity:
         """Let the command thread know, and tell how planning went."""
         self.driver.nudge()
         plan = thought.plan
-        self._shares = plan.shares
+        self._shares, self._to_go = plan.shares, plan.to_go
         told = {
             'plan_ms': round(thought.plan_ms, 3),
             'image_age_ms': round(thought.age_ms, 3),
@@ -268,6 +271,8 @@ class Activity:
             'spread': plan.spread,
             'distance': plan.distance,
             'shares': dict(plan.shares),
+            # JSON knows no infinity.
+            'to_go': plan.to_go if plan.to_go is None or isfinite(plan.to_go) else 'no way known',
             **self.goals.on_plan(thought),
         }
         self._stats.publish(String(data=json.dumps(told)))

@@ -53,6 +53,7 @@ class FakePilot:
         self.sent = []
         self.warm = False
         self.shares = {'goal': 0.75, 'effort': 0.25}
+        self.to_go = None
 
     def warm_up(self):
         """Note that it was called."""
@@ -79,7 +80,7 @@ class FakePilot:
             raise self.error
         actions = np.tile(np.array(self.action, float), (10, 1))
         latent = self.encode(pixels[None])[0]
-        return PilotPlan(actions, 1.0, 0.5, 2.0, self.shares, latent=latent)
+        return PilotPlan(actions, 1.0, 0.5, 2.0, self.shares, to_go=self.to_go, latent=latent)
 
     def reset(self):
         """Have nothing to forget."""

@@ -250,3 +250,16 @@ def test_a_real_pilot_drives_within_limits(checkpoint):
         for command in here.commands:
             assert abs(command.twist.linear.x) <= 0.5
             assert abs(command.twist.linear.y) <= 0.4
+
+
+@pytest.mark.parametrize(
+    ('to_go', 'in_stats', 'in_health'),
+    [(7.5, 7.5, 7.5), (float('inf'), 'no way known', float('inf'))],
+)
+def test_how_far_it_is_along_a_roadmap_is_told(checkpoint, to_go, in_stats, in_health):
+    with world(checkpoint) as here:
+        wait_until(lambda: here.pilots, 'a pilot')
+        here.pilot.to_go = to_go
+        here.drive()
+        wait_until(lambda: here.values().get('to_go') == in_health, 'the way that is left')
+        assert here.stats[-1]['to_go'] == in_stats
