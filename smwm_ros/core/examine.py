@@ -88,6 +88,7 @@ def examine(
         for number, name in enumerate(('linear_r2', 'nonlinear_r2')):
             measures[name] = float(np.nanmean([found[number] for found in probes.values()]))
     actions = _read_back(model, batches, _spread(val, STEPS))
+    measures['command_r2'] = _command_r2(actions, info.action_block)
     return Examination(measures, probes, shares, z, states, rollouts, actions)
 
 
@@ -209,3 +210,13 @@ def _read_back(model: Smwm, batches: Batches, starts: Array) -> Array:
     read = model.infer(*model.latents(window))
     pairs: Array = torch.stack([window.action[0], read], dim=-1).cpu().numpy()
     return pairs
+
+
+def _command_r2(actions: Array, block: int) -> float:
+    """
+    Return how much is read back of the mean command of a model step.
+
+    Two frames show where a robot came, and little of the order of what it was told between them.
+    """
+    means = actions.reshape(len(actions), block, -1, 2).mean(axis=1)  # (m, A, 2)
+    return float(np.nanmean(r2(means[..., 1], means[..., 0])))

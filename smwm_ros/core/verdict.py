@@ -10,7 +10,7 @@ from smwm_ros.config import Model
 from smwm_ros.core.metrics import MIN_STD
 
 STILL = 6.0  # grey levels; a camera that sees nothing move has this much noise
-READ = 0.3  # share of the actions that two latents must show
+READ = 0.25  # share of the mean command of a model step that two latents must show
 FORESEEN = 0.6  # error of a prediction as a share of that of copying
 LUCKY = 0.25  # share of other actions that seem better than those taken; 0.5 is chance
 WORSE = 0.2  # in held-out episodes than in training, of what is 1 at most
@@ -84,7 +84,7 @@ def _overfitted(found: Mapping[str, float], model: Model, horizon: int) -> Verdi
 def _fails(found: Mapping[str, float]) -> bool:
     """Say whether something does not suffice in held-out episodes."""
     return (
-        found['inverse_r2'] < READ
+        found['command_r2'] < READ
         or found['forward_over_copy'] > FORESEEN
         or found['outdone'] > LUCKY
     )
@@ -92,7 +92,7 @@ def _fails(found: Mapping[str, float]) -> bool:
 
 def _collapsed(found: Mapping[str, float], model: Model, horizon: int) -> Verdict | None:
     """Look whether the latent shows what the robot does."""
-    if found['latent_std'] >= MIN_STD and found['inverse_r2'] >= READ:
+    if found['latent_std'] >= MIN_STD and found['command_r2'] >= READ:
         return None
     alone = not model.inverts and not model.regularises
     advice = [
@@ -109,8 +109,8 @@ def _collapsed(found: Mapping[str, float], model: Model, horizon: int) -> Verdic
         )
     return Verdict(
         'collapsed',
-        f'the latent does not show what the robot did: actions are read back with R2 '
-        f'{found["inverse_r2"]:.2f}, and its standard deviation is {found["latent_std"]:.2g}',
+        f'the latent does not show what the robot did: commands are read back with R2 '
+        f'{found["command_r2"]:.2f}, and its standard deviation is {found["latent_std"]:.2g}',
         tuple(advice),
     )
 

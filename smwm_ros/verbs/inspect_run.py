@@ -94,7 +94,8 @@ def examine_run(
 def _figures(measures: dict[str, float]) -> list[str]:
     """Say the figures in short."""
     names = {
-        'inverse_r2': 'actions read back, R2',
+        'command_r2': 'mean command of a model step, read back, R2',
+        'inverse_r2': 'each command of it',
         'forward_over_copy': 'forward error over copying, one step',
         'rollout_over_copy': 'the same at the horizon of the planner',
         'linear_r2': 'measured state read off by a linear probe, R2',

@@ -22,6 +22,7 @@ from smwm_ros.verbs.sheet_parts import FRAME, table
 
 DIRECTIONS = 15  # of a spectrum
 POINTS = 1000  # in a cloud
+_WIDTH = 980  # of a strip [px]
 FIELDS = 4  # of states and actions that get a chart
 
 
@@ -77,7 +78,7 @@ def _facts(found: Examination) -> dict[str, str]:
         'of other actions seem better (chance: 50%)': f'{measures["outdone"]:.0%}',
         'forward error over copying, one step': f'{measures["forward_over_copy"]:.2f}',
         'the same at the horizon': f'{measures["rollout_over_copy"]:.2f}',
-        'actions read back, R2': f'{measures["inverse_r2"]:.2f}',
+        'mean command read back, R2': f'{measures["command_r2"]:.2f}',
         'effective rank': f'{measures["effective_rank"]:.1f}',
     }
     if found.probes:
@@ -101,16 +102,19 @@ def _imagined(found: Examination, data: TransitionDataset) -> Iterator[str]:
     for number, (came, nearest) in enumerate(
         zip(found.rollouts.came, found.rollouts.nearest, strict=True)
     ):
-        rows = [np.concatenate([_tile(frame) for frame in data.pixels(part)], axis=1)
-                for part in (came, nearest)]  # fmt: skip
+        rows = [
+            np.concatenate([_tile(frame, len(part)) for frame in data.pixels(part)], axis=1)
+            for part in (came, nearest)
+        ]
         image = np.concatenate(rows)
         caption = f'drive {number + 1}: rows {came[0]} to {came[-1]}; imagined below'
         yield report.picture(image, caption, image.shape[1])
 
 
-def _tile(frame: Array) -> Array:
-    """Return a frame at the size of a contact sheet."""
-    tile: Array = cv2.resize(frame, (FRAME, FRAME), interpolation=cv2.INTER_NEAREST)
+def _tile(frame: Array, count: int) -> Array:
+    """Return a frame such that so many of them fit side by side."""
+    side = min(FRAME, _WIDTH // count)
+    tile: Array = cv2.resize(frame, (side, side), interpolation=cv2.INTER_NEAREST)
     return tile
 
 
@@ -133,10 +137,10 @@ def _spectrum(found: Examination, data: TransitionDataset) -> str:
     shares = found.spectrum[:DIRECTIONS]
     return report.bars(
         'Share of the variance',
-        'principal direction',
+        'principal directions',
         shares,
-        np.arange(len(shares) + 1) + 0.5,
-        {'command fields:': data.info.spec.size + 0.5},
+        np.arange(len(shares) + 1),
+        {'command fields:': data.info.spec.size},
     )
 
 

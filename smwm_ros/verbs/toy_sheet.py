@@ -88,14 +88,14 @@ def _world(name: str, toy: Toy, found: Found) -> list[str]:
 
 def _charts(toy: Toy, found: Found) -> list[str]:
     """Return the spectrum, and the latents in the plane of their first two directions."""
-    places = np.arange(1, 1 + len(found.shares[:DIRECTIONS]))
+    shares = found.shares[:DIRECTIONS]
     charts = [
         report.bars(
-            'Share of the variance by principal direction',
-            'direction',
-            found.shares[:DIRECTIONS],
-            np.append(places, places[-1] + 1) - 0.5,
-            {'controlled': toy.dimensions + 0.5},
+            'Share of the variance',
+            'principal directions',
+            shares,
+            np.arange(len(shares) + 1),
+            {'controlled:': toy.dimensions},
         )
     ]
     before = found.latents[: len(found.moves.state)]

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained model is examined on drives it has not seen, and judged in words that are right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from smwm_ros import config
+from smwm_ros.cli import main
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.examine import spectrum
+from smwm_ros.core.probes import linear, nonlinear, r2
+from smwm_ros.core.train import train
+from smwm_ros.core.verdict import judge
+import torch
+import worlds
+from worlds import dot_dataset, TINY
+
+Capture = pytest.CaptureFixture[str]
+MODEL = replace(TINY, latent=8)
+TRAIN = config.Train(steps=250, batch=64, lr=1e-2, eval_every=50, device='cpu')
+PLANNER = config.Planner(horizon=3)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a dataset and a run that learnt well from it."""
+    folder = tmp_path_factory.mktemp('runs')
+    learn(folder, dot_dataset(folder / 'data', episodes=40), 'good')
+    return folder
+
+
+def learn(
+    folder: Path, data: TransitionDataset, name: str, model: config.Model = MODEL, **knobs: Any
+) -> Path:
+    train(data, folder / name, model, replace(TRAIN, **knobs), PLANNER)
+    return folder / name
+
+
+def inspect(capsys: Capture, *words: str | Path) -> dict[str, Any]:
+    """Return what `smwm inspect --json` prints of one path."""
+    assert main(['inspect', '--json', *map(str, words)]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[0])
+    return found
+
+
+def test_a_good_run_is_fit_and_foresees(place: Path, capsys: Capture) -> None:
+    found = inspect(capsys, place / 'good')
+    assert found['verdict']['fit'], found['verdict']
+    assert found['trained_on_it']
+    assert found['measures']['outdone'] < 0.15
+    for ours, copied in zip(*found['rollout'].values(), strict=True):
+        assert ours < copied / 2
+    for probe in found['probes'].values():
+        assert probe['linear'] > 0.8
+        assert probe['nonlinear'] > 0.8
+    assert sum(found['spectrum'][:2]) > 0.5, 'the dot moves in two directions'
+
+
+def test_the_page_of_a_run_needs_nothing_beside_itself(place: Path, capsys: Capture) -> None:
+    assert main(['inspect', str(place / 'good')]) == 0
+    assert 'Fit to plan with.' in capsys.readouterr().out
+    page = (place / 'good' / 'inspect.html').read_text(encoding='utf-8')
+    assert 'src="data:image/png' in page
+    for part in ('http', '<script', 'no data', 'nan'):
+        assert part not in page
+    for part in ('Foresight', 'coloured by pose.pose.position.y', 'nonlinear probe', 'Loss'):
+        assert part in page
+
+
+def test_a_run_without_the_inverse_loss_is_called_collapsed(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    data = dot_dataset(tmp_path / 'data', episodes=20, noise=0.1)
+    run = learn(tmp_path, data, 'run', replace(MODEL, kind='forward_only'), lr=5e-2)
+    found = inspect(capsys, run)
+    assert found['verdict']['name'] == 'collapsed'
+    assert 'model.kind smwm' in found['verdict']['advice'][0]
+    assert found['measures']['outdone'] > 0.25
+
+
+def test_a_run_from_too_little_data_is_called_overfitted(tmp_path: Path, capsys: Capture) -> None:
+    data = dot_dataset(tmp_path / 'data', episodes=3, length=8, noise=0.3)
+    found = inspect(capsys, learn(tmp_path, data, 'run'))
+    assert found['verdict']['name'] == 'overfitted'
+    assert 'it has seen 2 episodes' in found['verdict']['advice'][0]
+
+
+def test_a_run_on_images_that_never_change_is_called_blind(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = np.full((worlds.SIZE, worlds.SIZE, 3), 127, np.uint8)
+    monkeypatch.setattr(worlds, 'draw_dot', lambda place: grey)
+    data = dot_dataset(tmp_path / 'data', episodes=6)
+    found = inspect(capsys, learn(tmp_path, data, 'run', steps=20))
+    assert found['verdict']['name'] == 'blind'
+    assert 'camera' in found['verdict']['advice'][0]
+
+
+def test_other_drives_judge_a_run_and_are_told_apart(place: Path, capsys: Capture) -> None:
+    dot_dataset(place / 'later', episodes=10, noise=0.01)
+    out = place / 'later.html'
+    found = inspect(capsys, place / 'good', '--data', place / 'later', '--out', out)
+    assert found['verdict']['fit']
+    assert not found['trained_on_it']
+    assert out.is_file()
+
+
+def test_the_best_checkpoint_of_a_run_finds_the_dataset_too(place: Path, capsys: Capture) -> None:
+    found = inspect(capsys, place / 'good' / 'best', '--samples', '100')
+    assert found['kind'] == 'run'
+    assert Path(found['data']) == place / 'data'
+
+
+def test_a_run_whose_dataset_is_gone_still_tells_what_it_is(
+    place: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (place / 'good').rename(tmp_path / 'moved')
+    try:
+        assert inspect(capsys, tmp_path / 'moved')['kind'] == 'checkpoint'
+        main(['inspect', str(tmp_path / 'moved')])
+        assert 'with --data DATASET' in capsys.readouterr().out
+    finally:
+        (tmp_path / 'moved').rename(place / 'good')
+
+
+def test_a_dataset_for_another_robot_is_refused(
+    place: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    other = dot_dataset(tmp_path / 'other', episodes=4)
+    index = json.loads((other.folder / 'dataset.json').read_text())
+    index['robot']['dt'] = 0.5
+    (other.folder / 'dataset.json').write_text(json.dumps(index))
+    assert main(['inspect', str(place / 'good'), '--data', str(other.folder)]) == 2
+    assert 'control period [s] is 0.5' in capsys.readouterr().err
+
+
+SOUND = {
+    'pixel_std': 40.0, 'train_transitions': 900.0, 'train_episodes': 9.0, 'motion': 0.1,
+    'train_inverse_r2': 0.8, 'inverse_r2': 0.7, 'command_r2': 0.8, 'latent_std': 0.5,
+    'train_forward_over_copy': 0.1, 'forward_over_copy': 0.2, 'outdone': 0.02,
+    'rollout_over_copy': 0.1, 'command_range': 0.9,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('changes', 'name', 'words'),
+    [
+        ({}, 'fit', ''),
+        ({'command_range': 0.1}, 'fit', 'vary them more'),
+        ({'motion': 0.001}, 'fit', 'raise dataset.action_block'),
+        ({'motion': 0.9}, 'fit', 'lower dataset.action_block'),
+        ({'linear_r2': 0.5, 'nonlinear_r2': 0.9}, 'fit', 'bent'),
+        ({'rollout_over_copy': 0.9}, 'short-sighted', 'train.unroll=3'),
+        ({'forward_over_copy': 0.8, 'train_forward_over_copy': 0.8}, 'lost', 'train longer'),
+        ({'outdone': 0.45}, 'lost', 'inverse_weight'),
+        ({'command_r2': 0.05, 'train_inverse_r2': 0.1}, 'collapsed', 'inverse_target'),
+        ({'forward_over_copy': 1.5}, 'overfitted', 'record more'),
+        ({'pixel_std': 1.0, 'outdone': 0.5}, 'blind', 'camera'),
+    ],
+)
+def test_the_first_thing_that_is_wrong_counts(
+    changes: dict[str, float], name: str, words: str
+) -> None:
+    verdict = judge({**SOUND, **changes}, MODEL, 5)
+    assert verdict.name == name
+    assert words in ' '.join(verdict.advice)
+    assert bool(words) == bool(verdict.advice)
+
+
+def test_probes_read_what_is_there_and_nothing_else() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((1500, 6))
+    seen = np.stack([z @ rng.standard_normal(6), z[:, 0] ** 2, rng.standard_normal(1500)], axis=1)
+    for probe, squared in ((linear, (-0.2, 0.2)), (nonlinear, (0.8, 1.0))):
+        line, square, noise = r2(probe(z[:1000], seen[:1000])(z[1000:]), seen[1000:])
+        assert line > 0.95
+        assert squared[0] < square < squared[1]
+        assert noise < 0.2
+
+
+def test_the_spectrum_of_a_plane_has_two_directions() -> None:
+    rng = np.random.default_rng(0)
+    shares = spectrum(rng.standard_normal((100, 2)) @ rng.standard_normal((2, 8)) + 5)
+    assert shares[:2].sum() == pytest.approx(1)
+    assert spectrum(np.ones((10, 3))).sum() == 0
