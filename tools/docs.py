@@ -16,6 +16,7 @@ import json
 from pathlib import Path
 import re
 import sys
+from typing import Any
 
 from smwm_ros.arenas import ARENA_NAMES
 from smwm_ros.cli import build_parser, VERBS
@@ -80,6 +81,8 @@ def results(bench: str) -> str:
     if not rows:
         return f'Not measured yet: `make bench ARGS={bench}`.'
     targets = json.loads((ROOT / 'bench' / 'targets.json').read_text(encoding='utf-8'))
+    if bench == 'faults':
+        return _faults(rows, targets)
     lines = ['| measure | value | beside it | ratio | target |', '|---|---|---|---|---|']
     for row in rows:
         about = targets.get(row['measure'], {}).get('about', row['measure'])
@@ -89,6 +92,25 @@ def results(bench: str) -> str:
         if row.get('interval'):
             value += ' ({:.3g} to {:.3g})'.format(*row['interval'])
         lines.append(f'| {about} | {value} | {peer} | {ratio} | {row["target"]} |')
+    machines = sorted({row['machine'] for row in rows})
+    return '\n'.join([*lines, '', f'Measured on {"; ".join(machines)}.'])
+
+
+def _faults(rows: list[dict[str, Any]], targets: dict[str, Any]) -> str:
+    """Return the table of faults, a line for each of them."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        name, _, column = row['measure'].rpartition('.')
+        found.setdefault(name, {})[column] = row
+    lines = ['| fault | reason | detected | stopped | drives again |', '|---|---|---|---|---|']
+    for name, columns in found.items():
+        about = targets.get(name, {}).get('about', name)
+        reason = columns['detected']['unit'].rpartition(' ')[2] if 'detected' in columns else ''
+        times = [
+            f'{columns[column]["value"]:.0f} ms' if column in columns else ''
+            for column in ('detected', 'stopped', 'recovered')
+        ]
+        lines.append(f'| {about} | {f"`{reason}`" if reason else ""} | {" | ".join(times)} |')
     machines = sorted({row['machine'] for row in rows})
     return '\n'.join([*lines, '', f'Measured on {"; ".join(machines)}.'])
 

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Put faults into a plan node that drives, and measure what becomes of the robot.
+
+The node is a process of its own; camera, motors and operator are here. For each fault: how long
+until the status topic gives a reason, until a stop command comes, and, once the fault has passed,
+until the robot drives again. The worst of some rounds counts. What the node itself cannot do any
+more, the robot must: the arena stops by its own command timeout when the node is killed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from subprocess import Popen
+from tempfile import TemporaryDirectory
+import time
+from typing import Any, NamedTuple
+
+from common import main, Row
+from node import make_checkpoint
+import numpy as np
+from parts.robot import process, Robot, robot
+from sensor_msgs.msg import Image
+from smwm_ros.nodes.trial import private_network
+
+PATIENCE = 60.0  # until anything happens [s]
+SETTLE = 0.7  # driving between two faults [s]
+
+
+class Fault(NamedTuple):
+    """What goes wrong, and how it passes."""
+
+    name: str
+    begin: Callable[[Robot], object]
+    end: Callable[[Robot], object]
+
+
+class Times(NamedTuple):
+    """What became of the robot [s]; nan for what did not happen."""
+
+    reason: str
+    detected: float
+    stopped: float
+    recovered: float
+
+
+def short(message: Image) -> None:
+    """Leave 30 bytes of an image."""
+    message.data = array('B', [1] * 30)
+
+
+def wrong_size(message: Image) -> None:
+    """Claim another size than the data have."""
+    message.width *= 2
+
+
+def wrong_encoding(message: Image) -> None:
+    """Claim an encoding that nobody knows."""
+    message.encoding = 'sepia'
+
+
+def spoil(how: Callable[[Image], None] | None) -> Callable[[Robot], None]:
+    """Let the camera spoil its images, or not."""
+
+    def begin(here: Robot) -> None:
+        here.spoil = how
+
+    return begin
+
+
+def film(on: bool) -> Callable[[Robot], None]:
+    """Switch the camera."""
+
+    def begin(here: Robot) -> None:
+        here.films = on
+
+    return begin
+
+
+def fuzz(here: Robot) -> None:
+    """Send a thousand messages of random bytes and fields instead of images."""
+    here.films = False
+    rng = np.random.default_rng(0)
+    for number in range(1000):
+        if number % 2:
+            here.camera.publish(rng.bytes(int(rng.integers(0, 300))))
+        else:
+            image = Image(encoding=str(rng.choice(['rgb8', 'mono16', 'nv12', ''])))
+            image.height, image.width, image.step = (int(n) for n in rng.integers(0, 40, 3))
+            image.data = array('B', rng.bytes(int(rng.integers(0, 200))))
+            here.camera.publish(image)
+        time.sleep(0.001)
+
+
+def faults(orders: Path) -> list[Fault]:
+    """Return what can go wrong while the node lives."""
+
+    def order(word: str) -> Callable[[Robot], object]:
+        return lambda here: orders.write_text(word)
+
+    def freeze(here: Robot) -> None:
+        here.still = True
+
+    def thaw(here: Robot) -> None:
+        here.still = False
+
+    return [
+        Fault('camera_stops', film(False), film(True)),
+        Fault('camera_restarts', Robot.lose_camera, Robot.find_camera),
+        Fault('frozen_image', freeze, thaw),
+        Fault('wrong_size', spoil(wrong_size), spoil(None)),
+        Fault('wrong_encoding', spoil(wrong_encoding), spoil(None)),
+        Fault('thirty_bytes', spoil(short), spoil(None)),
+        Fault('random_bytes', fuzz, film(True)),
+        Fault('nan_from_model', order('nan'), order('')),
+        Fault('planner_hangs', order('hang'), order('')),
+        Fault('planner_raises', order('raise'), order('')),
+        Fault('two_planners', Robot.rival, Robot.no_rival),
+    ]
+
+
+def put(fault: Fault, here: Robot) -> Times:
+    """Let something go wrong and pass, and watch the robot."""
+    here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
+    time.sleep(SETTLE)
+    mark, begun = here.mark(), time.monotonic()
+    fault.begin(here)
+    reason, told, stopped = here.see(mark)
+    time.sleep(SETTLE)
+    again = time.monotonic()
+    fault.end(here)
+    here.wait(lambda: here.motion_after(again), f'motion after {fault.name}')
+    return Times(reason, told - begun, stopped - begun, here.motion_after(again) - again)
+
+
+def rows_of(name: str, times: list[Times]) -> Iterator[Row]:
+    """Return the worst of some rounds as rows."""
+    until = {'detected': times[-1].reason, 'stopped': 'a stop command', 'recovered': 'motion'}
+    for column, what in until.items():
+        values = [getattr(one, column) for one in times]
+        if np.isfinite(values).all():
+            yield Row(f'faults.{name}.{column}', 1e3 * max(values), f'ms to {what}')
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """Put all faults in turn into one node, then those that it does not survive."""
+    rounds = 1 if quick else 5
+    with TemporaryDirectory() as folder, private_network() as environment:
+        place = Path(folder)
+        checkpoint, _ = make_checkpoint(place)
+        orders = place / 'orders'
+        orders.write_text('')
+        path = [str(Path(__file__).parent), environment.get('PYTHONPATH', '')]
+        environment['SMWM_FAULT'] = str(orders)
+        environment['PYTHONPATH'] = os.pathsep.join(filter(None, path))
+        start = Start(environment, place / 'log', f'checkpoint:={checkpoint}')
+        with robot() as here, start('parts.faulty_node') as child:
+            for fault in faults(orders):
+                yield from rows_of(fault.name, [put(fault, here) for _ in range(rounds)])
+            yield from under_load(here, rounds)
+            yield from dying(here, child, orders)
+        yield from simulated(start, rounds)
+        yield from stalled(start)
+        yield from killed(start)
+
+
+class Start(NamedTuple):
+    """Starts nodes."""
+
+    environment: dict[str, str]
+    log: Path
+    checkpoint: str
+
+    def __call__(self, module: str, *knobs: str, log: Path | None = None) -> Any:
+        """Run a node with the checkpoint and some more parameters."""
+        words = [part for knob in knobs for part in ('-p', knob)]
+        if 'arena' not in module and not any(knob.startswith('checkpoint') for knob in knobs):
+            words += ['-p', self.checkpoint]
+        arguments = ['-m', module, '--ros-args', *words]
+        return process(arguments, self.environment, log or self.log)
+
+
+def burn() -> None:
+    """Keep one core busy for good."""
+    while True:
+        pass
+
+
+def under_load(here: Robot, rounds: int) -> Iterator[Row]:
+    """Stop the camera while twice as many programs as cores compute beside the node."""
+    count = 2 * len(os.sched_getaffinity(0))
+    burners = [multiprocessing.Process(target=burn, daemon=True) for _ in range(count)]
+    for burner in burners:
+        burner.start()
+    try:
+        fault = Fault('full_load', film(False), film(True))
+        times = [put(fault, here) for _ in range(rounds)]
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.join()
+    yield from rows_of('full_load', times)
+
+
+def dying(here: Robot, child: Popen[bytes], orders: Path) -> Iterator[Row]:
+    """Let the planner die in the middle of a plan: the node stops the robot, and ends."""
+    here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
+    mark, begun = here.mark(), time.monotonic()
+    orders.write_text('die')
+    reason, told, stopped = here.see(mark)
+    child.wait(PATIENCE)
+    yield from rows_of('planner_dies', [Times(reason, told - begun, stopped - begun, np.nan)])
+
+
+def simulated(start: Start, rounds: int) -> Iterator[Row]:
+    """Stop simulated time, and set it back."""
+
+    def run(runs: bool) -> Callable[[Robot], None]:
+        def begin(here: Robot) -> None:
+            here.clock_runs = runs
+
+        return begin
+
+    with robot(clock=True) as here, start('smwm_ros.nodes.plan', 'use_sim_time:=true'):
+        stops = Fault('clock_stops', run(False), run(True))
+        yield from rows_of('clock_stops', [put(stops, here) for _ in range(rounds)])
+        times = []
+        for _ in range(rounds):
+            here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
+            time.sleep(SETTLE)
+            mark, begun = here.mark(), time.monotonic()
+            here.clock_time -= 50.0
+            reason, told, stopped = here.see(mark)
+            here.wait(lambda s=stopped: here.motion_after(s), 'motion')
+            again = here.motion_after(stopped)
+            times.append(Times(reason, told - begun, stopped - begun, again - begun))
+        yield from rows_of('clock_jumps_back', times)
+
+
+def stalled(start: Start) -> Iterator[Row]:
+    """Let nobody take the node's log, and give it something to complain about."""
+    pipe = start.log.with_name('full')
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR)  # which never reads
+    with robot() as here, start('smwm_ros.nodes.plan', log=pipe):
+        here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
+        mouth = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(mouth, b'x' * 512)
+        os.close(mouth)
+        fault = Fault('log_stalls', spoil(wrong_encoding), spoil(None))
+        yield from rows_of('log_stalls', [put(fault, here)])
+    os.close(reader)
+
+
+def killed(start: Start) -> Iterator[Row]:
+    """Kill the node that drives an arena: the arena stops by itself; start it again."""
+    timeout, tasks = 0.5, start.log.with_name('tasks.json')
+    tasks.write_text(json.dumps([{'start': [-0.9, -0.9], 'goal': [0.9, 0.9]}]))
+    plan = ('smwm_ros.nodes.plan', 'checkpoint:=models/two_room', 'node.frozen_timeout:=0.0')
+    with (
+        start('smwm_ros.nodes.arena', f'sim.command_timeout:={timeout}', f'sim.tasks:={tasks}'),
+        robot(watch_only=True) as here,
+    ):
+        begun = time.monotonic()
+        with start(*plan) as child:
+            here.wait(lambda: here.moved > begun, 'driving')
+            child.kill()
+            begun = time.monotonic()
+        here.wait(lambda: time.monotonic() - here.moved > 4 * timeout, 'rest')
+        stopped = max(here.moved - begun, 0.0)
+        again = time.monotonic()
+        with start(*plan):
+            here.wait(lambda: here.moved > again, 'motion')
+        recovered = here.moved - again
+    yield from rows_of('node_killed', [Times('', np.nan, stopped, recovered)])
+
+
+if __name__ == '__main__':
+    main(measure, __doc__ or '')

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan node with a pilot that fails when a file says so; bench/faults.py writes the file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import sys
+import time
+from typing import Any
+
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.pilot import Pilot, PilotPlan
+from smwm_ros.nodes.plan import PlanNode
+from smwm_ros.nodes.process import run_node
+import torch
+
+ORDERS = Path(os.environ['SMWM_FAULT'])
+
+
+class FaultyPilot(Pilot):
+    """Plans as ever, unless told to hang, raise, die, or compute with broken weights."""
+
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        self._weight = next(self._model.parameters()).data
+        self._good = self._weight.clone()
+
+    def plan(self, pixels: Array, *words: Any, **named: Any) -> PilotPlan:
+        """Obey, then plan."""
+        order = ORDERS.read_text()
+        while ORDERS.read_text() == 'hang':
+            time.sleep(0.002)
+        if order == 'raise':
+            raise RuntimeError('asked to fail')
+        if order == 'die':
+            raise SystemExit('asked to die')
+        self._weight.copy_(self._good * torch.nan if order == 'nan' else self._good)
+        return super().plan(pixels, *words, **named)
+
+
+class FaultyNode(PlanNode):
+    """The plan node with that pilot."""
+
+    def __init__(self) -> None:
+        super().__init__(FaultyPilot)
+
+
+if __name__ == '__main__':
+    sys.exit(run_node(FaultyNode))

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A robot for bench/faults.py: a camera that can fail, and ears that note when what was heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+import subprocess
+import sys
+from threading import Event, Thread
+import time
+
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import TwistStamped
+from nav_msgs.msg import Odometry
+import numpy as np
+import rclpy
+from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from smwm_ros.core.beat import Metronome
+from smwm_ros.core.images import fill_image
+from smwm_ros.nodes.messages import LATCHED
+from std_msgs.msg import String
+
+CAMERA_HZ, SHAPE = 30, (120, 160, 3)
+CLOCK_HZ = 100
+PATIENCE = 60.0  # until anything happens [s]
+
+
+class Robot:
+    """What the node sees, and what it says."""
+
+    def __init__(self, node: Node, clock: bool) -> None:
+        self._node = node
+        self.films, self.still, self.clock_runs = True, False, True
+        self.spoil: Callable[[Image], None] | None = None
+        self.clock_time = 100.0  # [s]
+        self.commands: list[tuple[float, bool]] = []  # when heard [s], and whether to move
+        self.reasons: list[tuple[float, str]] = []
+        self.moved = 0.0  # when the measured position changed last [s]
+        rng = np.random.default_rng(0)
+        self._pictures = [rng.integers(0, 255, SHAPE, np.uint8) for _ in range(2)]
+        self._rival: object = None
+        self.find_camera()
+        self._goal = node.create_publisher(Image, '/goal/image', LATCHED)
+        self._goal.publish(fill_image(Image(), self._pictures[0]))
+        self._clock = node.create_publisher(Clock, '/clock', 1) if clock else None
+        self._listen()
+
+    def _listen(self) -> None:
+        hear = self._node.create_subscription
+        hear(TwistStamped, '/cmd_vel', self._on_command, 100)
+        hear(String, '/plan/status', self._on_status, LATCHED)
+
+    def find_camera(self) -> None:
+        """Start the camera, as a publisher that was not there before."""
+        self.camera = self._node.create_publisher(Image, '/camera/image_raw', 1)
+
+    def lose_camera(self) -> None:
+        """End the camera with its publisher."""
+        self._node.destroy_publisher(self.camera)
+
+    def rival(self) -> None:
+        """Begin to publish commands, too."""
+        self._rival = self._node.create_publisher(TwistStamped, '/cmd_vel', 1)
+
+    def no_rival(self) -> None:
+        """Leave the command topic to the node."""
+        self._node.destroy_publisher(self._rival)
+
+    @property
+    def status(self) -> str:
+        """Return the last reason heard."""
+        return self.reasons[-1][1] if self.reasons else ''
+
+    @property
+    def moves(self) -> bool:
+        """Say whether the last command was to move."""
+        return bool(self.commands) and self.commands[-1][1]
+
+    def mark(self) -> tuple[int, int]:
+        """Return what was heard so far, for see()."""
+        return len(self.reasons), len(self.commands)
+
+    def see(self, mark: tuple[int, int]) -> tuple[str, float, float]:
+        """Wait for a reason to stop and a stop command since then; return both, with times."""
+        reasons, commands = mark
+
+        def told() -> list[tuple[float, str]]:
+            return [(at, why) for at, why in self.reasons[reasons:] if why != 'RUNNING']
+
+        def stops() -> list[float]:
+            return [at for at, moves in self.commands[commands:] if not moves]
+
+        self.wait(lambda: told() and stops(), 'a reason and a stop')
+        at, why = told()[0]
+        return why, at, stops()[0]
+
+    def motion_after(self, then: float) -> float:
+        """Return when the first motion command after an instant came, 0 for none yet."""
+        return next((at for at, moves in self.commands if moves and at > then), 0.0)
+
+    def wait(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for something."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f'in vain: {what}; the node said {self.reasons[-5:]}')
+            time.sleep(0.002)
+
+    def film(self, closing: Event) -> None:
+        """Publish images at the camera's rate."""
+        beat = Metronome(1 / CAMERA_HZ, time.monotonic())
+        number = 0
+        while not closing.wait(max(0.0, beat.deadline - time.monotonic())):
+            number += not self.still
+            if self.films:
+                message = fill_image(Image(), self._pictures[number % 2])
+                if self.spoil is not None:
+                    self.spoil(message)
+                with suppress(InvalidHandle):  # it was lost just now
+                    self.camera.publish(message)
+            beat.advance(time.monotonic())
+
+    def tick(self, closing: Event) -> None:
+        """Let simulated time pass."""
+        beat = Metronome(1 / CLOCK_HZ, time.monotonic())
+        while not closing.wait(max(0.0, beat.deadline - time.monotonic())):
+            if self._clock is not None and self.clock_runs:
+                self.clock_time += 1 / CLOCK_HZ
+                whole = int(self.clock_time)
+                rest = int((self.clock_time - whole) * 1e9)
+                self._clock.publish(Clock(clock=Time(sec=whole, nanosec=rest)))
+            beat.advance(time.monotonic())
+
+    def _on_command(self, message: TwistStamped) -> None:
+        twist = message.twist
+        self.commands.append((time.monotonic(), (twist.linear.x, twist.linear.y) != (0.0, 0.0)))
+
+    def _on_status(self, message: String) -> None:
+        self.reasons.append((time.monotonic(), message.data))
+
+
+class Watcher(Robot):
+    """Sees where another robot is, and has neither camera nor goal."""
+
+    def __init__(self, node: Node) -> None:
+        self.reasons, self.moved = [], 0.0
+        self._place: tuple[float, float] | None = None
+        node.create_subscription(Odometry, '/odom', self._on_place, 10)
+
+    def film(self, closing: Event) -> None:
+        """Have no camera."""
+
+    def tick(self, closing: Event) -> None:
+        """Have no clock."""
+
+    def _on_place(self, message: Odometry) -> None:
+        place = message.pose.pose.position.x, message.pose.pose.position.y
+        if self._place is not None and place != self._place:
+            self.moved = time.monotonic()
+        self._place = place
+
+
+@contextmanager
+def robot(clock: bool = False, watch_only: bool = False) -> Iterator[Robot]:
+    """Make a robot run in a ROS context of its own."""
+    context, closing = Context(), Event()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node('bystander', context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    made = Watcher(node) if watch_only else Robot(node, clock)
+    jobs = (executor.spin, lambda: made.film(closing), lambda: made.tick(closing))
+    threads = [Thread(target=job, daemon=True) for job in jobs]
+    for thread in threads:
+        thread.start()
+    try:
+        yield made
+    finally:
+        closing.set()
+        executor.shutdown()
+        for thread in threads:
+            thread.join()
+        node.destroy_node()
+        context.try_shutdown()
+
+
+@contextmanager
+def process(
+    words: Sequence[str], environment: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program that may be killed, and leave nothing of it behind."""
+    with log.open('ab') as out:
+        child = subprocess.Popen([sys.executable, *words], env=dict(environment), stderr=out)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
