@@ -123,7 +123,7 @@ def test_no_move_makes_a_way_shorter_than_the_shortest(seed: int) -> None:
     to_go, after = made.ways(goal).to_go[0], made.ways(goal).after[0]
     start, end = edges
     assert (to_go[start] <= roadmap.lengths + to_go[end] + 1e-5).all()
-    for node in torch.nonzero(to_go.isfinite()).ravel().tolist():
+    for node in torch.nonzero(to_go[:-1].isfinite()).ravel().tolist():
         length, here = 0.0, node
         while after[here] < 20:  # a way ends, and is as long as it is said to be
             length += float(torch.dist(nodes[here], nodes[after[here]]))
@@ -209,6 +209,13 @@ def test_drives_that_never_move_make_no_roadmap() -> None:
     still = Recall(torch.zeros(20, 2), torch.zeros(20, 2), torch.arange(19, -1, -1), block=1)
     with pytest.raises(DatasetError, match='nothing can be told apart'):
         survey(still, Mover(PointMass(), -FAST, FAST), most=10)
+
+
+def test_drives_that_leap_between_places_make_no_roadmap() -> None:
+    latents = torch.tensor([[0.0, 0.0], [1.0, 0.0]]).repeat(10, 1)
+    leaps = Recall(latents, torch.zeros(20, 2), torch.arange(19, -1, -1), block=1)
+    with pytest.raises(DatasetError, match='no place in the drives was reached from another'):
+        survey(leaps, Mover(PointMass(), 0 * FAST, 0 * FAST), most=10)
 
 
 def test_a_planner_of_kind_roadmap_needs_one() -> None:

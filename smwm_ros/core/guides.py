@@ -10,6 +10,7 @@ from smwm_ros.core import proposals, roadmap
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.proposals import Policy
 from smwm_ros.core.roadmap import Roadmap
+import torch
 
 
 class Guides(NamedTuple):
@@ -17,6 +18,13 @@ class Guides(NamedTuple):
 
     roadmap: Roadmap | None = None
     policy: Policy | None = None
+
+    def to(self, device: torch.device) -> Guides:
+        """Return them where the planner works."""
+        road, policy = self
+        if road is not None:
+            road = road._replace(nodes=road.nodes.to(device), edges=road.edges.to(device))
+        return Guides(road, None if policy is None else policy.to(device))
 
 
 def load_guides(checkpoint: Checkpoint, settings: config.Planner) -> Guides:

@@ -242,7 +242,7 @@ def make_planner(
     """Make the planner that the settings name."""
     bounds = Bounds(low, high, block, step)
     costs = Costs(model, settings, bounds, rest, keep_out, heads)
-    roadmap, policy = guides
+    roadmap, policy = guides.to(low.device)
     if settings.kind == 'roadmap':
         if roadmap is None:
             raise ValueError('planner.kind=roadmap: expected a roadmap in guides')

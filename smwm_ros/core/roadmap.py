@@ -20,6 +20,7 @@ from smwm_ros.core.recall import Recall
 from smwm_ros.errors import CheckpointError, DatasetError
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 NAME = 'roadmap'
 NEIGHBOURS = 12  # nearest nodes that are tried as the next of a way
@@ -44,11 +45,11 @@ class Roadmap(NamedTuple):
 
 
 class Ways(NamedTuple):
-    """The shortest ways from all nodes to each of B goals."""
+    """The shortest ways from N nodes to each of B goals; the goal itself is number N."""
 
     goal: Tensor  # (B, D)
-    to_go: Tensor  # (B, N) latent distance along the way, inf where there is none
-    after: Tensor  # (B, N) the next node, or N for the goal itself
+    to_go: Tensor  # (B, N+1) latent distance along the way, inf where there is none
+    after: Tensor  # (B, N+1) what comes next; where no way is known, the goal
 
 
 class Mover:
@@ -109,6 +110,8 @@ def survey(drives: Recall, mover: Mover, most: int) -> Roadmap:
     good = mover.misses(nodes[starts], nodes[ends]) < CLOSE * step
     possible = torch.stack([starts[good], ends[good]])
     edges = torch.unique(torch.cat([driven, possible], dim=1), dim=1)
+    if not edges.numel():
+        raise DatasetError('no place in the drives was reached from another, so there are no ways')
     return Roadmap(nodes, edges, step, radius)
 
 
@@ -188,32 +191,30 @@ class RoadmapPlanner:
             if torch.equal(shorter, to_go):
                 break
             to_go = shorter
-        count = len(self._roadmap.nodes)
-        best = by_edge <= to_go[:, start]
-        choice = torch.where(best, end, count)
-        after = torch.full_like(to_go, count, dtype=torch.long)
+        there = len(self._roadmap.nodes)
+        choice = torch.where(by_edge <= to_go[:, start], end, there)
+        after = torch.full_like(to_go, there, dtype=torch.long)
         after = after.scatter_reduce(1, origin, choice, 'amin')
-        return Ways(goal, to_go, torch.where(last <= to_go, count, after))
+        after = torch.where(last <= to_go, there, after)
+        return Ways(goal, F.pad(to_go, (0, 1), value=0.0), F.pad(after, (0, 1), value=there))
 
     @torch.inference_mode()
     def _next(self, z: Tensor, ways: Ways) -> tuple[Tensor, Tensor]:
         """Return subgoals (B, D), and how far it is from z to the goals along the ways (B,)."""
-        nodes, problems = self._roadmap.nodes, torch.arange(len(z))
-        points = torch.cat([nodes.expand(len(z), -1, -1), ways.goal.unsqueeze(1)], dim=1)
-        left = torch.cat([ways.to_go, ways.to_go.new_zeros(len(z), 1)], dim=1)
-        after = torch.cat([ways.after, torch.full_like(ways.after[:, :1], len(nodes))], dim=1)
-        to_go, node = (self._links(z, to_nodes=True) + ways.to_go).min(dim=1)
+        nodes, lane = self._roadmap.nodes, torch.arange(len(z), device=z.device)
+        to_go, node = (self._links(z, to_nodes=True) + ways.to_go[:, :-1]).min(dim=1)
         reach = to_go - AHEAD * self._roadmap.step  # a subgoal lies no nearer to the goal,
-        there = to_go - left[problems, node] < self._roadmap.radius
-        node = torch.where(there, after[problems, node], node)  # but is never where we are
+        here = to_go - ways.to_go[lane, node] < self._roadmap.radius
+        node = torch.where(here, ways.after[lane, node], node)  # but is never where we are
         while True:
-            further = after[problems, node]
-            further = torch.where(left[problems, further] >= reach, further, node)
+            further = ways.after[lane, node]
+            further = torch.where(ways.to_go[lane, further] >= reach, further, node)
             if torch.equal(further, node):
                 break
             node = further
-        node = torch.where(to_go.isfinite(), node, len(nodes))
-        return points[problems, node], to_go
+        final = (node == len(nodes)) | ~to_go.isfinite()
+        subgoal = nodes[node.clamp(max=len(nodes) - 1)]
+        return torch.where(final.unsqueeze(1), ways.goal, subgoal), to_go
 
     def _links(self, z: Tensor, to_nodes: bool) -> Tensor:
         """Return how far nodes beside z (B, D) are from it (B, N), inf for all others."""
