@@ -25,6 +25,7 @@ VERBS = (
     'train',
     'prepare',
     'evaluate',
+    'goals',
     'toy',
     'bench',
 )

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Keep named goals for a checkpoint: pictures, moments of a bag, or a drive to be driven again.
+
+Without --name it lists what is there. A bag gives a goal with --at, and a route without. The plan
+node finds the goals by name; they are pictures in a folder, and may be changed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smwm_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    from smwm_ros.core.checkpoint import Checkpoint
+    from smwm_ros.core.interfaces import Array
+    from smwm_ros.core.library import Library
+
+EXAMPLE = 'smwm goals runs/mine --name dock --bag my_bags/monday --at 12.5'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of this verb."""
+    parser.add_argument('checkpoint', type=Path, metavar='RUN', help='run folder of smwm train')
+    parser.add_argument('--name', help='of the goal or route that is kept')
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument('--image', type=Path, metavar='FILE', help='picture of the goal')
+    source.add_argument('--bag', type=Path, help='recording that shows the goal, or the drive')
+    parser.add_argument(
+        '--at', type=float, metavar='S', help='moment of the bag [s after it began]'
+    )
+    parser.add_argument(
+        '--start', type=float, default=0.0, metavar='S', help='where a route begins [s] (0)'
+    )
+    parser.add_argument('--stop', type=float, metavar='S', help='where it ends [s] (the end)')
+    parser.add_argument(
+        '--spacing',
+        type=float,
+        default=10.0,
+        metavar='N',
+        help='control periods of driving between two subgoals of a route (10)',
+    )
+    parser.add_argument('--folder', type=Path, help='where they are kept (RUN/goals)')
+    parser.epilog = f'example: {parser.epilog}'
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the goals, or keep one."""
+    from smwm_ros.core.checkpoint import load
+    from smwm_ros.core.library import GOALS, Library
+
+    library = Library(args.folder or args.checkpoint / GOALS)
+    if not args.name:
+        if args.image or args.bag:
+            raise ConfigError('--name: missing; a goal is kept by its name')
+        _list(library)
+        return 0
+    checkpoint = load(args.checkpoint)
+    if args.image:
+        from smwm_ros.core.pictures import read_picture
+
+        how = checkpoint.dataset.resize
+        pictures = [read_picture(args.image, checkpoint.image_size, how)]
+    elif args.bag:
+        pictures = _from_bag(args, checkpoint)
+    else:
+        raise ConfigError(f"'{args.name}': give --image or --bag, that shows the goal")
+    path = library.keep(args.name, pictures)
+    what = 'a goal' if len(pictures) == 1 else f'a route of {len(pictures)} subgoals'
+    print(f'{path}: {what}; to go there: ros2 topic pub --once /goal/name std_msgs/msg/String '
+          f'"{{data: {args.name}}}"')  # fmt: skip
+    return 0
+
+
+def _list(library: Library) -> None:
+    """Tell what is there."""
+    names = library.names()
+    if not names:
+        print(f'{library.folder}: no goals yet')
+    for name, count in names.items():
+        print(f'{name}: ' + ('a goal' if count == 1 else f'a route of {count} subgoals'))
+
+
+def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
+    """Return what the camera saw at a moment, or the landmarks of a drive."""
+    from smwm_ros.bags.find import find_bags
+    from smwm_ros.bags.seen import seen_at, seen_between
+
+    bags = find_bags([args.bag])
+    if len(bags) != 1:
+        names = ', '.join(bag.name for bag in bags[:5])
+        raise ConfigError(f'--bag: {args.bag} holds {len(bags)} bags ({names} ...); name one')
+    robot, dataset = checkpoint.robot, checkpoint.dataset
+    if args.at is not None:
+        return [seen_at(bags[0], robot, dataset, args.at)]
+    drive = seen_between(bags[0], robot, dataset, args.start, args.stop)
+    return _landmarks(drive, checkpoint, args.spacing)
+
+
+def _landmarks(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> list[Array]:
+    """Return the pictures of a drive to come by when it is driven again."""
+    import numpy as np
+    from smwm_ros.core.distances import distance_of
+    from smwm_ros.core.journey import Teacher
+    from smwm_ros.core.pilot import Pilot
+
+    distance = distance_of(checkpoint.info, spacing)
+    if distance is None:
+        raise ConfigError(
+            'the checkpoint does not say how far apart in its latent frames are; smwm train with '
+            'the same dataset and run folder adds that, and trains nothing'
+        )
+    pilot, teacher = Pilot(checkpoint), Teacher(distance)
+    for start in range(0, len(drive), 128):
+        part = drive[start : start + 128]
+        for z, picture in zip(pilot.encode(np.stack(part)), part, strict=True):
+            teacher.see(z, picture)
+    route = teacher.route()
+    if len(route) < 2:
+        raise ConfigError('the camera saw no drive; a goal is taken with --at')
+    return route
