@@ -269,6 +269,17 @@ class Train:
         choices=('auto', 'fp32', 'bf16'),
     )
     compile: bool = knob(False, 'compile the model first; pays off in long runs')
+    shift: int = knob(0, 'images of a window are moved by up to this much at random [px]', 0, 256)
+    brightness: float = knob(
+        0.0, 'images of a window are made up to this share brighter or darker at random', 0.0, 1.0
+    )
+    feed: str = knob(
+        'auto',
+        'where batches come from: the dataset in the memory of the device (resident), a thread '
+        'that prepares them ahead (prefetch), or the loop itself (direct); auto takes the first '
+        'on a GPU where the dataset fits, else the second, and the third on a CPU',
+        choices=('auto', 'resident', 'prefetch', 'direct'),
+    )
     seed: int = knob(0, 'seed of weights and batches', 0, 2**31 - 1)
     eval_every: int = knob(100, 'steps between two looks at the held-out episodes', 1, 1_000_000)
 

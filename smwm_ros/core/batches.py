@@ -26,21 +26,27 @@ class Batches(NamedTuple):
         """Return the rows that a whole window can start at."""
         return self.dataset.starts(split, self.steps * self.dataset.info.action_block)
 
-    def at(self, starts: Array) -> Window:
-        """Return the windows that start at these rows."""
+    def normalised(self, rows: Array) -> Array:
+        """Return the raw actions (..., A) of rows in standard deviations, float32."""
+        actions: Array = (self.dataset.actions(rows) - self.mean) / self.std
+        return actions.astype(np.float32)
+
+    def at(self, starts: Array, share: slice = slice(None)) -> Window:
+        """Return the windows that start at these rows, with the images of a share of them."""
         block = self.dataset.info.action_block
         # Gathered time first: every frame of all windows is then one block of memory, uncopied.
         rows = starts + block * np.arange(self.steps + 1)[:, None]  # (T+1, B)
         ticks = rows[:-1, :, None] + np.arange(block)  # (T, B, K)
-        frames = self.dataset.pixels(rows.ravel())  # (n, H, W, 3)
-        pixels = torch.from_numpy(frames.reshape(*rows.shape, *frames.shape[1:])).to(self.device)
-        action = (self.dataset.actions(ticks) - self.mean) / self.std  # (T, B, K, A)
+        mine = rows[:, share]
+        frames = self.dataset.pixels(mine.ravel())  # (n, H, W, 3)
+        pixels = torch.from_numpy(frames.reshape(*mine.shape, *frames.shape[1:])).to(self.device)
+        action = self.normalised(ticks)  # (T, B, K, A)
         return Window(
             Obs(
                 pixels.permute(0, 1, 4, 2, 3),
                 torch.from_numpy(self.dataset.states(rows)).to(self.device),
             ),
-            torch.from_numpy(action.astype(np.float32)).flatten(2).to(self.device),
+            torch.from_numpy(action).flatten(2).to(self.device),
         )
 
 
@@ -66,7 +72,9 @@ class Shuffle:
         return np.random.default_rng([self._seed, epoch]).permutation(len(self._rows))
 
 
-def check(dataset: TransitionDataset, steps: int, needs_state: bool = False) -> None:
+def check(
+    dataset: TransitionDataset, steps: int, needs_state: bool = False, warn: bool = True
+) -> None:
     """Refuse a dataset that nothing can be learnt from in windows of so many model steps."""
     where, count = dataset.folder, len(dataset.episodes)
     ticks = steps * dataset.info.action_block
@@ -93,7 +101,7 @@ def check(dataset: TransitionDataset, steps: int, needs_state: bool = False) -> 
             f'{where}: all actions are the same ({actions[0].tolist()}); the robot must move for '
             'a world model to learn how'
         )
-    for name in np.array(dataset.info.spec.fields)[constant]:
+    for name in np.array(dataset.info.spec.fields)[constant & warn]:
         print(f'warning: {where}: {name} never changes; it will not be planned', file=sys.stderr)
 
 

@@ -11,9 +11,11 @@ from typing import Any
 class Diary:
     """Writes rows of curves as scalars; a context manager."""
 
-    def __init__(self, folder: Path, first: int) -> None:
+    def __init__(self, folder: Path, first: int, wanted: bool = True) -> None:
         """Begin, or go on after step `first`: what was written later than that is forgotten."""
         self._writer: Any = None
+        if not wanted:
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

@@ -6,13 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 import math
+import os
 
 from smwm_ros import config
+from smwm_ros.core.augment import augment
 from smwm_ros.core.interfaces import Window
 from smwm_ros.core.metrics import held_out
 from smwm_ros.core.model import Smwm
+from smwm_ros.core.team import Team
 from smwm_ros.errors import TrainingError
 import torch
+from torch import Tensor
 from torch.optim import AdamW
 
 # How torch and numpy tell it, on a GPU and on the CPU.
@@ -26,35 +30,41 @@ class Learner:
     def __init__(self, model: Smwm, settings: config.Train, device: torch.device) -> None:
         self._model, self._settings, self._device = model, settings, device
         self.optimiser = AdamW(
-            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+            model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
+        self._share = model.team.share(settings.batch)
         self._half = settings.precision == 'bf16' or (
             settings.precision == 'auto' and device.type == 'cuda'
         )
         self._losses = torch.compile(model.losses) if settings.compile else model.losses
         model.train()
 
-    def step(self, number: int, batch: Window) -> dict[str, float]:
+    def step(self, number: int, batch: Window) -> dict[str, Tensor]:
         """Go down the gradient; return the terms of the loss before it. The first step is 1."""
+        # Nothing here waits for a GPU: what it found is for the caller to ask.
         with (
             seeded((self._settings.seed << 32) + number, self._device),
             torch.autocast(self._device.type, torch.bfloat16, self._half),
         ):
-            terms = self._losses(batch)
+            terms = self._losses(augment(batch, self._settings, self._share))
         self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+        self._model.team.average_gradients(self._model.parameters())
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip)
         for group in self.optimiser.param_groups:
             group['lr'] = learning_rate(number - 1, self._settings)
         self.optimiser.step()
-        found = {name: term.item() for name, term in terms.items()}
-        self._model.adapt(found)
-        return found
+        self._model.adapt(terms)
+        return {name: term.detach() for name, term in terms.items()}
 
     def look(self, batch: Window, settled: bool) -> dict[str, float]:
-        """Measure the model on a batch that it does not learn from."""
-        with seeded(self._settings.seed, self._device):
-            return held_out(self._model, batch, settled)
+        """Measure the model on a batch that it does not learn from, in this process alone."""
+        team, self._model.team = self._model.team, Team()
+        try:
+            with seeded(self._settings.seed, self._device):
+                return held_out(self._model, batch, settled)
+        finally:
+            self._model.team = team
 
 
 def learning_rate(step: int, settings: config.Train) -> float:
@@ -72,6 +82,10 @@ def pick_device(name: str) -> torch.device:
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     if name == 'cuda' and not torch.cuda.is_available():
         raise TrainingError('train.device: no CUDA GPU was found; valid here: auto, cpu')
+    if name == 'cuda':  # torchrun numbers the processes of a machine
+        device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', '0')))
+        torch.cuda.set_device(device)
+        return device
     return torch.device(name)
 
 

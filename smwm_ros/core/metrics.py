@@ -14,6 +14,7 @@ from torch import nn, Tensor
 
 MIN_STD = 0.01  # of a latent that still says something
 MIN_INVERSE_R2 = 0.1
+OVERFIT_R2 = 0.5  # of a model that knows its own images, at least
 TINY = torch.finfo(torch.float32).tiny
 
 
@@ -68,13 +69,20 @@ def effective_rank(z: Tensor) -> float:
 
 
 def collapse(measures: dict[str, float]) -> str | None:
-    """Say in plain words that the latent collapsed, or return None."""
+    """Say in plain words that the latent collapsed, or holds for old images only; else None."""
+    r2, known = measures['inverse_r2'], measures.get('train_inverse_r2', math.nan)
     if measures['latent_std'] < MIN_STD:
         what = f'all images look the same to it (latent std {measures["latent_std"]:.4f})'
-    elif measures['inverse_r2'] < MIN_INVERSE_R2:
-        what = f'it does not show what the robot did (inverse R2 {measures["inverse_r2"]:.2f})'
-    else:
+    elif r2 >= MIN_INVERSE_R2:
         return None
+    elif known > OVERFIT_R2:
+        return (
+            f'the model overfits: what the robot did is read off images it learnt from (inverse '
+            f'R2 {known:.2f}) and not off others ({r2:.2f}); add data, above all more episodes, '
+            'take fewer train.steps, or try train.shift and train.brightness'
+        )
+    else:
+        what = f'it does not show what the robot did (inverse R2 {r2:.2f})'
     return (
         f'the latent has collapsed: {what}; choose model.kind smwm, raise model.inverse_weight or '
         'give model.inverse_target, or add data'

@@ -10,7 +10,7 @@ differ in what they add to the forward loss.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from smwm_ros.config import Model
 from smwm_ros.core import toy, vit
@@ -18,6 +18,7 @@ from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.multiplier import Multiplier
 from smwm_ros.core.networks import Encoder, ForwardModel, Heads, InverseModel, StateHead
 from smwm_ros.core.sigreg import SigReg
+from smwm_ros.core.team import Team
 from smwm_ros.errors import ConfigError
 import torch
 from torch import nn, Tensor
@@ -36,8 +37,9 @@ class Smwm(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.encoder: nn.Module
+        self.encoder: Encoder | vit.VisionEncoder | toy.ToyEncoder
         self.forward_model: nn.Module
+        self.team = Team()  # the processes that learn it
         width, hidden = config.latent, config.hidden
         if config.preset == 'tiny':
             width, hidden = vit.LATENT, vit.HIDDEN
@@ -90,8 +92,10 @@ class Smwm(nn.Module):
     def latents(self, batch: Window) -> tuple[Tensor, ...]:
         """Encode all frames of a batch: T+1 times (B, D)."""
         # One pass for all frames, so that BatchNorm sees them as one set.
-        frames = Obs(*(part.flatten(0, 1) for part in batch.obs))
-        return self.encode(frames).chunk(len(batch.obs.pixels))
+        steps = len(batch.obs.pixels)
+        seen = self.encoder.look(batch.obs.pixels.flatten(0, 1))
+        seen = self.team.gather(seen.view(steps, -1, seen.shape[-1])).flatten(0, 1)
+        return self.encoder.project(seen).float().chunk(steps)
 
     def terms(self, z: tuple[Tensor, ...], batch: Window) -> dict[str, Tensor]:
         """Return the weighted terms of the loss of frames that are encoded already."""
@@ -148,10 +152,11 @@ class Smwm(nn.Module):
         model = self.forward_model
         return model if isinstance(model, vit.Predictor) and model.history > 1 else None
 
-    def adapt(self, terms: dict[str, float]) -> None:
+    @torch.no_grad()
+    def adapt(self, terms: Mapping[str, Tensor]) -> None:
         """Let lambda follow the error of the step that was just taken, if it has a target."""
         if self.multiplier:
-            self.multiplier.ascend(terms['inverse'] / self.inverse_weight)
+            self.multiplier.ascend(terms['inverse'] / self.multiplier())
 
 
 def make_model(config: Model, image_size: int, action_size: int, state_size: int = 0) -> Smwm:

@@ -37,9 +37,7 @@ class Multiplier(nn.Module):
         """Return lambda, where the model is, such that a GPU need not wait for it."""
         return self.log.exp().float()
 
-    def ascend(self, error: float) -> None:
-        """Take a step: up where the error lies above its target, else down."""
-        slope = math.log(max(error, 1e-12) / self.target) / NEAR
-        self.log.add_(PACE * min(max(slope, -1.0), 1.0)).clamp_(
-            math.log(LOWEST), math.log(HIGHEST)
-        )
+    def ascend(self, error: Tensor) -> None:
+        """Take a step: up where the error () lies above its target, else down."""
+        slope = (error.double().clamp(min=1e-12) / self.target).log() / NEAR
+        self.log.add_(PACE * slope.clamp(-1, 1)).clamp_(math.log(LOWEST), math.log(HIGHEST))

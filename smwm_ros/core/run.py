@@ -77,7 +77,7 @@ class Run:
         if not self._last.is_file():
             return Progress(0, [])
         try:
-            state = torch.load(self._last, weights_only=True)  # weights_only: executes nothing
+            state = torch.load(self._last, 'cpu', weights_only=True)  # which executes nothing
             self.require_same(state['identity'])
             model.load_state_dict(state['model'])
             optimiser.load_state_dict(state['optimiser'])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-import math
 import os
 from pathlib import Path
 import sys
@@ -24,14 +23,20 @@ from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.diary import Diary
 from smwm_ros.core.distances import measure_distances
+from smwm_ros.core.feed import open_feed
+from smwm_ros.core.interfaces import Window
 from smwm_ros.core.learner import Learner, memory_in_words, pick_device, seeded
 from smwm_ros.core.metrics import collapse
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Progress, Run
+from smwm_ros.core.team import Team, team_of
 from smwm_ros.errors import DatasetError, TrainingError
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 HELD_OUT = 512  # windows looked at between two stretches of training
+PATIENCE = 10  # steps after which a GPU is asked whether all went well
 
 
 def train(
@@ -49,16 +54,36 @@ def train(
         'dataset': dataset.fingerprint,
     }
     run = Run(Path(folder), identity)
-    if fresh:
-        run.clear()
-    elif (run.folder / checkpoints.META).is_file():
-        return _kept(run, planner, dataset)
-    steps = _window(model_config, settings)
-    check(dataset, steps, model_config.aligns_state)
-    robot, recipe = _origin(dataset)
     device = pick_device(settings.device)
+    with team_of(device) as team:
+        if fresh and team.leads:
+            run.clear()
+        team.require_same(identity, f'{folder}: what is trained')
+        if (run.folder / checkpoints.META).is_file():
+            return _kept(run, planner, dataset, team)
+        with memory_in_words(settings, dataset.info.image_size, device):
+            _train(run, dataset, model_config, settings, planner, device, team)
+        team.require_same(True, 'the end')  # by now the leader has written it
+    with seeded(settings.seed):
+        return checkpoints.load(run.folder)
+
+
+def _train(
+    run: Run,
+    dataset: TransitionDataset,
+    model_config: config.Model,
+    settings: config.Train,
+    planner: config.Planner,
+    device: torch.device,
+    team: Team,
+) -> None:
+    """Train from the first step, or from where an earlier run was stopped, to the last."""
+    steps = _window(model_config, settings)
+    check(dataset, steps, model_config.aligns_state, warn=team.leads)
+    robot, recipe = _origin(dataset)
     batches = Batches(dataset, *dataset.action_statistics(), device, steps)
     model = _model(dataset, model_config, settings.seed).to(device)
+    model.team = team
     where = os.path.relpath(dataset.folder.resolve(), run.folder.resolve())  # they move together
 
     def checkpoint(summary: dict[str, float]) -> Checkpoint:
@@ -72,12 +97,11 @@ def train(
         parts = (robot, recipe, model_config, planner, batches.mean, batches.std)
         return Checkpoint(model, *parts, {**run.identity, **found})
 
-    with memory_in_words(settings, dataset.info.image_size, device):
-        summary = _loop(run, batches, model, settings, checkpoint)
-    model.cpu().eval().requires_grad_(False)
-    checkpoints.save(run.folder, checkpoint(summary))
-    run.forget_state()
-    return checkpoint(summary)
+    curves = _loop(run, batches, model, settings, checkpoint)
+    if team.leads:
+        model.cpu().eval().requires_grad_(False)
+        checkpoints.save(run.folder, checkpoint(curves[-1]))
+        run.forget_state()
 
 
 def _window(model_config: config.Model, settings: config.Train) -> int:
@@ -119,32 +143,34 @@ def _loop(
     model: Smwm,
     settings: config.Train,
     checkpoint: Callable[[dict[str, float]], Checkpoint],
-) -> dict[str, float]:
-    """Take the steps that remain; return what the last look at the held-out episodes found."""
-    learner = Learner(model, settings, batches.device)
+) -> list[dict[str, float]]:
+    """Take the steps that remain; return what each look at the held-out episodes found."""
+    learner, team = Learner(model, settings, batches.device), model.team
     first, curves = run.resume(model, learner.optimiser)
+    team.require_same(first, f'{run.folder}: which must be one folder for all')
     deal = Shuffle(batches.starts('train'), settings.batch, settings.seed)
-    val = batches.starts('val')
-    look = batches.at(val[np.linspace(0, len(val) - 1, min(HELD_OUT, len(val))).astype(np.int64)])
-    stretch: list[dict[str, float]] = []  # loss terms of the steps since the last look
+    look = _held_out(batches) if team.leads else None
+    remaining = range(first + 1, settings.steps + 1)
+    every = 1 if batches.device.type == 'cpu' else PATIENCE
+    stretch: list[dict[str, Tensor]] = []  # loss terms of the steps since the last look
     began, warned = time.monotonic(), False
     with (
-        tqdm(total=settings.steps, initial=first, desc='train', unit='step') as bar,
-        Diary(run.scalars, first) as diary,
+        open_feed(settings.feed, batches, deal, team.share(settings.batch), remaining) as feed,
+        tqdm(
+            total=settings.steps, initial=first, desc='train', unit='step', disable=not team.leads
+        ) as bar,
+        Diary(run.scalars, first, team.leads) as diary,
     ):
-        for step in range(first + 1, settings.steps + 1):
-            rows = deal(step - 1)
-            batch = batches.at(rows)
-            stretch.append(learner.step(step, batch))
-            if not math.isfinite(sum(stretch[-1].values())):
-                raise TrainingError(
-                    f'step {step}: the loss is not finite ({_terms(stretch[-1])}); try a smaller '
-                    f'train.lr or train.clip; the batch is in {run.save_batch(rows, batch)}'
-                )
+        for step in remaining:
+            stretch.append(learner.step(step, feed(step)))
+            looks = step % settings.eval_every == 0 or step == settings.steps
+            if looks or step % every == 0:
+                _require_finite(stretch[-every:], step, run, batches, settings)
             bar.update()
-            if step % settings.eval_every and step < settings.steps:
+            if look is None or not looks:
+                stretch = [] if looks else stretch
                 continue
-            row = {'step': step, **_means(stretch), 'inverse_weight': model.inverse_weight}
+            row = {'step': step, **_means(stretch, model)}
             row |= learner.look(look, settled=step == settings.steps)
             row |= _pace(curves, len(stretch) * settings.batch, time.monotonic() - began)
             curves.append(row)
@@ -158,7 +184,35 @@ def _loop(
                 checkpoints.save(run.best, checkpoint(row))
             run.save_state(model, learner.optimiser, Progress(step, curves))
             stretch, began = [], time.monotonic()
-    return curves[-1]
+    return curves
+
+
+def _held_out(batches: Batches) -> Window:
+    """Return windows of held-out episodes, spread over all of them."""
+    val = batches.starts('val')
+    return batches.at(val[np.linspace(0, len(val) - 1, min(HELD_OUT, len(val))).astype(np.int64)])
+
+
+def _require_finite(
+    latest: list[dict[str, Tensor]],
+    step: int,
+    run: Run,
+    batches: Batches,
+    settings: config.Train,
+) -> None:
+    """Stop where a loss of the latest steps, up to this one, is no number; keep its batch."""
+    losses = [torch.stack(list(terms.values())).sum() for terms in latest]
+    finite = torch.stack(losses).isfinite().tolist()
+    if all(finite):
+        return
+    number = finite.index(False)
+    first = step - len(latest) + 1 + number
+    terms = {name: float(term) for name, term in latest[number].items()}
+    rows = Shuffle(batches.starts('train'), settings.batch, settings.seed)(first - 1)
+    raise TrainingError(
+        f'step {first}: the loss is not finite ({_terms(terms)}); try a smaller train.lr or '
+        f'train.clip; the batch is in {run.save_batch(rows, batches.at(rows))}'
+    )
 
 
 def best(curves: list[dict[str, float]]) -> dict[str, float]:
@@ -166,9 +220,17 @@ def best(curves: list[dict[str, float]]) -> dict[str, float]:
     return min(curves, key=lambda row: row['misfit'])
 
 
-def _means(stretch: list[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of each term over some steps."""
-    return {name: float(np.mean([terms[name] for terms in stretch])) for name in stretch[0]}
+def _means(stretch: list[dict[str, Tensor]], model: Smwm) -> dict[str, float]:
+    """Return the mean of each term over some steps, lambda, and how much h read of it all."""
+    means = {
+        name: float(torch.stack([terms[name] for terms in stretch]).double().mean())
+        for name in stretch[0]
+    }
+    means['inverse_weight'] = model.inverse_weight
+    weight = model.inverse_weight if model.config.inverts else 1.0
+    if weight:  # the actions are normalised, so their variance is 1
+        means['train_inverse_r2'] = 1 - means['inverse'] / weight
+    return means
 
 
 def _pace(curves: list[dict[str, float]], samples: int, seconds: float) -> dict[str, float]:
@@ -191,7 +253,7 @@ def _in_brief(row: dict[str, float], terms: list[str]) -> str:
     )
 
 
-def _kept(run: Run, planner: config.Planner, dataset: TransitionDataset) -> Checkpoint:
+def _kept(run: Run, planner: config.Planner, dataset: TransitionDataset, team: Team) -> Checkpoint:
     """Return a finished run; another planner or a measurement needs no new training."""
     run.require_same(checkpoints.read_meta(run.folder)['info'])
     checkpoint = checkpoints.load(run.folder)
@@ -200,5 +262,6 @@ def _kept(run: Run, planner: config.Planner, dataset: TransitionDataset) -> Chec
         info = {**info, 'distances': measure_distances(checkpoint.model, dataset)}
     if checkpoint.planner != planner or info is not checkpoint.info:
         checkpoint = checkpoint._replace(planner=planner, info=info)
-        checkpoints.save(run.folder, checkpoint)
+        if team.leads:
+            checkpoints.save(run.folder, checkpoint)
     return checkpoint

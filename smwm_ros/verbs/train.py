@@ -3,8 +3,9 @@
 Train a world model on a transition dataset.
 
 A run that was interrupted goes on when the same command is given again; one that is finished is
-kept. The run folder is the checkpoint: model.safetensors and meta.json, with train.csv beside. In
-best/ is another, of the step that did best on held-out episodes; curves for TensorBoard are in
+kept. torchrun --no-python smwm train ... shares the work between GPUs or machines, which see one
+run folder. It is the checkpoint: model.safetensors and meta.json, with train.csv beside. In best/
+is another, of the step that did best on held-out episodes; curves for TensorBoard are in
 tensorboard/, where that is installed. album.safetensors holds frames that show people where a
 plan ends.
 """
@@ -12,8 +13,10 @@ plan ends.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from smwm_ros.errors import CheckpointError
 from smwm_ros.verbs import options
@@ -41,29 +44,38 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.core.train import train
 
     dataset = TransitionDataset.open(args.dataset)
+    leads = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun started
     count = len(dataset.starts('train'))
-    print(
-        f'Learning from {count} transitions of {args.dataset} ({len(dataset.episodes)} episodes).'
-    )
+    if leads:
+        print(
+            f'Learning from {count} transitions of {args.dataset} '
+            f'({len(dataset.episodes)} episodes).'
+        )
     checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
-    summary = checkpoint.info['summary']
+    if leads:
+        _fill_album(args.out, checkpoint, dataset)
+        _tell(args, cfg.model.inverse_target, checkpoint.info)
+    return 0
+
+
+def _tell(args: argparse.Namespace, target: float, info: Mapping[str, Any]) -> None:
+    """Say what was learnt, and what to try next."""
+    summary = info['summary']
     print(
         f'On held-out episodes the forward model errs by {summary["forward_over_copy"]:.2f} of '
         f'what moves, actions are read back with R2 {summary["inverse_r2"]:.2f}, and the latent '
         f'uses about {summary["effective_rank"]:.1f} dimensions.'
     )
-    if cfg.model.inverse_target:
+    if target:
         print(
             f'Lambda, which was left to the training, ended at {summary["inverse_weight"]:.3g}; '
             f'{1 - summary["inverse_r2"]:.2f} of the actions are not read back, where the target '
-            f'was {cfg.model.inverse_target:.2f}.'
+            f'was {target:.2f}.'
         )
-    _fill_album(args.out, checkpoint, dataset)
     _tell_of_better(args.out / 'best', summary)
-    for warning in checkpoint.info['warnings']:
+    for warning in info['warnings']:
         print(f'warning: {warning}')
     print(f'The checkpoint is {args.out}; try it: smwm evaluate {args.out} --data {args.dataset}')
-    return 0
 
 
 def _fill_album(folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset) -> None:

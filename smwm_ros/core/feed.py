@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Where the batches of a training come from, such that a GPU never waits for them.
+
+The whole dataset lies on the device where it fits; else a thread prepares batches ahead, in memory
+that the device reads by itself. All ways give the same batches, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import TypeAlias
+
+import numpy as np
+from smwm_ros.core.batches import Batches
+from smwm_ros.core.interfaces import Array, Obs, Window
+import torch
+from torch import Tensor
+
+Feed: TypeAlias = Callable[[int], Window]  # the batch of a step, asked for in order
+
+ROOM = 0.5  # of the free memory of a GPU that frames may take
+CHUNK = 4096  # rows copied to a device at once
+AHEAD = 3  # batches that are ready before they are asked for
+WAIT = 0.1  # s between two looks at whether there is still anything to do
+
+
+@contextmanager
+def open_feed(
+    kind: str, batches: Batches, deal: Callable[[int], Array], share: slice, steps: range
+) -> Iterator[Feed]:
+    """Open what gives the batch of each step, and close it in the end."""
+    if kind == 'auto':
+        kind = choose(batches)
+    if kind == 'resident':
+        dataset = Resident(batches, share)
+        yield lambda step: dataset.at(deal(step - 1))
+    elif kind == 'direct':
+        yield lambda step: batches.at(deal(step - 1), share)
+    else:
+        host = batches._replace(device=torch.device('cpu'))
+        thread = Ahead(lambda step: host.at(deal(step - 1), share), batches.device, steps)
+        try:
+            yield thread
+        finally:
+            thread.close()
+
+
+def choose(batches: Batches) -> str:
+    """Return where batches should come from on this device."""
+    if batches.device.type != 'cuda':
+        return 'direct'  # a thread would take the cores that learn
+    free, _ = torch.cuda.mem_get_info(batches.device)
+    frames = len(batches.dataset) * batches.dataset.info.image_size**2 * 3
+    return 'resident' if frames < ROOM * free else 'prefetch'
+
+
+class Resident:
+    """The dataset on the device, where a batch is a matter of indices."""
+
+    def __init__(self, batches: Batches, share: slice) -> None:
+        dataset, self._device, self._share = batches.dataset, batches.device, share
+        self._block, count = dataset.info.action_block, len(dataset)
+        side = dataset.info.image_size
+        self._pixels = torch.empty(count, side, side, 3, dtype=torch.uint8, device=self._device)
+        for begin in range(0, count, CHUNK):
+            rows = np.arange(begin, min(begin + CHUNK, count))
+            self._pixels[begin : begin + len(rows)] = torch.from_numpy(dataset.pixels(rows))
+        rows = np.arange(count)
+        self._actions = torch.from_numpy(batches.normalised(rows)).to(self._device)
+        self._states = torch.from_numpy(dataset.states(rows)).to(self._device)
+        self._steps = torch.arange(batches.steps + 1, device=self._device)[:, None]
+        self._ticks = torch.arange(self._block, device=self._device)
+
+    def at(self, starts: Array) -> Window:
+        """Return the windows that start at these rows, with the images of our share."""
+        first = torch.from_numpy(starts).to(self._device, non_blocking=True)
+        rows = first + self._block * self._steps  # (T+1, B)
+        mine = rows[:, self._share]
+        pixels = self._pixels.index_select(0, mine.flatten()).unflatten(0, mine.shape)  # type: ignore[no-untyped-call]
+        action = self._actions[rows[:-1, :, None] + self._ticks]  # (T, B, K, A)
+        return Window(Obs(pixels.permute(0, 1, 4, 2, 3), self._states[rows]), action.flatten(2))
+
+
+class Ahead:
+    """A thread that prepares the batches of the next steps."""
+
+    def __init__(
+        self, prepare: Callable[[int], Window], device: torch.device, steps: range
+    ) -> None:
+        self._prepare, self._device, self._steps = prepare, device, steps
+        self._ready: Queue[Window | Exception] = Queue(AHEAD)
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name='batches', daemon=True)
+        self._thread.start()
+
+    def __call__(self, step: int) -> Window:
+        """Return the batch of a step, on the device; steps are asked for in order."""
+        found = self._ready.get()
+        if isinstance(found, Exception):
+            raise found
+        return _each(found, lambda part: part.to(self._device, non_blocking=True))
+
+    def close(self) -> None:
+        """End the thread, whatever it is doing."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for step in self._steps:
+            found: Window | Exception
+            try:
+                found = self._prepare(step)
+                if self._device.type == 'cuda':
+                    found = _each(found, lambda part: part.pin_memory())
+            except Exception as error:  # for the loop to see
+                found = error
+            if not self._put(found) or isinstance(found, Exception):
+                return
+
+    def _put(self, found: Window | Exception) -> bool:
+        """Wait for room; return whether anybody still wants it."""
+        while not self._stop.is_set():
+            try:
+                self._ready.put(found, timeout=WAIT)
+            except Full:
+                continue
+            return True
+        return False
+
+
+def _each(window: Window, change: Callable[[Tensor], Tensor]) -> Window:
+    """Change every tensor of a batch."""
+    return Window(Obs(*(change(part) for part in window.obs)), change(window.action))
