@@ -68,14 +68,22 @@ def paired_ratio(ours: list[float], theirs: list[float]) -> float:
     return median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
-def main(measure: Callable[[bool], Iterable[Row]], about: str) -> None:
-    """Read --quick and --json, run the benchmark, print its rows as they come."""
+def main(
+    measure: Callable[..., Iterable[Row]], about: str, **options: tuple[float | str, str]
+) -> None:
+    """
+    Read --quick and --json, run the benchmark, print its rows as they come.
+
+    A benchmark may have options of its own: {name: (default, help)}; they are handed to measure.
+    """
     parser = argparse.ArgumentParser(description=about.strip().splitlines()[0])
     parser.add_argument('--quick', action='store_true', help='under a minute, less precise')
     parser.add_argument('--json', action='store_true', help='one JSON object per line')
+    for name, (default, text) in options.items():
+        parser.add_argument(f'--{name}', type=type(default), default=default, help=text)
     args = parser.parse_args()
     here = machine()
-    for row in measure(args.quick):
+    for row in measure(args.quick, **{name: getattr(args, name) for name in options}):
         target = TARGETS.get(row.measure, {}).get('target', '')
         full = row._replace(target=target, machine=row.machine or here)
         if args.json:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+import json
 import os
 from pathlib import Path
 import subprocess
@@ -18,11 +19,14 @@ import sys
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
 import time
+from typing import NamedTuple
 
 from common import main, Row
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 import numpy as np
+from parts.plot import chart
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -37,6 +41,7 @@ from smwm_ros.load import load_config
 from smwm_ros.nodes.child import Child
 from smwm_ros.nodes.messages import camera_qos, LATCHED
 from smwm_ros.nodes.trial import private_network
+from std_msgs.msg import String
 import torch
 
 CAMERA_HZ, SHAPE = 30, (480, 640, 3)
@@ -50,6 +55,7 @@ class Bystander:
     def __init__(self, node: Node) -> None:
         self.stamps: list[float] = []
         self.health: dict[str, str] = {}
+        self.plans: list[dict[str, float]] = []
         self.sent = 0
         rng = np.random.default_rng(0)
         # Two in turn: the same image again and again is what a frozen camera shows.
@@ -60,6 +66,8 @@ class Bystander:
         self._goal.publish(goal)
         node.create_subscription(TwistStamped, '/cmd_vel', self._on_command, 100)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_health, 10)
+        tell = self.plans.append
+        node.create_subscription(String, '/plan/stats', lambda m: tell(json.loads(m.data)), 100)
 
     def film(self, closing: Event) -> None:
         """Publish images at the camera's rate."""
@@ -69,15 +77,20 @@ class Bystander:
             self.sent += 1
             beat.advance(time.monotonic())
 
-    def watch(self, seconds: float) -> list[float]:
-        """Return the stamps of the commands of so many seconds, after a warm-up."""
+    def wait(self) -> None:
+        """Wait until the node commands as it will go on to."""
         deadline = time.monotonic() + PATIENCE
         while len(self.stamps) < WARM_UP:
             if time.monotonic() > deadline:
                 raise RuntimeError(f'no commands within {PATIENCE:.0f} s')
             time.sleep(0.05)
-        begin = len(self.stamps)
-        time.sleep(seconds)
+
+    def watch(self, seconds: float, look: Callable[[], None] = lambda: None) -> list[float]:
+        """Return the stamps of the commands of so many seconds, and look once a second."""
+        begin, end = len(self.stamps), time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            look()
+            time.sleep(min(left, 1.0))
         return self.stamps[begin:]
 
     def _on_command(self, message: TwistStamped) -> None:
@@ -88,24 +101,60 @@ class Bystander:
         self.health = {item.key: item.value for item in message.status[0].values}
 
 
-def measure(quick: bool) -> Iterator[Row]:
+class Memory(NamedTuple):
+    """What a process held, over time."""
+
+    at: list[float]  # [s]
+    held: list[float]  # [MB]
+
+    def growth(self, since: float) -> float:
+        """Return by which share the memory grew from an instant on, by medians of a tenth."""
+        later = [held for at, held in zip(self.at, self.held, strict=True) if at >= since]
+        tenth = max(len(later) // 10, 1)
+        return float(np.median(later[-tenth:]) / np.median(later[:tenth]) - 1)
+
+
+def measure(quick: bool, minutes: float, plot: str) -> Iterator[Row]:
     """Watch our node, then the peer."""
-    seconds = 8.0 if quick else 120.0
+    seconds, settled = (16.0, 4.0) if quick else (60 * minutes, min(60.0, 15 * minutes))
     with TemporaryDirectory() as folder, private_network() as environment:
         checkpoint, period = make_checkpoint(Path(folder))
         with bystander() as camera:
             knobs = {'checkpoint': str(checkpoint)}
             with Child('smwm_ros.nodes.plan', knobs, Path(folder), environment) as child:
-                ours = np.diff(camera.watch(seconds))
-                memory = resident(child.pid)
-                ours = np.append(ours, np.diff(camera.watch(seconds)))
-                growth = resident(child.pid) / memory - 1
+                camera.wait()
+                memory = Memory([], [])
+                ours = np.diff(camera.watch(seconds, lambda: weigh(child.pid, memory)))
                 health = {key: float(value) for key, value in numbers(camera.health)}
                 child.stop()
-        with bystander() as camera, naive(checkpoint, environment):
-            theirs = np.diff(camera.watch(2 * seconds))
+        with bystander() as other, naive(checkpoint, environment):
+            other.wait()
+            theirs = np.diff(other.watch(min(seconds, 120.0)))
     yield from rows(ours, theirs, health, period)
-    yield Row('node.memory_growth', 100 * growth, '% in the second half')
+    growth = memory.growth(memory.at[0] + settled)
+    yield Row('node.memory_growth', 100 * growth, f'% after the first {settled:.0f} s')
+    if plot:
+        draw(Path(plot), ours, theirs, camera.plans, memory)
+
+
+def weigh(pid: int, memory: Memory) -> None:
+    """Note what a process holds now."""
+    memory.at.append(time.monotonic())
+    memory.held.append(resident(pid) / 2**20)
+
+
+def draw(
+    path: Path, ours: np.ndarray, theirs: np.ndarray, plans: list[dict[str, float]], memory: Memory
+) -> None:
+    """Draw what was measured over time."""
+    age = {'image to plan': [plan['image_age_ms'] for plan in plans]}
+    age['plan'] = [plan['plan_ms'] for plan in plans]
+    charts = [
+        chart('time between two commands [ms]', {'peer': 1e3 * theirs, 'this node': 1e3 * ours}),
+        chart('of each plan [ms]', age),
+        chart('memory of the node [MB]', {'resident': memory.held}, zero=True),
+    ]
+    cv2.imwrite(str(path), np.vstack(charts))
 
 
 def rows(
@@ -125,6 +174,8 @@ def rows(
     yield Row('node.plan_p99', health['plan_ms_p99'], 'ms')
     yield Row('node.image_to_command_p50', health['image_age_ms_p50'], 'ms from receipt')
     yield Row('node.image_to_command_p99', health['image_age_ms_p99'], 'ms from receipt')
+    over = health['image_age_ms_p99'] - health['plan_ms_p99']
+    yield Row('node.image_to_command_over_plan', over, 'ms')
     images = health['frames'] + health['frames_lost']
     yield Row('node.images_lost', 100 * health['frames_lost'] / images, '%')
 
@@ -193,4 +244,9 @@ def resident(pid: int) -> int:
 
 
 if __name__ == '__main__':
-    main(measure, __doc__ or '')
+    main(
+        measure,
+        __doc__ or '',
+        minutes=(10.0, 'how long to watch the node [min]'),
+        plot=('', 'PNG file to draw what was measured in'),
+    )
