@@ -19,6 +19,7 @@ from smwm_ros.core.train import train
 from smwm_ros.errors import CheckpointError
 from worlds import dot_dataset, draw_dot, TINY, tiny_checkpoint
 
+ROOT = Path(__file__).resolve().parents[1]
 HERE, THERE = draw_dot(np.array([-0.5, 0.0])), draw_dot(np.array([0.5, 0.2]))
 PLANNER = config.Planner(samples=16, elites=4, iterations=2, horizon=3)
 
@@ -58,9 +59,7 @@ def run(tmp_path: Path, prepared: Path) -> Path:
 
 def pilot(folder: Path, **knobs: object) -> Pilot:
     checkpoint = checkpoints.load(folder)
-    made = Pilot(checkpoint, replace(checkpoint.planner, **knobs))  # type: ignore[arg-type]
-    made.set_goal(THERE)
-    return made
+    return Pilot(checkpoint, replace(checkpoint.planner, **knobs))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +74,7 @@ def pilot(folder: Path, **knobs: object) -> Pilot:
 def test_a_prepared_run_plans_with_every_kind(run: Path, knobs: dict[str, object]) -> None:
     made = pilot(run, **knobs)
     made.warm_up()
+    made.set_goal(THERE)
     plans = [made.plan(HERE, elapsed) for elapsed in (0, 1, 1)]
     for plan in plans:
         assert (plan.actions >= made.spec.low).all()
@@ -82,6 +82,12 @@ def test_a_prepared_run_plans_with_every_kind(run: Path, knobs: dict[str, object
         assert (plan.to_go is not None) == (knobs['kind'] == 'roadmap')
     made.reset()
     assert np.array_equal(made.plan(HERE, 0).actions, plans[0].actions)
+
+
+@pytest.mark.parametrize('kind', ['roadmap', 'amortised'])
+def test_the_model_that_comes_with_the_package_is_prepared(kind: str) -> None:
+    made = pilot(ROOT / 'models' / 'two_room', kind=kind)
+    made.warm_up()
 
 
 def test_preparing_again_writes_the_same(prepared: Path, data: TransitionDataset) -> None:

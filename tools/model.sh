@@ -9,9 +9,11 @@ smwm=.venv/bin/smwm
 "$smwm" collect two_room --out "$work/bags"
 "$smwm" convert "$work/bags" --out "$work/dataset" --config two_room
 "$smwm" train "$work/dataset" --out "$work/run" --config two_room
+"$smwm" prepare "$work/run" --data "$work/dataset"
 "$smwm" evaluate "$work/run" --data "$work/dataset"
 mkdir -p models/two_room
-for name in model.safetensors meta.json album.safetensors album.json; do
-    cp "$work/run/$name" models/two_room/
+cp "$work/run/meta.json" models/two_room/
+for name in model album roadmap proposals; do
+    cp "$work/run/$name".* models/two_room/
 done
 echo 'models/two_room is new'
