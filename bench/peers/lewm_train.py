@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Train with the dataset, the loader and the model class of stable-worldmodel, when asked.
+
+Runs in an environment of its own: pip install stable-worldmodel==0.1.1 transformers imageio h5py
+hdf5plugin. Its first word is a JSON file with the task; each number that comes in is answered with
+the seconds that so many steps took. The loop is that of the SMWM release without its framework,
+which can only be slower; `nano`, which no package has, is written as one writes it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import json
+from pathlib import Path
+import sys
+import time
+from typing import Any
+
+import hdf5plugin  # noqa: F401 - teaches HDF5 to read Blosc
+from lewm import lewm
+from stable_worldmodel.data import HDF5Dataset
+import torch
+from torch import nn, Tensor
+from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LATENT, HIDDEN = {'nano': 32, 'tiny': 192}, 256
+
+
+class Nano(nn.Module):
+    """The small networks."""
+
+    def __init__(self, action_size: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(
+            nn.Conv2d(3, 16, 4, stride=4), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(),
+            nn.Linear(1024, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 32), nn.BatchNorm1d(32),
+        )  # fmt: skip
+        self.change = perceptron(32 + action_size, 32)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Encode (B, T, 3, S, S) uint8 as (B, T, 32)."""
+        x = pixels.flatten(0, 1).float() / 127.5 - 1
+        z: Tensor = self.trunk(x)
+        return z.unflatten(0, pixels.shape[:2])
+
+    def ahead(self, z: Tensor, action: Tensor) -> Tensor:
+        """Predict (B, 1, 32)."""
+        found: Tensor = z + self.change(torch.cat([z, action], dim=-1))
+        return found
+
+
+class Tiny(nn.Module):
+    """The networks of the paper, in the class of the package."""
+
+    def __init__(self, action_size: int) -> None:
+        super().__init__()
+        self.model = lewm(action_size)
+        for name, values in (('mean', MEAN), ('std', STD)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None])
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Encode (B, T, 3, 224, 224) uint8 as (B, T, 192)."""
+        info = {'pixels': (pixels.float() / 255 - self.mean) / self.std}
+        z: Tensor = self.model.encode(info)['emb']
+        return z
+
+    def ahead(self, z: Tensor, action: Tensor) -> Tensor:
+        """Predict (B, 1, 192)."""
+        found: Tensor = self.model.predict(z, self.model.action_encoder(action))
+        return found
+
+
+def perceptron(size_in: int, size_out: int) -> nn.Sequential:
+    """Make a network of two hidden layers."""
+    layers = nn.Linear(size_in, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()
+    return nn.Sequential(*layers, nn.Linear(HIDDEN, size_out))
+
+
+def main() -> None:
+    """Say that all is ready, then train whenever asked."""
+    task = json.loads(Path(sys.argv[1]).read_text(encoding='utf-8'))
+    torch.set_num_threads(task['threads'])
+    device, block, width = task['device'], task['block'], task['block'] * task['fields']
+    model = (Nano if task['preset'] == 'nano' else Tiny)(width).to(device).train()
+    inverse = perceptron(2 * LATENT[task['preset']], width).to(device)
+    weights = [*model.parameters(), *inverse.parameters()]
+    optimiser = torch.optim.AdamW(weights, lr=task['lr'], weight_decay=1e-3)
+    dataset = HDF5Dataset(
+        path=task['file'], frameskip=block, num_steps=2, keys_to_load=['pixels', 'action'],
+        keys_to_cache=['action'],
+    )  # fmt: skip
+    batches = forever(dataset, task)
+    print('ready', flush=True)
+    for line in sys.stdin:
+        begun = now(device)
+        for _ in range(int(line)):
+            step(model, inverse, optimiser, weights, next(batches), device)
+        print(json.dumps({'seconds': now(device) - begun}), flush=True)
+
+
+def forever(dataset: Any, task: dict[str, Any]) -> Iterator[dict[str, Tensor]]:
+    """Deal batches, epoch after epoch."""
+    workers = task['workers']
+    loader = torch.utils.data.DataLoader(
+        dataset, batch_size=task['batch'], shuffle=True, drop_last=True, num_workers=workers,
+        persistent_workers=workers > 0, prefetch_factor=4 if workers else None,
+        pin_memory=task['device'] != 'cpu',
+    )  # fmt: skip
+    while True:
+        yield from loader
+
+
+def step(
+    model: Nano | Tiny,
+    inverse: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    weights: list[Tensor],
+    batch: dict[str, Tensor],
+    device: str,
+) -> None:
+    """Take a step, as the release of SMWM does."""
+    pixels = batch['pixels'].to(device, non_blocking=True)
+    action = torch.nan_to_num(batch['action'].to(device, non_blocking=True))[:, :1].float()
+    with torch.autocast(device, torch.bfloat16, enabled=device != 'cpu'):
+        z = model.embed(pixels)
+        loss = F.mse_loss(model.ahead(z[:, :1], action), z[:, 1:])
+        read = inverse(torch.cat([z[:, :1], z[:, 1:]], dim=-1))
+        loss = loss + F.mse_loss(read, action)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
+def now(device: str) -> float:
+    """Return the time, when a GPU has done all it was asked [s]."""
+    if device != 'cpu':
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+if __name__ == '__main__':
+    main()
