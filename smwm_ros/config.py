@@ -570,6 +570,10 @@ class Node:
     autostart: bool = knob(True, 'configure and activate without being asked')
     engage: bool = knob(True, 'move as soon as there is a goal; false waits for ~/engage')
     dry_run: bool = knob(False, 'plan and report, but publish no command')
+    shadow: bool = knob(
+        False,
+        'publish to ~/shadow/command only, and compare with the commands that somebody else gives',
+    )
     image_timeout: float = knob(
         0.5, 'an image older than this stops the robot [s]', 0.01, 60.0, live=True
     )

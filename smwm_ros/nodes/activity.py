@@ -11,7 +11,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
@@ -26,15 +25,16 @@ from smwm_ros.nodes.driver import Driver
 from smwm_ros.nodes.foresight import Foresight
 from smwm_ros.nodes.goals import Goals
 from smwm_ros.nodes.messages import camera_qos
+from smwm_ros.nodes.mouth import Mouth
 from smwm_ros.nodes.painter import Painter, Sketch
 from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.shadow import Shadow
 from smwm_ros.nodes.thinker import Pilotlike, Thinker, Thought, View
 from std_msgs.msg import String
 
 _STRIDE = 101  # images that differ mostly do so in one of so many bytes
 _HANG = 1.0  # a planner that takes longer to end is left behind [s]
 _SLOWING = 3.0  # a robot whose commands may not jump is given so long to slow down [s]
-_ACK = Duration(seconds=0.2)  # the last stop command may take so long to be heard
 
 
 class Activity:
@@ -53,12 +53,17 @@ class Activity:
         self._node = node
         self._setup = setup
         self._knobs = knobs
-        self._commands = commands
         self._clock = clock_of(node)
         dt = setup.robot.dt
         self.controller = Controller(setup.codec.spec, setup.robot.command.stop, knobs)
         self._foresight = Foresight(node, setup, knobs, self._clock, self.controller)
-        self.driver = Driver(self.controller, self._clock, dt, self._send, report, self._complain)
+        note = self._foresight.note
+        self._shadow = (
+            Shadow(node, setup, self._clock, note, self._complain) if knobs.shadow else None
+        )
+        self._mouth = Mouth(node, setup, commands, self._shadow, note)
+        say = self._mouth.say
+        self.driver = Driver(self.controller, self._clock, dt, say, report, self._complain)
         outlook = partial(self._foresight.outlook, self.driver)
         self.thinker = Thinker(
             pilot, self.controller, self._clock, dt, outlook, self._on_plan, self._complain
@@ -94,14 +99,12 @@ class Activity:
 
     def limit(self, setup: Setup) -> None:
         """Take a setup with other limits of the command's fields."""
-        self._setup = setup
+        self._setup = self._mouth.setup = setup
         self.controller.limit(setup.codec.spec)
 
     def look_round(self) -> None:
         """See whether another node publishes commands on our topic."""
-        if self._commands is not None:
-            others = self._node.count_publishers(self._commands.topic) - 1
-            self.controller.contest(others > 0)
+        self.controller.contest(self._mouth.is_contested())
 
     def close(self) -> None:
         """Stop the robot, then everything else; safe to call twice and from any thread."""
@@ -113,9 +116,8 @@ class Activity:
             self.driver.rest(_SLOWING)
             self.driver.close()
             action = self.controller.final_stop()
-            if action is not None and self._commands is not None:
-                self._send(action)
-                self._commands.wait_for_all_acked(_ACK)
+            if action is not None:
+                self._mouth.say_last(action)
             self.hung = not self.thinker.close(_HANG)
             if self.hung:
                 self._complain('the planner hangs; its thread is left behind')
@@ -132,6 +134,8 @@ class Activity:
             self._node.destroy_subscription(ear)
         self._node.destroy_publisher(self._stats)
         self.goals.close()
+        if self._shadow is not None:
+            self._shadow.close()
         self.painter.close()
 
     def values(self) -> dict[str, float | int | bool]:
@@ -156,7 +160,7 @@ class Activity:
             'frames_same': self.same_frames,
             **self.goals.values(),
             'guard_hits': self.controller.guard.interventions,
-            'dry_run': self._commands is None,
+            **self._mouth.values(),
             **{f'cost_{name}': share for name, share in self._shares.items()},
             **({} if self._to_go is None else {'to_go': self._to_go}),
         }
@@ -209,7 +213,9 @@ class Activity:
             return
         self._newest = pixels, now
         view = View(pixels, self._foresight.taken(message, now), self.controller.era)
-        self.controller.saw_image(now, self._is_same(message))
+        same = self._is_same(message)
+        # In the shadow it is not we who drive, and a robot at rest shows the same for long.
+        self.controller.saw_image(now, same and self._shadow is None)
         self.thinker.see(view)
 
     def _view(self) -> Array:
@@ -281,17 +287,6 @@ class Activity:
             near = 0.0 if goals.reach is None else goals.reach.near
             picture = goals.picture(thought.at)
             self.painter.offer(Sketch(thought.pixels, picture, goals.count, near, plan))
-
-    def _send(self, action: Array) -> None:
-        """Publish one command."""
-        if self._commands is None:
-            return
-        message = self._setup.command(action)
-        if hasattr(message, 'header'):
-            message.header.stamp = self._node.get_clock().now().to_msg()
-            message.header.frame_id = self._setup.robot.command.frame_id
-        self._commands.publish(message)
-        self._foresight.note(action)
 
     def _complain(self, text: str) -> None:
         """Warn, at most once a second."""

@@ -28,7 +28,9 @@ class Foresight:
         clock: WallClock | RosClock,
         controller: Controller,
     ) -> None:
-        self._node, self._clock, self._controller = node, clock, controller
+        self._node, self._clock = node, clock
+        # In the shadow nobody knows what the robot will be told next.
+        self._foresee = (lambda time: None) if knobs.shadow else controller.foresee
         self._trained = setup.checkpoint.dataset.command_delay
         spec = setup.codec.spec
         # A robot that holds positions is anywhere before the first of them.
@@ -65,7 +67,7 @@ class Foresight:
         if not self.knobs.compensate:
             return Outlook(seen)
         begin, tick = seen - self.actuation, driver.tick_for(ready)
-        outlook = self._record.outlook(begin, tick, self._controller.foresee)
+        outlook = self._record.outlook(begin, tick, self._foresee)
         self.ahead = 0 if outlook.sent is None else len(outlook.sent)
         return outlook
 

@@ -33,6 +33,7 @@ from smwm_ros.nodes.messages import command_publisher, LATCHED
 from smwm_ros.nodes.parameters import declare_knobs, LiveKnobs, read_knobs
 from smwm_ros.nodes.process import run_node
 from smwm_ros.nodes.setup import set_up, Setup
+from smwm_ros.nodes.shadow import TOPIC as SHADOW
 from smwm_ros.nodes.thinker import Aim, Pilotlike
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
@@ -131,6 +132,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             picture = self.get_parameter('goal_image').value
             self._active.goals.aim(Aim(ready.goal[None]), picture)
         commands = 'no commands' if self._knobs.dry_run else 'commands'
+        commands += ' in the shadow' if self._knobs.shadow else ''
         self.get_logger().info(f'active: plans, and publishes {commands}, once it has a goal')
         return answer
 
@@ -171,6 +173,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         self._live.watch('robot', setup.robot)
         # Who is there only to be watched does not look like somebody who commands.
         kind, topic = setup.command_type, setup.robot.command.topic
+        topic = SHADOW if self._knobs.shadow else topic
         commands = None if self._knobs.dry_run else command_publisher(self, kind, topic)
         self._ready = Ready(setup, pilot, commands, goal)
         command, spec = setup.robot.command, setup.codec.spec

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drive beside somebody else: hear what the robot is told, and compare what we would have told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import json
+from typing import Any
+
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from smwm_ros.core.agreement import Agreement
+from smwm_ros.core.interfaces import Array
+from smwm_ros.nodes.clocks import RosClock, WallClock
+from smwm_ros.nodes.guise import RELIABLE
+from smwm_ros.nodes.setup import Setup
+from std_msgs.msg import String
+
+TOPIC = '~/shadow/command'
+
+
+class Shadow:
+    """Hears the other driver; its commands are what the robot really does."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        setup: Setup,
+        clock: WallClock | RosClock,
+        note: Callable[[Array], None],  # who keeps record of what the robot is told
+        complain: Callable[[str], None],
+    ) -> None:
+        self._node, self._codec, self._clock = node, setup.codec, clock
+        self._note, self._complain = note, complain
+        self._hold = setup.checkpoint.dataset.hold  # a command counts this long [s], as trained
+        self._heard: tuple[float, Array] | None = None
+        self.agreement = Agreement(setup.codec.spec)
+        self._told = node.create_publisher(String, '~/shadow/agreement', 10)
+        kind, topic = setup.command_type, setup.robot.command.topic
+        self._ear = node.create_subscription(kind, topic, self._hear, RELIABLE)
+
+    def compare(self, ours: Array) -> None:
+        """Compare a command of ours with the one that is in force."""
+        heard = self._heard
+        if heard is None or self._clock.now() - heard[0] > self._hold:
+            return
+        apart = self.agreement.add(ours, heard[1])
+        told = {'ours': ours.tolist(), 'theirs': heard[1].tolist(), 'difference': round(apart, 4)}
+        self._told.publish(String(data=json.dumps(told)))
+
+    def values(self) -> dict[str, float]:
+        """Return what diagnostics tell of it."""
+        figures = self.agreement.figures()
+        names = ('compared', 'close', 'direction', 'difference')
+        return {f'shadow_{name}': figures[name] for name in names}
+
+    def close(self) -> None:
+        """Give subscription and publisher back; only from the executor's thread."""
+        self._node.get_logger().info(f'shadow: {_in_words(self.agreement.figures())}')
+        self._node.destroy_subscription(self._ear)
+        self._node.destroy_publisher(self._told)
+
+    def _hear(self, message: Any) -> None:
+        """Take a command of the other driver."""
+        try:
+            action = self._codec.encode(message)
+            if not np.isfinite(action).all():
+                raise ValueError(f'expected finite numbers, found {action.tolist()}')
+        except Exception as error:  # no message from outside may end the node
+            self._complain(f'command of the other driver not used: {error}')
+            return
+        self._heard = self._clock.now(), action
+        self._note(action)
+
+
+def _in_words(figures: dict[str, float]) -> str:
+    """Say how far both agree."""
+    if not figures['compared']:
+        return 'nobody else commanded the robot'
+    return (
+        f'{figures["compared"]:.0f} commands compared, {figures["close"]:.0%} close, cosine of '
+        f'the directions {figures["direction"]:.2f}, difference {figures["difference"]:.0%} of '
+        'the range'
+    )
