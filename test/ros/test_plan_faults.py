@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 
 from geometry_msgs.msg import TwistStamped
 from harness import picture, wait_until, world
@@ -16,6 +17,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
 from smwm_ros.core.pilot import Pilot
+from trajectory_msgs.msg import JointTrajectory
 
 VOLATILE = QoSProfile(depth=1, durability=DurabilityPolicy.VOLATILE)
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -340,3 +342,36 @@ def test_waiting_is_a_warning_and_every_plan_tells_its_cost(checkpoint):
         assert here.stats[0]['shares'] == {'goal': 0.75, 'effort': 0.25}
         wait_until(lambda: here.health.get('cost_effort') == '0.250', 'the share of effort')
         assert here.stats[0]['plan_ms'] >= 0
+
+
+def test_a_robot_waits_for_its_first_plan_however_long_that_takes(checkpoint):
+    with world(checkpoint) as here:
+        wait_until(lambda: here.pilots, 'a pilot')
+        here.pilot.hang = threading.Event()
+        here.camera_on = True
+        here.aim()
+        here.wait_for('PLANNING')
+        assert here.commands == []
+        here.pilot.hang.set()
+        here.wait_for('RUNNING')
+
+
+def test_a_trajectory_is_commanded_joint_by_joint_and_held_when_the_robot_stops(checkpoint):
+    words = (
+        'robot.command.type:=trajectory_msgs/msg/JointTrajectory',
+        "robot.command.fields:=['points[0].positions[joint_names=elbow,wrist]']",
+        'robot.command.stop:=hold',
+    )
+    with world(checkpoint, *words, command_type=JointTrajectory) as here:
+        here.camera_on = True
+        here.aim()
+        wait_until(lambda: here.commands, 'a command')
+        here.stop()
+        here.wait_for('STOPPED')
+        count = len(here.commands)
+        wait_until(lambda: len(here.commands) > count + 2, 'stop commands')
+        for command in here.commands:
+            assert list(command.joint_names) == ['elbow', 'wrist']
+            (point,) = command.points
+            assert list(point.positions) == [0.3, -0.2]
+            assert point.time_from_start.nanosec == 50_000_000
