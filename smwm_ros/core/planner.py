@@ -21,7 +21,7 @@ from smwm_ros.core.interfaces import Plan, Planner, Plans, WorldModel
 from smwm_ros.core.noise import Noise
 from smwm_ros.core.proposals import AmortisedPlanner, Propose
 from smwm_ros.core.roadmap import Mover, RoadmapPlanner
-from smwm_ros.core.solvers import best, descend, Elites, Fit, SOLVERS
+from smwm_ros.core.solvers import best, better, descend, Elites, Fit, SOLVERS
 import torch
 from torch import Tensor
 
@@ -140,7 +140,7 @@ class SearchPlanner:
             fit = Fit(self._bound(mean.unsqueeze(1)).squeeze(1), std)
             seeds = elites.actions[:, : self._kept] if self._kept else None
             if self._tracks:
-                champion = _better(champion, elites)
+                champion = better(champion, elites)
             if not self._has_time(begun, round_begun):
                 break
         return self._finish(z, goal, fit, champion, seeds)
@@ -214,16 +214,6 @@ class SearchPlanner:
         needed = now - round_begun
         needed += needed if self._ending is None else self._ending
         return now + needed <= begun + 1e-3 * self.settings.budget_ms
-
-
-def _better(champion: Elites | None, elites: Elites) -> Elites:
-    """Return the best sample of now and before, (B, 1, T, K*A)."""
-    now = Elites(elites.actions[:, :1], elites.cost[:, :1])
-    if champion is None:
-        return now
-    improved = now.cost < champion.cost
-    actions = torch.where(improved[..., None, None], now.actions, champion.actions)
-    return Elites(actions, torch.where(improved, now.cost, champion.cost))
 
 
 def make_planner(

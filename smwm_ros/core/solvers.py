@@ -40,6 +40,16 @@ def best(samples: Tensor, cost: Tensor, count: int) -> Elites:
     return Elites(torch.take_along_dim(samples, index[..., None, None], dim=1), lowest)
 
 
+def better(champion: Elites | None, elites: Elites) -> Elites:
+    """Return the best sample of now and before, (B, 1, T, K*A)."""
+    now = Elites(elites.actions[:, :1], elites.cost[:, :1])
+    if champion is None:
+        return now
+    improved = now.cost < champion.cost
+    actions = torch.where(improved[..., None, None], now.actions, champion.actions)
+    return Elites(actions, torch.where(improved, now.cost, champion.cost))
+
+
 def cem(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
     """Return mean and unbiased standard deviation of the elites."""
     finite = elites.cost.isfinite()[..., None, None]  # (B, E, 1, 1): elites that may count
