@@ -25,6 +25,7 @@ VERBS = (
     'train',
     'prepare',
     'evaluate',
+    'replay',
     'goals',
     'toy',
     'bench',

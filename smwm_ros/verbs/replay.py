@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Ask a checkpoint what it would have done in the place of whoever drove a recording.
+
+The recording is cut into legs, and the last image of each is its goal, unless one is given. What
+the planner says is compared with what was driven, tick by tick, and beside it with what was driven
+at other times, which is chance. The page shows where both agree, and where they do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smwm_ros.verbs import options
+
+if TYPE_CHECKING:
+    from smwm_ros.core.checkpoint import Checkpoint
+    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.core.interfaces import Array
+
+EXAMPLE = 'smwm replay my_bags/monday runs/mine --out replay.html'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of this verb."""
+    parser.add_argument('bag', type=Path, metavar='BAG', help='recording, or a folder of them')
+    parser.add_argument('checkpoint', type=Path, metavar='RUN', help='run folder of smwm train')
+    goal = parser.add_mutually_exclusive_group()
+    goal.add_argument('--goal', type=Path, metavar='FILE', help='picture that is always the goal')
+    goal.add_argument('--name', help='goal of RUN/goals that is always the goal')
+    parser.add_argument(
+        '--leg', type=int, default=25, metavar='N', help='control periods in a leg (25)'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('replay.html'), help='page to write (replay.html)'
+    )
+    options.add_config(parser, ('planner',))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from tempfile import TemporaryDirectory
+
+    from smwm_ros.core.checkpoint import load
+    from smwm_ros.core.pilot import Pilot
+    from smwm_ros.core.replay import agree, chance, replay
+    from smwm_ros.errors import ConfigError
+    from smwm_ros.load import load_config, to_dict
+    from smwm_ros.verbs.replay_sheet import in_words, write_page
+    from tqdm import tqdm
+
+    if args.leg < 1:
+        raise ConfigError(f'--leg: {args.leg} is out of range; expected 1 or more')
+    checkpoint = load(args.checkpoint)
+    base = {'planner': to_dict(checkpoint.planner)}
+    planner = load_config(args.config, args.settings, base).planner
+    goal = _goal(args, checkpoint)
+    with TemporaryDirectory(prefix='smwm-replay-') as folder:
+        dataset = _dataset(args.bag, Path(folder), checkpoint)
+        with tqdm(desc='replay', unit='leg') as bar:
+            legs = replay(Pilot(checkpoint, planner), dataset, args.leg, goal, bar.update)
+        spec = checkpoint.spec
+        found, floor = agree(legs, spec).figures(), chance(legs, spec).figures()
+        title = f'{args.bag.name} and {args.checkpoint.name}'
+        write_page(args.out, title, dataset, legs, goal, spec, found, floor)
+    print(in_words(found, floor))
+    print(f'To look at: {args.out}.')
+    return 0
+
+
+def _goal(args: argparse.Namespace, checkpoint: Checkpoint) -> Array | None:
+    """Return the image that is always the goal, None where each leg has its own."""
+    from smwm_ros.core.library import GOALS, Library
+    from smwm_ros.core.pictures import read_picture
+
+    size, how = checkpoint.image_size, checkpoint.dataset.resize
+    if args.goal:
+        return read_picture(args.goal, size, how)
+    if args.name:
+        last: Array = Library(args.checkpoint / GOALS).load(args.name, size, how)[-1]
+        return last
+    return None
+
+
+def _dataset(bag: Path, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
+    """Read a recording as those were read that the checkpoint learnt from."""
+    from smwm_ros.bags.convert import convert
+    from smwm_ros.config import Config
+
+    config = replace(Config(), robot=checkpoint.robot, dataset=checkpoint.dataset)
+    return convert([bag], folder, config, jobs=1).dataset
