@@ -15,6 +15,7 @@ SOURCES = sorted((ROOT / 'smwm_ros').rglob('*.py'))
 ARRAYS = {'numpy', 'cv2'}
 ROS = {'rclpy', 'rcl_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle_msgs', 'nav_msgs'}
 ROS |= {'rosgraph_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs', 'trajectory_msgs'}
+ROS |= {'visualization_msgs'}
 FORMATS = {'h5py', 'hdf5plugin', 'lerobot', 'datasets', 'onnxruntime', 'onnxscript'}
 # The last three of these unpack.
 BAGS = {'rosbags', 'mcap', 'ray', 'apsw', 'backports', 'compression', 'lz4'}
