@@ -26,10 +26,11 @@ def bench() -> Iterator[Any]:
         patch.setenv('TQDM_DISABLE', '')  # common.py sets it for its process
         import common
         from parts import success
+        import roadmap
 
-        yield type('Bench', (), {'common': common, 'success': success})
+        yield type('Bench', (), {'common': common, 'success': success, 'roadmap': roadmap})
     sys.path[:] = before['path']
-    for name in {'common', 'parts', 'parts.success'} - before['modules']:
+    for name in {'common', 'parts', 'parts.success', 'roadmap'} - before['modules']:
         sys.modules.pop(name, None)
 
 
@@ -70,3 +71,15 @@ def test_every_row_of_an_arena_is_explained(bench: Any, arena: str) -> None:
     named = {row.measure for row in bench.success.rows(arena, found(), KINDS)}
     assert named <= set(bench.common.TARGETS)
     assert (BENCH / f'{arena}.py').is_file()
+
+
+def test_every_row_of_the_roadmap_is_explained_and_has_its_peer(bench: Any) -> None:
+    tried = ['across', 'across cem', 'across cem last', 'across amortised', 'across random']
+    tried += ['across expert', 'amortised', 'few', 'few proposed', 'cold', 'cold proposed']
+    for offset in bench.roadmap.OFFSETS:
+        tried += [f'offset {offset}', f'offset {offset} cem']
+    outcomes = {name: [GOOD, GOOD if name == 'across' else BAD] for name in tried}
+    rows = {row.measure: row for row in bench.roadmap.rows(outcomes)}
+    explained = {name for name in bench.common.TARGETS if name.startswith('roadmap.')}
+    assert set(rows) == explained
+    assert (rows['roadmap.across'].value, rows['roadmap.across'].peer_value) == (1, 1 / 2)
