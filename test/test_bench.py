@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import json
 from pathlib import Path
+import re
+import runpy
 import sys
 from typing import Any
 
@@ -83,3 +86,25 @@ def test_every_row_of_the_roadmap_is_explained_and_has_its_peer(bench: Any) -> N
     explained = {name for name in bench.common.TARGETS if name.startswith('roadmap.')}
     assert set(rows) == explained
     assert (rows['roadmap.across'].value, rows['roadmap.across'].peer_value) == (1, 1 / 2)
+
+
+def test_faults_are_a_table_with_a_line_for_each() -> None:
+    docs = runpy.run_path(str(BENCH.parent / 'tools' / 'docs.py'))
+    rows = [
+        {'measure': 'faults.a.detected', 'value': 120.4, 'unit': 'ms to STALE_IMAGE'},
+        {'measure': 'faults.a.stopped', 'value': 130.0, 'unit': 'ms to a stop command'},
+        {'measure': 'faults.a.recovered', 'value': 90.0, 'unit': 'ms to motion'},
+        {'measure': 'faults.b.stopped', 'value': 500.0, 'unit': 'ms to a stop command'},
+    ]
+    text = docs['_faults']([{**row, 'machine': 'here'} for row in rows], {})
+    assert '| faults.a | `STALE_IMAGE` | 120 ms | 130 ms | 90 ms |' in text
+    assert '| faults.b |  |  | 500 ms |  |' in text
+    assert text.endswith('Measured on here.')
+
+
+def test_every_fault_that_is_measured_is_explained() -> None:
+    targets = json.loads((BENCH / 'targets.json').read_text(encoding='utf-8'))
+    text = (BENCH / 'faults.py').read_text(encoding='utf-8')
+    named = set(re.findall(r"(?:Fault|rows_of)\('(\w+)'", text))
+    assert len(named) == 17
+    assert named == {name.partition('.')[2] for name in targets if name.startswith('faults.')}
