@@ -79,13 +79,7 @@ class Activity:
         self._stats = node.create_publisher(String, '~/stats', 10)
         self._views: dict[str, tuple[Array, float]] = {}  # of further cameras, and when seen
         self.goals = Goals(
-            node,
-            setup,
-            goal_knobs,
-            self.thinker,
-            self.controller,
-            self._complain,
-            self._view,
+            node, setup, goal_knobs, self.thinker, self.controller, self._complain, self._view
         )
         self.painter = Painter(node, setup, self._complain)
         self._ears = self._open_ears(camera_qos(knobs.camera_reliability))

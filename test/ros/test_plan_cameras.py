@@ -30,9 +30,9 @@ def test_the_newest_views_make_one_image_and_a_missing_one_moves_nothing(two_eye
         wait_until(lambda: here.pilots, 'a pilot')
         plan = here.pilot.plan
 
-        def watch(pixels, elapsed):
+        def watch(pixels, elapsed, sent):
             seen.append(pixels)
-            return plan(pixels, elapsed)
+            return plan(pixels, elapsed, sent)
 
         here.pilot.plan = watch
         left = here.robot.create_publisher(Image, LEFT, 1)

@@ -170,6 +170,7 @@ def test_the_goal_number_and_stamp_are_told(checkpoint):
             'number': 1,
             'source': '/goal/image',
             'stamp': 12.5,
+            'subgoals': 1,
         }
 
 
