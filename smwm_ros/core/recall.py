@@ -9,6 +9,7 @@ import numpy as np
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Obs
+from smwm_ros.core.learner import pick_device
 from smwm_ros.errors import DatasetError
 import torch
 from torch import Tensor
@@ -50,10 +51,13 @@ def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'tra
     block = checkpoint.action_block
     if not (left >= block).any():
         raise DatasetError(f'{dataset.folder}: no {split} episode is longer than {block} ticks')
-    latents = []
+    # The networks of the paper take seconds on a GPU, and many minutes on a CPU.
+    device = pick_device('auto')
+    model, latents = checkpoint.model.to(device), []
     for part in tqdm(np.array_split(rows, -(-len(rows) // BATCH)), desc='encode', unit='batch'):
-        pixels = torch.from_numpy(dataset.pixels(part)).permute(0, 3, 1, 2)
-        latents.append(checkpoint.model.encode(Obs(pixels, torch.zeros(len(part), 0))))
+        pixels = torch.from_numpy(dataset.pixels(part)).to(device).permute(0, 3, 1, 2)
+        latents.append(model.encode(Obs(pixels, torch.zeros(len(part), 0))).cpu())
+    model.cpu()
     actions = (dataset.actions(rows) - checkpoint.mean) / checkpoint.std
     return Recall(
         torch.cat(latents),
