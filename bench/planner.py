@@ -5,7 +5,8 @@ Measure how long a plan takes, beside the same CEM written plainly and beside it
 The plain CEM has no bounds on its mean, no care for NaN and no warm start; it plans with the same
 weights, settings and noise, and returns the same plan. The arithmetic is the matrix products of
 the rollouts and nothing else. One thread, random weights, which take as long as others; timed by
-the processor, so that a busy machine does not blur the ratio.
+the processor, so that a busy machine does not blur the ratio. The model of the paper is measured
+in parts/tiny.py.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import time
 
 from common import interleaved, main, paired_ratio, Row
 import numpy as np
+from parts import tiny
 from smwm_ros.config import Config, Planner
 from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.fast import collapse
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.planner import make_planner
+from smwm_ros.core.products import Product
 from smwm_ros.load import load_config
 import torch
 from torch import nn, Tensor
@@ -38,7 +42,8 @@ def measure(quick: bool) -> Iterator[Row]:
     model, settings = checkpoint.model, config.planner
     bound = torch.full((checkpoint.spec.size * checkpoint.action_block,), LIMIT)
     z, goal = torch.randn(2, config.model.latent)
-    planner = make_planner(model, settings, -bound, bound, checkpoint.action_block)
+    quick_model = collapse(model) or model
+    planner = make_planner(quick_model, settings, -bound, bound, checkpoint.action_block)
 
     def ours() -> Tensor:
         planner.reset()
@@ -67,6 +72,7 @@ def measure(quick: bool) -> Iterator[Row]:
             ratio=paired_ratio(figures[name], figures['ours']),
         )
     yield from from_image(checkpoint, rounds)
+    yield from tiny.rows(quick)
 
 
 def from_image(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
@@ -149,13 +155,12 @@ def arithmetic(model: Smwm, settings: Planner) -> Callable[[], None]:
     """Return the matrix products of a plan."""
     layers = [layer for layer in model.forward_model.modules() if isinstance(layer, nn.Linear)]
     inputs = [torch.randn(settings.samples, layer.in_features) for layer in layers]
-    outputs = [torch.empty(settings.samples, layer.out_features) for layer in layers]
-    weights = [layer.weight.t() for layer in layers]
+    products = [Product(layer.weight, layer.bias) for layer in layers]
 
     def run() -> None:
         for _ in range(settings.iterations * settings.horizon):
-            for x, weight, out in zip(inputs, weights, outputs, strict=True):
-                torch.mm(x, weight, out=out)
+            for x, product in zip(inputs, products, strict=True):
+                product(x)
 
     return run
 

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from smwm_ros.config import Model
-from smwm_ros.core import pilot, products
+from smwm_ros.core import pilot, products, vit
 from smwm_ros.core.fast import collapse, Collapsed, FastPredictor
 from smwm_ros.core.interfaces import Obs
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.vit import Predictor
+from smwm_ros.core.vit import Predictor, VisionEncoder
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
@@ -32,7 +33,9 @@ def random_model(preset: str, seed: int = 0, layers: int = 2, history: int = 1) 
     """Make a model whose every weight and statistic is random; of tiny, one with few layers."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = make_model(MODELS[preset], 16, ACTIONS)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(vit, 'VisionEncoder', partial(VisionEncoder, layers=1))
+            model = make_model(MODELS[preset], 16, ACTIONS)
         if preset == 'tiny':
             model.forward_model = Predictor(ACTIONS, history, layers)
         model.eval().requires_grad_(False)

@@ -39,18 +39,18 @@ class Product:
         self._packed = weight.device.type == 'cpu' and can_pack(kind)
         if self._packed:
             self._weight = torch.ops.mkldnn._reorder_linear_weight(self._weight, ROWS)
+            self._linear = torch.ops.mkldnn._linear_pointwise.default
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply; the result is float32."""
-        return self._apply(x.bfloat16()).float() if self._half else self._apply(x)
-
-    def _apply(self, x: Tensor) -> Tensor:
-        if not self._packed:
-            return AFTER[self._after](F.linear(x, self._weight, self._bias))
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._weight, self._bias, self._after, [], 'none'
-        )
-        return y
+        if self._half:
+            x = x.bfloat16()
+        y: Tensor
+        if self._packed:
+            y = self._linear(x, self._weight, self._bias, self._after, [], 'none')
+        else:
+            y = AFTER[self._after](F.linear(x, self._weight, self._bias))
+        return y.float() if self._half else y
 
 
 def gap(width: int) -> int:
@@ -71,7 +71,7 @@ def can_pack(kind: torch.dtype) -> bool:
     x = torch.ones(2, LANES, dtype=kind)
     try:
         weight = torch.ops.mkldnn._reorder_linear_weight(x, ROWS)
-        y = torch.ops.mkldnn._linear_pointwise(x, weight, x[0, :2], 'relu', [], 'none')
+        y = torch.ops.mkldnn._linear_pointwise.default(x, weight, x[0, :2], 'relu', [], 'none')
     except (AttributeError, RuntimeError, TypeError):
         return False
     return bool((y == LANES + 1).all())

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+How long the model of the paper plans with the settings of the paper, from two images to actions.
+
+Beside it stands the platform that it comes from, with the same weights, images and noise, which
+finds the same plan; and the arithmetic that no exact rollout can do without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+import sys
+import time
+from typing import Any
+
+from common import interleaved, paired_ratio, Row
+import numpy as np
+from parts import lewm
+from smwm_ros import config
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.fast import collapse
+from smwm_ros.core.model import make_model, Smwm
+from smwm_ros.core.pilot import Pilot
+from smwm_ros.core.products import Product
+from smwm_ros.core.vit import MEAN, Predictor, SIDE, STD
+from smwm_ros.exchange.tensor_names import theirs
+import torch
+from torch import nn, Tensor
+
+BLOCK, FIELDS = 5, 2
+ROBOT = config.Robot(command=config.Command(low=(-1e6, -1e6), high=(1e6, 1e6)))  # no limits
+PAPER = config.Planner(
+    samples=300, iterations=30, elites=30, horizon=5, cost='last', min_std=0.0, warm_start=False,
+    seed=1234,
+)  # fmt: skip
+SHARED = ('samples', 'iterations', 'elites', 'horizon', 'seed')  # settings that the peer has, too
+SAME = 1e-4  # plans that differ by less are one plan [standard deviations of the data]
+RATED = ((300, 192, 2048), (300, 2048, 192), (1024, 1024, 1024))  # rows, inputs, outputs
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure the processor, and a GPU where there is one."""
+    checkpoint = random_tiny(replace(PAPER, iterations=3) if quick else PAPER)
+    yield from on_processor(checkpoint, 1 if quick else 5)
+    if torch.cuda.is_available():
+        yield from on_gpu(checkpoint, 3 if quick else 20)
+    else:
+        print('left out: planner.cuda; there is no CUDA device here', file=sys.stderr)
+
+
+def on_processor(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
+    """Time one thread, by the processor's clock."""
+    ours = Ours(checkpoint, 'cpu')
+    parts = {'ours': ours.seconds, 'floor': floor(checkpoint)}
+    with lewm.lewm(task(checkpoint, 'cpu')) as other:
+        if other:
+            check(ours.plan(), other.plan(), SAME)
+            parts['other'] = other.seconds
+        seconds = interleaved(parts, rounds)
+    if other:
+        yield row('planner.tiny', seconds, 'other', lewm.NAME)
+    yield row('planner.tiny_floor', seconds, 'floor', 'its matrix products alone')
+    yield Row('planner.tiny_ranking', ranking(checkpoint.model), 'rank correlation')
+
+
+def on_gpu(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
+    """Time a GPU, in half precision beside the peer and beside full precision."""
+    half = checkpoint._replace(planner=replace(checkpoint.planner, precision='bf16'))
+    ours, exact = Ours(half, 'cuda'), Ours(checkpoint, 'cuda')
+    parts = {'ours': ours.seconds, 'exact': exact.seconds}
+    with lewm.lewm(task(checkpoint, 'cuda')) as other:
+        if other:
+            check(exact.plan(), other.plan(), 100 * SAME)  # adds up in another order
+            parts['other'] = other.seconds
+        seconds = interleaved(parts, rounds)
+    found = [row('planner.cuda', seconds, 'exact', 'the same in fp32')]
+    if other:
+        found.append(row('planner.cuda_peer', seconds, 'other', lewm.NAME))
+    found.append(Row('planner.cuda_ranking', ranking(checkpoint.model), 'rank correlation'))
+    yield from (one._replace(machine=torch.cuda.get_device_name()) for one in found)
+
+
+def row(measure: str, seconds: dict[str, list[float]], who: str, name: str) -> Row:
+    """Return our time beside that of another."""
+    ours, other = (1e3 * float(np.median(seconds[key])) for key in ('ours', who))
+    ratio = paired_ratio(seconds[who], seconds['ours'])
+    return Row(measure, ours, 'ms', peer=name, peer_value=other, ratio=ratio)
+
+
+class Ours:
+    """Our way from two images to a plan."""
+
+    def __init__(self, checkpoint: Checkpoint, device: str) -> None:
+        self._pilot = Pilot(checkpoint, device=device)
+        self._clock = time.process_time if device == 'cpu' else time.perf_counter
+        self.plan()  # a GPU compiles and records now
+
+    def plan(self) -> Tensor:
+        """Return the mean that the search ends with, (T, K*A)."""
+        start, goal = images()
+        self._pilot.set_goal(goal)
+        actions = self._pilot.plan(start, 0).actions
+        return torch.from_numpy(actions).reshape(-1, BLOCK * FIELDS)
+
+    def seconds(self) -> float:
+        """Return how long that takes; the plan comes back to the processor, so all is done."""
+        begun = self._clock()
+        self.plan()
+        return self._clock() - begun
+
+
+def random_tiny(planner: config.Planner) -> Checkpoint:
+    """Make a checkpoint with random weights, also where a new model has zeros."""
+    torch.manual_seed(0)
+    settings = config.Model(preset='tiny')
+    model = make_model(settings, SIDE, BLOCK * FIELDS).eval().requires_grad_(False)
+    for name, weight in model.forward_model.named_parameters():
+        if 'modulation' in name:
+            weight.normal_(0.0, 0.1)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.running_mean.normal_(0.0, 0.1)
+            layer.running_var.uniform_(0.2, 0.5)
+    dataset = config.Dataset(image_size=SIDE, action_block=BLOCK)
+    mean, std = np.zeros(FIELDS), np.ones(FIELDS)
+    return Checkpoint(model, ROBOT, dataset, settings, planner, mean, std, {})
+
+
+def images() -> Any:
+    """Draw the images of start and goal, (2, S, S, 3) uint8."""
+    return np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
+
+
+def task(checkpoint: Checkpoint, device: str) -> dict[str, Any]:
+    """Return what the other planner needs to know: images come to it normalised."""
+    pixels = torch.from_numpy(images()).float() / 255
+    start, goal = ((pixels - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
+    settings: dict[str, int] = {name: getattr(checkpoint.planner, name) for name in SHARED}
+    return {
+        'device': device,
+        'weights': {
+            theirs(name): value.cpu()
+            for name, value in checkpoint.model.state_dict().items()
+            if not name.startswith('inverse_model')
+        },
+        'pixels': start[None, None],
+        'goal': goal[None, None],
+        'action': torch.zeros(1, 1, BLOCK * FIELDS),
+        'settings': {**settings, 'block': BLOCK, 'fields': FIELDS},
+    }
+
+
+def check(ours: Tensor, others: Tensor, most: float) -> None:
+    """Insist that both found one plan."""
+    difference = float((ours - others).abs().max())
+    assert difference < most, f'the peer plans something else: {difference}'
+
+
+def floor(checkpoint: Checkpoint) -> Callable[[], float]:
+    """Return how long the arithmetic takes at the best rate that the processor has anywhere."""
+    work = arithmetic(checkpoint.model, checkpoint.planner)
+    cases = [(torch.randn(n, i), Product(torch.randn(o, i), torch.randn(o))) for n, i, o in RATED]
+
+    def seconds(x: Tensor, product: Product, times: int = 20) -> float:
+        begun = time.process_time()
+        for _ in range(times):
+            y = product(x)
+        done = 2 * times * y.numel() * x.shape[1]
+        return (time.process_time() - begun) * work / done
+
+    return lambda: min(seconds(*case) for case in cases)
+
+
+def arithmetic(model: Smwm, settings: config.Planner) -> float:
+    """Count multiplications and additions of a plan when all is joined that can be [FLOP]."""
+    predictor = model.forward_model
+    assert isinstance(predictor, Predictor)
+    weights = {
+        name: layer.weight.numel()
+        for name, layer in predictor.named_modules()
+        if isinstance(layer, nn.Linear)
+    }
+    # Of the attention, values and outputs become one product; nothing else matters.
+    kept = sum(size for name, size in weights.items() if not name.endswith(('qkv', 'out')))
+    kept += len(predictor.layers) * model.latent**2
+    return 2.0 * kept * settings.samples * settings.horizon * settings.iterations
+
+
+@torch.no_grad()
+def ranking(model: Smwm) -> float:
+    """Return how alike half and full precision rank action sequences by their cost."""
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(1, model.latent, generator=generator).to(device)
+    shape = (PAPER.samples + 1, PAPER.horizon, BLOCK * FIELDS)
+    actions = torch.randn(shape, generator=generator).to(device)
+    half = collapse(model, half=True)
+    assert half is not None
+    ranks = []
+    for imagine in (model.rollout, half.rollout):
+        last = imagine(z.expand(len(actions), -1), actions)[:, -1]
+        cost = (last[1:] - last[0]).square().sum(dim=1)  # the goal is where the first one leads
+        ranks.append(cost.argsort().argsort().double())
+    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
