@@ -70,12 +70,15 @@ def _rows(name: str, found: list[Found]) -> Iterator[Row]:
     if name in PROBES:
         for state, theirs in zip(toy.world.states, PROBES[name], strict=True):
             yield _row(f'{name}.probe_{state}', 'R2', [f.probes[state] for f in found], theirs)
+            if toy.dimensions:
+                kept = [f.kept[state] for f in found]
+                yield _row(f'{name}.kept_{state}', 'of the variance', kept)
         error = painted(found[0]).error
         yield _row(f'{name}.decoder', 'of the error of the mean image', [error], ERRORS[name])
     if name == 'random':
-        for axis in 'xy':
-            ignored = [f.probes[f'{axis} of dot 1'] for f in found]
-            yield _row(f'random.probe_{axis}', 'R2', ignored)
+        for dot, what in enumerate(('told', 'chance')):
+            kept = [f.kept[f'x of dot {dot}'] + f.kept[f'y of dot {dot}'] for f in found]
+            yield _row(f'random.kept_{what}', 'of the variance', kept)
 
 
 def _row(measure: str, unit: str, values: list[float], theirs: float | None = None) -> Row:

@@ -17,7 +17,7 @@ import torch
 from torch import nn, Tensor
 from tqdm import tqdm
 
-EPOCHS, BATCH, RATE = 30, 256, 1e-3
+EPOCHS, BATCH, RATE = 30, 64, 1e-3
 DARK = 10.0  # how much more a pixel counts that is not white
 
 

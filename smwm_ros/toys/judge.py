@@ -24,6 +24,7 @@ class Found(NamedTuple):
 
     measures: dict[str, float]
     probes: dict[str, float]  # by state: R2 of a linear probe, fitted to half of the latents
+    kept: dict[str, float]  # by state: share of the latent's variance that it alone explains
     shares: Array  # (D,) of the variance of the latent, falling
     latents: Array  # (2n, D) of the frames before, then those after
     moves: Moves
@@ -50,10 +51,26 @@ def judge(toy: Toy, checkpoint: Checkpoint, seed: int, count: int = COUNT) -> Fo
     return Found(
         measure(model, window),
         dict(probes),
+        dict(zip(toy.world.states, _alone(states, before), strict=True)),
         spectrum(before),
         np.concatenate([before, after]),
         moves,
     )
+
+
+def _alone(states: Array, latents: Array) -> list[float]:
+    """
+    Return by state how much less of the latents (n, D) is explained without it.
+
+    Things that never lie on each other tell a little of each other's places.
+    """
+    total = max(float(latents.var(0).sum()), float(np.finfo(np.float32).tiny))
+
+    def missed(some: Array) -> float:
+        return float((latents - linear(some, latents)(some)).var(0).sum()) / total
+
+    everything = missed(states)
+    return [missed(np.delete(states, at, axis=1)) - everything for at in range(states.shape[1])]
 
 
 def _window(moves: Moves, checkpoint: Checkpoint) -> Window:

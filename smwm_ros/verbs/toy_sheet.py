@@ -43,6 +43,7 @@ def plain(toy: Toy, found: Found) -> dict[str, Any]:
         'significant': found.significant,
         'shares': found.shares[:DIRECTIONS].round(5).tolist(),
         'probes': found.probes,
+        'kept': found.kept,
         'measures': found.measures,
     }
 
@@ -79,8 +80,11 @@ def _world(name: str, toy: Toy, found: Found) -> list[str]:
         report.picture(_large(strip), 'transitions: before, and below it after', _WIDTH),
         report.row(_charts(toy, found)),
         table(
-            ['linear probe of', *found.probes],
-            [['R2', *(f'{value:.2f}' for value in found.probes.values())]],
+            ['', *found.probes],
+            [
+                ['linear probe, R2', *(f'{value:.2f}' for value in found.probes.values())],
+                ['variance of the latent', *(f'{value:.1%}' for value in found.kept.values())],
+            ],
         ),
     ]
     return body + (_decoded(found) if isinstance(toy.world, Arrow) else [])
