@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 # What is measured shows no progress bar; tqdm reads this when it is imported, after this module.
 os.environ['TQDM_DISABLE'] = '1'
+# As the command line asks for, and OpenMP reads when torch is imported.
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 TARGETS = json.loads((Path(__file__).parent / 'targets.json').read_text(encoding='utf-8'))
 
 

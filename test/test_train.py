@@ -302,14 +302,16 @@ def test_a_finished_run_of_an_older_version_is_kept(
 
 
 def test_half_precision_learns_about_the_same(dots: TransitionDataset, tmp_path: Path) -> None:
+    # A few steps, for rounding grows as in any chaos.
+    few = replace(SHORT, steps=5)
     forward = [
-        train(dots, tmp_path / name, TINY, replace(SHORT, precision=name), PLANNER).info[
-            'summary'
-        ]['val_forward']
+        train(dots, tmp_path / name, TINY, replace(few, precision=name), PLANNER).info['summary'][
+            'forward'
+        ]
         for name in ('fp32', 'bf16')
     ]
     assert forward[0] != forward[1]
-    assert forward[0] == pytest.approx(forward[1], rel=0.2)
+    assert forward[0] == pytest.approx(forward[1], rel=0.1)
 
 
 @pytest.mark.parametrize('wanted', [False, True])
