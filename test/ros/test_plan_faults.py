@@ -194,10 +194,10 @@ def test_another_commander_stops_the_robot_until_it_is_gone(checkpoint):
 def test_a_command_that_cannot_be_published_stops_the_robot_until_a_person_looks(checkpoint):
     with world(checkpoint) as here:
         here.drive()
-        publish = here.plan._active._commands.publish
-        here.plan._active._commands.publish = lambda message: 1 / 0
+        publish = here.plan._active._mouth._commands.publish
+        here.plan._active._mouth._commands.publish = lambda message: 1 / 0
         here.wait_for('COMMAND_ERROR')
-        here.plan._active._commands.publish = publish
+        here.plan._active._mouth._commands.publish = publish
         here.wait_for_rest()
         here.engage()
         here.wait_for('RUNNING')
@@ -321,14 +321,26 @@ def test_limits_and_horizon_change_while_the_robot_drives_and_never_beyond_the_m
         wait_until(lambda: here.last() == (0.3, -0.2), 'the first speed')
 
 
-def test_a_seed_gives_one_first_command(checkpoint):
+def test_a_seed_gives_one_first_plan(checkpoint):
+    class Recorder(Pilot):
+        """Remembers what it planned from the picture of this test."""
+
+        def plan(self, pixels, *words, **named):
+            made = super().plan(pixels, *words, **named)
+            if (pixels == 90).all():
+                plans.append(made.actions)
+            return made
+
     first = []
-    for _ in range(2):
-        with world(checkpoint, make_pilot=Pilot) as here:
+    for seed in (0, 0, 1):
+        plans = []
+        words = (f'planner.seed:={seed}', 'node.compensate:=false')
+        with world(checkpoint, *words, make_pilot=Recorder) as here:
             here.spoil = lambda: picture(90)
             here.drive()
-            first.append(here.last(0))
-    assert first[0] == first[1]
+            first.append(plans[0])
+    assert np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], first[2])
 
 
 def test_waiting_is_a_warning_and_every_plan_tells_its_cost(checkpoint):

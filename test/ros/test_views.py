@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
-from harness import world
+from harness import wait_until, world
 import pytest
 from smwm_ros.config import Command
 import yaml
@@ -21,15 +21,25 @@ def names(checkpoint):
     """Return what an active plan node publishes, hears and serves."""
     with world(checkpoint) as here:
         here.wait_for('NO_GOAL')
-        node = here.plan
-        return {
-            'publish': {name for name, _ in node.get_publisher_names_and_types_by_node(*PLAN)},
-            'subscribe': {name for name, _ in node.get_subscriber_names_and_types_by_node(*PLAN)},
-            'reply': {name for name, _ in node.get_service_names_and_types_by_node(*PLAN)},
-        }
+        found = {}
+
+        def are_known():  # to the graph, which learns of them one by one
+            before = dict(found)
+            found.update(of(here.plan))
+            return found == before and all(found.values()) and found['publish'] >= PAINTED
+
+        wait_until(are_known, 'all that the node has')
+        return found
 
 
-PLAN = ('plan', '/')
+def of(node):
+    """Return what the graph knows of the plan node now."""
+    asks = {
+        'publish': node.get_publisher_names_and_types_by_node,
+        'subscribe': node.get_subscriber_names_and_types_by_node,
+        'reply': node.get_service_names_and_types_by_node,
+    }
+    return {verb: {name for name, _ in ask('plan', '/')} for verb, ask in asks.items()}
 
 
 def test_rviz_shows_what_the_node_publishes(names):
