@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         _require_same_robot(dataset, checkpoint)
     methods = gather(words, args.checkpoint, checkpoint, dataset, config)
     for method in methods:
-        load_guides(method.checkpoint, method.planner)  # or say what is missing, before anybody drives
+        load_guides(method.checkpoint, method.planner)  # or say what is missing, at once
     rounds = _rounds(config, methods, offsets, shifts, dataset)
     for one in rounds:
         print(f'{one.title}:\n{table(one)}\n')
