@@ -24,9 +24,9 @@ def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
     size = (path / 'model.safetensors').stat().st_size
     text = yaml.safe_dump(found, sort_keys=False, default_flow_style=None)
     lines = [
-        f'{path}: checkpoint, {size / 1e6:.1f} MB of weights',
+        f'{path}: checkpoint, {size / 1e6:.1f} MB of weights; its dataset is not here: with '
+        '--data DATASET it is told whether to plan with it',
         *text.splitlines(),
-        'its dataset is not here; with --data DATASET it is told whether to plan with it',
     ]
     return {'kind': 'checkpoint', 'path': str(path), 'bytes': size, 'meta': found}, lines
 
