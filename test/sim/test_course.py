@@ -46,6 +46,17 @@ def test_success_ends_the_task_and_holds_the_robot(arena):
     json.dumps(report)
 
 
+def test_a_robot_without_a_list_of_tasks_may_come_nearer_to_a_goal_that_is_reached(arena):
+    course = Course(arena, [], budget=0, seed=0)
+    course.aim(course.frame.state)  # it is there already
+    while not course.ended:
+        course.tick(RIGHT)
+    steps, before = course.steps, course.frame.state
+    assert not np.array_equal(course.tick(-RIGHT).state, before)
+    assert course.steps == steps
+    assert course.phase is Phase.SUCCESS
+
+
 def test_a_goal_reached_with_the_last_step_of_the_budget_counts(arena):
     budget = 2  # 5 cm a step; 5.7 cm lie between start and the goal's radius
     assert run(Course(arena, [NEAR], budget, seed=0)) is Phase.SUCCESS
