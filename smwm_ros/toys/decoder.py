@@ -33,7 +33,7 @@ class Decoder(nn.Module):
 
     def __init__(self, latent: int, size: int) -> None:
         super().__init__()
-        side = size // 16
+        self.size, side = size, -(-size // 16)  # what it paints beyond the canvas is cut off
         layers: list[nn.Module] = [
             nn.Linear(latent, 128 * side**2),
             nn.Unflatten(1, (128, side, side)),
@@ -44,7 +44,7 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Paint."""
-        images: Tensor = self.layers(z)
+        images: Tensor = self.layers(z)[..., : self.size, : self.size]
         return images
 
 
