@@ -15,6 +15,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.log import patient_log
 
@@ -65,21 +66,23 @@ def _run(node: Node, ear: socket) -> int:
     """Spin a node until it is to end; return the exit code."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    thread = Thread(target=_spin, args=(executor,), name='executor', daemon=True)
+    end: Future[None] = Future()
+    thread = Thread(target=_spin, args=(executor, end), name='executor', daemon=True)
     thread.start()
     executor.create_task(node.start)  # there, for transitions must not run two at a time
     while (alive := thread.is_alive()) and not select([ear], [], [], _LOOK)[0]:
         pass
     node.finish()  # at once, though a callback may still run,
-    executor.shutdown()
+    end.set_result(None)  # a shutdown from here would take its tools away from a callback
     thread.join()
+    executor.shutdown()
     node.finish()  # and again, for that callback may have been the activation
     node.destroy_node()
     rclpy.try_shutdown()
     return 0 if alive else 1
 
 
-def _spin(executor: SingleThreadedExecutor) -> None:
-    """Serve callbacks until the executor is shut down."""
+def _spin(executor: SingleThreadedExecutor, end: Future[None]) -> None:
+    """Serve callbacks until the end has come."""
     with suppress(ExternalShutdownException):
-        executor.spin()
+        executor.spin_until_future_complete(end)

@@ -15,6 +15,7 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 import rclpy
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.task import Future
 from sensor_msgs.msg import Image
 from smwm_ros.core.images import fill_image
 from smwm_ros.core.pilot import PilotPlan
@@ -235,7 +236,8 @@ def world(checkpoint, *words, make_pilot=None, command_type=TwistStamped):
     made = World(plan, robot, pilots, command_type)
     executor.add_node(robot)
     executor.add_node(plan)
-    thread = threading.Thread(target=executor.spin)
+    end = Future()
+    thread = threading.Thread(target=executor.spin_until_future_complete, args=(end,))
     thread.start()
     executor.create_task(plan.start)
     try:
@@ -245,8 +247,9 @@ def world(checkpoint, *words, make_pilot=None, command_type=TwistStamped):
             if pilot.hang is not None:
                 pilot.hang.set()
         plan.finish()
-        executor.shutdown()
+        end.set_result(None)
         thread.join()
+        executor.shutdown()
         robot.destroy_node()
         plan.destroy_node()
         rclpy.try_shutdown()
