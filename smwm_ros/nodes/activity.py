@@ -115,6 +115,7 @@ class Activity:
             self.hung = not self.thinker.close(_HANG)
             if self.hung:
                 self._complain('the planner hangs; its thread is left behind')
+            self.painter.close()
 
     def check(self) -> None:
         """Raise if a thread has died; only a mistake of ours can do that."""
@@ -130,7 +131,7 @@ class Activity:
         self.goals.close()
         if self._shadow is not None:
             self._shadow.close()
-        self.painter.close()
+        self.painter.deafen()
 
     def values(self) -> dict[str, float | int | bool]:
         """Return what diagnostics tell, in numbers."""

@@ -77,11 +77,14 @@ class Painter:
             self._news.notify()
 
     def close(self) -> None:
-        """End the thread, and give the publishers back; only from the executor's thread."""
+        """End the thread; safe to call twice and from any thread."""
         with self._news:
             self._closing = True
             self._news.notify()
         self._thread.join(_HANG)
+
+    def deafen(self) -> None:
+        """Give the publishers back; only from the executor's thread."""
         self._node.destroy_publisher(self._image)
         self._node.destroy_publisher(self._markers)
 
