@@ -33,9 +33,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def start(
     out: Path, *words: str, environment: Mapping[str, str] | None = None, largest: int = 0
 ) -> subprocess.Popen[str]:
-    """Start a collection by two workers; a largest file may be set [bytes]."""
+    """Start a collection by two workers, as in a terminal; files may have a limit [bytes]."""
 
-    def limit() -> None:
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what a shell runs behind itself
         if largest:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
 
@@ -44,7 +45,7 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **(environment or {})},
-        preexec_fn=limit,
+        preexec_fn=prepare,
     )
 
 
