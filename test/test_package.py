@@ -41,6 +41,8 @@ THIRD_PARTY = {
     'lz4': ('lz4', 'python3-rosbags-pip'),  # rosbags brings it
     'nav_msgs': ('ros-nav-msgs', 'nav_msgs'),
     'numpy': ('numpy', 'python3-numpy'),
+    'onnxruntime': ('onnxruntime', None),  # rosdep has no key
+    'onnxscript': ('onnxscript', None),  # rosdep has no key
     'pybullet': ('pybullet', 'python3-pybullet-pip'),
     'ray': ('ray', None),  # rosdep has no key
     'rcl_interfaces': ('ros-rclpy', 'rcl_interfaces'),  # rclpy brings it
@@ -60,6 +62,7 @@ THIRD_PARTY = {
 # Declared, though no import names them: messages that a user's config may name, and build tools.
 BY_NAME_ONLY = {'setuptools', 'ros-geometry-msgs', 'ros-nav-msgs', 'ros-trajectory-msgs'}
 BY_NAME_ONLY |= {'ros-lifecycle-msgs'}  # what tests speak to nodes with
+BY_NAME_ONLY |= {'onnx'}  # what PyTorch writes such files with
 
 
 @pytest.fixture
@@ -74,7 +77,7 @@ def setup_words(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def requirements(words: dict[str, Any]) -> set[str]:
     lines = list(words['install_requires'])
-    for extra in ('sim', 'ros', 'gym', 'hdf5', 'lerobot', 'ray'):
+    for extra in ('sim', 'ros', 'gym', 'hdf5', 'lerobot', 'onnx', 'ray'):
         lines += words['extras_require'][extra]
     return {re.split(r'[\[<>=;~! ]', line)[0].lower() for line in lines}
 
