@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 import os
 import re
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog='smwm',
         description='From rosbags to a robot that plans from pixels.',
         epilog='`smwm VERB --help` explains a verb, with an example and its defaults.',
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=20),
     )
     parser.add_argument('--version', action='version', version=f'smwm_ros {__version__}')
     verbs = parser.add_subparsers(dest='verb', metavar='VERB', required=True)

@@ -225,17 +225,17 @@ def test_a_drive_by_hand_is_a_route_that_is_driven_again(measured):
     with world(measured, 'node.engage:=false', 'goal.save_as:=tour') as here:
         person = Person(here)
         wait_until(lambda: here.plan._active, 'the activation')
-        person.go(10)
+        person.go(4)
         assert not person.record(False).success
         assert person.record(True).success
-        for grey in range(10, 101, 6):  # a landmark each 20, for that is the spacing
+        for grey in range(4, 101, 6):  # a landmark each 20, for that is the spacing
             person.go(grey)
         answer = person.record(False)
         assert answer.success
         assert answer.message.startswith('tour: ')
         wait_until(lambda: person.names, 'the name')
         greys = Library(measured / 'goals').load('tour', 16, 'stretch')[:, 0, 0, 0].tolist()
-        assert greys[0] == 10
+        assert greys[0] <= 10, 'where it began, or at the next look'
         assert greys[-1] == 100
         assert person.names == {'tour': len(greys)}
         assert (np.diff(greys) <= 32).all()
