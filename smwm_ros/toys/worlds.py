@@ -40,7 +40,7 @@ TOYS: Mapping[str, Toy] = {
     'forward_only': Toy(
         'the same without the inverse loss', Dots((0,)), 0, inverse=False, effort=0.25
     ),
-    'independent': Toy('two dots, each with an action of its own', Dots((0, 1)), 4),
+    'independent': Toy('two dots, each with an action of its own', Dots((0, 1)), 4, effort=2.5),
     'coupled': Toy('two dots that share one action', Dots((0, 0)), 2, effort=0.7),
     'random': Toy(
         'a dot that is told, and one that moves by chance', Dots((0, RANDOM)), 2, effort=0.7
