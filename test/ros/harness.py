@@ -2,6 +2,7 @@
 """A plan node, a robot that it drives, and what a test needs to watch both."""
 
 from contextlib import contextmanager
+import gc
 import json
 import threading
 import time
@@ -11,10 +12,12 @@ from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
+from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 import rclpy
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
 from sensor_msgs.msg import Image
 from smwm_ros.core.images import fill_image
@@ -26,6 +29,7 @@ from std_srvs.srv import SetBool, Trigger
 
 PATIENCE = 20.0  # nothing here takes a second; a loaded machine may need longer [s]
 CAMERA_PERIOD = 0.02
+LOGGED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def wait_until(condition, what):
@@ -95,6 +99,7 @@ class World:
         self.commands, self.statuses, self.health = [], [], {}
         self.accepted = []
         self.stats = []
+        self.log = []
         self.camera_on = False
         self.grey = 0
         self.spoil = None  # makes other images than a changing grey
@@ -108,6 +113,7 @@ class World:
         hear(String, '/plan/goal/accepted', lambda m: self.accepted.append(m.data), LATCHED)
         hear(DiagnosticArray, '/diagnostics', self._on_health, 10)
         hear(String, '/plan/stats', lambda m: self.stats.append(json.loads(m.data)), 100)
+        hear(Log, '/rosout', lambda m: self.log.append(m.msg), LOGGED)
 
     @property
     def pilot(self):
@@ -118,6 +124,10 @@ class World:
     def status(self):
         """Return the last reason heard."""
         return self.statuses[-1] if self.statuses else ''
+
+    def wait_for_log(self, *texts):
+        """Wait until the node has said all of these."""
+        wait_until(lambda: all(any(text in m for m in list(self.log)) for text in texts), texts)
 
     def values(self):
         """Return the numbers of the diagnostics, which are published only once a second."""
@@ -168,7 +178,7 @@ class World:
     def call(self, kind, name, **words):
         """Call a service and return its answer."""
         client = self.robot.create_client(kind, name)
-        assert client.wait_for_service(PATIENCE)
+        assert client.wait_for_service(PATIENCE), f'no service {name}'
         future = client.call_async(kind.Request(**words))
         wait_until(future.done, f'an answer of {name}')
         return future.result()
@@ -221,6 +231,8 @@ class World:
 @contextmanager
 def world(checkpoint, *words, make_pilot=None, command_type=TwistStamped):
     """Start a plan node with parameters such as 'node.engage:=false', and a robot for it."""
+    # What is left of a node that is gone answers for it, until Python has thrown it away.
+    gc.collect()
     pilots = []
 
     def make_fake(made, planner):

@@ -156,18 +156,12 @@ def test_numbers_that_are_none_from_the_model_stop_the_robot(checkpoint):
 
 
 @pytest.mark.parametrize('spoil', [short, unknown, Image])
-def test_a_goal_that_cannot_be_read_is_none_and_leaves_the_old_one(checkpoint, spoil, capfd):
+def test_a_goal_that_cannot_be_read_is_none_and_leaves_the_old_one(checkpoint, spoil):
     with world(checkpoint) as here:
         here.camera_on = True
         here.wait_for('NO_GOAL')
         here._goal.publish(spoil())
-        said = []
-
-        def warned():
-            said.append(capfd.readouterr().err)
-            return 'goal not used' in ''.join(said)
-
-        wait_until(warned, 'a warning')
+        here.wait_for_log('goal not used')
         assert here.status == 'NO_GOAL'
         here.aim(30)
         here.wait_for('RUNNING')
@@ -265,23 +259,16 @@ def test_images_that_get_lost_on_their_way_are_counted_and_told_with_the_remedy(
             sender.wait()
 
 
-def test_who_cannot_hear_commands_or_be_heard_with_a_goal_is_told_the_remedy(checkpoint, capfd):
+def test_who_cannot_hear_commands_or_be_heard_with_a_goal_is_told_the_remedy(checkpoint):
     with world(checkpoint) as here:
         here.wait_for('NO_GOAL')
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         here.robot.create_subscription(TwistStamped, '/cmd_vel', lambda message: None, latched)
         here.robot.create_publisher(Image, '/goal/image', VOLATILE)
-        said = []
-
-        def told():
-            said.append(capfd.readouterr().err)
-            text = ''.join(said)
-            return (
-                '/cmd_vel: a subscriber cannot hear the commands, its durability differs' in text
-                and 'publish the goal reliable and transient local' in text
-            )
-
-        wait_until(told, 'both warnings')
+        here.wait_for_log(
+            '/cmd_vel: a subscriber cannot hear the commands, its durability differs',
+            'publish the goal reliable and transient local',
+        )
 
 
 @pytest.mark.parametrize('how', ['deactivate', 'stop'])
