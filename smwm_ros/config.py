@@ -328,6 +328,19 @@ class Planner:
         10.0,
         live=True,
     )
+    focus: tuple[str, ...] = knob(
+        (),
+        'fields of robot.state that the goal is about first of all, such as '
+        'position[name=cube_x,cube_y]: what the model reads of them off its latents '
+        '(model.kind state_align) counts beside the latent distance; [] for none',
+    )
+    focus_weight: float = knob(
+        1.0,
+        'what they count: a standard deviation of theirs as much as this squared latent distance',
+        0.0,
+        1e6,
+        live=True,
+    )
     effort_weight: float = knob(
         0.0, 'cost of the mean squared raw action, where 1 is half its range', 0.0, 1e6, live=True
     )

@@ -5,6 +5,8 @@ What the benchmarks of the arenas share: drive, convert, train and evaluate with
 Recorded, converted and trained as the verbs do it, with the recipe in config/. The pairs of start
 and goal come from episodes driven anew for each seed, by the protocol of the paper: 25 raw steps
 apart, 50 raw steps to get there, success at any of them. Everyone tries the same pairs.
+Drives and models are kept in runs/bench: what was interrupted goes on. Delete the folder to begin
+anew, and to measure the time of training again.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.drivers import Driver, ExpertDriver, PilotDriver, RandomDriver
 from smwm_ros.core.evaluate import Outcome, run_pairs
+from smwm_ros.core.focus import without_focus
 from smwm_ros.core.interfaces import Arena
 from smwm_ros.core.pairs import fresh_pairs, Pair
 from smwm_ros.core.pilot import Pilot
@@ -39,6 +42,7 @@ import torch
 
 QUICK = ['train.steps=60', 'evaluate.pairs=8', 'evaluate.repeats=2']
 QUICK_EPISODES = 8
+KEPT = Path(__file__).parents[2] / 'runs/bench'  # drives and models, or hours would be lost
 LONGEST = 100  # raw steps between start and goal, in the sweep of horizons
 Found = dict[str, list[Outcome]]  # of each method, the pairs of all seeds
 
@@ -61,7 +65,8 @@ class Seed(NamedTuple):
         model = config.model
         if kind != model.kind:
             model = other_kind(model, kind)
-        return train(dataset, self.folder / name, model, config.train, config.planner)
+        planner = without_focus(config.planner, model)
+        return train(dataset, self.folder / name, model, config.train, planner)
 
     def drive(self, driver: Driver, pairs: Sequence[Pair], repeats: int = 1) -> list[Outcome]:
         """Let somebody try pairs, with twice as many raw steps as the goal is away."""
@@ -94,19 +99,24 @@ def measure(
     torch.set_num_threads(1)
     found: Found = {}
     worst, seconds = 1.0, list[float]()
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as short:
+        folder = Path(short) if quick else KEPT / name
         knobs = QUICK if quick else []
-        dataset = record(name, Path(folder), QUICK_EPISODES if quick else 0)
+        dataset = record(name, folder, QUICK_EPISODES if quick else 0)
         for number in seeds[:1] if quick else seeds:
-            with prepared(name, Path(folder) / str(number), number, knobs) as seed:
-                begun = time.process_time()
+            with prepared(name, folder / str(number), number, knobs) as seed:
+                begun, anew = time.process_time(), not (seed.folder / 'ours').exists()
                 ours = seed.trained(dataset, seed.config.model.kind, 'ours')
-                seconds.append(time.process_time() - begun)
+                if anew:
+                    seconds.append(time.process_time() - begun)
                 pairs = seed.pairs()
                 good = seed.plan(ours, pairs)
                 worst = min(worst, success(good))
                 note(found, 'ours', good)
                 note(found, 'paper', seed.plan(ours, pairs, *as_in_the_paper(ours)))
+                if ours.planner.focus:
+                    all_counts = replace(ours.planner, focus=())
+                    note(found, 'no focus', seed.plan(ours, pairs, all_counts))
                 for kind in kinds:
                     note(found, kind, seed.plan(seed.trained(dataset, kind, kind), pairs))
                 note(found, 'random', seed.drive(RandomDriver(ours.spec, number), pairs, 5))
@@ -114,7 +124,8 @@ def measure(
                 more(seed, ours, found)
     yield from rows(name, found, kinds)
     yield Row(f'{name}.success_worst_seed', worst, 'of the goals')
-    yield Row(f'{name}.train_cpu', float(np.mean(seconds)), 's of one core')
+    if seconds:
+        yield Row(f'{name}.train_cpu', float(np.mean(seconds)), 's of one core')
 
 
 def rows(name: str, found: Found, kinds: Sequence[str]) -> Iterator[Row]:
@@ -125,6 +136,9 @@ def rows(name: str, found: Found, kinds: Sequence[str]) -> Iterator[Row]:
     }
     yield row(f'{name}.success_without_solved', moved, 'ours', 'random')
     yield row(f'{name}.success_paper_planner', found, 'paper', 'ours')
+    if 'no focus' in found:
+        yield row(f'{name}.success_no_focus', found, 'no focus', 'ours')
+        yield row(f'{name}.success_no_focus_without_solved', moved, 'no focus', 'ours')
     for kind in kinds:
         yield row(f'{name}.success_{kind}', found, kind, 'ours')
     yield row(f'{name}.success_expert', found, 'expert', 'ours')

@@ -17,6 +17,7 @@ from smwm_ros.errors import ConfigError
 import torch
 from torch import Tensor
 
+View: TypeAlias = Callable[[Tensor], Tensor]  # (..., D) -> (..., V): what of a latent counts
 Heads: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (..., D), (..., K*A) -> (E, ..., D)
 
 
@@ -44,6 +45,7 @@ class Costs:
         rest: Tensor | None = None,  # (A,) the raw action that is no effort, normalised
         keep_out: Tensor | None = None,  # (M, D) latents of places to avoid
         heads: Heads | None = None,  # several opinions of where an action leads
+        view: View | None = None,  # what of the goal is wanted first of all
     ) -> None:
         if settings.doubt_weight and heads is None:
             raise ConfigError(
@@ -53,7 +55,7 @@ class Costs:
         self._model, self._settings, self._bounds = model, settings, bounds
         self.latent: int | None = getattr(model, 'latent', None)  # D, where the model tells
         self._keep_out = keep_out
-        self._heads = heads
+        self._heads, self._view = heads, view
         fields = bounds.width // bounds.block
         # Effort and change are taken as shares of what the limits allow.
         self._half = (bounds.high - bounds.low)[:fields].clamp(min=1e-6) / 2
@@ -90,6 +92,9 @@ class Costs:
     def _goal(self, future: Tensor, goal: Tensor) -> Tensor:
         """Return what planner.cost names."""
         squared = (future - goal[:, None, None]).square().sum(dim=-1)  # (B, N, T)
+        if self._view is not None:
+            apart = self._view(future) - self._view(goal)[:, None, None]
+            squared = squared + self._settings.focus_weight * apart.square().sum(dim=-1)
         kind = self._settings.cost
         if kind == 'last':
             return squared[..., -1]

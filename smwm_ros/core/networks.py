@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from smwm_ros.core.interfaces import Array
@@ -131,6 +132,11 @@ class StateHead(nn.Module):
         """Read the normalised state."""
         state: Tensor = self.layers(torch.cat([z, z_next], dim=-1))
         return state
+
+    def at_rest(self, z: Tensor, columns: Sequence[int]) -> Tensor:
+        """Read some of the normalised state as if nothing moved: (..., D) -> (..., V)."""
+        state: Tensor = self(z, z)
+        return state[..., list(columns)]
 
     def fit(self, mean: Array, std: Array) -> None:
         """Learn the scale of the states: (P,), (P,)."""

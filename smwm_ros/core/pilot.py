@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.costs import View
 from smwm_ros.core.fast import collapse
+from smwm_ros.core.focus import columns_of
 from smwm_ros.core.guides import load_guides
 from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.pictures import read_folder
@@ -69,6 +72,7 @@ class Pilot:
             keep_out=self._places(settings.keep_out) if settings.keep_out else None,
             heads=self._model.heads,
             guides=load_guides(checkpoint, settings),
+            view=self._view(checkpoint.robot, settings.focus),
         )
         self._goal: Tensor | None = None  # (B, D)
 
@@ -173,6 +177,11 @@ class Pilot:
                 f'{", ".join(self.spec.fields)}, found {list(rate)}'
             )
         return self._tensor(np.array(rate) * self.spec.dt / self._std)
+
+    def _view(self, robot: config.Robot, focus: tuple[str, ...]) -> View | None:
+        """Return what reads the fields of `focus` off latents."""
+        columns, head = columns_of(focus, self._model.config, robot), self._model.state_head
+        return partial(head.at_rest, columns=columns) if head and columns else None
 
     def _places(self, folder: str) -> Tensor:
         """Return the latents of places to avoid (M, D)."""

@@ -15,7 +15,7 @@ import time
 
 from smwm_ros import config
 from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.costs import Costs, Heads, sum_of
+from smwm_ros.core.costs import Costs, Heads, sum_of, View
 from smwm_ros.core.guides import Guides
 from smwm_ros.core.interfaces import Plan, Planner, Plans, WorldModel
 from smwm_ros.core.noise import Noise
@@ -228,10 +228,11 @@ def make_planner(
     heads: Heads | None = None,
     clock: Callable[[], float] = time.perf_counter,
     guides: Guides = NO_GUIDES,
+    view: View | None = None,  # what of the goal is wanted first of all
 ) -> Planner:
     """Make the planner that the settings name."""
     bounds = Bounds(low, high, block, step)
-    costs = Costs(model, settings, bounds, rest, keep_out, heads)
+    costs = Costs(model, settings, bounds, rest, keep_out, heads, view)
     roadmap, policy = guides.to(low.device)
     if settings.kind == 'roadmap':
         if roadmap is None:

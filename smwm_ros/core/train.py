@@ -24,6 +24,7 @@ from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.diary import Diary
 from smwm_ros.core.distances import measure_distances
 from smwm_ros.core.feed import open_feed
+from smwm_ros.core.focus import columns_of
 from smwm_ros.core.interfaces import Window
 from smwm_ros.core.learner import Learner, memory_in_words, pick_device, seeded
 from smwm_ros.core.metrics import collapse
@@ -81,6 +82,7 @@ def _train(
     steps = _window(model_config, settings)
     check(dataset, steps, model_config.aligns_state, warn=team.leads)
     robot, recipe = _origin(dataset)
+    columns_of(planner.focus, model_config, robot)  # or it could not plan, an hour later
     batches = Batches(dataset, *dataset.action_statistics(), device, steps)
     model = _model(dataset, model_config, settings.seed).to(device)
     model.team = team

@@ -16,6 +16,7 @@ from smwm_ros.core import checkpoint as checkpoints
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.drivers import PilotDriver
+from smwm_ros.core.focus import without_focus
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.train import train
@@ -63,22 +64,24 @@ def gather(
 ) -> list[Method]:
     """Return the run and the methods beside it; what is not trained yet is trained."""
     execute = settings.evaluate.execute
-    first = Method(checkpoint.model_config.kind, folder, checkpoint, settings.planner, execute)
+    planner = settings.planner
+    first = Method(checkpoint.model_config.kind, folder, checkpoint, planner, execute)
     methods = [first]
     for word in words:
         if word == PAPER:
-            planner, steps = as_in_the_paper(checkpoint)
-            methods.append(Method(PAPER, folder, checkpoint, planner, steps))
+            methods.append(Method(PAPER, folder, checkpoint, *as_in_the_paper(checkpoint)))
         elif word in KINDS and word != first.name:
             run = folder.with_name(f'{folder.name}_{word}')
             other = _trained(word, run, folder, checkpoint, dataset)
-            methods.append(Method(word, run, other, settings.planner, execute))
+            fitting = without_focus(planner, other.model_config)
+            methods.append(Method(word, run, other, fitting, execute))
         elif word not in KINDS:
             other = checkpoints.load(word)
             spec = other.spec
             where = f'{folder} beside {word}'
             checkpoints.require(checkpoint, where, spec.size, spec.dt, other.image_size)
-            methods.append(Method(word, Path(word), other, settings.planner, execute))
+            fitting = without_focus(planner, other.model_config)
+            methods.append(Method(word, Path(word), other, fitting, execute))
     return methods
 
 
@@ -124,7 +127,8 @@ def _trained(
         ) from None
     print(f'{kind}: {run}, trained as {folder} was.')
     model = other_kind(checkpoint.model_config, kind)
-    return train(dataset, run, model, settings, checkpoint.planner)._replace(folder=run)
+    planner = without_focus(checkpoint.planner, model)
+    return train(dataset, run, model, settings, planner)._replace(folder=run)
 
 
 def plan_times(pilot: Pilot, images: Sequence[Array]) -> dict[str, float]:

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of the measured state a goal is about, where it is not about all that the image shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from smwm_ros import config
+from smwm_ros.errors import ConfigError, did_you_mean
+from smwm_ros.fieldpath import expand
+
+
+def columns_of(focus: tuple[str, ...], model: config.Model, robot: config.Robot) -> list[int]:
+    """Return where in the state of a robot the fields of planner.focus are."""
+    if not focus:
+        return []
+    if not model.aligns_state:
+        raise ConfigError(
+            f'planner.focus: a model of kind {model.kind} reads no state off its latents; choose '
+            'planner.focus=[], or model.kind=state_align and train'
+        )
+    fields = expand(robot.state.fields)
+    try:
+        wanted = expand(focus)
+    except ValueError as error:
+        raise ConfigError(f'planner.focus: {error}') from None
+    for name in wanted:
+        if name not in fields:
+            raise ConfigError(
+                f"planner.focus: '{name}': not in the state that the model is trained with; "
+                f'{did_you_mean(name, fields)}'
+            )
+    return [fields.index(name) for name in wanted]
+
+
+def without_focus(planner: config.Planner, model: config.Model) -> config.Planner:
+    """Return the planner for a model that may not read states: then all of the image counts."""
+    return planner if model.aligns_state else replace(planner, focus=())
