@@ -37,7 +37,7 @@ def other(knob: Knob) -> Any:
     if isinstance(default, tuple) and knob.high is not None:
         return [default[0], knob.high]
     if default == ():
-        return [0.5]
+        return ['twist.linear.z'] if knob.kind == tuple[str, ...] else [0.5]
     if isinstance(default, tuple):
         return [0.5 * item if isinstance(item, float) else f'inner.{item}' for item in default]
     if isinstance(default, str):
