@@ -2,7 +2,8 @@
 """
 Measure what driving in two rooms and a minute of training are good for.
 
-Beside the success from half an hour of driving stand: less driving, goals further away, goals in
+Beside the success from half an hour of driving stand: what the latent holds of where the robot is
+(and that it collapses without the inverse loss), less driving, goals further away, goals in
 the other room, actions that come late, with compensation and without, other kinds of model, the
 planner of the paper, chance and the scripted expert. Pairs are driven one by one and several at
 once, in turn.
@@ -15,14 +16,18 @@ import time
 
 from common import interleaved, main, paired_ratio, Row
 import numpy as np
-from parts.success import Found, measure, note, record, row, Seed
+from parts.success import Found, measure, note, QUICK_EPISODES, record, row, Seed
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.drivers import PilotDriver, RandomDriver
 from smwm_ros.core.evaluate import run_pairs
+from smwm_ros.core.examine import examine
 from smwm_ros.core.pilot import Pilot
+import torch
 
 EPISODES = {10: 1000, 20: 2000, 50: 5000}  # of 100 raw steps: raw steps in all
 OFFSETS = (50, 75, 100)
+LOOKS = 4000  # training frames that the latents are judged by
+UNITS = {'probe_r2': 'R2', 'forward_only_probe_r2': 'R2'}
 LATE = (2, 4)  # raw steps, of 100 ms, from an image to the action planned from it
 
 
@@ -30,10 +35,12 @@ def everything(quick: bool) -> Iterator[Row]:
     """Yield the rows of all arenas, then those of this one."""
     collected: Found = {}
     speed: dict[str, list[float]] = {}
+    latent: dict[str, list[float]] = {}
 
     def more(seed: Seed, ours: Checkpoint, found: Found) -> None:
         """Try what is particular to two rooms."""
         collected.update(found)
+        look(seed, ours, latent, quick)
         pairs = seed.pairs()
         note(collected, 'late', seed.plan(ours, pairs, delay=1))
         for ticks in LATE:
@@ -58,6 +65,8 @@ def everything(quick: bool) -> Iterator[Row]:
             speed.update(one_or_several(seed, ours))
 
     yield from measure('two_room', quick, more=more)
+    for name, values in latent.items():
+        yield Row(f'two_room.{name}', float(np.mean(values)), UNITS.get(name, ''))
     yield row('two_room.success_across', collected, 'across', 'ours')
     yield row('two_room.success_one_tick_late', collected, 'late', 'ours')
     for ticks in LATE:
@@ -79,6 +88,21 @@ def everything(quick: bool) -> Iterator[Row]:
         peer_value=float(np.median(speed['one'])),
         ratio=paired_ratio(speed['one'], speed['several']),
     )
+
+
+def look(seed: Seed, ours: Checkpoint, latent: dict[str, list[float]], quick: bool) -> None:
+    """Note what is in the latents of held-out images."""
+    dataset = record('two_room', seed.folder.parent, QUICK_EPISODES if quick else 0)
+    collapsed = seed.trained(dataset, 'forward_only', 'forward_only')
+    for name, checkpoint in (('', ours), ('forward_only_', collapsed)):
+        found = examine(checkpoint, dataset, LOOKS, torch.device('cpu'))
+        linear = min(r2 for r2, _ in found.probes.values())
+        for key, value in (
+            ('probe_r2', linear),
+            ('effective_rank', found.measures['effective_rank']),
+            ('latent_std', found.measures['latent_std']),
+        ):
+            latent.setdefault(name + key, []).append(value)
 
 
 def one_or_several(seed: Seed, checkpoint: Checkpoint) -> dict[str, list[float]]:
