@@ -4,12 +4,13 @@ Measure how well the plan node keeps its time, as a process of its own beside a 
 
 640x480 images come at 30 Hz, the two-room model (with random weights, which take as long) plans
 at 10 Hz. Intervals are those between the stamps of the commands. The peer is the node that one
-writes first, bench/peers/naive_node.py: planning in a timer callback.
+writes first, bench/peers/naive_node.py: planning in a timer callback. On a CUDA GPU the model of
+the paper, 224 px, is watched at 20 Hz, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 import json
 import os
@@ -47,6 +48,7 @@ import torch
 CAMERA_HZ, SHAPE = 30, (480, 640, 3)
 WARM_UP = 20  # commands that are not counted
 PATIENCE = 120.0  # until a node commands [s]
+PAPER = ['planner.samples=300', 'planner.iterations=30', 'planner.elites=30', 'planner.cost=last']
 
 
 class Bystander:
@@ -127,14 +129,40 @@ def measure(quick: bool, minutes: float, plot: str) -> Iterator[Row]:
                 ours = np.diff(camera.watch(seconds, lambda: weigh(child.pid, memory)))
                 health = {key: float(value) for key, value in numbers(camera.health)}
                 child.stop()
+        gpu = on_gpu(Path(folder), environment, quick) if torch.cuda.is_available() else None
         with bystander() as other, naive(checkpoint, environment):
             other.wait()
             theirs = np.diff(other.watch(min(seconds, 120.0)))
     yield from rows(ours, theirs, health, period)
     growth = memory.growth(memory.at[0] + settled)
     yield Row('node.memory_growth', 100 * growth, f'% after the first {settled:.0f} s')
+    if gpu is None:
+        print('left out: node.cuda; there is no CUDA device here', file=sys.stderr)
+    else:
+        yield from gpu
     if plot:
         draw(Path(plot), ours, theirs, camera.plans, memory)
+
+
+def on_gpu(folder: Path, environment: Mapping[str, str], quick: bool) -> list[Row]:
+    """Watch our node plan with the model of the paper, 300 samples and 30 iterations, at 20 Hz."""
+    knobs = ['model.preset=tiny', 'dataset.image_size=224', 'robot.dt=0.05', *PAPER]
+    checkpoint, period = make_checkpoint(folder / 'tiny', knobs)
+    with bystander() as camera:
+        words = {'checkpoint': str(checkpoint)}
+        with Child('smwm_ros.nodes.plan', words, folder, environment) as child:
+            camera.wait()
+            steps = np.diff(camera.watch(8.0 if quick else 120.0))
+            health = {key: float(value) for key, value in numbers(camera.health)}
+            child.stop()
+    late = 100 * health['deadline_misses'] / (health['commands'] + health['deadline_misses'])
+    found = [
+        Row('node.cuda_rate', 1 / float(steps.mean()), 'Hz'),
+        Row('node.cuda_jitter_p99', 1e3 * float(np.percentile(np.abs(steps - period), 99)), 'ms'),
+        Row('node.cuda_deadline_misses', late, '%'),
+        Row('node.cuda_plan_p99', health['plan_ms_p99'], 'ms'),
+    ]
+    return [row._replace(machine=torch.cuda.get_device_name()) for row in found]
 
 
 def weigh(pid: int, memory: Memory) -> None:
@@ -187,10 +215,10 @@ def numbers(health: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield key, value
 
 
-def make_checkpoint(folder: Path) -> tuple[Path, float]:
+def make_checkpoint(folder: Path, knobs: Sequence[str] = ()) -> tuple[Path, float]:
     """Write the two-room model with random weights; return its folder and control period."""
     torch.manual_seed(0)
-    made = load_config('two_room')
+    made = load_config('two_room', knobs)
     size = len(made.robot.command.low)
     model = make_model(made.model, made.dataset.image_size, size * made.dataset.action_block)
     path = folder / 'checkpoint'

@@ -416,6 +416,12 @@ class Planner:
         'GPUs and on CPUs that know it',
         choices=('fp32', 'bf16'),
     )
+    device: str = knob(
+        'auto',
+        'where plans are made; auto takes a CUDA GPU, where there is one, for models of preset '
+        'tiny, the others are as fast on the processor',
+        choices=('auto', 'cpu', 'cuda'),
+    )
     warm_start: bool = knob(True, 'begin from the last plan, shifted by the time that passed')
     seed: int = knob(0, 'seed of the samples', 0, 2**31 - 1)
 

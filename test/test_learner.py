@@ -11,9 +11,10 @@ from smwm_ros import config
 from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.learner import Learner, learning_rate, pick_device, seeded
 from smwm_ros.core.model import make_model, Smwm
-from smwm_ros.errors import TrainingError
+from smwm_ros.core.pilot import Pilot
+from smwm_ros.errors import ConfigError
 import torch
-from worlds import SIZE, TINY
+from worlds import SIZE, TINY, tiny_checkpoint
 
 CPU = torch.device('cpu')
 SETTINGS = config.Train(steps=20, lr=1e-2, weight_decay=0.1, warmup=0.2, clip=0.05)
@@ -99,5 +100,17 @@ def test_the_learning_rate_rises_from_nothing_and_falls_to_nothing() -> None:
 def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert pick_device('auto') == CPU
-    with pytest.raises(TrainingError, match='no CUDA GPU was found; valid here: auto, cpu'):
+    told = 'no CUDA GPU was found; valid here: auto, cpu'
+    with pytest.raises(ConfigError, match=f'train.device: {told}'):
         pick_device('cuda')
+    checkpoint = tiny_checkpoint()
+    with pytest.raises(ConfigError, match=f'planner.device: {told}'):
+        Pilot(checkpoint, replace(checkpoint.planner, device='cuda'))
+
+
+def test_small_models_plan_on_the_processor_also_where_there_is_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    pilot = Pilot(tiny_checkpoint())  # would fail on a GPU that is not there
+    pilot.warm_up()

@@ -92,7 +92,7 @@ class Ours:
     """Our way from two images to a plan."""
 
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
-        self._pilot = Pilot(checkpoint, device=device)
+        self._pilot = Pilot(checkpoint, replace(checkpoint.planner, device=device))
         self._clock = time.process_time if device == 'cpu' else time.perf_counter
         self.plan()  # a GPU compiles and records now
 

@@ -14,7 +14,7 @@ from smwm_ros.core.interfaces import Window
 from smwm_ros.core.metrics import held_out
 from smwm_ros.core.model import Smwm
 from smwm_ros.core.team import Team
-from smwm_ros.errors import TrainingError
+from smwm_ros.errors import ConfigError, TrainingError
 import torch
 from torch import Tensor
 from torch.optim import AdamW
@@ -76,12 +76,12 @@ def learning_rate(step: int, settings: config.Train) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def pick_device(name: str) -> torch.device:
-    """Return where to train; 'auto' takes a GPU where there is one."""
+def pick_device(name: str, knob: str = 'train.device') -> torch.device:
+    """Return where to compute; 'auto' takes a GPU where there is one."""
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     if name == 'cuda' and not torch.cuda.is_available():
-        raise TrainingError('train.device: no CUDA GPU was found; valid here: auto, cpu')
+        raise ConfigError(f'{knob}: no CUDA GPU was found; valid here: auto, cpu')
     if name == 'cuda':  # torchrun numbers the processes of a machine
         device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', '0')))
         torch.cuda.set_device(device)

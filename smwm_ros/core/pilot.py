@@ -17,6 +17,7 @@ from smwm_ros.core.fast import collapse
 from smwm_ros.core.focus import columns_of
 from smwm_ros.core.guides import load_guides
 from smwm_ros.core.interfaces import Array, Obs
+from smwm_ros.core.learner import pick_device
 from smwm_ros.core.pictures import read_folder
 from smwm_ros.core.planner import make_planner
 from smwm_ros.errors import CheckpointError, ConfigError
@@ -44,7 +45,6 @@ class Pilot:
         self,
         checkpoint: Checkpoint,
         planner: config.Planner | None = None,  # None: the settings in the checkpoint
-        device: str | torch.device = 'cpu',
     ) -> None:
         settings = checkpoint.planner if planner is None else planner
         self.spec = checkpoint.spec
@@ -52,7 +52,10 @@ class Pilot:
         self.image_size = checkpoint.image_size
         self.horizon = settings.horizon * self.action_block  # raw steps in a plan
         self.latent_size = checkpoint.model.latent  # D
-        self._device = torch.device(device)
+        name = settings.device
+        if name == 'auto' and checkpoint.model_config.preset != 'tiny':
+            name = 'cpu'
+        self._device = pick_device(name, 'planner.device')
         self._model = checkpoint.model.to(self._device).eval()
         self._mean, self._std = checkpoint.mean, checkpoint.std
         self._resize = checkpoint.dataset.resize
