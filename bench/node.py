@@ -11,14 +11,14 @@ the paper, 224 px, is watched at 20 Hz, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 import json
 import os
 from pathlib import Path
 import subprocess
 import sys
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
+from threading import Event
 import time
 from typing import NamedTuple
 
@@ -27,12 +27,9 @@ import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 import numpy as np
+from parts.bystander import bystander
 from parts.plot import chart
-import rclpy
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from smwm_ros.core.beat import Metronome
 from smwm_ros.core.checkpoint import Checkpoint, save
@@ -121,7 +118,7 @@ def measure(quick: bool, minutes: float, plot: str) -> Iterator[Row]:
     seconds, settled = (16.0, 4.0) if quick else (60 * minutes, min(60.0, 15 * minutes))
     with TemporaryDirectory() as folder, private_network() as environment:
         checkpoint, period = make_checkpoint(Path(folder))
-        with bystander() as camera:
+        with camera_beside() as camera:
             knobs = {'checkpoint': str(checkpoint)}
             with Child('smwm_ros.nodes.plan', knobs, Path(folder), environment) as child:
                 camera.wait()
@@ -130,7 +127,7 @@ def measure(quick: bool, minutes: float, plot: str) -> Iterator[Row]:
                 health = {key: float(value) for key, value in numbers(camera.health)}
                 child.stop()
         gpu = on_gpu(Path(folder), environment, quick) if torch.cuda.is_available() else None
-        with bystander() as other, naive(checkpoint, environment):
+        with camera_beside() as other, naive(checkpoint, environment):
             other.wait()
             theirs = np.diff(other.watch(min(seconds, 120.0)))
     yield from rows(ours, theirs, health, period)
@@ -148,7 +145,7 @@ def on_gpu(folder: Path, environment: Mapping[str, str], quick: bool) -> list[Ro
     """Watch our node plan with the model of the paper, 300 samples and 30 iterations, at 20 Hz."""
     knobs = ['model.preset=tiny', 'dataset.image_size=224', 'robot.dt=0.05', *PAPER]
     checkpoint, period = make_checkpoint(folder / 'tiny', knobs)
-    with bystander() as camera:
+    with camera_beside() as camera:
         words = {'checkpoint': str(checkpoint)}
         with Child('smwm_ros.nodes.plan', words, folder, environment) as child:
             camera.wait()
@@ -230,28 +227,9 @@ def make_checkpoint(folder: Path, knobs: Sequence[str] = ()) -> tuple[Path, floa
     return path, made.robot.dt
 
 
-@contextmanager
-def bystander() -> Iterator[Bystander]:
-    """Make the camera run in a ROS context of its own."""
-    context, closing = Context(), Event()
-    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node('bystander', context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    made = Bystander(node)
-    jobs: list[Callable[[], None]] = [executor.spin, lambda: made.film(closing)]
-    threads = [Thread(target=job, daemon=True) for job in jobs]
-    for thread in threads:
-        thread.start()
-    try:
-        yield made
-    finally:
-        closing.set()
-        executor.shutdown()
-        for thread in threads:
-            thread.join()
-        node.destroy_node()
-        context.try_shutdown()
+def camera_beside() -> AbstractContextManager[Bystander]:
+    """Make the camera run."""
+    return bystander(Bystander, [Bystander.film])
 
 
 @contextmanager

@@ -11,6 +11,8 @@ whole: data, forward, backward, optimiser. On a CUDA GPU both learn in bfloat16.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+import json
 import os
 from pathlib import Path
 from statistics import median
@@ -20,7 +22,7 @@ from typing import NamedTuple
 
 from common import interleaved, main, paired_ratio, Row
 import numpy as np
-from parts.peer import peer
+from parts.peer import NAME, Peer, peer
 from smwm_ros import config
 from smwm_ros.core.batches import Batches, Shuffle
 from smwm_ros.core.dataset import TransitionDataset, write_index
@@ -84,7 +86,7 @@ def compare(task: Task, folder: Path, device: torch.device) -> Iterator[Row]:
     write_hdf5(dataset, folder / 'data.h5')
     where = '' if device.type == 'cpu' else f'.{device.type}'
     measure, samples = f'train.{task.preset}', task.steps * task.batch
-    with Ours(dataset, task, device) as mine, peer(about(task, folder, device)) as theirs:
+    with Ours(dataset, task, device) as mine, beside(task, folder, device) as theirs:
         parts: dict[str, Callable[[], float]] = {'ours': mine.seconds}
         if theirs:
             parts['theirs'] = lambda: theirs.seconds(task.steps)
@@ -96,7 +98,7 @@ def compare(task: Task, folder: Path, device: torch.device) -> Iterator[Row]:
             measure + where,
             samples / median(seconds['ours']),
             'samples/s',
-            peer='stable-worldmodel form' if theirs else '',
+            peer=f'{NAME} form' if theirs else '',
             peer_value=samples / median(seconds['theirs']) if theirs else None,
             ratio=paired_ratio(seconds['theirs'], seconds['ours']) if theirs else None,
         )
@@ -165,14 +167,15 @@ def model_of(dataset: TransitionDataset, task: Task) -> torch.nn.Module:
     return make_model(knobs, task.side, dataset.info.spec.size * BLOCK)
 
 
-def about(task: Task, folder: Path, device: torch.device) -> dict[str, object]:
-    """Return what the peer must know."""
+def beside(task: Task, folder: Path, device: torch.device) -> AbstractContextManager[Peer | None]:
+    """Start the other training."""
     cores = len(os.sched_getaffinity(0))
-    return {
+    known = {
         'preset': task.preset, 'file': str(folder / 'data.h5'), 'batch': task.batch,
         'block': BLOCK, 'fields': 2, 'lr': 1e-4, 'device': device.type,
         'threads': torch.get_num_threads(), 'workers': min(cores, 24),
     }  # fmt: skip
+    return peer('lewm_train.py', lambda path: path.write_text(json.dumps(known)))
 
 
 def noise(folder: Path, task: Task) -> TransitionDataset:

@@ -1,67 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other training: bench/peers/lewm_train.py, in a process and an environment of its own."""
+"""The platform that others use: scripts of bench/peers in an environment of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 import json
 import os
 from pathlib import Path
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
-SCRIPT = Path(__file__).parents[1] / 'peers' / 'lewm_train.py'
+PEERS = Path(__file__).parents[1] / 'peers'
 PYTHON = 'STABLE_WORLDMODEL_PYTHON'  # environment variable: an interpreter that has it
+NAME = 'stable-worldmodel 0.1.1'
+NEEDS = f'pip install {NAME.replace(" ", "==")} transformers imageio h5py hdf5plugin'
 
 
 class Peer:
-    """A training that waits to be asked."""
+    """A process that says when it is ready, and answers each line with a line of JSON."""
 
-    def __init__(self, process: subprocess.Popen[str], errors: Path) -> None:
-        self._process, self._errors = process, errors
+    def __init__(self, process: subprocess.Popen[str], errors: Path, name: str) -> None:
+        self._process, self._errors, self._name = process, errors, name
         self._read()  # that it is ready
 
-    def seconds(self, steps: int) -> float:
-        """Take so many steps; return how long they took."""
+    def ask(self, line: object) -> dict[str, Any]:
+        """Return its answer."""
         assert self._process.stdin is not None
-        print(steps, file=self._process.stdin, flush=True)
-        return float(json.loads(self._read())['seconds'])
+        print(line, file=self._process.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self._read())
+        return answer
+
+    def seconds(self, line: object) -> float:
+        """Return how long the answer took by its own clock, which is of the kind that ours is."""
+        return float(self.ask(line)['seconds'])
 
     def _read(self) -> str:
         """Return its next line, or say why there is none."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            sys.exit(f'{SCRIPT.name} broke off: {self._errors.read_text()[-2000:]}')
+            sys.exit(f'{self._name} broke off: {self._errors.read_text()[-2000:]}')
         return line
 
 
 @contextmanager
-def peer(task: Mapping[str, object]) -> Iterator[Peer | None]:
-    """Start the other training; None, and a word about it, where it is not installed."""
+def peer(
+    script: str,
+    write_task: Callable[[Path], object],  # into the file that is the script's only word
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Peer | None]:
+    """Start a script; None, and a word about it, where the platform is not installed."""
     python = os.environ.get(PYTHON)
+    if not python and find_spec('stable_worldmodel'):
+        python = sys.executable
     if not python:
         print(
-            f'left out: training in the form of stable-worldmodel; set {PYTHON} to the python of '
-            'an environment with `pip install stable-worldmodel==0.1.1 transformers imageio h5py '
-            'hdf5plugin`',
+            f'left out: {NAME}; set {PYTHON} to the python of an environment with `{NEEDS}`',
             file=sys.stderr,
         )
         yield None
         return
     with tempfile.TemporaryDirectory() as folder:
-        path, errors = Path(folder) / 'task.json', Path(folder) / 'errors'
-        path.write_text(json.dumps(dict(task)), encoding='utf-8')
+        task, errors = Path(folder) / 'task', Path(folder) / 'errors'
+        write_task(task)
         with (
             errors.open('w') as stderr,
             subprocess.Popen(
-                [python, str(SCRIPT), str(path)],
+                [python, str(PEERS / script), str(task)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
+                env={**os.environ, **(variables or {})},
             ) as process,
         ):
-            yield Peer(process, errors)
+            yield Peer(process, errors, script)

@@ -4,23 +4,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 import subprocess
 import sys
-from threading import Event, Thread
+from threading import Event
 import time
 
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TwistStamped
 from nav_msgs.msg import Odometry
 import numpy as np
-import rclpy
-from rclpy.context import Context
+from parts.bystander import bystander
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from smwm_ros.core.beat import Metronome
@@ -168,28 +165,13 @@ class Watcher(Robot):
         self._place = place
 
 
-@contextmanager
-def robot(clock: bool = False, watch_only: bool = False) -> Iterator[Robot]:
-    """Make a robot run in a ROS context of its own."""
-    context, closing = Context(), Event()
-    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node('bystander', context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    made = Watcher(node) if watch_only else Robot(node, clock)
-    jobs = (executor.spin, lambda: made.film(closing), lambda: made.tick(closing))
-    threads = [Thread(target=job, daemon=True) for job in jobs]
-    for thread in threads:
-        thread.start()
-    try:
-        yield made
-    finally:
-        closing.set()
-        executor.shutdown()
-        for thread in threads:
-            thread.join()
-        node.destroy_node()
-        context.try_shutdown()
+def robot(clock: bool = False, watch_only: bool = False) -> AbstractContextManager[Robot]:
+    """Make a robot run."""
+
+    def make(node: Node) -> Robot:
+        return Watcher(node) if watch_only else Robot(node, clock)
+
+    return bystander(make, [lambda it, end: it.film(end), lambda it, end: it.tick(end)])
 
 
 @contextmanager

@@ -9,14 +9,16 @@ finds the same plan; and the arithmetic that no exact rollout can do without.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 import sys
 import time
 from typing import Any
 
 from common import interleaved, paired_ratio, Row
 import numpy as np
-from parts import lewm
+from parts.peer import NAME, Peer, peer
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.fast import collapse
@@ -35,6 +37,7 @@ PAPER = config.Planner(
     seed=1234,
 )  # fmt: skip
 SHARED = ('samples', 'iterations', 'elites', 'horizon', 'seed')  # settings that the peer has, too
+SOLVER = f'{NAME}, CEMSolver and LeWM'
 SAME = 1e-4  # plans that differ by less are one plan [standard deviations of the data]
 RATED = ((300, 192, 2048), (300, 2048, 192), (1024, 1024, 1024))  # rows, inputs, outputs
 
@@ -53,13 +56,13 @@ def on_processor(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
     """Time one thread, by the processor's clock."""
     ours = Ours(checkpoint, 'cpu')
     parts = {'ours': ours.seconds, 'floor': floor(checkpoint)}
-    with lewm.lewm(task(checkpoint, 'cpu')) as other:
+    with beside(checkpoint, 'cpu') as other:
         if other:
-            check(ours.plan(), other.plan(), SAME)
-            parts['other'] = other.seconds
+            check(ours.plan(), other, SAME)
+            parts['other'] = partial(other.seconds, 'plan')
         seconds = interleaved(parts, rounds)
     if other:
-        yield row('planner.tiny', seconds, 'other', lewm.NAME)
+        yield row('planner.tiny', seconds, 'other', SOLVER)
     yield row('planner.tiny_floor', seconds, 'floor', 'its matrix products alone')
     yield Row('planner.tiny_ranking', ranking(checkpoint.model), 'rank correlation')
 
@@ -69,14 +72,14 @@ def on_gpu(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
     half = checkpoint._replace(planner=replace(checkpoint.planner, precision='bf16'))
     ours, exact = Ours(half, 'cuda'), Ours(checkpoint, 'cuda')
     parts = {'ours': ours.seconds, 'exact': exact.seconds}
-    with lewm.lewm(task(checkpoint, 'cuda')) as other:
+    with beside(checkpoint, 'cuda') as other:
         if other:
-            check(exact.plan(), other.plan(), 100 * SAME)  # adds up in another order
-            parts['other'] = other.seconds
+            check(exact.plan(), other, 100 * SAME)  # adds up in another order
+            parts['other'] = partial(other.seconds, 'plan')
         seconds = interleaved(parts, rounds)
     found = [row('planner.cuda', seconds, 'exact', 'the same in fp32')]
     if other:
-        found.append(row('planner.cuda_peer', seconds, 'other', lewm.NAME))
+        found.append(row('planner.cuda_peer', seconds, 'other', SOLVER))
     found.append(Row('planner.cuda_ranking', ranking(checkpoint.model), 'rank correlation'))
     yield from (one._replace(machine=torch.cuda.get_device_name()) for one in found)
 
@@ -132,6 +135,12 @@ def images() -> Any:
     return np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
 
 
+def beside(checkpoint: Checkpoint, device: str) -> AbstractContextManager[Peer | None]:
+    """Start the other planner."""
+    known = task(checkpoint, device)
+    return peer('lewm.py', lambda path: torch.save(known, path), {'OMP_NUM_THREADS': '1'})
+
+
 def task(checkpoint: Checkpoint, device: str) -> dict[str, Any]:
     """Return what the other planner needs to know: images come to it normalised."""
     pixels = torch.from_numpy(images()).float() / 255
@@ -151,9 +160,9 @@ def task(checkpoint: Checkpoint, device: str) -> dict[str, Any]:
     }
 
 
-def check(ours: Tensor, others: Tensor, most: float) -> None:
+def check(ours: Tensor, other: Peer, most: float) -> None:
     """Insist that both found one plan."""
-    difference = float((ours - others).abs().max())
+    difference = float((ours - torch.tensor(other.ask('plan')['mean'])).abs().max())
     assert difference < most, f'the peer plans something else: {difference}'
 
 
