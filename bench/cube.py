@@ -2,12 +2,50 @@
 """
 Measure what driving and training are good for with a gripper and a cube.
 
-Beside the success stand other kinds of model, the planner of the paper, chance and the scripted
-expert, all on the same pairs.
+Beside the success stand what the policy of `smwm prepare` adds, as the first idea of a search and
+alone; other kinds of model, the planner of the paper, chance and the scripted expert, all on the
+same pairs.
 """
 
-from common import main
-from parts.success import measure
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from common import main, Row
+from parts.success import (
+    Found,
+    measure,
+    note,
+    prepare,
+    QUICK_EPISODES,
+    record,
+    row,
+    Seed,
+    unsolved,
+)
+from smwm_ros.core.checkpoint import Checkpoint
+
+HELPED = {'proposals': {'proposals': True}, 'amortised': {'kind': 'amortised'}}
+
+
+def everything(quick: bool) -> Iterator[Row]:
+    """Yield the rows of all arenas, then those of this one."""
+    collected: Found = {}
+
+    def more(seed: Seed, ours: Checkpoint, found: Found) -> None:
+        """Try what is particular to the cube."""
+        collected.update(found)
+        helped = prepare(seed, record('cube', seed.folder.parent, QUICK_EPISODES if quick else 0))
+        for name, knobs in HELPED.items():
+            planner = replace(ours.planner, **knobs)
+            note(collected, name, seed.plan(helped, seed.pairs(), planner))
+
+    yield from measure('cube', quick, more=more)
+    for name in HELPED:
+        yield row(f'cube.success_{name}', collected, name, 'ours')
+        yield row(f'cube.success_{name}_without_solved', unsolved(collected), name, 'ours')
+
 
 if __name__ == '__main__':
-    main(lambda quick: measure('cube', quick), __doc__)
+    main(everything, __doc__ or '')

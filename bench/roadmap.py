@@ -10,18 +10,14 @@ proposals stand beside as many without, and beside the samples of the recipe.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-import sys
 from tempfile import TemporaryDirectory
 
 from common import main, Row
 import numpy as np
-from parts.success import Found, note, prepared, QUICK, QUICK_EPISODES, record, row, Seed
-from smwm_ros.cli import main as smwm
-from smwm_ros.core.checkpoint import Checkpoint, load
-from smwm_ros.core.dataset import TransitionDataset
+from parts.success import Found, note, prepare, prepared, QUICK, QUICK_EPISODES, record, row, Seed
+from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.drivers import ExpertDriver, RandomDriver
 from smwm_ros.core.pairs import Pair
 import torch
@@ -46,18 +42,6 @@ def measure(quick: bool) -> Iterator[Row]:
                 go_on(seed, ours, found, OFFSETS[:1] if quick else OFFSETS)
                 go_near(seed, ours, found)
     yield from rows(found)
-
-
-def prepare(seed: Seed, dataset: TransitionDataset) -> Checkpoint:
-    """Train as the recipe says, and make roadmap and proposals."""
-    seed.trained(dataset, seed.config.model.kind, 'ours')
-    folder = seed.folder / 'ours'
-    settings = seed.config.prepare
-    knobs = [f'prepare.steps={settings.steps}', f'prepare.seed={seed.config.train.seed}']
-    with redirect_stdout(sys.stderr):
-        if smwm(['prepare', str(folder), '--data', str(dataset.folder), *knobs]):
-            raise RuntimeError('smwm prepare failed')
-    return load(folder)
 
 
 def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from smwm_ros.arenas import make_arena
 from smwm_ros.cli import main as smwm
 from smwm_ros.config import Config, Planner
-from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.checkpoint import Checkpoint, load
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.drivers import Driver, ExpertDriver, PilotDriver, RandomDriver
 from smwm_ros.core.evaluate import Outcome, run_pairs
@@ -131,9 +131,7 @@ def measure(
 def rows(name: str, found: Found, kinds: Sequence[str]) -> Iterator[Row]:
     """Return the rows that every arena has."""
     yield row(f'{name}.success', found, 'ours', 'random')
-    moved = {
-        key: [one for one in tried if not one.solved_at_start] for key, tried in found.items()
-    }
+    moved = unsolved(found)
     yield row(f'{name}.success_without_solved', moved, 'ours', 'random')
     yield row(f'{name}.success_paper_planner', found, 'paper', 'ours')
     if 'no focus' in found:
@@ -142,6 +140,11 @@ def rows(name: str, found: Found, kinds: Sequence[str]) -> Iterator[Row]:
     for kind in kinds:
         yield row(f'{name}.success_{kind}', found, kind, 'ours')
     yield row(f'{name}.success_expert', found, 'expert', 'ours')
+
+
+def unsolved(found: Found) -> Found:
+    """Leave out the pairs that are solved at the start."""
+    return {key: [one for one in tried if not one.solved_at_start] for key, tried in found.items()}
 
 
 PEERS = {'random': 'random policy', 'ours': 'smwm, our planner'}
@@ -184,6 +187,18 @@ def record(name: str, folder: Path, episodes: int = 0) -> TransitionDataset:
             if smwm(words):
                 raise RuntimeError(f'smwm {" ".join(words)} failed')
     return TransitionDataset.open(data)
+
+
+def prepare(seed: Seed, dataset: TransitionDataset) -> Checkpoint:
+    """Train as the recipe says, and make roadmap and proposals."""
+    seed.trained(dataset, seed.config.model.kind, 'ours')
+    folder = seed.folder / 'ours'
+    settings = seed.config.prepare
+    knobs = [f'prepare.steps={settings.steps}', f'prepare.seed={seed.config.train.seed}']
+    with redirect_stdout(sys.stderr):
+        if smwm(['prepare', str(folder), '--data', str(dataset.folder), *knobs]):
+            raise RuntimeError('smwm prepare failed')
+    return load(folder)
 
 
 @contextmanager
