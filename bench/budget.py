@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common import main, Row
-from parts.success import Found, note, prepared, QUICK, QUICK_EPISODES, record, row
+from parts.success import Found, KEPT, note, prepared, QUICK, QUICK_EPISODES, record, row
 from smwm_ros.config import Planner
 from smwm_ros.core.checkpoint import Checkpoint
 import torch
@@ -41,11 +41,12 @@ def measure(quick: bool) -> Iterator[Row]:
     torch.set_num_threads(1)
     found: Found = {}
     checkpoint: Checkpoint | None = None
-    with TemporaryDirectory() as folder:
-        dataset = record('two_room', Path(folder), QUICK_EPISODES if quick else 0)
+    with TemporaryDirectory() as short:
+        folder = Path(short) if quick else KEPT / 'two_room'  # its models are the same
+        dataset = record('two_room', folder, QUICK_EPISODES if quick else 0)
         for number in SEEDS[:1] if quick else SEEDS:
             knobs = QUICK if quick else []
-            with prepared('two_room', Path(folder) / str(number), number, knobs) as seed:
+            with prepared('two_room', folder / str(number), number, knobs) as seed:
                 if checkpoint is None:
                     checkpoint = seed.trained(dataset, seed.config.model.kind, 'ours')
                 plain = replace(checkpoint.planner, seed=number)

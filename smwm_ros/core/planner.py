@@ -44,7 +44,8 @@ class SearchPlanner:
         self._solver = SOLVERS[settings.kind]
         # Of icem: elites that are tried again in the next iteration, and by the next plan.
         self._kept = round(settings.kept * settings.elites) if settings.kind == 'icem' else 0
-        self._tracks = settings.kind == 'icem' or settings.budget_ms > 0
+        # A mean of proposals that differ may be worse than each of them.
+        self._tracks = settings.kind == 'icem' or settings.budget_ms > 0 or propose is not None
         self._shape = (settings.samples, settings.horizon, bounds.width)
         colour = settings.colour if settings.kind == 'icem' else 0.0
         device = bounds.low.device
