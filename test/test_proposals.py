@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 from smwm_ros.config import Planner
+from smwm_ros.core.bounds import Bounds
+from smwm_ros.core.costs import Costs
 from smwm_ros.core.guides import Guides
-from smwm_ros.core.planner import make_planner
+from smwm_ros.core.planner import make_planner, SearchPlanner
 from smwm_ros.core.proposals import learn, Policy, skill, STEPS_TO_GO
 from smwm_ros.core.recall import Recall
 import torch
@@ -80,6 +82,17 @@ def test_a_tiny_search_with_proposals_is_no_worse_than_the_best_of_them(
     without = made.plan_many(HERE, THERE).cost
     assert (with_proposals <= alone + 1e-5).all()
     assert (with_proposals < without).all()
+
+
+def test_a_search_returns_no_less_than_its_best_proposal_though_their_mean_is_worse() -> None:
+    settings = Planner(horizon=1, cost='last', samples=4, elites=4, iterations=1, init_std=0.01)
+    bounds = Bounds(-BOX, BOX, 2)
+    costs = Costs(PointMass(), settings, bounds)
+    ideas = torch.tensor([[1.0, 0.0, 0.5, 0.5], [-1.0, 0.0, -1.0, 0.0]]).view(1, 2, 1, 4)
+    made = SearchPlanner(settings, bounds, costs, propose=lambda z, goal: ideas)
+    found = made.plan_many(HERE[:1], THERE[:1])  # of these, the first leads right there
+    assert float(found.cost) == pytest.approx(0.0, abs=1e-6)
+    assert torch.equal(found.actions, ideas[:, 0])
 
 
 def test_a_search_with_more_proposals_than_samples_still_tries_the_mean(policy: Policy) -> None:
