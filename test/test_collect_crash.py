@@ -58,6 +58,16 @@ def until_both_write(process: subprocess.Popen[str], out: Path) -> None:
         time.sleep(0.01)
 
 
+def hold(children: Sequence[int]) -> None:
+    """Stop processes for a while; a signal that comes before they stand would be served first."""
+    for child in children:
+        os.kill(child, signal.SIGSTOP)
+    deadline = time.monotonic() + 60
+    while not all(status(child, 'State')[0] == 'T' for child in children):
+        assert time.monotonic() < deadline, 'a worker does not stand'
+        time.sleep(0.01)
+
+
 def until_one_is_told_to_end(children: Sequence[int]) -> None:
     """Wait until SIGTERM is pending for one of some processes that are held."""
     deadline = time.monotonic() + 60
@@ -68,8 +78,13 @@ def until_one_is_told_to_end(children: Sequence[int]) -> None:
 
 def pending(process: int) -> int:
     """Return the set of signals that wait for a process, as Linux writes it."""
-    status = Path(f'/proc/{process}/status').read_text()
-    return int(re.search(r'^ShdPnd:\s*(\w+)$', status, re.MULTILINE)[1], 16)  # type: ignore[index]
+    return int(status(process, 'ShdPnd'), 16)
+
+
+def status(process: int, name: str) -> str:
+    """Return what Linux tells of a process."""
+    told = Path(f'/proc/{process}/status').read_text()
+    return re.search(rf'^{name}:\s*(.+)$', told, re.MULTILINE)[1]  # type: ignore[index]
 
 
 def workers(process: subprocess.Popen[str]) -> list[int]:
@@ -187,8 +202,7 @@ def test_an_interrupted_run_says_so_and_goes_on_from_whole_bags(
     process = start(out, *WORDS)
     until_both_write(process, out)
     crew = workers(process)
-    for child in crew:  # held, so that they cannot be done before the parent reacts
-        os.kill(child, signal.SIGSTOP)
+    hold(crew)  # so that they cannot be done before the parent reacts
     process.send_signal(signal.SIGINT)
     until_one_is_told_to_end(crew)
     for child in crew:
