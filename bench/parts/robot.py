@@ -37,7 +37,7 @@ class Robot:
         self._node = node
         self.films, self.still, self.clock_runs = True, False, True
         self.spoil: Callable[[Image], None] | None = None
-        self.clock_time = 100.0  # [s]
+        self.clock_time = 1000.0  # to be set back from, a few times [s]
         self.commands: list[tuple[float, bool]] = []  # when heard [s], and whether to move
         self.reasons: list[tuple[float, str]] = []
         self.moved = 0.0  # when the measured position changed last [s]
