@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,17 @@ def tiny_bag(tmp_path: Path) -> MakeBag:
         return bag.close()
 
     return make
+
+
+@pytest.fixture(scope='module')
+def one_thread() -> Iterator[None]:
+    """Let torch compute by one thread: the same sums everywhere, and small ones are quick."""
+    import torch  # most tests do without
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

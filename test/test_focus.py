@@ -19,6 +19,7 @@ from smwm_ros.errors import ConfigError
 import torch
 from worlds import dot_dataset, draw_dot, PointMass, STATE, TINY, tiny_checkpoint
 
+pytestmark = pytest.mark.usefixtures('one_thread')
 ALIGNED = replace(TINY, kind='state_align', state_weight=10.0)
 TRAINING = config.Train(steps=300, batch=32, lr=1e-2, eval_every=100, device='cpu')
 HERE, THERE = draw_dot(np.array([-0.6, -0.6])), draw_dot(np.array([0.4, 0.6]))

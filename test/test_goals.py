@@ -20,7 +20,6 @@ from smwm_ros.core.journey import Event, Journey, Reach, Teacher
 from smwm_ros.core.library import Library
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.errors import BagError
-import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL, BAGS = ROOT / 'models' / 'two_room', ROOT / 'bags' / 'two_room'
@@ -91,9 +90,9 @@ def test_a_checkpoint_without_distances_makes_goals_but_no_routes(
     assert 'smwm train with the same dataset' in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures('one_thread')
 @pytest.mark.parametrize('seed', [0, 1])
 def test_a_drive_through_the_door_that_is_shown_once_is_driven_again(seed: int) -> None:
-    torch.set_num_threads(1)
     checkpoint = load(MODEL)
     pilot, arena = Pilot(checkpoint), make_arena('two_room', 64)
     distances = [distance_of(checkpoint.info, ticks) for ticks in (2.0, 4.0, 10.0)]

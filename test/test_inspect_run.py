@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -18,22 +17,14 @@ from smwm_ros.core.examine import spectrum
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.core.train import train
 from smwm_ros.core.verdict import judge
-import torch
 import worlds
 from worlds import dot_dataset, TINY
 
+pytestmark = pytest.mark.usefixtures('one_thread')
 Capture = pytest.CaptureFixture[str]
 MODEL = replace(TINY, latent=8)
 TRAIN = config.Train(steps=250, batch=64, lr=1e-2, eval_every=50, device='cpu')
 PLANNER = config.Planner(horizon=3)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

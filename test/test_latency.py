@@ -135,10 +135,10 @@ def test_the_pilot_tells_the_planner_in_its_own_units() -> None:
     assert pilot.plan(draw_dot(np.ones(2)), 1, sent[:0]).actions.shape == actions.shape
 
 
+@pytest.mark.usefixtures('one_thread')
 def test_200_ms_of_camera_delay_cost_no_goals_in_two_rooms(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    torch.set_num_threads(1)
     checkpoint = load(ROOT / 'models' / 'two_room')
     delay = round(0.2 / checkpoint.robot.dt)
     arenas = [make_arena('two_room', 64) for _ in range(8)]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,15 +32,8 @@ from smwm_ros.exchange.tensor_names import plain, theirs
 import torch
 from torch import nn, Tensor
 
+pytestmark = pytest.mark.usefixtures('one_thread')
 CPU = torch.device('cpu')
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

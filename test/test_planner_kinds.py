@@ -58,7 +58,8 @@ each_kind = pytest.mark.parametrize('knobs', KINDS, ids=str)
 def test_a_reachable_goal_is_reached(knobs: dict[str, object]) -> None:
     plan = planner(iterations=20, **knobs).plan(HERE, THERE)
     end = HERE + plan.actions.reshape(-1, 2).sum(dim=0)
-    assert float((end - THERE).norm()) < 0.3
+    # Around the best sample alone, and not a mean of several, the search is coarser.
+    assert float((end - THERE).norm()) < (0.3 if knobs['kind'] == 'sampling' else 0.15)
     assert plan.cost == pytest.approx(float((end - THERE).square().sum()), abs=1e-5)
 
 

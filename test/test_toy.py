@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 import json
 from pathlib import Path
@@ -20,18 +20,10 @@ from smwm_ros.toys.judge import Found
 from smwm_ros.toys.study import study
 from smwm_ros.toys.worlds import draw, JUDGE, record, TOYS, TRAIN
 from smwm_ros.verbs import toy_sheet
-import torch
 
+pytestmark = pytest.mark.usefixtures('one_thread')
 SIZE = 24  # of the canvas [px]
 Learn = Callable[..., Found]
-
-
-@pytest.fixture(scope='module', autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

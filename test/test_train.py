@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import csv
 from dataclasses import replace
 import json
@@ -35,17 +34,10 @@ import torch
 from torch import nn
 from worlds import dot_dataset, TINY
 
+pytestmark = pytest.mark.usefixtures('one_thread')
 SHORT = config.Train(steps=60, batch=16, eval_every=20, device='cpu')
 PLANNER = config.Planner()
 CLOCKS = ('seconds', 'samples_per_s')
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
