@@ -12,16 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from common import main, Row
-from parts.success import Found, KEPT, note, prepared, QUICK, QUICK_EPISODES, record, row
+from parts.paper import PEER, SEARCH
+from parts.success import Found, note, prepared, QUICK, record, row, workplace
 from smwm_ros.config import Planner
 from smwm_ros.core.checkpoint import Checkpoint
 import torch
 
-PAPER = {'samples': 300, 'iterations': 30, 'elites': 30, 'warm_start': False}
+PAPER = {**SEARCH, 'warm_start': False}
 SMALL = {'samples': 64, 'iterations': 4, 'elites': 8}
 KINDS = {
     'recipe': {},
@@ -32,7 +31,6 @@ KINDS = {
     'mppi': {'kind': 'mppi', **SMALL},
     'sampling': {'kind': 'sampling', **SMALL},
 }
-PEER = '300 samples, 30 iterations'
 SEEDS = (0, 1, 2)
 
 
@@ -41,9 +39,8 @@ def measure(quick: bool) -> Iterator[Row]:
     torch.set_num_threads(1)
     found: Found = {}
     checkpoint: Checkpoint | None = None
-    with TemporaryDirectory() as short:
-        folder = Path(short) if quick else KEPT / 'two_room'  # its models are the same
-        dataset = record('two_room', folder, QUICK_EPISODES if quick else 0)
+    with workplace('two_room', quick) as folder:  # its models are the same
+        dataset = record('two_room', folder, quick)
         for number in SEEDS[:1] if quick else SEEDS:
             knobs = QUICK if quick else []
             with prepared('two_room', folder / str(number), number, knobs) as seed:

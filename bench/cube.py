@@ -18,13 +18,12 @@ from parts.success import (
     measure,
     note,
     prepare,
-    QUICK_EPISODES,
-    record,
     row,
     Seed,
     unsolved,
 )
 from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.dataset import TransitionDataset
 
 HELPED = {'proposals': {'proposals': True}, 'amortised': {'kind': 'amortised'}}
 
@@ -33,10 +32,10 @@ def everything(quick: bool) -> Iterator[Row]:
     """Yield the rows of all arenas, then those of this one."""
     collected: Found = {}
 
-    def more(seed: Seed, ours: Checkpoint, found: Found) -> None:
+    def more(seed: Seed, dataset: TransitionDataset, ours: Checkpoint, found: Found) -> None:
         """Try what is particular to the cube."""
         collected.update(found)
-        helped = prepare(seed, record('cube', seed.folder.parent, QUICK_EPISODES if quick else 0))
+        helped = prepare(seed, dataset)
         for name, knobs in HELPED.items():
             planner = replace(ours.planner, **knobs)
             note(collected, name, seed.plan(helped, seed.pairs(), planner))
@@ -48,4 +47,4 @@ def everything(quick: bool) -> Iterator[Row]:
 
 
 if __name__ == '__main__':
-    main(everything, __doc__ or '')
+    main(everything, __doc__)

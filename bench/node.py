@@ -28,6 +28,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 import numpy as np
 from parts.bystander import bystander
+from parts.paper import SEARCH
 from parts.plot import chart
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -45,7 +46,7 @@ import torch
 CAMERA_HZ, SHAPE = 30, (480, 640, 3)
 WARM_UP = 20  # commands that are not counted
 PATIENCE = 120.0  # until a node commands [s]
-PAPER = ['planner.samples=300', 'planner.iterations=30', 'planner.elites=30', 'planner.cost=last']
+PAPER = [*(f'planner.{name}={value}' for name, value in SEARCH.items()), 'planner.cost=last']
 
 
 class Bystander:
@@ -113,53 +114,52 @@ class Memory(NamedTuple):
         return float(np.median(later[-tenth:]) / np.median(later[:tenth]) - 1)
 
 
+class Watch(NamedTuple):
+    """What was seen of our node."""
+
+    steps: np.ndarray  # between one command and the next [s]
+    health: Mapping[str, float]  # of its diagnostics, those that are numbers
+    plans: Sequence[Mapping[str, float]]
+    memory: Memory
+
+
 def measure(quick: bool, minutes: float, plot: str) -> Iterator[Row]:
     """Watch our node, then the peer."""
     seconds, settled = (16.0, 4.0) if quick else (60 * minutes, min(60.0, 15 * minutes))
+    gpu = torch.cuda.is_available()
     with TemporaryDirectory() as folder, private_network() as environment:
         checkpoint, period = make_checkpoint(Path(folder))
-        with camera_beside() as camera:
-            knobs = {'checkpoint': str(checkpoint)}
-            with Child('smwm_ros.nodes.plan', knobs, Path(folder), environment) as child:
-                camera.wait()
-                memory = Memory([], [])
-                ours = np.diff(camera.watch(seconds, lambda: weigh(child.pid, memory)))
-                health = {key: float(value) for key, value in numbers(camera.health)}
-                child.stop()
-        gpu = on_gpu(Path(folder), environment, quick) if torch.cuda.is_available() else None
+        ours = watch(checkpoint, environment, seconds)
+        if gpu:
+            knobs = ['model.preset=tiny', 'dataset.image_size=224', 'robot.dt=0.05', *PAPER]
+            tiny, tiny_period = make_checkpoint(Path(folder) / 'tiny', knobs)
+            fast = watch(tiny, environment, 8.0 if quick else 120.0)
         with camera_beside() as other, naive(checkpoint, environment):
             other.wait()
             theirs = np.diff(other.watch(min(seconds, 120.0)))
-    yield from rows(ours, theirs, health, period)
-    growth = memory.growth(memory.at[0] + settled)
+    yield from rows(ours, theirs, period)
+    growth = ours.memory.growth(ours.memory.at[0] + settled)
     yield Row('node.memory_growth', 100 * growth, f'% after the first {settled:.0f} s')
-    if gpu is None:
-        print('left out: node.cuda; there is no CUDA device here', file=sys.stderr)
+    if gpu:
+        yield from gpu_rows(fast, tiny_period)
     else:
-        yield from gpu
+        print('left out: node.cuda; there is no CUDA device here', file=sys.stderr)
     if plot:
-        draw(Path(plot), ours, theirs, camera.plans, memory)
+        draw(Path(plot), ours, theirs)
 
 
-def on_gpu(folder: Path, environment: Mapping[str, str], quick: bool) -> list[Row]:
-    """Watch our node plan with the model of the paper, 300 samples and 30 iterations, at 20 Hz."""
-    knobs = ['model.preset=tiny', 'dataset.image_size=224', 'robot.dt=0.05', *PAPER]
-    checkpoint, period = make_checkpoint(folder / 'tiny', knobs)
-    with camera_beside() as camera:
-        words = {'checkpoint': str(checkpoint)}
-        with Child('smwm_ros.nodes.plan', words, folder, environment) as child:
-            camera.wait()
-            steps = np.diff(camera.watch(8.0 if quick else 120.0))
-            health = {key: float(value) for key, value in numbers(camera.health)}
-            child.stop()
-    late = 100 * health['deadline_misses'] / (health['commands'] + health['deadline_misses'])
-    found = [
-        Row('node.cuda_rate', 1 / float(steps.mean()), 'Hz'),
-        Row('node.cuda_jitter_p99', 1e3 * float(np.percentile(np.abs(steps - period), 99)), 'ms'),
-        Row('node.cuda_deadline_misses', late, '%'),
-        Row('node.cuda_plan_p99', health['plan_ms_p99'], 'ms'),
-    ]
-    return [row._replace(machine=torch.cuda.get_device_name()) for row in found]
+def watch(checkpoint: Path, environment: Mapping[str, str], seconds: float) -> Watch:
+    """Run our node beside a camera; see what it does once it commands."""
+    knobs, memory = {'checkpoint': str(checkpoint)}, Memory([], [])
+    with (
+        camera_beside() as camera,
+        Child('smwm_ros.nodes.plan', knobs, checkpoint.parent, environment) as child,
+    ):
+        camera.wait()
+        steps = np.diff(camera.watch(seconds, lambda: weigh(child.pid, memory)))
+        health = {key: float(value) for key, value in numbers(camera.health)}
+        child.stop()
+    return Watch(steps, health, camera.plans, memory)
 
 
 def weigh(pid: int, memory: Memory) -> None:
@@ -168,33 +168,27 @@ def weigh(pid: int, memory: Memory) -> None:
     memory.held.append(resident(pid) / 2**20)
 
 
-def draw(
-    path: Path, ours: np.ndarray, theirs: np.ndarray, plans: list[dict[str, float]], memory: Memory
-) -> None:
+def draw(path: Path, ours: Watch, theirs: np.ndarray) -> None:
     """Draw what was measured over time."""
-    age = {'image to plan': [plan['image_age_ms'] for plan in plans]}
-    age['plan'] = [plan['plan_ms'] for plan in plans]
+    age = {'image to plan': [plan['image_age_ms'] for plan in ours.plans]}
+    age['plan'] = [plan['plan_ms'] for plan in ours.plans]
+    times = {'peer': 1e3 * theirs, 'this node': 1e3 * ours.steps}
     charts = [
-        chart('time between two commands [ms]', {'peer': 1e3 * theirs, 'this node': 1e3 * ours}),
+        chart('time between two commands [ms]', times),
         chart('of each plan [ms]', age),
-        chart('memory of the node [MB]', {'resident': memory.held}, zero=True),
+        chart('memory of the node [MB]', {'resident': ours.memory.held}, zero=True),
     ]
     cv2.imwrite(str(path), np.vstack(charts))
 
 
-def rows(
-    ours: np.ndarray, theirs: np.ndarray, health: Mapping[str, float], period: float
-) -> Iterator[Row]:
+def rows(ours: Watch, theirs: np.ndarray, period: float) -> Iterator[Row]:
     """Return what the stamps and the diagnostics tell."""
-    peer = 'planning in a timer callback'
-    jitter, their_jitter = (
-        1e3 * float(np.percentile(np.abs(steps - period), 99)) for steps in (ours, theirs)
-    )
-    rate, their_rate = 1 / float(ours.mean()), 1 / float(theirs.mean())
+    peer, health = 'planning in a timer callback', ours.health
+    late, their_late = jitter(ours.steps, period), jitter(theirs, period)
+    rate, their_rate = 1 / float(ours.steps.mean()), 1 / float(theirs.mean())
     yield Row('node.rate', rate, 'Hz', '', peer, their_rate, rate / their_rate)
-    yield Row('node.jitter_p99', jitter, 'ms', '', peer, their_jitter, their_jitter / jitter)
-    ticks = health['commands'] + health['deadline_misses']
-    yield Row('node.deadline_misses', 100 * health['deadline_misses'] / ticks, '%')
+    yield Row('node.jitter_p99', late, 'ms', '', peer, their_late, their_late / late)
+    yield Row('node.deadline_misses', misses(health), '%')
     yield Row('node.plan_p50', health['plan_ms_p50'], 'ms')
     yield Row('node.plan_p99', health['plan_ms_p99'], 'ms')
     yield Row('node.image_to_command_p50', health['image_age_ms_p50'], 'ms from receipt')
@@ -203,6 +197,28 @@ def rows(
     yield Row('node.image_to_command_over_plan', over, 'ms')
     images = health['frames'] + health['frames_lost']
     yield Row('node.images_lost', 100 * health['frames_lost'] / images, '%')
+
+
+def gpu_rows(ours: Watch, period: float) -> Iterator[Row]:
+    """Return how well a GPU keeps time: the model of the paper and its search, at 20 Hz."""
+    for row in (
+        Row('node.cuda_rate', 1 / float(ours.steps.mean()), 'Hz'),
+        Row('node.cuda_jitter_p99', jitter(ours.steps, period), 'ms'),
+        Row('node.cuda_deadline_misses', misses(ours.health), '%'),
+        Row('node.cuda_plan_p99', ours.health['plan_ms_p99'], 'ms'),
+    ):
+        yield row._replace(machine=torch.cuda.get_device_name())
+
+
+def jitter(steps: np.ndarray, period: float) -> float:
+    """Return how far the time between two commands is from what it should be, p99 [ms]."""
+    return 1e3 * float(np.percentile(np.abs(steps - period), 99))
+
+
+def misses(health: Mapping[str, float]) -> float:
+    """Return which share of the ticks came too late [%]."""
+    late = health['deadline_misses']
+    return 100 * late / (health['commands'] + late)
 
 
 def numbers(health: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ import time
 from common import interleaved, main, paired_ratio, Row
 import numpy as np
 from parts import tiny
+from parts.paper import SEARCH
 from smwm_ros.config import Config, Planner
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.fast import collapse
@@ -30,7 +31,6 @@ import torch
 from torch import nn, Tensor
 
 LIMIT = 1.5  # of the actions [standard deviations of the data]
-PAPER = {'samples': 300, 'iterations': 30, 'elites': 30}
 
 
 def measure(quick: bool) -> Iterator[Row]:
@@ -81,7 +81,7 @@ def from_image(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     pilots = {
         'ours': Pilot(checkpoint),
-        'paper': Pilot(checkpoint, replace(checkpoint.planner, **PAPER)),
+        'paper': Pilot(checkpoint, replace(checkpoint.planner, **SEARCH)),
     }
     for pilot in pilots.values():
         pilot.set_goal(image[::-1].copy())

@@ -11,22 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from common import main, Row
 import numpy as np
 from parts.success import (
     Found,
-    KEPT,
     note,
     prepare,
     prepared,
     QUICK,
-    QUICK_EPISODES,
     record,
     row,
     Seed,
+    workplace,
 )
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.drivers import ExpertDriver, RandomDriver
@@ -43,9 +40,8 @@ def measure(quick: bool) -> Iterator[Row]:
     torch.set_num_threads(1)
     found: Found = {}
     knobs = [*QUICK, 'prepare.steps=60'] if quick else []
-    with TemporaryDirectory() as short:
-        folder = Path(short) if quick else KEPT / 'two_room'  # its models are the same
-        dataset = record('two_room', folder, QUICK_EPISODES if quick else 0)
+    with workplace('two_room', quick) as folder:  # its models are the same
+        dataset = record('two_room', folder, quick)
         for number in (0,) if quick else (0, 1, 2):
             with prepared('two_room', folder / str(number), number, knobs) as seed:
                 ours = prepare(seed, dataset)

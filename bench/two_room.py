@@ -16,8 +16,9 @@ import time
 
 from common import interleaved, main, paired_ratio, Row
 import numpy as np
-from parts.success import Found, measure, note, QUICK_EPISODES, record, row, Seed
+from parts.success import Found, measure, note, record, row, Seed
 from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.drivers import PilotDriver, RandomDriver
 from smwm_ros.core.evaluate import run_pairs
 from smwm_ros.core.examine import examine
@@ -37,10 +38,10 @@ def everything(quick: bool) -> Iterator[Row]:
     speed: dict[str, list[float]] = {}
     latent: dict[str, list[float]] = {}
 
-    def more(seed: Seed, ours: Checkpoint, found: Found) -> None:
+    def more(seed: Seed, dataset: TransitionDataset, ours: Checkpoint, found: Found) -> None:
         """Try what is particular to two rooms."""
         collected.update(found)
-        look(seed, ours, latent, quick)
+        look(seed, dataset, ours, latent)
         pairs = seed.pairs()
         note(collected, 'late', seed.plan(ours, pairs, delay=1))
         for ticks in LATE:
@@ -58,8 +59,8 @@ def everything(quick: bool) -> Iterator[Row]:
             chance = RandomDriver(ours.spec, seed.config.evaluate.seed)
             note(collected, f'offset {offset} random', seed.drive(chance, far))
         for episodes in () if quick else EPISODES:
-            dataset = record('two_room', seed.folder.parent, episodes)
-            less = seed.trained(dataset, ours.model_config.kind, f'from {episodes}')
+            few = record('two_room', seed.folder.parent, quick, episodes)
+            less = seed.trained(few, ours.model_config.kind, f'from {episodes}')
             note(collected, f'from {episodes}', seed.plan(less, pairs))
         if not speed:
             speed.update(one_or_several(seed, ours))
@@ -90,9 +91,10 @@ def everything(quick: bool) -> Iterator[Row]:
     )
 
 
-def look(seed: Seed, ours: Checkpoint, latent: dict[str, list[float]], quick: bool) -> None:
+def look(
+    seed: Seed, dataset: TransitionDataset, ours: Checkpoint, latent: dict[str, list[float]]
+) -> None:
     """Note what is in the latents of held-out images."""
-    dataset = record('two_room', seed.folder.parent, QUICK_EPISODES if quick else 0)
     collapsed = seed.trained(dataset, 'forward_only', 'forward_only')
     for name, checkpoint in (('', ours), ('forward_only_', collapsed)):
         found = examine(checkpoint, dataset, LOOKS, torch.device('cpu'))

@@ -47,6 +47,13 @@ LONGEST = 100  # raw steps between start and goal, in the sweep of horizons
 Found = dict[str, list[Outcome]]  # of each method, the pairs of all seeds
 
 
+@contextmanager
+def workplace(name: str, quick: bool) -> Iterator[Path]:
+    """Return where an arena's drives and models are; a quick look leaves none."""
+    with TemporaryDirectory() as short:
+        yield Path(short) if quick else KEPT / name
+
+
 class Seed(NamedTuple):
     """All that one seed needs."""
 
@@ -88,21 +95,29 @@ class Seed(NamedTuple):
         return self.drive(driver, pairs)
 
 
+More = Callable[[Seed, TransitionDataset, Checkpoint, Found], None]
+
+
+def nothing_more(
+    seed: Seed, dataset: TransitionDataset, checkpoint: Checkpoint, found: Found
+) -> None:
+    """Try nothing that is particular to one arena."""
+
+
 def measure(
     name: str,
     quick: bool,
     kinds: Sequence[str] = ('forward_only', 'sigreg'),
-    more: Callable[[Seed, Checkpoint, Found], None] = lambda seed, checkpoint, found: None,
+    more: More = nothing_more,
     seeds: Sequence[int] = (0, 1, 2),
 ) -> Iterator[Row]:
     """Train and evaluate with every seed, our kind and others; `more` may try more."""
     torch.set_num_threads(1)
     found: Found = {}
     worst, seconds = 1.0, list[float]()
-    with TemporaryDirectory() as short:
-        folder = Path(short) if quick else KEPT / name
+    with workplace(name, quick) as folder:
         knobs = QUICK if quick else []
-        dataset = record(name, folder, QUICK_EPISODES if quick else 0)
+        dataset = record(name, folder, quick)
         for number in seeds[:1] if quick else seeds:
             with prepared(name, folder / str(number), number, knobs) as seed:
                 begun, anew = time.process_time(), not (seed.folder / 'ours').exists()
@@ -121,7 +136,7 @@ def measure(
                     note(found, kind, seed.plan(seed.trained(dataset, kind, kind), pairs))
                 note(found, 'random', seed.drive(RandomDriver(ours.spec, number), pairs, 5))
                 note(found, 'expert', seed.drive(ExpertDriver(), pairs))
-                more(seed, ours, found)
+                more(seed, dataset, ours, found)
     yield from rows(name, found, kinds)
     yield Row(f'{name}.success_worst_seed', worst, 'of the goals')
     if seconds:
@@ -174,8 +189,9 @@ def note(found: Found, key: str, outcomes: Sequence[Outcome]) -> None:
     found.setdefault(key, []).extend(outcomes)
 
 
-def record(name: str, folder: Path, episodes: int = 0) -> TransitionDataset:
+def record(name: str, folder: Path, quick: bool, episodes: int = 0) -> TransitionDataset:
     """Collect and convert; what the verbs tell goes where it does not mix with our rows."""
+    episodes = QUICK_EPISODES if quick else episodes  # 0: as many as the recipe says
     some = [f'arena.episodes={episodes}'] if episodes else []
     where = folder / f'driven_{episodes}'
     bags, data = str(where / 'bags'), str(where / 'dataset')

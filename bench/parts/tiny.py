@@ -27,15 +27,13 @@ from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.products import Product
 from smwm_ros.core.vit import MEAN, Predictor, SIDE, STD
 from smwm_ros.exchange.tensor_names import theirs
+from smwm_ros.verbs.methods import PAPER_PLANNER
 import torch
 from torch import nn, Tensor
 
 BLOCK, FIELDS = 5, 2
 ROBOT = config.Robot(command=config.Command(low=(-1e6, -1e6), high=(1e6, 1e6)))  # no limits
-PAPER = config.Planner(
-    samples=300, iterations=30, elites=30, horizon=5, cost='last', min_std=0.0, warm_start=False,
-    seed=1234,
-)  # fmt: skip
+PAPER = replace(PAPER_PLANNER, seed=1234)
 SHARED = ('samples', 'iterations', 'elites', 'horizon', 'seed')  # settings that the peer has, too
 SOLVER = f'{NAME}, CEMSolver and LeWM'
 SAME = 1e-4  # plans that differ by less are one plan [standard deviations of the data]

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much the search of the paper tries for a plan."""
+
+from __future__ import annotations
+
+from smwm_ros.verbs.methods import PAPER_PLANNER
+
+SEARCH = {name: getattr(PAPER_PLANNER, name) for name in ('samples', 'iterations', 'elites')}
+PEER = f'{SEARCH["samples"]} samples, {SEARCH["iterations"]} iterations'
