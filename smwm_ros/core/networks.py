@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 from smwm_ros.core.interfaces import Array
@@ -133,10 +132,10 @@ class StateHead(nn.Module):
         state: Tensor = self.layers(torch.cat([z, z_next], dim=-1))
         return state
 
-    def at_rest(self, z: Tensor, columns: Sequence[int]) -> Tensor:
+    def at_rest(self, z: Tensor, columns: Tensor) -> Tensor:
         """Read some of the normalised state as if nothing moved: (..., D) -> (..., V)."""
         state: Tensor = self(z, z)
-        return state[..., list(columns)]
+        return state.index_select(-1, columns)  # a list of indices would be copied to a GPU
 
     def fit(self, mean: Array, std: Array) -> None:
         """Learn the scale of the states: (P,), (P,)."""

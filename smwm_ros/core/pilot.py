@@ -184,7 +184,9 @@ class Pilot:
     def _view(self, robot: config.Robot, focus: tuple[str, ...]) -> View | None:
         """Return what reads the fields of `focus` off latents."""
         columns, head = columns_of(focus, self._model.config, robot), self._model.state_head
-        return partial(head.at_rest, columns=columns) if head and columns else None
+        if not head or not columns:
+            return None
+        return partial(head.at_rest, columns=torch.tensor(columns, device=self._device))
 
     def _places(self, folder: str) -> Tensor:
         """Return the latents of places to avoid (M, D)."""

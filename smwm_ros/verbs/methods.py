@@ -24,6 +24,10 @@ from smwm_ros.errors import CheckpointError, ConfigError, did_you_mean
 
 ALWAYS = ('random', 'expert')  # floor and ceiling: nobody has to ask for them
 PAPER = 'paper'  # the run itself, planning as the paper does
+# It scores the last step alone, and every plan begins from nothing.
+PAPER_PLANNER = config.Planner(
+    samples=300, iterations=30, elites=30, horizon=5, cost='last', min_std=0.0, warm_start=False
+)
 WORDS = (*KINDS, PAPER, *ALWAYS)
 
 
@@ -70,34 +74,25 @@ def gather(
     for word in words:
         if word == PAPER:
             methods.append(Method(PAPER, folder, checkpoint, *as_in_the_paper(checkpoint)))
-        elif word in KINDS and word != first.name:
-            run = folder.with_name(f'{folder.name}_{word}')
+            continue
+        if word == first.name:
+            continue
+        run = folder.with_name(f'{folder.name}_{word}') if word in KINDS else Path(word)
+        if word in KINDS:
             other = _trained(word, run, folder, checkpoint, dataset)
-            fitting = without_focus(planner, other.model_config)
-            methods.append(Method(word, run, other, fitting, execute))
-        elif word not in KINDS:
-            other = checkpoints.load(word)
+        else:
+            other = checkpoints.load(run)
             spec = other.spec
             where = f'{folder} beside {word}'
             checkpoints.require(checkpoint, where, spec.size, spec.dt, other.image_size)
-            fitting = without_focus(planner, other.model_config)
-            methods.append(Method(word, Path(word), other, fitting, execute))
+        fitting = without_focus(planner, other.model_config)
+        methods.append(Method(word, run, other, fitting, execute))
     return methods
 
 
 def as_in_the_paper(checkpoint: Checkpoint) -> tuple[config.Planner, int]:
-    """Return how the paper plans: last distance only, and a plan is executed to its end."""
-    planner = config.Planner(
-        horizon=5,
-        samples=300,
-        iterations=30,
-        elites=30,
-        cost='last',
-        init_std=1.0,
-        min_std=0.0,
-        warm_start=False,
-        seed=checkpoint.planner.seed,
-    )
+    """Return how the paper plans: a plan is executed to its end."""
+    planner = replace(PAPER_PLANNER, seed=checkpoint.planner.seed)
     return planner, planner.horizon * checkpoint.action_block
 
 
