@@ -19,7 +19,14 @@ from smwm_ros.core.costs import rollout
 from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.train import train
-from smwm_ros.core.vit import EncoderBlock, LATENT, Predictor, PredictorBlock, VisionEncoder
+from smwm_ros.core.vit import (
+    EncoderBlock,
+    LATENT,
+    Predictor,
+    PredictorBlock,
+    TokenLinear,
+    VisionEncoder,
+)
 from smwm_ros.errors import ConfigError, TrainingError
 import torch
 from torch import nn
@@ -179,6 +186,26 @@ def test_a_layer_of_the_encoder_equals_a_computation_in_float64() -> None:
     normal = layer_norm(w, 'norm_mlp', expected, 1e-12)
     expected = expected + linear(w, 'mlp.2', gelu(linear(w, 'mlp.0', normal)))
     assert layer(x)[0].numpy() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize('asked', [None, 1, 2], ids=str)
+def test_a_layer_for_tokens_is_a_linear_layer_with_its_gradients(asked: int | None) -> None:
+    torch.manual_seed(0)
+    layer, tokens = TokenLinear(LATENT, 31), torch.randn(3, 7, LATENT, requires_grad=True)
+    x, pull = tokens[:, :asked], torch.randn(3, 7, 31)[:, :asked]
+    parts = (tokens, layer.weight, layer.bias)
+    exact = [part.detach().double().requires_grad_() for part in parts]
+    expected = nn.functional.linear(exact[0][:, :asked], exact[1], exact[2])
+    found = layer(x)
+    assert found.shape == expected.shape
+    assert found.is_contiguous()
+    assert torch.allclose(found.double(), expected, atol=1e-5)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, parts, pull),
+        torch.autograd.grad(expected, exact, pull.double()),
+        strict=True,
+    ):
+        assert torch.allclose(mine.double(), theirs, atol=1e-4)
 
 
 def test_the_encoder_equals_a_computation_in_float64() -> None:

@@ -26,6 +26,29 @@ def projector() -> nn.Sequential:
     )
 
 
+class TokenLinear(nn.Linear):
+    """
+    A linear layer for many tokens of each image: (B, tokens, I) -> (B, tokens, O).
+
+    As a convolution of one pixel, which is the same, torch leaves it and its gradients to oneDNN,
+    that fills the registers of every x86 processor; its own products leave half of some empty.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply to every token by itself."""
+        if x.device.type != 'cpu' or x.shape[1] == 1 or not convolves():
+            return super().forward(x)
+        image = x.unsqueeze(1).permute(0, 3, 1, 2)  # one row of pixels, each a token
+        y = F.conv2d(image, self.weight[:, :, None, None], self.bias)
+        return y.permute(0, 2, 3, 1).squeeze(1)
+
+
+def convolves() -> bool:
+    """Say whether oneDNN is here; a graph that is exported is for other machines."""
+    here: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return here and not torch.compiler.is_exporting()
+
+
 class EncoderBlock(nn.Module):
     """A layer of the vision transformer: (B, tokens, 192) -> the same shape."""
 
@@ -33,12 +56,12 @@ class EncoderBlock(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm_attention = nn.LayerNorm(LATENT, eps=1e-12)
-        self.query = nn.Linear(LATENT, LATENT)
-        self.key = nn.Linear(LATENT, LATENT)
-        self.value = nn.Linear(LATENT, LATENT)
-        self.out = nn.Linear(LATENT, LATENT)
+        self.query = TokenLinear(LATENT, LATENT)
+        self.key = TokenLinear(LATENT, LATENT)
+        self.value = TokenLinear(LATENT, LATENT)
+        self.out = TokenLinear(LATENT, LATENT)
         self.norm_mlp = nn.LayerNorm(LATENT, eps=1e-12)
-        self.mlp = nn.Sequential(nn.Linear(LATENT, wide), nn.GELU(), nn.Linear(wide, LATENT))
+        self.mlp = nn.Sequential(TokenLinear(LATENT, wide), nn.GELU(), TokenLinear(wide, LATENT))
 
     def forward(self, x: Tensor, asked: int | None = None) -> Tensor:
         """Let all tokens, or the first `asked`, look at all others, then think by themselves."""
