@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure what driving in two rooms and a minute of training are good for.
+Measure what driving in two rooms and a minute or so of training are good for.
 
 Beside the success from half an hour of driving stand: what the latent holds of where the robot is
-(and that it collapses without the inverse loss), less driving, goals further away, goals in
-the other room, actions that come late, with compensation and without, other kinds of model, the
-planner of the paper, chance and the scripted expert. Pairs are driven one by one and several at
-once, in turn.
+(and that it collapses without the inverse loss), half of the training, less driving, goals further
+away, goals in the other room, actions that come late, with compensation and without, other kinds
+of model, the planner of the paper, chance and the scripted expert. Pairs are driven one by one and
+several at once, in turn.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.drivers import PilotDriver, RandomDriver
 from smwm_ros.core.evaluate import run_pairs
-from smwm_ros.core.examine import examine
+from smwm_ros.core.examine import examine, significant
 from smwm_ros.core.pilot import Pilot
 import torch
 
 EPISODES = {10: 1000, 20: 2000, 50: 5000}  # of 100 raw steps: raw steps in all
 OFFSETS = (50, 75, 100)
 LOOKS = 4000  # training frames that the latents are judged by
-UNITS = {'probe_r2': 'R2', 'forward_only_probe_r2': 'R2'}
+MINUTE = 1500  # steps of training that take less than a minute of one core
 LATE = (2, 4)  # raw steps, of 100 ms, from an image to the action planned from it
 
 
@@ -37,19 +37,27 @@ def everything(quick: bool) -> Iterator[Row]:
     collected: Found = {}
     speed: dict[str, list[float]] = {}
     latent: dict[str, list[float]] = {}
+    seconds: list[float] = []
 
     def more(seed: Seed, dataset: TransitionDataset, ours: Checkpoint, found: Found) -> None:
         """Try what is particular to two rooms."""
         collected.update(found)
-        look(seed, dataset, ours, latent)
         pairs = seed.pairs()
+        begun, anew = time.process_time(), not (seed.folder / 'minute').exists()
+        brief = seed.trained(dataset, ours.model_config.kind, 'minute', MINUTE)
+        if anew:
+            seconds.append(time.process_time() - begun)
+        note(collected, 'minute', seed.plan(brief, pairs))
+        collapsed = seed.trained(dataset, 'forward_only', 'forward_only')
+        for name, one in (('', ours), ('minute_', brief), ('forward_only_', collapsed)):
+            look(one, dataset, name, latent)
         note(collected, 'late', seed.plan(ours, pairs, delay=1))
         for ticks in LATE:
             for how in ('sent', 'nothing'):
                 late = seed.plan(ours, pairs, delay=ticks, compensate=how)
                 note(collected, f'late {ticks} {how}', late)
-        for number, one in enumerate(pairs):
-            if one.start_state[0] * one.goal_state[0] < 0:
+        for number, pair in enumerate(pairs):
+            if pair.start_state[0] * pair.goal_state[0] < 0:
                 note(
                     collected, 'across', [found['ours'][len(found['ours']) - len(pairs) + number]]
                 )
@@ -67,7 +75,11 @@ def everything(quick: bool) -> Iterator[Row]:
 
     yield from measure('two_room', quick, more=more)
     for name, values in latent.items():
-        yield Row(f'two_room.{name}', float(np.mean(values)), UNITS.get(name, ''))
+        unit = 'R2' if name.endswith('r2') else ''
+        yield Row(f'two_room.{name}', float(np.mean(values)), unit)
+    yield row('two_room.success_minute', collected, 'minute', 'ours')
+    if seconds:
+        yield Row('two_room.minute_train_cpu', float(np.mean(seconds)), 's of one core')
     yield row('two_room.success_across', collected, 'across', 'ours')
     yield row('two_room.success_one_tick_late', collected, 'late', 'ours')
     for ticks in LATE:
@@ -92,19 +104,17 @@ def everything(quick: bool) -> Iterator[Row]:
 
 
 def look(
-    seed: Seed, dataset: TransitionDataset, ours: Checkpoint, latent: dict[str, list[float]]
+    checkpoint: Checkpoint, dataset: TransitionDataset, name: str, latent: dict[str, list[float]]
 ) -> None:
     """Note what is in the latents of held-out images."""
-    collapsed = seed.trained(dataset, 'forward_only', 'forward_only')
-    for name, checkpoint in (('', ours), ('forward_only_', collapsed)):
-        found = examine(checkpoint, dataset, LOOKS, torch.device('cpu'))
-        linear = min(r2 for r2, _ in found.probes.values())
-        for key, value in (
-            ('probe_r2', linear),
-            ('effective_rank', found.measures['effective_rank']),
-            ('latent_std', found.measures['latent_std']),
-        ):
-            latent.setdefault(name + key, []).append(value)
+    found = examine(checkpoint, dataset, LOOKS, torch.device('cpu'))
+    for key, value in (
+        ('probe_r2', min(r2 for r2, _ in found.probes.values())),
+        ('significant', significant(found.spectrum, found.measures['latent_std'])),
+        ('effective_rank', found.measures['effective_rank']),
+        ('latent_std', found.measures['latent_std']),
+    ):
+        latent.setdefault(name + key, []).append(value)
 
 
 def one_or_several(seed: Seed, checkpoint: Checkpoint) -> dict[str, list[float]]:

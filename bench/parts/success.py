@@ -66,14 +66,19 @@ class Seed(NamedTuple):
         """Draw start and goal."""
         return fresh_pairs(self.episodes, replace(self.config.evaluate, offset=offset))
 
-    def trained(self, dataset: TransitionDataset, kind: str, name: str) -> Checkpoint:
-        """Train a kind of model."""
+    def trained(
+        self, dataset: TransitionDataset, kind: str, name: str, steps: int = 0
+    ) -> Checkpoint:
+        """Train a kind of model, for as many steps as the recipe says, or fewer."""
         config = self.config
+        settings = replace(
+            config.train, steps=min(steps, config.train.steps) or config.train.steps
+        )
         model = config.model
         if kind != model.kind:
             model = other_kind(model, kind)
         planner = without_focus(config.planner, model)
-        return train(dataset, self.folder / name, model, config.train, planner)
+        return train(dataset, self.folder / name, model, settings, planner)
 
     def drive(self, driver: Driver, pairs: Sequence[Pair], repeats: int = 1) -> list[Outcome]:
         """Let somebody try pairs, with twice as many raw steps as the goal is away."""

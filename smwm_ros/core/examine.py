@@ -14,7 +14,7 @@ from smwm_ros.core.batches import Batches
 from smwm_ros.core.checkpoint import Checkpoint, require
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs
-from smwm_ros.core.metrics import measure
+from smwm_ros.core.metrics import measure, MIN_STD
 from smwm_ros.core.model import Smwm
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.errors import DatasetError
@@ -30,6 +30,7 @@ LONGEST = 10  # model steps of a rollout, or the horizon of the planner if that 
 ENOUGH = 16  # windows; where there are fewer, rollouts are shorter
 RIVALS = 16  # action sequences of other drives that each recorded one is compared with
 SHOWN = 4  # rollouts as pictures
+SIGNIFICANT = 0.15  # of the variance of the first principal direction
 
 
 class Rollouts(NamedTuple):
@@ -108,6 +109,11 @@ def spectrum(z: Array) -> Array:
     values = np.linalg.svd((z - z.mean(0)).astype(np.float64), compute_uv=False) ** 2
     shares: Array = values / max(values.sum(), np.finfo(np.float64).tiny)
     return shares
+
+
+def significant(shares: Array, latent_std: float) -> int:
+    """Count the principal directions that matter; of a latent that collapsed, none does."""
+    return int((shares > SIGNIFICANT * shares[0]).sum()) if latent_std >= MIN_STD else 0
 
 
 def _spread(rows: Array, count: int) -> Array:

@@ -7,16 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.examine import spectrum
+from smwm_ros.core.examine import significant, spectrum
 from smwm_ros.core.interfaces import Array, Obs, Window
-from smwm_ros.core.metrics import measure, MIN_STD
+from smwm_ros.core.metrics import measure
 from smwm_ros.core.probes import linear, r2
 from smwm_ros.toys.dots import Moves
 from smwm_ros.toys.worlds import draw, JUDGE, Toy
 import torch
 
 COUNT = 1000
-SIGNIFICANT = 0.15  # of the variance of the first principal direction
 
 
 class Found(NamedTuple):
@@ -31,10 +30,8 @@ class Found(NamedTuple):
 
     @property
     def significant(self) -> int:
-        """Count the principal directions that hold as much as a robot's action needs."""
-        if self.measures['latent_std'] < MIN_STD:
-            return 0
-        return int((self.shares > SIGNIFICANT * self.shares[0]).sum())
+        """Count the principal directions that matter."""
+        return significant(self.shares, self.measures['latent_std'])
 
 
 @torch.inference_mode()
