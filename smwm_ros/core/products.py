@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
+X86 = platform.machine() in ('x86_64', 'AMD64')
 LANES = 16  # float32 numbers in the widest register
 ROWS = 300  # for about how many rows weights are laid out
 GRAPHS = 16  # shapes that are kept recorded
@@ -66,7 +67,7 @@ def can_pack(kind: torch.dtype) -> bool:
     What torch calls otherwise leaves half of the width of some x86 processors unused. The calls
     are those of torch's own compiler, and nobody promises that they stay.
     """
-    if platform.machine() not in ('x86_64', 'AMD64'):
+    if not X86:
         return False
     x = torch.ones(2, LANES, dtype=kind)
     try:

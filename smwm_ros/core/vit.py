@@ -9,12 +9,14 @@ actions (adaLN-zero), with a projector of its own. Both work on images of 224 px
 
 from __future__ import annotations
 
+from smwm_ros.core.products import X86
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 LATENT, HIDDEN = 192, 256
 SIDE, PATCH = 224, 14  # [px]
+ONEDNN = X86 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of red, green and blue in ImageNet
 
 
@@ -44,9 +46,8 @@ class TokenLinear(nn.Linear):
 
 
 def convolves() -> bool:
-    """Say whether oneDNN is here; a graph that is exported is for other machines."""
-    here: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return here and not torch.compiler.is_exporting()
+    """Say whether that pays here; a graph that is exported is for other machines."""
+    return ONEDNN and not torch.compiler.is_exporting()
 
 
 class EncoderBlock(nn.Module):
