@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import csv
 from dataclasses import replace
 import json
@@ -135,22 +137,49 @@ def test_a_run_that_was_killed_ends_with_the_weights_it_would_have_had(
     ]
 
 
-def test_a_killed_run_is_not_continued_with_other_settings(
-    dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def interrupted(monkeypatch: pytest.MonkeyPatch, at: int) -> Iterator[None]:
+    """Press Ctrl-C at a step."""
+    deal = Shuffle.__call__
+
     def interrupt(self: Shuffle, step: int) -> np.ndarray:
-        if step == 30:
+        if step == at:
             raise KeyboardInterrupt
         return deal(self, step)
 
-    deal = Shuffle.__call__
-    monkeypatch.setattr(Shuffle, '__call__', interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
+        patch.setattr(Shuffle, '__call__', interrupt)
+        yield
+
+
+def test_a_killed_run_is_not_continued_with_other_settings(
+    dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with interrupted(monkeypatch, 30), pytest.raises(KeyboardInterrupt):
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
-    monkeypatch.undo()
     with pytest.raises(CheckpointError, match=r'train\.lr is 0.003 there and 0.1 now'):
         train(dots, tmp_path / 'run', TINY, replace(SHORT, lr=0.1), PLANNER)
     train(dots, tmp_path / 'run', TINY, replace(SHORT, lr=0.1), PLANNER, fresh=True)
+
+
+def test_resume_goes_on_and_never_begins(
+    dots: TransitionDataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / 'run'
+    knobs = ['model.hidden=32', 'train.steps=30', 'train.batch=16', 'train.eval_every=10']
+    words = ['train', str(dots.folder), '--out', str(run), *knobs]
+    assert main([*words, '--resume']) == 2
+    assert f'{run}: holds no run to go on with' in capsys.readouterr().err
+    assert not run.exists()
+    with interrupted(monkeypatch, 25):
+        assert main(words) != 0
+    assert not (run / META).exists()
+    assert main([*words, '--resume']) == 0
+    assert [row['step'] for row in read_curves(run)] == [10, 20, 30]
+    assert main([*words, '--resume']) == 0, 'a finished run is kept'
 
 
 @pytest.mark.parametrize('damage', ['cut', 'pickle', 'other'])

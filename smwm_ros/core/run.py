@@ -22,6 +22,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 CURVES = 'train.csv'
+STATES, LAST = 'state', 'last.pt'
 DEFAULTS = {'model': asdict(config.Model()), 'train': asdict(config.Train())}
 
 
@@ -41,8 +42,8 @@ class Run:
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
         self.best = folder / 'best'  # the checkpoint of the step that looked best so far
         self.scalars = folder / 'tensorboard'
-        self._states = folder / 'state'
-        self._last = self._states / 'last.pt'
+        self._states = folder / STATES
+        self._last = self._states / LAST
 
     def clear(self) -> None:
         """Remove the run, and nothing else that may lie in the folder."""
@@ -116,6 +117,15 @@ class Run:
         path = self._states / 'bad_batch.npz'
         write_atomic(path, buffer.getvalue())
         return path
+
+
+def require_begun(folder: Path) -> None:
+    """Refuse a folder in which there is no run yet."""
+    if not any(path.is_file() for path in (folder / META, folder / STATES / LAST)):
+        raise CheckpointError(
+            f'{folder}: holds no run to go on with (one can be resumed from its first look at the '
+            'held-out episodes on, train.eval_every); leave --resume out to begin'
+        )
 
 
 def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('dataset', type=Path, help='dataset folder, made by smwm convert')
     parser.add_argument('--out', type=Path, required=True, metavar='RUN', help='run folder')
-    parser.add_argument('--fresh', action='store_true', help='start over, replacing the run')
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument('--fresh', action='store_true', help='start over, replacing the run')
+    begin.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with a run that was interrupted, as without this word, but never begin one',
+    )
     options.add_config(parser, ('model', 'train', 'planner'))
 
 
@@ -41,8 +47,11 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     cfg = options.config_of(args)
     from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.core.run import require_begun
     from smwm_ros.core.train import train
 
+    if args.resume:
+        require_begun(args.out)
     dataset = TransitionDataset.open(args.dataset)
     leads = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun started
     count = len(dataset.starts('train'))
