@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import TypeAlias
 
+from smwm_ros.core.compiled import Compiled
 from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import Smwm
 from smwm_ros.core.networks import ForwardModel
@@ -140,7 +141,7 @@ class FastPredictor:
         self._modulate = [Product(weight, bias, half=half) for weight, bias in modulations]
         # Triton joins what lies between two products; without it, launches are recorded as is.
         fuses = self._position.is_cuda and find_spec('triton') is not None
-        self._step = torch.compile(self._go) if fuses else self._go
+        self._step = Compiled(self._go) if fuses else self._go
 
     def __call__(self, z: Tensor, actions: Tensor) -> Tensor:
         """Imagine: (N, 192), (N, T, K*A) -> (N, T, 192)."""

@@ -11,6 +11,7 @@ import os
 
 from smwm_ros import config
 from smwm_ros.core.augment import augment
+from smwm_ros.core.compiled import Compiled
 from smwm_ros.core.interfaces import Window
 from smwm_ros.core.metrics import held_out
 from smwm_ros.core.model import Smwm
@@ -39,7 +40,7 @@ class Learner:
         self._half = settings.precision == 'bf16' or (
             settings.precision == 'auto' and device.type == 'cuda'
         )
-        self._losses = torch.compile(model.losses) if settings.compile else model.losses
+        self._losses = Compiled(model.losses) if settings.compile else model.losses
         if device.type == 'cpu':
             keep_memory()
         model.train()

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions that torch makes faster by compiling them, on machines that can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import sys
+from typing import Generic, ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec('P')
+R = TypeVar('R')
+
+
+class Compiled(Generic[P, R]):
+    """
+    A function, compiled at its first call.
+
+    That needs a C++ compiler, and on a GPU the headers of Python, which many machines lack: there
+    it stays what it was, only slower.
+    """
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        self._plain = function
+        self._call: Callable[P, R] = torch.compile(function)
+        self._tried = False
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Apply."""
+        if self._tried:
+            return self._call(*args, **kwargs)
+        try:
+            result = self._call(*args, **kwargs)
+        except Exception as error:  # compilers fail in many ways; what else is wrong comes again
+            result = self._plain(*args, **kwargs)
+            self._call = self._plain
+            why = (str(error).strip() or repr(error)).splitlines()[0]
+            print(
+                f'warning: torch could not compile ({why}), so this is slower; install a C++ '
+                'compiler and the headers of Python (on Debian and Ubuntu: g++ and python3-dev)',
+                file=sys.stderr,
+            )
+        self._tried = True
+        return result

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine without a compiler computes the same, and says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from smwm_ros.core.compiled import Compiled
+import torch
+from torch import Tensor
+
+
+def test_a_machine_without_a_compiler_is_told_once_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries = []
+
+    def cannot(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def fail(x: Tensor) -> Tensor:
+            tries.append(x)
+            raise RuntimeError('No working C++ compiler found\nand much more')
+
+        return fail
+
+    monkeypatch.setattr(torch, 'compile', cannot)
+    double = Compiled(lambda x: 2 * x)
+    for _ in range(3):
+        assert float(double(torch.tensor(2.0))) == 4
+    assert len(tries) == 1
+    told = capsys.readouterr().err
+    assert told.count('could not compile (No working C++ compiler found), so this is slower') == 1
+    assert 'g++' in told
+
+
+def test_a_mistake_of_the_function_itself_is_raised(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch, 'compile', lambda function: function)
+    with pytest.raises(RuntimeError, match='size'):
+        Compiled(torch.dot)(torch.zeros(2), torch.zeros(3))
+    assert not capsys.readouterr().err
