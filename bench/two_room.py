@@ -43,10 +43,7 @@ def everything(quick: bool) -> Iterator[Row]:
         """Try what is particular to two rooms."""
         collected.update(found)
         pairs = seed.pairs()
-        begun, anew = time.process_time(), not (seed.folder / 'minute').exists()
-        brief = seed.trained(dataset, ours.model_config.kind, 'minute', MINUTE)
-        if anew:
-            seconds.append(time.process_time() - begun)
+        brief = seed.timed(dataset, 'minute', seconds, MINUTE)
         note(collected, 'minute', seed.plan(brief, pairs))
         collapsed = seed.trained(dataset, 'forward_only', 'forward_only')
         for name, one in (('', ours), ('minute_', brief), ('forward_only_', collapsed)):

@@ -71,14 +71,23 @@ class Seed(NamedTuple):
     ) -> Checkpoint:
         """Train a kind of model, for as many steps as the recipe says, or fewer."""
         config = self.config
-        settings = replace(
-            config.train, steps=min(steps, config.train.steps) or config.train.steps
-        )
+        most = config.train.steps
+        settings = replace(config.train, steps=min(steps or most, most))
         model = config.model
         if kind != model.kind:
             model = other_kind(model, kind)
         planner = without_focus(config.planner, model)
         return train(dataset, self.folder / name, model, settings, planner)
+
+    def timed(
+        self, dataset: TransitionDataset, name: str, seconds: list[float], steps: int = 0
+    ) -> Checkpoint:
+        """Train our kind; note the seconds of the processor, unless it was trained before."""
+        begun, anew = time.process_time(), not (self.folder / name).exists()
+        checkpoint = self.trained(dataset, self.config.model.kind, name, steps)
+        if anew:
+            seconds.append(time.process_time() - begun)
+        return checkpoint
 
     def drive(self, driver: Driver, pairs: Sequence[Pair], repeats: int = 1) -> list[Outcome]:
         """Let somebody try pairs, with twice as many raw steps as the goal is away."""
@@ -125,10 +134,7 @@ def measure(
         dataset = record(name, folder, quick)
         for number in seeds[:1] if quick else seeds:
             with prepared(name, folder / str(number), number, knobs) as seed:
-                begun, anew = time.process_time(), not (seed.folder / 'ours').exists()
-                ours = seed.trained(dataset, seed.config.model.kind, 'ours')
-                if anew:
-                    seconds.append(time.process_time() - begun)
+                ours = seed.timed(dataset, 'ours', seconds)
                 pairs = seed.pairs()
                 good = seed.plan(ours, pairs)
                 worst = min(worst, success(good))
