@@ -13,15 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from common import main, Row
-from parts.success import (
-    Found,
-    measure,
-    note,
-    prepare,
-    row,
-    Seed,
-    unsolved,
-)
+from parts.success import Found, measure, note, prepare, row, Seed, unsolved
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 

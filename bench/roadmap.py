@@ -14,17 +14,7 @@ from dataclasses import replace
 
 from common import main, Row
 import numpy as np
-from parts.success import (
-    Found,
-    note,
-    prepare,
-    prepared,
-    QUICK,
-    record,
-    row,
-    Seed,
-    workplace,
-)
+from parts.success import Found, note, prepare, prepared, QUICK, record, row, Seed, workplace
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.drivers import ExpertDriver, RandomDriver
 from smwm_ros.core.pairs import Pair

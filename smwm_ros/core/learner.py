@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import ctypes
 import math
 import os
+import sys
 
 from smwm_ros import config
 from smwm_ros.core.augment import augment
@@ -80,6 +81,8 @@ def keep_memory() -> None:
     glibc gives large blocks back to the system, which has to fill them with zeros for the next
     step: a tenth of the time of `tiny`. Other libraries do as they please.
     """
+    if sys.platform != 'linux':
+        return
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, LARGEST)

@@ -26,7 +26,14 @@ ALWAYS = ('random', 'expert')  # floor and ceiling: nobody has to ask for them
 PAPER = 'paper'  # the run itself, planning as the paper does
 # It scores the last step alone, and every plan begins from nothing.
 PAPER_PLANNER = config.Planner(
-    samples=300, iterations=30, elites=30, horizon=5, cost='last', min_std=0.0, warm_start=False
+    samples=300,
+    iterations=30,
+    elites=30,
+    horizon=5,
+    cost='last',
+    init_std=1.0,
+    min_std=0.0,
+    warm_start=False,
 )
 WORDS = (*KINDS, PAPER, *ALWAYS)
 
