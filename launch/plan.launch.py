@@ -5,6 +5,8 @@ Start the planner, and with sim:=true also an arena that poses as its robot.
 `ros2 launch smwm_ros plan.launch.py sim:=true` moves a robot with the model in the package.
 """
 
+from pathlib import Path
+
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from launch.actions import (
     DeclareLaunchArgument,
@@ -17,17 +19,23 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJ
 from launch_ros.actions import Node, PushRosNamespace
 from launch_ros.substitutions import FindPackageShare
 
+YES, NO = ['true', 'True', '1'], ['false', 'False', '0']
+SWITCH = [*YES, *NO]
 # launch argument: default, choices, description
 ARGUMENTS = {
     'checkpoint': ('', None, 'folder of the trained model; empty for the one in the package'),
     'goal_image': ('', None, 'picture of the goal, PNG or JPEG; empty to wait for /goal/image'),
     'config': ('', None, 'YAML file with ROS parameters of the planner; empty for none'),
-    'sim': ('false', ['true', 'false'], 'also start an arena that poses as the robot'),
+    'sim': ('false', SWITCH, 'also start an arena that poses as the robot'),
     'arena': ('two_room', None, 'which arena, with sim:=true'),
-    'autostart': ('true', ['true', 'false'], 'configure and activate the planner by itself'),
-    'respawn': ('false', ['true', 'false'], 'start the planner again when it has ended'),
-    'namespace': ('', None, 'namespace of the nodes; absolute topic names stay as they are'),
-    'use_sim_time': ('false', ['true', 'false'], 'follow /clock, not the time of the wall'),
+    'autostart': ('true', SWITCH, 'configure and activate the planner by itself'),
+    'respawn': (
+        'false',
+        SWITCH,
+        'start the planner again when it has ended; a stop outlives that',
+    ),
+    'namespace': ('', None, 'namespace of nodes and relative topics'),
+    'use_sim_time': ('false', SWITCH, 'follow /clock, not the time of the wall'),
     'log_level': ('info', None, 'debug, info, warn, error or fatal'),
 }
 PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
@@ -36,30 +44,37 @@ PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Start the nodes; what the user did not give stays as the parameter file has it."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    if given['config'] and not Path(given['config']).is_file():
+        raise RuntimeError(
+            f'config:={given["config"]}: no such file; expected a YAML file with ROS parameters'
+        )
     parameters = {name: given[name] for name in ('checkpoint', 'goal_image') if given[name]}
-    if given['autostart'] == 'false':
+    if given['autostart'] in NO:
         parameters['node.autostart'] = False
-    if given['use_sim_time'] == 'true':
+    if given['use_sim_time'] in YES:
         parameters['use_sim_time'] = True
-    if given['sim'] == 'true':  # a camera without noise shows the same while the robot pushes
+    if given['sim'] in YES:  # a camera without noise shows the same while the robot pushes
         parameters['node.frozen_timeout'] = 0.0
+    if given['respawn'] in YES:  # what was stopped stays so
+        parameters['node.keep_stop'] = True
     plan = Node(
         package='smwm_ros',
         executable='plan',
         name='plan',
         output='screen',
         parameters=[*filter(None, [given['config'], parameters])],
-        respawn=given['respawn'] == 'true',
+        respawn=given['respawn'] in YES,
         respawn_delay=1.0,
         ros_arguments=['--log-level', given['log_level']],
     )
     nodes = [plan]
-    if given['sim'] == 'true':
+    if given['sim'] in YES:
         file = PathJoinSubstitution(
             [FindPackageShare('smwm_ros'), 'launch', 'arena.launch.py']
         ).perform(context)
-        # Who follows simulated time needs somebody who tells it.
-        arena = {'arena': given['arena'], 'clock': given['use_sim_time']}.items()
+        # Simulated time needs a clock.
+        clock = 'true' if given['use_sim_time'] in YES else 'false'
+        arena = {'arena': given['arena'], 'clock': clock}.items()
         nodes.append(IncludeLaunchDescription(file, launch_arguments=arena))
     return [GroupAction([PushRosNamespace(given['namespace']), *nodes])]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+import re
 from typing import Any
 
 from smwm_ros.fieldpath import expand
@@ -41,7 +42,10 @@ IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 class Camera:
     """Where pixels come from."""
 
-    topic: str = knob('/camera/image_raw', 'camera topic')
+    topic: str = knob(
+        'camera/image_raw',
+        'camera topic; without a leading slash it lies in the namespace of the node',
+    )
     type: str = knob(IMAGE_TYPES[0], 'message type of the camera topic', choices=IMAGE_TYPES)
     others: str = knob(
         '', "further camera topics of the same type, with spaces between; '' for a single camera"
@@ -65,7 +69,7 @@ class Camera:
 class Command:
     """What the robot is told: any message, as a vector of its numeric fields."""
 
-    topic: str = knob('/cmd_vel', 'command topic')
+    topic: str = knob('cmd_vel', 'command topic, likewise')
     type: str = knob('geometry_msgs/msg/TwistStamped', 'message type of the command topic')
     fields: tuple[str, ...] = knob(
         ('twist.linear.x', 'twist.angular.z'), 'message fields that make the action vector'
@@ -102,7 +106,7 @@ class Command:
 class State:
     """What the robot measures of itself, kept beside the pixels; empty topic for none."""
 
-    topic: str = knob('', "measured-state topic, '' for none")
+    topic: str = knob('', "measured-state topic, likewise; '' for none")
     type: str = knob('nav_msgs/msg/Odometry', 'message type of the state topic')
     fields: tuple[str, ...] = knob(
         ('pose.pose.position.x', 'pose.pose.position.y'), 'message fields that make the state'
@@ -593,8 +597,17 @@ class Node:
         False,
         'publish to ~/shadow/command only, and compare with the commands that somebody else gives',
     )
+    keep_stop: bool = knob(
+        False,
+        'a stop outlives the process: a node that is started again under the same name stays '
+        'stopped until it is engaged',
+    )
     image_timeout: float = knob(
-        0.5, 'an image older than this stops the robot [s]', 0.01, 60.0, live=True
+        0.5,
+        'an image older than this stops the robot, and so does a plan that was made from one [s]',
+        0.01,
+        60.0,
+        live=True,
     )
     stamp_timeout: float = knob(
         0.0,
@@ -618,7 +631,7 @@ class Node:
     camera_delay: float = knob(
         -1.0,
         'age of an image when it comes [s]; below 0 it is measured by the stamp, where that is no '
-        'older than node.image_timeout and not of the future',
+        'older than node.image_timeout and not of the future. Must be shorter than a plan',
         -10.0,
         10.0,
         live=True,
@@ -657,6 +670,9 @@ class Node:
     threads: int = knob(1, 'CPU threads of the planner', 1, 64)
 
 
+GOAL_NAME = re.compile(r'[A-Za-z0-9][\w-]{0,63}')
+
+
 @dataclass(frozen=True)
 class Goal:
     """What the plan node calls reached, and where named goals lie."""
@@ -680,9 +696,16 @@ class Goal:
     stay: bool = knob(
         False, 'drive back to a goal that was reached and is left; false waits for the next goal'
     )
-    folder: str = knob('', "folder of named goals, '' for goals/ in that of the checkpoint")
+    folder: str = knob(
+        '',
+        "folder of named goals, '' for goals/ in that of the checkpoint, or for one in "
+        '~/.local/state/smwm_ros where the checkpoint came with the package',
+    )
     save_as: str = knob(
-        '', "name of the next view or route that is kept; '' for numbered ones", live=True
+        '',
+        "name of the next view or route that is kept: letters, digits, _ and -; '' for numbered "
+        'ones',
+        live=True,
     )
     spacing: float = knob(
         10.0,
@@ -696,6 +719,11 @@ class Goal:
         """Refuse a goal that would be left before it is reached."""
         if self.far < self.near:
             raise ValueError(f'far: {self.far} must not be less than near, {self.near}')
+        if self.save_as and not GOAL_NAME.fullmatch(self.save_as):
+            raise ValueError(
+                f'save_as: {self.save_as[:80]!r} is no name for a goal; expected letters, digits, '
+                '_ and -, 64 at most'
+            )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_COMPARED = 100  # characters of a word
+
 
 class SmwmError(Exception):
     """Base of all errors that a user can mend; the command line prints it in one line."""
@@ -42,7 +44,8 @@ class CodecError(SmwmError):
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return the tail of an error message: the nearest valid choice, and all of them."""
     names = sorted(choices)
-    near = get_close_matches(word, names, n=1)
+    # Comparing takes time, and a word may come from anywhere.
+    near = get_close_matches(word[:_COMPARED], names, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ''
     return f'{hint}valid: {", ".join(names)}' if names else 'there are no valid choices'
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files that come with the package lie: configs, models, launch files."""
+"""Where files lie: what comes with the package, and what a node keeps between two runs."""
 
 from __future__ import annotations
 
@@ -27,3 +27,17 @@ def shipped(*parts: str) -> Path | None:
         if path.exists():
             return path
     return None
+
+
+def state_folder() -> Path:
+    """Return where programs of this package keep what they may change."""
+    home = os.environ.get('XDG_STATE_HOME') or Path.home() / '.local' / 'state'
+    return Path(home) / 'smwm_ros'
+
+
+def goals_folder(run: Path) -> Path:
+    """Return where the named goals of a run lie: in it, unless it came with the package."""
+    models = [(folder / 'models').resolve() for folder in share_folders()]
+    if run.resolve().parent in models:
+        return state_folder() / 'goals' / run.name
+    return run / 'goals'

@@ -9,6 +9,7 @@ from smwm_ros import config
 from smwm_ros.core.beat import LEAN, MARGIN, Metronome, PlanClock, ticks_between
 from smwm_ros.core.control import Controller, TimedPlan
 from smwm_ros.core.interfaces import ActionSpec
+from smwm_ros.core.latch import StopLatch
 from smwm_ros.core.reasons import MEANING, Reason
 
 DT = 0.1
@@ -67,6 +68,7 @@ def test_an_old_plan_plays_on_for_coast_ticks_and_no_longer(controller, coast):
 
 
 def test_a_plan_that_took_long_may_coast_as_many_ticks_as_a_quick_one(controller):
+    controller.configure(replace(NODE, image_timeout=2.0))
     assert controller.take(plan(controller, seen=0.0, ready=0.25))
     for tick in (2, 3, 4, 5):
         order = keep_seeing(controller, tick * DT + 0.05)
@@ -75,7 +77,7 @@ def test_a_plan_that_took_long_may_coast_as_many_ticks_as_a_quick_one(controller
 
 
 def test_the_end_of_a_short_plan_stops_the_robot(controller):
-    controller.configure(replace(NODE, coast=100))
+    controller.configure(replace(NODE, coast=100, image_timeout=2.0))
     assert keep_seeing(controller, 0.95).reason is Reason.RUNNING
     assert keep_seeing(controller, 1.05).reason is Reason.PLANNER_LATE
 
@@ -398,3 +400,59 @@ def test_word_of_a_goal_before_the_last_one_means_nothing(controller):
     controller.new_goal()
     controller.arrive(before, arrived=True)
     assert controller.tick(0.0).reason is Reason.NO_IMAGE
+
+
+def test_a_plan_of_an_old_image_stops_the_robot_however_new_the_newest_image_is(controller):
+    controller.configure(replace(NODE, coast=100))
+    assert keep_seeing(controller, 0.5).reason is Reason.RUNNING
+    order = keep_seeing(controller, 0.51)
+    assert order.reason is Reason.STALE_PLAN
+    assert is_zero(order)
+    assert controller.take(plan(controller, seen=0.5, ready=0.55))
+    assert keep_seeing(controller, 0.55).reason is Reason.RUNNING
+
+
+def test_a_delay_that_is_known_is_no_age_of_a_plan(controller):
+    controller.configure(replace(NODE, coast=100, camera_delay=0.3))
+    assert keep_seeing(controller, 0.79).reason is Reason.RUNNING
+    assert keep_seeing(controller, 0.81).reason is Reason.STALE_PLAN
+
+
+def test_where_ticks_are_far_apart_an_image_may_be_older():
+    slow = Controller(ActionSpec(('x', 'y'), (-1.0, -1.0), (1.0, 1.0), 0.4), 'zero', NODE)
+    slow.new_goal()
+    slow.saw_image(0.0)
+    assert slow.take(plan(slow))
+    assert keep_seeing(slow, 1.1).reason is Reason.RUNNING
+    assert keep_seeing(slow, 1.21).reason is Reason.STALE_PLAN
+
+
+def test_a_stop_outlives_the_controller_that_heard_of_it():
+    latch = StopLatch()
+    first = Controller(SPEC, 'zero', NODE, latch)
+    first.stop()
+    first.end()
+    assert first.tick(0.0).reason is Reason.INACTIVE
+    assert not first.engage(), 'it has ended'
+    second = Controller(SPEC, 'zero', NODE, latch)
+    assert second.tick(0.0).reason is Reason.STOPPED
+    assert second.engage()
+    assert second.tick(0.0).reason is Reason.NO_GOAL
+
+
+def test_a_stop_that_was_there_before_wins_over_the_wait_for_an_engagement():
+    latch = StopLatch()
+    latch.set(Reason.STOPPED)
+    made = Controller(SPEC, 'zero', replace(NODE, engage=False), latch)
+    assert made.tick(0.0).reason is Reason.STOPPED
+    assert made.engage()
+    assert made.tick(0.0).reason is Reason.NO_GOAL
+
+
+def test_an_image_that_was_received_before_the_goal_is_none_for_it(controller):
+    era = controller.era
+    controller.new_goal()
+    controller.saw_image(0.1, era=era)
+    assert controller.tick(0.1).reason is Reason.NO_IMAGE
+    controller.saw_image(0.2, era=controller.era)
+    assert controller.tick(0.2).reason is Reason.PLANNING

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from smwm_ros.bags.find import Bag
 from smwm_ros.bags.grid import nanoseconds
 from smwm_ros.bags.read import BagReader, Message, with_rescue
+from smwm_ros.bags.topics import as_recorded
 from smwm_ros.config import Dataset, Robot
 from smwm_ros.core.images import compose, read_view, tiles
 from smwm_ros.core.interfaces import Array
@@ -16,6 +17,7 @@ from smwm_ros.errors import BagError, CodecError
 
 def seen_at(bag: Bag, robot: Robot, dataset: Dataset, time: float) -> Array:
     """Return the image (S, S, 3) at a time after the bag began [s], never a later one."""
+    robot = as_recorded(robot)
 
     def look(reader: BagReader) -> Array:
         _require(reader, robot)
@@ -36,6 +38,7 @@ def seen_between(
     bag: Bag, robot: Robot, dataset: Dataset, start: float, stop: float | None
 ) -> list[Array]:
     """Return the images from one time to another [s], one each control period at most."""
+    robot = as_recorded(robot)
 
     def look(reader: BagReader) -> list[Array]:
         _require(reader, robot)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from smwm_ros.bags.find import Bag
 from smwm_ros.bags.read import BagReader, with_rescue
 from smwm_ros.bags.recording import Recording
-from smwm_ros.bags.topics import clocks_of, required_topics
+from smwm_ros.bags.topics import clocks_of, config_as_recorded, required_topics
 from smwm_ros.config import Config
 from smwm_ros.errors import DatasetError
 
@@ -41,6 +41,7 @@ def _convert(
     reader: BagReader, folder: Path, config: Config, about: dict[str, Any], tell: Tell
 ) -> None:
     """Convert an open bag."""
+    config = config_as_recorded(config)
     topics = required_topics(reader, config)
     clocks = clocks_of(reader, config)
     tell(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))

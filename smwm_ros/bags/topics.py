@@ -4,17 +4,37 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 from smwm_ros.bags.clock import choose_clocks, Clocks, Stamps
 from smwm_ros.bags.read import BagReader
-from smwm_ros.config import Config
+from smwm_ros.config import Config, Robot
 from smwm_ros.errors import BagError, CodecError
 
 _MARKS = ('std_msgs/msg/Bool', 'std_msgs/msg/String')
 _LOOKS = 16  # places in a bag where stamps are compared
 _LATE = 250_000_000  # a message that comes later than others by this may have been held up [ns]
 _STALL = 4_000_000_000  # a network holds messages up no longer than this [ns]
+
+
+def as_recorded(robot: Robot) -> Robot:
+    """Return a robot with the topics of a bag, where names are absolute."""
+    camera = replace(
+        robot.camera,
+        topic=_absolute(robot.camera.topic),
+        others=' '.join(_absolute(topic) for topic in robot.camera.others.split()),
+    )
+    command = replace(robot.command, topic=_absolute(robot.command.topic))
+    state = replace(robot.state, topic=_absolute(robot.state.topic))
+    return replace(robot, camera=camera, command=command, state=state)
+
+
+def config_as_recorded(config: Config) -> Config:
+    """Return a configuration with the topics of a bag."""
+    mark = _absolute(config.dataset.episode_topic)
+    dataset = replace(config.dataset, episode_topic=mark)
+    return replace(config, robot=as_recorded(config.robot), dataset=dataset)
 
 
 def required_topics(reader: BagReader, config: Config) -> list[str]:
@@ -73,6 +93,11 @@ def _soonest(reader: BagReader, topic: str, stamp: int) -> tuple[int, int]:
         with suppress(CodecError):
             pairs.append((message.stamp, reader.header_stamp(message)))
     return max(pairs, key=lambda pair: pair[1] - pair[0])
+
+
+def _absolute(topic: str) -> str:
+    """Return a topic as it is called outside of any namespace; none stays none."""
+    return topic if not topic or topic.startswith('/') else f'/{topic}'
 
 
 def _require(reader: BagReader, topic: str, kinds: tuple[str, ...]) -> None:

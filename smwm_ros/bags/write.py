@@ -24,6 +24,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.rosbag2.errors import WriterError
 from smwm_ros.bags.blank import jazzy
 from smwm_ros.bags.letter import Letter, Picture
+from smwm_ros.bags.topics import as_recorded
 from smwm_ros.config import CAMERA_FRAME, Command, Robot, State
 from smwm_ros.core.interfaces import Array, Frame
 from smwm_ros.errors import BagError
@@ -60,6 +61,7 @@ class BagWriter:
     def __init__(self, path: Path, robot: Robot, storage: str = 'mcap') -> None:
         if len(robot.camera.topics) > 1:
             raise BagError(f'{path}: cannot be written: robot.camera.others asks for more cameras')
+        robot = as_recorded(robot)
         self.path = path
         self._robot = robot
         self._storage = StoragePlugin[storage.upper()]

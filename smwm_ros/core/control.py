@@ -17,7 +17,10 @@ from smwm_ros.config import Node
 from smwm_ros.core.beat import ticks_between
 from smwm_ros.core.guard import Guard, limits_of
 from smwm_ros.core.interfaces import ActionSpec, Array
+from smwm_ros.core.latch import StopLatch
 from smwm_ros.core.reasons import Reason
+
+_TICKS = 3  # a slow robot's plans may rest on images older than node.image_timeout by so many
 
 
 class TimedPlan(NamedTuple):
@@ -53,15 +56,19 @@ class Controller:
     any thread.
     """
 
-    def __init__(self, spec: ActionSpec, stop: str, node: Node) -> None:
+    def __init__(
+        self, spec: ActionSpec, stop: str, node: Node, latch: StopLatch | None = None
+    ) -> None:
         self._hold = stop == 'hold'
+        self._latch = StopLatch() if latch is None else latch  # it outlives this controller
         self.guard = Guard(spec, limits_of(node, spec), starts_at_rest=not self._hold)
         self._spec = spec
         self._node = node
         self._lock = Lock()
         self._era = 0
         self._goal = self._arrived = self._stays = False
-        self._halt: Reason | None = None if node.engage else Reason.NOT_ENGAGED
+        self._waits = not node.engage  # for the first engagement
+        self._ended = False
         self._fault: Reason | None = None
         self._seen: float | None = None
         self._same_since: float | None = None  # since when images are alike, while driving
@@ -81,7 +88,12 @@ class Controller:
     @property
     def wants_plans(self) -> bool:
         """Say whether planning serves any purpose now."""
-        return self._goal and self._halt is None and (self._stays or not self._arrived)
+        return self._goal and self._halted is None and (self._stays or not self._arrived)
+
+    @property
+    def arrived(self) -> bool:
+        """Say whether the goal is reached."""
+        return self._arrived
 
     @property
     def plays_on(self) -> bool:
@@ -117,17 +129,27 @@ class Controller:
             if era == self._era:
                 self._arrived, self._stays = arrived, stays
 
-    def engage(self) -> None:
-        """Allow motion, from an image that is still to come."""
+    def engage(self) -> bool:
+        """Allow motion, from an image that is still to come; False after the end."""
         with self._lock:
-            if self._halt is not None or self._arrived:
-                self._halt = None
+            if self._ended:
+                return False
+            if self._halted is not None or self._arrived:
+                self._waits = False
+                self._latch.release()
                 self._forget()
+            return True
 
     def stop(self, reason: Reason = Reason.STOPPED) -> None:
-        """Forbid motion until engage()."""
+        """Forbid motion until engage(), in activations to come as well."""
         with self._lock:
-            self._halt = reason
+            self._latch.set(reason)
+            self._forget()
+
+    def end(self) -> None:
+        """Forbid motion for good."""
+        with self._lock:
+            self._ended = True
             self._forget()
 
     def restart(self) -> None:
@@ -140,9 +162,15 @@ class Controller:
             self._moving = self._moving or self._stop_began is not None
             self._stop_began = None
 
-    def saw_image(self, time: float, same: bool = False) -> None:
-        """Note when the newest usable image was received, and whether it is the last one again."""
+    def saw_image(self, time: float, same: bool = False, era: int | None = None) -> None:
+        """
+        Note when the newest usable image was received, and whether it is the last one again.
+
+        One that was received in an earlier era says nothing of this one.
+        """
         with self._lock:
+            if era not in (None, self._era):
+                return
             self._seen = time
             if not same:
                 self._frozen = False
@@ -171,11 +199,11 @@ class Controller:
             row = self._plan.row(time, self._spec.dt)
             return self._plan.actions[row] if row < len(self._plan.actions) else None
 
-    def planner_failed(self, era: int) -> None:
+    def planner_failed(self, era: int, reason: Reason = Reason.PLANNER_ERROR) -> None:
         """Stop until a plan comes: the old one may be as wrong."""
         with self._lock:
             if era == self._era:
-                self._plan, self._fault = None, Reason.PLANNER_ERROR
+                self._plan, self._fault = None, reason
 
     def tick(self, now: float) -> Order:
         """Decide what to command now."""
@@ -211,8 +239,9 @@ class Controller:
 
     def _decide(self, now: float) -> tuple[Reason, Array | None]:
         """Find the first thing that forbids motion, or the action of this tick."""
-        if self._halt is not None:
-            return self._halt, None
+        halted = self._halted
+        if halted is not None:
+            return halted, None
         if self._contested and self._node.exclusive:
             return Reason.CONTESTED, None
         if not self._goal:
@@ -232,8 +261,17 @@ class Controller:
         row = self._plan.row(now, self._spec.dt)
         if row - self._first > self._node.coast or row >= len(self._plan.actions):
             return Reason.PLANNER_LATE, None
+        if now - self._plan.seen > oldest_image(self._node, self._spec.dt):
+            return Reason.STALE_PLAN, None
         action = self.guard.check(self._plan.actions[row])
         return (Reason.BAD_PLAN, None) if action is None else (Reason.RUNNING, action)
+
+    @property
+    def _halted(self) -> Reason | None:
+        """Return what only a person, or another activation, can undo."""
+        if self._ended:
+            return Reason.INACTIVE
+        return self._latch.reason or (Reason.NOT_ENGAGED if self._waits else None)
 
     def _is_frozen(self, now: float) -> bool:
         """Say whether the camera shows a robot that drives the same thing for too long."""
@@ -264,3 +302,9 @@ class Controller:
         self._era += 1
         self._seen = self._plan = self._fault = self._same_since = None
         self._frozen = self._arrived = False
+
+
+def oldest_image(node: Node, dt: float) -> float:
+    """Return how old the image behind a command may be, delays that are known included [s]."""
+    # Where ticks are far apart, the image of the last one is old by the next.
+    return max(node.image_timeout, _TICKS * dt) + max(node.camera_delay, 0.0)

@@ -14,11 +14,11 @@ from collections.abc import Callable
 import struct
 
 import numpy as np
+from smwm_ros.core.headers import MAX_PIXELS
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError
 
 _HEAD = 12  # bytes
-_LARGEST = 1 << 26  # pixels; what claims to have more is no image
 
 
 def read_depth(form: str, data: Array, imdecode: Callable[[Array], Array]) -> Array:
@@ -45,7 +45,7 @@ def _read_rvl(form: str, data: Array) -> Array:
     if data.size < 8:
         raise broken
     width, height = struct.unpack('<II', data[:8].tobytes())
-    if not 0 < width * height <= _LARGEST:
+    if not 0 < width * height <= MAX_PIXELS:
         raise broken
     numbers = _numbers(data[8:])
     depth = np.zeros(width * height, np.uint16)

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from smwm_ros.core.depth import read_depth
 from smwm_ros.core.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
+from smwm_ros.core.headers import check_size, FORMATS
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError, did_you_mean
 
@@ -179,13 +180,14 @@ def _decode_compressed(form: str, data: Array) -> tuple[Array, bool]:
 
 def _imdecode(form: str, data: Array, flag: int) -> Array:
     """Decompress, or say what could not be."""
+    check_size(form, data.data)
     try:
-        pixels: Array | None = cv2.imdecode(data, flag) if data.size else None
+        pixels: Array | None = cv2.imdecode(data, flag)
     except cv2.error:
         pixels = None
     if pixels is None:
         raise CodecError(
-            f"'{form}' image of {data.size} bytes cannot be decoded; expected jpeg or png"
+            f"'{form}' image of {data.size} bytes cannot be decoded; expected {FORMATS}"
         )
     return pixels
 

@@ -125,6 +125,10 @@ class Planner(Protocol):
         """Forget the last plans, and begin the noise anew."""
         ...
 
+    def cancel(self) -> None:
+        """End the search that runs, or the next one before reset(); from any thread."""
+        ...
+
 
 class ActionCodec(Protocol):
     """ROS message <-> physical action vector."""

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-import re
 import shutil
 import tempfile
 
 import cv2
 import numpy as np
+from smwm_ros.config import GOAL_NAME
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pictures import read_folder, read_picture, SUFFIXES
 from smwm_ros.errors import ConfigError, did_you_mean
 
-_NAME = re.compile(r'[A-Za-z0-9][\w-]{0,63}')
-GOALS = 'goals'  # the folder of a run that they lie in
+MOST = 1000  # goals in a folder
+_SHOWN = 80  # characters of a name that is none
 
 
 class Library:
@@ -36,10 +36,10 @@ class Library:
             return {}
         found = {}
         for path in sorted(self.folder.iterdir()):
-            if path.is_dir() and _NAME.fullmatch(path.name):
+            if path.is_dir() and GOAL_NAME.fullmatch(path.name):
                 count = sum(item.suffix.lower() in SUFFIXES for item in path.iterdir())
                 found.update({path.name: count} if count else {})
-            elif path.suffix.lower() in SUFFIXES and _NAME.fullmatch(path.stem):
+            elif path.suffix.lower() in SUFFIXES and GOAL_NAME.fullmatch(path.stem):
                 found[path.stem] = 1
         return found
 
@@ -47,7 +47,8 @@ class Library:
         """Return the pictures of a goal or route as the model wants them, (N, S, S, 3)."""
         names = self.names()
         if name not in names:
-            raise ConfigError(f"no goal '{name}' in {self.folder}; {did_you_mean(name, names)}")
+            hint = did_you_mean(name, names)
+            raise ConfigError(f"no goal '{name[:_SHOWN]}' in {self.folder}; {hint}")
         if (self.folder / name).is_dir():
             return read_folder(self.folder / name, size, how)
         path = next(p for p in (self._file(name, end) for end in SUFFIXES) if p.is_file())
@@ -55,9 +56,16 @@ class Library:
 
     def keep(self, name: str, pictures: Sequence[Array]) -> Path:
         """Write a goal, or a route of several pictures (H, W, 3); one of that name gives way."""
-        if not _NAME.fullmatch(name):
+        if not GOAL_NAME.fullmatch(name):
             raise ConfigError(
-                f"'{name}' is no name for a goal; expected letters, digits, _ and -, 64 at most"
+                f"'{name[:_SHOWN]}' is no name for a goal; expected letters, digits, _ and -, 64 "
+                'at most'
+            )
+        names = self.names()
+        if len(names) >= MOST and name not in names:
+            raise ConfigError(
+                f'{self.folder} holds {len(names)} goals already, {MOST} at most; remove some, or '
+                'keep this one in the place of another'
             )
         path = self.folder / name if len(pictures) > 1 else self._file(name, '.png')
         try:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from smwm_ros.core.headers import check_size
 from smwm_ros.core.images import fit
 from smwm_ros.core.interfaces import Array
-from smwm_ros.errors import ConfigError
+from smwm_ros.errors import CodecError, ConfigError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg')
 
@@ -26,7 +27,14 @@ def read_folder(folder: Path, size: int, how: str) -> Array:
 
 def read_picture(path: Path, size: int, how: str) -> Array:
     """Return one image, (S, S, 3) uint8 RGB."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        data = path.read_bytes()
+        check_size(path.suffix, data)
+    except OSError as error:
+        raise ConfigError(f'{path}: cannot be read: {error.strerror}') from None
+    except CodecError as error:
+        raise ConfigError(f'{path}: cannot be read: {error}') from None
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise ConfigError(f'{path}: cannot be read; expected a PNG or JPEG file')
     return fit(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), size, how)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+import time
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -142,14 +143,22 @@ class Pilot:
         """Forget the last plan; the goal stays."""
         self._planner.reset()
 
-    def warm_up(self) -> None:
-        """Plan a few times to nowhere, so that the first real plan is as fast as the others."""
+    def cancel(self) -> None:
+        """End the plan that is being made with planner.CancelledError; from any thread."""
+        self._planner.cancel()
+
+    def warm_up(self) -> float:
+        """Plan a few times to nowhere, so that later plans are fast; return the least time [s]."""
         goal, black = self._goal, np.zeros((self.image_size, self.image_size, 3), np.uint8)
         self.set_goal(black)
+        times = []
         for _ in range(3):
+            begun = time.perf_counter()
             self.plan(black, elapsed=1)
+            times.append(time.perf_counter() - begun)
         self._goal = goal
         self.reset()
+        return min(times)
 
     @torch.inference_mode()
     def _encode(self, pixels: Array) -> Tensor:

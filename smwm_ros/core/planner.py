@@ -28,6 +28,10 @@ from torch import Tensor
 NO_GUIDES = Guides()
 
 
+class CancelledError(Exception):
+    """A search was ended from outside; there is no plan."""
+
+
 class SearchPlanner:
     """Searches in rounds: by the cross-entropy method, or by one of its cousins."""
 
@@ -54,12 +58,17 @@ class SearchPlanner:
         self._ending: float | None = None  # how long the end of the last plan took [s]
         self.reset()
 
+    def cancel(self) -> None:
+        """End the search that runs with CancelledError, or the next one; from any thread."""
+        self._cancelled = True
+
     def reset(self) -> None:
         """Forget the last plan and begin the noise anew, so that an episode can be repeated."""
         self._last: Tensor | None = None  # (B, 1+E, T, K*A): the last plans, and elites kept
         self._before: Tensor | None = None  # (B, A): the raw action executed last
         self._past: Tensor | None = None  # (B, n, A): what every plan begins with
         self._noise.seed(self.settings.seed)
+        self._cancelled = False
 
     def shift(self, raw_steps: int) -> None:
         """Move the last plan on by the raw actions that were executed since."""
@@ -128,6 +137,8 @@ class SearchPlanner:
         champion: Elites | None = None  # the best sample so far
 
         def score(samples: Tensor) -> Tensor:
+            if self._cancelled:
+                raise CancelledError
             return self._costs(z, goal, samples, self._before)
 
         for _ in range(settings.iterations):

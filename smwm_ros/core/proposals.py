@@ -163,3 +163,6 @@ class AmortisedPlanner:
     def reset(self) -> None:
         """Forget the last plans."""
         self._last = self._before = None
+
+    def cancel(self) -> None:
+        """Have no search to end."""

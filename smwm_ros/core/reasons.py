@@ -21,6 +21,7 @@ class Reason(str, Enum):
     FROZEN_IMAGE = 'FROZEN_IMAGE'
     PLANNING = 'PLANNING'
     PLANNER_LATE = 'PLANNER_LATE'
+    STALE_PLAN = 'STALE_PLAN'
     PLANNER_ERROR = 'PLANNER_ERROR'
     BAD_PLAN = 'BAD_PLAN'
     NO_CLOCK = 'NO_CLOCK'
@@ -41,6 +42,7 @@ MEANING = {
     Reason.FROZEN_IMAGE: 'for node.frozen_timeout of driving every image was the same',
     Reason.PLANNING: 'the first plan is being made',
     Reason.PLANNER_LATE: 'the plan has played on for node.coast ticks and no new one has come',
+    Reason.STALE_PLAN: 'the image behind the plan is older than node.image_timeout',
     Reason.PLANNER_ERROR: 'the planner failed',
     Reason.BAD_PLAN: 'the plan held numbers that are not finite, or could not be scored',
     Reason.NO_CLOCK: 'simulated time stands still',

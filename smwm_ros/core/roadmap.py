@@ -178,6 +178,10 @@ class RoadmapPlanner:
         self._known = None
         self._planner.reset()
 
+    def cancel(self) -> None:
+        """End the search that runs."""
+        self._planner.cancel()
+
     @torch.inference_mode()
     def ways(self, goal: Tensor) -> Ways:
         """Find the ways to goals (B, D): shorten those of all edges until none gets shorter."""

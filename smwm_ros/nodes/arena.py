@@ -40,7 +40,7 @@ from smwm_ros.nodes.process import run_node
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 
-GOAL_TOPIC = '/goal/image'
+GOAL_TOPIC = 'goal/image'
 WALL = RosClock(clock_type=ClockType.STEADY_TIME)
 _SLOW = 0.9  # a smaller share of the real-time factor that was asked for is told as slow
 
@@ -78,8 +78,9 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         self._thread.start()
         name = self.get_parameter('arena.name').value
         self.get_logger().info(
-            f'{name}: camera on {self._robot.camera.topic}, '
-            f'commands from {self._robot.command.topic}, goal on {GOAL_TOPIC}'
+            f'{name}: camera on {self.resolve_topic_name(self._robot.camera.topic)}, '
+            f'commands from {self.resolve_topic_name(self._robot.command.topic)}, '
+            f'goal on {self.resolve_topic_name(GOAL_TOPIC)}'
         )
 
     def finish(self) -> None:

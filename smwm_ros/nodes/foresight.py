@@ -46,17 +46,18 @@ class Foresight:
         given = self.knobs.actuation_delay
         return self._trained if given < 0 else given
 
-    def taken(self, message: Any, now: float) -> float:
-        """Return when an image that comes now was taken, as far as that is known."""
+    def taken(self, message: Any, came: float) -> float:
+        """Return when an image that came at a time was taken, as far as that is known."""
         delay = self.knobs.camera_delay
         if delay < 0:
             stamp = message.header.stamp
-            ros_now = self._node.get_clock().now().nanoseconds * 1e-9
-            age = ros_now - (stamp.sec + 1e-9 * stamp.nanosec)
+            # By the clock of stamps, which is not the one of `came`.
+            ros_came = self._node.get_clock().now().nanoseconds * 1e-9 - (self._clock.now() - came)
+            age = ros_came - (stamp.sec + 1e-9 * stamp.nanosec)
             # A clock that is not ours tells nothing.
             delay = age if 0 <= age <= self.knobs.image_timeout else 0.0
         self.camera_ms.add(1e3 * delay)
-        return now - delay if self.knobs.compensate else now
+        return came - delay if self.knobs.compensate else came
 
     def note(self, action: Array) -> None:
         """Note what the robot is told now."""

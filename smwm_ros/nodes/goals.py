@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 import json
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -16,16 +18,21 @@ from smwm_ros.core.control import Controller
 from smwm_ros.core.distances import distance_of
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.journey import Event, Reach, Teacher
-from smwm_ros.core.library import GOALS, Library
+from smwm_ros.core.library import Library
 from smwm_ros.errors import ConfigError
+from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.messages import LATCHED
+from smwm_ros.nodes.peers import Wanted
 from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.subscriber import IMAGE_BYTES, LATENT_BYTES, Message, Subscriber, TEXT_BYTES
 from smwm_ros.nodes.thinker import Aim, Thinker, Thought
+from smwm_ros.share import goals_folder
 from std_msgs.msg import Float32MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
-TOPIC = '/goal'  # below it: image, name, latent
-_REMEDY = 'publish the goal reliable and transient local'
+TOPIC = 'goal'  # below it: image, name, latent
+_REMEDY = 'publish the goal reliable'
+_MOST_KEPT = 100  # goals that could not be written
 _UNMEASURED = (
     'the checkpoint was made by an older version and does not say what near means, so no goal '
     'counts as reached; smwm train with its dataset and run folder adds that, and trains nothing'
@@ -40,6 +47,7 @@ class Goals:
         node: LifecycleNode,
         setup: Setup,
         knobs: config.Goal,
+        clock: WallClock | RosClock,
         thinker: Thinker,
         controller: Controller,
         complain: Callable[[str], None],
@@ -48,10 +56,11 @@ class Goals:
         self._node, self._setup, self._knobs = node, setup, knobs
         self._thinker, self._controller, self._complain = thinker, controller, complain
         self._view = view
-        folder = knobs.folder or setup.checkpoint.folder
-        assert folder is not None, 'a checkpoint that a node uses was loaded from somewhere'
-        self._library = Library(Path(knobs.folder) if knobs.folder else Path(folder, GOALS))
-        self._kept: dict[str, Array] = {}  # of this session, whether or not they could be written
+        run = setup.checkpoint.folder
+        assert run is not None, 'a checkpoint that a node uses was loaded from somewhere'
+        self._library = Library(Path(knobs.folder) if knobs.folder else goals_folder(run))
+        self._kept: dict[str, Array] = {}  # that could not be written
+        self._lock = RLock()  # goals come by topics and by services, in threads of their own
         self.count = 0
         self._source, self._last, self._stamp = '', np.zeros(0), -1.0
         self._progress = (0, 0, float('nan'))
@@ -63,22 +72,27 @@ class Goals:
             node.create_service(Trigger, '~/goal/capture', self._on_capture),
             node.create_service(SetBool, '~/route/record', self._on_record),
         ]
+        self.subscriber = Subscriber(node, clock, controller, complain, 'goals')
+        self._listen()
         self.configure(knobs)
         if self.reach is None:
             node.get_logger().warning(_UNMEASURED)
         self._tell_names()
 
-    def listen(self, hear: Callable[..., Any]) -> list[Any]:
+    def _listen(self) -> None:
         """Subscribe to the topics that goals come by."""
         topics = {
-            'image': (Image, self._on_image),
-            'name': (String, self._on_name),
-            'latent': (Float32MultiArray, self._on_latent),
+            'image': (Image, self._on_image, IMAGE_BYTES),
+            'name': (String, self._on_name, TEXT_BYTES),
+            'latent': (Float32MultiArray, self._on_latent, LATENT_BYTES),
         }
-        return [
-            hear(kind, f'{TOPIC}/{name}', heard, LATCHED, _REMEDY)
-            for name, (kind, heard) in topics.items()
-        ]
+        self.wanted = []  # the topics and their types
+        for name, (kind, heard, limit) in topics.items():
+            topic = f'{TOPIC}/{name}'
+            take = partial(self._try, heard, self._node.resolve_topic_name(topic))
+            self.subscriber.subscribe_kept(kind, topic, take, limit, _REMEDY)
+            full = f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'
+            self.wanted.append(Wanted(topic, full, 'publish that'))
 
     def close(self) -> None:
         """Give services and publishers back; only from the executor's thread."""
@@ -103,12 +117,14 @@ class Goals:
         assert places is not None
         if len(places) > 1 and self.reach is None:
             raise ConfigError(f'a route of {len(places)} subgoals: {_UNMEASURED}')
-        self._last, self._stamp, self._source = places, stamp, source
-        self._thinker.aim(aim)
-        self._controller.new_goal()
-        self.count += 1
-        told = {'number': self.count, 'source': source, 'stamp': stamp, 'subgoals': len(places)}
-        self._accepted.publish(String(data=json.dumps(told)))
+        with self._lock:
+            self._last, self._stamp, self._source = places, stamp, source
+            self._thinker.aim(aim)
+            self._controller.new_goal()
+            self.count += 1
+            said = {'number': self.count, 'source': source, 'stamp': stamp}
+            said['subgoals'] = len(places)
+            self._accepted.publish(String(data=json.dumps(said)))
 
     def on_plan(self, thought: Thought) -> dict[str, int | bool]:
         """Tell when a goal is reached; return what others are told of the way there."""
@@ -135,51 +151,42 @@ class Goals:
             'near_distance': float('nan') if self.reach is None else self.reach.near,
         }
 
-    def _on_image(self, message: Any) -> None:
-        """Take a goal image; one that cannot be read leaves the old goal standing."""
+    def _on_image(self, message: Image, topic: str) -> None:
+        """Take a goal image."""
+        pixels = self._setup.pixels(message)[None]
+        stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+        # The same one again is a publisher that repeats itself.
+        if stamp != self._stamp or not np.array_equal(pixels, self._last):
+            self.aim(Aim(pixels), topic, stamp)
 
-        def take() -> None:
-            pixels = self._setup.pixels(message)[None]
-            stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
-            # The same one again is a publisher that repeats itself.
-            if stamp != self._stamp or not np.array_equal(pixels, self._last):
-                self.aim(Aim(pixels), f'{TOPIC}/image', stamp)
-
-        self._try(take)
-
-    def _on_name(self, message: String) -> None:
+    def _on_name(self, message: String, topic: str) -> None:
         """Take a goal or route by its name."""
-
-        def take() -> None:
-            name, checkpoint = message.data, self._setup.checkpoint
-            if name in self._kept:
-                pictures = self._kept[name]
-            else:
-                size, how = checkpoint.image_size, checkpoint.dataset.resize
-                pictures = self._library.load(name, size, how)
+        name, checkpoint = message.data, self._setup.checkpoint
+        if name in self._kept:
+            pictures = self._kept[name]
+        else:
+            size, how = checkpoint.image_size, checkpoint.dataset.resize
+            pictures = self._library.load(name, size, how)
+        # `ros2 topic pub` repeats itself: a robot on its way there goes on.
+        on_its_way = name == self._source and not self._controller.arrived
+        if not (on_its_way and np.array_equal(pictures, self._last)):
             self.aim(Aim(pictures), name)
 
-        self._try(take)
-
-    def _on_latent(self, message: Float32MultiArray) -> None:
+    def _on_latent(self, message: Float32MultiArray, topic: str) -> None:
         """Take a latent, or several one after the other for a route."""
+        size = self._setup.checkpoint.model.latent
+        numbers = np.array(message.data, np.float32)
+        if not numbers.size or numbers.size % size or not np.isfinite(numbers).all():
+            raise ConfigError(
+                f'expected {size} finite numbers, or a multiple of that for a route, '
+                f'found {numbers.size}'
+            )
+        self.aim(Aim(latents=numbers.reshape(-1, size)), topic)
 
-        def take() -> None:
-            size = self._setup.checkpoint.model.latent
-            numbers = np.array(message.data, np.float32)
-            if not numbers.size or numbers.size % size or not np.isfinite(numbers).all():
-                raise ConfigError(
-                    f'expected {size} finite numbers, or a multiple of that for a route, '
-                    f'found {numbers.size}'
-                )
-            self.aim(Aim(latents=numbers.reshape(-1, size)), f'{TOPIC}/latent')
-
-        self._try(take)
-
-    def _try(self, take: Callable[[], None]) -> None:
-        """Take a goal from outside, whatever it is."""
+    def _try(self, take: Callable[[Any, str], None], topic: str, heard: Message) -> None:
+        """Take a goal from outside, whatever it is; a bad one leaves the old goal standing."""
         try:
-            take()
+            take(heard.read(), topic)
         except Exception as error:  # no message from outside may end the node
             self._complain(f'goal not used: {error}')
 
@@ -223,12 +230,16 @@ class Goals:
 
     def _keep(self, pictures: Array, kind: str) -> str:
         """Keep pictures by a name; return it, and what is to be said of it."""
-        name = self._knobs.save_as or self._free_name(kind)
-        self._kept[name] = pictures
-        try:
-            self._library.keep(name, list(pictures))
-        except ConfigError as error:
-            self._complain(f'goal {name} is kept until the node is deactivated only: {error}')
+        with self._lock:
+            name = self._knobs.save_as or self._free_name(kind)
+            try:
+                self._library.keep(name, list(pictures))
+                self._kept.pop(name, None)
+            except ConfigError as error:
+                if len(self._kept) >= _MOST_KEPT and name not in self._kept:
+                    raise
+                self._kept[name] = pictures
+                self._complain(f'goal {name} is kept until the node is deactivated only: {error}')
         self._tell_names()
         return name
 

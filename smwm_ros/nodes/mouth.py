@@ -27,17 +27,17 @@ class Mouth:
         note: Callable[[Array], None],  # who keeps record of that
     ) -> None:
         self._node, self.setup = node, setup
-        self._commands, self._shadow, self._note = commands, shadow, note
+        self.commands, self._shadow, self._note = commands, shadow, note
 
     def say(self, action: Array) -> None:
         """Publish one command."""
-        if self._commands is None:
+        if self.commands is None:
             return
         message = self.setup.command(action)
         if hasattr(message, 'header'):
             message.header.stamp = self._node.get_clock().now().to_msg()
             message.header.frame_id = self.setup.robot.command.frame_id
-        self._commands.publish(message)
+        self.commands.publish(message)
         if self._shadow is None:
             self._note(action)
         else:
@@ -46,16 +46,17 @@ class Mouth:
     def say_last(self, action: Array) -> None:
         """Publish the last command of all, and wait until it is heard."""
         self.say(action)
-        if self._commands is not None:
-            self._commands.wait_for_all_acked(_ACK)
+        if self.commands is not None:
+            self.commands.wait_for_all_acked(_ACK)
 
     def is_contested(self) -> bool:
         """Say whether another node publishes commands on our topic."""
-        if self._commands is None:
+        if self.commands is None:
             return False
-        return bool(self._node.count_publishers(self._commands.topic) > 1)
+        topic = self.setup.robot.command.topic
+        return self._shadow is None and bool(self._node.count_publishers(topic) > 1)
 
     def values(self) -> dict[str, float | bool]:
         """Return what diagnostics tell of it."""
-        told: dict[str, float | bool] = {'dry_run': self._commands is None}
+        told: dict[str, float | bool] = {'dry_run': self.commands is None}
         return told if self._shadow is None else {**told, **self._shadow.values()}

@@ -12,6 +12,7 @@ from geometry_msgs.msg import Point
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
+from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.core.album import Album, load
 from smwm_ros.core.costs import rollout
 from smwm_ros.core.images import fill_image
@@ -40,6 +41,7 @@ class Sketch(NamedTuple):
     number: int  # of the goal
     near: float  # latent distance at which it is reached, 0 for unknown
     plan: PilotPlan
+    frame_id: str = ''  # of the camera
 
 
 class Painter:
@@ -110,6 +112,7 @@ class Painter:
         if self._image.get_subscription_count():
             message = fill_image(Image(), self._panel(sketch, latents[-1]))
             message.header.stamp = stamp
+            message.header.frame_id = sketch.frame_id or CAMERA_FRAME
             self._image.publish(message)
         if self._pose and self._markers.get_subscription_count():
             self._markers.publish(self._marks(sketch, latents, stamp))

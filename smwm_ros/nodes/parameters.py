@@ -30,6 +30,7 @@ _ARRAYS = {
     float: Parameter.Type.DOUBLE_ARRAY,
     str: Parameter.Type.STRING_ARRAY,
 }
+_REASON = 2000  # characters that say why a parameter is refused
 
 
 def parameter_type(kind: Any) -> Parameter.Type:
@@ -48,19 +49,29 @@ def given(node: Node, section: str) -> dict[str, Any]:
     return data
 
 
-def read_knobs(node: Node, section: str, schema: type[T], defaults: T | None = None) -> T:
+def read_knobs(
+    node: Node,
+    section: str,
+    schema: type[T],
+    defaults: T | None = None,
+    changed: Mapping[str, Any] | None = None,  # since the start, as nested plain data
+) -> T:
     """Build a section from what the user gave, over the defaults; all mistakes come at once."""
     base = {} if defaults is None else to_dict(defaults)
-    return _build(section, schema, merge(base, given(node, section)))
+    return _build(section, schema, merge(merge(base, given(node, section)), changed or {}))
 
 
 def declare_knobs(node: Node, section: str, values: Any) -> None:
     """Declare every knob of a built section as a parameter that holds the built value."""
     for knob in knobs(type(values)):
         name = f'{section}.{knob.path}'
-        if node.has_parameter(name):  # configured for the second time
-            continue
-        _declare(node, name, knob, _look_up(values, knob.path))
+        value = _look_up(values, knob.path)
+        if node.has_parameter(name):  # configured again, maybe with another checkpoint
+            plain = list(value) if isinstance(value, tuple) else value
+            # rclpy lets nobody, not even the node itself, change what is read-only.
+            node._parameters[name] = Parameter(name, parameter_type(knob.kind), plain)
+        else:
+            _declare(node, name, knob, value)
 
 
 def _declare(node: Node, name: str, knob: Knob, value: Any) -> None:
@@ -110,6 +121,7 @@ class LiveKnobs:
         changed: Callable[[str, Any], None],
     ) -> None:
         self._sections: dict[str, Any] = {}
+        self._since: dict[str, dict[str, Any]] = {}
         self._check = check
         self._changed = changed
         # rclpy itself refuses wrong types, values out of range and read-only parameters.
@@ -122,6 +134,10 @@ class LiveKnobs:
     def current(self, section: str) -> Any:
         """Return a section as it is now."""
         return self._sections[section]
+
+    def changed(self, section: str) -> Mapping[str, Any]:
+        """Return what was set of a section since the start; it holds for whatever comes."""
+        return self._since.get(section, {})
 
     def _on_set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         """Check a request as a whole, then hand over each section that it changes."""
@@ -143,7 +159,8 @@ class LiveKnobs:
             for section, values in built.items():
                 self._check(section, values)
         except SmwmError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+            return SetParametersResult(successful=False, reason=str(error)[:_REASON])
+        self._since = merge(self._since, changed)
         for section, values in built.items():
             if values != self._sections[section]:
                 self._sections[section] = values

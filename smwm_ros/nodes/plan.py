@@ -14,7 +14,6 @@ import sys
 from traceback import format_exc
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -22,25 +21,28 @@ from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.control import Controller, oldest_image
+from smwm_ros.core.effort import Effort, small
 from smwm_ros.core.guard import limits_of
 from smwm_ros.core.interfaces import Array
+from smwm_ros.core.latch import StopLatch
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.reasons import Reason
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.activity import Activity
-from smwm_ros.nodes.diagnostics import fill
+from smwm_ros.nodes.health import Health
 from smwm_ros.nodes.messages import command_publisher, LATCHED
 from smwm_ros.nodes.parameters import declare_knobs, LiveKnobs, read_knobs
 from smwm_ros.nodes.process import run_node
 from smwm_ros.nodes.setup import set_up, Setup
 from smwm_ros.nodes.shadow import TOPIC as SHADOW
+from smwm_ros.nodes.stop_server import stop_file, StopServer
 from smwm_ros.nodes.thinker import Aim, Pilotlike
 from std_msgs.msg import String
-from std_srvs.srv import SetBool, Trigger
 import torch
 
 _LOOK = 0.25  # how often to see who else commands the robot [s]
-_LOSS = 0.1  # a larger share of lost images is worth a warning
+_LONGEST = 1.0  # a plan that takes longer is refused, where older images stop the robot, too [s]
 _FILES = {
     'checkpoint': 'folder of the trained model; empty for the one that comes with the package',
     'goal_image': 'picture of the goal, PNG or JPEG; empty to wait for the goal topic',
@@ -51,13 +53,21 @@ class Ready:
     """What the configure transition leaves behind."""
 
     def __init__(
-        self, setup: Setup, pilot: Pilotlike, commands: Publisher | None, goal: Array | None
+        self,
+        setup: Setup,
+        pilot: Pilotlike,
+        commands: Publisher | None,
+        goal: Array | None,
+        effort: Effort,  # how long plans take here
     ) -> None:
         self.setup, self.pilot, self.commands, self.goal = setup, pilot, commands, goal
+        self.effort = effort
 
 
 class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incomplete
     """The robot's pilot as a managed node."""
+
+    _stop_server: StopServer | None = None
 
     def __init__(self, make_pilot: Callable[[Checkpoint, config.Planner], Any] = Pilot) -> None:
         super().__init__('plan')
@@ -68,24 +78,24 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         declare_knobs(self, 'goal', goal)
         for name, meaning in _FILES.items():
             self.declare_parameter(name, '', ParameterDescriptor(description=meaning))
-        self.add_on_set_parameters_callback(self._on_set_files)
+        # rclpy asks the newest callback first, and knobs change only where all others agree.
         self._live = LiveKnobs(self, self._check_knobs, self._on_knobs)
+        self.add_on_set_parameters_callback(self._on_set_files)
         self._live.watch('node', self._knobs)
         self._live.watch('goal', goal)
         self._ready: Ready | None = None
         self._active: Activity | None = None
-        self._finished = False
+        self._finished = self._hung = False
         self._status = self.create_publisher(String, '~/status', LATCHED)
-        self._health = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self.create_service(Trigger, '~/stop', self._on_stop)
-        self.create_service(SetBool, '~/engage', self._on_engage)
-        # Health is told even while simulated time stands still.
+        self._latch = StopLatch(stop_file(self) if self._knobs.keep_stop else None)
+        self._stop_server = StopServer(self, self._latch, self._controller)
+        self._health = Health(self)
+        # Both work even while simulated time stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._on_second, clock=steady)
         self.create_timer(_LOOK, self._on_look, clock=steady)
-        self._frames = self._lost = 0  # at the last look
-        self._reason: Reason | None = None
-        self._report(Reason.UNCONFIGURED)
+        self._reason = Reason.UNCONFIGURED
+        self._status.publish(String(data=self._reason.value))
 
     def start(self) -> None:
         """Configure and activate by itself, where the user has not asked to do it."""
@@ -97,6 +107,17 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         self._finished = True
         if self._active is not None:
             self._active.close()
+
+    @property
+    def hung(self) -> bool:
+        """Say whether a planner never ended, so that its thread is still there."""
+        return self._hung or (self._active is not None and self._active.hung)
+
+    def destroy_node(self) -> None:
+        """End the services first, where the node came so far."""
+        if self._stop_server is not None:
+            self._stop_server.close()
+        super().destroy_node()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the checkpoint, check that it fits, and warm the planner up."""
@@ -117,7 +138,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             return TransitionCallbackReturn.FAILURE
         assert self._ready is not None
         answer = super().on_activate(state)
-        self._frames = self._lost = 0
+        self._health.begin()
         ready = self._ready
         self._active = Activity(
             self,
@@ -127,6 +148,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             ready.commands,
             self._live.current('goal'),
             self._report,
+            self._latch,
         )
         if ready.goal is not None:
             picture = self.get_parameter('goal_image').value
@@ -134,6 +156,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         commands = 'no commands' if self._knobs.dry_run else 'commands'
         commands += ' in the shadow' if self._knobs.shadow else ''
         self.get_logger().info(f'active: plans, and publishes {commands}, once it has a goal')
+        if self._latch.reason is not None:
+            self.get_logger().warning('the robot was stopped before; call ~/engage to go on')
         return answer
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -161,35 +185,45 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
     def _configure(self) -> None:
         """Make everything that needs the checkpoint."""
         torch.set_num_threads(self._knobs.threads)
-        setup = set_up(self, self.get_parameter('checkpoint').value)
+        setup = set_up(self, self.get_parameter('checkpoint').value, self._live.changed)
         picture = self.get_parameter('goal_image').value
         goal = setup.picture(Path(picture)) if picture else None
         limits_of(self._knobs, setup.codec.spec)  # refused now, not when the robot moves
+        setup.check_delay(self._knobs, setup.planner)
+        effort = self._measure(setup)
+        effort.check(setup.planner, self._longest_plan(self._knobs, setup))
         pilot = self._make_pilot(setup.checkpoint, setup.planner)
         pilot.warm_up()
         for section, values in (('robot', setup.robot), ('planner', setup.planner)):
             declare_knobs(self, section, values)
-        self._live.watch('planner', setup.planner)
-        self._live.watch('robot', setup.robot)
+            self._live.watch(section, values)
         # Who is there only to be watched does not look like somebody who commands.
         kind, topic = setup.command_type, setup.robot.command.topic
         topic = SHADOW if self._knobs.shadow else topic
         commands = None if self._knobs.dry_run else command_publisher(self, kind, topic)
-        self._ready = Ready(setup, pilot, commands, goal)
-        command, spec = setup.robot.command, setup.codec.spec
-        self.get_logger().info(
-            f'{setup.robot.camera.topic} -> {command.topic} at {1 / spec.dt:g} Hz: '
-            + ', '.join(
-                f'{field} {low:g} to {high:g}'
-                for field, low, high in zip(spec.fields, spec.low, spec.high, strict=True)
-            )
-        )
+        self._ready = Ready(setup, pilot, commands, goal, effort)
+        self.get_logger().info(setup.in_words(self))
+
+    def _measure(self, setup: Setup) -> Effort:
+        """See how long a small search takes, whatever the settings are."""
+        planner = small(setup.planner)
+        return Effort(self._make_pilot(setup.checkpoint, planner).warm_up(), planner)
+
+    def _longest_plan(self, knobs: config.Node, setup: Setup) -> float:
+        """Return how long a plan may take: later than this, its image is too old [s]."""
+        return max(_LONGEST, oldest_image(knobs, setup.codec.spec.dt))
+
+    def _controller(self) -> Controller | None:
+        """Return what decides whether the robot may move, while there is such a thing."""
+        active = self._active
+        return None if active is None else active.controller
 
     def _rest(self, reason: Reason) -> None:
         """End the activity, if there is one."""
         if self._active is not None:
             self._active.close()
             self._active.deafen()
+            self._hung |= self._active.hung
             if self._active.hung and self._ready is not None:
                 planner = self._live.current('planner')
                 self._ready.pilot = self._make_pilot(self._ready.setup.checkpoint, planner)
@@ -206,10 +240,15 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         """Raise against live knobs that no single one of them forbids."""
         if self._ready is None:
             return
-        if section == 'node':
-            limits_of(values, self._ready.setup.codec.spec)
-        elif section == 'robot':
-            self._ready.setup.limited(values)
+        setup, current = self._ready.setup, self._live.current
+        if section == 'robot':
+            setup.limited(values)
+        if section in ('node', 'planner'):
+            knobs = values if section == 'node' else current('node')
+            planner = values if section == 'planner' else current('planner')
+            limits_of(knobs, setup.codec.spec)
+            setup.check_delay(knobs, planner)
+            self._ready.effort.check(planner, self._longest_plan(knobs, setup))
 
     def _on_knobs(self, section: str, values: Any) -> None:
         """Take changed live knobs between two ticks or two plans."""
@@ -238,56 +277,16 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
-    def _on_stop(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
-        """Stop the robot until it is engaged again."""
-        if self._active is not None:
-            self._active.controller.stop()
-        answer.success, answer.message = True, 'stopped; call ~/engage to go on'
-        return answer
-
-    def _on_engage(self, request: SetBool.Request, answer: SetBool.Response) -> SetBool.Response:
-        """Let the robot move, or not."""
-        if self._active is None:
-            answer.success, answer.message = False, 'not active: nothing to engage'
-        elif request.data:
-            self._active.controller.engage()
-            answer.success, answer.message = True, 'engaged'
-        else:
-            self._active.controller.stop(Reason.NOT_ENGAGED)
-            answer.success, answer.message = True, 'not engaged'
-        return answer
+    def _on_second(self) -> None:
+        """Publish diagnostics."""
+        ready = self._ready
+        dt = 0.0 if ready is None else ready.setup.robot.dt
+        self._health.publish(self._reason, self._active, self._knobs, dt, self._latch.reason)
 
     def _on_look(self) -> None:
         """See who else commands the robot."""
         if self._active is not None:
             self._active.look_round()
-
-    def _on_second(self) -> None:
-        """Publish diagnostics."""
-        message = DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
-        values: dict[str, float | int | bool] = {}
-        warning = ''
-        if self._active is not None and self._ready is not None:
-            self._active.check()
-            values = self._active.values()
-            active = self._active
-            heard, self._frames = active.frames - self._frames, active.frames
-            lost, self._lost = active.lost_frames - self._lost, active.lost_frames
-            values['camera_hz'] = heard
-            if lost > _LOSS * (heard + lost):
-                warning = (
-                    f'{lost} of {heard + lost} images of the last second were lost on their way; '
-                    'start camera and planner with FASTDDS_DEFAULT_PROFILES_FILE=config/'
-                    'fastdds.xml, or send compressed images'
-                )
-            elif heard < 0.5 / self._ready.setup.robot.dt:
-                warning = f'only {heard} images came in the last second'
-            elif self._knobs.dry_run:
-                warning = 'dry run: no command is published'
-        assert self._reason is not None
-        name = f'{self.get_fully_qualified_name().lstrip("/")}: control'
-        self._health.publish(fill(message, name, self._reason, warning, values))
 
 
 def main(args: Sequence[str] | None = None) -> int:

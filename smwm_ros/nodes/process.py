@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+import os
 from select import select
 import signal
 from socket import socket, socketpair
@@ -24,7 +25,7 @@ _LOOK = 0.5  # how often the main thread sees to the executor [s]
 
 def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     """
-    Spin a node until SIGINT or SIGTERM, however often they come; return the exit code.
+    Spin a node until SIGINT, SIGTERM or SIGHUP, however often they come; return the exit code.
 
     The node's start() is called by the executor; its finish(), which says the last words while
     publishers still work, may be called from any thread and more than once.
@@ -44,12 +45,17 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
             print(error, file=sys.stderr)
             rclpy.try_shutdown()
             return 2
-        return _run(node, ear)
+        code = _run(node, ear)
+    if getattr(node, 'hung', False):
+        # Python would end in an abort, for it takes a thread's world away while it still computes.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def _listen() -> socket:
     """
-    Return an ear for SIGINT and SIGTERM.
+    Return an ear for the signals that end a node; SIGHUP comes when its terminal is closed.
 
     The signals only write into a socket. A handler that did more could interrupt the last stop
     command half-way, and rclpy's own would close the publishers before it.
@@ -57,8 +63,10 @@ def _listen() -> socket:
     ear, mouth = socketpair()
     mouth.setblocking(False)
     signal.set_wakeup_fd(mouth.detach(), warn_on_full_buffer=False)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # With nohup a node goes on without its terminal.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
     return ear
 
 

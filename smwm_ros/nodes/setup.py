@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.validate_topic_name import validate_topic_name
@@ -15,9 +14,10 @@ from smwm_ros import config
 from smwm_ros.core.actions import FieldCodec
 from smwm_ros.core.checkpoint import Checkpoint, load
 from smwm_ros.core.guard import check_contract
-from smwm_ros.core.images import compose, fit, read_image, read_view, tiles
+from smwm_ros.core.images import compose, read_image, read_view, tiles
 from smwm_ros.core.interfaces import Array
-from smwm_ros.errors import CheckpointError, CodecError, ConfigError
+from smwm_ros.core.pictures import read_picture
+from smwm_ros.errors import CheckpointError, CodecError, ConfigError, SmwmError
 from smwm_ros.nodes.messages import blank_message, message_class
 from smwm_ros.nodes.parameters import read_knobs
 from smwm_ros.share import shipped
@@ -54,6 +54,34 @@ class Setup:
         """Return a setup for the same robot with other limits."""
         return Setup(self._trained, robot, self.planner)
 
+    def check_delay(self, knobs: config.Node, planner: config.Planner) -> None:
+        """Refuse delays that are known and reach beyond the end of a plan."""
+        if not knobs.compensate:
+            return
+        actuation = knobs.actuation_delay
+        if actuation < 0:
+            actuation = self.checkpoint.dataset.command_delay
+        delay = max(knobs.camera_delay, 0.0) + max(actuation, 0.0)
+        length = planner.horizon * self.checkpoint.action_block * self.robot.dt
+        if delay >= length - self.robot.dt / 2:
+            raise ConfigError(
+                f'node.camera_delay and the delay of the motors are {delay:g} s together, and a '
+                f'plan looks {length:g} s ahead (planner.horizon {planner.horizon} x '
+                f'{self.checkpoint.action_block} periods of {self.robot.dt:g} s); expected a '
+                'plan that is longer'
+            )
+
+    def in_words(self, node: Node) -> str:
+        """Say which topics a node joins, as they are after remapping, and within what limits."""
+        robot, spec = self.robot, self.codec.spec
+        fields = ', '.join(
+            f'{field} {low:g} to {high:g}'
+            for field, low, high in zip(spec.fields, spec.low, spec.high, strict=True)
+        )
+        cameras = ', '.join(node.resolve_topic_name(topic) for topic in robot.camera.topics)
+        command = node.resolve_topic_name(robot.command.topic)
+        return f'{cameras} -> {command} at {1 / spec.dt:g} Hz: {fields}'
+
     def command(self, action: Any) -> Any:
         """Return a command message that carries an action (A,)."""
         spec = self.codec.spec
@@ -75,11 +103,10 @@ class Setup:
 
     def picture(self, path: Path) -> Array:
         """Read an image file as the model wants it, (S, S, 3) RGB."""
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise CodecError(f'goal_image: {path}: cannot be read; expected a PNG or JPEG file')
-        rgb = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        return fit(rgb, self.checkpoint.image_size, self.checkpoint.dataset.resize)
+        try:
+            return read_picture(path, self.checkpoint.image_size, self.checkpoint.dataset.resize)
+        except SmwmError as error:
+            raise CodecError(f'goal_image: {error}') from None
 
 
 def check_topic(path: str, topic: str) -> None:
@@ -91,12 +118,18 @@ def check_topic(path: str, topic: str) -> None:
         raise ConfigError(f"{path}: '{topic}' is no topic name: {reason}") from None
 
 
-def set_up(node: Node, folder: str) -> Setup:
-    """Load a checkpoint, '' for the one that comes with the package, under ROS parameters."""
+def set_up(
+    node: Node, folder: str, changed: Callable[[str], Mapping[str, Any]] = lambda section: {}
+) -> Setup:
+    """
+    Load a checkpoint, '' for the one that comes with the package, under ROS parameters.
+
+    changed(section) returns what was set since the node started.
+    """
     path = Path(folder) if folder else shipped('models', 'two_room')
     if path is None:
         raise CheckpointError('checkpoint: none given, and none came with the package')
     checkpoint = load(path)
-    robot = read_knobs(node, 'robot', config.Robot, checkpoint.robot)
-    planner = read_knobs(node, 'planner', config.Planner, checkpoint.planner)
+    robot = read_knobs(node, 'robot', config.Robot, checkpoint.robot, changed('robot'))
+    planner = read_knobs(node, 'planner', config.Planner, checkpoint.planner, changed('planner'))
     return Setup(checkpoint, robot, planner)

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import json
-from typing import Any
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
+from rclpy.serialization import deserialize_message
 from smwm_ros.core.agreement import Agreement
 from smwm_ros.core.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.guise import RELIABLE
 from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.subscriber import COMMAND_BYTES
 from std_msgs.msg import String
 
 TOPIC = '~/shadow/command'
@@ -37,7 +38,8 @@ class Shadow:
         self.agreement = Agreement(setup.codec.spec)
         self._told = node.create_publisher(String, '~/shadow/agreement', 10)
         kind, topic = setup.command_type, setup.robot.command.topic
-        self._ear = node.create_subscription(kind, topic, self._hear, RELIABLE)
+        self._kind = kind
+        self._ear = node.create_subscription(kind, topic, self._hear, RELIABLE, raw=True)
 
     def compare(self, ours: Array) -> None:
         """Compare a command of ours with the one that is in force."""
@@ -60,10 +62,12 @@ class Shadow:
         self._node.destroy_subscription(self._ear)
         self._node.destroy_publisher(self._told)
 
-    def _hear(self, message: Any) -> None:
+    def _hear(self, data: bytes) -> None:
         """Take a command of the other driver."""
         try:
-            action = self._codec.encode(message)
+            if len(data) > COMMAND_BYTES:
+                raise ValueError(f'{len(data)} bytes; expected at most {COMMAND_BYTES}')
+            action = self._codec.encode(deserialize_message(data, self._kind))
             if not np.isfinite(action).all():
                 raise ValueError(f'expected finite numbers, found {action.tolist()}')
         except Exception as error:  # no message from outside may end the node

@@ -14,6 +14,8 @@ from smwm_ros.core.journey import Event, Journey, Reach, Teacher
 from smwm_ros.core.latency import Outlook
 from smwm_ros.core.meter import Meter
 from smwm_ros.core.pilot import PilotPlan
+from smwm_ros.core.planner import CancelledError
+from smwm_ros.core.reasons import Reason
 from smwm_ros.nodes.clocks import RosClock, WallClock
 
 # Plans are needed once per tick; a camera faster than this would only heat the CPU [ticks].
@@ -27,6 +29,7 @@ class View(NamedTuple):
     pixels: Array  # (S, S, 3) uint8 RGB
     seen: float  # when it was taken, as far as known [s]
     era: int  # the controller's era then
+    frame_id: str = ''  # of the camera
 
 
 class Aim(NamedTuple):
@@ -46,10 +49,13 @@ class Thought(NamedTuple):
     pixels: Array  # (S, S, 3) what the plan was made from
     plan_ms: float  # time the planner took
     age_ms: float  # age of its image when the plan was done
+    frame_id: str  # of the camera
 
 
 class Pilotlike(Protocol):
     """What the thread needs of core.pilot.Pilot; tests hand in a simpler one."""
+
+    horizon: int  # raw steps in a plan
 
     def encode(self, pixels: Array) -> Array:
         """Return the latents (N, D) of images (N, S, S, 3)."""
@@ -65,6 +71,10 @@ class Pilotlike(Protocol):
 
     def reset(self) -> None:
         """Forget the previous plan."""
+        ...
+
+    def cancel(self) -> None:
+        """End the plan that is being made, or the next one before reset(), with CancelledError."""
         ...
 
 
@@ -140,13 +150,16 @@ class Thinker:
     def replace(self, pilot: Pilotlike) -> None:
         """Plan with another pilot from the next image on, towards the same goal."""
         with self._news:
-            self._new_pilot = pilot
+            before, self._new_pilot = self._new_pilot or self._pilot, pilot
+        before.cancel()
 
     def close(self, timeout: float) -> bool:
         """End the thread; False if the planner hangs and the thread had to be left behind."""
         with self._news:
             self._closing = True
             self._news.notify()
+            pilot = self._pilot
+        pilot.cancel()
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -179,8 +192,17 @@ class Thinker:
             journey = self._prepare(view)
             lately = self._lately_ms.percentile(50) if self._lately_ms.count else 0.0
             outlook = self._outlook(view.seen, began + 1e-3 * lately)
+            ahead = 0 if outlook.sent is None else len(outlook.sent)
+            if ahead >= self._pilot.horizon:
+                self._refuse(view, began, ahead)
+                return None
             elapsed = self._ticks.elapsed(outlook.start)
+            if self._closing:  # after reset() a cancellation would be forgotten
+                return None
             plan = self._pilot.plan(view.pixels, elapsed, outlook.sent)
+        except CancelledError:
+            self._last = None  # begin afresh
+            return None
         except Exception as error:  # whatever the planner does, the robot stops and we go on
             if self._closing:
                 return None
@@ -196,13 +218,24 @@ class Thinker:
         at, event = journey.at, self._judge(journey, plan, view.era)
         age = 1e3 * (ready - view.seen)
         took = 1e3 * (ready - began)
-        thought = Thought(plan, event, at, len(journey.latents), view.pixels, took, age)
+        of = len(journey.latents)
+        thought = Thought(plan, event, at, of, view.pixels, took, age, view.frame_id)
         self.plan_ms.add(thought.plan_ms)
         self._lately_ms.add(thought.plan_ms)
         timed = TimedPlan(plan.actions, view.seen, ready, view.era, plan.cost, outlook.start)
         if self._controller.take(timed):
             self._done(thought)
         return plan.latent
+
+    def _refuse(self, view: View, now: float, ahead: int) -> None:
+        """Stop the robot: what is known to be on its way already is longer than a plan."""
+        self._last = None  # begin afresh
+        self._controller.planner_failed(view.era, Reason.STALE_PLAN)
+        self._fail(
+            f'no plan: the image is {now - view.seen:.2f} s old, and of a plan of '
+            f'{self._pilot.horizon} control periods {ahead} would be over when it is ready; see '
+            'node.camera_delay, node.actuation_delay and planner.horizon'
+        )
 
     def _judge(self, journey: Journey, plan: PilotPlan, era: int) -> Event:
         """Look how far the robot has come; a subgoal that is passed gives way to the next."""

@@ -50,9 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """List the goals, or keep one."""
     from smwm_ros.core.checkpoint import load
-    from smwm_ros.core.library import GOALS, Library
+    from smwm_ros.core.library import Library
+    from smwm_ros.share import goals_folder
 
-    library = Library(args.folder or args.checkpoint / GOALS)
+    library = Library(args.folder or goals_folder(args.checkpoint))
     if not args.name:
         if args.image or args.bag:
             raise ConfigError('--name: missing; a goal is kept by its name')

@@ -73,14 +73,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _goal(args: argparse.Namespace, checkpoint: Checkpoint) -> Array | None:
     """Return the image that is always the goal, None where each leg has its own."""
-    from smwm_ros.core.library import GOALS, Library
+    from smwm_ros.core.library import Library
     from smwm_ros.core.pictures import read_picture
+    from smwm_ros.share import goals_folder
 
     size, how = checkpoint.image_size, checkpoint.dataset.resize
     if args.goal:
         return read_picture(args.goal, size, how)
     if args.name:
-        last: Array = Library(args.checkpoint / GOALS).load(args.name, size, how)[-1]
+        last: Array = Library(goals_folder(args.checkpoint)).load(args.name, size, how)[-1]
         return last
     return None
 

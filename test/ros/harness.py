@@ -57,12 +57,14 @@ class FakePilot:
         self.seen = []
         self.sent = []
         self.warm = False
+        self.horizon = 10
         self.shares = {'goal': 0.75, 'effort': 0.25}
         self.to_go = None
 
     def warm_up(self):
-        """Note that it was called."""
+        """Note that it was called, and take no time."""
         self.warm = True
+        return 0.0
 
     def encode(self, pixels):
         """Return the colours as latents."""
@@ -89,6 +91,9 @@ class FakePilot:
 
     def reset(self):
         """Have nothing to forget."""
+
+    def cancel(self):
+        """Have no rounds to end between."""
 
 
 class World:
@@ -136,7 +141,12 @@ class World:
     @property
     def frames(self):
         """Return how many images the node has heard."""
-        return self.plan._active.frames
+        return self.plan._active.cameras.count
+
+    def frames_more(self, count):
+        """Wait until the node has heard so many more images."""
+        goal = self.frames + count
+        wait_until(lambda: self.frames >= goal, 'images')
 
     def show(self, message):
         """Publish one camera image."""
@@ -244,14 +254,16 @@ def world(checkpoint, *words, make_pilot=None, command_type=TwistStamped):
     rclpy.init(args=arguments)
     plan = PlanNode(make_pilot or make_fake)
     robot = rclpy.create_node('robot', use_global_arguments=False)
-    executor = SingleThreadedExecutor()
     made = World(plan, robot, pilots, command_type)
-    executor.add_node(robot)
-    executor.add_node(plan)
+    # As in two processes: what one of them is busy with does not hold up the other.
+    executors = {node: SingleThreadedExecutor() for node in (plan, robot)}
     end = Future()
-    thread = threading.Thread(target=executor.spin_until_future_complete, args=(end,))
-    thread.start()
-    executor.create_task(plan.start)
+    threads = []
+    for node, executor in executors.items():
+        executor.add_node(node)
+        threads.append(threading.Thread(target=executor.spin_until_future_complete, args=(end,)))
+        threads[-1].start()
+    executors[plan].create_task(plan.start)
     try:
         yield made
     finally:
@@ -260,8 +272,10 @@ def world(checkpoint, *words, make_pilot=None, command_type=TwistStamped):
                 pilot.hang.set()
         plan.finish()
         end.set_result(None)
-        thread.join()
-        executor.shutdown()
+        for executor, thread in zip(executors.values(), threads, strict=True):
+            executor.wake()
+            thread.join()
+            executor.shutdown()
         robot.destroy_node()
         plan.destroy_node()
         rclpy.try_shutdown()

@@ -2,6 +2,8 @@
 """Tests for the plan node as a process: how it ends, and what it says last."""
 
 import os
+import pty
+from select import select
 import signal
 import subprocess
 import sys
@@ -15,6 +17,8 @@ from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.child import Child
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
 
 
 class Robot(list):
@@ -28,6 +32,31 @@ class Robot(list):
         node.create_publisher(Image, '/goal/image', LATCHED).publish(picture(200))
         node.create_timer(0.02, lambda: self._camera.publish(self.look))
         node.create_subscription(TwistStamped, '/cmd_vel', self.append, 100)
+        self.statuses = []
+        node.create_subscription(
+            String, '/plan/status', lambda m: self.statuses.append(m.data), LATCHED
+        )
+
+    @property
+    def moves(self):
+        """Say whether the last command was to move."""
+        return bool(self) and (self[-1].twist.linear.x, self[-1].twist.linear.y) != (0.0, 0.0)
+
+    def call_stop(self):
+        """Call ~/stop."""
+        return self._call(Trigger, '/plan/stop', Trigger.Request())
+
+    def call_engage(self):
+        """Call ~/engage."""
+        return self._call(SetBool, '/plan/engage', SetBool.Request(data=True))
+
+    def _call(self, kind, name, request):
+        client = self.node.create_client(kind, name)
+        wait_until(client.service_is_ready, name)
+        future = client.call_async(request)
+        wait_until(future.done, f'an answer of {name}')
+        self.node.destroy_client(client)
+        return future.result()
 
 
 @pytest.fixture
@@ -59,7 +88,7 @@ def start(checkpoint):
     )
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_however_often_ends_the_node_with_a_stop_command(checkpoint, robot, number):
     with start(checkpoint) as process:
         wait_until(lambda: len(robot) > 2, 'commands')
@@ -72,6 +101,52 @@ def test_a_signal_however_often_ends_the_node_with_a_stop_command(checkpoint, ro
         lambda: (robot[-1].twist.linear.x, robot[-1].twist.linear.y) == (0.0, 0.0),
         'a stop command',
     )
+
+
+def test_the_robot_stops_when_the_terminal_of_the_node_is_closed(checkpoint, robot):
+    words = [sys.executable, '-m', 'smwm_ros.nodes.plan']
+    words += ['--ros-args', '-p', f'checkpoint:={checkpoint}']
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execv(sys.executable, words)
+    reader = threading.Thread(target=drain, args=(terminal,), daemon=True)
+    reader.start()
+    wait_until(lambda: robot.moves, 'motion')
+    closed.set()
+    reader.join()
+    os.close(terminal)
+    wait_until(lambda: not robot.moves, 'a stop command')
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+closed = threading.Event()
+
+
+def drain(terminal):
+    """Read what a terminal shows, until it is closed."""
+    while not closed.is_set():
+        if select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 1000)
+
+
+def test_with_nohup_a_node_goes_on_without_its_terminal(checkpoint, robot):
+    with subprocess.Popen(
+        [
+            *('nohup', sys.executable, '-m', 'smwm_ros.nodes.plan'),
+            *('--ros-args', '-p', f'checkpoint:={checkpoint}'),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        wait_until(lambda: robot.moves, 'motion')
+        process.send_signal(signal.SIGHUP)
+        count = len(robot)
+        wait_until(lambda: len(robot) > count + 20, 'further commands')
+        assert robot.moves
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
 
 
 def test_a_mistake_in_the_nodes_own_parameters_is_one_line_that_a_parent_can_report(tmp_path):

@@ -14,7 +14,7 @@ from smwm_ros.config import Command
 import yaml
 
 CONFIG = Path(__file__).resolve().parents[2] / 'config'
-ROBOT = {'/camera/image_raw', '/odom', Command().topic}
+ROBOT = {'/camera/image_raw', '/odom', f'/{Command().topic}'}
 EVERYONE = {'/parameter_events', '/rosout'}
 PAINTED = {'/plan/plan/image', '/plan/plan/markers'}
 
@@ -38,6 +38,9 @@ while found != before or not all(found.values()):
     time.sleep(0.5)
     before = found
     found = {verb: sorted(n for n, _ in ask('plan', '/')) for verb, ask in asks.items()}
+    # Two of the services are those of a node that does nothing else.
+    stop = node.get_service_names_and_types_by_node('plan_stop', '/')
+    found['reply'] = sorted([*found['reply'], *(n for n, _ in stop)])
 print(json.dumps(found))
 node.finish()
 """

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The size of a compressed image, read from its header.
+
+A picture of a few kilobytes may unpack to gigabytes, so its size is known before it is decoded.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TypeAlias
+
+from smwm_ros.errors import CodecError
+
+Bytes: TypeAlias = 'bytes | memoryview'
+MAX_PIXELS = 1 << 25  # 8K video has as many; what claims more is not decoded
+FORMATS = 'png, jpeg, tiff or webp'
+# Frames of JPEG, of any coding; C4, C8 and CC are other segments.
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_SEGMENTS = 1000  # that may come before the frame
+_ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a length
+_WIDTH, _HEIGHT = 256, 257  # tags of TIFF
+
+
+def check_size(form: str, data: Bytes) -> None:
+    """Refuse an image that is of no known format, or larger than anything a camera shows."""
+    size = size_of(data)
+    if size is None:
+        raise CodecError(
+            f"'{form}' image of {len(data)} bytes cannot be decoded; expected {FORMATS}"
+        )
+    width, height = size
+    if not 0 < width * height <= MAX_PIXELS:
+        raise CodecError(
+            f"'{form}' image of {width}x{height}: not decoded; expected at most {MAX_PIXELS} "
+            'pixels'
+        )
+
+
+def size_of(data: Bytes) -> tuple[int, int] | None:
+    """Return width and height, None where they cannot be found."""
+    try:
+        if data[:8] == b'\x89PNG\r\n\x1a\n':
+            width, height = struct.unpack_from('>II', data, 16)
+            return width, height
+        if data[:2] == b'\xff\xd8':
+            return _jpeg(data)
+        if data[:4] in (b'II*\0', b'MM\0*'):
+            return _tiff(data)
+        if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
+            return _webp(data)
+    except (struct.error, IndexError):  # it ends within the header
+        pass
+    return None
+
+
+def _jpeg(data: Bytes) -> tuple[int, int] | None:
+    """Go from segment to segment until a frame begins."""
+    at = 2
+    for _ in range(_SEGMENTS):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker == 0xFF:  # filling
+            at += 1
+        elif marker in _ALONE:
+            at += 2
+        elif marker in _FRAMES:
+            height, width = struct.unpack_from('>HH', data, at + 5)
+            return width, height
+        else:
+            at += 2 + int(struct.unpack_from('>H', data, at + 2)[0])
+    return None
+
+
+def _tiff(data: Bytes) -> tuple[int, int] | None:
+    """Look into the first directory."""
+    order = '<' if data[:2] == b'II' else '>'
+    (at,) = struct.unpack_from(f'{order}I', data, 4)
+    (count,) = struct.unpack_from(f'{order}H', data, at)
+    found: dict[int, int] = {}
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(f'{order}HH', data, entry)
+        if tag in (_WIDTH, _HEIGHT):
+            (found[tag],) = struct.unpack_from(
+                order + ('H' if kind == 3 else 'I'), data, entry + 8
+            )
+    return (found[_WIDTH], found[_HEIGHT]) if len(found) == 2 else None
+
+
+def _webp(data: Bytes) -> tuple[int, int] | None:
+    """Look into the first chunk, of one of three kinds."""
+    kind = data[12:16]
+    if kind == b'VP8 ' and data[23:26] == b'\x9d\x01\x2a':
+        width, height = struct.unpack_from('<HH', data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if kind == b'VP8L' and data[20] == 0x2F:
+        (bits,) = struct.unpack_from('<I', data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b'VP8X':
+        low, high = struct.unpack_from('<IH', data, 24)
+        return (low & 0xFFFFFF) + 1, (low >> 24 | high << 8) + 1
+    return None

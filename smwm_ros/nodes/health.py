@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The diagnostics of the plan node, once a second."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.lifecycle import LifecycleNode
+from smwm_ros import config
+from smwm_ros.core.reasons import Reason
+from smwm_ros.nodes.activity import Activity
+from smwm_ros.nodes.diagnostics import fill
+
+_LOSS = 0.1  # a larger share of lost images is worth a warning
+
+
+class Health:
+    """Looks at what is active, and publishes what it sees."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from a new activation on."""
+        self._frames = self._lost = 0  # at the last look
+        self._suspected: set[str] = set()  # at the last look; nodes find each other one by one
+        self._logged: set[str] = set()
+
+    def publish(
+        self,
+        reason: Reason,
+        active: Activity | None,
+        knobs: config.Node,
+        dt: float,
+        latched: Reason | None,
+    ) -> None:
+        """Publish one message; raise if a thread of ours has died."""
+        message = DiagnosticArray()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        values: dict[str, float | int | bool] = {'stop_latched': latched is not None}
+        warnings: list[str] = []
+        if active is not None:
+            active.check()
+            values |= active.values()
+            heard, self._frames = active.cameras.count - self._frames, active.cameras.count
+            lost, self._lost = active.cameras.lost - self._lost, active.cameras.lost
+            values['camera_hz'] = heard
+            warnings = [*self._misunderstandings(active), *_images(heard, lost, dt)]
+            if knobs.dry_run:
+                warnings.append('dry run: no command is published')
+        name = f'{self._node.get_fully_qualified_name().lstrip("/")}: control'
+        self._publisher.publish(fill(message, name, reason, '; '.join(warnings), values))
+
+    def _misunderstandings(self, active: Activity) -> list[str]:
+        """Return what is so for two looks; the log has each of them once."""
+        now = set(active.misunderstandings())
+        lasting, self._suspected = now & self._suspected, now
+        for text in sorted(lasting - self._logged):
+            self._node.get_logger().warning(text)
+        self._logged = (self._logged & now) | lasting
+        return sorted(lasting)
+
+
+def _images(heard: int, lost: int, dt: float) -> list[str]:
+    """Return what is wrong with the images of the last second."""
+    if lost > _LOSS * (heard + lost):
+        return [
+            f'{lost} of {heard + lost} images of the last second were lost on their way; '
+            'start camera and planner with FASTDDS_DEFAULT_PROFILES_FILE=config/'
+            'fastdds.xml, or send compressed images'
+        ]
+    if heard < 0.5 / dt:
+        return [f'only {heard} images came in the last second']
+    return []

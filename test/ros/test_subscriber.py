@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests for nodes/subscriber.py: each message once and in order, though two subscriptions hear."""
+
+from itertools import combinations
+import random
+
+import pytest
+from smwm_ros.errors import CodecError
+from smwm_ros.nodes.subscriber import Message, Topic
+from std_msgs.msg import String
+
+SECOND = 10**9
+
+
+def topic(limit=100):
+    return Topic('/goal/name', String, limit, lambda message: None)
+
+
+def hear(made, kept, number, now=0.0):
+    return made.is_new({'source_timestamp': number * SECOND}, kept, now)
+
+
+def test_however_two_subscriptions_interleave_the_last_message_is_the_last_that_is_taken():
+    # One keeps all messages, the other the last two; each has its own in order.
+    volatile, kept = [1, 2, 3, 4], [3, 4]
+    for places in combinations(range(6), 2):
+        made, taken = topic(), []
+        first, second = iter(volatile), iter(kept)
+        for place in range(6):
+            by_kept = place in places
+            number = next(second if by_kept else first)
+            if hear(made, by_kept, number):
+                taken.append(number)
+        assert taken[-1] == 4
+        assert taken == sorted(set(taken)), 'once, and in order'
+
+
+def test_what_only_one_of_them_hears_is_taken():
+    made = topic()
+    assert hear(made, True, 5), 'published before'
+    assert hear(made, False, 6, now=0.5)
+    assert hear(made, False, 7, now=0.6), 'of a volatile publisher'
+
+
+def test_the_clock_of_another_publisher_may_be_far_behind():
+    made = topic()
+    assert hear(made, True, 5000)
+    assert hear(made, False, 7, now=2.0)
+
+
+def test_without_stamps_all_is_taken():
+    made = topic()
+    assert all(hear(made, random.random() < 0.5, 0) for _ in range(5))
+
+
+def test_a_message_that_is_too_large_is_not_looked_at():
+    message = Message(topic(), None, 101, 0.0, 0)
+    with pytest.raises(CodecError, match=r'101 bytes on /goal/name was not looked at; .* 100'):
+        message.read()

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests for core/effort.py: plans that would take far too long are refused before they begin."""
+
+from dataclasses import replace
+
+import pytest
+from smwm_ros.config import Planner
+from smwm_ros.core.effort import Effort, small
+from smwm_ros.errors import ConfigError
+
+USUAL = Planner(samples=128, horizon=5, iterations=4, elites=16)
+EFFORT = Effort(0.002, small(USUAL))
+
+
+def test_a_small_search_is_small_whatever_the_settings_are():
+    huge = Planner(samples=100_000, horizon=100, iterations=1000, elites=99_999, refine=1000)
+    probe = small(huge)
+    assert probe.samples * probe.horizon * probe.iterations <= 256 * 5 * 2
+    assert probe.elites <= probe.samples
+    assert small(probe) == probe
+
+
+@pytest.mark.parametrize('name', ['samples', 'horizon', 'iterations'])
+def test_twice_as_much_of_anything_takes_twice_as_long(name):
+    double = replace(USUAL, **{name: 2 * getattr(USUAL, name)})
+    assert EFFORT.foresee(double) == pytest.approx(2 * EFFORT.foresee(USUAL))
+
+
+def test_gradients_count():
+    assert EFFORT.foresee(replace(USUAL, refine=10)) > 3 * EFFORT.foresee(USUAL)
+
+
+def test_a_budget_ends_a_search_after_its_first_iteration():
+    long = replace(USUAL, iterations=1000, budget_ms=20.0)
+    assert EFFORT.foresee(long) == pytest.approx(0.02)
+    wide = replace(long, samples=100_000)
+    assert EFFORT.foresee(wide) == pytest.approx(EFFORT.foresee(replace(wide, iterations=1)))
+
+
+def test_a_policy_without_a_search_takes_the_same_whatever_the_samples_are():
+    policy = replace(USUAL, kind='amortised')
+    effort = Effort(0.002, small(policy))
+    assert effort.foresee(replace(policy, samples=100_000)) == pytest.approx(0.002)
+
+
+def test_what_would_take_too_long_is_refused_with_figures_and_what_to_change():
+    EFFORT.check(USUAL, 1.0)
+    huge = replace(USUAL, samples=100_000, horizon=100, iterations=1000)
+    with pytest.raises(
+        ConfigError, match=r'samples 100000 x .* would take about 15,625.0 s .*budget_ms'
+    ):
+        EFFORT.check(huge, 1.0)
