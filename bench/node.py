@@ -30,6 +30,7 @@ import numpy as np
 from parts.bystander import bystander
 from parts.paper import SEARCH
 from parts.plot import chart
+from parts.stops import measure_stops, NAMES
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from smwm_ros.core.beat import Metronome
@@ -137,6 +138,8 @@ def measure(quick: bool, minutes: float, plot: str) -> Iterator[Row]:
         with camera_beside() as other, naive(checkpoint, environment):
             other.wait()
             theirs = np.diff(other.watch(min(seconds, 120.0)))
+        few = ('png_12000', 'name_20_mb') if quick else NAMES
+        yield from measure_stops(checkpoint, environment, 20 if quick else 300, few)
     yield from rows(ours, theirs, period)
     growth = ours.memory.growth(ours.memory.at[0] + settled)
     yield Row('node.memory_growth', 100 * growth, f'% after the first {settled:.0f} s')

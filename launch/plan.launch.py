@@ -19,7 +19,8 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJ
 from launch_ros.actions import Node, PushRosNamespace
 from launch_ros.substitutions import FindPackageShare
 
-YES, NO = ['true', 'True', '1'], ['false', 'False', '0']
+YES = ['true', 'True', '1']
+NO = ['false', 'False', '0']
 SWITCH = [*YES, *NO]
 # launch argument: default, choices, description
 ARGUMENTS = {
@@ -74,7 +75,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         ).perform(context)
         # Simulated time needs a clock.
         clock = 'true' if given['use_sim_time'] in YES else 'false'
-        arena = {'arena': given['arena'], 'clock': clock}.items()
+        # A robot that is stuck gets another task, so that there is always something to see.
+        arena = {'arena': given['arena'], 'clock': clock, 'budget': '300'}.items()
         nodes.append(IncludeLaunchDescription(file, launch_arguments=arena))
     return [GroupAction([PushRosNamespace(given['namespace']), *nodes])]
 

@@ -371,3 +371,19 @@ def test_a_configuration_that_suits_no_bag_is_not_tried_on_all_of_them(
     with pytest.raises(BagError, match=r"the first 3 of 6 .*bag0: no topic '/front'"):
         made(tmp_path, *bags, words=('robot.camera.topic=/front',))
     assert tried == ['bag0', 'bag1', 'bag2']
+
+
+def test_a_topic_without_a_leading_slash_is_found_in_a_bag_where_all_have_one(
+    tmp_path: Path, tiny_bag: MakeBag
+) -> None:
+    bag = tiny_bag(ticks=range(40))
+    words = ('robot.camera.topic=camera/image_raw', 'robot.command.topic=cmd_vel')
+    data = made(tmp_path, bag, words=words)
+    assert len(data) == 40
+    kept = data.info.robot['camera']['topic']
+    assert kept == 'camera/image_raw', 'the node puts it into its namespace'
+    absolute = tuple(word.replace('=', '=/') for word in words)
+    same = convert([bag], tmp_path / 'same', config(*absolute)).dataset
+    assert np.array_equal(data.pixels(np.arange(40)), same.pixels(np.arange(40)))
+    with pytest.raises(BagError, match='/camera/elsewhere'):
+        convert([bag], tmp_path / 'no', config('robot.camera.topic=camera/elsewhere'))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from smwm_ros.core.library import Library
 from smwm_ros.errors import ConfigError
+from smwm_ros.share import goals_folder, shipped
 
 RED, BLUE = (np.full((8, 8, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 0, 200)))
 
@@ -60,3 +61,29 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
     with pytest.raises(ConfigError, match='cannot be written'):
         Library(tmp_path / 'file').keep('dock', [RED])
+
+
+def test_a_folder_holds_so_many_goals_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('smwm_ros.core.library.MOST', 3)
+    library = Library(tmp_path)
+    for name in ('a', 'b', 'c'):
+        library.keep(name, [RED])
+    with pytest.raises(ConfigError, match='holds 3 goals already, 3 at most; remove some'):
+        library.keep('d', [RED])
+    library.keep('b', [BLUE])
+    assert np.array_equal(library.load('b', 8, 'stretch'), [BLUE])
+
+
+def test_goals_lie_in_a_run_and_never_in_an_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = shipped('models', 'two_room')
+    assert model is not None
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'state'))
+    assert goals_folder(model) == tmp_path / 'state' / 'smwm_ros' / 'goals' / 'two_room'
+    assert goals_folder(tmp_path / 'mine') == tmp_path / 'mine' / 'goals'
+    monkeypatch.delenv('XDG_STATE_HOME')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert goals_folder(model) == tmp_path / '.local/state/smwm_ros/goals/two_room'

@@ -13,7 +13,7 @@ import pytest
 from smwm_ros.config import Planner
 from smwm_ros.core.interfaces import WorldModel
 from smwm_ros.core.model import make_model
-from smwm_ros.core.planner import make_planner, SearchPlanner
+from smwm_ros.core.planner import CancelledError, make_planner, SearchPlanner
 import torch
 from torch import Tensor
 from worlds import PointMass, SIZE, TINY
@@ -231,3 +231,30 @@ def test_smooth_samples_share_their_noise_within_a_model_step_and_no_further(sha
         wanted.fill_diagonal_(1.0)
         assert torch.allclose(torch.cov(field), wanted, atol=0.1)
     assert abs(float(torch.corrcoef(raw.flatten(1))[0, 1])) < 0.05
+
+
+@pytest.mark.parametrize('knobs', [{}, {'refine': 50}, {'kind': 'icem'}, {'budget_ms': 1000.0}])
+def test_a_search_that_is_cancelled_ends_before_its_next_round(knobs: dict[str, object]) -> None:
+    z, goal = torch.zeros(2), torch.ones(2)
+    made = planner(**knobs)
+    usual = made.plan(z, goal)
+    made.reset()
+    asked = 0
+
+    def charge(place: Tensor) -> Tensor:
+        nonlocal asked
+        asked += 1
+        made.cancel()
+        return torch.zeros_like(place)
+
+    cancelled = planner(Spy(charge), **knobs)
+    made = cancelled
+    with pytest.raises(CancelledError):
+        cancelled.plan(z, goal)
+    assert asked <= SETTINGS.horizon, 'one look at one set of samples'
+    with pytest.raises(CancelledError):  # it stays so
+        cancelled.plan(z, goal)
+    fresh = planner(**knobs)
+    fresh.cancel()
+    fresh.reset()
+    assert torch.equal(fresh.plan(z, goal).actions, usual.actions)

@@ -47,7 +47,7 @@ class Library:
         """Return the pictures of a goal or route as the model wants them, (N, S, S, 3)."""
         names = self.names()
         if name not in names:
-            hint = did_you_mean(name, names)
+            hint = did_you_mean(name, names) if names else 'no goal was kept there yet'
             raise ConfigError(f"no goal '{name[:_SHOWN]}' in {self.folder}; {hint}")
         if (self.folder / name).is_dir():
             return read_folder(self.folder / name, size, how)

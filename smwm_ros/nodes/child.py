@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import json
 import os
 from pathlib import Path
@@ -38,6 +38,7 @@ class Child:
         parameters: Mapping[str, Any],
         folder: Path,
         environment: Mapping[str, str],
+        ros_words: Sequence[str] = (),  # such as '-r', '__ns:=/left'
     ) -> None:
         self.name = module.rpartition('.')[2]
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,7 @@ class Child:
         knobs = folder / f'{self.name}.yaml'
         # JSON is YAML, and needs no quoting rules of its own.
         knobs.write_text(json.dumps({'/**': {'ros__parameters': parameters}}, indent=1) + '\n')
-        words = ['-m', module, '--ros-args', '--params-file', str(knobs)]
+        words = ['-m', module, '--ros-args', '--params-file', str(knobs), *ros_words]
         with self.log.open('wb') as log:
             self._process = subprocess.Popen(
                 [sys.executable, '-c', _LAUNCHER, str(os.getpid()), *words],

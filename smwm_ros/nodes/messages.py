@@ -37,12 +37,13 @@ def camera_qos(reliability: str) -> QoSProfile:
 
 
 def command_publisher(node: LifecycleNode, kind: Any, topic: str) -> Publisher:
-    """Make a publisher of commands; who cannot hear it is told how to mend that."""
+    """Make a publisher of commands; a subscriber that cannot hear them gets a warning."""
+    name = node.resolve_topic_name(topic)
 
     def deaf(event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
         node.get_logger().warning(
-            f'{topic}: a subscriber cannot hear the commands, its {policy} differs; '
+            f'{name}: a subscriber cannot hear the commands, its {policy} differs; '
             'it must subscribe volatile, reliable or best effort'
         )
 

@@ -230,6 +230,7 @@ class Thinker:
     def _refuse(self, view: View, now: float, ahead: int) -> None:
         """Stop the robot: what is known to be on its way already is longer than a plan."""
         self._last = None  # begin afresh
+        self._lately_ms = Meter(_LATELY)  # a planner that was slow may be so no more
         self._controller.planner_failed(view.era, Reason.STALE_PLAN)
         self._fail(
             f'no plan: the image is {now - view.seen:.2f} s old, and of a plan of '

@@ -53,6 +53,7 @@ class FakePilot:
         self.action = (0.3, -0.2)
         self.error = None
         self.hang = None  # an event to wait for
+        self.delay = 0.0  # of each plan [s]
         self.goals = []
         self.seen = []
         self.sent = []
@@ -83,6 +84,7 @@ class FakePilot:
         hang = self.hang
         if hang is not None:
             hang.wait(PATIENCE)
+        time.sleep(self.delay)
         if self.error is not None:
             raise self.error
         actions = np.tile(np.array(self.action, float), (10, 1))
@@ -136,12 +138,18 @@ class World:
 
     def values(self):
         """Return the numbers of the diagnostics, which are published only once a second."""
-        return self.plan._active.values()
+        return self.active.values()
+
+    @property
+    def active(self):
+        """Return what lives while the node is active; its first words come before it is whole."""
+        wait_until(lambda: self.plan._active, 'the activation')
+        return self.plan._active
 
     @property
     def frames(self):
         """Return how many images the node has heard."""
-        return self.plan._active.cameras.count
+        return self.active.cameras.count
 
     def frames_more(self, count):
         """Wait until the node has heard so many more images."""

@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image
 from smwm_ros.core.pilot import Pilot
 from trajectory_msgs.msg import JointTrajectory
 
-VOLATILE = QoSProfile(depth=1, durability=DurabilityPolicy.VOLATILE)
+UNRELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -188,10 +188,10 @@ def test_another_commander_stops_the_robot_until_it_is_gone(checkpoint):
 def test_a_command_that_cannot_be_published_stops_the_robot_until_a_person_looks(checkpoint):
     with world(checkpoint) as here:
         here.drive()
-        publish = here.plan._active._mouth.commands.publish
-        here.plan._active._mouth.commands.publish = lambda message: 1 / 0
+        publish = here.active._mouth.commands.publish
+        here.active._mouth.commands.publish = lambda message: 1 / 0
         here.wait_for('COMMAND_ERROR')
-        here.plan._active._mouth.commands.publish = publish
+        here.active._mouth.commands.publish = publish
         here.wait_for_rest()
         here.engage()
         here.wait_for('RUNNING')
@@ -264,10 +264,11 @@ def test_who_cannot_hear_commands_or_be_heard_with_a_goal_is_told_the_remedy(che
         here.wait_for('NO_GOAL')
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         here.robot.create_subscription(TwistStamped, '/cmd_vel', lambda message: None, latched)
-        here.robot.create_publisher(Image, '/goal/image', VOLATILE)
+        here.robot.create_publisher(Image, '/goal/image', UNRELIABLE)
         here.wait_for_log(
             '/cmd_vel: a subscriber cannot hear the commands, its durability differs',
-            'publish the goal reliable and transient local',
+            '/goal/image: a publisher cannot be heard, its reliability differs; publish the goal '
+            'reliable',
         )
 
 

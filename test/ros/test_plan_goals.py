@@ -66,7 +66,7 @@ class Person:
         pixels = np.full((16, 16, 3), grey)
 
         def seen():
-            view = self.here.plan._active.cameras.newest
+            view = self.here.active.cameras.newest
             return view is not None and np.array_equal(view[0][0], pixels[0])
 
         wait_until(seen, f'the robot to see {grey}')

@@ -40,6 +40,26 @@ sys.exit(run_node(BreakableNode))
 """
 
 
+# A pilot that computes for ever, and does not listen.
+HANGING = """
+import sys
+from smwm_ros.core.pilot import Pilot
+from smwm_ros.nodes.plan import PlanNode
+from smwm_ros.nodes.process import run_node
+import torch
+
+
+class Deaf(Pilot):
+    def plan(self, pixels, *words, **named):
+        while pixels.min() == 255:
+            torch.randn(300, 300) @ torch.randn(300, 300)
+        return super().plan(pixels, *words, **named)
+
+
+sys.exit(run_node(lambda: PlanNode(Deaf)))
+"""
+
+
 @contextmanager
 def node(checkpoint, *words, script=None, stderr=None):
     """Start a plan node, and leave nothing of it behind."""
@@ -124,3 +144,20 @@ def test_a_log_that_cannot_be_written_does_not_keep_the_robot_moving(checkpoint,
         assert process.wait(PATIENCE) == 0
     os.close(ear)
     os.close(mouth)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_planner_that_computes_for_ever_does_not_keep_the_node_from_a_clean_end(
+    checkpoint,
+    robot,  # noqa: F811
+    number,
+):
+    with node(checkpoint, ALONE, script=HANGING, stderr=subprocess.PIPE) as process:
+        wait_until(lambda: robot and moves(robot[-1]), 'motion')
+        robot.look = picture(255)
+        wait_until(lambda: not moves(robot[-1]), 'a stop command')
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 0
+        said = process.stderr.read().decode()
+        assert 'terminate called' not in said
+        assert 'Traceback' not in said

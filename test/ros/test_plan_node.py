@@ -5,10 +5,13 @@ from array import array
 import threading
 
 import cv2
+from diagnostic_msgs.msg import DiagnosticStatus
 from harness import picture, wait_until, world
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
+from smwm_ros.core.reasons import Reason
+from smwm_ros.nodes.diagnostics import level_of
 
 
 def test_images_become_commands_that_are_stamped_framed_and_within_limits(checkpoint):
@@ -263,3 +266,25 @@ def test_how_far_it_is_along_a_roadmap_is_told(checkpoint, to_go, in_stats, in_h
         here.drive()
         wait_until(lambda: here.values().get('to_go') == in_health, 'the way that is left')
         assert here.stats[-1]['to_go'] == in_stats
+
+
+def test_a_plan_of_an_image_that_is_old_by_now_is_not_followed(checkpoint):
+    with world(checkpoint, 'node.coast:=100', 'node.image_timeout:=0.2') as here:
+        here.drive()
+        here.pilot.hang = threading.Event()  # images go on, and the plan would, too
+        here.wait_for('STALE_PLAN')
+        here.wait_for_rest()
+        assert level_of(Reason.STALE_PLAN) == DiagnosticStatus.ERROR
+        here.pilot.hang.set()
+        here.pilot.hang = None
+        here.wait_for('RUNNING')
+
+
+def test_a_planner_that_takes_longer_than_its_plans_are_stops_the_robot_and_says_why(checkpoint):
+    with world(checkpoint, 'node.coast:=100', 'node.image_timeout:=5.0') as here:
+        here.drive()
+        here.pilot.delay = 0.7  # of plans of 0.5 s
+        here.wait_for('STALE_PLAN')
+        here.wait_for_log('see node.camera_delay, node.actuation_delay and planner.horizon')
+        here.pilot.delay = 0.0
+        here.wait_for('RUNNING')

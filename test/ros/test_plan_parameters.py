@@ -10,7 +10,8 @@ from rcl_interfaces.srv import DescribeParameters, GetParameters
 import rclpy
 from rclpy.parameter import Parameter
 from smwm_ros import config
-from smwm_ros.core.checkpoint import load
+from smwm_ros.core.checkpoint import load, save
+from smwm_ros.core.pilot import Pilot
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import knobs
 from smwm_ros.nodes.parameters import declare_knobs, parameter_type, read_knobs
@@ -169,3 +170,150 @@ def test_parameters_describe_themselves_over_ros(checkpoint):
         )
         assert answer.descriptors[0].additional_constraints == 'one of sum, last, min, nearest'
         assert 'trained model' in answer.descriptors[1].description
+
+
+def values_of(here, *names):
+    """Return what the node answers for parameters."""
+    answers = here.call(GetParameters, '/plan/get_parameters', names=list(names)).values
+    return [rclpy.parameter.parameter_value_to_python(answer) for answer in answers]
+
+
+NARROW = (
+    Parameter('robot.command.low', value=[-0.1, -0.1]),
+    Parameter('robot.command.high', value=[0.1, 0.1]),
+)
+LIMITS = ('robot.command.low', 'robot.command.high')
+
+
+@pytest.mark.parametrize('when', ['active', 'inactive', 'unconfigured'])
+def test_limits_that_were_narrowed_since_the_start_hold_in_every_life_to_come(checkpoint, when):
+    down = {'active': [], 'inactive': ['deactivate'], 'unconfigured': ['deactivate', 'cleanup']}
+    with world(checkpoint) as here:
+        here.drive()
+        for name in down[when]:
+            assert here.transition(name)
+        samples = Parameter('planner.samples', value=99)
+        assert here.set(*NARROW, samples, together=True) == [(True, '')]
+        for name in ['deactivate', 'cleanup'][len(down[when]) :]:
+            assert here.transition(name)
+        for _ in range(2):
+            assert here.transition('configure')
+            assert [list(v) for v in values_of(here, *LIMITS)] == [[-0.1, -0.1], [0.1, 0.1]]
+            here.commands.clear()
+            assert here.transition('activate')
+            here.wait_for('RUNNING')
+            wait_until(lambda: len(here.commands) > 5, 'commands')
+            assert {here.last(number) for number in range(5)} <= {(0.1, -0.1), (0.0, 0.0)}
+            assert here.pilot.planner.samples == 99
+            assert here.transition('deactivate')
+            assert here.transition('cleanup')
+
+
+def test_another_checkpoint_brings_its_own_values_and_what_was_set_lies_over_them(
+    checkpoint, tmp_path
+):
+    other = load(checkpoint)
+    robot = replace(other.robot, dt=0.1, state=config.State(topic='pose'))
+    save(tmp_path / 'other', other._replace(robot=robot))
+    with world(checkpoint) as here:
+        here.wait_for('NO_GOAL')
+        here.set(*NARROW, together=True)
+        assert here.transition('deactivate')
+        assert here.transition('cleanup')
+        here.set(Parameter('checkpoint', value=str(tmp_path / 'other')))
+        assert here.transition('configure')
+        assert values_of(here, 'robot.dt', 'robot.state.topic') == [0.1, 'pose']
+        assert [list(v) for v in values_of(here, *LIMITS)] == [[-0.1, -0.1], [0.1, 0.1]]
+
+
+def test_a_request_that_is_refused_for_one_parameter_changes_no_other(checkpoint):
+    with world(checkpoint) as here:
+        here.drive()
+        pilot = here.pilot
+        elsewhere = Parameter('checkpoint', value='elsewhere')
+        ((success, _),) = here.set(
+            Parameter('planner.samples', value=50), elsewhere, together=True
+        )
+        assert not success
+        assert here.pilot is pilot
+        assert values_of(here, 'planner.samples') == [16]
+
+
+HUGE = [
+    Parameter('planner.samples', value=100_000),
+    Parameter('planner.horizon', value=100),
+    Parameter('planner.iterations', value=1000),
+]
+
+
+def test_a_search_that_would_take_far_too_long_is_refused_and_the_robot_drives_on(checkpoint):
+    with world(checkpoint, make_pilot=Pilot) as here:
+        here.drive()
+        ((success, reason),) = here.set(*HUGE, together=True)
+        assert not success
+        assert 'a plan would take about' in reason
+        assert 'planner.budget_ms' in reason
+        here.frames_more(20)
+        assert here.status == 'RUNNING'
+        assert values_of(here, 'planner.samples') == [16]
+
+
+def test_a_search_that_would_take_far_too_long_is_refused_at_the_start(checkpoint):
+    words = [f'{item.name}:={item.value}' for item in HUGE]
+    with world(checkpoint, *words, make_pilot=Pilot) as here:
+        assert here.state() == 'unconfigured'
+        here.wait_for_log('a plan would take about')
+
+
+def test_a_plan_that_is_made_ends_when_other_settings_come(checkpoint):
+    with world(checkpoint) as here:
+        here.drive()
+        cancelled = []
+        first = here.pilot
+        first.cancel = lambda: cancelled.append(first)
+        assert here.set(Parameter('planner.samples', value=20)) == [(True, '')]
+        assert cancelled == [first]
+        second = here.pilot
+        wait_until(lambda: second.seen, 'plans with them')
+        second.cancel = lambda: cancelled.append(second)
+        assert here.transition('deactivate')
+        assert second in cancelled
+
+
+DELAYED = 'a plan looks 0.5 s ahead'
+
+
+def test_a_delay_that_is_longer_than_a_plan_is_refused(checkpoint):
+    with world(checkpoint, 'node.camera_delay:=3.0') as here:
+        assert here.state() == 'unconfigured'
+        here.wait_for_log(DELAYED)
+    with world(checkpoint) as here:
+        here.drive()
+        for name in ('node.camera_delay', 'node.actuation_delay'):
+            ((success, reason),) = here.set(Parameter(name, value=3.0))
+            assert not success
+            assert DELAYED in reason
+        assert here.set(Parameter('node.camera_delay', value=0.2)) == [(True, '')]
+        ((success, reason),) = here.set(Parameter('planner.horizon', value=1))
+        assert not success
+        assert 'a plan looks 0.1 s ahead' in reason
+        here.frames_more(20)
+        assert here.status == 'RUNNING'
+
+
+@pytest.mark.parametrize('name', ['../../x', 'a/b', '.hidden', 'x' * 65, 'a b'])
+def test_what_is_no_name_of_a_goal_is_no_name_for_the_next_one(checkpoint, name):
+    with world(checkpoint) as here:
+        here.wait_for('NO_GOAL')
+        ((success, reason),) = here.set(Parameter('goal.save_as', value=name))
+        assert not success
+        assert 'is no name for a goal' in reason
+        assert here.set(Parameter('goal.save_as', value='dock_1')) == [(True, '')]
+
+
+def test_the_reason_why_a_parameter_is_refused_stays_short(checkpoint):
+    with world(checkpoint) as here:
+        here.wait_for('NO_GOAL')
+        ((success, reason),) = here.set(Parameter('goal.save_as', value='x' * 1_000_000))
+        assert not success
+        assert len(reason) < 3000

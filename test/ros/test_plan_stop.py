@@ -78,7 +78,7 @@ def test_a_stop_is_heard_while_an_image_and_a_goal_are_read(checkpoint):
     with world(checkpoint) as here:
         here.drive()
         go = threading.Event()
-        setup = here.plan._active.cameras._setup
+        setup = here.active.cameras._setup
         view, pixels = setup.view, setup.pixels
         reading = set()
 

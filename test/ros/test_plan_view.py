@@ -3,10 +3,11 @@
 
 from pathlib import Path
 
-from harness import wait_until, world
+from harness import picture, wait_until, world
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
+from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.core.checkpoint import load
 from smwm_ros.core.images import fill_image, to_rgb
 from smwm_ros.core.panel import CAPTION, GAP, TILE
@@ -42,7 +43,15 @@ def test_nothing_is_drawn_until_somebody_looks_and_then_camera_and_goal_are_show
         assert np.ptp(tile(sheet, 0)) == 0, 'the camera shows one grey'
         assert (tile(sheet, 1) == 200).all(), 'the goal another'
         assert tile(sheet, 2).std() > 0, 'there is no album, and it says so'
+        assert seen[-1].header.frame_id == CAMERA_FRAME, 'the camera names no frame'
+        here.spoil = lambda: framed(picture(here.grey), 'eye')
+        wait_until(lambda: seen[-1].header.frame_id == 'eye', 'the frame of the camera')
         here.wait_for('RUNNING')
+
+
+def framed(image, frame_id):
+    image.header.frame_id = frame_id
+    return image
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from smwm_ros.config import Command
 import yaml
 
 CONFIG = Path(__file__).resolve().parents[2] / 'config'
-ROBOT = {'/camera/image_raw', '/odom', f'/{Command().topic}'}
+COMMANDS = f'/{Command().topic}'
+ROBOT = {'/camera/image_raw', '/odom', COMMANDS, '/tf', '/tf_static', '/clock'}
 EVERYONE = {'/parameter_events', '/rosout'}
 PAINTED = {'/plan/plan/image', '/plan/plan/markers'}
 
@@ -25,7 +26,7 @@ import json, sys, time
 import rclpy
 from smwm_ros.nodes.plan import PlanNode
 
-rclpy.init(args=['--ros-args', '-p', f'checkpoint:={sys.argv[1]}'])
+rclpy.init(args=['--ros-args', '-p', f'checkpoint:={sys.argv[1]}', '-p', sys.argv[2]])
 node = PlanNode()
 node.start()
 asks = {
@@ -48,10 +49,15 @@ node.finish()
 
 @pytest.fixture(scope='module')
 def names(checkpoint):
-    """Return what an active plan node publishes, hears and serves."""
+    """Return what an active plan node publishes, hears and serves, in the shadow as well."""
+    driving, shadow = (ask(checkpoint, f'node.shadow:={word}') for word in ('false', 'true'))
+    return {verb: driving[verb] | shadow[verb] for verb in driving}
+
+
+def ask(checkpoint, word):
     environment = {**os.environ, 'ROS_DOMAIN_ID': str(1 + (os.getpid() + 50) % 100)}
     done = subprocess.run(
-        [sys.executable, '-c', ASK, str(checkpoint)],
+        [sys.executable, '-c', ASK, str(checkpoint), word],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
