@@ -139,7 +139,8 @@ def _episode(data: TransitionDataset, number: int, episode: Episode) -> list[str
     charts = [report.line_chart('Actions', 'time [s]', curves)]
     if info.state_size:
         names = expand(info.robot['state']['fields'])
-        charts.append(_path(names, seconds[thin], states[thin]))
+        known = np.flatnonzero(data.measured(rows))[thin]
+        charts.append(_path(names, seconds[known], states[known]))
     return [report.picture(frames, caption, frames.shape[1]), report.row(charts)]
 
 
