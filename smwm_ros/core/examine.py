@@ -19,9 +19,9 @@ from smwm_ros.core.model import Smwm
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
+from smwm_ros.progress import show_progress
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 CHUNK = 256  # images in memory at once
 STEPS = 512  # single model steps that are measured
@@ -98,7 +98,7 @@ def encode(model: Smwm, data: TransitionDataset, rows: Array, device: torch.devi
     """Return the latents (n, D) of frames."""
     found = []
     parts = np.array_split(rows, max(len(rows) // CHUNK, 1))
-    for part in tqdm(parts, desc='encoding', unit_scale=CHUNK, unit=' frames'):
+    for part in show_progress(parts, desc='encoding', unit_scale=CHUNK, unit=' frames'):
         pixels = torch.from_numpy(data.pixels(part)).to(device).permute(0, 3, 1, 2)
         found.append(model.encode(Obs(pixels, torch.zeros(len(part), 0, device=device))).cpu())
     z: Array = torch.cat(found).numpy()

@@ -25,7 +25,7 @@ from smwm_ros.errors import DatasetError
 from smwm_ros.exchange.hdf5_table import open_hdf5, read_about, Shard, Table
 from smwm_ros.exchange.layout import CHUNK
 from smwm_ros.load import to_dict
-from tqdm import tqdm
+from smwm_ros.progress import show_progress
 
 
 def known_settings(path: Path) -> dict[str, Any] | None:
@@ -46,7 +46,7 @@ def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> 
         with open_hdf5(path) as file:
             table = Table(path, file, config, state)
             shards = table.shards()
-            with tqdm(total=table.rows, desc='importing', unit=' rows') as bar:
+            with show_progress(total=table.rows, desc='importing', unit=' rows') as bar:
                 written = [_write(table, item, temporary / 'shards', bar) for item in shards]
         if not any(written):
             raise DatasetError(f'{path}: no episode of {table.shortest} rows or more')

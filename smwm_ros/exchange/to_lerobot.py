@@ -17,7 +17,7 @@ from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import DatasetError, missing_extra
 from smwm_ros.fieldpath import expand
-from tqdm import tqdm
+from smwm_ros.progress import show_progress
 
 try:
     from datasets import disable_progress_bars
@@ -63,7 +63,7 @@ def write_lerobot(data: TransitionDataset, out: Path, task: str) -> Written:
             use_videos=False,
         )
         rows = sum(map(len, pieces))
-        with tqdm(total=rows, desc='exporting', unit=' frames') as bar:
+        with show_progress(total=rows, desc='exporting', unit=' frames') as bar:
             for piece in pieces:
                 _add(writer, data, piece, task, bar)
                 writer.save_episode()
