@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # `make help` says what there is. Needs python3 (3.10 or newer), python3-venv and make; each target
-# makes .venv first when it is missing, or when setup.py or constraints.txt changed.
+# makes .venv first when it is missing, or when setup.py, setup.cfg or constraints.txt changed.
 
 ARENA ?= two_room
 ARGS ?=
@@ -42,10 +42,10 @@ clean: ## remove .venv, caches and build folders; runs/ is kept
 	rm -rf .venv .uv build install log .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(RUN): setup.py constraints.txt
+$(RUN): setup.py setup.cfg constraints.txt
 	@sh tools/venv.sh sim,ros
 	@touch $@
 
-$(DEV): setup.py constraints.txt
+$(DEV): setup.py setup.cfg constraints.txt
 	@sh tools/venv.sh sim,ros,dev
 	@touch $@ $(RUN)

@@ -75,8 +75,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that spin while they wait make a shared machine 10 times slower. OpenMP reads this
     # when torch is imported, which no module has done yet.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    if not sys.stderr.isatty():  # a log file wants a line of progress now and then
-        os.environ.setdefault('TQDM_MININTERVAL', '10')
     words = list(sys.argv[1:] if argv is None else argv)
     name = ' '.join(['smwm', *words[:1]])
     try:

@@ -164,7 +164,7 @@ class Dataset:
     command_time: str = knob('', _CLOCK.format('the commands'), choices=_CLOCKS)
     state_time: str = knob('', _CLOCK.format('the measured state'), choices=_CLOCKS)
     max_frame_age: float = knob(
-        0.15, 'frames further apart are a gap; a state may be this old too [s]', 0.0, 60.0
+        0.15, 'frames further apart are a gap; an older state counts as unknown [s]', 0.0, 60.0
     )
     command_delay: float = knob(
         0.0, 'the robot acts on a command this long after it is heard [s]', -10.0, 10.0

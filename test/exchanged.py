@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,12 @@ META = {
 }
 
 
-def write_dataset(folder: Path, robot: Robot = ROBOT, settings: Dataset = SETTINGS) -> Path:
+def write_dataset(
+    folder: Path,
+    robot: Robot = ROBOT,
+    settings: Dataset = SETTINGS,
+    unmeasured: Sequence[int] = (),  # rows of the first shard without a state
+) -> Path:
     """Write noise as frames, actions and states, with a gap of a second between episodes."""
     rng = np.random.default_rng(0)
     width = 2 if robot.state.topic else 0
@@ -39,11 +45,13 @@ def write_dataset(folder: Path, robot: Robot = ROBOT, settings: Dataset = SETTIN
         spans = list(zip([0, *stops[:-1]], stops, strict=True))
         rows = np.arange(stops[-1])
         episode = np.searchsorted(stops, rows, side='right')
+        state = rng.normal(0, 1, (len(rows), width))
+        state[list(unmeasured) if name == 'monday' else []] = np.nan
         with ShardWriter(folder / 'shards' / name, row) as writer:
             writer.append(
                 pixels=rng.integers(0, 255, (len(rows), SIZE, SIZE, 3), np.uint8),
                 action=rng.uniform(-0.5, 0.5, (len(rows), 2)),
-                state=rng.normal(0, 1, (len(rows), width)),
+                state=state,
                 episode=episode,
                 stamp=1_700_000_000_000_000_000 + (rows + 9 * episode) * 100_000_000,
             )

@@ -52,6 +52,12 @@ class TinyBag:
         msg.twist.angular.z = -msg.twist.linear.x
         self.send('/cmd_vel', msg, tick, late)
 
+    def pose(self, tick: float, x: float) -> None:
+        """Write odometry."""
+        msg = new_message(STORE, 'nav_msgs/msg/Odometry')
+        msg.pose.pose.position.x = x
+        self.send('/odom', msg, tick)
+
     def close(self) -> Path:
         """Finish the bag."""
         self._bag.close()

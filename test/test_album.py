@@ -58,6 +58,21 @@ def test_the_probe_reads_what_depends_linearly_on_the_latent() -> None:
     assert np.isnan(constant)
 
 
+def test_the_probe_learns_where_the_state_was_measured_and_of_nothing_reads_nothing(
+    tmp_path: Path,
+) -> None:
+    save(tmp_path / 'run', tiny_checkpoint())
+    checkpoint = load(tmp_path / 'run')
+    whole = album.make(checkpoint, dot_dataset(tmp_path / 'whole'))
+    holes = album.make(checkpoint, dot_dataset(tmp_path / 'holes', unmeasured=slice(0, None, 5)))
+    assert holes.jpegs == whole.jpegs
+    assert holes.skill == pytest.approx(whole.skill, abs=0.1)
+    nothing = album.make(checkpoint, dot_dataset(tmp_path / 'none', unmeasured=slice(None)))
+    assert nothing.jpegs == whole.jpegs
+    assert np.isnan(nothing.skill).all()
+    assert np.isfinite(nothing.read(nothing.latents)).all()
+
+
 def test_without_an_album_or_with_one_of_other_weights_the_command_is_named(
     run: tuple[Path, album.Album], tmp_path: Path
 ) -> None:

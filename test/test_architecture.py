@@ -21,30 +21,31 @@ FORMATS = {'h5py', 'hdf5plugin', 'lerobot', 'datasets', 'onnxruntime', 'onnxscri
 BAGS = {'rosbags', 'mcap', 'ray', 'apsw', 'backports', 'compression', 'lz4'}
 
 # room: (the rooms it may import, the third parties it may import)
-BASE = {'errors', 'fieldpath', 'config'}
+BASE = {'errors', 'fieldpath', 'config', 'progress'}
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'errors': (set(), set()),
     'fieldpath': (set(), set()),
     'share': (set(), set()),
+    'progress': (set(), {'tqdm'}),
     'config': ({'fieldpath'}, set()),
     'load': ({'config', 'errors', 'share'}, {'yaml'}),
     'report': ({'errors'}, ARRAYS),
     'tables': ({'config', 'errors', 'load'}, set()),
-    'core': (BASE, ARRAYS | {'torch', 'safetensors', 'tqdm'}),
-    'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'tqdm', 'yaml'}),
-    'toys': ({*BASE, 'core'}, ARRAYS | {'torch', 'tqdm'}),
-    'exchange': ({*BASE, 'load', 'core'}, ARRAYS | FORMATS | {'torch', 'tqdm'}),
+    'core': (BASE, ARRAYS | {'torch', 'safetensors'}),
+    'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'yaml'}),
+    'toys': ({*BASE, 'core'}, ARRAYS | {'torch'}),
+    'exchange': ({*BASE, 'load', 'core'}, ARRAYS | FORMATS | {'torch'}),
     'arenas': ({*BASE, 'load', 'core'}, ARRAYS | {'pybullet', 'gymnasium'}),
     'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
     'cli': ({'errors', 'verbs'}, set()),
     'verbs': (
         {*BASE, 'load', 'share', 'report', 'tables', 'cli'}
         | {'core', 'bags', 'exchange', 'toys', 'arenas', 'nodes'},
-        ARRAYS | {'torch', 'tqdm', 'yaml'},
+        ARRAYS | {'torch', 'yaml'},
     ),
 }
 # Foreign worlds: each lives behind one door.
-HOMES = {'pybullet': 'arenas', 'gymnasium': 'arenas'}
+HOMES = {'pybullet': 'arenas', 'gymnasium': 'arenas', 'tqdm': 'progress'}
 HOMES |= {'rosbags': 'bags', 'mcap': 'bags', 'ray': 'bags'}
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
 LINES, FUNCTION_LINES = 300, 50

@@ -148,16 +148,34 @@ def test_what_is_not_a_number_is_dropped() -> None:
     stamps = np.arange(0, 1000, 100)
     states = Track(stamps, np.where(stamps == 300, np.inf, 0.0)[:, None])
     found = rows(range(0, 1000, 100), commands, states)
-    assert found.dropped['the state is not a number'] == 1
-    assert found.episodes == [(0, 3), (3, 9)]
+    assert found.episodes == [(0, 10)], 'a state that is not a number is unknown, no more'
+    assert np.flatnonzero(np.isnan(found.state[:, 0])).tolist() == [3]
 
 
-def test_a_state_must_be_as_fresh_as_a_frame() -> None:
+def test_a_state_is_as_fresh_as_a_frame_or_unknown_and_costs_no_tick() -> None:
     commands = dict.fromkeys(range(0, 1000, 100), 1.0)
     stamps = np.array([0, 90, 200, 310, 390, 500, 600])
-    found = rows(range(0, 1000, 100), commands, Track(stamps, stamps[:, None]))
-    assert found.state[:, 0].tolist() == [0, 90, 200, 200, 390, 500, 600, 600]
-    assert found.dropped['no state was measured in time'] == 2
+    found = rows(range(0, 1000, 100), commands, Track(stamps, np.stack([stamps, -stamps], 1)))
+    expected = [0, 90, 200, 200, 390, 500, 600, 600, np.nan, np.nan]
+    np.testing.assert_array_equal(found.state[:, 0], expected)
+    np.testing.assert_array_equal(found.state[:, 1], -np.array(expected))
+    assert found.episodes == [(0, 10)]
+    assert found.counts['ticks without a measured state'] == 2
+    without = rows(range(0, 1000, 100), commands)
+    assert np.array_equal(found.frame, without.frame)
+    assert np.array_equal(found.action, without.action)
+    assert found.dropped == without.dropped
+    assert without.counts['ticks without a measured state'] == 0
+
+
+def test_where_the_change_of_the_state_is_the_action_a_tick_without_it_is_dropped() -> None:
+    measured = {stamp: float(stamp) for stamp in range(0, 2000, 100) if not 700 <= stamp < 1200}
+    stamps = np.array(sorted(measured))
+    states = Track(stamps, stamps[:, None].astype(float))
+    found = rows(range(0, 2000, 100), measured, states, action='next_state_delta')
+    assert np.isfinite(found.state).all()
+    assert found.stamp.tolist() == [*range(0, 600, 100), *range(1200, 1900, 100)]
+    assert found.dropped['its change of state was not measured'] == 7
 
 
 @settings(max_examples=100)

@@ -16,6 +16,7 @@ from rosbags.rosbag2 import StoragePlugin
 from smwm_ros.bags import workers
 from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
+from smwm_ros.bags.summary import describe
 from smwm_ros.cli import main
 from smwm_ros.config import Config
 from smwm_ros.core.dataset import TransitionDataset
@@ -286,6 +287,31 @@ def test_measured_state_stands_beside_the_frames(tmp_path: Path) -> None:
         bag.send('/odom', msg, tick - 0.25)
     data = made(tmp_path, bag.close(), words=('robot.state.topic=/odom',))
     assert np.array_equal(data.states(np.arange(30))[:, 0], np.arange(30) / 8)
+
+
+def test_odometry_that_stutters_costs_no_frame(tmp_path: Path) -> None:
+    bag = TinyBag(tmp_path / 'stutter')
+    rng = np.random.default_rng(0)
+    for tick in range(200):
+        bag.frame(tick)
+        bag.command(tick)
+        if rng.random() < 0.6:
+            bag.pose(tick, tick / 8)
+    path = bag.close()
+    without = convert([path], tmp_path / 'without', config()).dataset
+    data = convert([path], tmp_path / 'with', config('robot.state.topic=/odom')).dataset
+    rows = np.arange(200)
+    assert len(data) == len(without) == 200
+    assert data.episodes == without.episodes
+    assert np.array_equal(data.pixels(rows), without.pixels(rows))
+    assert np.array_equal(data.actions(rows), without.actions(rows))
+    known = data.measured(rows)
+    assert 100 < known.sum() < 190
+    late = rows - 8 * data.states(rows)[:, 0]  # ticks; a state may be 0.15 s old
+    assert set(late[known]) == {0.0, 1.0}
+    unknown = data.metas['stutter']['counts']['ticks without a measured state']
+    assert unknown == (~known).sum()
+    assert f'  ticks without a measured state: {unknown}' in describe(data)
 
 
 def test_commands_without_a_header_make_everything_go_by_receive_time(tmp_path: Path) -> None:

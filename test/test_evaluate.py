@@ -114,6 +114,14 @@ def test_pairs_lie_in_held_out_episodes_the_offset_apart_and_none_comes_twice(
     assert rows != [one.start_row for one in other]
 
 
+def test_pairs_begin_and_end_where_the_state_was_measured(tmp_path: Path) -> None:
+    dots = dot_dataset(tmp_path, val_share=0.2, unmeasured=slice(0, None, 2))
+    for one in draw_pairs(dots, config.Evaluate(pairs=40, offset=6)):
+        assert np.isfinite([one.start_state, one.goal_state]).all()
+    with pytest.raises(DatasetError, match='0 pairs of held-out frames with a measured state lie'):
+        draw_pairs(dots, config.Evaluate(pairs=40, offset=7))
+
+
 def test_fresh_pairs_lie_in_one_episode_and_every_pair_there_is_can_be_drawn() -> None:
     episodes = [np.array([[10 * number + step] for step in range(5)]) for number in range(3)]
     pairs = fresh_pairs(episodes, config.Evaluate(pairs=6, offset=3))

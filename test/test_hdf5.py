@@ -248,7 +248,7 @@ def test_what_a_file_of_others_lacks_is_asked_for(
     assert main(['inspect', str(tmp_path / 'made')]) == 0
 
 
-def test_the_action_of_the_last_row_is_held_and_a_state_that_is_no_number_parts_episodes(
+def test_the_action_of_the_last_row_is_held_and_a_state_that_is_no_number_is_unknown(
     tmp_path: Path, theirs: Callable[..., Path], data: TransitionDataset
 ) -> None:
     action, state = data.actions(np.arange(ROWS)), data.states(np.arange(ROWS)).copy()
@@ -257,12 +257,16 @@ def test_the_action_of_the_last_row_is_held_and_a_state_that_is_no_number_parts_
     config = load_config(None, [*SAID, 'robot.state.topic=/odom', 'robot.state.fields=[x,y]'])
     made = import_hdf5(theirs(action=action, state=state), tmp_path / 'made', config)
     spans = [(item.start, item.stop) for item in made.episodes]
-    assert spans == [(0, 41), (41, 100), (100, 129), (129, 141), (141, 166)]
-    ends = made.actions(np.array([40, 128, 140, 165]))
+    assert spans == [(0, 41), (41, 130), (130, 142), (142, 167)]
+    ends = made.actions(np.array([40, 129, 141, 166]))
     assert (ends == action[[39, 128, 140, 165]]).all()
+    assert np.flatnonzero(~made.measured(np.arange(ROWS))).tolist() == [100]
     (meta,) = made.metas.values()
-    assert meta['counts'] == {'actions held': 4}
-    assert meta['dropped'] == {'in a stretch of fewer than 10 ticks': 1}
+    assert meta['counts'] == {'actions held': 4, 'ticks without a measured state': 1}
+    assert meta['dropped'] == {}
+    write_hdf5(made, tmp_path / 'again.h5')
+    again = import_hdf5(tmp_path / 'again.h5', tmp_path / 'again', config)
+    assert contents(again.folder) == contents(made.folder)
 
 
 def test_frames_of_another_size_are_fitted(tmp_path: Path, theirs: Callable[..., Path]) -> None:

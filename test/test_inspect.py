@@ -124,6 +124,50 @@ PACES = {  # ticks from frame to frame and from command to command, and commands
 }
 
 
+@pytest.mark.parametrize(
+    ('camera', 'command', 'dt', 'block'),  # [Hz], [s] and raw actions in a model step
+    [
+        (30, 20, 0.1, 5),  # a stick faster than the ticks
+        (15, 50, 0.1334, 4),
+        (10, 10, 0.1, 5),
+        (7.5, 10, 0.1334, 4),
+        (60, 10, 0.1, 5),
+        (29.97, 20, 0.1, 5),
+        (24, 100, 0.0834, 6),
+        (30, 8, 0.1334, 4),  # not faster than the commands
+        (10, 1, 0.2, 2),  # but no slower than models are trained at
+        (1, 10, 1.0, 1),  # unless the camera is
+    ],
+)
+def test_the_control_period_is_a_whole_number_of_frames_and_a_model_step_half_a_second(
+    tmp_path: Path, capsys: Capture, camera: float, command: float, dt: float, block: int
+) -> None:
+    bag = TinyBag(tmp_path / 'bag')
+    heard = [(10 * number / camera, 'frame') for number in range(int(20 * camera))]
+    heard += [(10 * number / command + 0.1, 'command') for number in range(int(20 * command))]
+    for tick, what in sorted(heard):
+        if what == 'frame':
+            bag.frame(tick)
+        else:
+            bag.command(tick, value=np.sin(tick / 7))
+    path = bag.close()
+    found = inspect(capsys, path)
+    assert found['robot']['dt'] == dt
+    assert found['dataset']['action_block'] == block
+    frames = dt * camera
+    assert abs(frames - round(frames)) < 0.005
+    assert round(frames) >= 1
+    assert main(['inspect', str(path)]) == 0
+    said = capsys.readouterr().out
+    each = 'every frame' if round(frames) == 1 else f'one frame in {round(frames)}'
+    assert f'# robot.dt={dt:g}: {each} of a camera of {camera:.3g} Hz, so that each' in said
+    assert f'# dataset.action_block={block}: a model step of ' in said
+    words = [f'robot.dt={dt}', 'dataset.max_frame_age=2', 'dataset.hold=2']
+    config = load_config(None, ['dataset.image_size=16', *words])
+    data = convert([path], tmp_path / 'out', config).dataset
+    assert data.metas['bag']['counts']['frames shown again'] == 0
+
+
 @pytest.mark.parametrize('pace', PACES)
 def test_what_is_proposed_converts_the_bag_whatever_its_rates(
     tmp_path: Path, capsys: Capture, pace: str
@@ -291,7 +335,7 @@ def test_a_checkpoint_tells_what_it_was_made_for(tmp_path: Path, capsys: Capture
 def test_recordings_of_other_people_are_described(real_bags: Path, capsys: Capture) -> None:
     found = inspect(capsys, real_bags / '06_nav2_filezstd_mcap')
     assert found['robot']['command']['topic'] == '/cmd_vel_smoothed'
-    assert found['robot']['dt'] == 0.05
+    assert found['robot']['dt'] == 0.1
     found = inspect(capsys, real_bags / '11_ait_images_db3')
     assert found['topics'][0]['image'] == {'width': 2, 'height': 2, 'encoding': 'mono8'}
     assert found['topics'][0]['header'] == {'flaw': 'no stamp'}

@@ -73,6 +73,26 @@ def test_the_page_of_a_run_needs_nothing_beside_itself(place: Path, capsys: Capt
         assert part in page
 
 
+def test_frames_without_a_measured_state_are_left_out_of_the_probes(
+    place: Path, capsys: Capture
+) -> None:
+    dot_dataset(place / 'holes', episodes=40, unmeasured=slice(0, None, 3))
+    words = [str(place / 'good'), '--data', str(place / 'holes'), '--out', str(place / 'h.html')]
+    found = inspect(capsys, *words)
+    for probe in found['probes'].values():
+        assert probe['linear'] > 0.8
+        assert probe['nonlinear'] > 0.8
+    page = (place / 'h.html').read_text(encoding='utf-8')
+    assert 'frames have no measured state.' in page
+    assert 'coloured by pose.pose.position.y' in page
+    assert 'nan' not in page
+    dot_dataset(place / 'nowhere', unmeasured=slice(None))
+    words = [str(place / 'good'), '--data', str(place / 'nowhere'), '--out', words[-1]]
+    assert inspect(capsys, *words)['probes'] == {}
+    page = (place / 'h.html').read_text(encoding='utf-8')
+    assert 'holds no measured state, or none of the frames' in page
+
+
 def test_a_run_without_the_inverse_loss_is_called_collapsed(
     tmp_path: Path, capsys: Capture
 ) -> None:

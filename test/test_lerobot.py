@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 import sys
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 from exchanged import LENGTHS, ROBOT, write_dataset
 import numpy as np
@@ -61,6 +63,52 @@ def test_a_rate_that_lerobot_cannot_count_is_refused(
     assert main(['export', str(source), '--to', 'lerobot', '--out', str(tmp_path / 'out')]) == 2
     assert 'robot.dt must be 1/n' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+class FakeDataset:
+    """Keeps what is added, as the writer of lerobot would."""
+
+    made: ClassVar[list[FakeDataset]] = []
+
+    def __init__(self) -> None:
+        self.frames: list[dict[str, Any]] = []
+        self.lengths: list[int] = []
+
+    @classmethod
+    def create(cls, root: Path, **about: Any) -> FakeDataset:
+        """Begin a dataset."""
+        root.mkdir()
+        cls.made.append(cls())
+        return cls.made[-1]
+
+    def add_frame(self, frame: dict[str, Any]) -> None:
+        """Take a row."""
+        self.frames.append(frame)
+
+    def save_episode(self) -> None:
+        """End an episode."""
+        self.lengths.append(len(self.frames) - sum(self.lengths))
+
+    def finalize(self) -> None:
+        """Do nothing."""
+
+
+def test_episodes_are_cut_at_ticks_whose_state_nobody_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lerobot = SimpleNamespace(LeRobotDataset=FakeDataset)
+    monkeypatch.setitem(sys.modules, 'datasets', SimpleNamespace(disable_progress_bars=int))
+    for name in ('lerobot', 'lerobot.datasets', 'lerobot.datasets.lerobot_dataset'):
+        monkeypatch.setitem(sys.modules, name, lerobot)
+    monkeypatch.delitem(sys.modules, 'smwm_ros.exchange.to_lerobot', raising=False)
+    source = write_dataset(tmp_path / 'data', unmeasured=[0, 60, 61, 141])
+    words = ['export', str(source), '--to', 'lerobot', '--out', str(tmp_path / 'mine')]
+    assert main(words) == 0
+    assert '4 episodes, 163 rows' in capsys.readouterr().out
+    (made,) = FakeDataset.made
+    assert made.lengths == [59, 68, 11, 25]
+    assert np.isfinite([frame['observation.state'] for frame in made.frames]).all()
+    monkeypatch.delitem(sys.modules, 'smwm_ros.exchange.to_lerobot')
 
 
 def test_without_lerobot_the_extra_is_named(

@@ -63,7 +63,7 @@ class Machine:
             assert found, f'this machine has no {tool}'
             (self.bin / tool).symlink_to(found)
         (self.home / 'tools').mkdir(parents=True)
-        for name in ('Makefile', 'setup.py', 'constraints.txt', 'tools/venv.sh'):
+        for name in ('Makefile', 'setup.py', 'setup.cfg', 'constraints.txt', 'tools/venv.sh'):
             shutil.copy(ROOT / name, self.home / name)
         self.env = {'PATH': str(self.bin), 'ASKED': str(self.asked)}
 
@@ -154,7 +154,7 @@ def test_a_target_installs_what_it_needs_once(target: str, extras: str, machine:
 def test_changed_requirements_are_installed_and_nothing_else_is(machine: Machine) -> None:
     machine.python('python3', 11)
     machine.make('venv')
-    for name in ('setup.py', 'constraints.txt'):
+    for name in ('setup.py', 'setup.cfg', 'constraints.txt'):
         count = len(machine.installs())
         ready = (machine.home / '.venv/ready-to-develop').stat().st_mtime
         os.utime(machine.home / name, (ready + 5, ready + 5))

@@ -215,6 +215,21 @@ def test_pip_install_brings_all_that_ros2_looks_for(source: Path, tmp_path: Path
     assert found == str(prefix / 'share/smwm_ros/config/two_room.yaml')
 
 
+def test_an_editable_install_is_found_from_above_the_folder_it_was_cloned_into(
+    source: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / 'venv'
+    run(sys.executable, '-m', 'venv', '--without-pip', home)
+    words = ('install', '--quiet', '--no-deps', '--no-build-isolation', '--no-index')
+    own = ('--ignore-installed', '--no-warn-script-location', '--prefix', home)
+    run(sys.executable, '-m', 'pip', *words, *own, '--editable', source)
+    assert source.name == 'smwm_ros', 'the name that the README gives a clone'
+    code = 'import smwm_ros; print(smwm_ros.__version__, smwm_ros.__file__)'
+    for folder in (source.parent, source, tmp_path):
+        said = run(home / 'bin/python', '-c', code, cwd=folder)
+        assert said == f'{__version__} {source}/smwm_ros/__init__.py\n'
+
+
 @pytest.mark.parametrize('mode', ['copied', 'symlinked'])
 def test_colcon_build_brings_all_that_ros2_looks_for(source: Path, mode: str) -> None:
     workspace = source.parent.parent

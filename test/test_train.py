@@ -383,11 +383,39 @@ def test_state_is_read_only_where_it_was_measured(tmp_path: Path) -> None:
     assert equal(checkpoint, load(tmp_path / 'run'))
 
 
-def test_a_state_that_is_no_number_is_found(tmp_path: Path) -> None:
+def test_state_align_learns_from_the_ticks_whose_state_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dots = dot_dataset(tmp_path / 'dots', unmeasured=slice(0, None, 3))
+    aligned, settings = replace(TINY, kind='state_align'), replace(SHORT, steps=200, batch=32)
+    checkpoint = train(dots, tmp_path / 'run', aligned, replace(settings, lr=1e-2), PLANNER)
+    assert '200 of 600 ticks have no measured state; the loss' in capsys.readouterr().err
+    assert checkpoint.info['summary']['state_r2'] > 0.7
+    for row in read_curves(tmp_path / 'run'):
+        assert np.isfinite(list(row.values())).all()
+
+
+@pytest.mark.parametrize(('split', 'name'), [('train', 'training'), ('val', 'held-out')])
+def test_state_align_is_refused_where_no_state_was_measured(
+    split: str, name: str, tmp_path: Path
+) -> None:
     dots = dot_dataset(tmp_path / 'dots')
-    dots._states[7, 1] = np.nan
-    with pytest.raises(DatasetError, match='1 measured states are not finite, first in row 7'):
+    for episode in dots.episodes:
+        if episode.split == split:
+            dots._states[episode.start : episode.stop, 1] = np.nan
+    with pytest.raises(DatasetError, match=f'no {name} tick has a measured state.*max_frame_age'):
         train(dots, tmp_path / 'run', replace(TINY, kind='state_align'), SHORT, PLANNER)
+
+
+def test_other_kinds_learn_the_same_whether_a_state_was_measured_or_not(tmp_path: Path) -> None:
+    whole = dot_dataset(tmp_path / 'whole')
+    holes = dot_dataset(tmp_path / 'holes', unmeasured=slice(0, None, 3))
+    made = [
+        train(data, tmp_path / f'run_{number}', TINY, SHORT, PLANNER)
+        for number, data in enumerate((whole, holes))
+    ]
+    for one, other in zip(*(item.model.parameters() for item in made), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_one_episode_cannot_be_split(tmp_path: Path) -> None:

@@ -81,6 +81,23 @@ def test_the_page_tells_of_gaps_losses_notes_and_sources(page: Page) -> None:
         assert words in text, words
 
 
+def test_a_path_is_drawn_where_it_was_measured_and_unknown_states_are_counted(
+    tmp_path: Path,
+) -> None:
+    bag = TinyBag(tmp_path / 'stutter')
+    for tick in range(60):
+        bag.frame(tick)
+        bag.command(tick)
+        if not 20 <= tick < 30:
+            bag.pose(tick, tick / 8)
+    data = made(tmp_path, bag.close(), 'robot.state.topic=/odom')
+    assert '  ticks without a measured state: 9' in describe(data)
+    text, _ = contact_sheet(data, 1)
+    assert 'counted ticks without a measured state 9 stutter' in ' '.join(Page(text).texts)
+    assert 'nan' not in text
+    assert 'no data' not in text
+
+
 def test_the_oldest_frames_and_commands_are_shown_with_their_pictures(tmp_path: Path) -> None:
     bag = TinyBag(tmp_path / 'late')
     for tick in range(60):

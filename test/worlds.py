@@ -115,6 +115,7 @@ def dot_dataset(
     actions: np.ndarray | None = None,  # (episodes, length, 2), else drawn at random
     state: config.State = STATE,
     noise: float = 0.0,  # of the motion, which no action explains
+    unmeasured: slice = slice(0),  # rows without a measured state
     **knobs: object,
 ) -> TransitionDataset:
     """Record a dot that walks at random between walls."""
@@ -131,11 +132,13 @@ def dot_dataset(
         places[:, t] = np.clip(moved, -1, 1)
     flat = places.reshape(rows, 2)
     size = 2 if state.topic else 0
+    states = flat[:, :size].copy()
+    states[unmeasured] = np.nan
     with ShardWriter(folder / 'shards' / 'dots', columns(SIZE, 2, size)) as writer:
         writer.append(
             pixels=np.stack([draw_dot(place) for place in flat]),
             action=actions.reshape(rows, 2),
-            state=flat[:, :size],
+            state=states,
             episode=np.repeat(np.arange(episodes), length),
             stamp=np.arange(rows) * 10**8,
         )

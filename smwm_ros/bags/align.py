@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros.bags.grid import nanoseconds, ticks
 from smwm_ros.config import Dataset
+from smwm_ros.core.dataset import UNMEASURED
 from smwm_ros.core.interfaces import Array
 
 SILENT = 'no command was heard in time'  # why a tick is dropped
@@ -43,7 +44,7 @@ class Rows(NamedTuple):
     frame: Array  # (m,) index of the frame
     others: list[Array]  # (m,) of the frame of each further camera
     action: Array  # (m, A)
-    state: Array  # (m, P)
+    state: Array  # (m, P), NaN where none was measured in time
     stamp: Array  # (m,) int64 of the tick [ns]
     episodes: list[tuple[int, int]]  # first row, and one past the last
     dropped: dict[str, int]  # ticks, by reason
@@ -77,7 +78,6 @@ def align(
     seen = [_look(view, stamp, old, sieve) for view in others]
     lead = _lead(sieve.ages['frame'], frame, run) if shift else 0
     action, age = _action(commands, stamp, lead, dt, config, sieve)
-    late = age > nanoseconds(config.hold)
     state = _state(states, stamp, old, sieve)
     if marks is not None:
         run = _mark(marks, stamp, run, sieve)
@@ -85,11 +85,6 @@ def align(
     episodes = _episodes(sieve.keep, run, shortest)
     sieve.drop(f'in a stretch of fewer than {shortest} ticks', _outside(episodes, len(stamp)))
     keep = sieve.keep
-    counts = {
-        'frames shown again': keep & (np.diff(frame, prepend=-1) == 0),
-        'actions held': keep & (age > 0) & ~late,
-        'actions set to zero': keep & late,
-    }
     return Rows(
         frame[keep],
         [index[keep] for index in seen],
@@ -98,17 +93,27 @@ def align(
         stamp[keep],
         _packed(episodes),
         sieve.dropped,
-        {name: int(where.sum()) for name, where in counts.items()},
+        _odd(keep, frame, age, state, nanoseconds(config.hold)),
         {name: age[keep] for name, age in sieve.ages.items()},
     )
 
 
+def _odd(keep: Array, frame: Array, age: Array, state: Array, hold: int) -> dict[str, int]:
+    """Count the ticks that are kept, but odd."""
+    odd = {
+        'frames shown again': np.diff(frame, prepend=-1) == 0,
+        'actions held': (age > 0) & (age <= hold),
+        'actions set to zero': age > hold,
+        UNMEASURED: np.isnan(state).any(1),
+    }
+    return {name: int((keep & where).sum()) for name, where in odd.items()}
+
+
 def _state(states: Track, stamp: Array, old: int, sieve: Sieve) -> Array:
-    """Return the last measured state at each tick (m, P)."""
+    """Return the last measured state at each tick (m, P), NaN where it is old or no number."""
     state, age = _latest(states, stamp)
     if states.values.shape[1]:
-        sieve.drop('no state was measured in time', age > old)
-        sieve.drop('the state is not a number', ~np.isfinite(state).all(1))
+        state[(age > old) | ~np.isfinite(state).all(1)] = np.nan
         sieve.ages['state'] = age
     return state
 

@@ -35,6 +35,8 @@ _STATES = {  # the first that there is
 FIELDS = {**_STATES, **COMMANDS}
 _EITHER = (*_POINT, *_JOINTS)  # one of these is enough, the first that varies
 _DEPTH = ('16UC1', '32FC1', 'compressedDepth')
+_USUAL, _SLOWEST = 0.1, 0.2  # control periods: of all shipped configurations, and at most [s]
+_STEP = 0.5  # of a model: the world visibly moves in it [s]
 
 
 class Proposal(NamedTuple):
@@ -137,17 +139,18 @@ def _fields(command: Topic, scan: Scan) -> tuple[dict[str, Any], list[str]]:
 def _timing(
     robot: dict[str, Any], used: Mapping[str, Heard], base: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Set the control period; return what else must differ from the usual for the rates heard."""
+    """Set the control period; return what follows from it, and from the rates heard."""
     usual, dataset, remarks = Dataset(), dict[str, Any](), list[str]()
     periods = {
         part: used[robot[part]['topic']].period(base)
         for part in ('camera', 'command', 'state')
         if part in robot
     }
-    slowest = max(periods.get('camera', 0.0), periods.get('command', 0.0))
-    if slowest:
-        # As long as the slower of the two takes, in whole hundredths of a second.
-        robot['dt'] = float(np.clip(np.ceil(100 * slowest - 0.2) / 100, 0.02, 10.0))
+    if periods.get('camera') or periods.get('command'):
+        robot['dt'], why = _control_period(periods.get('camera', 0.0), periods.get('command', 0.0))
+        block = dataset['action_block'] = max(round(_STEP / robot['dt']), 1)
+        step = f'a model step of {block * robot["dt"]:.2g} s, in which the world visibly moves'
+        remarks += [why, f'dataset.action_block={block}: {step}']
     oldest = _later(max(periods.get('camera', 0.0), periods.get('state', 0.0)))
     if oldest > usual.max_frame_age:
         dataset['max_frame_age'] = oldest
@@ -163,6 +166,30 @@ def _timing(
                 f'{hold:g} s are dropped, or with dataset.after_hold=zero count as standing still'
             )
     return dataset, remarks
+
+
+def _control_period(camera: float, command: float) -> tuple[float, str]:
+    """
+    Return the control period for the periods of camera and commands [s], and why this one.
+
+    A whole number of frames, so that ticks see new frames that are evenly apart.
+    """
+    wanted = float(np.clip(command, _USUAL, _SLOWEST))  # not faster than commands, if they allow
+    frames, dt = 1, wanted
+    if camera:
+        most = max(int(_SLOWEST / camera + 0.05), 1)
+        frames = min(range(1, most + 1), key=lambda n: abs(np.log(n * camera / wanted)))
+        dt = min(frames * camera, 10.0)
+    # Hundredths of a second where a clock may be that wrong, else upwards: no frame comes twice.
+    dt = round(dt, 2) if abs(round(dt, 2) - dt) <= 0.005 * dt else ceil(1e4 * dt - 1e-3) / 1e4
+    why = f'robot.dt={dt:g}: '
+    if camera:
+        each = 'every frame' if frames == 1 else f'one frame in {frames}'
+        why += f'{each} of a camera of {1 / camera:.3g} Hz, so that each tick sees a new one; '
+    why += f'{1 / _USUAL:g} Hz is usual for models, 5 to 20 Hz will do'
+    if command > 1.05 * dt:
+        why += f'; a command, which comes every {command:.3g} s, is held until the next'
+    return dt, why
 
 
 def _later(period: float) -> float:

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import Any, NamedTuple
 
 import cv2
@@ -18,7 +19,7 @@ from smwm_ros.bags.find import Bag
 from smwm_ros.bags.shard import convert_bag, Progress, Tell
 from smwm_ros.config import Config
 from smwm_ros.errors import BagError
-from tqdm import tqdm
+from smwm_ros.progress import show_progress
 
 _WORTH = 64_000_000  # so much is read while a process begins [bytes]
 _HOPELESS = 3  # bags that fail one after another before one is whole
@@ -130,15 +131,15 @@ def _attempt_in_worker(work: Work) -> BagError | None:
 @contextmanager
 def _progress() -> Iterator[Tell]:
     """Show a bar of messages, with megabytes a second beside it."""
-    size = 0
+    size, begun = 0, monotonic()
 
     def tell(news: Progress) -> None:
         nonlocal size
         size += news.size
         bar.total += news.expected
-        rate = size / 1e6 / max(bar.format_dict['elapsed'], 1e-9)
+        rate = size / 1e6 / max(monotonic() - begun, 1e-9)
         bar.set_postfix_str(f'{rate:.0f} MB/s', refresh=False)
         bar.update(news.messages)
 
-    with tqdm(total=0, unit=' messages', desc='converting', smoothing=0.1) as bar:
+    with show_progress(total=0, unit=' messages', desc='converting', smoothing=0.1) as bar:
         yield tell

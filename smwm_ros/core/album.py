@@ -38,7 +38,9 @@ class Album(NamedTuple):
     latents: Tensor  # (N, D)
     weights: Tensor  # (D, P)
     offset: Tensor  # (P,)
-    skill: tuple[float, ...]  # (P,) R2 of each state on held-out frames; nan where it is constant
+    skill: tuple[
+        float, ...
+    ]  # (P,) R2 of each state on held-out frames; nan where it is constant or unknown
 
     def nearest(self, latent: Tensor) -> tuple[Array, float]:
         """Return the frame (S, S, 3) uint8 RGB that is most like a latent (D,), and how far."""
@@ -56,20 +58,33 @@ class Album(NamedTuple):
 def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> Album:
     """Choose frames of the training episodes that are spread evenly, and learn the probe."""
     rows = _evenly(dataset.starts('train'), LOOKED_AT)
-    latents, states = _encode(checkpoint, dataset, rows), dataset.states(rows)
+    latents = _encode(checkpoint, dataset, rows)
     pages = spread(latents, 0.0, min(PAGES, len(rows)))[0]
     jpegs = tuple(_jpeg(frame) for frame in dataset.pixels(rows[pages.numpy()]))
-    weights, offset = _fit(latents.numpy().astype(np.float64), states.astype(np.float64))
-    tried = dataset.starts('val')
-    tried = _evenly(tried, HELD_OUT) if len(tried) else rows
-    read = _encode(checkpoint, dataset, tried).numpy() @ weights + offset
+    weights, offset, skill = _probe(checkpoint, dataset, rows, latents)
     return Album(
         jpegs,
         latents[pages],
         torch.from_numpy(weights).float(),
         torch.from_numpy(offset).float(),
-        _r2(read, dataset.states(tried)),
+        skill,
     )
+
+
+def _probe(
+    checkpoint: Checkpoint, dataset: TransitionDataset, rows: Array, latents: Tensor
+) -> tuple[Array, Array, tuple[float, ...]]:
+    """Learn the probe where the state was measured, and try it there on held-out frames."""
+    known, size = dataset.measured(rows), dataset.info.state_size
+    if not known.any():
+        return np.zeros((latents.shape[1], size)), np.zeros(size), (float('nan'),) * size
+    states = dataset.states(rows[known]).astype(np.float64)
+    weights, offset = _fit(latents.numpy()[known].astype(np.float64), states)
+    tried = dataset.starts('val')
+    tried = tried[dataset.measured(tried)]
+    tried = _evenly(tried, HELD_OUT) if len(tried) else rows[known]
+    read = _encode(checkpoint, dataset, tried).numpy() @ weights + offset
+    return weights, offset, _r2(read, dataset.states(tried))
 
 
 def save(folder: Path, album: Album, dataset: str) -> None:

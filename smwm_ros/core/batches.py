@@ -88,13 +88,8 @@ def check(
     rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])
     actions = dataset.actions(rows)
     _require_finite(dataset, 'actions', rows, actions)
-    if needs_state and not dataset.info.state_size:
-        raise DatasetError(
-            f'{where}: holds no measured state, which model.kind state_align predicts; choose '
-            'another kind, or convert again with robot.state.topic'
-        )
     if needs_state:
-        _require_finite(dataset, 'measured states', rows, dataset.states(rows))
+        _require_state(dataset, rows, warn)
     constant = np.ptp(actions, axis=0) == 0
     if constant.all():
         raise DatasetError(
@@ -110,10 +105,35 @@ def state_statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
     rows = np.concatenate(
         [np.arange(e.start, e.stop) for e in dataset.episodes if e.split == 'train']
     )
-    states = dataset.states(rows).astype(np.float64)
+    states = dataset.states(rows[dataset.measured(rows)]).astype(np.float64)
     # A state that never changes is predicted by its mean, whatever its scale.
     std = states.std(0)
     return states.mean(0), np.where(std > 1e-9 * np.abs(states).max(0), std, 1.0)
+
+
+def _require_state(dataset: TransitionDataset, rows: Array, warn: bool) -> None:
+    """Refuse a dataset of which no model can learn to predict the measured state."""
+    where = dataset.folder
+    if not dataset.info.state_size:
+        raise DatasetError(
+            f'{where}: holds no measured state, which model.kind state_align predicts; choose '
+            'another kind, or convert again with robot.state.topic'
+        )
+    for split, name in (('train', 'training'), ('val', 'held-out')):
+        mine = [np.arange(e.start, e.stop) for e in dataset.episodes if e.split == split]
+        if not dataset.measured(np.concatenate(mine)).any():
+            raise DatasetError(
+                f'{where}: no {name} tick has a measured state, which model.kind state_align '
+                'predicts; choose another kind, or convert again with a larger '
+                'dataset.max_frame_age'
+            )
+    unknown = int((~dataset.measured(rows)).sum())
+    if unknown and warn:
+        print(
+            f'warning: {where}: {unknown} of {len(rows)} ticks have no measured state; the loss '
+            'of the state leaves them out',
+            file=sys.stderr,
+        )
 
 
 def _require_finite(dataset: TransitionDataset, what: str, rows: Array, values: Array) -> None:

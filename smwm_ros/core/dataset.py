@@ -3,8 +3,8 @@
 A dataset of transitions: a folder of shards, one for each recording.
 
 Rows are ticks of the control period: row t holds the frame o_t, the raw action a_t commanded from
-t to t + dt, and the measured state at t. A transition is the frames of rows t and t + K with the K
-actions between them; it never crosses an episode.
+t to t + dt, and the measured state at t, NaN where none came in time. A transition is the frames
+of rows t and t + K with the K actions between them; it never crosses an episode.
 
     dataset.json                                   configuration, provenance, names of the shards
     shards/NAME/{pixels,action,state,episode,stamp}.npy    columns, readable with numpy alone
@@ -37,6 +37,7 @@ from smwm_ros.fieldpath import expand
 
 FORMAT = 1
 INDEX = 'dataset.json'
+UNMEASURED = 'ticks without a measured state'  # in the counts of a shard; they are kept
 SPLITS = ('train', 'val', 'all')
 
 
@@ -152,9 +153,14 @@ class TransitionDataset:
         return actions
 
     def states(self, rows: Array) -> Array:
-        """Return what was measured (n, P) float32."""
+        """Return what was measured (n, P) float32, NaN where nothing was."""
         states: Array = self._states[rows]
         return states
+
+    def measured(self, rows: Array) -> Array:
+        """Return at which rows the whole state was measured (n,) bool."""
+        known: Array = np.asarray(np.isfinite(self._states[rows]).all(axis=-1))
+        return known
 
     def sequence(self, starts: Array, steps: int) -> Sequence:
         """Return frames at rows start, start+K, ..., start+steps*K, and what lies between."""

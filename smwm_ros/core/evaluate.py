@@ -21,7 +21,7 @@ from smwm_ros.core.drivers import Driver, ExpertDriver, RandomDriver, Task
 from smwm_ros.core.interfaces import Arena, Frame
 from smwm_ros.core.pairs import Pair
 from smwm_ros.core.statistics import wilson
-from tqdm import tqdm
+from smwm_ros.progress import show_progress
 
 
 class Outcome(NamedTuple):
@@ -46,7 +46,7 @@ def run_pairs(
     """Let a driver try every pair, as many at once as there are arenas; again for each repeat."""
     attempts = [(pair, repeat) for repeat in range(repeats) for pair in pairs]
     outcomes: list[Outcome] = []
-    with tqdm(total=len(attempts), desc=name, unit='pair') as bar:
+    with show_progress(total=len(attempts), desc=name, unit='pair') as bar:
         while len(outcomes) < len(attempts):
             wave = attempts[len(outcomes) :][: len(arenas)]
             outcomes += _run_wave(arenas, wave, driver, budget)

@@ -19,9 +19,9 @@ from smwm_ros.core.model import Smwm
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
+from smwm_ros.progress import show_progress
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 CHUNK = 256  # images in memory at once
 STEPS = 512  # single model steps that are measured
@@ -30,6 +30,7 @@ LONGEST = 10  # model steps of a rollout, or the horizon of the planner if that 
 ENOUGH = 16  # windows; where there are fewer, rollouts are shorter
 RIVALS = 16  # action sequences of other drives that each recorded one is compared with
 SHOWN = 4  # rollouts as pictures
+FEW = 2  # frames with a measured state; fewer do not differ in what could be read off them
 SIGNIFICANT = 0.15  # of the variance of the first principal direction
 
 
@@ -50,7 +51,7 @@ class Examination(NamedTuple):
     probes: dict[str, tuple[float, float]]  # by state field: R2 of the linear one, of the other
     spectrum: Array  # (D,) shares of the variance of the latent, falling
     latents: Array  # (n, D) of held-out frames
-    states: Array  # (n, P) of the same frames
+    states: Array  # (n, P) of the same frames, NaN where none was measured
     rollouts: Rollouts
     actions: Array  # (m, K*A, 2) normalised: as recorded, as read back
 
@@ -97,7 +98,7 @@ def encode(model: Smwm, data: TransitionDataset, rows: Array, device: torch.devi
     """Return the latents (n, D) of frames."""
     found = []
     parts = np.array_split(rows, max(len(rows) // CHUNK, 1))
-    for part in tqdm(parts, desc='encoding', unit_scale=CHUNK, unit=' frames'):
+    for part in show_progress(parts, desc='encoding', unit_scale=CHUNK, unit=' frames'):
         pixels = torch.from_numpy(data.pixels(part)).to(device).permute(0, 3, 1, 2)
         found.append(model.encode(Obs(pixels, torch.zeros(len(part), 0, device=device))).cpu())
     z: Array = torch.cat(found).numpy()
@@ -152,12 +153,19 @@ def _probes(
     data: TransitionDataset, train: tuple[Array, Array], val: tuple[Array, Array]
 ) -> dict[str, tuple[float, float]]:
     """Read the measured state off the latents, field by field."""
-    if not data.info.state_size or not all(np.isfinite(part[1]).all() for part in (train, val)):
+    train, val = (_measured(*part) for part in (train, val))
+    if not data.info.state_size or min(len(train[1]), len(val[1])) < FEW:
         return {}
     names = expand(data.info.robot['state']['fields'])
     with torch.inference_mode(False):
         read = [r2(fit(*train)(val[0]), val[1]) for fit in (linear, nonlinear)]
     return {name: (float(a), float(b)) for name, a, b in zip(names, *read, strict=True)}
+
+
+def _measured(latents: Array, states: Array) -> tuple[Array, Array]:
+    """Return the latents (n, D) and states (n, P) of the frames at which a state was measured."""
+    known = np.isfinite(states).all(axis=1)
+    return latents[known], states[known]
 
 
 def _rollouts(model: Smwm, batches: Batches, known: Array, train: Array, horizon: int) -> Rollouts:

@@ -55,9 +55,11 @@ def measure(model: Smwm, batch: Window) -> dict[str, float]:
         'effective_rank': effective_rank(z),
     }
     if model.state_head:
-        state = model.state_head.normalise(batch.obs.state[1])
-        error = (model.state_head(z, z_next) - state).square().mean()
-        measures['state_r2'] = float(1 - error / _variance(state))
+        state = batch.obs.state[1]
+        known = model.state_head.normalise(state[state.isfinite().all(dim=-1)])
+        error = model.state_head.error(z, z_next, state)
+        # Where nothing was measured, nothing was read.
+        measures['state_r2'] = float(1 - error / _variance(known)) if len(known) else 0.0
     return measures
 
 

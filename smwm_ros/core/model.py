@@ -117,8 +117,7 @@ class Smwm(nn.Module):
         if self.sigreg:
             terms['sigreg'] = self.config.sigreg_weight * self.sigreg(torch.stack(z))
         if self.state_head:
-            states = self.state_head.normalise(batch.obs.state[1:].flatten(0, 1))
-            error = F.mse_loss(self.state_head(now, then), states)
+            error = self.state_head.error(now, then, batch.obs.state[1:].flatten(0, 1))
             terms['state'] = self.config.state_weight * error
         if self.heads:  # they only listen, as above
             opinions = self.heads(now.detach(), actions)

@@ -145,3 +145,11 @@ class StateHead(nn.Module):
     def normalise(self, state: Tensor) -> Tensor:
         """Return measured states with mean 0 and standard deviation 1."""
         return (state - self.mean) / self.std
+
+    def error(self, z: Tensor, z_next: Tensor, state: Tensor) -> Tensor:
+        """Return the mean squared error of the states (B, P) that were measured; 0 if none was."""
+        known = state.isfinite().all(dim=-1, keepdim=True)
+        # NaN times 0 is NaN, in the gradient too, so what is unknown is replaced first.
+        true = self.normalise(torch.where(known, state, self.mean))
+        squares = (self.forward(z, z_next) - true).square() * known
+        return squares.sum() / (known.sum() * state.shape[-1]).clamp(min=1)

@@ -31,6 +31,8 @@ def draw_pairs(dataset: TransitionDataset, settings: config.Evaluate) -> list[Pa
         )
     lengths = [e.stop - e.start for e in dataset.episodes if e.split == 'val']
     starts = dataset.starts('val', settings.offset)
+    # An arena can only be placed where it was measured what to place.
+    starts = starts[dataset.measured(starts) & dataset.measured(starts + settings.offset)]
     _require(where, len(starts), max(lengths, default=0), settings)
     rows = np.random.default_rng(settings.seed).choice(starts, settings.pairs, replace=False)
     goals = rows + settings.offset
@@ -60,7 +62,7 @@ def _require(where: str, found: int, longest: int, settings: config.Evaluate) ->
     """Refuse to draw more pairs than there are."""
     if found < settings.pairs:
         raise DatasetError(
-            f'{where}: {found} pairs of held-out frames lie {settings.offset} raw steps apart, '
-            f'expected at least the {settings.pairs} of evaluate.pairs (the longest held-out '
-            f'episode has {longest} frames)'
+            f'{where}: {found} pairs of held-out frames with a measured state lie '
+            f'{settings.offset} raw steps apart, expected at least the {settings.pairs} of '
+            f'evaluate.pairs (the longest held-out episode has {longest} frames)'
         )

@@ -21,10 +21,10 @@ from smwm_ros.core.learner import seeded
 from smwm_ros.core.networks import perceptron
 from smwm_ros.core.recall import Recall
 from smwm_ros.errors import CheckpointError
+from smwm_ros.progress import show_progress
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
-from tqdm import tqdm
 
 NAME = 'proposals'
 HIDDEN = 256
@@ -80,7 +80,7 @@ def learn(drives: Recall, steps: int, seed: int) -> Policy:
     optimiser = torch.optim.AdamW(policy.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     chance = torch.Generator().manual_seed(seed)
-    for _ in tqdm(range(steps), desc='proposals', unit='step'):
+    for _ in show_progress(range(steps), desc='proposals', unit='step'):
         row = starts[torch.randint(len(starts), (BATCH,), generator=chance)]
         error = _error(policy, drives, row, torch.rand(BATCH, generator=chance))
         optimiser.zero_grad()

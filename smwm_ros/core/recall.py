@@ -11,9 +11,9 @@ from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Obs
 from smwm_ros.core.learner import pick_device
 from smwm_ros.errors import DatasetError
+from smwm_ros.progress import show_progress
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 BATCH = 256  # frames encoded at once
 MOST = 100_000  # frames that are looked at; of more, some episodes are left out
@@ -54,7 +54,9 @@ def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'tra
     # The networks of the paper take seconds on a GPU, and many minutes on a CPU.
     device = pick_device('auto')
     model, latents = checkpoint.model.to(device), []
-    for part in tqdm(np.array_split(rows, -(-len(rows) // BATCH)), desc='encode', unit='batch'):
+    for part in show_progress(
+        np.array_split(rows, -(-len(rows) // BATCH)), desc='encode', unit='batch'
+    ):
         pixels = torch.from_numpy(dataset.pixels(part)).to(device).permute(0, 3, 1, 2)
         latents.append(model.encode(Obs(pixels, torch.zeros(len(part), 0))).cpu())
     model.cpu()

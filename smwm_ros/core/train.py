@@ -32,9 +32,9 @@ from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Progress, Run
 from smwm_ros.core.team import Team, team_of
 from smwm_ros.errors import DatasetError, TrainingError
+from smwm_ros.progress import show_progress
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 HELD_OUT = 512  # windows looked at between two stretches of training
 PATIENCE = 10  # steps after which a GPU is asked whether all went well
@@ -158,7 +158,7 @@ def _loop(
     began, warned = time.monotonic(), False
     with (
         open_feed(settings.feed, batches, deal, team.share(settings.batch), remaining) as feed,
-        tqdm(
+        show_progress(
             total=settings.steps, initial=first, desc='train', unit='step', disable=not team.leads
         ) as bar,
         Diary(run.scalars, first, team.leads) as diary,

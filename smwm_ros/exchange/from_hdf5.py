@@ -3,7 +3,8 @@
 Make a dataset of an HDF5 file in the layout of stable-worldmodel and LeWM.
 
 An episode ends where its action is no number: that is how they mark the last frame, which has
-none. The action before it is held there, for no transition begins at that row.
+none. The action before it is held there, for no transition begins at that row. A state that is no
+number is one that nobody measured, and stays so.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.config import Config
-from smwm_ros.core.dataset import TransitionDataset, write_index
+from smwm_ros.core.dataset import TransitionDataset, UNMEASURED, write_index
 from smwm_ros.core.images import fit
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.shards import ShardWriter
@@ -24,7 +25,7 @@ from smwm_ros.errors import DatasetError
 from smwm_ros.exchange.hdf5_table import open_hdf5, read_about, Shard, Table
 from smwm_ros.exchange.layout import CHUNK
 from smwm_ros.load import to_dict
-from tqdm import tqdm
+from smwm_ros.progress import show_progress
 
 
 def known_settings(path: Path) -> dict[str, Any] | None:
@@ -45,7 +46,7 @@ def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> 
         with open_hdf5(path) as file:
             table = Table(path, file, config, state)
             shards = table.shards()
-            with tqdm(total=table.rows, desc='importing', unit=' rows') as bar:
+            with show_progress(total=table.rows, desc='importing', unit=' rows') as bar:
                 written = [_write(table, item, temporary / 'shards', bar) for item in shards]
         if not any(written):
             raise DatasetError(f'{path}: no episode of {table.shortest} rows or more')
@@ -61,17 +62,18 @@ def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> 
 def _write(table: Table, shard: Shard, folder: Path, bar: Any) -> int:
     """Write one shard; return how many rows it has."""
     episodes: list[tuple[int, int]] = []
-    held = 0
+    held = unmeasured = 0
     with ShardWriter(folder / shard.name, table.row) as writer:
         for (start, stop), last in zip(shard.spans, shard.last, strict=True):
             values = table.read(start, stop)
             if np.isnan(values['action'][-1:]).any():
                 values['action'][-1] = last
-            for begin, end in _pieces(values['action'], values['state'], table.shortest):
+            for begin, end in _pieces(values['action'], table.shortest):
                 piece = {name: value[begin:end] for name, value in values.items()}
                 if not np.isfinite(piece['action'][-1]).all():
                     piece['action'][-1] = piece['action'][-2]
                     held += 1
+                unmeasured += int((~np.isfinite(piece['state']).all(1)).sum())
                 episodes.append((writer.rows, writer.rows + end - begin))
                 _append(writer, table, start + begin, piece, len(episodes) - 1)
             bar.update(stop - start)
@@ -80,18 +82,18 @@ def _write(table: Table, shard: Shard, folder: Path, bar: Any) -> int:
         if lost:
             reason = f'in a stretch of fewer than {table.shortest} ticks'
             meta['dropped'] = {**meta['dropped'], reason: lost}
-        if held:
-            meta['counts'] = {**meta['counts'], 'actions held': held}
+        for what, count in (('actions held', held), (UNMEASURED, unmeasured)):
+            if count:
+                meta['counts'] = {**meta['counts'], what: count}
         settings = {name: to_dict(getattr(table.config, name)) for name in ('robot', 'dataset')}
         writer.publish({**meta, **settings, 'episodes': episodes})
         return writer.rows
 
 
-def _pieces(action: Array, state: Array, shortest: int) -> list[tuple[int, int]]:
-    """Cut an episode after rows without an action, and at rows without a state."""
+def _pieces(action: Array, shortest: int) -> list[tuple[int, int]]:
+    """Cut an episode after rows without an action."""
     over = np.flatnonzero(~np.isfinite(action).all(1)) + 1
-    unknown = np.flatnonzero(~np.isfinite(state).all(1))
-    cuts = sorted({0, len(action), *over.tolist(), *unknown.tolist(), *(unknown + 1).tolist()})
+    cuts = sorted({0, len(action), *over.tolist()})
     return [(begin, end) for begin, end in pairwise(cuts) if end - begin >= shortest]
 
 

@@ -18,7 +18,7 @@ from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import DatasetError
 from smwm_ros.exchange.layout import ABOUT, CHUNK, h5py, hdf5plugin, LAST_ACTION, STATE
-from tqdm import tqdm
+from smwm_ros.progress import show_progress
 
 _CHUNK_SMALL = 1000  # rows of numbers in a chunk
 _PAGE = 4 * 1024 * 1024  # of the file space [bytes]
@@ -58,7 +58,7 @@ def _fill(file: Any, data: TransitionDataset) -> None:
     episode = np.repeat(np.arange(len(lengths)), lengths)
     step = np.arange(len(rows)) - offsets[episode]
     is_last = step == lengths[episode] - 1
-    with tqdm(total=len(rows), desc='exporting', unit=' frames') as bar:
+    with show_progress(total=len(rows), desc='exporting', unit=' frames') as bar:
         for begin in range(0, len(rows), CHUNK):
             block = slice(begin, begin + CHUNK)
             values = _columns(data, rows[block], episode[block], step[block], is_last[block])

@@ -2,20 +2,22 @@
 """
 Write a dataset as a LeRobotDataset v3, through the lerobot package itself.
 
-Frames are stored as images: they come back bit for bit, and no video encoder is needed.
+Frames are stored as images: they come back bit for bit, and no video encoder is needed. Their
+statistics know no missing numbers, so episodes are cut at ticks whose state nobody measured.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 import shutil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import DatasetError, missing_extra
 from smwm_ros.fieldpath import expand
-from tqdm import tqdm
+from smwm_ros.progress import show_progress
 
 try:
     from datasets import disable_progress_bars
@@ -27,13 +29,26 @@ CAMERA, STATE, ACTION = 'observation.images.camera', 'observation.state', 'actio
 _BLOCK = 100  # frames in memory at once
 
 
-def write_lerobot(data: TransitionDataset, out: Path, task: str) -> int:
-    """Write a dataset into a folder, which appears when it is whole; return how many rows."""
+class Written(NamedTuple):
+    """What an export made."""
+
+    episodes: int
+    rows: int
+
+
+def write_lerobot(data: TransitionDataset, out: Path, task: str) -> Written:
+    """Write a dataset into a folder, which appears when it is whole."""
     rate = 1 / data.info.spec.dt
     if abs(rate - round(rate)) > 1e-6:
         raise DatasetError(
             f'{data.folder}: {rate:g} ticks a second; LeRobot counts whole frames a second, '
             'so robot.dt must be 1/n'
+        )
+    pieces = _pieces(data)
+    if not pieces:
+        raise DatasetError(
+            f'{data.folder}: none of its {len(data)} ticks has a measured state, expected some; '
+            'convert again without robot.state.topic'
         )
     temporary = out.with_name(f'.{out.name}.part')
     shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
@@ -47,10 +62,10 @@ def write_lerobot(data: TransitionDataset, out: Path, task: str) -> int:
             root=temporary,
             use_videos=False,
         )
-        rows = sum(item.stop - item.start for item in data.episodes)
-        with tqdm(total=rows, desc='exporting', unit=' frames') as bar:
-            for episode in data.episodes:
-                _add(writer, data, np.arange(episode.start, episode.stop), task, bar)
+        rows = sum(map(len, pieces))
+        with show_progress(total=rows, desc='exporting', unit=' frames') as bar:
+            for piece in pieces:
+                _add(writer, data, piece, task, bar)
                 writer.save_episode()
         writer.finalize()
         temporary.rename(out)
@@ -58,7 +73,18 @@ def write_lerobot(data: TransitionDataset, out: Path, task: str) -> int:
         raise DatasetError(f'{out}: cannot be written: {error.strerror or error}') from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return rows
+    return Written(len(pieces), rows)
+
+
+def _pieces(data: TransitionDataset) -> list[Array]:
+    """Return the rows of each stretch of an episode in which the state was always measured."""
+    pieces = []
+    for episode in data.episodes:
+        rows = np.arange(episode.start, episode.stop)
+        known = data.measured(rows)
+        cuts = np.flatnonzero(np.diff(known)) + 1
+        pieces += [part for part in np.split(rows, cuts) if known[part[0] - episode.start]]
+    return pieces
 
 
 def _features(data: TransitionDataset) -> dict[str, dict[str, Any]]:

@@ -13,9 +13,9 @@ import numpy as np
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.learner import seeded
 from smwm_ros.core.probes import fit
+from smwm_ros.progress import show_progress
 import torch
 from torch import nn, Tensor
-from tqdm import tqdm
 
 EPOCHS, BATCH, RATE = 30, 64, 1e-3
 DARK = 10.0  # how much more a pixel counts that is not white
@@ -56,7 +56,7 @@ def decode(
     with seeded(seed):
         decoder = Decoder(latents.shape[1], pixels.shape[1])
         epoch = fit(decoder, torch.from_numpy(latents), images, _loss, epochs, BATCH, RATE)
-        for _ in tqdm(epoch, total=epochs, desc='decoder', unit='epoch'):
+        for _ in show_progress(epoch, total=epochs, desc='decoder', unit='epoch'):
             pass
     with torch.inference_mode():
         painted = torch.cat(

@@ -11,6 +11,7 @@ really happened is then told in the bag, on /recording/truth.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 import json
 import os
 from pathlib import Path
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record what is missing."""
+    from smwm_ros.progress import show_progress
     from smwm_ros.verbs.recording import recordings
     from smwm_ros.verbs.workers import record_all
 
@@ -61,14 +63,9 @@ def run(args: argparse.Namespace) -> int:
     total = sum(len(recording.episodes) for recording in todo) * length
     if todo:
         jobs = args.jobs or len(os.sched_getaffinity(0))
-        from tqdm import tqdm
-
-        def tell(text: str) -> None:
-            tqdm.write(text, file=sys.stderr)
-
         try:
-            with tqdm(total=total, unit='step', desc='collect', mininterval=0.2) as bar:
-                record_all(todo, jobs, bar.update, tell)
+            with show_progress(total=total, unit='step', desc='collect', mininterval=0.2) as bar:
+                record_all(todo, jobs, bar.update, partial(bar.write, file=sys.stderr))
         finally:
             remove_leftovers(args.out)
     kept = len(every) - len(todo)

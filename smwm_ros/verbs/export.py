@@ -46,12 +46,12 @@ def run(args: argparse.Namespace) -> int:
         from smwm_ros.exchange.to_hdf5 import write_hdf5
 
         made = write_hdf5(data, args.out)
-        rows = made.rows
+        episodes, rows = len(data.episodes), made.rows
         reader = f'frames compressed with {made.compression}; HDF5Dataset of stable-worldmodel'
     else:
         from smwm_ros.exchange.to_lerobot import write_lerobot
 
-        rows = write_lerobot(data, args.out, args.task)
+        episodes, rows = write_lerobot(data, args.out, args.task)
         reader = f'LeRobotDataset({f"local/{args.out.name}"!r}, root={str(args.out)!r})'
-    print(f'{args.out}: {len(data.episodes)} episodes, {rows} rows; {reader} reads it')
+    print(f'{args.out}: {episodes} episodes, {rows} rows; {reader} reads it')
     return 0

@@ -20,7 +20,7 @@ from smwm_ros.core.pairs import draw_pairs
 from smwm_ros.core.statistics import wilson
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
-from tqdm import tqdm
+from smwm_ros.progress import show_progress
 
 RANDOM_REPEATS = 10  # rollouts of the random policy per pair, so that its floor is no luck
 PICTURE = 128  # size at which the arena is drawn for the report [px]
@@ -60,7 +60,7 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
     tasks = [
         {'start': pair.start_state.tolist(), 'goal': pair.goal_state.tolist()} for pair in pairs
     ]
-    with tqdm(total=len(tasks), desc='over ROS 2', unit='task') as bar:
+    with show_progress(total=len(tasks), desc='over ROS 2', unit='task') as bar:
         trial = run_trial(
             folder / 'run', arena_name, tasks, protocol.budget, folder / 'logs',
             progress=lambda: bar.update(1),
@@ -114,7 +114,7 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
         goals = [arena.set_goal(np.asarray(task['goal'])).pixels for task in outcome.tasks]
         drives = [
             [arena.set_state(np.asarray(state)).pixels for state in task['path']]
-            for task in tqdm(outcome.tasks, desc='pictures', unit='task')
+            for task in show_progress(outcome.tasks, desc='pictures', unit='task')
         ]
     finally:
         arena.close()

@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.core.replay import agree, chance, replay
     from smwm_ros.errors import ConfigError
     from smwm_ros.load import load_config, to_dict
+    from smwm_ros.progress import show_progress
     from smwm_ros.verbs.replay_sheet import in_words, write_page
-    from tqdm import tqdm
 
     if args.leg < 1:
         raise ConfigError(f'--leg: {args.leg} is out of range; expected 1 or more')
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     goal = _goal(args, checkpoint)
     with TemporaryDirectory(prefix='smwm-replay-') as folder:
         dataset = _dataset(args.bag, Path(folder), checkpoint)
-        with tqdm(desc='replay', unit='leg') as bar:
+        with show_progress(desc='replay', unit='leg') as bar:
             legs = replay(Pilot(checkpoint, planner), dataset, args.leg, goal, bar.update)
         spec = checkpoint.spec
         found, floor = agree(legs, spec).figures(), chance(legs, spec).figures()

@@ -121,6 +121,10 @@ def _tile(frame: Array, count: int) -> Array:
 def _clouds(found: Examination, names: Sequence[str]) -> Iterator[str]:
     """Yield the plane of the first two principal directions, coloured by each state field."""
     some = np.linspace(0, len(found.latents) - 1, min(POINTS, len(found.latents))).astype(int)
+    if names:
+        some = some[np.isfinite(found.states[some]).all(axis=1)]
+    if not len(some):
+        return
     z = found.latents - found.latents.mean(0)
     _, _, axes = np.linalg.svd(z, full_matrices=False)
     plane = z[some] @ axes[:2].T
@@ -147,9 +151,12 @@ def _spectrum(found: Examination, data: TransitionDataset) -> str:
 def _probes(found: Examination) -> str:
     """Return how much of each state field can be read off the latent of one frame."""
     if not found.probes:
-        return '<p>The dataset holds no measured state.</p>'
+        return '<p>The dataset holds no measured state, or none of the frames looked at.</p>'
     rows = [[name, f'{a:.3f}', f'{b:.3f}'] for name, (a, b) in found.probes.items()]
-    return table(['measured state', 'linear probe, R2', 'nonlinear probe, R2'], rows)
+    unknown = int((~np.isfinite(found.states).all(axis=1)).sum())
+    words = f'<p>{unknown} of {len(found.states)} frames have no measured state.</p>'
+    figures = table(['measured state', 'linear probe, R2', 'nonlinear probe, R2'], rows)
+    return figures + (words if unknown else '')
 
 
 def _actions(found: Examination, data: TransitionDataset) -> Iterator[str]:

@@ -12,9 +12,9 @@ from smwm_ros import report
 from smwm_ros.core.dataset import Episode, TransitionDataset
 from smwm_ros.core.interfaces import Array
 from smwm_ros.fieldpath import expand
+from smwm_ros.progress import show_progress
 from smwm_ros.verbs.sheet_parts import arrows, duration, strip, table
 from smwm_ros.verbs.sheet_sync import sync
-from tqdm import tqdm
 
 _FRAMES = 10  # in a strip
 _POINTS = 300  # of a curve
@@ -36,7 +36,7 @@ def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
         f'<h2>Episodes ({len(shown)} of {len(data.episodes)})</h2>',
         *arrows(data.info.spec),
     ]
-    for number in tqdm(shown, desc='drawing', unit=' episodes'):
+    for number in show_progress(shown, desc='drawing', unit=' episodes'):
         body += _episode(data, number, data.episodes[number])
     return report.page(f'Dataset {data.folder.resolve().name}', body), len(shown)
 
@@ -139,7 +139,8 @@ def _episode(data: TransitionDataset, number: int, episode: Episode) -> list[str
     charts = [report.line_chart('Actions', 'time [s]', curves)]
     if info.state_size:
         names = expand(info.robot['state']['fields'])
-        charts.append(_path(names, seconds[thin], states[thin]))
+        known = np.flatnonzero(data.measured(rows))[thin]
+        charts.append(_path(names, seconds[known], states[known]))
     return [report.picture(frames, caption, frames.shape[1]), report.row(charts)]
 
 

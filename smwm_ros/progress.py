@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Show how far something is: a bar on a terminal, and now and then a line anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from datetime import timedelta
+import os
+import sys
+from time import monotonic
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+EVERY = 5.0  # a log gets a line this often [s]
+
+
+def show_progress(items: Iterable[Any] | None = None, **words: Any) -> Any:
+    """Return a bar that goes over items, or is updated by hand; the words are those of tqdm."""
+    return tqdm(items, **words) if sys.stderr.isatty() else Lines(items, **words)
+
+
+class Lines:
+    """Does what is used here of a bar of tqdm, in whole lines; nothing is overwritten in a log."""
+
+    def __init__(
+        self,
+        items: Iterable[Any] | None = None,
+        *,
+        desc: str,
+        unit: str,
+        total: int | None = None,
+        initial: int = 0,
+        unit_scale: int = 1,  # units in each step
+        disable: bool = False,
+        **looks: object,  # of a bar
+    ) -> None:
+        self.total = len(items) if total is None and isinstance(items, Sized) else total
+        self.n = self._initial = initial
+        self._items, self._desc, self._unit, self._scale = items, desc, unit.strip(), unit_scale
+        self._mute = disable or bool(os.environ.get('TQDM_DISABLE'))  # as tqdm understands it
+        self._file: TextIO = sys.stderr
+        self._begun = self._told = monotonic()
+        self._postfix = ''
+
+    def __iter__(self) -> Iterator[Any]:
+        """Go over the items."""
+        with self:
+            for item in self._items or ():
+                yield item
+                self.update()
+
+    def __enter__(self) -> Lines:
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Write the last line, however it ended."""
+        self._tell(f' in {_clock(monotonic() - self._begun)}', '')
+
+    def update(self, steps: int = 1) -> None:
+        """Count steps that were done; write a line if one is due, and it will not be the last."""
+        self.n += steps
+        if monotonic() - self._told >= EVERY and self.n != self.total:
+            self._told = monotonic()
+            left = (self.total or 0) - self.n
+            done = (self.n - self._initial) / (self._told - self._begun)
+            self._tell('', f', {_clock(left / done)} left' if left > 0 and done else '')
+
+    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+        """Set what the next line ends with."""
+        self._postfix = text
+
+    def write(self, text: str, file: TextIO | None = None) -> None:
+        """Write a line of another kind, on stdout unless a file is given."""
+        print(text, file=file, flush=True)
+
+    def _tell(self, took: str, left: str) -> None:
+        """Write one line."""
+        if self._mute:
+            return
+        count, total = self.n * self._scale, self.total and self.total * self._scale
+        seconds = monotonic() - self._begun
+        rate = (self.n - self._initial) * self._scale / seconds if seconds else 0.0
+        line = f'{self._desc}: {count}' + (f'/{total}' if total else '') + took
+        if rate:
+            line += f', {_pace(rate, self._unit)}'
+        print(line + left + (f', {self._postfix}' if self._postfix else ''), file=self._file)
+        self._file.flush()
+
+
+def _pace(rate: float, unit: str) -> str:
+    """Say how many units come in a second, or how many seconds one of them takes."""
+    if rate < 1:
+        return f'{1 / rate:.3g} s/{unit}'
+    return f'{rate:.0f} {unit}/s' if rate >= 100 else f'{rate:.3g} {unit}/s'
+
+
+def _clock(seconds: float) -> str:
+    """Say a duration as h:mm:ss."""
+    return str(timedelta(seconds=round(seconds)))
