@@ -10,6 +10,7 @@ from smwm_ros.core.reasons import Reason
 from smwm_ros.nodes.activity import Activity
 from smwm_ros.nodes.diagnostics import fill
 
+_LASTING = 4  # looks; nodes find each other one by one
 _LOSS = 0.1  # a larger share of lost images is worth a warning
 
 
@@ -24,8 +25,7 @@ class Health:
     def begin(self) -> None:
         """Count from a new activation on."""
         self._frames = self._lost = 0  # at the last look
-        self._suspected: set[str] = set()  # at the last look; nodes find each other one by one
-        self._logged: set[str] = set()
+        self._seen: dict[str, int] = {}  # what other nodes misunderstand, and for how many looks
 
     def publish(
         self,
@@ -53,13 +53,13 @@ class Health:
         self._publisher.publish(fill(message, name, reason, '; '.join(warnings), values))
 
     def _misunderstandings(self, active: Activity) -> list[str]:
-        """Return what is so for two looks; the log has each of them once."""
-        now = set(active.misunderstandings())
-        lasting, self._suspected = now & self._suspected, now
-        for text in sorted(lasting - self._logged):
-            self._node.get_logger().warning(text)
-        self._logged = (self._logged & now) | lasting
-        return sorted(lasting)
+        """Return what lasts; the log has each of them once."""
+        now = active.misunderstandings()
+        self._seen = {text: self._seen.get(text, 0) + 1 for text in now}
+        for text, looks in self._seen.items():
+            if looks == _LASTING:
+                self._node.get_logger().warning(text)
+        return [text for text, looks in self._seen.items() if looks >= _LASTING]
 
 
 def _images(heard: int, lost: int, dt: float) -> list[str]:
