@@ -21,13 +21,14 @@ from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.control import Controller, oldest_image
+from smwm_ros.core.control import Controller
 from smwm_ros.core.effort import Effort, small
 from smwm_ros.core.guard import limits_of
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.latch import StopLatch
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.reasons import Reason
+from smwm_ros.core.timed_plan import oldest_image
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.activity import Activity
 from smwm_ros.nodes.health import Health

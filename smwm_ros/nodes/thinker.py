@@ -8,7 +8,7 @@ from threading import Condition, Thread
 from typing import NamedTuple, Protocol
 
 from smwm_ros.core.beat import PlanClock
-from smwm_ros.core.control import Controller, TimedPlan
+from smwm_ros.core.control import Controller
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.journey import Event, Journey, Reach, Teacher
 from smwm_ros.core.latency import Outlook
@@ -16,6 +16,7 @@ from smwm_ros.core.meter import Meter
 from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.core.planner import CancelledError
 from smwm_ros.core.reasons import Reason
+from smwm_ros.core.timed_plan import TimedPlan
 from smwm_ros.nodes.clocks import RosClock, WallClock
 
 # Plans are needed once per tick; a camera faster than this would only heat the CPU [ticks].
