@@ -28,6 +28,10 @@ VERBS = (
     'evaluate',
     'replay',
     'goals',
+    'goal',
+    'engage',
+    'stop',
+    'status',
     'toy',
     'bench',
 )

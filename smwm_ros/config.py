@@ -590,7 +590,9 @@ class Evaluate:
 class Node:
     """The plan node at run time."""
 
-    autostart: bool = knob(True, 'configure and activate without being asked')
+    autostart: bool = knob(
+        True, 'configure and activate without being asked; the process ends where that fails'
+    )
     engage: bool = knob(True, 'move as soon as there is a goal; false waits for ~/engage')
     dry_run: bool = knob(False, 'plan and report, but publish no command')
     shadow: bool = knob(

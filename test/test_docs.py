@@ -33,6 +33,10 @@ SHOWN_BY = {
     'cd ~/ros2_ws && colcon build': 'test_package.py::test_colcon_build_brings',
     '. .venv/bin/activate': 'test_makefile.py::test_a_target_installs_what_it_needs_once',
     'make ': 'test_docs.py::test_every_make_target_in_the_docs_exists',
+    **dict.fromkeys(
+        ('smwm status', 'smwm stop', 'smwm engage', 'smwm goal '),
+        'ros/test_client.py::test_goals_by_name_and_picture_count',
+    ),
     'ros2 ': 'ros/test_docs_commands.py::test_a_line_fits_the_node',
     'pre-commit install': 'test_package.py::test_every_requirement_of_setup_py_is_used',
 }

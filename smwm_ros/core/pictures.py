@@ -27,6 +27,11 @@ def read_folder(folder: Path, size: int, how: str) -> Array:
 
 def read_picture(path: Path, size: int, how: str) -> Array:
     """Return one image, (S, S, 3) uint8 RGB."""
+    return fit(read_file(path), size, how)
+
+
+def read_file(path: Path) -> Array:
+    """Return one image as it is, (H, W, 3) uint8 RGB."""
     try:
         data = path.read_bytes()
         check_size(path.suffix, data)
@@ -37,4 +42,5 @@ def read_picture(path: Path, size: int, how: str) -> Array:
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise ConfigError(f'{path}: cannot be read; expected a PNG or JPEG file')
-    return fit(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), size, how)
+    rgb: Array = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return rgb

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 import sys
+import time
 from traceback import format_exc
 from typing import Any
 
@@ -18,13 +19,11 @@ from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.publisher import Publisher
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.control import Controller
 from smwm_ros.core.effort import Effort, small
 from smwm_ros.core.guard import limits_of
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.latch import StopLatch
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.reasons import Reason
@@ -35,10 +34,12 @@ from smwm_ros.nodes.health import Health
 from smwm_ros.nodes.messages import command_publisher, LATCHED
 from smwm_ros.nodes.parameters import declare_knobs, LiveKnobs, read_knobs
 from smwm_ros.nodes.process import run_node
+from smwm_ros.nodes.ready import Ready
+from smwm_ros.nodes.reason_log import ReasonLog
 from smwm_ros.nodes.setup import set_up, Setup
 from smwm_ros.nodes.shadow import TOPIC as SHADOW
 from smwm_ros.nodes.stop_server import stop_file, StopServer
-from smwm_ros.nodes.thinker import Aim, Pilotlike
+from smwm_ros.nodes.thinker import Aim
 from std_msgs.msg import String
 import torch
 
@@ -48,21 +49,6 @@ _FILES = {
     'checkpoint': 'folder of the trained model; empty for the one that comes with the package',
     'goal_image': 'picture of the goal, PNG or JPEG; empty to wait for the goal topic',
 }
-
-
-class Ready:
-    """What the configure transition leaves behind."""
-
-    def __init__(
-        self,
-        setup: Setup,
-        pilot: Pilotlike,
-        commands: Publisher | None,
-        goal: Array | None,
-        effort: Effort,  # how long plans take here
-    ) -> None:
-        self.setup, self.pilot, self.commands, self.goal = setup, pilot, commands, goal
-        self.effort = effort
 
 
 class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incomplete
@@ -86,7 +72,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         self._live.watch('goal', goal)
         self._ready: Ready | None = None
         self._active: Activity | None = None
-        self._finished = self._hung = False
+        self._finished = self._hung = self.failed = False
         self._status = self.create_publisher(String, '~/status', LATCHED)
         self._latch = StopLatch(stop_file(self) if self._knobs.keep_stop else None)
         self._stop_server = StopServer(self, self._latch, self._controller)
@@ -96,12 +82,17 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         self.create_timer(1.0, self._on_second, clock=steady)
         self.create_timer(_LOOK, self._on_look, clock=steady)
         self._reason = Reason.UNCONFIGURED
+        self._log = ReasonLog(self.get_logger().info, self.get_logger().warning)
         self._status.publish(String(data=self._reason.value))
 
     def start(self) -> None:
         """Configure and activate by itself, where the user has not asked to do it."""
-        if self._knobs.autostart and self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
+        if not self._knobs.autostart:
+            return
+        if self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
+        else:  # nobody is there to try again, and a parent should know
+            self.failed = True
 
     def finish(self) -> None:
         """Stop the robot for good."""
@@ -236,6 +227,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         if reason is not self._reason:
             self._reason = reason
             self._status.publish(String(data=reason.value))
+            self._log.note(reason, time.monotonic())
 
     def _check_knobs(self, section: str, values: Any) -> None:
         """Raise against live knobs that no single one of them forbids."""

@@ -78,7 +78,7 @@ def _run(node: Node, ear: socket) -> int:
     thread = Thread(target=_spin, args=(executor, end), name='executor', daemon=True)
     thread.start()
     executor.create_task(node.start)  # there, for transitions must not run two at a time
-    while (alive := thread.is_alive()) and not select([ear], [], [], _LOOK)[0]:
+    while (alive := _is_well(thread, node)) and not select([ear], [], [], _LOOK)[0]:
         pass
     node.finish()  # at once, though a callback may still run,
     end.set_result(None)  # a shutdown from here would take its tools away from a callback
@@ -88,6 +88,11 @@ def _run(node: Node, ear: socket) -> int:
     node.destroy_node()
     rclpy.try_shutdown()
     return 0 if alive else 1
+
+
+def _is_well(thread: Thread, node: Node) -> bool:
+    """Say whether the node goes on: its executor lives, and it could start."""
+    return thread.is_alive() and not getattr(node, 'failed', False)
 
 
 def _spin(executor: SingleThreadedExecutor, end: Future[None]) -> None:

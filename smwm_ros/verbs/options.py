@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from textwrap import wrap
 from typing import Any
 
 from smwm_ros.config import Config
+from smwm_ros.errors import missing_extra
 from smwm_ros.load import Knob, knobs, load_config
 import yaml
 
@@ -35,6 +37,19 @@ def add_config(parser: argparse.ArgumentParser, sections: Sequence[str]) -> None
             *lines,
         ]
     )
+
+
+def add_namespace(parser: argparse.ArgumentParser) -> None:
+    """Add --namespace, of the node that is spoken to."""
+    parser.add_argument(
+        '--namespace', default='', metavar='NS', help='namespace of the plan node (none)'
+    )
+
+
+def requires_ros() -> None:
+    """Refuse to go on without rclpy."""
+    if find_spec('rclpy') is None:
+        raise missing_extra('speaking to a node', 'ros', "'.[ros]' in its folder")
 
 
 def _told(knob: Knob) -> list[str]:

@@ -149,6 +149,21 @@ def test_with_nohup_a_node_goes_on_without_its_terminal(checkpoint, robot):
         assert process.wait(PATIENCE) == 0
 
 
+def test_a_node_that_cannot_start_by_itself_ends_with_code_1_and_says_why(tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, '-m', 'smwm_ros.nodes.plan'),
+            *('--ros-args', '-p', f'checkpoint:={tmp_path / "nothing"}'),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=3 * PATIENCE,
+    )
+    assert done.returncode == 1
+    assert str(tmp_path / 'nothing') in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
 def test_a_mistake_in_the_nodes_own_parameters_is_one_line_that_a_parent_can_report(tmp_path):
     knobs = {'node': {'coast': -5, 'engaged': True}}
     with Child('smwm_ros.nodes.plan', knobs, tmp_path, os.environ) as child:

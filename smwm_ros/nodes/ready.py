@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is there between configuration and clean-up of the plan node."""
+
+from __future__ import annotations
+
+from rclpy.publisher import Publisher
+from smwm_ros.core.effort import Effort
+from smwm_ros.core.interfaces import Array
+from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.thinker import Pilotlike
+
+
+class Ready:
+    """What the configure transition leaves behind."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        pilot: Pilotlike,
+        commands: Publisher | None,
+        goal: Array | None,
+        effort: Effort,  # how long plans take here
+    ) -> None:
+        self.setup, self.pilot, self.commands, self.goal = setup, pilot, commands, goal
+        self.effort = effort

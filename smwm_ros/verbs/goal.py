@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Give a goal to a plan node that runs: a picture, a name, what its camera shows, a drive.
+
+A state is a goal of the arena node: its numbers in the order of robot.state.fields.
+"""
+
+from __future__ import annotations
+
+import argparse
+from array import array
+from pathlib import Path
+
+from smwm_ros.verbs.options import add_namespace, requires_ros
+
+EXAMPLE = 'smwm goal name dock --namespace robot_1'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of this verb."""
+    kinds = parser.add_subparsers(dest='what', metavar='KIND', required=True, help='kind of goal')
+    image = kinds.add_parser('image', help='an image file that shows the goal')
+    image.add_argument('file', type=Path, help='PNG or JPEG')
+    name = kinds.add_parser('name', help='a goal or route that is kept, see smwm goals')
+    name.add_argument('name', help='as smwm goals lists it')
+    kinds.add_parser('capture', help='what the camera shows now, which is kept')
+    route = kinds.add_parser('route', help='watch a drive (start), and keep it (stop)')
+    route.add_argument('step', choices=('start', 'stop'), help='of the drive')
+    state = kinds.add_parser('state', help='a measured state, for the arena node')
+    state.add_argument('numbers', type=float, nargs='+', help='one for each field')
+    for kind in kinds.choices.values():
+        add_namespace(kind)
+    parser.epilog = f'example: {parser.epilog}'
+
+
+def run(args: argparse.Namespace) -> int:
+    """Give the goal, and say what was accepted."""
+    requires_ros()
+    from smwm_ros.nodes.client import Client
+    from std_msgs.msg import Float64MultiArray, String
+    from std_srvs.srv import SetBool, Trigger
+
+    with Client(args.namespace) as client:
+        if args.what == 'capture':
+            print(f'goal: {client.call(Trigger, "goal/capture")}')
+        elif args.what == 'route':
+            said = client.call(SetBool, 'route/record', data=args.step == 'start')
+            print(f'route: {said}')
+        elif args.what == 'state':
+            numbers = Float64MultiArray(data=array('d', args.numbers))
+            client.publish(numbers, 'arena/goal_state')
+            print('sent to the arena; its log says when it does not fit')
+        else:
+            message = String(data=args.name) if args.what == 'name' else _picture(args.file)
+            accepted = client.aim(message, f'goal/{args.what}')
+            print(
+                f'goal {accepted["number"]}: {accepted["source"]}, {accepted["subgoals"]} subgoals'
+            )
+    return 0
+
+
+def _picture(file: Path) -> object:
+    """Return an image file as a message."""
+    from sensor_msgs.msg import Image
+    from smwm_ros.core.images import fill_image
+    from smwm_ros.core.pictures import read_file
+
+    return fill_image(Image(), read_file(file))

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs that speak to a plan node: what a person types, against a node that runs."""
+
+import json
+
+import cv2
+from harness import wait_until, world
+import numpy as np
+import pytest
+from smwm_ros.cli import main
+from smwm_ros.core.library import Library
+from smwm_ros.nodes import client
+
+
+@pytest.fixture
+def here(measured, tmp_path):  # noqa: F811
+    """Return a node that drives and knows a goal."""
+    Library(tmp_path / 'goals').keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
+    with world(measured, f'goal.folder:={tmp_path / "goals"}', 'goal.near:=0.0') as made:
+        made.drive()
+        yield made
+
+
+from test_plan_goals import measured  # noqa: E402, F401 - a fixture
+
+
+def say(capsys, *words):
+    """Run a verb; return its code, and what it printed."""
+    code = main(list(words))
+    out = capsys.readouterr()
+    return code, out.out + out.err
+
+
+def test_stop_and_engage(here, capsys):
+    code, said = say(capsys, 'stop')
+    assert (code, said) == (0, 'stopped; call ~/engage to go on\n')
+    here.wait_for('STOPPED')
+    assert say(capsys, 'engage') == (0, 'engaged\n')
+    here.wait_for('RUNNING')
+
+
+def test_status_says_what_the_robot_does_and_why(here, capsys):
+    code, said = say(capsys, 'status')
+    assert code == 0
+    assert said.startswith('/plan: RUNNING: commands follow the plan')
+    assert 'a plan takes: ' in said
+    assert 'nan' not in said
+
+
+def test_goals_by_name_and_picture_count_and_a_bad_one_says_why(here, capsys, tmp_path):
+    code, said = say(capsys, 'goal', 'name', 'dock')
+    assert (code, said) == (0, 'goal 2: dock, 1 subgoals\n')
+    code, said = say(capsys, 'goal', 'name', 'dokc')
+    assert code == 2
+    assert "no goal 'dokc' in" in said
+    assert "did you mean 'dock'" in said
+    cv2.imwrite(str(tmp_path / 'there.png'), np.full((20, 30, 3), 99, np.uint8))
+    code, said = say(capsys, 'goal', 'image', str(tmp_path / 'there.png'))
+    assert (code, said) == (0, 'goal 3: /goal/image, 1 subgoals\n')
+    wait_until(lambda: here.pilot.goals[-1] == 99, 'the picture')
+    code, said = say(capsys, 'goal', 'image', str(tmp_path / 'nothing.png'))
+    assert code == 2
+    assert 'nothing.png: cannot be read' in said
+
+
+def test_what_the_camera_shows_and_drives_are_kept(here, capsys):
+    code, said = say(capsys, 'goal', 'capture')
+    assert (code, said) == (0, 'goal: view_1\n')
+    assert json.loads(here.accepted[-1])['source'] == 'view_1'
+    assert say(capsys, 'goal', 'route', 'start') == (0, 'route: watching\n')
+    code, said = say(capsys, 'goal', 'route', 'start')
+    assert (code, said) == (0, 'route: watching from now on; the drive before is lost\n')
+
+
+def test_a_node_of_another_namespace_is_pointed_out(here, capsys, monkeypatch):
+    monkeypatch.setattr(client, '_FOUND', 2.0)
+    for words in (['stop'], ['engage'], ['status'], ['goal', 'name', 'dock']):
+        code, said = say(capsys, *words, '--namespace', 'elsewhere')
+        assert code == 2
+        assert '/elsewhere/' in said
+        assert 'there is /plan; see --namespace' in said
+    code, said = say(capsys, 'goal', 'state', '1.0', '2.0')
+    assert code == 2
+    assert 'nobody hears /arena/goal_state' in said
