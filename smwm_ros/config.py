@@ -56,7 +56,7 @@ class Camera:
 
     def __post_init__(self) -> None:
         """Refuse a camera that would be seen twice."""
-        if len(set(self.topics)) < len(self.topics):
+        if len({topic.lstrip('/') for topic in self.topics}) < len(self.topics):
             raise ValueError('others: every camera topic must be named once')
 
     @property

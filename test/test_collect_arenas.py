@@ -14,6 +14,7 @@ from recordings import contents
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import QosDurability, QosReliability
 from smwm_ros.arenas import ARENA_NAMES, make_arena
+from smwm_ros.bags.topics import as_recorded
 from smwm_ros.bags.write import SUFFIXES
 from smwm_ros.cli import main
 from smwm_ros.config import Config
@@ -52,7 +53,7 @@ def arena(request: pytest.FixtureRequest) -> str:
 def test_what_is_recorded_replays_to_the_recorded_pixels(
     arena: str, policy: str, tmp_path: Path
 ) -> None:
-    robot = load_config(arena).robot
+    robot = as_recorded(load_config(arena).robot)
     topics = read(collect(arena, tmp_path / 'bags', f'--policy={policy}'))
     state, action = FieldReader(robot.state.fields), FieldReader(robot.command.fields)
     pixels = [to_rgb(msg) for msg in topics[robot.camera.topic]]
@@ -71,7 +72,7 @@ def test_what_is_recorded_replays_to_the_recorded_pixels(
 
 
 def test_messages_have_frames_names_and_sound_rotations(arena: str, tmp_path: Path) -> None:
-    robot = load_config(arena).robot
+    robot = as_recorded(load_config(arena).robot)
     topics = read(collect(arena, tmp_path / 'bags'))
     assert topics[robot.camera.topic][0].header.frame_id == 'camera_optical_frame'
     for topic, frame in ((robot.command, 'base_link'), (robot.state, robot.state.frame_id)):
@@ -99,7 +100,7 @@ def test_how_it_is_recorded_does_not_change_what_the_robot_does(
     for before, after in zip(one, other, strict=True):
         assert before['states'] == after['states']
         assert before['actions'] == after['actions']
-    assert len(busy[load_config(arena).robot.camera.topic]) == 2 * 21
+    assert len(busy[as_recorded(load_config(arena).robot).camera.topic]) == 2 * 21
 
 
 @pytest.fixture(scope='module', params=SUFFIXES)

@@ -41,7 +41,7 @@ def other(knob: Knob) -> Any:
     if isinstance(default, tuple):
         return [0.5 * item if isinstance(item, float) else f'inner.{item}' for item in default]
     if isinstance(default, str):
-        return f'{default}_other'
+        return f'other{default}'
     step = 1 if isinstance(default, int) else 0.5 * default or 0.25
     if knob.low is None or knob.high is None or default + step <= knob.high:
         return default + step

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 import json
 import os
 import time
@@ -17,9 +18,13 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image
+from smwm_ros.core.images import fill_image
+from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.messages import LATCHED
-from std_msgs.msg import String
+from std_msgs.msg import Float64MultiArray, String
+from std_srvs.srv import SetBool, Trigger
 
 _FOUND = 8.0  # until nodes have found each other [s]
 _ANSWER = 10.0  # until a service has answered, or a goal is accepted [s]
@@ -57,7 +62,35 @@ class Client:
         self._node.destroy_node()
         self._context.try_shutdown()
 
-    def call(self, kind: Any, name: str, **words: Any) -> str:
+    def stop(self) -> str:
+        """Stop the robot; return what the node says."""
+        return self._call(Trigger, 'stop')
+
+    def engage(self) -> str:
+        """Let the robot move."""
+        return self._call(SetBool, 'engage', data=True)
+
+    def capture(self) -> str:
+        """Make what the camera shows the goal; return its name."""
+        return self._call(Trigger, 'goal/capture')
+
+    def record(self, begin: bool) -> str:
+        """Watch a drive, or keep it."""
+        return self._call(SetBool, 'route/record', data=begin)
+
+    def aim_at_name(self, name: str) -> dict[str, Any]:
+        """Give a goal by its name; return what was accepted."""
+        return self._aim(String(data=name), 'goal/name')
+
+    def aim_at_picture(self, rgb: Array) -> dict[str, Any]:
+        """Give a picture (H, W, 3) as a goal; return what was accepted."""
+        return self._aim(fill_image(Image(), rgb), 'goal/image')
+
+    def aim_at_state(self, numbers: Sequence[float]) -> None:
+        """Give the arena node a measured state as the goal."""
+        self._publish(Float64MultiArray(data=array('d', numbers)), 'arena/goal_state')
+
+    def _call(self, kind: Any, name: str, **words: Any) -> str:
         """Call a service of the node; return what it says, or raise what it says."""
         service = f'{self.target}/{name}'
         client = self._node.create_client(kind, service)
@@ -71,7 +104,7 @@ class Client:
             raise SmwmError(f'{self.target}: {answer.message}')
         return str(answer.message)
 
-    def aim(self, message: Any, topic: str) -> dict[str, Any]:
+    def _aim(self, message: Any, topic: str) -> dict[str, Any]:
         """Publish a goal; return what the node has accepted, or raise why it has not."""
         refused: list[str] = []
         accepted: list[dict[str, Any]] = []
@@ -97,7 +130,7 @@ class Client:
             raise SmwmError(f'{self.target}: {refused[-1]}')
         return accepted[-1]
 
-    def publish(self, message: Any, topic: str) -> None:
+    def _publish(self, message: Any, topic: str) -> None:
         """Publish one message where somebody hears it."""
         full = f'{self._space}/{topic}'
         publisher = self._node.create_publisher(type(message), full, 10)

@@ -20,8 +20,7 @@ def run(args: argparse.Namespace) -> int:
     """Call ~/engage."""
     requires_ros()
     from smwm_ros.nodes.client import Client
-    from std_srvs.srv import SetBool
 
     with Client(args.namespace) as client:
-        print(client.call(SetBool, 'engage', data=True))
+        print(client.engage())
     return 0

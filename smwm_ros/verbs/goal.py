@@ -8,7 +8,6 @@ A state is a goal of the arena node: its numbers in the order of robot.state.fie
 from __future__ import annotations
 
 import argparse
-from array import array
 from pathlib import Path
 
 from smwm_ros.verbs.options import add_namespace, requires_ros
@@ -36,33 +35,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Give the goal, and say what was accepted."""
     requires_ros()
+    from smwm_ros.core.pictures import read_file
     from smwm_ros.nodes.client import Client
-    from std_msgs.msg import Float64MultiArray, String
-    from std_srvs.srv import SetBool, Trigger
 
+    picture = read_file(args.file) if args.what == 'image' else None
     with Client(args.namespace) as client:
         if args.what == 'capture':
-            print(f'goal: {client.call(Trigger, "goal/capture")}')
+            print(f'goal: {client.capture()}')
         elif args.what == 'route':
-            said = client.call(SetBool, 'route/record', data=args.step == 'start')
-            print(f'route: {said}')
+            print(f'route: {client.record(args.step == "start")}')
         elif args.what == 'state':
-            numbers = Float64MultiArray(data=array('d', args.numbers))
-            client.publish(numbers, 'arena/goal_state')
+            client.aim_at_state(args.numbers)
             print('sent to the arena; its log says when it does not fit')
         else:
-            message = String(data=args.name) if args.what == 'name' else _picture(args.file)
-            accepted = client.aim(message, f'goal/{args.what}')
-            print(
-                f'goal {accepted["number"]}: {accepted["source"]}, {accepted["subgoals"]} subgoals'
+            accepted = (
+                client.aim_at_name(args.name)
+                if picture is None
+                else client.aim_at_picture(picture)
             )
+            number, source = accepted['number'], accepted['source']
+            print(f'goal {number}: {source}, {accepted["subgoals"]} subgoals')
     return 0
-
-
-def _picture(file: Path) -> object:
-    """Return an image file as a message."""
-    from sensor_msgs.msg import Image
-    from smwm_ros.core.images import fill_image
-    from smwm_ros.core.pictures import read_file
-
-    return fill_image(Image(), read_file(file))

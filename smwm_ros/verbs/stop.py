@@ -20,8 +20,7 @@ def run(args: argparse.Namespace) -> int:
     """Call ~/stop."""
     requires_ros()
     from smwm_ros.nodes.client import Client
-    from std_srvs.srv import Trigger
 
     with Client(args.namespace) as client:
-        print(client.call(Trigger, 'stop'))
+        print(client.stop())
     return 0
