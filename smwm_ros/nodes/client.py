@@ -169,9 +169,7 @@ class Client:
         found = self._node.get_node_names_and_namespaces()
         nodes = sorted(f'{space.rstrip("/")}/{name}' for name, space in found)
         plans = [name for name in nodes if name.endswith('/plan') and name != self.target]
-        there = (
-            f'there is {", ".join(plans)}; see --namespace' if plans else 'no plan node is there'
-        )
+        there = f'there is {", ".join(plans)}; see --namespace' if plans else 'there is no other'
         domain = os.environ.get('ROS_DOMAIN_ID', '0')
         return f'{what} within {_FOUND:.0f} s; {there} (ROS_DOMAIN_ID {domain})'
 

@@ -16,7 +16,12 @@ from smwm_ros.nodes import client
 def here(measured, tmp_path):  # noqa: F811
     """Return a node that drives and knows a goal."""
     Library(tmp_path / 'goals').keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
-    with world(measured, f'goal.folder:={tmp_path / "goals"}', 'goal.near:=0.0') as made:
+    with world(
+        measured,
+        f'goal.folder:={tmp_path / "goals"}',
+        'goal.near:=0.0',
+        'node.image_timeout:=20.0',
+    ) as made:
         made.drive()
         yield made
 
@@ -73,7 +78,7 @@ def test_what_the_camera_shows_and_drives_are_kept(here, capsys):
 
 
 def test_a_node_of_another_namespace_is_pointed_out(here, capsys, monkeypatch):
-    monkeypatch.setattr(client, '_FOUND', 2.0)
+    monkeypatch.setattr(client, '_FOUND', 6.0)
     for words in (['stop'], ['engage'], ['status'], ['goal', 'name', 'dock']):
         code, said = say(capsys, *words, '--namespace', 'elsewhere')
         assert code == 2
