@@ -44,6 +44,7 @@ from std_msgs.msg import String
 import torch
 
 _LOOK = 0.25  # how often to see who else commands the robot [s]
+_SLOWEST = 10  # times slower than the wall that simulated time passes, at most
 _LONGEST = 1.0  # a plan that takes longer is refused, where older images stop the robot, too [s]
 _FILES = {
     'checkpoint': 'folder of the trained model; empty for the one that comes with the package',
@@ -203,7 +204,9 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
 
     def _longest_plan(self, knobs: config.Node, setup: Setup) -> float:
         """Return how long a plan may take: later than this, its image is too old [s]."""
-        return max(_LONGEST, oldest_image(knobs, setup.codec.spec.dt))
+        longest = max(_LONGEST, oldest_image(knobs, setup.codec.spec.dt))
+        # Simulated time may pass as slowly as the planner needs it.
+        return longest * (_SLOWEST if self.get_parameter('use_sim_time').value else 1)
 
     def _controller(self) -> Controller | None:
         """Return what decides whether the robot may move, while there is such a thing."""
