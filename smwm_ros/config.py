@@ -273,9 +273,11 @@ class Train:
         choices=('auto', 'fp32', 'bf16'),
     )
     compile: bool = knob(False, 'compile the model first; pays off in long runs')
-    shift: int = knob(0, 'images of a window are moved by up to this much at random [px]', 0, 256)
+    shift: int = knob(
+        0, 'each window is moved at random, all its images alike, by up to this much [px]', 0, 256
+    )
     brightness: float = knob(
-        0.0, 'images of a window are made up to this share brighter or darker at random', 0.0, 1.0
+        0.0, 'each image is made up to this share brighter or darker at random', 0.0, 1.0
     )
     feed: str = knob(
         'auto',

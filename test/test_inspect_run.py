@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 import json
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.cli import main
+from smwm_ros.core.batches import in_two
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.examine import spectrum
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.core.train import train
 from smwm_ros.core.verdict import judge
+from smwm_ros.errors import DatasetError
 import worlds
 from worlds import dot_dataset, TINY
 
@@ -25,6 +28,8 @@ Capture = pytest.CaptureFixture[str]
 MODEL = replace(TINY, latent=8)
 TRAIN = config.Train(steps=250, batch=64, lr=1e-2, eval_every=50, device='cpu')
 PLANNER = config.Planner(horizon=3)
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / 'models' / 'two_room'
 
 
 @pytest.fixture(scope='module')
@@ -131,6 +136,75 @@ def test_other_drives_judge_a_run_and_are_told_apart(place: Path, capsys: Captur
     assert out.is_file()
 
 
+def test_drives_seen_by_another_camera_are_called_unlike_and_not_collapsed(
+    place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, rng = worlds.draw_dot, np.random.default_rng(0)
+    monkeypatch.setattr(
+        worlds,
+        'draw_dot',
+        lambda dot: (255 - 0.6 * draw(dot) - rng.uniform(0, 30, draw(dot).shape)).astype(np.uint8),
+    )
+    dot_dataset(place / 'negative', episodes=10)
+    words = ('--data', place / 'negative', '--out', place / 'negative.html')
+    found = inspect(capsys, place / 'good', *words)
+    assert found['measures']['nonlinear_r2'] > 0.25, 'the dot is there to be seen'
+    assert found['verdict']['name'] == 'unlike'
+    assert 'a probe that is fitted anew still reads' in found['verdict']['why']
+    assert 'randomise' in ' '.join(found['verdict']['advice'])
+    assert 'lambda' not in ' '.join(found['verdict']['advice'])
+
+
+def test_the_shipped_model_looks_at_another_renderer_and_says_so(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    looks = ['light=[0.6,0.7]', 'light_turn=[120,120]', 'colour=[0.1,0.15]', 'noise=[8,8]']
+    looks += ['texture=[0.3,0.3]', 'camera_eye=[0.05,0.05]', 'camera_roll=[5,5]']
+    bags, data = str(tmp_path / 'bags'), str(tmp_path / 'data')
+    few = ['--episodes', '8', '--jobs', '1', '--out', bags, 'arena.image_size=64']
+    assert main(['collect', 'two_room', *few, *(f'randomise.{look}' for look in looks)]) == 0
+    assert main(['convert', bags, '--out', data, '--config', 'two_room']) == 0
+    capsys.readouterr()
+    found = inspect(capsys, SHIPPED, '--data', data, '--out', tmp_path / 'page.html')
+    assert found['measures']['forward_over_copy'] > 10
+    assert found['verdict']['name'] == 'unlike'
+
+
+def test_one_recording_is_cut_in_two_to_judge_a_model_by(place: Path, capsys: Capture) -> None:
+    dot_dataset(place / 'one', episodes=1, length=300)
+    words = (place / 'good', '--data', place / 'one', '--out', place / 'one.html')
+    found = inspect(capsys, *words)
+    assert found['verdict']['fit'], found['verdict']
+    assert 'the only one was cut' in found['note']
+    assert found['note'] in (place / 'one.html').read_text(encoding='utf-8')
+    main(['inspect', *map(str, words)])
+    assert found['note'] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('episodes', [1, 3])
+def test_the_parts_of_a_cut_dataset_show_no_moment_twice(tmp_path: Path, episodes: int) -> None:
+    data = dot_dataset(tmp_path / 'data', episodes=episodes, length=30, val_share=0.0)
+    halves, note = in_two(data)
+    assert ('the only one' if episodes == 1 else f'each of {episodes}') in note
+    block = data.info.action_block
+    for first, second in pairwise(halves.episodes):
+        assert first.stop <= second.start
+        if first.split == 'train':
+            assert second.start - first.stop > block, 'a model step joins the two'
+    for split in ('train', 'val'):
+        assert len(halves.starts(split))
+    assert {one.split for one in data.episodes} == {'train'}, 'the dataset itself stays whole'
+    whole, nothing = in_two(dot_dataset(tmp_path / 'split', episodes=4))
+    assert not nothing
+    assert {one.split for one in whole.episodes} == {'train', 'val'}
+
+
+def test_a_recording_too_short_to_cut_is_refused(tmp_path: Path) -> None:
+    data = dot_dataset(tmp_path / 'data', episodes=1, length=6)
+    with pytest.raises(DatasetError, match=r'the longest has 6 ticks; expected .* at least 14'):
+        in_two(data)
+
+
 def test_the_best_checkpoint_of_a_run_finds_the_dataset_too(place: Path, capsys: Capture) -> None:
     found = inspect(capsys, place / 'good' / 'best', '--samples', '100')
     assert found['kind'] == 'run'
@@ -168,6 +242,13 @@ SOUND = {
 }  # fmt: skip
 
 
+ERRORS = ('forward_over_copy', 'train_forward_over_copy')
+FOREIGN = {  # seen by another camera
+    'trained_on_it': 0.0, 'inverse_r2': -3.0, 'train_inverse_r2': -3.0, 'command_r2': -2.0,
+    'command_echo': 0.1, **dict.fromkeys(ERRORS, 4.0),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ('changes', 'name', 'words'),
     [
@@ -182,6 +263,11 @@ SOUND = {
         ({'command_r2': 0.05, 'train_inverse_r2': 0.1}, 'collapsed', 'inverse_target'),
         ({'forward_over_copy': 1.5}, 'overfitted', 'record more'),
         ({'pixel_std': 1.0, 'outdone': 0.5}, 'blind', 'camera'),
+        ({**FOREIGN, 'nonlinear_r2': 0.8}, 'unlike', 'this camera'),
+        ({**FOREIGN, 'nonlinear_r2': 0.0}, 'collapsed', 'inverse_target'),
+        ({**FOREIGN, 'nonlinear_r2': 0.8, 'trained_on_it': 1.0}, 'collapsed', 'inverse_target'),
+        ({**FOREIGN, 'nonlinear_r2': 0.8, 'command_echo': 0.9}, 'collapsed', 'command_delay'),
+        ({**FOREIGN, **dict.fromkeys(ERRORS, 50.0)}, 'unlike', 'this camera'),
     ],
 )
 def test_the_first_thing_that_is_wrong_counts(

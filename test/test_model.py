@@ -51,6 +51,13 @@ def test_every_kind_keeps_the_contract(kind: str) -> None:
     check_world_model(model, some_batch(steps=2))
 
 
+def test_what_two_frames_share_says_nothing_of_the_action_to_begin_with(model: Smwm) -> None:
+    z, z_next, look = torch.randn(3, 8, model.latent)
+    found = model.infer(z, z_next)
+    assert torch.allclose(model.infer(z + look, z_next + look), found, atol=1e-5)
+    assert not torch.allclose(model.infer(z, z_next + look), found, atol=1e-3)
+
+
 def reference(model: Smwm, batch: Window) -> dict[str, float]:
     """Compute the losses in float64, from the weights and the formulas alone."""
     w = {name: tensor.double().numpy() for name, tensor in model.state_dict().items()}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.cli import main
-from smwm_ros.core.augment import augment, lit, shifted
+from smwm_ros.core.augment import augment, lit, shifted, strength
 from smwm_ros.core.batches import Batches, Shuffle
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.feed import Ahead, open_feed
@@ -164,17 +164,19 @@ def test_a_thread_that_is_ahead_ends_when_it_is_told_and_passes_errors_on() -> N
     assert not endless._thread.is_alive()
 
 
-def test_images_are_moved_and_lit_alike_in_all_frames_of_a_window() -> None:
+def test_images_are_moved_by_pixels_and_lit_by_factors() -> None:
     pixels = torch.arange(25, dtype=torch.uint8).view(1, 1, 1, 5, 5).expand(2, 3, 3, 5, 5)
     moved = shifted(pixels, torch.tensor([[0], [1], [-2]]), torch.tensor([[0], [-1], [0]]))
     assert torch.equal(moved[:, 0], pixels[:, 0])
     assert torch.equal(moved[:, 1, :, 1:, :4], pixels[:, 1, :, :4, 1:])
     assert torch.equal(moved[:, 1, :, 0], moved[:, 1, :, 1]), 'edges are drawn out'
     assert torch.equal(moved[:, 2, :, :3], pixels[:, 2, :, 2:])
-    bright = lit(pixels, torch.tensor([1.0, 2.0, 100.0]))
-    assert torch.equal(bright[:, 0], pixels[:, 0])
-    assert torch.equal(bright[:, 1], 2 * pixels[:, 1])
-    assert bright[:, 2].unique().tolist() == [0, 100, 200, 255]
+    bright = lit(pixels, torch.tensor([[1.0, 2.0, 100.0], [2.0, 1.0, 0.0]]))
+    assert torch.equal(bright[0, 0], pixels[0, 0])
+    assert torch.equal(bright[0, 1], 2 * pixels[0, 1])
+    assert bright[0, 2].unique().tolist() == [0, 100, 200, 255]
+    assert torch.equal(bright[1, 0], 2 * pixels[1, 0])
+    assert not bright[1, 2].any()
     assert bright.dtype == torch.uint8
 
 
@@ -191,6 +193,27 @@ def test_augmentation_is_off_unless_asked_and_the_same_for_every_share() -> None
         found.append(augment(mine, settings, share).obs.pixels)
     assert torch.equal(found[0], torch.cat(found[1:], dim=1))
     assert not torch.equal(found[0], pixels)
+
+
+def test_the_frames_of_a_window_are_moved_alike_and_lit_apart() -> None:
+    frame = torch.arange(64, dtype=torch.uint8).view(8, 8)
+    batch = Window(Obs(frame.expand(3, 16, 3, 8, 8), torch.zeros(3, 16, 0)), torch.zeros(2, 16, 4))
+    torch.manual_seed(0)
+    moved = augment(batch, config.Train(shift=2), slice(None)).obs.pixels
+    assert (moved == moved[0]).all(), 'a robot that stands still seems to move'
+    assert len(moved[0].flatten(1).unique(dim=0)) > 4, 'windows are moved alike'
+    bright = augment(batch, config.Train(brightness=0.5), slice(None)).obs.pixels[..., 7, 7]
+    assert (bright[0] != bright[1]).float().mean() > 0.8, 'light is there to be foreseen'
+    assert bright.min() >= 31
+    assert bright.max() <= 95
+
+
+def test_augmentation_grows_from_nothing_to_all_of_it() -> None:
+    settings = config.Train(steps=100)
+    grown = [strength(step, settings) for step in range(1, 101)]
+    assert grown[0] == 0.0
+    assert (np.diff(grown) >= 0).all()
+    assert set(grown[50:]) == {1.0}
 
 
 def test_a_model_that_knows_old_images_only_is_said_to_overfit(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
 from test_checkpoint import Bomb
 import torch
 from torch import nn
+import worlds
 from worlds import dot_dataset, TINY
 
 pytestmark = pytest.mark.usefixtures('one_thread')
@@ -71,6 +72,28 @@ def test_with_the_inverse_model_the_latent_lives_and_without_it_collapses(tmp_pa
     assert alive['inverse_r2'] > 0.2 > 0.1 > collapsed['inverse_r2']
     assert alive['effective_rank'] > 1.5, 'the dot moves in two directions'
     assert alive['forward_over_copy'] < 0.5
+
+
+@pytest.mark.parametrize(
+    'knobs', [{'shift': 3}, {'brightness': 0.8}, {'shift': 2, 'brightness': 0.3}]
+)
+@pytest.mark.parametrize('seed', [0, 1])
+def test_the_latent_lives_where_images_of_a_textured_room_are_changed_at_random(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any], seed: int
+) -> None:
+    # What moves or is lit as a whole is most of what an encoder sees before it has learnt.
+    walls = (
+        np.random.default_rng(0).choice([0, 120], (worlds.SIZE, worlds.SIZE, 1)).astype(np.uint8)
+    )
+    draw = worlds.draw_dot
+    monkeypatch.setattr(worlds, 'draw_dot', lambda place: np.maximum(draw(place), walls))
+    room = dot_dataset(tmp_path / 'room', episodes=40)
+    settings = config.Train(steps=300, batch=64, lr=1e-2, eval_every=300, device='cpu', seed=seed)
+    model = replace(TINY, latent=8)
+    found = train(room, tmp_path / 'run', model, replace(settings, **knobs), PLANNER).info
+    assert not found['warnings']
+    assert found['summary']['inverse_r2'] > 0.3
+    assert found['summary']['forward_over_copy'] < 0.4
 
 
 @pytest.mark.parametrize('start', [1e-3, 100.0])

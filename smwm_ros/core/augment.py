@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images changed at random while training, where the batch is: moved a little, and lit anew."""
+"""
+Images changed at random while training, where the batch is: moved a little, and lit anew.
+
+A window is moved as one, so that motion stays motion, and each of its frames is lit anew: light
+that changes between two frames cannot be foreseen, so the latent does better without it.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +13,34 @@ from smwm_ros.core.interfaces import Window
 import torch
 from torch import Tensor
 
+RISE = 0.5  # share of the steps over which the changes grow from nothing
 
-def augment(batch: Window, settings: config.Train, share: slice) -> Window:
+
+def strength(step: int, settings: config.Train) -> float:
     """
-    Change the images of each window in one way for all its frames, so that motion stays motion.
+    Return how much of the augmentation there is in a step, from 0 to 1; the first step is 1.
+
+    What the frames of a window share is foreseen perfectly, and before an encoder has learnt to
+    see the robot, it is nearly all that its latent shows: the forward loss is near zero, and the
+    inverse loss never begins to fall. A robot that is seen already stays in the latent.
+    """
+    return min((step - 1) / max(RISE * settings.steps, 1), 1.0)
+
+
+def augment(batch: Window, settings: config.Train, share: slice, grown: float = 1.0) -> Window:
+    """
+    Move the images of each window by one way for all its frames, and light each frame anew.
 
     Chance is drawn for the whole batch, of which `share` is here.
     """
     pixels, count = batch.obs.pixels, batch.action.shape[1]
-    if settings.shift:
-        away = torch.randint(
-            -settings.shift, settings.shift + 1, (2, count, 1), device=pixels.device
-        )
+    far, bright = round(grown * settings.shift), grown * settings.brightness
+    if far:
+        away = torch.randint(-far, far + 1, (2, count, 1), device=pixels.device)
         pixels = shifted(pixels, *away[:, share])
-    if settings.brightness:
-        change = settings.brightness * (2 * torch.rand(count, device=pixels.device) - 1)
-        pixels = lit(pixels, 1 + change[share])
+    if bright:
+        change = bright * (2 * torch.rand(len(pixels), count, device=pixels.device) - 1)
+        pixels = lit(pixels, 1 + change[:, share])
     return batch._replace(obs=batch.obs._replace(pixels=pixels))
 
 
@@ -38,6 +55,6 @@ def shifted(pixels: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 
 def lit(pixels: Tensor, factor: Tensor) -> Tensor:
-    """Multiply images (T+1, B, 3, S, S) by a factor (B,) each."""
-    brighter = pixels.float() * factor[None, :, None, None, None]
+    """Multiply images (T+1, B, 3, S, S) by a factor (T+1, B) each."""
+    brighter = pixels.float() * factor[..., None, None, None]
     return brighter.round_().clamp_(0, 255).to(pixels.dtype)

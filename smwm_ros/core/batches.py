@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import sys
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.dataset import Episode, TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs, Window
 from smwm_ros.errors import DatasetError
 import torch
+
+CUT = (0.6, 0.7)  # of an episode that is cut in two: where its parts end and begin
 
 
 class Batches(NamedTuple):
@@ -98,6 +102,36 @@ def check(
         )
     for name in np.array(dataset.info.spec.fields)[constant & warn]:
         print(f'warning: {where}: {name} never changes; it will not be planned', file=sys.stderr)
+
+
+def in_two(data: TransitionDataset) -> tuple[TransitionDataset, str]:
+    """
+    Return a dataset with episodes to fit probes to and others to judge by, and what was done.
+
+    One that is not split, such as a single recording, has each of its episodes cut: the gap keeps
+    the two parts from showing the same moment.
+    """
+    if len(data.starts('train')) and len(data.starts('val')):
+        return data, ''
+    parts = []
+    for start, stop, _ in data.episodes:
+        first, second = (start + round(share * (stop - start)) for share in CUT)
+        parts += [Episode(start, first, 'train'), Episode(second, stop, 'val')]
+    halves = copy.copy(data)
+    halves.episodes = tuple(parts)
+    if not len(halves.starts('train')) or not len(halves.starts('val')):
+        longest = max((stop - start for start, stop, _ in data.episodes), default=0)
+        raise DatasetError(
+            f'{data.folder}: nothing to judge a model by: none of its episodes is held out, and '
+            f'the longest has {longest} ticks; expected one of at least '
+            f'{math.ceil((data.info.action_block + 2) / (1 - CUT[1]))}, to be cut in two'
+        )
+    count = len(data.episodes)
+    return halves, (
+        f'no episode is held out there, so {"the only one" if count == 1 else f"each of {count}"} '
+        f'was cut: probes were fitted to its first {CUT[0]:.0%}, and the model was judged by its '
+        f'last {1 - CUT[1]:.0%}'
+    )
 
 
 def state_statistics(dataset: TransitionDataset) -> tuple[Array, Array]:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.batches import Batches
+from smwm_ros.core.batches import Batches, in_two
 from smwm_ros.core.checkpoint import Checkpoint, require
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.metrics import measure, MIN_STD
 from smwm_ros.core.model import Smwm
 from smwm_ros.core.probes import linear, nonlinear, r2
-from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
 from smwm_ros.progress import show_progress
 import torch
@@ -54,6 +53,7 @@ class Examination(NamedTuple):
     states: Array  # (n, P) of the same frames, NaN where none was measured
     rollouts: Rollouts
     actions: Array  # (m, K*A, 2) normalised: as recorded, as read back
+    note: str = ''  # how the dataset was split, where it was not split as it says
 
 
 @torch.inference_mode()
@@ -64,19 +64,16 @@ def examine(
     info = data.info
     require(checkpoint, str(data.folder), info.spec.size, info.spec.dt, info.image_size)
     model = checkpoint.model.to(device).eval()
+    data, note = in_two(data)
     batches = Batches(data, checkpoint.mean, checkpoint.std, device)
     train, val = _spread(data.starts('train'), samples), _spread(data.starts('val'), samples // 5)
-    if not len(train) or not len(val):
-        raise DatasetError(
-            f'{data.folder}: no transitions in its training or in its held-out episodes; a model '
-            'is judged by episodes that it has not seen (dataset.val_share above 0)'
-        )
     known, z = (encode(model, data, rows, device) for rows in (train, val))
     states = data.states(val)
     probes = _probes(data, (known, data.states(train)), (z, states))
     rollouts = _rollouts(model, batches, known, train, checkpoint.planner.horizon)
     shares = spectrum(z)
     measures = {
+        'trained_on_it': float(checkpoint.info.get('dataset') == data.fingerprint),
         'train_transitions': float(len(data.starts('train'))),
         'train_episodes': float(sum(episode.split == 'train' for episode in data.episodes)),
         **_steps(model, batches, train, val),
@@ -90,8 +87,8 @@ def examine(
         for number, name in enumerate(('linear_r2', 'nonlinear_r2')):
             measures[name] = float(np.nanmean([found[number] for found in probes.values()]))
     actions = _read_back(model, batches, _spread(val, STEPS))
-    measures['command_r2'] = _command_r2(actions, info.action_block)
-    return Examination(measures, probes, shares, z, states, rollouts, actions)
+    measures['command_r2'], measures['command_echo'] = _commands(actions, info.action_block)
+    return Examination(measures, probes, shares, z, states, rollouts, actions, note)
 
 
 def encode(model: Smwm, data: TransitionDataset, rows: Array, device: torch.device) -> Array:
@@ -226,11 +223,17 @@ def _read_back(model: Smwm, batches: Batches, starts: Array) -> Array:
     return pairs
 
 
-def _command_r2(actions: Array, block: int) -> float:
+def _commands(actions: Array, block: int) -> tuple[float, float]:
     """
-    Return how much is read back of the mean command of a model step.
+    Return how much is read back of the mean command of a model step, and how much is echoed.
 
-    Two frames show where a robot came, and little of the order of what it was told between them.
+    Two frames show where a robot came, and little of the order of the commands between them. An
+    echo goes up and down with the command, whatever its sign and scale.
     """
     means = actions.reshape(len(actions), block, -1, 2).mean(axis=1)  # (m, A, 2)
-    return float(np.nanmean(r2(means[..., 1], means[..., 0])))
+    recorded, read = means[..., 0], means[..., 1]
+    away, off = recorded - recorded.mean(0), read - read.mean(0)
+    spread = (away**2).sum(0) * (off**2).sum(0)
+    moves = (away**2).sum(0) > 0  # what never changes is not there to be read
+    echo = (away * off).sum(0) ** 2 / np.maximum(spread, np.finfo(np.float32).tiny)
+    return float(np.nanmean(r2(read, recorded))), float(echo[moves].mean()) if moves.any() else 0.0

@@ -11,7 +11,7 @@ import os
 import sys
 
 from smwm_ros import config
-from smwm_ros.core.augment import augment
+from smwm_ros.core.augment import augment, strength
 from smwm_ros.core.compiled import Compiled
 from smwm_ros.core.interfaces import Window
 from smwm_ros.core.metrics import held_out
@@ -53,7 +53,8 @@ class Learner:
             seeded((self._settings.seed << 32) + number, self._device),
             torch.autocast(self._device.type, torch.bfloat16, self._half),
         ):
-            terms = self._losses(augment(batch, self._settings, self._share))
+            grown = strength(number, self._settings)
+            terms = self._losses(augment(batch, self._settings, self._share, grown))
         self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         self._model.team.average_gradients(self._model.parameters())

@@ -54,6 +54,8 @@ class Smwm(nn.Module):
             self.forward_model = ForwardModel(width, action_size, hidden)
         self.latent = width  # D
         self.inverse_model = InverseModel(width, action_size, hidden)
+        if config.preset == 'nano':  # the others begin as in the paper
+            self.inverse_model.watch_change()
         self.state_head = StateHead(width, state_size, hidden) if config.aligns_state else None
         self.multiplier = (
             Multiplier(config.inverse_weight, config.inverse_target)

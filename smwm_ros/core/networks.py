@@ -9,6 +9,8 @@ from smwm_ros.core.interfaces import Array
 import torch
 from torch import nn, Tensor
 
+CHANGE = 2.0  # times the usual first weights: neighbouring latents differ by less than others
+
 
 def perceptron(size_in: int, hidden: int, size_out: int) -> nn.Sequential:
     """Make a network of two hidden layers."""
@@ -77,6 +79,19 @@ class InverseModel(nn.Module):
     def __init__(self, latent: int, action_size: int, hidden: int) -> None:
         super().__init__()
         self.layers = perceptron(2 * latent, hidden, action_size)
+
+    @torch.no_grad()
+    def watch_change(self) -> None:
+        """
+        Begin by seeing nothing but how two latents differ.
+
+        What they share, such as the light or where the camera is, says nothing of the action, and
+        an encoder that has learnt nothing shows little else where looks vary.
+        """
+        weight = next(self.layers.parameters())  # (hidden, 2D) of the first layer
+        now, then = weight.chunk(2, dim=1)
+        then.mul_(CHANGE)
+        now.copy_(-then)
 
     def forward(self, z: Tensor, z_next: Tensor) -> Tensor:
         """Infer the normalised actions."""

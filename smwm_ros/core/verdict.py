@@ -13,6 +13,8 @@ STILL = 6.0  # grey levels; a camera that sees nothing move has this much noise
 READ = 0.25  # share of the mean command of a model step that two latents must show
 FORESEEN = 0.6  # error of a prediction as a share of that of copying
 LUCKY = 0.25  # share of other actions that seem better than those taken; 0.5 is chance
+WRONG, ABSURD = 1.5, 10.0  # errors as such shares, worse than to say that nothing moves
+ECHO = 0.5  # share of the mean command that goes up and down with what is read, whatever its scale
 WORSE = 0.2  # in held-out episodes than in training, of what is 1 at most
 SMALL, LARGE = 0.003, 0.7  # of how far apart any two latents are, moved in a model step
 NARROW = 0.3  # of the limits, covered by the commands
@@ -21,7 +23,7 @@ NARROW = 0.3  # of the limits, covered by the commands
 class Verdict(NamedTuple):
     """What a person should know."""
 
-    name: str  # fit, blind, overfitted, collapsed, lost or short-sighted
+    name: str  # fit, blind, overfitted, unlike, collapsed, lost or short-sighted
     why: str
     advice: tuple[str, ...]  # what to do, and what to keep in mind where it is fit
 
@@ -33,7 +35,7 @@ class Verdict(NamedTuple):
 
 def judge(found: Mapping[str, float], model: Model, horizon: int) -> Verdict:
     """Judge a model by the measures of an examination; what is wrong first, counts."""
-    for judgement in (_blind, _overfitted, _collapsed, _lost, _short_sighted):
+    for judgement in (_blind, _overfitted, _unlike, _collapsed, _lost, _short_sighted):
         verdict = judgement(found, model, horizon)
         if verdict:
             return verdict
@@ -87,6 +89,37 @@ def _fails(found: Mapping[str, float]) -> bool:
         found['command_r2'] < READ
         or found['forward_over_copy'] > FORESEEN
         or found['outdone'] > LUCKY
+    )
+
+
+def _unlike(found: Mapping[str, float], model: Model, horizon: int) -> Verdict | None:
+    """Look whether it was trained on images of another kind: another camera, light or renderer."""
+    error = min(found['forward_over_copy'], found['train_forward_over_copy'])
+    there = found.get('nonlinear_r2', 0.0) >= READ
+    if found.get('trained_on_it') or error < (WRONG if there else ABSURD):
+        return None
+    if found.get('command_echo', 0.0) >= ECHO:
+        return None  # the images it understands; what it reads off them has another sign or unit
+    still = (
+        f', while a probe that is fitted anew still reads the measured state (R2 '
+        f'{found["nonlinear_r2"]:.2f})'
+        if there
+        else ''
+    )
+    return Verdict(
+        'unlike',
+        f"the images look unlike the training's: the forward model errs by {error:.3g} of what "
+        f'moved, more than if it said that nothing moves{still}',
+        (
+            'compare the images with those it was trained on (smwm view of both datasets): '
+            'camera, its place, light, colours, noise',
+            'record a few minutes with this camera, and train again with these bags among the '
+            'others (smwm convert OLD NEW, smwm train)',
+            'to bear such changes, train on images that vary: train.shift and train.brightness, '
+            'and in simulation randomise.usual=true or wider ranges of randomise',
+            'where the images look alike, see that frames and commands fit together (fields, '
+            'signs, units, dataset.command_delay)',
+        ),
     )
 
 

@@ -64,12 +64,13 @@ def examine_run(
     curves = read_curves(path) or read_curves(path.parent)
     title = f'Run {path.resolve().name}'
     write_text(out, run_sheet(title, found, verdict, checkpoint, data, curves))
-    same = checkpoint.info.get('dataset') == data.fingerprint
+    same = bool(found.measures['trained_on_it'])
     plain = {
         'kind': 'run',
         'path': str(path),
         'data': str(dataset),
         'trained_on_it': same,
+        'note': found.note,
         'page': str(out),
         'verdict': {**verdict._asdict(), 'fit': verdict.fit},
         'measures': found.measures,
@@ -83,6 +84,7 @@ def examine_run(
     other = '' if same else ', which it was not trained on'
     lines = [
         f'{path}: {checkpoint.model_config.kind}, examined on {dataset}{other}',
+        *([f'  {found.note}'] if found.note else []),
         f'{in_a_word(verdict)} {verdict.why[0].upper()}{verdict.why[1:]}.',
         *(f'  - {words}' for words in verdict.advice),
         *_figures(found.measures),

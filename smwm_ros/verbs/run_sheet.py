@@ -39,6 +39,7 @@ def run_sheet(
     body = [
         f'<p class="{"good" if verdict.fit else "bad"}"><b>{escape(in_a_word(verdict))}</b></p>',
         f'<p>{escape(verdict.why)}.</p>',
+        f'<p>{escape(found.note)}</p>' if found.note else '',
         f'<ul>{"".join(f"<li>{escape(words)}</li>" for words in verdict.advice)}</ul>',
         report.tiles(_facts(found)),
         '<h2>Foresight</h2>',
