@@ -340,7 +340,10 @@ def test_the_command_line_says_what_was_made(
 ) -> None:
     words = ['convert', str(tiny_bag()), '--out', str(tmp_path / 'out'), 'dataset.image_size=16']
     assert main(words) == 0
-    assert '1 episodes (0 held out), 30 ticks, 25 transitions' in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert '1 episodes (0% held out, in 0 episodes), 30 ticks, 25 transitions' in said.out
+    assert 'warning: nothing is held out to judge a model on' in said.err
+    assert 'or one of at least 8 s without a gap' in said.err
     assert main([*words, 'dataset.resize=crop']) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith('smwm convert: ')

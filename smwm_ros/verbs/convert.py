@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+import sys
 
 from smwm_ros.verbs.options import add_config, config_of
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     """Convert, and say what was made."""
     config = config_of(args)
     from smwm_ros.bags.convert import convert
-    from smwm_ros.bags.summary import describe
+    from smwm_ros.bags.summary import describe, warnings
 
     summary = convert(
         args.bags, args.out, config, args.jobs, args.fresh, args.runner, skip=args.skip
@@ -57,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     if summary.kept:
         print(f'{summary.kept} bags were converted before and are kept as they are')
     print('\n'.join(describe(summary.dataset)))
+    for warning in warnings(summary.dataset):
+        print(f'warning: {warning}', file=sys.stderr)
     return 0
 
 

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if leads:
         print(
             f'Learning from {count} transitions of {args.dataset} '
-            f'({len(dataset.episodes)} episodes).'
+            f'({len(dataset.drives)} episodes).'
         )
     checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
     if leads:
