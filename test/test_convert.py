@@ -210,7 +210,7 @@ def test_a_robot_that_hears_no_commands_is_told_what_keeps_its_ticks(tmp_path: P
     bag.command(0)
     path = bag.close()
     with pytest.raises(
-        DatasetError, match=r'no command was heard in time; .*after_hold=zero keep'
+        DatasetError, match=r'no command was heard in time; .*after_hold=zero they count'
     ):
         made(tmp_path, path, words=('dataset.hold=0',))
     assert len(made(tmp_path, path, words=('dataset.after_hold=zero',))) == 30

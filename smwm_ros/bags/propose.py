@@ -9,8 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.bags.clock import Clock
+from smwm_ros.bags.commands import (
+    after_hold,
+    doubt,
+    is_measurement,
+    JOINTS,
+    rank,
+    stop_of,
+    TRAJECTORY,
+)
 from smwm_ros.bags.read import Topic
-from smwm_ros.bags.scan import Heard, is_command, Limits, Scan
+from smwm_ros.bags.scan import Heard, Limits, Scan
 from smwm_ros.config import Dataset, IMAGE_TYPES
 
 # Numbers of common messages that may steer a robot or measure it; those that vary are proposed.
@@ -24,13 +33,13 @@ COMMANDS = {
     'ackermann_msgs/msg/AckermannDriveStamped': ('drive.steering_angle', 'drive.speed'),
     'std_msgs/msg/Float64MultiArray': ('data',),
     'std_msgs/msg/Float32MultiArray': ('data',),
-    'trajectory_msgs/msg/JointTrajectory': _POINT,
-    'sensor_msgs/msg/JointState': _JOINTS,
+    TRAJECTORY: _POINT,
+    JOINTS: _JOINTS,
 }
 _STATES = {  # the first that there is
     'nav_msgs/msg/Odometry': tuple(f'pose.pose.position.{axis}' for axis in 'xyz'),
     'geometry_msgs/msg/PoseStamped': tuple(f'pose.position.{axis}' for axis in 'xyz'),
-    'sensor_msgs/msg/JointState': _JOINTS,
+    JOINTS: _JOINTS,
 }
 FIELDS = {**_STATES, **COMMANDS}
 _EITHER = (*_POINT, *_JOINTS)  # one of these is enough, the first that varies
@@ -78,6 +87,8 @@ def propose(
     used = {topic.name: scan.heard[topic.name] for topic in (camera, command, state) if topic}
     clock = clock_of(list(used)) if camera and command else None
     dataset, remark = _timing(robot, used, clock.base if clock else 'receive')
+    if command and is_measurement(command):
+        _use_changes(robot['command'], dataset)
     return Proposal(robot, dataset, clock, remarks + remark)
 
 
@@ -98,15 +109,13 @@ def choose_camera(
 
 
 def _command(topics: Collection[Topic], moving: Collection[Topic], scan: Scan) -> Topic | None:
-    """Return the busiest topic of commands: best one called so, that moves."""
-    named = [t for t in topics if t.messages and is_command(t.name) and _limits(t, scan)]
-    known = [topic for topic in moving if topic.type in COMMANDS]
-    return (
-        _busiest([topic for topic in named if topic in known])
-        or _busiest([topic for topic in named if topic in moving])
-        or _busiest(named)
-        or _busiest(known)
-    )
+    """Return the busiest topic of those that stand for commands best, by what they are."""
+    ranked: dict[int, list[Topic]] = {}
+    for topic in topics:
+        place = rank(topic, topic.type in COMMANDS, topic in moving)
+        if topic.messages and _limits(topic, scan) and place is not None:
+            ranked.setdefault(place, []).append(topic)
+    return _busiest(ranked[min(ranked)]) if ranked else None
 
 
 def _state(moving: Collection[Topic]) -> Topic | None:
@@ -133,7 +142,17 @@ def _fields(command: Topic, scan: Scan) -> tuple[dict[str, Any], list[str]]:
         'low': [floor(10_000 * low) / 10_000 for low, _ in chosen.values()],
         'high': [ceil(10_000 * high) / 10_000 for _, high in chosen.values()],
     }
-    return section, remarks
+    section['stop'], remark = stop_of(command, chosen, scan.heard[command.name].rests)
+    return section, [*remarks, *filter(None, (doubt(command), remark))]
+
+
+def _use_changes(command: dict[str, Any], dataset: dict[str, Any]) -> None:
+    """Let changes of what was measured stand for commands: no tick changes more than all did."""
+    spans = [
+        round(high - low, 4) for low, high in zip(command['low'], command['high'], strict=True)
+    ]
+    command['low'], command['high'] = [-span for span in spans], spans
+    dataset['action'] = 'next_state_delta'
 
 
 def _timing(
@@ -161,9 +180,10 @@ def _timing(
         topic, hold = robot['command']['topic'], max(hold, usual.hold)
         silent = float(max(used[topic].steps(base), default=0.0))
         if silent > hold:
+            keep = after_hold(robot['command']['stop'])
             remarks.append(
                 f'{topic} is silent for up to {silent:.3g} s: ticks later than dataset.hold='
-                f'{hold:g} s are dropped, or with dataset.after_hold=zero count as standing still'
+                f'{hold:g} s are dropped; {keep}'
             )
     return dataset, remarks
 

@@ -52,7 +52,7 @@ class Recording:
         self._dt = nanoseconds(robot.dt)
         read_command = FieldReader(robot.command.fields)
         read_state = FieldReader(robot.state.fields if robot.state.topic else ())
-        self._command = NumberTrack(read_command, nanoseconds(dataset.command_delay))
+        self._command = NumberTrack(read_command, nanoseconds(dataset.command_delay), self._dt)
         self._state = NumberTrack(read_state)
         quality = dataset.jpeg_quality if dataset.pixels == 'jpeg' else None
         self._row = columns(dataset.image_size, read_command.size, read_state.size, quality)
@@ -171,7 +171,7 @@ class Recording:
             self._counts[message.topic] += 1
             self._faults.total[message.topic] += 1
             try:
-                track.hear(stamp, track.read(self._reader.decode(message)))
+                track.take(stamp, self._reader.decode(message))
             except NameMissingError as error:  # maybe others publish there too
                 self._counts[f'messages of {message.topic} without the names'] += 1
                 track.nameless = track.nameless or f'{message.topic}: {error}'
