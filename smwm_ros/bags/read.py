@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, ExitStack
 from heapq import merge
+from itertools import chain
 import struct
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -52,6 +53,7 @@ class BagReader:
         self.notes: list[str] = []  # what had to be repaired
         self._readers: list[Source] = []
         self._rescue = rescue
+        self._as_written = False  # a clock stepped back: files are read one after the other
         self._connections: dict[tuple[str, str], list[Connection]] = {}  # by topic and type
         self._store: Typestore | None = None
         self._stack = ExitStack()
@@ -62,6 +64,7 @@ class BagReader:
         with self._stack, self._damage('cannot be read'):
             opener = Opener(self.bag, self._stack, self._rescue)
             self._readers, self.notes = opener.sources, opener.notes
+            self._as_written = opener.as_written
             self._index()
             self._stack = self._stack.pop_all()  # what was opened stays open
         if not self.count:
@@ -116,7 +119,8 @@ class BagReader:
             if mine:
                 parts.append(reader.messages(mine, start, stop))
         with self._damage('damaged', DamagedBagError):
-            ordered = merge(*parts, key=lambda item: item[1]) if len(parts) > 1 else parts[0]
+            sort = len(parts) > 1 and not self._as_written
+            ordered = merge(*parts, key=lambda item: item[1]) if sort else chain(*parts)
             for connection, stamp, data in ordered:
                 yield Message(connection.topic, stamp, self._plain(data))
 

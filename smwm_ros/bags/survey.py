@@ -19,7 +19,7 @@ from smwm_ros.bags.read import BagReader, Message, with_rescue
 from smwm_ros.bags.scan import Heard, scan
 from smwm_ros.bags.topics import sample_stamps
 from smwm_ros.config import IMAGE_TYPES
-from smwm_ros.core.images import fit, to_rgb
+from smwm_ros.core.images import fit, size_in_words, to_rgb
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError
 
@@ -87,6 +87,7 @@ def thumbnails(bag: Bag, count: int = 12) -> Array:
 def _pace(heard: Heard) -> dict[str, float]:
     """Tell how often a topic speaks, as usual and all in all, and its longest silence."""
     steps = heard.steps()
+    steps = steps[steps >= 0]  # the clock may have stepped back
     if not len(steps) or not steps.sum() > 0:
         return {}
     return {
@@ -118,9 +119,24 @@ def _images(reader: BagReader) -> dict[str, dict[str, Any]]:
     topics = [t.name for t in reader.topics.values() if t.type in IMAGE_TYPES and t.messages]
     found: dict[str, dict[str, Any]] = {}
     for message in reader.glance(topics, _LOOKS) if topics else ():
-        if 'encoding' not in found.get(message.topic, {}):
+        known = found.get(message.topic, {})
+        if 'encoding' not in known:
             found[message.topic] = _image(reader, message)
+        elif (size := _size(reader, message)) not in ('', known.get('later', _words(known))):
+            known['later'] = size  # the last of its sizes
     return found
+
+
+def _words(image: dict[str, Any]) -> str:
+    return f'{image["width"]}x{image["height"]}'
+
+
+def _size(reader: BagReader, message: Message) -> str:
+    """Return the size of an image, nothing for one that is damaged."""
+    try:
+        return size_in_words(reader.decode(message))
+    except CodecError:
+        return ''
 
 
 def _image(reader: BagReader, message: Message) -> dict[str, Any]:

@@ -167,8 +167,10 @@ def _topic_line(topic: dict[str, Any]) -> str:
         words.append(f'{topic["rate"]:.4g} Hz{uneven}, longest gap {topic["longest_gap"]:g} s')
     if 'image' in topic:
         image = topic['image']
+        later = f' (later {image["later"]}: convert cuts there)' if 'later' in image else ''
         words.append(
-            image.get('flaw') or f'{image["width"]}x{image["height"]} {image["encoding"]}'.strip()
+            image.get('flaw')
+            or f'{image["width"]}x{image["height"]}{later} {image["encoding"]}'.strip()
         )
     header = topic.get('header', {})
     if 'flaw' in header:
