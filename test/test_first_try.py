@@ -29,4 +29,7 @@ def test_one_continuous_recording_is_inspected_converted_and_trained_without_a_k
     assert 'warning' not in said.err
     run = ['train', str(tmp_path / 'data'), '--out', str(tmp_path / 'run'), *words]
     assert main([*run, 'train.steps=2', 'train.batch=4']) == 0  # or it would take minutes
+    said = capsys.readouterr()
+    assert f'smwm inspect {tmp_path / "run"}' in said.out, 'no arena has this robot'
+    assert 'smwm evaluate' not in said.out
     assert (tmp_path / 'run' / 'model.safetensors').is_file()

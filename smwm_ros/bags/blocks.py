@@ -16,6 +16,7 @@ from smwm_ros.bags.mcap_records import Heard
 from smwm_ros.bags.steps import in_order
 from smwm_ros.errors import BagError
 
+_NAMED = 3  # types of messages
 _Self = TypeVar('_Self', bound='BlockReader')
 
 
@@ -77,6 +78,18 @@ class BlockReader(ABC):
         self.start_time = min(block.first for block in self._blocks)
         self.end_time = max(block.last for block in self._blocks) + 1
         return self
+
+    def foreign(self) -> str:
+        """Say whose messages are there, where nobody here can read any, or nothing."""
+        if not self._channels or any(map(self._is_read, self._channels.values())):
+            return ''
+        kinds = {item.ext.serialization_format for item in self._channels.values()}  # type: ignore[union-attr]
+        names = sorted({item.msgtype for item in self._channels.values()})
+        more = ', ...' if len(names) > _NAMED else ''
+        return (
+            f'its messages are {" and ".join(sorted(kinds))} ({", ".join(names[:_NAMED])}{more}), '
+            'such as Foxglove writes, and not of ROS 2 (cdr); record the topics with ros2 bag'
+        )
 
     def __exit__(
         self,

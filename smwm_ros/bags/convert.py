@@ -44,13 +44,15 @@ def convert(
     fresh: bool = False,
     runner: str = 'local',
     skip: bool = False,
+    msgs: Iterable[Path] = (),
 ) -> Summary:
     """
     Make or complete the dataset in a folder from bags.
 
     Jobs are as many as pay, unless given. With skip, bags that cannot be converted are left out.
+    Folders of .msg files define the messages that bags do not.
     """
-    bags = find_bags(paths)
+    bags = [bag._replace(msgs=tuple(msgs)) for bag in find_bags(paths)]
     with _no_empty_folders(out):
         if fresh:
             clear(out)

@@ -129,10 +129,13 @@ class Opener:
             return
         readers: dict[str, type[CutMcap] | type[CutSqlite] | type[CutBag]]
         readers = {'.mcap': CutMcap, '.db3': CutSqlite, '.bag': CutBag, '.active': CutBag}
+        source = None
         try:
             source = readers[path.suffix](path)
             self._stack.enter_context(source)
         except (BagError, *DAMAGE):
+            if source and (whose := source.foreign()):
+                raise Reader2Error(whose) from None
             raise error from None
         self.sources.append(source)
         self.notes.append(f'{path.name}: {reason}; {source.recovered()}')

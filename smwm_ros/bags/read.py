@@ -16,8 +16,8 @@ from rosbags.typesys.store import Typestore
 from smwm_ros.bags.find import Bag, ROS1
 from smwm_ros.bags.open import DAMAGE, Opener, Source
 from smwm_ros.bags.packed import zstd
-from smwm_ros.bags.typestore import normal_type, typestore
-from smwm_ros.errors import BagError, CodecError, did_you_mean
+from smwm_ros.bags.typestore import normal_type, typestore, undefined
+from smwm_ros.errors import BagError, CodecError, did_you_mean, video_hint
 
 T = TypeVar('T')
 _ZSTD = b'\x28\xb5\x2f\xfd'  # begins what zstd compressed
@@ -56,6 +56,7 @@ class BagReader:
         self._as_written = False  # a clock stepped back: files are read one after the other
         self._connections: dict[tuple[str, str], list[Connection]] = {}  # by topic and type
         self._store: Typestore | None = None
+        self._lacking: dict[str, list[str]] = {}  # type -> those that nobody defines
         self._stack = ExitStack()
         self.is_ros1 = bag.paths[0].name.endswith(ROS1)
 
@@ -104,7 +105,8 @@ class BagReader:
             raise BagError(f"{self.where}: no topic '{name}'; {hint}there are: {there}")
         found = self.topics[name].type
         if found != kind and (name, kind) not in self._connections:
-            raise BagError(f'{self.where}: {name} is of type {found}, expected {kind}')
+            hint = video_hint(found) or f'expected {kind}'
+            raise BagError(f'{self.where}: {name} is of type {found}, {hint}')
         self._choose(name, kind)
         return self.topics[name]
 
@@ -142,6 +144,8 @@ class BagReader:
     def decode(self, message: Message) -> Any:
         """Turn the bytes of a message into its fields."""
         kind, store = self.topics[message.topic].type, self._types()
+        if flaw := self.undefined(message.topic):
+            raise BagError(f'{self.where}: {message.topic}: {flaw}')
         try:
             if self.is_ros1:
                 return store.deserialize_ros1(message.data, kind)
@@ -150,6 +154,16 @@ class BagReader:
             raise CodecError(
                 f'{message.topic}: {len(message.data)} bytes are no {kind}: {error}'
             ) from error
+
+    def undefined(self, topic: str) -> str:
+        """Say that the messages of a topic cannot be read for want of a definition, or nothing."""
+        kind = self.topics[topic].type
+        if kind not in self._lacking:
+            self._lacking[kind] = undefined(kind, self._types())
+        if not self._lacking[kind]:
+            return ''
+        words = f'no definition of {", ".join(self._lacking[kind])} in the bag'
+        return f'{words}; --msgs FOLDER takes .msg files'
 
     def has_header(self, topic: str) -> bool:
         """Tell whether messages of a topic begin with a header, and so with a stamp."""
@@ -209,7 +223,7 @@ class BagReader:
         """Return the types of all topics."""
         if self._store is None:
             connections = [item for group in self._connections.values() for item in group]
-            self._store = typestore(connections, self.is_ros1)
+            self._store = typestore(connections, self.is_ros1, self.bag.msgs)
         return self._store
 
     @contextmanager

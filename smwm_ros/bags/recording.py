@@ -27,7 +27,7 @@ from smwm_ros.bags.numbers import EpisodeMarks, NumberTrack
 from smwm_ros.bags.read import BagReader, Message
 from smwm_ros.bags.topics import mean_period
 from smwm_ros.config import Config
-from smwm_ros.core.actions import FieldReader, NameMissingError
+from smwm_ros.core.actions import FieldError, FieldReader, NameMissingError
 from smwm_ros.core.images import compose, read_view, size_in_words, Tile, tiles
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.shards import columns, ShardWriter
@@ -140,9 +140,13 @@ class Recording:
         """Say who hears which topic."""
         robot, dataset = self._config.robot, self._config.dataset
         hearers: dict[str, list[Hearer]] = {topic: [self._hear_frame] for topic in self._cameras}
-        hearers.setdefault(robot.command.topic, []).append(self._hear_numbers(self._command))
+        hearers.setdefault(robot.command.topic, []).append(
+            self._hear_numbers(self._command, 'command')
+        )
         if robot.state.topic:
-            hearers.setdefault(robot.state.topic, []).append(self._hear_numbers(self._state))
+            hearers.setdefault(robot.state.topic, []).append(
+                self._hear_numbers(self._state, 'state')
+            )
         if dataset.episode_topic:
             hearers.setdefault(dataset.episode_topic, []).append(self._hear_mark)
         return hearers
@@ -175,7 +179,7 @@ class Recording:
             return
         camera.hear(message, stamp)
 
-    def _hear_numbers(self, track: NumberTrack) -> Hearer:
+    def _hear_numbers(self, track: NumberTrack, part: str) -> Hearer:
         """Make what hears the numbers of one topic."""
 
         def hear(message: Message, stamp: int) -> None:
@@ -186,6 +190,9 @@ class Recording:
             except NameMissingError as error:  # maybe others publish there too
                 self._counts[f'messages of {message.topic} without the names'] += 1
                 track.nameless = track.nameless or f'{message.topic}: {error}'
+            except FieldError as error:  # no message is damaged: the configuration is wrong
+                where = f'{self._reader.where}: {message.topic}: {error}'
+                raise BagError(f'{where}; see robot.{part}.fields') from None
             except CodecError as error:
                 self._faults.add(message.topic, error)
 

@@ -94,6 +94,10 @@ class CutSqlite:
         """Close the file."""
         self._stack.close()
 
+    def foreign(self) -> str:
+        """Say whose messages are there: sqlite files are of ROS 2 alone."""
+        return ''
+
     def recovered(self) -> str:
         """Say how much could be read."""
         if write_ahead(self.path) and not self.damaged:

@@ -89,8 +89,12 @@ def scan(reader: BagReader, fields: Mapping[str, Collection[str]]) -> Scan:
     """Read the messages of all topics; of some, fields are looked at, by the type of message."""
     names = [topic.name for topic in reader.topics.values() if topic.messages]
     heard = {name: Heard() for name in names}
-    wanted = {name: fields.get(reader.topics[name].type, ()) for name in names}
-    for name in names:
+    known = [name for name in names if not reader.undefined(name)]
+    wanted = {
+        name: () if name not in known else fields.get(reader.topics[name].type, ())
+        for name in names
+    }
+    for name in known:
         if not wanted[name] and is_command(name):
             wanted[name] = number_fields(reader, reader.topics[name].type)
     every = {name: -(-reader.topics[name].messages // _DECODED) for name in names}

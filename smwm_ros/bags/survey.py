@@ -21,7 +21,7 @@ from smwm_ros.bags.topics import sample_stamps
 from smwm_ros.config import IMAGE_TYPES
 from smwm_ros.core.images import fit, size_in_words, to_rgb
 from smwm_ros.core.interfaces import Array
-from smwm_ros.errors import CodecError
+from smwm_ros.errors import CodecError, video_hint
 
 _LOOKS = 24  # places in a bag where an image is looked for
 _THUMBNAIL = 128  # [px]
@@ -42,6 +42,8 @@ def _survey(reader: BagReader) -> dict[str, Any]:
             entry |= _pace(found.heard[topic.name])
             if reader.has_header(topic.name):
                 entry['header'] = _header(found.heard[topic.name].stamps())
+        if flaw := reader.undefined(topic.name) or video_hint(topic.type):
+            entry['flaw'] = flaw
         if topic.name in images:
             entry['image'] = images[topic.name]
         topics.append(entry)

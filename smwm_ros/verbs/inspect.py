@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from smwm_ros.verbs.inspect_run import describe_checkpoint, examine_run, recorded_data, SAMPLES
+from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
     from smwm_ros.bags.find import Bag
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--thumbnails', type=Path, metavar='FILE', help='write frames of the bags as a PNG'
     )
+    add_msgs(parser)
     parser.add_argument(
         '--data', type=Path, metavar='DATASET', help='examine runs on this, not on their own data'
     )
@@ -77,7 +79,8 @@ def _looks(path: Path, args: argparse.Namespace) -> list[Look]:
         return [partial(_run, path, args)]
     from smwm_ros.bags.find import find_bags
 
-    return [partial(_bag, bag) for bag in find_bags([path])]
+    msgs = tuple(args.msgs)
+    return [partial(_bag, bag._replace(msgs=msgs)) for bag in find_bags([path])]
 
 
 def _bag(bag: Bag) -> tuple[dict[str, Any], list[str]]:
@@ -165,6 +168,8 @@ def _topic_line(topic: dict[str, Any]) -> str:
         usual = 1 / topic['period'] if topic['period'] else 0.0
         uneven = f' (usually {usual:.3g} Hz)' if abs(usual - topic['rate']) > 0.1 * usual else ''
         words.append(f'{topic["rate"]:.4g} Hz{uneven}, longest gap {topic["longest_gap"]:g} s')
+    if 'flaw' in topic:
+        words.append(topic['flaw'])
     if 'image' in topic:
         image = topic['image']
         later = f' (later {image["later"]}: convert cuts there)' if 'later' in image else ''

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -34,6 +35,18 @@ def add_config(parser: argparse.ArgumentParser, sections: Sequence[str]) -> None
             'knobs, given as key=value words and shown with their defaults:',
             *lines,
         ]
+    )
+
+
+def add_msgs(parser: argparse.ArgumentParser) -> None:
+    """Add --msgs, for bags that do not hold the definitions of their messages."""
+    parser.add_argument(
+        '--msgs',
+        nargs='+',
+        type=Path,
+        default=[],
+        metavar='FOLDER',
+        help='folders of .msg files (PACKAGE/msg/NAME.msg), for types that bags do not define',
     )
 
 
