@@ -42,7 +42,7 @@ class BlockReader(ABC):
         self.message_count = 0
         self.start_time, self.end_time = 2**63 - 1, 0
         self.lost_chunks = 0
-        self.whole_bytes = 0  # as far as the last whole record of the file
+        self.whole_bytes = 0  # as far as anything of the file was used
         self._channels: dict[int, Connection] = {}
         self._counts: Counter[int] = Counter()  # messages of a channel
         self._blocks: list[Block] = []

@@ -7,6 +7,7 @@ from collections.abc import Collection
 import re
 
 from smwm_ros.bags.read import Topic
+from smwm_ros.config import IMAGE_TYPES
 
 TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
 JOINTS = 'sensor_msgs/msg/JointState'
@@ -46,6 +47,32 @@ def rank(topic: Topic, known: bool, moves: bool) -> int | None:
 def is_measurement(topic: Topic) -> bool:
     """Tell whether a topic that stands for commands measures the robot in truth."""
     return topic.type == JOINTS and not is_command(topic.name)
+
+
+def one_robot(topics: Collection[Topic]) -> tuple[list[Topic], list[str]]:
+    """
+    Return the topics of one robot, and a remark where there are several.
+
+    Several robots are namespaces that hold the same command topic and the same camera topic.
+    """
+    twins: dict[tuple[str, str], set[str]] = {}
+    for topic in topics:
+        space, _, rest = topic.name.lstrip('/').partition('/')
+        if rest and topic.messages:
+            twins.setdefault((rest, topic.type), set()).add(space)
+    commands = [spaces for (rest, _), spaces in twins.items() if is_command(rest)]
+    cameras = [spaces for (_, kind), spaces in twins.items() if kind in IMAGE_TYPES]
+    robots = max((a & b for a in commands for b in cameras), key=len, default=set())
+    if len(robots) < 2:
+        return list(topics), []
+    names = sorted(robots)
+    others = tuple(f'/{name}/' for name in names[1:])
+    mine = [topic for topic in topics if not topic.name.startswith(others)]
+    every = ', '.join(f'/{name}' for name in names)
+    return mine, [
+        f'{len(names)} robots are in the bag: {every}; this is for /{names[0]}. Convert it once '
+        'for each robot, with its topics'
+    ]
 
 
 def doubt(topic: Topic) -> str:

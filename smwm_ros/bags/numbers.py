@@ -23,11 +23,19 @@ class NumberTrack:
         self.read = read
         self._delay = delay  # from hearing a message to its effect [ns]
         self._dt = dt if is_trajectory(read) else 0  # trajectories are read once in it [ns]
+        self._newest: int | None = None  # stamp of the last message
         self._rest = 0  # samples of the last trajectory that lie after its start
         self._stamps = array('q')
         self._values: list[Array] = []
         self.empty = True  # nothing was ever heard
         self.nameless = ''  # how the first message lacked what is asked for by name
+
+    def flaw(self, stamp: int) -> str:
+        """Say what is odd about the stamp of the next message, or nothing."""
+        last, self._newest = self._newest, stamp
+        if last is None or stamp > last:
+            return ''
+        return 'of a stamp seen before' if stamp == last else 'that come before the last one'
 
     def take(self, stamp: int, msg: Any) -> None:
         """Take the next message; a trajectory replaces what is left of the one before."""

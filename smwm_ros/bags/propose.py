@@ -8,12 +8,13 @@ from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.bags.clock import Clock
+from smwm_ros.bags.clock import AGREE, Clock
 from smwm_ros.bags.commands import (
     after_hold,
     doubt,
     is_measurement,
     JOINTS,
+    one_robot,
     rank,
     stop_of,
     TRAJECTORY,
@@ -21,6 +22,7 @@ from smwm_ros.bags.commands import (
 from smwm_ros.bags.read import Topic
 from smwm_ros.bags.scan import Heard, Limits, Scan
 from smwm_ros.config import Dataset, IMAGE_TYPES
+from smwm_ros.core.interfaces import Array
 
 # Numbers of common messages that may steer a robot or measure it; those that vary are proposed.
 _TWIST = ('linear.x', 'linear.y', 'linear.z', 'angular.x', 'angular.y', 'angular.z')
@@ -68,16 +70,17 @@ def propose(
 
     images tells what each image topic shows, and clock_of which clock orders some topics.
     """
+    topics, remarks = one_robot(topics)
     camera, cameras = choose_camera(topics, images)
     moving = [topic for topic in topics if _varying(topic, scan)]
     command = _command(topics, moving, scan)
     state = _state([topic for topic in moving if topic != command])
     robot: dict[str, Any] = {}
-    remarks = []
     if camera:
         robot['camera'] = {'topic': camera.name, 'type': camera.type}
         if cameras:
             remarks.append(f'further cameras, for robot.camera.others: {" ".join(cameras)}')
+            remarks += _clocks_apart([camera.name, *cameras], scan)
     if command:
         robot['command'], remark = _fields(command, scan)
         remarks += remark
@@ -106,6 +109,22 @@ def choose_camera(
     best = min(seen, key=lambda item: (item[0], item[1], IMAGE_TYPES.index(item[2].type)))[2]
     same = [topic.name for _, _, topic in seen if topic.type == best.type and topic != best]
     return best, sorted(same)
+
+
+def _clocks_apart(cameras: list[str], scan: Scan) -> list[str]:
+    """Say which cameras have headers of another clock than the first."""
+    offsets = {
+        name: float(np.median(stamps.offset()))
+        for name in cameras
+        if (stamps := scan.heard[name].stamps()) and (stamps.header > 0).all()
+    }
+    first = cameras[0]
+    return [
+        f'headers of {name} are {offset - offsets[first]:+.3g} s from those of {first}: set '
+        'dataset.camera_time: receive to use both'
+        for name, offset in offsets.items()
+        if first in offsets and abs(offset - offsets[first]) > AGREE
+    ]
 
 
 def _command(topics: Collection[Topic], moving: Collection[Topic], scan: Scan) -> Topic | None:
@@ -178,7 +197,8 @@ def _timing(
         dataset['hold'] = hold
     if 'command' in robot:
         topic, hold = robot['command']['topic'], max(hold, usual.hold)
-        silent = float(max(used[topic].steps(base), default=0.0))
+        frames = robot.get('camera', robot['command'])['topic']
+        silent = _silence(used[topic].times(base), used[frames].times(base))
         if silent > hold:
             keep = after_hold(robot['command']['stop'])
             remarks.append(
@@ -186,6 +206,12 @@ def _timing(
                 f'{hold:g} s are dropped; {keep}'
             )
     return dataset, remarks
+
+
+def _silence(commands: Array, frames: Array) -> float:
+    """Return how long no command came at most, while frames did [s]."""
+    begin, end = min(frames[0], commands[0]), max(frames[-1], commands[-1])
+    return float(np.diff(commands, prepend=begin, append=end).max()) / 1e9
 
 
 def _control_period(camera: float, command: float) -> tuple[float, str]:

@@ -184,6 +184,9 @@ class Recording:
 
         def hear(message: Message, stamp: int) -> None:
             self._counts[message.topic] += 1
+            flaw = track.flaw(stamp)
+            if flaw:
+                self._counts[f'messages of {message.topic} {flaw}'] += 1
             self._faults.total[message.topic] += 1
             try:
                 track.take(stamp, self._reader.decode(message))

@@ -66,10 +66,14 @@ class Heard:
             return None
         return Stamps(np.array(self._header, np.int64), np.array(self._receive, np.int64))
 
+    def times(self, base: str = 'receive') -> Array:
+        """Return when each message came by one of the clocks (n,) int64 [ns]."""
+        by_header = base == 'header' and len(self._header) == len(self._receive)
+        return np.array(self._header if by_header else self._receive, np.int64)
+
     def steps(self, base: str = 'receive') -> Array:
         """Return the time from each message to the next by one of the clocks (n-1,) [s]."""
-        by_header = base == 'header' and len(self._header) == len(self._receive)
-        steps: Array = np.diff(np.array(self._header if by_header else self._receive)) / 1e9
+        steps: Array = np.diff(self.times(base)) / 1e9
         return steps
 
     def period(self, base: str = 'receive') -> float:

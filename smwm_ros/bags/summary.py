@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.split import cuttable, gap_of
 
@@ -18,11 +19,12 @@ def describe(data: TransitionDataset) -> list[str]:
         f'{len(data)} ticks, {transitions} transitions of {info.action_block} actions, '
         f'{_duration(len(data) * info.spec.dt)} at {1 / info.spec.dt:g} Hz',
     ]
-    mean, std = data.action_statistics()
-    for name, average, spread, low, high in zip(
-        info.spec.fields, mean, std, info.spec.low, info.spec.high, strict=True
+    actions = data.actions(np.arange(len(data))).astype(np.float64)
+    for name, mine, low, high in zip(
+        info.spec.fields, actions.T, info.spec.low, info.spec.high, strict=True
     ):
-        lines.append(f'  {name}: {average:.3g} +- {spread:.3g}, limits {low:g} to {high:g}')
+        moved = f'+- {mine.std():.3g}' if np.ptp(mine) else 'always'
+        lines.append(f'  {name}: {mine.mean():.3g} {moved}, limits {low:g} to {high:g}')
     lines += _ages(data)
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()

@@ -94,7 +94,7 @@ def _pace(heard: Heard) -> dict[str, float]:
         return {}
     return {
         'rate': round(len(steps) / float(steps.sum()), 3),
-        'period': round(heard.period(), 4),
+        'period': round(heard.period(), 9),
         'longest_gap': round(float(steps.max()), 3),
     }
 

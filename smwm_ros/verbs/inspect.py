@@ -22,6 +22,7 @@ from smwm_ros.verbs.options import add_msgs
 if TYPE_CHECKING:
     from smwm_ros.bags.find import Bag
 
+_BURSTS = 20  # messages that follow each other so many times faster than on average
 EXAMPLE = 'smwm inspect recordings/run_1 --thumbnails frames.png'
 
 
@@ -165,8 +166,10 @@ def _topic_line(topic: dict[str, Any]) -> str:
     """Describe one topic of a bag."""
     words = [f'{topic["name"]} ({topic["type"]}): {topic["messages"]}']
     if 'rate' in topic:
-        usual = 1 / topic['period'] if topic['period'] else 0.0
+        usual = 1 / topic['period'] if topic['period'] > 0 else float('inf')
         uneven = f' (usually {usual:.3g} Hz)' if abs(usual - topic['rate']) > 0.1 * usual else ''
+        if usual > _BURSTS * topic['rate']:
+            uneven = ' (in bursts)'
         words.append(f'{topic["rate"]:.4g} Hz{uneven}, longest gap {topic["longest_gap"]:g} s')
     if 'flaw' in topic:
         words.append(topic['flaw'])
@@ -181,10 +184,10 @@ def _topic_line(topic: dict[str, Any]) -> str:
     if 'flaw' in header:
         words.append(f'header: {header["flaw"]}')
     elif header:
+        # All digits: seconds between two clocks matter also where both are years from receive.
+        offset = f'{header["offset"]:+.4f}'.rstrip('0').rstrip('.')
         late = f', up to {header["latest"]:g} s late' if header['latest'] > 0.1 else ''
-        words.append(
-            f'header {header["offset"]:+g} s from receive, drift {header["drift"]:+g} s{late}'
-        )
+        words.append(f'header {offset} s from receive, drift {header["drift"]:+g} s{late}')
     return '; '.join(words)
 
 
