@@ -13,8 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 from smwm_ros.bags.clock import choose_clock, Clock, Stamps
+from smwm_ros.bags.delay import estimate_delay
 from smwm_ros.bags.find import Bag
-from smwm_ros.bags.propose import choose_camera, FIELDS, propose
+from smwm_ros.bags.propose import choose_camera, FIELDS, Proposal, propose
 from smwm_ros.bags.read import BagReader, Message, with_rescue
 from smwm_ros.bags.scan import Heard, scan
 from smwm_ros.bags.topics import sample_stamps
@@ -52,6 +53,7 @@ def _survey(reader: BagReader) -> dict[str, Any]:
         return choose_clock('auto', sample_stamps(reader, names))
 
     proposal = propose(reader.topics.values(), found, images, clock_of)
+    _delay(reader, proposal)
     return {
         'kind': 'bag',
         'path': reader.where,
@@ -66,6 +68,22 @@ def _survey(reader: BagReader) -> dict[str, Any]:
         'clock': proposal.clock._asdict() if proposal.clock else None,
         'remarks': proposal.remarks,
     }
+
+
+def _delay(reader: BagReader, proposal: Proposal) -> None:
+    """Add how late the robot reacts to what is proposed, or that nobody can say."""
+    if not proposal.clock or 'action' in proposal.dataset:
+        return
+    delay = estimate_delay(reader, proposal.robot, proposal.clock.base)
+    if delay is None:
+        proposal.remarks.append(
+            'dataset.command_delay: cannot say from this bag how late the robot reacts to a '
+            'command; 0 s is assumed'
+        )
+        return
+    proposal.remarks.append(f'the picture answers a command after about {delay:.2g} s')
+    if delay:
+        proposal.dataset['command_delay'] = delay
 
 
 def thumbnails(bag: Bag, count: int = 12) -> Array:

@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--thumbnails', type=Path, metavar='FILE', help='write frames of the bags as a PNG'
     )
+    parser.add_argument(
+        '--write', type=Path, metavar='FILE', help='write one configuration for all bags (YAML)'
+    )
     add_msgs(parser)
     parser.add_argument(
         '--data', type=Path, metavar='DATASET', help='examine runs on this, not on their own data'
@@ -49,9 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe each path; what cannot be read is named when all others are described."""
-    from smwm_ros.errors import BagError
+    from smwm_ros.errors import BagError, SmwmError
 
-    failed, seen = list[BagError](), 0
+    failed, seen, surveys = list[BagError](), 0, list[dict[str, Any]]()
+    if args.write and args.write.exists():
+        raise SmwmError(f'{args.write}: exists already; remove it or choose another file')
     for path in args.paths:
         for look in _looks(path, args):
             seen += 1
@@ -60,7 +65,10 @@ def run(args: argparse.Namespace) -> int:
             except BagError as error:
                 failed.append(error)
             else:
+                surveys += [found] * (found['kind'] == 'bag')
                 print(json.dumps(found) if args.json else '\n'.join(lines), flush=True)
+    if args.write and surveys:
+        _write_config(surveys, args.write)
     if failed:
         words = f'{len(failed)} of {seen} cannot be read: ' if seen > 1 else ''
         raise BagError(words + '; '.join(map(str, failed)))
@@ -131,8 +139,6 @@ def _count(word: str) -> int:
 
 def _bag_lines(found: dict[str, Any]) -> list[str]:
     """Describe a bag to a reader."""
-    import yaml
-
     lines = [
         f'{found["path"]}: {found["messages"]} messages in {found["seconds"]} s, '
         f'{found["bytes"] / 1e6:.1f} MB'
@@ -155,11 +161,29 @@ def _bag_lines(found: dict[str, Any]) -> list[str]:
         )
     sections = {name: found[name] for name in ('robot', 'dataset') if found[name]}
     if sections:
-        text = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None)
         lines += ['', '# proposed from this bag: check the fields, widen the limits']
-        lines += [f'# {remark}' for remark in found['remarks']]
-        lines += text.splitlines()
+        lines += _config_lines(sections, found['remarks'])
     return lines
+
+
+def _config_lines(sections: dict[str, Any], remarks: list[str]) -> list[str]:
+    """Return a configuration as YAML, after what a user must know of it."""
+    import yaml
+
+    text = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None)
+    return [*(f'# {remark}' for remark in remarks), *text.splitlines()]
+
+
+def _write_config(surveys: list[dict[str, Any]], out: Path) -> None:
+    """Write one configuration for all bags."""
+    from smwm_ros.bags.merge import merge
+    from smwm_ros.report import write_bytes
+
+    sections, remarks = merge(surveys)
+    head = f'# proposed from {len(surveys)} bags: check the fields, and the limits'
+    lines = [head, *_config_lines(sections, remarks)]
+    write_bytes(out, '\n'.join([*lines, '']).encode())
+    print(f'{out}: a configuration for all bags; check it, then smwm convert --config {out}')
 
 
 def _topic_line(topic: dict[str, Any]) -> str:
