@@ -184,7 +184,9 @@ class Dataset:
         "'' ends it; '' to use all of a bag",
     )
     min_length: int = knob(10, 'episodes with fewer ticks are left out', 2, 1_000_000)
-    val_share: float = knob(0.1, 'share of the episodes that is held out', 0.0, 0.9)
+    val_share: float = knob(
+        0.1, 'share of the ticks that is held out: episodes, or stretches of long ones', 0.0, 0.9
+    )
     seed: int = knob(0, 'seed of the held-out split', 0, 2**31 - 1)
 
 

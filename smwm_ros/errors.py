@@ -50,6 +50,16 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f'{hint}valid: {", ".join(names)}' if names else 'there are no valid choices'
 
 
+def video_hint(kind: str) -> str:
+    """Return what to do about a message type or an image format of video, else nothing."""
+    if not any(word in kind.lower() for word in ('video', 'ffmpeg', 'h264', 'h265', 'hevc')):
+        return ''
+    return (
+        'video is not read yet: play the bag, let image_transport republish make '
+        'sensor_msgs/msg/Image of it, and record that'
+    )
+
+
 def missing_extra(what: str, extra: str, packages: str) -> SmwmError:
     """Return the error that says how to install what an optional part needs."""
     return SmwmError(

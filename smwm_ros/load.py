@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints, NamedTuple, TypeVar
 
 from smwm_ros.config import Config
-from smwm_ros.errors import ConfigError, did_you_mean
+from smwm_ros.errors import ConfigError, did_you_mean, video_hint
 from smwm_ros.share import share_folders, shipped
 import yaml
 
@@ -191,7 +191,7 @@ def _value(item: Field[Any], kind: Any, value: Any, path: str, mistakes: list[st
         mistakes.append(f'{path}: expected {describe(kind)}, found {value!r}')
         return None
     if meta['choices'] and converted not in meta['choices']:
-        hint = did_you_mean(str(converted), meta['choices'])
+        hint = video_hint(str(converted)) or did_you_mean(str(converted), meta['choices'])
         mistakes.append(f'{path}: {converted!r} is not a choice; {hint}')
     low, high = meta['low'], meta['high']
     for number in converted if isinstance(converted, tuple) else (converted,):

@@ -234,7 +234,9 @@ def test_a_change_of_state_needs_fresh_measurements_on_both_sides() -> None:
 def test_a_further_camera_must_be_as_fresh_as_the_first() -> None:
     frames = np.arange(0, 1000, 100)
     commands = Track(frames, np.zeros((10, 1)))
-    view = View('/left', np.array([-30, 70, 170, 470, 570, 670, 770, 870]), np.arange(8) != 5)
+    view = View(
+        '/left', np.array([-30, 70, 170, 470, 570, 670, 770, 870]), np.arange(8) != 5, np.zeros(8)
+    )
     found = align(
         frames, np.ones(10, bool), commands, NOTHING, DT, Dataset(**{**KNOBS, 'min_length': 2}),
         others=[view],

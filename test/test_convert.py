@@ -210,7 +210,7 @@ def test_a_robot_that_hears_no_commands_is_told_what_keeps_its_ticks(tmp_path: P
     bag.command(0)
     path = bag.close()
     with pytest.raises(
-        DatasetError, match=r'no command was heard in time; .*after_hold=zero keep'
+        DatasetError, match=r'no command was heard in time; .*after_hold=zero they count'
     ):
         made(tmp_path, path, words=('dataset.hold=0',))
     assert len(made(tmp_path, path, words=('dataset.after_hold=zero',))) == 30
@@ -340,7 +340,10 @@ def test_the_command_line_says_what_was_made(
 ) -> None:
     words = ['convert', str(tiny_bag()), '--out', str(tmp_path / 'out'), 'dataset.image_size=16']
     assert main(words) == 0
-    assert '1 episodes (0 held out), 30 ticks, 25 transitions' in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert '1 episodes (0% held out, in 0 episodes), 30 ticks, 25 transitions' in said.out
+    assert 'warning: nothing is held out to judge a model on' in said.err
+    assert 'or one of at least 8 s without a gap' in said.err
     assert main([*words, 'dataset.resize=crop']) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith('smwm convert: ')

@@ -135,7 +135,7 @@ def test_a_network_that_stalls_does_not_cost_sound_headers_their_trust(
     data = made(tmp_path, bag.close())
     assert data.metas['stalls']['time']['base'] == 'header'
     assert (data.actions(np.arange(len(data)))[:, 0] == shown(data)).all()
-    assert [(e.start, e.stop) for e in data.episodes] == [(0, 300)]
+    assert [(e.start, e.stop) for e in data.drives] == [(0, 300)]
 
 
 def test_one_odd_stamp_costs_one_command(tmp_path: Path) -> None:

@@ -110,6 +110,39 @@ def test_training_and_held_out_episodes_are_never_used_up(
     assert [episode.split for episode in data.episodes].count('val') == held_out
 
 
+@pytest.mark.parametrize('shards', [[[400]], [[1000, 90]], [[90, 3000], [700]], [[18_000]]])
+@pytest.mark.parametrize('share', [0.05, 0.1, 0.4])
+def test_long_drives_are_cut_such_that_the_share_of_the_ticks_is_held_out(
+    tmp_path: Path, shards: list[list[int]], share: float
+) -> None:
+    data = TransitionDataset.open(make(tmp_path, shards, val_share=share))
+    held_out = [e for e in data.episodes if e.split == 'val']
+    ticks = sum(e.stop - e.start for e in held_out)
+    total = sum(map(sum, shards))
+    shortest = min(e.stop - e.start for e in held_out)
+    assert abs(ticks - share * total) <= max(shortest / 2, 1)
+    assert min(e.stop - e.start for e in data.episodes) > data.info.action_block
+    lengths = [length for shard in shards for length in shard]
+    assert [drive.stop - drive.start for drive in data.drives] == lengths
+    assert len(data.starts('all')) == total - 5 * len(lengths)
+
+
+def test_half_a_second_lies_between_what_is_held_out_and_what_is_learnt_from(
+    tmp_path: Path,
+) -> None:
+    for block in (1, 5, 8):
+        folder = make(tmp_path / str(block), [[4000]], action_block=block)
+        data = TransitionDataset.open(folder)
+        rows = {
+            split: np.concatenate(
+                [np.arange(e.start, e.stop) for e in data.episodes if e.split == split]
+            )
+            for split in ('train', 'val')
+        }
+        apart = np.abs(rows['train'][:, None] - rows['val']).min()
+        assert apart == max(block, 5) + 1
+
+
 def test_statistics_are_of_training_rows_and_never_zero(tmp_path: Path) -> None:
     data = TransitionDataset.open(make(tmp_path, [[50, 20], [30]], val_share=0.4))
     rows = np.concatenate(

@@ -119,7 +119,7 @@ def test_their_loader_gives_our_sequences(
     assert len(clips) == (130 - 9) + (12 - 9)
     for number, (episode, step) in enumerate(clips):
         item = loader[number]
-        ours = data.sequence(np.array([data.episodes[episode].start + step]), 1)
+        ours = data.sequence(np.array([data.drives[episode].start + step]), 1)
         assert (item['pixels'].numpy().transpose(0, 2, 3, 1) == ours.pixels[0]).all()
         assert (item['action'].numpy()[:1] == ours.actions[0]).all()
         assert (item['proprio'].numpy() == ours.states[0]).all()
@@ -226,7 +226,7 @@ def test_episodes_of_others_are_found_by_whatever_tells_them(
     path = theirs(every, **{tells: values.get(tells, labels)})
     made = import_hdf5(path, tmp_path / 'made', load_config(None, SAID))
     starts = np.cumsum([0, *LENGTH]).tolist()
-    assert [(item.start, item.stop) for item in made.episodes] == list(pairwise(starts))
+    assert [(item.start, item.stop) for item in made.drives] == list(pairwise(starts))
     rows = np.arange(ROWS)
     assert (made.pixels(rows) == data.pixels(rows)).all()
     assert (np.diff(made.stamps) == 200_000_000).all()
@@ -256,7 +256,7 @@ def test_the_action_of_the_last_row_is_held_and_a_state_that_is_no_number_is_unk
     state[100] = np.inf
     config = load_config(None, [*SAID, 'robot.state.topic=/odom', 'robot.state.fields=[x,y]'])
     made = import_hdf5(theirs(action=action, state=state), tmp_path / 'made', config)
-    spans = [(item.start, item.stop) for item in made.episodes]
+    spans = [(item.start, item.stop) for item in made.drives]
     assert spans == [(0, 41), (41, 130), (130, 142), (142, 167)]
     ends = made.actions(np.array([40, 129, 141, 166]))
     assert (ends == action[[39, 128, 140, 165]]).all()

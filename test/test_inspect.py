@@ -112,7 +112,7 @@ def test_joints_are_proposed_by_their_names(tmp_path: Path, capsys: Capture) -> 
     command = inspect(capsys, bag.close())['robot']['command']
     assert command['topic'] == '/joint_states'
     assert command['fields'] == ['position[name=elbow]']
-    assert (command['low'], command['high']) == ([0.0], [1.9])
+    assert (command['low'], command['high']) == ([-1.9], [1.9]), 'of a change'
 
 
 PACES = {  # ticks from frame to frame and from command to command, and commands that are sent
@@ -184,7 +184,7 @@ def test_what_is_proposed_converts_the_bag_whatever_its_rates(
     path = bag.close()
     assert main(['inspect', str(path)]) == 0
     said = capsys.readouterr().out
-    assert ('dataset.after_hold=zero count as standing still' in said) == ('now' in pace)
+    assert ('dataset.after_hold=zero they count as standing still' in said) == ('now' in pace)
     (tmp_path / 'robot.yaml').write_text(said.partition('# proposed')[2].partition('\n')[2])
     config = load_config(tmp_path / 'robot.yaml', ['dataset.image_size=16'])
     data = convert([path], tmp_path / 'out', config).dataset

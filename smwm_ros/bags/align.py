@@ -36,6 +36,7 @@ class View(NamedTuple):
     topic: str
     stamps: Array  # (n,) int64, rising [ns]
     good: Array  # (n,) those that can be shown
+    looks: Array  # (n,) number that changes with the size of the images
 
 
 class Rows(NamedTuple):
@@ -61,6 +62,7 @@ def align(
     config: Dataset,
     *,
     shift: bool = False,
+    looks: Array | None = None,
     others: Sequence[View] = (),
     marks: Track | None = None,
 ) -> Rows:
@@ -68,7 +70,8 @@ def align(
     Lay a recording on the grid: frames (n,) rise, and good (n,) tells which can be shown.
 
     With shift, the grid of each run gets the phase that suits its frames. The others are further
-    cameras; marks number the episode from each stamp on, negative outside of any.
+    cameras; marks number the episode from each stamp on, negative outside of any. Where looks (n,)
+    of the frames change, the camera is another one, and the recording is cut.
     """
     old = nanoseconds(config.max_frame_age)
     stamp, frame, run = ticks(frames, dt, old, shift)
@@ -76,6 +79,10 @@ def align(
     sieve.drop('the frame cannot be decoded', ~good[frame])
     sieve.ages['frame'] = stamp - frames[frame]
     seen = [_look(view, stamp, old, sieve) for view in others]
+    if looks is not None:
+        run = _cut(run, looks[frame])
+    for view, index in zip(others, seen, strict=True):
+        run = _cut(run, np.append(view.looks, 0)[index])  # the last where there is no frame
     lead = _lead(sieve.ages['frame'], frame, run) if shift else 0
     action, age = _action(commands, stamp, lead, dt, config, sieve)
     state = _state(states, stamp, old, sieve)
@@ -123,9 +130,12 @@ def _mark(marks: Track, stamp: Array, run: Array, sieve: Sieve) -> Array:
     mark, age = _latest(marks, stamp)
     mark[age == _NEVER] = -1  # before the first one
     sieve.drop('outside of the marked episodes', mark[:, 0] < 0)
-    pieces: Array = np.cumsum(
-        (np.diff(run, prepend=0) != 0) | (np.diff(mark[:, 0], prepend=0) != 0)
-    )
+    return _cut(run, mark[:, 0])
+
+
+def _cut(run: Array, number: Array) -> Array:
+    """Cut runs where a number changes; return the numbers of the pieces (m,)."""
+    pieces: Array = np.cumsum((np.diff(run, prepend=0) != 0) | (np.diff(number, prepend=0) != 0))
     return pieces
 
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, TypeVar
 
+import numpy as np
 from rosbags.interfaces import Connection
 from smwm_ros.bags.mcap_records import Heard
+from smwm_ros.bags.steps import in_order
 from smwm_ros.errors import BagError
 
+_NAMED = 3  # types of messages
 _Self = TypeVar('_Self', bound='BlockReader')
 
 
@@ -40,7 +42,7 @@ class BlockReader(ABC):
         self.message_count = 0
         self.start_time, self.end_time = 2**63 - 1, 0
         self.lost_chunks = 0
-        self.whole_bytes = 0  # as far as the last whole record of the file
+        self.whole_bytes = 0  # as far as anything of the file was used
         self._channels: dict[int, Connection] = {}
         self._counts: Counter[int] = Counter()  # messages of a channel
         self._blocks: list[Block] = []
@@ -77,6 +79,18 @@ class BlockReader(ABC):
         self.end_time = max(block.last for block in self._blocks) + 1
         return self
 
+    def foreign(self) -> str:
+        """Say whose messages are there, where nobody here can read any, or nothing."""
+        if not self._channels or any(map(self._is_read, self._channels.values())):
+            return ''
+        kinds = {item.ext.serialization_format for item in self._channels.values()}  # type: ignore[union-attr]
+        names = sorted({item.msgtype for item in self._channels.values()})
+        more = ', ...' if len(names) > _NAMED else ''
+        return (
+            f'its messages are {" and ".join(sorted(kinds))} ({", ".join(names[:_NAMED])}{more}), '
+            'such as Foxglove writes, and not of ROS 2 (cdr); record the topics with ros2 bag'
+        )
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -101,6 +115,13 @@ class BlockReader(ABC):
                     continue
                 file.seek(block.begin)
                 heard = self._heard_in(block, memoryview(file.read(block.end - block.begin)))
-                for stamp, channel, body in sorted(heard, key=attrgetter('stamp')):
+                for stamp, channel, body in _sorted(list(heard)):
                     if channel in wanted and low <= stamp < high:
                         yield wanted[channel], stamp, bytes(body)
+
+
+def _sorted(heard: list[Heard]) -> Iterator[Heard]:
+    """Yield the messages of a block by their stamps, but not across a step back of the clock."""
+    channels = np.array([item.channel for item in heard], np.int64)
+    stamps = np.array([item.stamp for item in heard], np.int64)
+    return (heard[index] for index in in_order(channels, stamps).tolist())

@@ -15,9 +15,10 @@ import shutil
 from typing import Any, NamedTuple
 
 from smwm_ros.bags.align import SILENT
+from smwm_ros.bags.commands import after_hold
 from smwm_ros.bags.find import Bag, find_bags
 from smwm_ros.bags.workers import run, Tally, Work
-from smwm_ros.config import Config, Dataset
+from smwm_ros.config import Config
 from smwm_ros.core.dataset import explain, INDEX, TransitionDataset, write_index
 from smwm_ros.core.shards import META, read_json
 from smwm_ros.errors import BagError, DatasetError
@@ -43,13 +44,15 @@ def convert(
     fresh: bool = False,
     runner: str = 'local',
     skip: bool = False,
+    msgs: Iterable[Path] = (),
 ) -> Summary:
     """
     Make or complete the dataset in a folder from bags.
 
     Jobs are as many as pay, unless given. With skip, bags that cannot be converted are left out.
+    Folders of .msg files define the messages that bags do not.
     """
-    bags = find_bags(paths)
+    bags = [bag._replace(msgs=tuple(msgs)) for bag in find_bags(paths)]
     with _no_empty_folders(out):
         if fresh:
             clear(out)
@@ -90,7 +93,7 @@ def _finish(out: Path, config: Config) -> TransitionDataset:
     if not any(stop - start > block for start, stop in spans):
         clear(out)
         raise DatasetError(
-            f'{out}: no transitions; {explain(metas.values())}{_hint(metas, config.dataset)}'
+            f'{out}: no transitions; {explain(metas.values())}{_hint(metas, config)}'
         )
     sources = {name: meta['source'] for name, meta in metas.items()}
     write_index(out, *_settings(config), shards, {'sources': sources})
@@ -199,12 +202,13 @@ def _flat(data: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-def _hint(metas: Mapping[str, Mapping[str, Any]], config: Dataset) -> str:
+def _hint(metas: Mapping[str, Mapping[str, Any]], config: Config) -> str:
     """Say what may help when nothing was kept."""
     apart = max((meta.get('frame_period', 0.0) for meta in metas.values()), default=0.0)
     words = f'; frames are {apart:.3g} s apart' if apart else ''
-    if apart > config.max_frame_age:
-        words += f', which dataset.max_frame_age={config.max_frame_age:g} takes for gaps'
+    oldest = config.dataset.max_frame_age
+    if apart > oldest:
+        words += f', which dataset.max_frame_age={oldest:g} takes for gaps'
     if any(meta['dropped'].get(SILENT) for meta in metas.values()):
-        words += '; dataset.after_hold=zero keeps ticks without a command, as standing still'
+        words += f'; {after_hold(config.robot.command.stop)}'
     return words

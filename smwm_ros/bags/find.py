@@ -23,6 +23,7 @@ class Bag(NamedTuple):
 
     name: str
     paths: tuple[Path, ...]  # a folder with metadata.yaml, or the files of one recording
+    msgs: tuple[Path, ...] = ()  # folders of .msg files, for types that it does not define
 
     def files(self) -> list[Path]:
         """Return the files that hold the messages."""

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.bags.grid import FrameGate
@@ -23,19 +24,27 @@ JUMPED = 'jumps of the clock'
 _UNUSED, _DAMAGED = -1, -2  # places of frames that are not parked
 
 
+class Seen(NamedTuple):
+    """A frame that was decoded."""
+
+    pixels: Array  # (H, W, 3) of its tile
+    size: str  # 'WIDTHxHEIGHT' of the image
+
+
 class FrameTrack:
-    """Hears the frames of a camera; `see` returns the pixels (H, W, 3), or None if damaged."""
+    """Hears the frames of a camera; `see` decodes one, or returns None if it is damaged."""
 
     def __init__(
         self,
         tile: Tile,
         folder: Path,
         gate: FrameGate | None,
-        see: Callable[[Message], Array | None],
+        see: Callable[[Message], Seen | None],
     ) -> None:
         self._shape = (tile.height, tile.width, 3)
         self._gate = gate
         self._see = see
+        self.sizes: list[str] = []  # of all images, as they changed
         self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close
         self.clear()
 
@@ -43,6 +52,7 @@ class FrameTrack:
         """Forget all frames."""
         self._stamps = array('q')  # they rise
         self._places = array('q')  # where in the file each frame is parked
+        self._looks = array('q')  # which of the sizes each frame has
         self._pending: Message | None = None  # the newest one, not yet known to be needed
         self._parked = 0
         self._file.seek(0)
@@ -70,11 +80,12 @@ class FrameTrack:
             self._pending = message
         self._stamps.append(stamp)
 
-    def finish(self) -> tuple[Array, Array]:
-        """Return the stamps of all frames (n,), and which can be shown (n,)."""
+    def finish(self) -> tuple[Array, Array, Array]:
+        """Return of all frames stamps (n,), which can be shown (n,), and which size each has."""
         if self._gate is not None:
             self._settle(self._gate.end())
-        return np.array(self._stamps, np.int64), np.array(self._places, np.int64) != _DAMAGED
+        good = np.array(self._places, np.int64) != _DAMAGED
+        return np.array(self._stamps, np.int64), good, np.array(self._looks, np.int64)
 
     @property
     def newest(self) -> int | None:
@@ -96,15 +107,22 @@ class FrameTrack:
         if self._pending is not None and needed:
             self._park(self._pending)
         elif self._pending is not None:
-            self._places.append(_UNUSED)
+            self._place(_UNUSED)
         self._pending = None
 
     def _park(self, message: Message) -> None:
         """Decode a frame, and keep its pixels."""
-        pixels = self._see(message)
-        if pixels is None:
-            self._places.append(_DAMAGED)
+        seen = self._see(message)
+        if seen is None:
+            self._place(_DAMAGED)
             return
-        self._file.write(np.ascontiguousarray(pixels).data)
-        self._places.append(self._parked)
+        if not self.sizes or seen.size != self.sizes[-1]:
+            self.sizes.append(seen.size)
+        self._file.write(np.ascontiguousarray(seen.pixels).data)
+        self._place(self._parked)
         self._parked += 1
+
+    def _place(self, place: int) -> None:
+        """Note where a frame is; one that is not looked at has the size of the one before."""
+        self._places.append(place)
+        self._looks.append(len(self.sizes))

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import numpy as np
 from smwm_ros.bags.align import Track
+from smwm_ros.bags.trajectory import along, is_trajectory
 from smwm_ros.core.actions import FieldReader
 from smwm_ros.core.interfaces import Array
 
@@ -17,13 +19,37 @@ _ALWAYS = -(2**62)  # a stamp before all others [ns]
 class NumberTrack:
     """The numbers of a topic, as they come."""
 
-    def __init__(self, read: FieldReader, delay: int = 0) -> None:
+    def __init__(self, read: FieldReader, delay: int = 0, dt: int = 0) -> None:
         self.read = read
         self._delay = delay  # from hearing a message to its effect [ns]
+        self._dt = dt if is_trajectory(read) else 0  # trajectories are read once in it [ns]
+        self._newest: int | None = None  # stamp of the last message
+        self._rest = 0  # samples of the last trajectory that lie after its start
         self._stamps = array('q')
         self._values: list[Array] = []
         self.empty = True  # nothing was ever heard
         self.nameless = ''  # how the first message lacked what is asked for by name
+
+    def flaw(self, stamp: int) -> str:
+        """Say what is odd about the stamp of the next message, or nothing."""
+        last, self._newest = self._newest, stamp
+        if last is None or stamp > last:
+            return ''
+        return 'of a stamp seen before' if stamp == last else 'that come before the last one'
+
+    def take(self, stamp: int, msg: Any) -> None:
+        """Take the next message; a trajectory replaces what is left of the one before."""
+        if not self._dt:
+            self.hear(stamp, self.read(msg))
+            return
+        values = along(msg, self.read, self._dt / 1e9)
+        while self._rest and self._stamps[-1] >= stamp + self._delay:
+            self._stamps.pop()
+            self._values.pop()
+            self._rest -= 1
+        for number, value in enumerate(values):
+            self.hear(stamp + number * self._dt, value)
+        self._rest = len(values) - 1
 
     def hear(self, stamp: int, value: Array) -> None:
         """Take the next vector."""
@@ -43,6 +69,7 @@ class NumberTrack:
         """Forget what the track gave."""
         count = self._before_jump()
         self._stamps, self._values = self._stamps[count:], self._values[count:]
+        self._rest = min(self._rest, len(self._stamps))
 
     def _before_jump(self) -> int:
         """Return how many came before the clock went back for good."""

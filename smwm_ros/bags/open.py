@@ -24,6 +24,7 @@ from smwm_ros.bags.packed import zstd
 from smwm_ros.bags.recover import CutMcap
 from smwm_ros.bags.recover_ros1 import CutBag
 from smwm_ros.bags.recover_sqlite import CutSqlite, write_ahead
+from smwm_ros.bags.steps import files_step_back, steps_back
 from smwm_ros.errors import BagError
 
 # What reading a damaged file raises, beside the errors of rosbags itself.
@@ -49,17 +50,25 @@ _APART = 1_000_000_000  # metadata.yaml may be wrong by so much [ns]
 _BLOCK = 1 << 20  # bytes unpacked at once
 
 
+class SteppedError(Reader2Error):
+    """The clock stepped back, and what was written after that must not be sorted before it."""
+
+
 class Opener:
     """Opens files one by one, until the stack is closed."""
 
     def __init__(self, bag: Bag, stack: ExitStack, rescue: bool) -> None:
         self.sources: list[Source] = []
         self.notes: list[str] = []  # what had to be repaired
+        self.as_written = False  # the clock stepped back: files follow each other
         self._bag = bag
         self._stack = stack
         self._rescue = rescue  # do not trust an index
         for path in bag.paths:
             self._open(path)
+        if files_step_back(self.sources) and not self.as_written:
+            self.as_written = True
+            self.notes.append('the clock stepped back from one file to the next')
 
     def _open(self, path: Path) -> None:
         """Open one file or folder; what rosbags refuses is read without index and metadata."""
@@ -69,7 +78,11 @@ class Opener:
             return
         if plain.name.endswith(ROS1):
             try:
-                self.sources.append(self._stack.enter_context(Reader1(plain)))
+                with ExitStack() as stack:
+                    reader1 = stack.enter_context(Reader1(plain))
+                    _require_no_step(reader1)
+                    self._stack.enter_context(stack.pop_all())
+                    self.sources.append(reader1)
             except DAMAGE as error:
                 self._open_anyway(plain, error)
             return
@@ -84,6 +97,7 @@ class Opener:
                 told = sum(connection.msgcount for connection in reader.connections)
                 if plain.suffix == '.mcap' and not told:
                     raise Reader2Error('its index tells of no messages.')
+                _require_no_step(reader)
                 if not reader.message_count or _is_indexed(reader):
                     self._stack.enter_context(stack.pop_all())
                     self.sources.append(reader)
@@ -102,6 +116,7 @@ class Opener:
     def _open_anyway(self, path: Path, error: Exception) -> None:
         """Read a folder file by file, and a file message by message."""
         reason = ' '.join(str(error).split()).rstrip('.')
+        self.as_written |= isinstance(error, SteppedError)
         if isinstance(error, LookupError):
             reason = f'rosbags does not know {reason}'
         if path.is_dir():
@@ -114,10 +129,13 @@ class Opener:
             return
         readers: dict[str, type[CutMcap] | type[CutSqlite] | type[CutBag]]
         readers = {'.mcap': CutMcap, '.db3': CutSqlite, '.bag': CutBag, '.active': CutBag}
+        source = None
         try:
             source = readers[path.suffix](path)
             self._stack.enter_context(source)
         except (BagError, *DAMAGE):
+            if source and (whose := source.foreign()):
+                raise Reader2Error(whose) from None
             raise error from None
         self.sources.append(source)
         self.notes.append(f'{path.name}: {reason}; {source.recovered()}')
@@ -139,6 +157,12 @@ class Opener:
                     raise
                 self.notes.append(f'{path.name}: unpacked in part: {error}')
         return unpacked
+
+
+def _require_no_step(reader: Reader1 | Reader2) -> None:
+    """Leave it to the readers of our own, which keep the order of writing, if the clock steps."""
+    if back := steps_back(reader):
+        raise SteppedError(f'its clock stepped back by {back:.3g} s while it was recorded.')
 
 
 def _flaw(reader: Reader2) -> str:

@@ -8,10 +8,21 @@ from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.bags.clock import Clock
+from smwm_ros.bags.clock import AGREE, Clock
+from smwm_ros.bags.commands import (
+    after_hold,
+    doubt,
+    is_measurement,
+    JOINTS,
+    one_robot,
+    rank,
+    stop_of,
+    TRAJECTORY,
+)
 from smwm_ros.bags.read import Topic
-from smwm_ros.bags.scan import Heard, is_command, Limits, Scan
+from smwm_ros.bags.scan import Heard, Limits, Scan
 from smwm_ros.config import Dataset, IMAGE_TYPES
+from smwm_ros.core.interfaces import Array
 
 # Numbers of common messages that may steer a robot or measure it; those that vary are proposed.
 _TWIST = ('linear.x', 'linear.y', 'linear.z', 'angular.x', 'angular.y', 'angular.z')
@@ -24,13 +35,13 @@ COMMANDS = {
     'ackermann_msgs/msg/AckermannDriveStamped': ('drive.steering_angle', 'drive.speed'),
     'std_msgs/msg/Float64MultiArray': ('data',),
     'std_msgs/msg/Float32MultiArray': ('data',),
-    'trajectory_msgs/msg/JointTrajectory': _POINT,
-    'sensor_msgs/msg/JointState': _JOINTS,
+    TRAJECTORY: _POINT,
+    JOINTS: _JOINTS,
 }
 _STATES = {  # the first that there is
     'nav_msgs/msg/Odometry': tuple(f'pose.pose.position.{axis}' for axis in 'xyz'),
     'geometry_msgs/msg/PoseStamped': tuple(f'pose.position.{axis}' for axis in 'xyz'),
-    'sensor_msgs/msg/JointState': _JOINTS,
+    JOINTS: _JOINTS,
 }
 FIELDS = {**_STATES, **COMMANDS}
 _EITHER = (*_POINT, *_JOINTS)  # one of these is enough, the first that varies
@@ -59,16 +70,17 @@ def propose(
 
     images tells what each image topic shows, and clock_of which clock orders some topics.
     """
+    topics, remarks = one_robot(topics)
     camera, cameras = choose_camera(topics, images)
     moving = [topic for topic in topics if _varying(topic, scan)]
     command = _command(topics, moving, scan)
     state = _state([topic for topic in moving if topic != command])
     robot: dict[str, Any] = {}
-    remarks = []
     if camera:
         robot['camera'] = {'topic': camera.name, 'type': camera.type}
         if cameras:
             remarks.append(f'further cameras, for robot.camera.others: {" ".join(cameras)}')
+            remarks += _clocks_apart([camera.name, *cameras], scan)
     if command:
         robot['command'], remark = _fields(command, scan)
         remarks += remark
@@ -78,6 +90,8 @@ def propose(
     used = {topic.name: scan.heard[topic.name] for topic in (camera, command, state) if topic}
     clock = clock_of(list(used)) if camera and command else None
     dataset, remark = _timing(robot, used, clock.base if clock else 'receive')
+    if command and is_measurement(command):
+        _use_changes(robot['command'], dataset)
     return Proposal(robot, dataset, clock, remarks + remark)
 
 
@@ -97,16 +111,30 @@ def choose_camera(
     return best, sorted(same)
 
 
+def _clocks_apart(cameras: list[str], scan: Scan) -> list[str]:
+    """Say which cameras have headers of another clock than the first."""
+    offsets = {
+        name: float(np.median(stamps.offset()))
+        for name in cameras
+        if (stamps := scan.heard[name].stamps()) and (stamps.header > 0).all()
+    }
+    first = cameras[0]
+    return [
+        f'headers of {name} are {offset - offsets[first]:+.3g} s from those of {first}: set '
+        'dataset.camera_time: receive to use both'
+        for name, offset in offsets.items()
+        if first in offsets and abs(offset - offsets[first]) > AGREE
+    ]
+
+
 def _command(topics: Collection[Topic], moving: Collection[Topic], scan: Scan) -> Topic | None:
-    """Return the busiest topic of commands: best one called so, that moves."""
-    named = [t for t in topics if t.messages and is_command(t.name) and _limits(t, scan)]
-    known = [topic for topic in moving if topic.type in COMMANDS]
-    return (
-        _busiest([topic for topic in named if topic in known])
-        or _busiest([topic for topic in named if topic in moving])
-        or _busiest(named)
-        or _busiest(known)
-    )
+    """Return the busiest topic of those that stand for commands best, by what they are."""
+    ranked: dict[int, list[Topic]] = {}
+    for topic in topics:
+        place = rank(topic, topic.type in COMMANDS, topic in moving)
+        if topic.messages and _limits(topic, scan) and place is not None:
+            ranked.setdefault(place, []).append(topic)
+    return _busiest(ranked[min(ranked)]) if ranked else None
 
 
 def _state(moving: Collection[Topic]) -> Topic | None:
@@ -133,7 +161,17 @@ def _fields(command: Topic, scan: Scan) -> tuple[dict[str, Any], list[str]]:
         'low': [floor(10_000 * low) / 10_000 for low, _ in chosen.values()],
         'high': [ceil(10_000 * high) / 10_000 for _, high in chosen.values()],
     }
-    return section, remarks
+    section['stop'], remark = stop_of(command, chosen, scan.heard[command.name].rests)
+    return section, [*remarks, *filter(None, (doubt(command), remark))]
+
+
+def _use_changes(command: dict[str, Any], dataset: dict[str, Any]) -> None:
+    """Let changes of what was measured stand for commands: no tick changes more than all did."""
+    spans = [
+        round(high - low, 4) for low, high in zip(command['low'], command['high'], strict=True)
+    ]
+    command['low'], command['high'] = [-span for span in spans], spans
+    dataset['action'] = 'next_state_delta'
 
 
 def _timing(
@@ -159,13 +197,21 @@ def _timing(
         dataset['hold'] = hold
     if 'command' in robot:
         topic, hold = robot['command']['topic'], max(hold, usual.hold)
-        silent = float(max(used[topic].steps(base), default=0.0))
+        frames = robot.get('camera', robot['command'])['topic']
+        silent = _silence(used[topic].times(base), used[frames].times(base))
         if silent > hold:
+            keep = after_hold(robot['command']['stop'])
             remarks.append(
                 f'{topic} is silent for up to {silent:.3g} s: ticks later than dataset.hold='
-                f'{hold:g} s are dropped, or with dataset.after_hold=zero count as standing still'
+                f'{hold:g} s are dropped; {keep}'
             )
     return dataset, remarks
+
+
+def _silence(commands: Array, frames: Array) -> float:
+    """Return how long no command came at most, while frames did [s]."""
+    begin, end = min(frames[0], commands[0]), max(frames[-1], commands[-1])
+    return float(np.diff(commands, prepend=begin, append=end).max()) / 1e9
 
 
 def _control_period(camera: float, command: float) -> tuple[float, str]:

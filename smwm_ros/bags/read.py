@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, ExitStack
 from heapq import merge
+from itertools import chain
 import struct
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
@@ -15,8 +16,8 @@ from rosbags.typesys.store import Typestore
 from smwm_ros.bags.find import Bag, ROS1
 from smwm_ros.bags.open import DAMAGE, Opener, Source
 from smwm_ros.bags.packed import zstd
-from smwm_ros.bags.typestore import normal_type, typestore
-from smwm_ros.errors import BagError, CodecError, did_you_mean
+from smwm_ros.bags.typestore import normal_type, typestore, undefined
+from smwm_ros.errors import BagError, CodecError, did_you_mean, video_hint
 
 T = TypeVar('T')
 _ZSTD = b'\x28\xb5\x2f\xfd'  # begins what zstd compressed
@@ -52,8 +53,10 @@ class BagReader:
         self.notes: list[str] = []  # what had to be repaired
         self._readers: list[Source] = []
         self._rescue = rescue
+        self._as_written = False  # a clock stepped back: files are read one after the other
         self._connections: dict[tuple[str, str], list[Connection]] = {}  # by topic and type
         self._store: Typestore | None = None
+        self._lacking: dict[str, list[str]] = {}  # type -> those that nobody defines
         self._stack = ExitStack()
         self.is_ros1 = bag.paths[0].name.endswith(ROS1)
 
@@ -62,6 +65,7 @@ class BagReader:
         with self._stack, self._damage('cannot be read'):
             opener = Opener(self.bag, self._stack, self._rescue)
             self._readers, self.notes = opener.sources, opener.notes
+            self._as_written = opener.as_written
             self._index()
             self._stack = self._stack.pop_all()  # what was opened stays open
         if not self.count:
@@ -101,7 +105,8 @@ class BagReader:
             raise BagError(f"{self.where}: no topic '{name}'; {hint}there are: {there}")
         found = self.topics[name].type
         if found != kind and (name, kind) not in self._connections:
-            raise BagError(f'{self.where}: {name} is of type {found}, expected {kind}')
+            hint = video_hint(found) or f'expected {kind}'
+            raise BagError(f'{self.where}: {name} is of type {found}, {hint}')
         self._choose(name, kind)
         return self.topics[name]
 
@@ -116,7 +121,8 @@ class BagReader:
             if mine:
                 parts.append(reader.messages(mine, start, stop))
         with self._damage('damaged', DamagedBagError):
-            ordered = merge(*parts, key=lambda item: item[1]) if len(parts) > 1 else parts[0]
+            sort = len(parts) > 1 and not self._as_written
+            ordered = merge(*parts, key=lambda item: item[1]) if sort else chain(*parts)
             for connection, stamp, data in ordered:
                 yield Message(connection.topic, stamp, self._plain(data))
 
@@ -138,6 +144,8 @@ class BagReader:
     def decode(self, message: Message) -> Any:
         """Turn the bytes of a message into its fields."""
         kind, store = self.topics[message.topic].type, self._types()
+        if flaw := self.undefined(message.topic):
+            raise BagError(f'{self.where}: {message.topic}: {flaw}')
         try:
             if self.is_ros1:
                 return store.deserialize_ros1(message.data, kind)
@@ -146,6 +154,16 @@ class BagReader:
             raise CodecError(
                 f'{message.topic}: {len(message.data)} bytes are no {kind}: {error}'
             ) from error
+
+    def undefined(self, topic: str) -> str:
+        """Say that the messages of a topic cannot be read for want of a definition, or nothing."""
+        kind = self.topics[topic].type
+        if kind not in self._lacking:
+            self._lacking[kind] = undefined(kind, self._types())
+        if not self._lacking[kind]:
+            return ''
+        words = f'no definition of {", ".join(self._lacking[kind])} in the bag'
+        return f'{words}; --msgs FOLDER takes .msg files'
 
     def has_header(self, topic: str) -> bool:
         """Tell whether messages of a topic begin with a header, and so with a stamp."""
@@ -205,7 +223,7 @@ class BagReader:
         """Return the types of all topics."""
         if self._store is None:
             connections = [item for group in self._connections.values() for item in group]
-            self._store = typestore(connections, self.is_ros1)
+            self._store = typestore(connections, self.is_ros1, self.bag.msgs)
         return self._store
 
     @contextmanager

@@ -21,20 +21,21 @@ from smwm_ros.bags.ages import AgeBook
 from smwm_ros.bags.align import align, Rows, View
 from smwm_ros.bags.clock import Clocks
 from smwm_ros.bags.faults import Faults
-from smwm_ros.bags.frames import FrameTrack, JUMPED
+from smwm_ros.bags.frames import FrameTrack, JUMPED, Seen
 from smwm_ros.bags.grid import FrameGate, nanoseconds
 from smwm_ros.bags.numbers import EpisodeMarks, NumberTrack
 from smwm_ros.bags.read import BagReader, Message
 from smwm_ros.bags.topics import mean_period
 from smwm_ros.config import Config
-from smwm_ros.core.actions import FieldReader, NameMissingError
-from smwm_ros.core.images import compose, read_view, Tile, tiles
+from smwm_ros.core.actions import FieldError, FieldReader, NameMissingError
+from smwm_ros.core.images import compose, read_view, size_in_words, Tile, tiles
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.shards import columns, ShardWriter
 from smwm_ros.errors import BagError, CodecError
 
 Hearer = Callable[[Message, int], None]
 _BLOCK = 256  # rows written at once
+_NAMED = 4  # sizes of images
 # A camera this much faster than the ticks needs no shift of its grid, so the grid is known while
 # frames come, and those between the ticks are not decoded.
 _FAST = 1.5
@@ -52,7 +53,7 @@ class Recording:
         self._dt = nanoseconds(robot.dt)
         read_command = FieldReader(robot.command.fields)
         read_state = FieldReader(robot.state.fields if robot.state.topic else ())
-        self._command = NumberTrack(read_command, nanoseconds(dataset.command_delay))
+        self._command = NumberTrack(read_command, nanoseconds(dataset.command_delay), self._dt)
         self._state = NumberTrack(read_state)
         quality = dataset.jpeg_quality if dataset.pixels == 'jpeg' else None
         self._row = columns(dataset.image_size, read_command.size, read_state.size, quality)
@@ -109,12 +110,21 @@ class Recording:
             'dropped': dict(self._dropped),
             'counts': dict(self._counts),
             'ages': self._ages.about(),
-            'notes': self._reader.notes,
+            'notes': [*self._reader.notes, *self._changes()],
             'frame_period': self._period,  # median [s]
             'faults': self._faults.first,
             'versions': {name: version(name) for name in ('smwm_ros', 'numpy', 'rosbags')},
         }
         self._writer.publish(meta)
+
+    def _changes(self) -> list[str]:
+        """Say which cameras changed the size of their images while they were recorded."""
+        return [
+            f'{topic}: the size of the images changed: {", then ".join(camera.sizes[:_NAMED])}'
+            f'{", ..." if len(camera.sizes) > _NAMED else ""}; the recording is cut there'
+            for topic, camera in self._cameras.items()
+            if len(camera.sizes) > 1
+        ]
 
     def _make_cameras(self, folder: Path) -> dict[str, FrameTrack]:
         """Make a track for each camera; the first one makes the grid."""
@@ -130,22 +140,27 @@ class Recording:
         """Say who hears which topic."""
         robot, dataset = self._config.robot, self._config.dataset
         hearers: dict[str, list[Hearer]] = {topic: [self._hear_frame] for topic in self._cameras}
-        hearers.setdefault(robot.command.topic, []).append(self._hear_numbers(self._command))
+        hearers.setdefault(robot.command.topic, []).append(
+            self._hear_numbers(self._command, 'command')
+        )
         if robot.state.topic:
-            hearers.setdefault(robot.state.topic, []).append(self._hear_numbers(self._state))
+            hearers.setdefault(robot.state.topic, []).append(
+                self._hear_numbers(self._state, 'state')
+            )
         if dataset.episode_topic:
             hearers.setdefault(dataset.episode_topic, []).append(self._hear_mark)
         return hearers
 
-    def _see(self, tile: Tile) -> Callable[[Message], Array | None]:
+    def _see(self, tile: Tile) -> Callable[[Message], Seen | None]:
         """Make what decodes the frames of one camera."""
 
-        def see(message: Message) -> Array | None:
+        def see(message: Message) -> Seen | None:
             self._counts['frames decoded'] += 1
             self._faults.total[message.topic] += 1
             how = self._config.dataset.resize
             try:
-                return read_view(self._reader.decode(message), tile.height, tile.width, how)
+                msg = self._reader.decode(message)
+                return Seen(read_view(msg, tile.height, tile.width, how), size_in_words(msg))
             except CodecError as error:
                 self._faults.add(message.topic, error)
                 return None
@@ -164,17 +179,23 @@ class Recording:
             return
         camera.hear(message, stamp)
 
-    def _hear_numbers(self, track: NumberTrack) -> Hearer:
+    def _hear_numbers(self, track: NumberTrack, part: str) -> Hearer:
         """Make what hears the numbers of one topic."""
 
         def hear(message: Message, stamp: int) -> None:
             self._counts[message.topic] += 1
+            flaw = track.flaw(stamp)
+            if flaw:
+                self._counts[f'messages of {message.topic} {flaw}'] += 1
             self._faults.total[message.topic] += 1
             try:
-                track.hear(stamp, track.read(self._reader.decode(message)))
+                track.take(stamp, self._reader.decode(message))
             except NameMissingError as error:  # maybe others publish there too
                 self._counts[f'messages of {message.topic} without the names'] += 1
                 track.nameless = track.nameless or f'{message.topic}: {error}'
+            except FieldError as error:  # no message is damaged: the configuration is wrong
+                where = f'{self._reader.where}: {message.topic}: {error}'
+                raise BagError(f'{where}; see robot.{part}.fields') from None
             except CodecError as error:
                 self._faults.add(message.topic, error)
 
@@ -194,7 +215,7 @@ class Recording:
     def _flush(self) -> None:
         """Lay what was heard on the grid, write its rows, and begin anew."""
         (_, first), *others = self._cameras.items()
-        frames, good = first.finish()
+        frames, good, looks = first.finish()
         rows = align(
             frames,
             good,
@@ -203,6 +224,7 @@ class Recording:
             self._dt,
             self._config.dataset,
             shift=self._shift,
+            looks=looks,
             others=[View(topic, *camera.finish()) for topic, camera in others],
             marks=self._marks.track() if self._config.dataset.episode_topic else None,
         )

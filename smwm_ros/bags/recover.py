@@ -112,6 +112,7 @@ class CutMcap(BlockReader):
         heard = list(messages_in(records))
         self._counts.update(channel for _, channel, _ in heard)
         if heard:
+            self.whole_bytes = max(self.whole_bytes, at + len(body))  # of a cut chunk, too
             stamps = [stamp for stamp, _, _ in heard]
             self._blocks.append(Block(True, at, at + len(body), min(stamps), max(stamps)))
 

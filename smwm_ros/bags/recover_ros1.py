@@ -94,6 +94,7 @@ class CutBag(BlockReader):
                 self._connect(header, about)
         self._counts.update(number for _, number, _ in heard)
         if heard:
+            self.whole_bytes = max(self.whole_bytes, end)  # of a cut chunk, too
             stamps = [stamp for stamp, _, _ in heard]
             self._blocks.append(Block(kind == _CHUNK, begin, end, min(stamps), max(stamps)))
 

@@ -27,6 +27,7 @@ from rosbags.interfaces import (
     MessageDefinition,
     MessageDefinitionFormat,
 )
+from smwm_ros.bags.steps import in_order
 from smwm_ros.errors import BagError
 
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
@@ -75,14 +76,14 @@ class CutSqlite:
             ids.append(number)
             topics.append(topic)
             stamps.append(stamp)
-        order = np.argsort(np.array(stamps, np.int64), kind='stable')
+        order = in_order(np.array(topics, np.int64), np.array(stamps, np.int64))
         self._stamps = np.array(stamps, np.int64)[order]
         self._ids, self._topics = np.array(ids, np.int64)[order], np.array(topics)[order]
         self.connections = self._read_topics()
         self.message_count = sum(connection.msgcount for connection in self.connections)
         if not self.message_count:
             raise BagError(f'{self.path}: cannot be read: no whole message is in it')
-        self.start_time, self.end_time = int(self._stamps[0]), int(self._stamps[-1]) + 1
+        self.start_time, self.end_time = int(self._stamps.min()), int(self._stamps.max()) + 1
 
     def __exit__(
         self,
@@ -92,6 +93,10 @@ class CutSqlite:
     ) -> None:
         """Close the file."""
         self._stack.close()
+
+    def foreign(self) -> str:
+        """Say whose messages are there: sqlite files are of ROS 2 alone."""
+        return ''
 
     def recovered(self) -> str:
         """Say how much could be read."""
@@ -116,9 +121,8 @@ class CutSqlite:
     ) -> Iterator[tuple[Connection, int, bytes]]:
         """Yield messages in the order in which they were received."""
         wanted = {connection.id: connection for connection in connections or self.connections}
-        low = np.searchsorted(self._stamps, start or 0)
-        high = len(self._stamps) if stop is None else np.searchsorted(self._stamps, stop)
-        for index in range(int(low), int(high)):
+        low, high = start or 0, 2**63 - 1 if stop is None else stop
+        for index in np.flatnonzero((self._stamps >= low) & (self._stamps < high)).tolist():
             topic = int(self._topics[index])
             if topic in wanted:
                 sql = 'SELECT data FROM messages WHERE id = ?'

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from rosbags.interfaces import Nodetype
 from smwm_ros.bags.clock import Stamps
+from smwm_ros.bags.commands import is_command
 from smwm_ros.bags.read import BagReader
+from smwm_ros.bags.trajectory import points_of
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError
 from smwm_ros.fieldpath import parse_path
@@ -31,6 +33,7 @@ class Heard:
         self._receive, self._header = array('q'), array('q')
         self._limits: dict[tuple[str, ...], Limits] = {}  # by the fields that come together
         self._count: Counter[tuple[str, ...]] = Counter()
+        self.rests = False  # in some message all numbers are zero
 
     def __len__(self) -> int:
         """Return the number of messages."""
@@ -46,6 +49,7 @@ class Heard:
         """Widen the limits of each field by the numbers of a message."""
         names = tuple(sorted(numbers))
         self._count[names] += 1
+        self.rests |= bool(numbers) and not any(numbers.values())
         limits = self._limits.setdefault(names, {})
         for name, number in numbers.items():
             low, high = limits.get(name, (number, number))
@@ -62,10 +66,14 @@ class Heard:
             return None
         return Stamps(np.array(self._header, np.int64), np.array(self._receive, np.int64))
 
+    def times(self, base: str = 'receive') -> Array:
+        """Return when each message came by one of the clocks (n,) int64 [ns]."""
+        by_header = base == 'header' and len(self._header) == len(self._receive)
+        return np.array(self._header if by_header else self._receive, np.int64)
+
     def steps(self, base: str = 'receive') -> Array:
         """Return the time from each message to the next by one of the clocks (n-1,) [s]."""
-        by_header = base == 'header' and len(self._header) == len(self._receive)
-        steps: Array = np.diff(np.array(self._header if by_header else self._receive)) / 1e9
+        steps: Array = np.diff(self.times(base)) / 1e9
         return steps
 
     def period(self, base: str = 'receive') -> float:
@@ -85,8 +93,12 @@ def scan(reader: BagReader, fields: Mapping[str, Collection[str]]) -> Scan:
     """Read the messages of all topics; of some, fields are looked at, by the type of message."""
     names = [topic.name for topic in reader.topics.values() if topic.messages]
     heard = {name: Heard() for name in names}
-    wanted = {name: fields.get(reader.topics[name].type, ()) for name in names}
-    for name in names:
+    known = [name for name in names if not reader.undefined(name)]
+    wanted = {
+        name: () if name not in known else fields.get(reader.topics[name].type, ())
+        for name in names
+    }
+    for name in known:
         if not wanted[name] and is_command(name):
             wanted[name] = number_fields(reader, reader.topics[name].type)
     every = {name: -(-reader.topics[name].messages // _DECODED) for name in names}
@@ -98,18 +110,15 @@ def scan(reader: BagReader, fields: Mapping[str, Collection[str]]) -> Scan:
             if message.topic in with_header:
                 header = reader.header_stamp(message)
             if wanted[message.topic] and len(mine) % every[message.topic] == 0:
-                mine.widen(_numbers(reader.decode(message), wanted[message.topic]))
+                msg = reader.decode(message)
+                for part in [point for _, point in points_of(msg)] or [msg]:
+                    mine.widen(_numbers(part, wanted[message.topic]))
         mine.note(message.stamp, header)
         messages += 1
         read += len(message.data)
         if read > _SCAN:
             break
     return Scan(messages / reader.count, heard)
-
-
-def is_command(topic: str) -> bool:
-    """Tell whether a topic is called as if it commanded something."""
-    return 'cmd' in topic or 'command' in topic
 
 
 def number_fields(reader: BagReader, kind: str) -> tuple[str, ...]:

@@ -5,24 +5,26 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.split import cuttable, gap_of
 
 
 def describe(data: TransitionDataset) -> list[str]:
     """Return the lines that tell a user what was made."""
     info = data.info
-    splits = Counter(episode.split for episode in data.episodes)
     transitions = len(data.starts('all'))
     lines = [
-        f'{data.folder}: {len(data.episodes)} episodes ({splits["val"]} held out), '
+        f'{data.folder}: {len(data.drives)} episodes ({_held_out(data)}), '
         f'{len(data)} ticks, {transitions} transitions of {info.action_block} actions, '
         f'{_duration(len(data) * info.spec.dt)} at {1 / info.spec.dt:g} Hz',
     ]
-    mean, std = data.action_statistics()
-    for name, average, spread, low, high in zip(
-        info.spec.fields, mean, std, info.spec.low, info.spec.high, strict=True
+    actions = data.actions(np.arange(len(data))).astype(np.float64)
+    for name, mine, low, high in zip(
+        info.spec.fields, actions.T, info.spec.low, info.spec.high, strict=True
     ):
-        lines.append(f'  {name}: {average:.3g} +- {spread:.3g}, limits {low:g} to {high:g}')
+        moved = f'+- {mine.std():.3g}' if np.ptp(mine) else 'always'
+        lines.append(f'  {name}: {mine.mean():.3g} {moved}, limits {low:g} to {high:g}')
     lines += _ages(data)
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
@@ -36,6 +38,28 @@ def describe(data: TransitionDataset) -> list[str]:
     lines += [f'  dropped {count} ticks: {why}' for why, count in dropped.items() if count]
     lines += [f'  {name}: {count}' for name, count in counts.items() if count]
     return lines
+
+
+def warnings(data: TransitionDataset) -> list[str]:
+    """Return what keeps a user from training with a dataset that was just made."""
+    if len(data.starts('val')):
+        return []
+    if not data.info.dataset['val_share']:
+        return ['nothing is held out, for dataset.val_share is 0; smwm train needs some']
+    dt = data.info.spec.dt
+    enough = cuttable(gap_of(data.info.action_block, dt)) * dt
+    return [
+        'nothing is held out to judge a model on, which smwm train needs: record several drives, '
+        f'or one of at least {enough:.3g} s without a gap'
+    ]
+
+
+def _held_out(data: TransitionDataset) -> str:
+    """Say how much is held out."""
+    mine = [episode for episode in data.episodes if episode.split == 'val']
+    ticks = sum(episode.stop - episode.start for episode in mine)
+    places = 'episodes' if len(data.drives) == len(data.episodes) else 'stretches'
+    return f'{ticks / len(data):.0%} held out, in {len(mine)} {places}'
 
 
 def _ages(data: TransitionDataset) -> list[str]:

@@ -13,15 +13,16 @@ from typing import Any
 import cv2
 import numpy as np
 from smwm_ros.bags.clock import choose_clock, Clock, Stamps
+from smwm_ros.bags.delay import estimate_delay
 from smwm_ros.bags.find import Bag
-from smwm_ros.bags.propose import choose_camera, FIELDS, propose
+from smwm_ros.bags.propose import choose_camera, FIELDS, Proposal, propose
 from smwm_ros.bags.read import BagReader, Message, with_rescue
 from smwm_ros.bags.scan import Heard, scan
 from smwm_ros.bags.topics import sample_stamps
 from smwm_ros.config import IMAGE_TYPES
-from smwm_ros.core.images import fit, to_rgb
+from smwm_ros.core.images import fit, size_in_words, to_rgb
 from smwm_ros.core.interfaces import Array
-from smwm_ros.errors import CodecError
+from smwm_ros.errors import CodecError, video_hint
 
 _LOOKS = 24  # places in a bag where an image is looked for
 _THUMBNAIL = 128  # [px]
@@ -42,6 +43,8 @@ def _survey(reader: BagReader) -> dict[str, Any]:
             entry |= _pace(found.heard[topic.name])
             if reader.has_header(topic.name):
                 entry['header'] = _header(found.heard[topic.name].stamps())
+        if flaw := reader.undefined(topic.name) or video_hint(topic.type):
+            entry['flaw'] = flaw
         if topic.name in images:
             entry['image'] = images[topic.name]
         topics.append(entry)
@@ -50,6 +53,7 @@ def _survey(reader: BagReader) -> dict[str, Any]:
         return choose_clock('auto', sample_stamps(reader, names))
 
     proposal = propose(reader.topics.values(), found, images, clock_of)
+    _delay(reader, proposal)
     return {
         'kind': 'bag',
         'path': reader.where,
@@ -64,6 +68,22 @@ def _survey(reader: BagReader) -> dict[str, Any]:
         'clock': proposal.clock._asdict() if proposal.clock else None,
         'remarks': proposal.remarks,
     }
+
+
+def _delay(reader: BagReader, proposal: Proposal) -> None:
+    """Add how late the robot reacts to what is proposed, or that nobody can say."""
+    if not proposal.clock or 'action' in proposal.dataset:
+        return
+    delay = estimate_delay(reader, proposal.robot, proposal.clock.base)
+    if delay is None:
+        proposal.remarks.append(
+            'dataset.command_delay: cannot say from this bag how late the robot reacts to a '
+            'command; 0 s is assumed'
+        )
+        return
+    proposal.remarks.append(f'the picture answers a command after about {delay:.2g} s')
+    if delay:
+        proposal.dataset['command_delay'] = delay
 
 
 def thumbnails(bag: Bag, count: int = 12) -> Array:
@@ -87,11 +107,12 @@ def thumbnails(bag: Bag, count: int = 12) -> Array:
 def _pace(heard: Heard) -> dict[str, float]:
     """Tell how often a topic speaks, as usual and all in all, and its longest silence."""
     steps = heard.steps()
+    steps = steps[steps >= 0]  # the clock may have stepped back
     if not len(steps) or not steps.sum() > 0:
         return {}
     return {
         'rate': round(len(steps) / float(steps.sum()), 3),
-        'period': round(heard.period(), 4),
+        'period': round(heard.period(), 9),
         'longest_gap': round(float(steps.max()), 3),
     }
 
@@ -118,9 +139,24 @@ def _images(reader: BagReader) -> dict[str, dict[str, Any]]:
     topics = [t.name for t in reader.topics.values() if t.type in IMAGE_TYPES and t.messages]
     found: dict[str, dict[str, Any]] = {}
     for message in reader.glance(topics, _LOOKS) if topics else ():
-        if 'encoding' not in found.get(message.topic, {}):
+        known = found.get(message.topic, {})
+        if 'encoding' not in known:
             found[message.topic] = _image(reader, message)
+        elif (size := _size(reader, message)) not in ('', known.get('later', _words(known))):
+            known['later'] = size  # the last of its sizes
     return found
+
+
+def _words(image: dict[str, Any]) -> str:
+    return f'{image["width"]}x{image["height"]}'
+
+
+def _size(reader: BagReader, message: Message) -> str:
+    """Return the size of an image, nothing for one that is damaged."""
+    try:
+        return size_in_words(reader.decode(message))
+    except CodecError:
+        return ''
 
 
 def _image(reader: BagReader, message: Message) -> dict[str, Any]:

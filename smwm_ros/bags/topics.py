@@ -106,3 +106,5 @@ def _require(reader: BagReader, topic: str, kinds: tuple[str, ...]) -> None:
     kind = known.type if known and known.type in kinds else kinds[0]
     if not reader.require(topic, kind).messages:
         raise BagError(f'{reader.where}: {topic} has no messages')
+    if flaw := reader.undefined(topic):
+        raise BagError(f'{reader.where}: {topic}: {flaw}')

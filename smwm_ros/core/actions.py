@@ -28,6 +28,10 @@ class NameMissingError(CodecError):
     """A message does not hold what is asked for by name; another of its topic may."""
 
 
+class FieldError(CodecError):
+    """Messages of a type lack a field, or it is of another kind: all of them are at odds."""
+
+
 class FieldReader:
     """Reads the same fields of many messages into vectors."""
 
@@ -46,7 +50,7 @@ class FieldReader:
         for path, steps, size in zip(self.paths, self._steps, self._sizes, strict=True):
             numbers = np.atleast_1d(_numeric(_follow(msg, steps, path), path))
             if numbers.shape != (size,):
-                raise CodecError(
+                raise FieldError(
                     f"'{path}': an array of {numbers.size} numbers; say which, such as {path}[0:2]"
                 )
             parts.append(numbers)
@@ -91,7 +95,7 @@ def _attribute(value: Any, name: str, path: str) -> Any:
     except AttributeError:
         known = _field_names(value)
         kind = type(value).__name__
-        raise CodecError(
+        raise FieldError(
             f"'{path}': {kind} has no field '{name}'; {did_you_mean(name, known)}"
         ) from None
 
@@ -165,7 +169,7 @@ def _numeric(value: Any, path: str) -> Array:
             return numbers.astype(np.float64)
     except ValueError:  # a list of unlike things
         pass
-    raise CodecError(f"'{path}': expected a number, found {type(value).__name__}")
+    raise FieldError(f"'{path}': expected a number, found {type(value).__name__}")
 
 
 def _assign(target: Any, step: Step, number: float, path: str) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros.core.dataset import Episode, TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs, Window
+from smwm_ros.core.split import cuttable, gap_of
 from smwm_ros.errors import DatasetError
 import torch
 
@@ -80,14 +81,16 @@ def check(
     dataset: TransitionDataset, steps: int, needs_state: bool = False, warn: bool = True
 ) -> None:
     """Refuse a dataset that nothing can be learnt from in windows of so many model steps."""
-    where, count = dataset.folder, len(dataset.episodes)
+    where, count = dataset.folder, len(dataset.drives)
     ticks = steps * dataset.info.action_block
+    enough = max(cuttable(gap_of(dataset.info.action_block, dataset.info.spec.dt)), 4 * ticks)
     for split, name in (('train', 'training'), ('val', 'held-out')):
         if not len(dataset.starts(split, ticks)):
             raise DatasetError(
                 f'{where}: no {name} transitions in {count} episode(s); expected at least two '
                 f'episodes longer than {ticks} ticks ({steps} model steps x '
-                f'dataset.action_block {dataset.info.action_block}), and dataset.val_share above 0'
+                f'dataset.action_block {dataset.info.action_block}) or one of {enough}, and '
+                'dataset.val_share above 0'
             )
     rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])
     actions = dataset.actions(rows)

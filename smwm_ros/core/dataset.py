@@ -4,7 +4,8 @@ A dataset of transitions: a folder of shards, one for each recording.
 
 Rows are ticks of the control period: row t holds the frame o_t, the raw action a_t commanded from
 t to t + dt, and the measured state at t, NaN where none came in time. A transition is the frames
-of rows t and t + K with the K actions between them; it never crosses an episode.
+of rows t and t + K with the K actions between them; it never crosses a drive, which is a stretch
+without a gap. Drives are held out whole, or else cut into episodes that are held out or not.
 
     dataset.json                                   configuration, provenance, names of the shards
     shards/NAME/{pixels,action,state,episode,stamp}.npy    columns, readable with numpy alone
@@ -32,6 +33,7 @@ from smwm_ros.core.shards import (
     read_json,
     write_json,
 )
+from smwm_ros.core.split import Drive, gap_of, hold_out
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
 
@@ -50,14 +52,6 @@ class DatasetInfo(NamedTuple):
     action_block: int  # K
     image_size: int  # [px]
     state_size: int  # P
-
-
-class Episode(NamedTuple):
-    """Rows start..stop-1 of the dataset, recorded without a gap."""
-
-    start: int
-    stop: int
-    split: str  # 'train' or 'val'
 
 
 class Sequence(NamedTuple):
@@ -108,7 +102,10 @@ class TransitionDataset:
         self._actions = self._column('action', row['action'])
         self._states = self._column('state', row['state'])
         self.stamps = self._column('stamp', row['stamp'])  # (rows,) int64 [ns]
-        self.episodes = self._split()
+        self.drives = self._drives()
+        knobs = self.info.dataset
+        gap = gap_of(self.info.action_block, self.info.spec.dt)
+        self.episodes = hold_out(self.drives, knobs['val_share'], knobs['seed'], gap)
         if not len(self.starts('all')):
             raise DatasetError(f'{folder}: no transitions; {explain(self.metas.values())}')
 
@@ -122,14 +119,14 @@ class TransitionDataset:
         return int(self._offsets[-1])
 
     def starts(self, split: str, ticks: int | None = None) -> Array:
-        """Return the rows t for which t..t+ticks lie in one episode; ticks is K unless given."""
+        """Return the rows t for which t..t+ticks lie in one stretch; ticks is K unless given."""
         if split not in SPLITS:
             raise DatasetError(f"split '{split}': valid: {', '.join(SPLITS)}")
         reach = self.info.action_block if ticks is None else ticks
+        mine = [episode for episode in self.episodes if episode.split == split]
         runs = [
-            np.arange(episode.start, episode.stop - reach)
-            for episode in self.episodes
-            if split in ('all', episode.split)
+            np.arange(span.start, span.stop - reach)
+            for span in (self.drives if split == 'all' else mine)
         ]
         return np.concatenate([np.zeros(0, np.int64), *runs])
 
@@ -199,20 +196,12 @@ class TransitionDataset:
         ]
         return _join(parts, row)
 
-    def _split(self) -> tuple[Episode, ...]:
-        """Hold out a share of the episodes; another shard moves few episodes to the other side."""
-        seed, share = self.info.dataset['seed'], self.info.dataset['val_share']
-        spans = [
-            (int(offset) + start, int(offset) + stop, f'{seed}/{name}/{number}')
+    def _drives(self) -> tuple[Drive, ...]:
+        """Return what was recorded without a gap."""
+        return tuple(
+            Drive(int(offset) + start, int(offset) + stop, f'{name}/{number}')
             for offset, (name, meta) in zip(self._offsets, self.metas.items(), strict=False)
             for number, (start, stop) in enumerate(meta['episodes'])
-        ]
-        count = max(round(share * len(spans)), 1) if share > 0 and len(spans) > 1 else 0
-        draw = sorted(spans, key=lambda span: blake2b(span[2].encode()).digest())
-        held_out = {key for _, _, key in draw[: min(count, len(spans) - 1)]}
-        return tuple(
-            Episode(start, stop, 'val' if key in held_out else 'train')
-            for start, stop, key in spans
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import TypeAlias
 
-from smwm_ros.errors import CodecError
+from smwm_ros.errors import CodecError, video_hint
 
 Bytes: TypeAlias = 'bytes | memoryview'
 MAX_PIXELS = 1 << 25  # 8K video has as many; what claims more is not decoded
@@ -26,9 +26,8 @@ def check_size(form: str, data: Bytes) -> None:
     """Refuse an image that is of no known format, or larger than anything a camera shows."""
     size = size_of(data)
     if size is None:
-        raise CodecError(
-            f"'{form}' image of {len(data)} bytes cannot be decoded; expected {FORMATS}"
-        )
+        hint = video_hint(form) or f'expected {FORMATS}'
+        raise CodecError(f"'{form}' image of {len(data)} bytes cannot be decoded; {hint}")
     width, height = size
     if not 0 < width * height <= MAX_PIXELS:
         raise CodecError(

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from smwm_ros.core.depth import read_depth
 from smwm_ros.core.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
-from smwm_ros.core.headers import check_size, FORMATS
+from smwm_ros.core.headers import check_size, FORMATS, size_of
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError, did_you_mean
 
@@ -52,6 +52,12 @@ def read_view(msg: Any, height: int, width: int, how: str) -> Array:
     small = _fit(pixels, height, width, how)  # resizing treats channels alike: order can wait
     view: Array = cv2.cvtColor(small, cv2.COLOR_BGR2RGB) if bgr else small
     return view
+
+
+def size_in_words(msg: Any) -> str:
+    """Return WIDTHxHEIGHT of an image, or nothing where its header does not say it."""
+    size = (msg.width, msg.height) if hasattr(msg, 'width') else size_of(memoryview(msg.data))
+    return '{}x{}'.format(*size) if size else ''
 
 
 class Tile(NamedTuple):

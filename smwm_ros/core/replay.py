@@ -40,11 +40,11 @@ def replay(
 ) -> list[Leg]:
     """Drive a recording again in mind."""
     starts = np.array(
-        [row for e in dataset.episodes for row in range(e.start, e.stop - length, length)],
+        [row for e in dataset.drives for row in range(e.start, e.stop - length, length)],
         np.int64,
     )
     if not len(starts):
-        longest = max(e.stop - e.start for e in dataset.episodes)
+        longest = max(e.stop - e.start for e in dataset.drives)
         raise DatasetError(
             f'no drive of {length} control periods in the recording; the longest has {longest - 1}'
         )

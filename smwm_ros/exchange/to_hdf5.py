@@ -54,7 +54,7 @@ def _fill(file: Any, data: TransitionDataset) -> None:
     """Write all columns of an open file, some rows at a time."""
     lengths = np.array(_lengths(data), np.int64)
     offsets = np.cumsum(lengths) - lengths
-    rows = np.concatenate([np.arange(item.start, item.stop) for item in data.episodes])
+    rows = np.concatenate([np.arange(item.start, item.stop) for item in data.drives])
     episode = np.repeat(np.arange(len(lengths)), lengths)
     step = np.arange(len(rows)) - offsets[episode]
     is_last = step == lengths[episode] - 1
@@ -120,7 +120,7 @@ def _compression() -> tuple[str, dict[str, Any]]:
 
 def _lengths(data: TransitionDataset) -> list[int]:
     """Return how many rows each episode has."""
-    return [item.stop - item.start for item in data.episodes]
+    return [item.stop - item.start for item in data.drives]
 
 
 def _about(data: TransitionDataset) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def write_lerobot(data: TransitionDataset, out: Path, task: str) -> Written:
 def _pieces(data: TransitionDataset) -> list[Array]:
     """Return the rows of each stretch of an episode in which the state was always measured."""
     pieces = []
-    for episode in data.episodes:
+    for episode in data.drives:
         rows = np.arange(episode.start, episode.stop)
         known = data.measured(rows)
         cuts = np.flatnonzero(np.diff(known)) + 1

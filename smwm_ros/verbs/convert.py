@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+import sys
 
-from smwm_ros.verbs.options import add_config, config_of
+from smwm_ros.verbs.options import add_config, add_msgs, config_of
 
 EXAMPLE = 'smwm convert recordings/ --out data/robot --config robot.yaml dataset.image_size=64'
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--skip', action='store_true', help='leave out bags that cannot be converted, and say why'
     )
+    add_msgs(parser)
     add_config(parser, ['robot', 'dataset'])
 
 
@@ -47,16 +49,18 @@ def run(args: argparse.Namespace) -> int:
     """Convert, and say what was made."""
     config = config_of(args)
     from smwm_ros.bags.convert import convert
-    from smwm_ros.bags.summary import describe
+    from smwm_ros.bags.summary import describe, warnings
 
     summary = convert(
-        args.bags, args.out, config, args.jobs, args.fresh, args.runner, skip=args.skip
+        args.bags, args.out, config, args.jobs, args.fresh, args.runner, args.skip, args.msgs
     )
     for name, error in summary.skipped.items():
         print(f'{name} is left out: {error}')
     if summary.kept:
         print(f'{summary.kept} bags were converted before and are kept as they are')
     print('\n'.join(describe(summary.dataset)))
+    for warning in warnings(summary.dataset):
+        print(f'warning: {warning}', file=sys.stderr)
     return 0
 
 

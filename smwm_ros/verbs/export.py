@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         from smwm_ros.exchange.to_hdf5 import write_hdf5
 
         made = write_hdf5(data, args.out)
-        episodes, rows = len(data.episodes), made.rows
+        episodes, rows = len(data.drives), made.rows
         reader = f'frames compressed with {made.compression}; HDF5Dataset of stable-worldmodel'
     else:
         from smwm_ros.exchange.to_lerobot import write_lerobot

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from smwm_ros.verbs.inspect_run import describe_checkpoint, examine_run, recorded_data, SAMPLES
+from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
     from smwm_ros.bags.find import Bag
 
+_BURSTS = 20  # messages that follow each other so many times faster than on average
 EXAMPLE = 'smwm inspect recordings/run_1 --thumbnails frames.png'
 
 
@@ -31,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--thumbnails', type=Path, metavar='FILE', help='write frames of the bags as a PNG'
     )
+    parser.add_argument(
+        '--write', type=Path, metavar='FILE', help='write one configuration for all bags (YAML)'
+    )
+    add_msgs(parser)
     parser.add_argument(
         '--data', type=Path, metavar='DATASET', help='examine runs on this, not on their own data'
     )
@@ -46,9 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe each path; what cannot be read is named when all others are described."""
-    from smwm_ros.errors import BagError
+    from smwm_ros.errors import BagError, SmwmError
 
-    failed, seen = list[BagError](), 0
+    failed, seen, surveys = list[BagError](), 0, list[dict[str, Any]]()
+    if args.write and args.write.exists():
+        raise SmwmError(f'{args.write}: exists already; remove it or choose another file')
     for path in args.paths:
         for look in _looks(path, args):
             seen += 1
@@ -57,7 +65,10 @@ def run(args: argparse.Namespace) -> int:
             except BagError as error:
                 failed.append(error)
             else:
+                surveys += [found] * (found['kind'] == 'bag')
                 print(json.dumps(found) if args.json else '\n'.join(lines), flush=True)
+    if args.write and surveys:
+        _write_config(surveys, args.write)
     if failed:
         words = f'{len(failed)} of {seen} cannot be read: ' if seen > 1 else ''
         raise BagError(words + '; '.join(map(str, failed)))
@@ -77,7 +88,8 @@ def _looks(path: Path, args: argparse.Namespace) -> list[Look]:
         return [partial(_run, path, args)]
     from smwm_ros.bags.find import find_bags
 
-    return [partial(_bag, bag) for bag in find_bags([path])]
+    msgs = tuple(args.msgs)
+    return [partial(_bag, bag._replace(msgs=msgs)) for bag in find_bags([path])]
 
 
 def _bag(bag: Bag) -> tuple[dict[str, Any], list[str]]:
@@ -127,8 +139,6 @@ def _count(word: str) -> int:
 
 def _bag_lines(found: dict[str, Any]) -> list[str]:
     """Describe a bag to a reader."""
-    import yaml
-
     lines = [
         f'{found["path"]}: {found["messages"]} messages in {found["seconds"]} s, '
         f'{found["bytes"] / 1e6:.1f} MB'
@@ -151,33 +161,57 @@ def _bag_lines(found: dict[str, Any]) -> list[str]:
         )
     sections = {name: found[name] for name in ('robot', 'dataset') if found[name]}
     if sections:
-        text = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None)
         lines += ['', '# proposed from this bag: check the fields, widen the limits']
-        lines += [f'# {remark}' for remark in found['remarks']]
-        lines += text.splitlines()
+        lines += _config_lines(sections, found['remarks'])
     return lines
+
+
+def _config_lines(sections: dict[str, Any], remarks: list[str]) -> list[str]:
+    """Return a configuration as YAML, after what a user must know of it."""
+    import yaml
+
+    text = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None)
+    return [*(f'# {remark}' for remark in remarks), *text.splitlines()]
+
+
+def _write_config(surveys: list[dict[str, Any]], out: Path) -> None:
+    """Write one configuration for all bags."""
+    from smwm_ros.bags.merge import merge
+    from smwm_ros.report import write_bytes
+
+    sections, remarks = merge(surveys)
+    head = f'# proposed from {len(surveys)} bags: check the fields, and the limits'
+    lines = [head, *_config_lines(sections, remarks)]
+    write_bytes(out, '\n'.join([*lines, '']).encode())
+    print(f'{out}: a configuration for all bags; check it, then smwm convert --config {out}')
 
 
 def _topic_line(topic: dict[str, Any]) -> str:
     """Describe one topic of a bag."""
     words = [f'{topic["name"]} ({topic["type"]}): {topic["messages"]}']
     if 'rate' in topic:
-        usual = 1 / topic['period'] if topic['period'] else 0.0
+        usual = 1 / topic['period'] if topic['period'] > 0 else float('inf')
         uneven = f' (usually {usual:.3g} Hz)' if abs(usual - topic['rate']) > 0.1 * usual else ''
+        if usual > _BURSTS * topic['rate']:
+            uneven = ' (in bursts)'
         words.append(f'{topic["rate"]:.4g} Hz{uneven}, longest gap {topic["longest_gap"]:g} s')
+    if 'flaw' in topic:
+        words.append(topic['flaw'])
     if 'image' in topic:
         image = topic['image']
+        later = f' (later {image["later"]}: convert cuts there)' if 'later' in image else ''
         words.append(
-            image.get('flaw') or f'{image["width"]}x{image["height"]} {image["encoding"]}'.strip()
+            image.get('flaw')
+            or f'{image["width"]}x{image["height"]}{later} {image["encoding"]}'.strip()
         )
     header = topic.get('header', {})
     if 'flaw' in header:
         words.append(f'header: {header["flaw"]}')
     elif header:
+        # All digits: seconds between two clocks matter also where both are years from receive.
+        offset = f'{header["offset"]:+.4f}'.rstrip('0').rstrip('.')
         late = f', up to {header["latest"]:g} s late' if header['latest'] > 0.1 else ''
-        words.append(
-            f'header {header["offset"]:+g} s from receive, drift {header["drift"]:+g} s{late}'
-        )
+        words.append(f'header {offset} s from receive, drift {header["drift"]:+g} s{late}')
     return '; '.join(words)
 
 

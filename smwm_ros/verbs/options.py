@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -50,6 +51,18 @@ def requires_ros() -> None:
     """Refuse to go on without rclpy."""
     if find_spec('rclpy') is None:
         raise missing_extra('speaking to a node', 'ros', "'.[ros]' in its folder")
+
+
+def add_msgs(parser: argparse.ArgumentParser) -> None:
+    """Add --msgs, for bags that do not hold the definitions of their messages."""
+    parser.add_argument(
+        '--msgs',
+        nargs='+',
+        type=Path,
+        default=[],
+        metavar='FOLDER',
+        help='folders of .msg files (PACKAGE/msg/NAME.msg), for types that bags do not define',
+    )
 
 
 def _told(knob: Knob) -> list[str]:

@@ -9,8 +9,9 @@ from html import escape
 
 import numpy as np
 from smwm_ros import report
-from smwm_ros.core.dataset import Episode, TransitionDataset
+from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array
+from smwm_ros.core.split import Episode
 from smwm_ros.fieldpath import expand
 from smwm_ros.progress import show_progress
 from smwm_ros.verbs.sheet_parts import arrows, duration, strip, table
@@ -44,9 +45,10 @@ def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
 def _facts(data: TransitionDataset) -> dict[str, str]:
     """Return the numbers people look for first."""
     info = data.info
-    held_out = sum(episode.split == 'val' for episode in data.episodes)
+    mine = [episode for episode in data.episodes if episode.split == 'val']
+    held_out = sum(episode.stop - episode.start for episode in mine) / len(data)
     return {
-        f'episodes, {held_out} held out': str(len(data.episodes)),
+        f'episodes, {held_out:.0%} held out': str(len(data.drives)),
         'ticks': str(len(data)),
         f'transitions of {info.action_block} actions': str(len(data.starts('all'))),
         f'at {1 / info.spec.dt:g} Hz': duration(len(data) * info.spec.dt),

@@ -101,7 +101,7 @@ def _gaps(data: TransitionDataset) -> str:
     gaps = []
     first = 0
     for name, meta in data.metas.items():
-        here = data.episodes[first : first + len(meta['episodes'])]
+        here = data.drives[first : first + len(meta['episodes'])]
         first += len(here)
         begin = data.stamps[here[0].start] if here else 0
         for before, after in pairwise(here):

@@ -13,15 +13,15 @@ plan ends.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 import os
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from smwm_ros.errors import CheckpointError
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
+    from smwm_ros.config import Robot
     from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.core.dataset import TransitionDataset
 
@@ -58,17 +58,18 @@ def run(args: argparse.Namespace) -> int:
     if leads:
         print(
             f'Learning from {count} transitions of {args.dataset} '
-            f'({len(dataset.episodes)} episodes).'
+            f'({len(dataset.drives)} episodes).'
         )
     checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
     if leads:
         _fill_album(args.out, checkpoint, dataset)
-        _tell(args, cfg.model.inverse_target, checkpoint.info)
+        _tell(args, cfg.model.inverse_target, checkpoint)
     return 0
 
 
-def _tell(args: argparse.Namespace, target: float, info: Mapping[str, Any]) -> None:
+def _tell(args: argparse.Namespace, target: float, checkpoint: Checkpoint) -> None:
     """Say what was learnt, and what to try next."""
+    info, robot = checkpoint.info, checkpoint.robot
     summary = info['summary']
     print(
         f'On held-out episodes the forward model errs by {summary["forward_over_copy"]:.2f} of '
@@ -84,7 +85,20 @@ def _tell(args: argparse.Namespace, target: float, info: Mapping[str, Any]) -> N
     _tell_of_better(args.out / 'best', summary)
     for warning in info['warnings']:
         print(f'warning: {warning}')
-    print(f'The checkpoint is {args.out}; try it: smwm evaluate {args.out} --data {args.dataset}')
+    print(f'The checkpoint is {args.out}; {_next(args, robot)}')
+
+
+def _next(args: argparse.Namespace, robot: Robot) -> str:
+    """Say what to do with a checkpoint: an arena has few robots, and all others are real."""
+    from smwm_ros.verbs.where import arenas_of
+
+    if arenas_of(robot):
+        return f'try it: smwm evaluate {args.out} --data {args.dataset}'
+    return (
+        f'is it fit to plan with: smwm inspect {args.out}; what it would have done: '
+        f'smwm replay BAG {args.out}; then on the robot with node.dry_run, as docs/your_robot.md '
+        'says'
+    )
 
 
 def _fill_album(folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset) -> None:

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a bag cannot be used as it is, the words lead on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mcap.writer import Writer as McapWriter
+import numpy as np
+import pytest
+from recordings import image, made, MakeBag, STORE, TICK, TinyBag
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from smwm_ros.bags.blank import new_message
+from smwm_ros.cli import main
+from smwm_ros.errors import BagError, ConfigError
+from smwm_ros.load import load_config
+
+Capture = pytest.CaptureFixture[str]
+WHEELS = 'float32 left\nfloat32 right\nacme_msgs/Mode mode'
+
+
+def undefined(path: Path) -> Path:
+    """Write a db3 as older versions did: without the definitions of its messages."""
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register(get_types_from_msg('uint8 mode', 'acme_msgs/msg/Mode'))
+    store.register(get_types_from_msg(WHEELS, 'acme_msgs/msg/Wheels'))
+    with Writer(path, version=8, storage_plugin=StoragePlugin.SQLITE3) as bag:
+        camera = bag.add_connection('/camera/image_raw', 'sensor_msgs/msg/Image', typestore=STORE)
+        nothing = MessageDefinition(MessageDefinitionFormat.NONE, '')
+        wheels = bag.add_connection(
+            '/wheel_cmd', 'acme_msgs/msg/Wheels', msgdef=nothing.data, rihs01='-'
+        )
+        msg = new_message(store, 'acme_msgs/msg/Wheels')
+        for tick in range(40):
+            frame = image(np.full((16, 20, 3), tick))
+            frame.header.stamp.sec = 0
+            data = STORE.serialize_cdr(frame, frame.__msgtype__)
+            bag.write(camera, tick * TICK, data)
+            msg.left, msg.right = tick, -tick
+            bag.write(wheels, tick * TICK, store.serialize_cdr(msg, msg.__msgtype__))
+    import apsw
+
+    with apsw.Connection(str(next(path.glob('*.db3')))) as db:
+        db.execute('DELETE FROM message_definitions')
+    return path
+
+
+WORDS = (
+    'robot.command.topic=/wheel_cmd',
+    'robot.command.type=acme_msgs/msg/Wheels',
+    'robot.command.fields=[left, right]',
+)
+
+
+def test_messages_without_a_definition_are_not_called_damaged_and_msg_files_define_them(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    bag = undefined(tmp_path / 'bag')
+    lacking = 'no definition of acme_msgs/msg/Wheels in the bag; --msgs FOLDER takes .msg files'
+    with pytest.raises(BagError, match=f'/wheel_cmd: {lacking}'):
+        made(tmp_path, bag, *WORDS)
+    assert main(['inspect', str(bag)]) == 0
+    assert lacking in capsys.readouterr().out
+    folder = tmp_path / 'src' / 'acme_msgs' / 'msg'
+    folder.mkdir(parents=True)
+    (folder / 'Wheels.msg').write_text(WHEELS)
+    words = ['--msgs', str(tmp_path / 'src')]
+    assert main(['inspect', str(bag), *words]) == 0
+    assert 'no definition of acme_msgs/msg/Mode in the bag' in capsys.readouterr().out
+    (folder / 'Mode.msg').write_text('uint8 mode')
+    assert main(['inspect', str(bag), *words]) == 0
+    assert 'fields: [left, right]' in capsys.readouterr().out
+    convert = ['convert', str(bag), '--out', str(tmp_path / 'out'), *words, *WORDS]
+    assert main([*convert, 'dataset.image_size=16']) == 0
+    assert '40 ticks' in capsys.readouterr().out
+
+
+def test_a_folder_without_msg_files_is_refused(tmp_path: Path, tiny_bag: MakeBag) -> None:
+    words = ['inspect', str(tiny_bag()), '--msgs', str(tmp_path / 'bags')]
+    assert main(words) == 2
+
+
+@pytest.mark.parametrize(
+    ('fields', 'found'),
+    [
+        ('["twist.linear.z1","twist.angular.z"]', "has no field 'z1'; did you mean 'z'"),
+        ('["twist.linear","twist.angular.z"]', 'expected a number, found geometry_msgs'),
+    ],
+)
+def test_a_field_that_is_mistyped_is_not_called_damage(
+    tmp_path: Path, tiny_bag: MakeBag, fields: str, found: str
+) -> None:
+    with pytest.raises(BagError, match=f'{found}.*; see robot.command.fields') as caught:
+        made(tmp_path, tiny_bag(), f'robot.command.fields={fields}')
+    assert 'damaged' not in str(caught.value)
+
+
+@pytest.mark.parametrize('profile', ['', 'protobuf'])
+def test_a_mcap_that_is_not_of_ros_says_whose_it_is(tmp_path: Path, profile: str) -> None:
+    path = tmp_path / 'other.mcap'
+    with path.open('wb') as file:
+        writer = McapWriter(file)
+        writer.start(profile=profile, library='')
+        schema = writer.register_schema('foxglove.CompressedImage', 'protobuf', b'')
+        channel = writer.register_channel('/camera', 'protobuf', schema)
+        writer.add_message(channel, 1, b'data', 1)
+        writer.finish()
+    with pytest.raises(BagError, match=r'are protobuf \(foxglove\.CompressedImage\), such as Fox'):
+        made(tmp_path, path)
+
+
+def test_video_leads_to_what_makes_images_of_it(tmp_path: Path, capsys: Capture) -> None:
+    hint = 'video is not read yet: play the bag, let image_transport republish make'
+    with pytest.raises(ConfigError, match=hint) as caught:
+        load_config(None, ['robot.camera.type=foxglove_msgs/msg/CompressedVideo'])
+    assert 'did you mean' not in str(caught.value)
+    bag = TinyBag(tmp_path / 'bag')
+    msg: Any = new_message(STORE, 'sensor_msgs/msg/CompressedImage')
+    msg.format, msg.data = 'h264', np.arange(99, dtype=np.uint8)
+    for tick in range(40):
+        bag.send('/video', msg, tick)
+        bag.command(tick)
+    path = bag.close()
+    assert main(['inspect', str(path)]) == 0
+    assert hint in capsys.readouterr().out
+    words = ('robot.camera.topic=/video', 'robot.camera.type=sensor_msgs/msg/CompressedImage')
+    with pytest.raises(BagError, match=hint):
+        made(tmp_path, path, *words)
