@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+import os
 from pathlib import Path
 import re
 from typing import NamedTuple
 
+from smwm_ros.core.shards import safe_name
 from smwm_ros.errors import BagError
 
 _SPLIT = re.compile(r'(?P<name>.+)_\d+')  # rosbag2 numbers the files of one recording
@@ -21,7 +24,7 @@ _SAMPLES, _SAMPLE = 64, 4096  # places looked at in a file, and bytes looked at 
 class Bag(NamedTuple):
     """One recording."""
 
-    name: str
+    name: str  # also of its shard
     paths: tuple[Path, ...]  # a folder with metadata.yaml, or the files of one recording
 
     def files(self) -> list[Path]:
@@ -32,8 +35,8 @@ class Bag(NamedTuple):
 
     def parts(self) -> list[Path]:
         """Return the files, and what sqlite has yet to write into them."""
-        ahead = (path.with_name(f'{path.name}-wal') for path in self.files())
-        return [*self.files(), *(path for path in ahead if path.is_file())]
+        files = self.files()
+        return [*files, *filter(None, map(write_ahead, files))]
 
     def size(self) -> int:
         """Return how large the files are [bytes]."""
@@ -50,6 +53,15 @@ class Bag(NamedTuple):
                     file.seek(max(size - _SAMPLE, 0) * number // (_SAMPLES - 1))
                     found.update(file.read(_SAMPLE))
         return found.hexdigest()
+
+
+def write_ahead(path: Path) -> Path | None:
+    """Return the file of what was not yet written into a sqlite file, if there is any."""
+    ahead = path.with_name(f'{path.name}-wal')
+    # os.path: the longest names have no room for this one, which pathlib takes for an error.
+    if path.suffix == '.db3' and os.path.isfile(ahead) and ahead.stat().st_size:
+        return ahead
+    return None
 
 
 def find_bags(paths: Iterable[Path]) -> list[Bag]:
@@ -107,18 +119,20 @@ def _number(path: Path) -> int:
 
 def _named_apart(bags: Sequence[Bag]) -> list[Bag]:
     """Put the names of parent folders before names that are not unique."""
-    names = [bag.name for bag in bags]
+    names = Counter(bag.name for bag in bags)
     apart = []
     for bag in bags:
         name, parent = bag.name, bag.paths[0].resolve().parent
-        if names.count(bag.name) > 1:
+        if names[bag.name] > 1:
             name = f'{parent.name}_{name}'
-        apart.append(Bag(name, bag.paths))
+        apart.append(Bag(safe_name(name), bag.paths))
+    first: dict[str, Path] = {}
     for bag in apart:
-        same = [other.paths[0] for other in apart if other.name == bag.name]
-        if len(same) > 1:
+        same = first.setdefault(bag.name, bag.paths[0])
+        if same != bag.paths[0]:
             raise BagError(
-                f"two bags would both be called '{bag.name}': {same[0]} and {same[1]}; rename one"
+                f"two bags would both be called '{bag.name}': {same} and {bag.paths[0]}; "
+                'rename one'
             )
     return sorted(apart)
 

@@ -19,11 +19,11 @@ from rosbags.rosbag2 import Reader as Reader2
 from rosbags.rosbag2 import ReaderError as Reader2Error
 from rosbags.serde import SerdeError
 from rosbags.typesys import TypesysError
-from smwm_ros.bags.find import Bag, ROS1
+from smwm_ros.bags.find import Bag, ROS1, write_ahead
 from smwm_ros.bags.packed import zstd
 from smwm_ros.bags.recover import CutMcap
 from smwm_ros.bags.recover_ros1 import CutBag
-from smwm_ros.bags.recover_sqlite import CutSqlite, write_ahead
+from smwm_ros.bags.recover_sqlite import CutSqlite
 from smwm_ros.errors import BagError
 
 # What reading a damaged file raises, beside the errors of rosbags itself.
@@ -73,7 +73,7 @@ class Opener:
             except DAMAGE as error:
                 self._open_anyway(plain, error)
             return
-        if plain.suffix == '.db3' and write_ahead(plain):
+        if write_ahead(plain):
             self._open_anyway(plain, Reader2Error('it was never closed.'))
             return
         try:

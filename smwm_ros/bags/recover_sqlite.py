@@ -27,17 +27,12 @@ from rosbags.interfaces import (
     MessageDefinition,
     MessageDefinitionFormat,
 )
+from smwm_ros.bags.find import write_ahead
 from smwm_ros.errors import BagError
 
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
 _FAR = 1 << 32  # no recording has so many messages
 _NEXT = 'SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id'
-
-
-def write_ahead(path: Path) -> Path | None:
-    """Return the file of what was not yet written into a sqlite file, if there is any."""
-    ahead = path.with_name(f'{path.name}-wal')
-    return ahead if ahead.is_file() and ahead.stat().st_size else None
 
 
 def _open(path: Path, how: str) -> apsw.Connection:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros.config import Config
 from smwm_ros.core.interfaces import Array
-from smwm_ros.core.shards import columns
+from smwm_ros.core.shards import columns, safe_name
 from smwm_ros.errors import DatasetError
 from smwm_ros.exchange.layout import ABOUT, EPISODE, h5py, hdf5plugin, LAST_ACTION
 from smwm_ros.fieldpath import expand
@@ -82,7 +82,7 @@ class Table:
         about = read_about(self._file)
         if about is None:
             last = np.full((len(spans), *self.row['action'].shape), np.nan, np.float32)
-            return [Shard(self.path.stem, self._meta(), spans, last)]
+            return [Shard(safe_name(self.path.stem), self._meta(), spans, last)]
         last = self._file['action'].attrs[LAST_ACTION]
         shards, first = [], 0
         for name, meta in about['metas'].items():
