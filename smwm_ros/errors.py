@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _COMPARED = 100  # characters of a word
+_SAID = 300  # characters of an error that is not ours
 
 
 class SmwmError(Exception):
@@ -48,6 +49,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     near = get_close_matches(word[:_COMPARED], names, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ''
     return f'{hint}valid: {", ".join(names)}' if names else 'there are no valid choices'
+
+
+def one_line(error: BaseException) -> str:
+    """Say in one line what a library raised about a file, and which kind of error it was."""
+    words = ' '.join(str(error).split())
+    if len(words) > _SAID:
+        words = f'{words[:_SAID]} ...'
+    return f'{type(error).__name__}: {words}' if words else type(error).__name__
 
 
 def missing_extra(what: str, extra: str, packages: str) -> SmwmError:

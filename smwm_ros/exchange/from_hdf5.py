@@ -32,10 +32,10 @@ def known_settings(path: Path) -> dict[str, Any] | None:
     """Return the configuration that a file of ours carries, or None for a file of others."""
     with open_hdf5(path) as file:
         about = read_about(file)
-    if about is None:
-        return None
-    # What was JPEG is stored as it looks now, for another round of JPEG would change it again.
-    return {'robot': about['robot'], 'dataset': {**about['dataset'], 'pixels': 'raw'}}
+        if about is None:
+            return None
+        # What was JPEG is stored as it looks now: another round of JPEG would change it again.
+        return {'robot': about['robot'], 'dataset': {**about['dataset'], 'pixels': 'raw'}}
 
 
 def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> TransitionDataset:

@@ -15,11 +15,14 @@ import numpy as np
 from smwm_ros.config import Config
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.shards import columns, safe_name
-from smwm_ros.errors import DatasetError
+from smwm_ros.errors import DatasetError, one_line, SmwmError
 from smwm_ros.exchange.layout import ABOUT, EPISODE, h5py, hdf5plugin, LAST_ACTION
 from smwm_ros.fieldpath import expand
 
 _CACHE = 64 * 1024 * 1024  # of chunks, so that none is unpacked twice [bytes]
+
+
+_DEEP = 8  # groups within groups; our layout has none
 
 
 class Shard(NamedTuple):
@@ -34,14 +37,38 @@ class Shard(NamedTuple):
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
     """Open a file for reading; what is wrong with it becomes an error of ours."""
+    if not path.is_file():
+        raise DatasetError(f'{path}: cannot be imported: no such file')
     try:
         with h5py.File(path, 'r', rdcc_nbytes=_CACHE) as file:
+            _require_own_data(path, file)
             yield file
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except SmwmError:
+        raise
+    except Exception as error:  # a file may raise anything, and it is not by our hand
+        reason = getattr(error, 'strerror', None) or one_line(error)
         if 'filter' in reason and hdf5plugin is None:
             reason += '; pip install hdf5plugin'
         raise DatasetError(f'{path}: cannot be imported: {reason}') from error
+
+
+def _require_own_data(path: Path, group: Any, inside: str = '') -> None:
+    """Refuse a file that would have other files read: whoever made it may not know them."""
+    for name in group:
+        kind = type(group.get(name, getlink=True))
+        if kind is not h5py.HardLink:
+            raise DatasetError(
+                f'{path}: {inside}{name} is a link ({kind.__name__}); expected the data themselves'
+            )
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            if inside.count('/') >= _DEEP:
+                raise DatasetError(f'{path}: groups lie within each other {_DEEP} times and more')
+            _require_own_data(path, item, f'{inside}{name}/')
+        elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            raise DatasetError(
+                f'{path}: {inside}{name} is stored in other files; expected all data in this one'
+            )
 
 
 def read_about(file: Any) -> dict[str, Any] | None:
@@ -106,6 +133,8 @@ class Table:
         if name not in self._file:
             raise DatasetError(f"{self.path}: no column '{name}'; there are: {there}")
         column = self._file[name]
+        if not isinstance(column, h5py.Dataset):
+            raise DatasetError(f'{self.path}: {name} is a group; expected a column')
         rows = getattr(self, 'rows', None)
         if column.ndim != dimensions or rows not in (None, len(column)):
             raise DatasetError(
