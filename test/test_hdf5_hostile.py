@@ -54,6 +54,11 @@ def group_for_a_column(file: Any, secret: Path) -> None:
     file.create_group('pixels')
 
 
+def group_within_itself(file: Any, secret: Path) -> None:
+    deep = file.create_group('deep')
+    deep['one'] = deep['two'] = deep
+
+
 def text_for_numbers(file: Any, secret: Path) -> None:
     del file['ep_len']
     file['ep_len'] = ['some', 'words']
@@ -68,6 +73,7 @@ def text_for_numbers(file: Any, secret: Path) -> None:
         (virtual_dataset, 'action is stored in other files'),
         (link_in_a_group, 'deep/state is a link'),
         (group_for_a_column, 'pixels is a group; expected a column'),
+        (group_within_itself, 'has more than 1000 members'),
         (text_for_numbers, r'cannot be imported: ValueError: '),
     ],
 )

@@ -20,9 +20,7 @@ from smwm_ros.exchange.layout import ABOUT, EPISODE, h5py, hdf5plugin, LAST_ACTI
 from smwm_ros.fieldpath import expand
 
 _CACHE = 64 * 1024 * 1024  # of chunks, so that none is unpacked twice [bytes]
-
-
-_DEEP = 8  # groups within groups; our layout has none
+_MEMBERS = 1000  # of a file, that is columns and groups; ours has some 20
 
 
 class Shard(NamedTuple):
@@ -52,23 +50,26 @@ def open_hdf5(path: Path) -> Iterator[Any]:
         raise DatasetError(f'{path}: cannot be imported: {reason}') from error
 
 
-def _require_own_data(path: Path, group: Any, inside: str = '') -> None:
-    """Refuse a file that would have other files read: whoever made it may not know them."""
-    for name in group:
-        kind = type(group.get(name, getlink=True))
-        if kind is not h5py.HardLink:
-            raise DatasetError(
-                f'{path}: {inside}{name} is a link ({kind.__name__}); expected the data themselves'
-            )
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            if inside.count('/') >= _DEEP:
-                raise DatasetError(f'{path}: groups lie within each other {_DEEP} times and more')
-            _require_own_data(path, item, f'{inside}{name}/')
-        elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-            raise DatasetError(
-                f'{path}: {inside}{name} is stored in other files; expected all data in this one'
-            )
+def _require_own_data(path: Path, file: Any) -> None:
+    """Refuse a file that would have other files of this machine read."""
+    ahead, seen = [('', file)], 0
+    while ahead:
+        inside, group = ahead.pop()
+        for name in group:
+            where, kind, seen = f'{inside}{name}', type(group.get(name, getlink=True)), seen + 1
+            if kind is not h5py.HardLink:
+                raise DatasetError(
+                    f'{path}: {where} is a link ({kind.__name__}); expected the data themselves'
+                )
+            if seen > _MEMBERS:  # groups may lie within themselves
+                raise DatasetError(f'{path}: has more than {_MEMBERS} members')
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                ahead.append((f'{where}/', item))
+            elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                raise DatasetError(
+                    f'{path}: {where} is stored in other files; expected all data in this one'
+                )
 
 
 def read_about(file: Any) -> dict[str, Any] | None:
