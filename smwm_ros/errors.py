@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 _COMPARED = 100  # characters of a word
 _SAID = 300  # characters of an error that is not ours
@@ -56,7 +57,19 @@ def one_line(error: BaseException) -> str:
     words = ' '.join(str(error).split())
     if len(words) > _SAID:
         words = f'{words[:_SAID]} ...'
-    return f'{type(error).__name__}: {words}' if words else type(error).__name__
+    kind = type(error)
+    if words and kind.__module__ != 'builtins':  # errors of libraries explain themselves
+        return words
+    return f'{kind.__name__}: {words}' if words else kind.__name__
+
+
+def place(error: BaseException) -> str:
+    """Say in one line what happened and where in the code, for who may have to mend it."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    where = f' ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})' if trace else ''
+    return f'{one_line(error)}{where}'
 
 
 def missing_extra(what: str, extra: str, packages: str) -> SmwmError:

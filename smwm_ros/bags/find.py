@@ -18,6 +18,7 @@ _SPLIT = re.compile(r'(?P<name>.+)_\d+')  # rosbag2 numbers the files of one rec
 ROS1 = ('.bag', '.bag.active')  # the second one was never closed
 _SUFFIXES = ('.mcap', '.db3', *ROS1, '.mcap.zstd', '.db3.zstd')
 _METADATA = 'metadata.yaml'
+_LARGEST = 1 << 23  # bytes of it; it is read in memory, and slowly
 _SAMPLES, _SAMPLE = 64, 4096  # places looked at in a file, and bytes looked at there
 
 
@@ -30,7 +31,9 @@ class Bag(NamedTuple):
     def files(self) -> list[Path]:
         """Return the files that hold the messages."""
         if self.paths[0].is_dir():
-            return sorted(path for path in self.paths[0].iterdir() if _suffix(path))
+            return sorted(
+                path for path in self.paths[0].iterdir() if _suffix(path) and path.is_file()
+            )
         return list(self.paths)
 
     def parts(self) -> list[Path]:
@@ -86,12 +89,25 @@ def _bags_at(path: Path) -> list[Bag]:
             raise BagError(f"{path}: '{path.suffix}' is no rosbag; expected {_kinds()}")
         return [Bag(path.name.removesuffix(suffix), (path,))]
     if (path / _METADATA).is_file():
+        _require_plain(path)
         return [Bag(path.resolve().name, (path,))]
     bags = _loose(sorted(item for item in path.iterdir() if item.is_file() and _suffix(item)))
     for item in sorted(path.iterdir()):
         if item.is_dir() and not item.name.startswith('.') and not _is_around(item, path):
             bags += _bags_at(item)
     return bags
+
+
+def _require_plain(folder: Path) -> None:
+    """Refuse the folder of a bag in which something is no file: a pipe would be waited for."""
+    for item in folder.iterdir():
+        if not item.is_file() and not item.is_dir():
+            raise BagError(f'{item}: expected a file, found a pipe, a device or a broken link')
+    size = (folder / _METADATA).stat().st_size
+    if size > _LARGEST:
+        raise BagError(
+            f'{folder / _METADATA}: {size} bytes; expected at most {_LARGEST}, some for each topic'
+        )
 
 
 def _is_around(link: Path, folder: Path) -> bool:

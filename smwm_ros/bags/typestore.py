@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from rosbags.interfaces import Connection, MessageDefinitionFormat, Nodetype
 from rosbags.typesys import get_types_from_idl, get_types_from_msg, get_typestore, Stores
 from rosbags.typesys.store import Typestore
+
+_LONGEST = 1 << 20  # bytes of a definition; those of ROS have some thousand
 
 
 def typestore(connections: Iterable[Connection], is_ros1: bool) -> Typestore:
@@ -17,7 +20,9 @@ def typestore(connections: Iterable[Connection], is_ros1: bool) -> Typestore:
     wanted = set()
     for connection in connections:
         wanted.add(normal_type(connection.msgtype))
-        types.update(_definitions(connection))
+        with suppress(Exception):  # a damaged text may raise anything; it is as if it were missing
+            if len(connection.msgdef.data) <= _LONGEST:
+                types.update(_definitions(connection))
     if not wanted <= types.keys():
         common = Stores.ROS1_NOETIC if is_ros1 else Stores.LATEST
         types = {**get_typestore(common).fielddefs, **types}
