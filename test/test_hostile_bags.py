@@ -181,7 +181,7 @@ def test_the_batch_goes_on_after_whatever_a_bag_raises(
     assert main([*words, '--skip', 'dataset.image_size=16']) == 0
     told = capsys.readouterr().out
     assert 'bad is left out: ' in told
-    assert 'cannot be converted: OverflowError: too large (test_hostile_bags.py:' in told
+    assert 'cannot be used: OverflowError: too large (test_hostile_bags.py:' in told
 
 
 def test_a_field_path_names_no_more_numbers_than_a_message_has() -> None:

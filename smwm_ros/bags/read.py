@@ -16,7 +16,7 @@ from smwm_ros.bags.find import Bag, ROS1
 from smwm_ros.bags.open import Opener, Source
 from smwm_ros.bags.packed import unpack_all
 from smwm_ros.bags.typestore import normal_type, typestore
-from smwm_ros.errors import BagError, CodecError, did_you_mean, one_line, SmwmError
+from smwm_ros.errors import BagError, CodecError, did_you_mean, one_line, place, SmwmError
 
 T = TypeVar('T')
 _ZSTD = b'\x28\xb5\x2f\xfd'  # begins what zstd compressed
@@ -234,3 +234,7 @@ def with_rescue(bag: Bag, use: Callable[[BagReader], T]) -> T:
                 return use(reader)
         except DamagedBagError:
             raise error from None
+    except (SmwmError, OSError):  # reading raises no OSError, but writing may
+        raise
+    except Exception as error:  # what is in a bag may be anything
+        raise BagError(f'{bag.paths[0]}: cannot be used: {place(error)}') from error
