@@ -84,7 +84,7 @@ class _Bounded(zstd.ZstdFile):
     """A packed file, of which no more is read than a recording would be."""
 
     def __init__(self, file: BinaryIO, mode: str) -> None:
-        super().__init__(file, mode)
+        super().__init__(file, mode)  # type: ignore[call-overload]
         self._packed = file.seek(0, 2)
         file.seek(0)
         self._plain = 0
@@ -101,4 +101,4 @@ for _kind in ('zstd', 'lz4'):
     storage_mcap.DECOMPRESSORS[_kind] = lambda data, size, kind=_kind: unpack_all(kind, data, size)  # type: ignore[misc]
 for _kind in ('bz2', 'lz4'):
     reader1.decompressors[_kind] = lambda data, kind=_kind: unpack_all(kind, data)  # type: ignore[misc]
-reader2.zstd = _Zstd  # type: ignore[assignment]
+reader2.zstd = _Zstd  # type: ignore[attr-defined, assignment]

@@ -13,12 +13,13 @@ from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 import shutil
+import signal
 import time
 from traceback import format_exc
 from typing import Any
 
 from smwm_ros.bags.write import PARTIAL
-from smwm_ros.core.crew import ATTEMPTS, end_with_parent, Failure, Worker
+from smwm_ros.core.crew import ATTEMPTS, Failure, Worker
 from smwm_ros.errors import BagError, SmwmError
 from smwm_ros.verbs.recording import record, Recording
 
@@ -101,7 +102,8 @@ def record_all(
 
 def serve(pipe: Any) -> None:
     """Make bags in a worker, until there is nobody any more to make them for."""
-    end_with_parent()
+    # It ends when the pipe breaks, and so removes what it has half-written.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
     with suppress(EOFError, BrokenPipeError):
         while True:
             pipe.send(_make(pipe.recv(), pipe))
