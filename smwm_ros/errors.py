@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 _COMPARED = 100  # characters of a word
+_SAID = 300  # characters of an error that is not ours
 
 
 class SmwmError(Exception):
@@ -58,6 +60,26 @@ def video_hint(kind: str) -> str:
         'video is not read yet: play the bag, let image_transport republish make '
         'sensor_msgs/msg/Image of it, and record that'
     )
+
+
+def one_line(error: BaseException) -> str:
+    """Say in one line what a library raised about a file, and which kind of error it was."""
+    words = ' '.join(str(error).split())
+    if len(words) > _SAID:
+        words = f'{words[:_SAID]} ...'
+    kind = type(error)
+    if words and kind.__module__ != 'builtins':  # errors of libraries explain themselves
+        return words
+    return f'{kind.__name__}: {words}' if words else kind.__name__
+
+
+def place(error: BaseException) -> str:
+    """Say in one line what happened and where in the code, for who may have to mend it."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    where = f' ({Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})' if trace else ''
+    return f'{one_line(error)}{where}'
 
 
 def missing_extra(what: str, extra: str, packages: str) -> SmwmError:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import re
 from typing import NamedTuple
 
+MOST = 1000  # numbers that one path may name
 _FIELD = r'[A-Za-z_]\w*'
 _STEP = re.compile(
     rf'(?P<name>{_FIELD})'
@@ -89,6 +90,9 @@ def _elements(path: str, match: re.Match[str]) -> int | slice | Named | None:
     low = int(match['low'])
     if not match['colon']:
         return low
-    if int(match['high']) <= low:
+    high = int(match['high'])
+    if high <= low:
         raise ValueError(f"'{path}': the slice is empty")
-    return slice(low, int(match['high']))
+    if high - low > MOST:
+        raise ValueError(f"'{path}': {high - low} numbers; expected at most {MOST}")
+    return slice(low, high)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
@@ -24,9 +24,16 @@ BEGIN = 1_700_000_000_000_000_000  # [ns]
 class TinyBag:
     """Writes a bag message by message; times are in ticks, and fractions of them are welcome."""
 
-    def __init__(self, path: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> None:
+    def __init__(
+        self,
+        path: Path,
+        storage: StoragePlugin = StoragePlugin.MCAP,
+        compression: tuple[CompressionMode, CompressionFormat] | None = None,
+    ) -> None:
         self.path = path
         self._bag = Writer(path, version=9, storage_plugin=storage)
+        if compression:
+            self._bag.set_compression(*compression)
         self._bag.open()
         self._topics: dict[str, Any] = {}
 

@@ -111,14 +111,14 @@ os._exit(0)  # as a recorder that is killed
     if folder != 'as it was left':
         path.with_name('bare.db3-shm').unlink()
     if folder == 'read-only':  # not to root, though, so as if
-        plain = recover_sqlite._open
+        plain = recover_sqlite.open_file
 
         def refuse(file: Path, how: str) -> apsw.Connection:
             if file == path:
                 raise apsw.CantOpenError('unable to open database file')
             return plain(file, how)
 
-        monkeypatch.setattr(recover_sqlite, '_open', refuse)
+        monkeypatch.setattr(recover_sqlite, 'open_file', refuse)
     before = sorted(path.name for path in tmp_path.iterdir())
     assert 'bare.db3-wal' in before
     found, notes = heard(path)

@@ -156,7 +156,11 @@ def clear(out: Path) -> None:
     """Remove a dataset, and nothing that is none."""
     if out.is_dir():
         (out / INDEX).unlink(missing_ok=True)
-        shutil.rmtree(out / 'shards', ignore_errors=True)
+        for name in _shards(out):
+            shutil.rmtree(out / 'shards' / name)
+        _sweep(out)
+        with suppress(OSError):  # it holds something else, or is not there
+            (out / 'shards').rmdir()
 
 
 @contextmanager

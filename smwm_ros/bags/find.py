@@ -3,38 +3,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+import os
 from pathlib import Path
 import re
 from typing import NamedTuple
 
+from smwm_ros.core.shards import safe_name
 from smwm_ros.errors import BagError
 
 _SPLIT = re.compile(r'(?P<name>.+)_\d+')  # rosbag2 numbers the files of one recording
 ROS1 = ('.bag', '.bag.active')  # the second one was never closed
 _SUFFIXES = ('.mcap', '.db3', *ROS1, '.mcap.zstd', '.db3.zstd')
 _METADATA = 'metadata.yaml'
+_LARGEST = 1 << 23  # bytes of it; it is read in memory, and slowly
 _SAMPLES, _SAMPLE = 64, 4096  # places looked at in a file, and bytes looked at there
 
 
 class Bag(NamedTuple):
     """One recording."""
 
-    name: str
+    name: str  # also of its shard
     paths: tuple[Path, ...]  # a folder with metadata.yaml, or the files of one recording
     msgs: tuple[Path, ...] = ()  # folders of .msg files, for types that it does not define
 
     def files(self) -> list[Path]:
         """Return the files that hold the messages."""
         if self.paths[0].is_dir():
-            return sorted(path for path in self.paths[0].iterdir() if _suffix(path))
+            return sorted(
+                path for path in self.paths[0].iterdir() if _suffix(path) and path.is_file()
+            )
         return list(self.paths)
 
     def parts(self) -> list[Path]:
         """Return the files, and what sqlite has yet to write into them."""
-        ahead = (path.with_name(f'{path.name}-wal') for path in self.files())
-        return [*self.files(), *(path for path in ahead if path.is_file())]
+        files = self.files()
+        return [*files, *filter(None, map(write_ahead, files))]
 
     def size(self) -> int:
         """Return how large the files are [bytes]."""
@@ -51,6 +57,15 @@ class Bag(NamedTuple):
                     file.seek(max(size - _SAMPLE, 0) * number // (_SAMPLES - 1))
                     found.update(file.read(_SAMPLE))
         return found.hexdigest()
+
+
+def write_ahead(path: Path) -> Path | None:
+    """Return the file of what was not yet written into a sqlite file, if there is any."""
+    ahead = path.with_name(f'{path.name}-wal')
+    # os.path: the longest names have no room for this one, which pathlib takes for an error.
+    if path.suffix == '.db3' and os.path.isfile(ahead) and ahead.stat().st_size:
+        return ahead
+    return None
 
 
 def find_bags(paths: Iterable[Path]) -> list[Bag]:
@@ -75,12 +90,25 @@ def _bags_at(path: Path) -> list[Bag]:
             raise BagError(f"{path}: '{path.suffix}' is no rosbag; expected {_kinds()}")
         return [Bag(path.name.removesuffix(suffix), (path,))]
     if (path / _METADATA).is_file():
+        _require_plain(path)
         return [Bag(path.resolve().name, (path,))]
     bags = _loose(sorted(item for item in path.iterdir() if item.is_file() and _suffix(item)))
     for item in sorted(path.iterdir()):
         if item.is_dir() and not item.name.startswith('.') and not _is_around(item, path):
             bags += _bags_at(item)
     return bags
+
+
+def _require_plain(folder: Path) -> None:
+    """Refuse the folder of a bag in which something is no file: a pipe would be waited for."""
+    for item in folder.iterdir():
+        if not item.is_file() and not item.is_dir():
+            raise BagError(f'{item}: expected a file, found a pipe, a device or a broken link')
+    size = (folder / _METADATA).stat().st_size
+    if size > _LARGEST:
+        raise BagError(
+            f'{folder / _METADATA}: {size} bytes; expected at most {_LARGEST}, some for each topic'
+        )
 
 
 def _is_around(link: Path, folder: Path) -> bool:
@@ -108,18 +136,20 @@ def _number(path: Path) -> int:
 
 def _named_apart(bags: Sequence[Bag]) -> list[Bag]:
     """Put the names of parent folders before names that are not unique."""
-    names = [bag.name for bag in bags]
+    names = Counter(bag.name for bag in bags)
     apart = []
     for bag in bags:
         name, parent = bag.name, bag.paths[0].resolve().parent
-        if names.count(bag.name) > 1:
+        if names[bag.name] > 1:
             name = f'{parent.name}_{name}'
-        apart.append(Bag(name, bag.paths))
+        apart.append(Bag(safe_name(name), bag.paths))
+    first: dict[str, Path] = {}
     for bag in apart:
-        same = [other.paths[0] for other in apart if other.name == bag.name]
-        if len(same) > 1:
+        same = first.setdefault(bag.name, bag.paths[0])
+        if same != bag.paths[0]:
             raise BagError(
-                f"two bags would both be called '{bag.name}': {same[0]} and {same[1]}; rename one"
+                f"two bags would both be called '{bag.name}': {same} and {bag.paths[0]}; "
+                'rename one'
             )
     return sorted(apart)
 

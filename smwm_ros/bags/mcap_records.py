@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator
 from struct import unpack, unpack_from
 from typing import BinaryIO, NamedTuple
 
-from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
-from smwm_ros.bags.packed import zstd
+from smwm_ros.bags.packed import unpack_part
 
 MAGIC = b'\x89MCAP0\r\n'
 NOTHING, SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 0, 3, 4, 5, 6, 15
@@ -59,18 +58,8 @@ def unpacked(body: bytes) -> bytes | memoryview:
     """Return what is in a chunk, as far as it is there."""
     (length,) = unpack_from('<I', body, 28)
     compression = bytes(body[32 : 32 + length]).decode()
-    return _decompress(compression, memoryview(body)[32 + length + 8 :])
-
-
-def _decompress(compression: str, packed: memoryview) -> bytes | memoryview:
-    """Decompress as much as is there."""
-    if compression == 'zstd':
-        plain: bytes = zstd.ZstdDecompressor().decompress(packed)
-        return plain
-    if compression == 'lz4':
-        plain = LZ4FrameDecompressor().decompress(packed)
-        return plain
-    return packed
+    packed = memoryview(body)[32 + length + 8 :]
+    return unpack_part(compression, packed) if compression in ('zstd', 'lz4') else packed
 
 
 def read_schema(body: bytes | memoryview) -> tuple[int, str, str, str]:

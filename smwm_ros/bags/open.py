@@ -6,48 +6,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
-import struct
 from tempfile import TemporaryDirectory
-from zlib import error as ZlibError  # noqa: N812
 
-import apsw
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
-from rosbags.rosbag1 import ReaderError as Reader1Error
 from rosbags.rosbag2 import Reader as Reader2
 from rosbags.rosbag2 import ReaderError as Reader2Error
-from rosbags.serde import SerdeError
-from rosbags.typesys import TypesysError
-from smwm_ros.bags.find import Bag, ROS1
-from smwm_ros.bags.packed import zstd
+from smwm_ros.bags.find import Bag, ROS1, write_ahead
+from smwm_ros.bags.packed import MOST, require_room, zstd
 from smwm_ros.bags.recover import CutMcap
 from smwm_ros.bags.recover_ros1 import CutBag
-from smwm_ros.bags.recover_sqlite import CutSqlite, write_ahead
+from smwm_ros.bags.recover_sqlite import CutSqlite
+from smwm_ros.bags.sqlite_bounds import require_plain_tables
 from smwm_ros.bags.steps import files_step_back, steps_back
 from smwm_ros.errors import BagError
 
-# What reading a damaged file raises, beside the errors of rosbags itself.
-DAMAGE = (
-    Reader1Error,
-    Reader2Error,
-    TypesysError,
-    SerdeError,
-    apsw.Error,
-    zstd.ZstdError,
-    ZlibError,
-    struct.error,
-    OSError,
-    EOFError,
-    RuntimeError,  # lz4
-    AssertionError,
-    LookupError,
-    ValueError,
-    TypeError,
-)
 Source = Reader1 | Reader2 | CutMcap | CutSqlite | CutBag
 _APART = 1_000_000_000  # metadata.yaml may be wrong by so much [ns]
 _BLOCK = 1 << 20  # bytes unpacked at once
+_TOPICS = 5000  # of a recording
+_SAID = 300  # characters of what rosbags says
 
 
 class SteppedError(Reader2Error):
@@ -73,6 +53,7 @@ class Opener:
     def _open(self, path: Path) -> None:
         """Open one file or folder; what rosbags refuses is read without index and metadata."""
         plain = self._unpacked(path) if path.suffix == '.zstd' else path
+        require_plain_tables(path)
         if self._rescue:
             self._open_anyway(plain, Reader2Error('it is damaged.'))
             return
@@ -83,10 +64,10 @@ class Opener:
                     _require_no_step(reader1)
                     self._stack.enter_context(stack.pop_all())
                     self.sources.append(reader1)
-            except DAMAGE as error:
+            except Exception as error:  # a file may raise anything
                 self._open_anyway(plain, error)
             return
-        if plain.suffix == '.db3' and write_ahead(plain):
+        if write_ahead(plain):
             self._open_anyway(plain, Reader2Error('it was never closed.'))
             return
         try:
@@ -97,12 +78,13 @@ class Opener:
                 told = sum(connection.msgcount for connection in reader.connections)
                 if plain.suffix == '.mcap' and not told:
                     raise Reader2Error('its index tells of no messages.')
+                require_few(len(reader.connections), plain)
                 _require_no_step(reader)
-                if not reader.message_count or _is_indexed(reader):
+                if not reader.message_count or (_is_indexed(reader) and not _is_crowded(reader)):
                     self._stack.enter_context(stack.pop_all())
                     self.sources.append(reader)
                     return
-        except DAMAGE as error:
+        except Exception as error:  # a file may raise anything
             self._open_anyway(plain, error)
             return
         self._open_unindexed(plain)
@@ -115,7 +97,9 @@ class Opener:
 
     def _open_anyway(self, path: Path, error: Exception) -> None:
         """Read a folder file by file, and a file message by message."""
-        reason = ' '.join(str(error).split()).rstrip('.')
+        if isinstance(error, BagError):
+            raise error
+        reason = ' '.join(str(error).split())[:_SAID].rstrip('.') or type(error).__name__
         self.as_written |= isinstance(error, SteppedError)
         if isinstance(error, LookupError):
             reason = f'rosbags does not know {reason}'
@@ -133,7 +117,7 @@ class Opener:
         try:
             source = readers[path.suffix](path)
             self._stack.enter_context(source)
-        except (BagError, *DAMAGE):
+        except Exception:
             if source and (whose := source.foreign()):
                 raise Reader2Error(whose) from None
             raise error from None
@@ -152,6 +136,7 @@ class Opener:
             try:
                 while block := file.read1(_BLOCK):
                     out.write(block)
+                    require_room(path.stat().st_size, out.tell())
             except (EOFError, zstd.ZstdError) as error:
                 if not out.tell():
                     raise
@@ -189,6 +174,22 @@ def _is_indexed(reader: Reader2) -> bool:
     """Tell whether rosbags can find a time in every file of a recording."""
     files = getattr(reader.storage, 'storages', [reader.storage])
     return all(getattr(file, 'chunks', True) for file in files)
+
+
+def _is_crowded(reader: Reader2) -> bool:
+    """Tell whether so many chunks lie beside each other in time that merging them takes much."""
+    files = getattr(reader.storage, 'storages', [reader.storage])
+    edges = []
+    for chunk in (chunk for file in files for chunk in getattr(file, 'chunks', ())):
+        edges.append((chunk.message_start_time, chunk.uncompressed_size))
+        edges.append((chunk.message_end_time + 1, -chunk.uncompressed_size))
+    return max(accumulate(size for _, size in sorted(edges)), default=0) > 2 * MOST
+
+
+def require_few(topics: int, path: Path) -> None:
+    """Refuse more topics than any robot has: much of what follows looks at each with each."""
+    if topics > _TOPICS:
+        raise BagError(f'{path}: cannot be read: {topics} topics; expected at most {_TOPICS}')
 
 
 def _counts(connections: Iterable[Connection]) -> Counter[str]:

@@ -14,10 +14,18 @@ from typing import Any, NamedTuple, TypeVar
 from rosbags.interfaces import Connection
 from rosbags.typesys.store import Typestore
 from smwm_ros.bags.find import Bag, ROS1
-from smwm_ros.bags.open import DAMAGE, Opener, Source
-from smwm_ros.bags.packed import zstd
+from smwm_ros.bags.open import Opener, Source
+from smwm_ros.bags.packed import unpack_all
 from smwm_ros.bags.typestore import normal_type, typestore, undefined
-from smwm_ros.errors import BagError, CodecError, did_you_mean, video_hint
+from smwm_ros.errors import (
+    BagError,
+    CodecError,
+    did_you_mean,
+    one_line,
+    place,
+    SmwmError,
+    video_hint,
+)
 
 T = TypeVar('T')
 _ZSTD = b'\x28\xb5\x2f\xfd'  # begins what zstd compressed
@@ -124,6 +132,9 @@ class BagReader:
             sort = len(parts) > 1 and not self._as_written
             ordered = merge(*parts, key=lambda item: item[1]) if sort else chain(*parts)
             for connection, stamp, data in ordered:
+                # What is asked of sqlite may be of any type.
+                if type(stamp) is not int or type(data) is not bytes:
+                    raise TypeError(f'{connection.topic}: a message at {stamp!r:.40} is no bytes')
                 yield Message(connection.topic, stamp, self._plain(data))
 
     def glance(self, topics: Collection[str], looks: int) -> Iterator[Message]:
@@ -150,9 +161,9 @@ class BagReader:
             if self.is_ros1:
                 return store.deserialize_ros1(message.data, kind)
             return store.deserialize_cdr(message.data, kind)
-        except DAMAGE as error:
+        except Exception as error:
             raise CodecError(
-                f'{message.topic}: {len(message.data)} bytes are no {kind}: {error}'
+                f'{message.topic}: {len(message.data)} bytes are no {kind}: {one_line(error)}'
             ) from error
 
     def undefined(self, topic: str) -> str:
@@ -188,8 +199,8 @@ class BagReader:
         if self.is_ros1 or data[:4] != _ZSTD:  # no message of ROS 2 begins so
             return data
         try:
-            return zstd.decompress(data)
-        except zstd.ZstdError:
+            return unpack_all('zstd', data)
+        except Exception:
             return data  # counted as damaged when it is decoded
 
     def _sorted(self) -> list[Topic]:
@@ -223,7 +234,8 @@ class BagReader:
         """Return the types of all topics."""
         if self._store is None:
             connections = [item for group in self._connections.values() for item in group]
-            self._store = typestore(connections, self.is_ros1, self.bag.msgs)
+            with self._damage('cannot be read'):
+                self._store = typestore(connections, self.is_ros1, self.bag.msgs)
         return self._store
 
     @contextmanager
@@ -231,9 +243,10 @@ class BagReader:
         """Turn what a damaged file raises into one line."""
         try:
             yield
-        except DAMAGE as error:
-            reason = ' '.join(str(error).split()) or type(error).__name__
-            raise kind(f'{self.where}: {what}: {reason}') from error
+        except SmwmError:
+            raise
+        except Exception as error:  # a file may raise anything
+            raise kind(f'{self.where}: {what}: {one_line(error)}') from error
 
 
 def with_rescue(bag: Bag, use: Callable[[BagReader], T]) -> T:
@@ -247,3 +260,7 @@ def with_rescue(bag: Bag, use: Callable[[BagReader], T]) -> T:
                 return use(reader)
         except DamagedBagError:
             raise error from None
+    except (SmwmError, OSError):  # reading raises no OSError, but writing may
+        raise
+    except Exception as error:  # what is in a bag may be anything
+        raise BagError(f'{bag.paths[0]}: cannot be used: {place(error)}') from error

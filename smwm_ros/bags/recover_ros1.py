@@ -9,14 +9,11 @@ closed has no size yet, so what is in it lies open, unless it is compressed.
 
 from __future__ import annotations
 
-from bz2 import BZ2Decompressor
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from struct import error as StructError  # noqa: N812
 from struct import unpack_from
 from typing import BinaryIO
 
-from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag1,
@@ -25,6 +22,7 @@ from rosbags.interfaces import (
 )
 from smwm_ros.bags.blocks import Block, BlockReader
 from smwm_ros.bags.mcap_records import Heard
+from smwm_ros.bags.packed import unpack_part
 from smwm_ros.bags.typestore import normal_type
 
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7
@@ -79,7 +77,7 @@ class CutBag(BlockReader):
             fields, body = _record(record)
             kind = _kind(fields)
             inside = list(_inside(_unpacked(fields, body))) if kind == _CHUNK else []
-        except (StructError, ValueError, LookupError, RuntimeError, OSError, EOFError):
+        except Exception:  # whatever a decompressor raises
             self.lost_chunks += 1
             return
         length = _length(record, 0)
@@ -169,5 +167,4 @@ def _unpacked(fields: dict[str, bytes], body: memoryview) -> memoryview:
     compression = fields['compression']
     if compression == b'none':
         return body
-    unpack = BZ2Decompressor() if compression == b'bz2' else LZ4FrameDecompressor()
-    return memoryview(unpack.decompress(bytes(body)))
+    return memoryview(unpack_part('bz2' if compression == b'bz2' else 'lz4', bytes(body)))

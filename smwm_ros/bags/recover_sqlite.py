@@ -17,7 +17,6 @@ import struct
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
 
 import apsw
 import numpy as np
@@ -27,24 +26,15 @@ from rosbags.interfaces import (
     MessageDefinition,
     MessageDefinitionFormat,
 )
+from smwm_ros.bags.find import write_ahead
+from smwm_ros.bags.sqlite_bounds import open_file
 from smwm_ros.bags.steps import in_order
 from smwm_ros.errors import BagError
 
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
 _FAR = 1 << 32  # no recording has so many messages
+_PLACES = 1000  # damaged ones, after which no more is looked for
 _NEXT = 'SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id'
-
-
-def write_ahead(path: Path) -> Path | None:
-    """Return the file of what was not yet written into a sqlite file, if there is any."""
-    ahead = path.with_name(f'{path.name}-wal')
-    return ahead if ahead.is_file() and ahead.stat().st_size else None
-
-
-def _open(path: Path, how: str) -> apsw.Connection:
-    """Open a file for reading."""
-    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    return apsw.Connection(f'file:{quote(str(path))}?{how}', flags=flags)
 
 
 class CutSqlite:
@@ -133,19 +123,19 @@ class CutSqlite:
         """Open the file, with what was written ahead of it."""
         ahead = write_ahead(self.path)
         if ahead is None:
-            return _open(self.path, 'immutable=1')
+            return open_file(self.path, 'immutable=1')
         shared = self.path.with_name(f'{self.path.name}-shm')
         if not shared.exists():  # sqlite makes one
             self._stack.callback(shared.unlink, missing_ok=True)
         try:
-            db = _open(self.path, 'mode=ro')
+            db = open_file(self.path, 'mode=ro')
             db.execute('PRAGMA schema_version')  # needs to know what is in which file
             return db
         except apsw.CantOpenError:  # it may not write there
             folder = self._stack.enter_context(TemporaryDirectory(prefix='smwm-'))
             for path in (self.path, ahead):
                 shutil.copy(path, folder)
-            return _open(Path(folder, self.path.name), 'mode=ro')
+            return open_file(Path(folder, self.path.name), 'mode=ro')
 
     def _read_topics(self) -> list[Connection]:
         """Return the topics of which messages were found."""
@@ -169,9 +159,11 @@ class CutSqlite:
     def _rows(self) -> Iterator[Any]:
         """Yield every message that can be read."""
         last = 0
-        while last < _FAR:
+        while last < _FAR and self.damaged < _PLACES:
             try:
                 for row in self._db.cursor().execute(_NEXT, (last,)):
+                    if type(row[0]) is not int or row[0] <= last:
+                        continue  # pages lead back to each other
                     last = row[0]
                     # Where a page ends in the air, sqlite reads the rest of it as nothing.
                     if [type(value) for value in row] == [int, int, int, bytes]:

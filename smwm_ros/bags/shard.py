@@ -12,7 +12,7 @@ from smwm_ros.bags.read import BagReader, with_rescue
 from smwm_ros.bags.recording import Recording
 from smwm_ros.bags.topics import clocks_of, config_as_recorded, required_topics
 from smwm_ros.config import Config
-from smwm_ros.errors import DatasetError
+from smwm_ros.errors import BagError, CodecError, DatasetError
 
 
 class Progress(NamedTuple):
@@ -35,6 +35,8 @@ def convert_bag(bag: Bag, folder: Path, config: Config, about: dict[str, Any], t
         with_rescue(bag, lambda reader: _convert(reader, folder, config, about, tell))
     except OSError as error:  # those of reading are BagErrors by now
         raise DatasetError(f'{folder}: cannot be written: {error.strerror}') from error
+    except CodecError as error:
+        raise BagError(f'{bag.paths[0]}: {error}') from error
 
 
 def _convert(

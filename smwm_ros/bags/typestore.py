@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from rosbags.typesys import (
 from rosbags.typesys.store import Typestore
 from smwm_ros.errors import BagError
 
+_LONGEST = 1 << 20  # bytes of a definition; those of ROS have some thousand
+
 
 def typestore(
     connections: Iterable[Connection], is_ros1: bool, msgs: Collection[Path] = ()
@@ -31,7 +34,9 @@ def typestore(
     wanted = set()
     for connection in connections:
         wanted.add(normal_type(connection.msgtype))
-        types.update(_definitions(connection))
+        with suppress(Exception):  # a damaged text may raise anything; it is as if it were missing
+            if len(connection.msgdef.data) <= _LONGEST:
+                types.update(_definitions(connection))
     if not wanted <= types.keys():
         common = Stores.ROS1_NOETIC if is_ros1 else Stores.LATEST
         types = {**get_typestore(common).fielddefs, **types}

@@ -3,22 +3,25 @@
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import as_completed, ProcessPoolExecutor
-from contextlib import contextmanager
-import multiprocessing
+from contextlib import contextmanager, suppress
+from glob import escape
+from multiprocessing.connection import wait
 import os
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
+import shutil
+import sys
 from time import monotonic
+from traceback import format_exc
 from typing import Any, NamedTuple
 
 import cv2
 from smwm_ros.bags.find import Bag
 from smwm_ros.bags.shard import convert_bag, Progress, Tell
 from smwm_ros.config import Config
-from smwm_ros.errors import BagError
+from smwm_ros.core.crew import ATTEMPTS, end_with_parent, Failure, Worker
+from smwm_ros.errors import BagError, one_line, SmwmError
 from smwm_ros.progress import show_progress
 
 _WORTH = 64_000_000  # so much is read while a process begins [bytes]
@@ -89,43 +92,91 @@ def _workers(todo: list[Work], jobs: int | None) -> int:
 
 
 def _run_parallel(todo: list[Work], jobs: int, tally: Tally, tell: Tell) -> None:
-    """Convert several bags at once."""
-    context = multiprocessing.get_context('spawn')  # threads of numpy and cv2 do not fork well
-    told: Any = context.Queue()
-    listener = Thread(target=_listen, args=(told, tell))
-    listener.start()
+    """Convert several bags at once; one whose process dies is begun again by another."""
+    waiting, crew, deaths = deque(todo), list[Worker](), Counter[str]()
     try:
-        with ProcessPoolExecutor(jobs, context, _set_up_worker, (told,)) as pool:
-            futures = {pool.submit(_attempt_in_worker, item): item for item in todo}
-            try:
-                for future in as_completed(futures):
-                    tally.note(futures[future], future.result())
-                    if tally.hopeless:
-                        break
-            finally:
-                pool.shutdown(cancel_futures=True)  # what has begun may end
+        while crew or (waiting and not tally.hopeless):
+            while waiting and len(crew) < jobs and not tally.hopeless:
+                crew.append(Worker(_serve))
+                _begin(crew[-1], waiting.popleft())
+            ready: list[Any] = wait([worker.pipe for worker in crew])
+            for worker in [each for each in crew if each.pipe in ready]:
+                news = worker.hear()
+                if isinstance(news, Progress):
+                    worker.told.append(news)
+                    tell(news)
+                    continue
+                if isinstance(news, Failure):
+                    crew.remove(worker)
+                    worker.stop()
+                    _bury(worker, news, waiting, deaths, tally, tell)
+                    continue
+                tally.note(worker.item, news)
+                if waiting and not tally.hopeless:
+                    _begin(worker, waiting.popleft())
+                else:
+                    crew.remove(worker)
+                    worker.stop()
     finally:
-        told.put(None)
-        listener.join()
+        for worker in crew:
+            worker.stop()
 
 
-def _listen(told: SimpleQueue[Progress | None], tell: Tell) -> None:
-    """Pass on what workers tell until there is nothing more."""
-    while (news := told.get()) is not None:
-        tell(news)
+def _begin(worker: Worker, work: Work) -> None:
+    worker.begin(work)
+    worker.told = list[Progress]()
 
 
-_told: Any = None  # in a worker: the queue to the process that shows progress
+def _bury(
+    worker: Worker,
+    failure: Failure,
+    waiting: deque[Work],
+    deaths: Counter[str],
+    tally: Tally,
+    tell: Tell,
+) -> None:
+    """Let another worker begin the bag of one that died, unless that was tried often."""
+    work: Work = worker.item
+    if failure.error:
+        raise failure.error
+    if failure.trace:
+        raise RuntimeError(f'{work.bag.name}: {failure.what}\n{failure.trace}')
+    for left in work.folder.parent.glob(f'.{escape(work.folder.name)}.*.tmp'):
+        shutil.rmtree(left, ignore_errors=True)
+    tell(
+        Progress(*(-sum(part) for part in zip(*worker.told, strict=True)))
+        if worker.told
+        else Progress(0, 0, 0)
+    )
+    if work.folder.exists():  # it died after its work
+        tally.note(work, None)
+        return
+    deaths[work.bag.name] += 1
+    words = f'{work.bag.paths[0]}: the process that converted it {failure.what}'
+    if deaths[work.bag.name] == ATTEMPTS:
+        why = f'{words}, {ATTEMPTS} times; try fewer --jobs if memory is short'
+        tally.note(work, BagError(why))
+        return
+    print(f'{words}; another one begins it again', file=sys.stderr)
+    waiting.appendleft(work)
 
 
-def _set_up_worker(told: Any) -> None:
-    global _told
-    _told = told
+def _serve(pipe: Any) -> None:
+    """Convert bags in a worker."""
+    end_with_parent()
     cv2.setNumThreads(1)  # the workers themselves fill the cores
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            pipe.send(_attempt_in_worker(pipe.recv(), pipe))
 
 
-def _attempt_in_worker(work: Work) -> BagError | None:
-    return attempt(work, _told.put)
+def _attempt_in_worker(work: Work, pipe: Any) -> BagError | Failure | None:
+    try:
+        return attempt(work, pipe.send)
+    except SmwmError as error:
+        return Failure('', error)
+    except Exception as error:  # a bug; the parent shows it
+        return Failure(one_line(error), trace=format_exc())
 
 
 @contextmanager

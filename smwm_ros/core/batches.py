@@ -9,9 +9,9 @@ import sys
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.dataset import Episode, TransitionDataset
+from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs, Window
-from smwm_ros.core.split import cuttable, gap_of
+from smwm_ros.core.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
 import torch
 

@@ -31,6 +31,7 @@ from smwm_ros.core.shards import (
     open_column,
     open_images,
     read_json,
+    shard_folder,
     write_json,
 )
 from smwm_ros.core.split import Drive, gap_of, hold_out
@@ -87,7 +88,7 @@ class TransitionDataset:
         self.folder = folder
         self.index = _read_index(folder)
         self.metas = {
-            name: read_json(_shard(folder, name) / META) for name in self.index['shards']
+            name: read_json(shard_folder(folder, name) / META) for name in self.index['shards']
         }
         self.info = _info(self.index)
         self.fingerprint = _fingerprint(self.index, self.metas)
@@ -95,7 +96,7 @@ class TransitionDataset:
             self.info.image_size, self.info.spec.size, self.info.state_size, _quality(self.info)
         )
         self._pixels = [
-            open_images(_shard(folder, name) / 'pixels.npy', row['pixels'], meta['rows'])
+            open_images(shard_folder(folder, name) / 'pixels.npy', row['pixels'], meta['rows'])
             for name, meta in self.metas.items()
         ]
         self._offsets = np.cumsum([0, *(len(part) for part in self._pixels)])
@@ -191,7 +192,7 @@ class TransitionDataset:
     def _column(self, name: str, row: Column) -> Array:
         """Read a small column of all shards into memory."""
         parts = [
-            open_column(_shard(self.folder, shard) / f'{name}.npy', row, meta['rows'])
+            open_column(shard_folder(self.folder, shard) / f'{name}.npy', row, meta['rows'])
             for shard, meta in self.metas.items()
         ]
         return _join(parts, row)
@@ -214,11 +215,6 @@ def explain(metas: Iterable[Mapping[str, Any]]) -> str:
             reasons[reason] = reasons.get(reason, 0) + count
     words = [f'{count} dropped: {reason}' for reason, count in sorted(reasons.items()) if count]
     return '; '.join([f'{kept} ticks kept', *words])
-
-
-def _shard(folder: Path, name: str) -> Path:
-    """Return the folder of a shard."""
-    return folder / 'shards' / name
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

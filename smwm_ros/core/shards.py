@@ -24,6 +24,7 @@ from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import DatasetError
 
 META = 'meta.json'
+_LONGEST = 200  # bytes of a name; file systems take 255, and a temporary name is longer
 _HEADER = 256  # bytes kept free for the .npy header; a multiple of 64, as memory maps like it
 
 
@@ -53,6 +54,28 @@ def columns(
     }
 
 
+def safe_name(name: str) -> str:
+    """Return what a shard of this name is called: one folder, not hidden, of printable letters."""
+    safe = ''.join(letter if letter.isprintable() and letter != '/' else '_' for letter in name)
+    rest = safe.lstrip('.')
+    safe = '_' * (len(safe) - len(rest)) + rest or '_'
+    data = safe.encode()
+    if len(data) > _LONGEST:
+        hashed = blake2b(data, digest_size=8).hexdigest()  # so that two long names stay two
+        safe = f'{data[: _LONGEST - 17].decode(errors="ignore")}_{hashed}'
+    return safe
+
+
+def shard_folder(folder: Path, name: object) -> Path:
+    """Return where a shard of a dataset lies; a name that leads elsewhere is refused."""
+    if not isinstance(name, str) or name in ('', '..') or Path(name).name != name:
+        raise DatasetError(
+            f'{folder}: {str(name)[:_LONGEST]!r} is no name of a shard; expected the name of a '
+            'folder in shards/'
+        )
+    return folder / 'shards' / name
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file whole or not at all; the same data gives the same bytes."""
     temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
@@ -77,6 +100,8 @@ class ShardWriter:
     """Streams rows into a shard; leaving the `with` block without publish() leaves nothing."""
 
     def __init__(self, folder: Path, row: Mapping[str, Column]) -> None:
+        if safe_name(folder.name) != folder.name:
+            raise DatasetError(f'{folder}: no name for a shard; expected {safe_name(folder.name)}')
         self.folder = folder
         self.rows = 0
         self._row = dict(row)
@@ -123,8 +148,17 @@ class ShardWriter:
         hashes |= {f'{name}.jpeg': blobs.hash.hexdigest() for name, blobs in self._blobs.items()}
         write_json(self._temporary / META, {**meta, 'rows': self.rows, 'hashes': hashes})
         if self.folder.exists():
-            shutil.rmtree(self.folder)
+            self._move_away()
         self._temporary.rename(self.folder)
+
+    def _move_away(self) -> None:
+        """Remove the shard that is replaced, and nothing that is none."""
+        if not (self.folder / META).is_file():
+            raise DatasetError(f'{self.folder}: is there already, and is no shard; remove it')
+        # Renamed first: a folder that cannot be removed half-way is no shard any more.
+        old = self._temporary.with_suffix('.old.tmp')
+        self.folder.rename(old)
+        shutil.rmtree(old)
 
     def __enter__(self) -> ShardWriter:
         """Start writing."""

@@ -20,7 +20,7 @@ from smwm_ros.config import Config
 from smwm_ros.core.dataset import TransitionDataset, UNMEASURED, write_index
 from smwm_ros.core.images import fit
 from smwm_ros.core.interfaces import Array
-from smwm_ros.core.shards import ShardWriter
+from smwm_ros.core.shards import shard_folder, ShardWriter
 from smwm_ros.errors import DatasetError
 from smwm_ros.exchange.hdf5_table import open_hdf5, read_about, Shard, Table
 from smwm_ros.exchange.layout import CHUNK
@@ -32,10 +32,10 @@ def known_settings(path: Path) -> dict[str, Any] | None:
     """Return the configuration that a file of ours carries, or None for a file of others."""
     with open_hdf5(path) as file:
         about = read_about(file)
-    if about is None:
-        return None
-    # What was JPEG is stored as it looks now, for another round of JPEG would change it again.
-    return {'robot': about['robot'], 'dataset': {**about['dataset'], 'pixels': 'raw'}}
+        if about is None:
+            return None
+        # What was JPEG is stored as it looks now: another round of JPEG would change it again.
+        return {'robot': about['robot'], 'dataset': {**about['dataset'], 'pixels': 'raw'}}
 
 
 def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> TransitionDataset:
@@ -47,7 +47,7 @@ def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> 
             table = Table(path, file, config, state)
             shards = table.shards()
             with show_progress(total=table.rows, desc='importing', unit=' rows') as bar:
-                written = [_write(table, item, temporary / 'shards', bar) for item in shards]
+                written = [_write(table, item, temporary, bar) for item in shards]
         if not any(written):
             raise DatasetError(f'{path}: no episode of {table.shortest} rows or more')
         names = [item.name for item in shards]
@@ -63,7 +63,7 @@ def _write(table: Table, shard: Shard, folder: Path, bar: Any) -> int:
     """Write one shard; return how many rows it has."""
     episodes: list[tuple[int, int]] = []
     held = unmeasured = 0
-    with ShardWriter(folder / shard.name, table.row) as writer:
+    with ShardWriter(shard_folder(folder, shard.name), table.row) as writer:
         for (start, stop), last in zip(shard.spans, shard.last, strict=True):
             values = table.read(start, stop)
             if np.isnan(values['action'][-1:]).any():

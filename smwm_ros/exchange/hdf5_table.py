@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros.config import Config
 from smwm_ros.core.interfaces import Array
-from smwm_ros.core.shards import columns
-from smwm_ros.errors import DatasetError
+from smwm_ros.core.shards import columns, safe_name
+from smwm_ros.errors import DatasetError, one_line, SmwmError
 from smwm_ros.exchange.layout import ABOUT, EPISODE, h5py, hdf5plugin, LAST_ACTION
 from smwm_ros.fieldpath import expand
 
 _CACHE = 64 * 1024 * 1024  # of chunks, so that none is unpacked twice [bytes]
+_MEMBERS = 1000  # of a file, that is columns and groups; ours has some 20
 
 
 class Shard(NamedTuple):
@@ -34,14 +35,41 @@ class Shard(NamedTuple):
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
     """Open a file for reading; what is wrong with it becomes an error of ours."""
+    if not path.is_file():
+        raise DatasetError(f'{path}: cannot be imported: no such file')
     try:
         with h5py.File(path, 'r', rdcc_nbytes=_CACHE) as file:
+            _require_own_data(path, file)
             yield file
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except SmwmError:
+        raise
+    except Exception as error:  # a file may raise anything, and it is not by our hand
+        reason = getattr(error, 'strerror', None) or one_line(error)
         if 'filter' in reason and hdf5plugin is None:
             reason += '; pip install hdf5plugin'
         raise DatasetError(f'{path}: cannot be imported: {reason}') from error
+
+
+def _require_own_data(path: Path, file: Any) -> None:
+    """Refuse a file that would have other files of this machine read."""
+    ahead, seen = [('', file)], 0
+    while ahead:
+        inside, group = ahead.pop()
+        for name in group:
+            where, kind, seen = f'{inside}{name}', type(group.get(name, getlink=True)), seen + 1
+            if kind is not h5py.HardLink:
+                raise DatasetError(
+                    f'{path}: {where} is a link ({kind.__name__}); expected the data themselves'
+                )
+            if seen > _MEMBERS:  # groups may lie within themselves
+                raise DatasetError(f'{path}: has more than {_MEMBERS} members')
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                ahead.append((f'{where}/', item))
+            elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                raise DatasetError(
+                    f'{path}: {where} is stored in other files; expected all data in this one'
+                )
 
 
 def read_about(file: Any) -> dict[str, Any] | None:
@@ -82,7 +110,7 @@ class Table:
         about = read_about(self._file)
         if about is None:
             last = np.full((len(spans), *self.row['action'].shape), np.nan, np.float32)
-            return [Shard(self.path.stem, self._meta(), spans, last)]
+            return [Shard(safe_name(self.path.stem), self._meta(), spans, last)]
         last = self._file['action'].attrs[LAST_ACTION]
         shards, first = [], 0
         for name, meta in about['metas'].items():
@@ -106,6 +134,8 @@ class Table:
         if name not in self._file:
             raise DatasetError(f"{self.path}: no column '{name}'; there are: {there}")
         column = self._file[name]
+        if not isinstance(column, h5py.Dataset):
+            raise DatasetError(f'{self.path}: {name} is a group; expected a column')
         rows = getattr(self, 'rows', None)
         if column.ndim != dimensions or rows not in (None, len(column)):
             raise DatasetError(

@@ -10,71 +10,20 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-import multiprocessing
 from multiprocessing.connection import wait
 from pathlib import Path
 import shutil
 import signal
 import time
 from traceback import format_exc
-from typing import Any, NamedTuple
+from typing import Any
 
 from smwm_ros.bags.write import PARTIAL
+from smwm_ros.core.crew import ATTEMPTS, Failure, Worker
 from smwm_ros.errors import BagError, SmwmError
 from smwm_ros.verbs.recording import record, Recording
 
-ATTEMPTS = 3  # to make a bag
 _TELL_EVERY = 0.1  # a worker tells how far it is this often [s]
-
-
-class Failure(NamedTuple):
-    """Why a worker could not make a bag."""
-
-    what: str  # 'was killed by SIGKILL'
-    error: SmwmError | None = None  # by the user's hand: no use to try again
-    trace: str = ''  # of a bug
-
-
-class Worker:
-    """A process that makes one bag after the other."""
-
-    def __init__(self) -> None:
-        # spawn: a forked child would share locks and file positions that it does not know of.
-        context = multiprocessing.get_context('spawn')
-        self.pipe, end = context.Pipe()
-        self._process = context.Process(target=serve, args=(end,), daemon=True)
-        self._process.start()
-        end.close()  # so that the pipe breaks when the process dies
-
-    def begin(self, recording: Recording) -> None:
-        """Give it a bag to make."""
-        self.recording = recording
-        self.told = 0  # raw steps
-        with suppress(OSError):  # it is dead, as hear will tell
-            self.pipe.send(recording)
-
-    def hear(self) -> int | Failure | None:
-        """Return how many raw steps were done since it was heard last, None for a whole bag."""
-        try:
-            news: int | Failure | None = self.pipe.recv()
-        except (EOFError, OSError):
-            return Failure(self._death())
-        return news
-
-    def stop(self) -> None:
-        """End the process, whatever it does."""
-        self._process.terminate()
-        self._process.join()
-        self.pipe.close()
-
-    def _death(self) -> str:
-        """Wait until the process is gone, and say how it went."""
-        self._process.join()
-        code = self._process.exitcode
-        if code is not None and code < 0:
-            name = signal.Signals(-code).name
-            return f'was killed by {name}{" (out of memory?)" if name == "SIGKILL" else ""}'
-        return f'ended with exit code {code}'
 
 
 class Crew:
@@ -91,7 +40,7 @@ class Crew:
         try:
             while self._waiting or self._workers:
                 while self._waiting and len(self._workers) < jobs:
-                    self._workers.append(Worker())
+                    self._workers.append(Worker(serve))
                     self._workers[-1].begin(self._waiting.popleft())
                 ready: list[Any] = wait([worker.pipe for worker in self._workers])
                 for worker in [each for each in self._workers if each.pipe in ready]:
@@ -118,7 +67,7 @@ class Crew:
         """Let another worker begin a bag again, unless that is no use."""
         if failure.error:
             raise failure.error
-        path, episodes = worker.recording.path, worker.recording.episodes
+        path, episodes = worker.item.path, worker.item.episodes
         for folder in path.parent.glob(f'{PARTIAL}*'):
             if (folder / path.name).exists():
                 shutil.rmtree(folder)
@@ -134,7 +83,7 @@ class Crew:
                 raise RuntimeError(f'{why}\n{failure.trace}')
             raise BagError(f'{why}; run it again to go on, with fewer --jobs if memory is short')
         tell(f'{name}: the process that recorded it {failure.what}; another one begins it again')
-        self._waiting.appendleft(worker.recording)
+        self._waiting.appendleft(worker.item)
 
 
 def record_all(
@@ -153,6 +102,7 @@ def record_all(
 
 def serve(pipe: Any) -> None:
     """Make bags in a worker, until there is nobody any more to make them for."""
+    # It ends when the pipe breaks, and so removes what it has half-written.
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
     with suppress(EOFError, BrokenPipeError):
         while True:
