@@ -25,6 +25,7 @@ from smwm_ros.core.control import Controller
 from smwm_ros.core.effort import Effort, small
 from smwm_ros.core.guard import limits_of
 from smwm_ros.core.latch import StopLatch
+from smwm_ros.core.learner import keep_memory
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.reasons import Reason
 from smwm_ros.core.timed_plan import oldest_image
@@ -287,6 +288,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted."""
+    # A large message is copied under Python's lock, which takes twice as long in new memory.
+    keep_memory()
     return run_node(PlanNode, args)
 
 
