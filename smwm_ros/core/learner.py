@@ -24,7 +24,7 @@ from torch.optim import AdamW
 
 # How torch and numpy tell it, on a GPU and on the CPU.
 CPU = torch.device('cpu')
-M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
+M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX = -3, -1, -8  # of glibc's malloc.h
 LARGEST = 2**30  # block that is kept for the next step [bytes]
 OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'unable to allocate')
 
@@ -75,9 +75,11 @@ class Learner:
             self._model.team = team
 
 
-def keep_memory() -> None:
+def keep_memory(one_heap: bool = False) -> None:
     """
     Let this process keep what it frees: every step needs the same blocks again.
+
+    With one heap for all threads, those that are not the main one keep large blocks, too.
 
     glibc gives large blocks back to the system, which has to fill them with zeros for the next
     step: a tenth of the time of `tiny`. Other libraries do as they please.
@@ -88,6 +90,8 @@ def keep_memory() -> None:
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, LARGEST)
         mallopt(M_TRIM_THRESHOLD, 2 * LARGEST - 1)
+        if one_heap:
+            mallopt(M_ARENA_MAX, 1)
 
 
 def learning_rate(step: int, settings: config.Train) -> float:

@@ -289,7 +289,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted."""
     # A large message is copied under Python's lock, which takes twice as long in new memory.
-    keep_memory()
+    keep_memory(one_heap=True)
     return run_node(PlanNode, args)
 
 
