@@ -479,16 +479,19 @@ def test_a_window_longer_than_every_episode_is_refused(
 def test_a_model_trained_on_its_own_predictions_errs_less_far_ahead(tmp_path: Path) -> None:
     dots = dot_dataset(tmp_path / 'dots', episodes=40)
     settings = config.Train(steps=150, batch=32, lr=1e-2, eval_every=150, device='cpu')
-    found = {}
-    for unroll in (1, 4):
-        run = tmp_path / str(unroll)
-        model = train(dots, run, TINY, replace(settings, unroll=unroll), PLANNER).model
-        batches = Batches(dots, *dots.action_statistics(), torch.device('cpu'), steps=4)
-        window = batches.at(batches.starts('val'))
-        z = model.encode(Obs(*(part.flatten(0, 1) for part in window.obs))).unflatten(0, (5, -1))
-        ahead = rollout(model, z[0], window.action.transpose(0, 1))[:, -1]
-        found[unroll] = float((ahead - z[4]).square().mean() / (z[0] - z[4]).square().mean())
-    assert found[4] < 0.9 * found[1]
+    batches = Batches(dots, *dots.action_statistics(), torch.device('cpu'), steps=4)
+    window = batches.at(batches.starts('val'))
+    found = {1: 0.0, 4: 0.0}
+    for seed in range(5):  # seeds differ by as much as one training from the other
+        for unroll in found:
+            knobs = replace(settings, unroll=unroll, seed=seed)
+            model = train(dots, tmp_path / f'{unroll} {seed}', TINY, knobs, PLANNER).model
+            z = model.encode(Obs(*(part.flatten(0, 1) for part in window.obs)))
+            z = z.unflatten(0, (5, -1))
+            ahead = rollout(model, z[0], window.action.transpose(0, 1))[:, -1]
+            error = (ahead - z[4]).square().mean() / (z[0] - z[4]).square().mean()
+            found[unroll] += float(error)
+    assert found[4] < 0.95 * found[1]
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 5))
