@@ -13,7 +13,7 @@ from smwm_ros.core.interfaces import Window
 import torch
 from torch import Tensor
 
-RISE = 0.5  # share of the steps over which the changes grow from nothing
+RISE = (0.3, 0.6)  # shares of the steps between which the changes grow from nothing to all
 
 
 def strength(step: int, settings: config.Train) -> float:
@@ -24,7 +24,8 @@ def strength(step: int, settings: config.Train) -> float:
     see the robot, it is nearly all that its latent shows: the forward loss is near zero, and the
     inverse loss never begins to fall. A robot that is seen already stays in the latent.
     """
-    return min((step - 1) / max(RISE * settings.steps, 1), 1.0)
+    begin, end = RISE
+    return min(max(((step - 1) / settings.steps - begin) / (end - begin), 0.0), 1.0)
 
 
 def augment(batch: Window, settings: config.Train, share: slice, grown: float = 1.0) -> Window:
