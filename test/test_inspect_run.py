@@ -171,7 +171,7 @@ def test_the_shipped_model_looks_at_another_renderer_and_says_so(
 
 
 def test_one_recording_is_cut_in_two_to_judge_a_model_by(place: Path, capsys: Capture) -> None:
-    dot_dataset(place / 'one', episodes=1, length=300)
+    dot_dataset(place / 'one', episodes=1, length=300, val_share=0.0)
     words = (place / 'good', '--data', place / 'one', '--out', place / 'one.html')
     found = inspect(capsys, *words)
     assert found['verdict']['fit'], found['verdict']

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-from exchanged import write_dataset
+from exchanged import SETTINGS, write_dataset
 import numpy as np
 import pytest
 from recordings import made, TinyBag
@@ -17,6 +18,8 @@ from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import ActionSpec
 from smwm_ros.verbs.sheet import contact_sheet
 from smwm_ros.verbs.sheet_parts import strip
+
+WHOLE = replace(SETTINGS, val_share=0.0)  # no drive is cut to be held out
 
 
 class Page(HTMLParser):
@@ -51,13 +54,16 @@ class Page(HTMLParser):
 @pytest.fixture
 def page(tmp_path: Path) -> Page:
     out = tmp_path / 'pages' / 'view.html'
-    assert main(['view', str(write_dataset(tmp_path / 'data')), '--out', str(out)]) == 0
+    assert (
+        main(['view', str(write_dataset(tmp_path / 'data', settings=WHOLE)), '--out', str(out)])
+        == 0
+    )
     assert [path.name for path in out.parent.iterdir()] == ['view.html']
     return Page(out.read_text(encoding='utf-8'))
 
 
 def test_without_a_name_the_page_lies_beside_the_dataset(tmp_path: Path) -> None:
-    assert main(['view', f'{write_dataset(tmp_path / "data")}/']) == 0
+    assert main(['view', f'{write_dataset(tmp_path / "data", settings=WHOLE)}/']) == 0
     assert Page((tmp_path / 'data.html').read_text(encoding='utf-8')).texts
 
 
@@ -141,7 +147,7 @@ def test_arrows_point_where_the_robot_was_told_to_go(
 def test_of_many_episodes_as_many_are_shown_as_asked_for_first_and_last_among_them(
     tmp_path: Path,
 ) -> None:
-    data = TransitionDataset.open(write_dataset(tmp_path / 'data'))
+    data = TransitionDataset.open(write_dataset(tmp_path / 'data', settings=WHOLE))
     text, shown = contact_sheet(data, 2)
     assert shown == 2
     assert 'episode 0, ' in text
@@ -152,7 +158,7 @@ def test_of_many_episodes_as_many_are_shown_as_asked_for_first_and_last_among_th
 
 def test_actions_beyond_the_limits_are_told(tmp_path: Path) -> None:
     robot = Robot(command=Command(low=(-0.25, -1.0), high=(0.25, 1.0)))
-    data = TransitionDataset.open(write_dataset(tmp_path / 'data', robot))
+    data = TransitionDataset.open(write_dataset(tmp_path / 'data', robot, WHOLE))
     share = float((np.abs(data.actions(np.arange(len(data)))[:, 0]) > 0.25).mean())
     assert (
         f'twist.linear.x (limits -0.25 to 0.25, {share:.1%} beyond)' in contact_sheet(data, 0)[0]
@@ -162,7 +168,7 @@ def test_actions_beyond_the_limits_are_told(tmp_path: Path) -> None:
 def test_a_page_that_cannot_be_written_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = write_dataset(tmp_path / 'data')
+    data = write_dataset(tmp_path / 'data', settings=WHOLE)
 
     def full(path: Path, page: bytes) -> None:
         path.write_text('half')

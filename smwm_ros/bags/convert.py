@@ -62,7 +62,8 @@ def convert(
         _sweep(out)
         tally = Tally(patient=skip or len(todo) < len(work))
         run(todo, jobs, runner, tally)
-        failed = tally.failed
+        # In the order of the bags, not in that of the processes that were done first.
+        failed = {bag.name: tally.failed[bag.name] for bag in bags if bag.name in tally.failed}
         if failed and (not skip or len(failed) == len(work)):
             raise _failure(tally, len(work))
         data = _finish(out, config)
