@@ -7,12 +7,21 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
+from smwm_ros.text import cut, line
+
 _COMPARED = 100  # characters of a word
 _SAID = 300  # characters of an error that is not ours
 
 
 class SmwmError(Exception):
-    """Base of all errors that a user can mend; the command line prints it in one line."""
+    """
+    Base of all errors that a user can mend, in one line whoever prints it.
+
+    Much of what it says comes from files: names, values, errors of the libraries that read them.
+    """
+
+    def __init__(self, message: str = '') -> None:
+        super().__init__(line(message))
 
 
 class ConfigError(SmwmError):
@@ -64,9 +73,7 @@ def video_hint(kind: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """Say in one line what a library raised about a file, and which kind of error it was."""
-    words = ' '.join(str(error).split())
-    if len(words) > _SAID:
-        words = f'{words[:_SAID]} ...'
+    words = cut(' '.join(str(error).split()), _SAID)
     kind = type(error)
     if words and kind.__module__ != 'builtins':  # errors of libraries explain themselves
         return words

@@ -329,7 +329,7 @@ def test_a_checkpoint_tells_what_it_was_made_for(tmp_path: Path, capsys: Capture
     assert yaml.safe_load('\n'.join(rest)) == {'robot': {'dt': 0.1}}
     (tmp_path / 'meta.json').write_text('{')
     assert main(['inspect', str(tmp_path)]) == 2
-    assert 'meta.json: missing or damaged' in capsys.readouterr().err
+    assert 'meta.json: damaged: not valid JSON' in capsys.readouterr().err
 
 
 def test_recordings_of_other_people_are_described(real_bags: Path, capsys: Capture) -> None:

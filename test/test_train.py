@@ -219,7 +219,7 @@ def test_a_state_that_is_damaged_is_refused_and_not_executed(
         torch.save({'identity': Bomb(tmp_path / 'exploded')}, state)
     else:
         torch.save({'step': 3}, state)
-    with pytest.raises(CheckpointError, match=r'last.pt: no state .* --fresh starts over'):
+    with pytest.raises(CheckpointError, match=r'last.pt: damaged: .* --fresh starts over'):
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
     assert not (tmp_path / 'exploded').exists()
 

@@ -20,7 +20,7 @@ from smwm_ros.bags.find import Bag, find_bags
 from smwm_ros.bags.workers import run, Tally, Work
 from smwm_ros.config import Config
 from smwm_ros.core.dataset import explain, INDEX, TransitionDataset, write_index
-from smwm_ros.core.shards import META, read_json
+from smwm_ros.core.shards import META, read_meta
 from smwm_ros.errors import BagError, DatasetError
 from smwm_ros.load import to_dict
 
@@ -88,7 +88,7 @@ def _failure(tally: Tally, count: int) -> BagError:
 def _finish(out: Path, config: Config) -> TransitionDataset:
     """Make a dataset of the shards that are there."""
     shards = _shards(out)
-    metas = {name: read_json(out / 'shards' / name / META) for name in shards}
+    metas = {name: read_meta(out / 'shards' / name) for name in shards}
     block = config.dataset.action_block
     spans = [span for meta in metas.values() for span in meta['episodes']]
     if not any(stop - start > block for start, stop in spans):
@@ -117,7 +117,7 @@ def is_done(work: Work) -> bool:
     """Tell whether the shard is there; another recording of the same name is an error."""
     if not work.folder.is_dir():
         return False
-    found = read_json(work.folder / META)['source']
+    found = read_meta(work.folder)['source']
     if found != work.about['source']:
         raise DatasetError(
             f"{work.folder}: made from another recording that is also called '{work.bag.name}'; "
@@ -140,8 +140,9 @@ def check_config(out: Path, config: Config) -> None:
     usual = _flat(to_dict(Config()))  # what knobs were that an older version did not have
     usual = {key: usual[key] for key in wanted}
     for name in _shards(out):
-        meta = read_json(out / 'shards' / name / META)
-        found = {**usual, **_flat({'robot': meta['robot'], 'dataset': meta['dataset']})}
+        meta = read_meta(out / 'shards' / name)
+        said = {part: meta.get(part, {}) for part in ('robot', 'dataset')}
+        found = {**usual, **_flat(said)}
         differing = sorted(
             key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
         )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs, Window
+from smwm_ros.core.rows import DATASET
 from smwm_ros.core.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
 import torch
@@ -92,9 +93,8 @@ def check(
                 f'dataset.action_block {dataset.info.action_block}) or one of {enough}, and '
                 'dataset.val_share above 0'
             )
-    rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])
+    rows = require_actions(dataset)
     actions = dataset.actions(rows)
-    _require_finite(dataset, 'actions', rows, actions)
     if needs_state:
         _require_state(dataset, rows, warn)
     constant = np.ptp(actions, axis=0) == 0
@@ -173,10 +173,13 @@ def _require_state(dataset: TransitionDataset, rows: Array, warn: bool) -> None:
         )
 
 
-def _require_finite(dataset: TransitionDataset, what: str, rows: Array, values: Array) -> None:
-    """Refuse values that are no numbers."""
-    bad = rows[~np.isfinite(values).all(axis=1)]
+def require_actions(dataset: TransitionDataset) -> Array:
+    """Refuse actions that are no numbers, of which nothing can be learnt; return all rows."""
+    rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])
+    bad = rows[~np.isfinite(dataset.actions(rows)).all(axis=1)]
     if len(bad):
         raise DatasetError(
-            f'{dataset.folder}: {len(bad)} {what} are not finite, first in row {bad[0]}'
+            f'{dataset.folder}: {len(bad)} actions are not finite, first in row {bad[0]}; '
+            f'{DATASET.remedy}'
         )
+    return rows

@@ -39,7 +39,7 @@ class Library:
             if path.is_dir() and GOAL_NAME.fullmatch(path.name):
                 count = sum(item.suffix.lower() in SUFFIXES for item in path.iterdir())
                 found.update({path.name: count} if count else {})
-            elif path.suffix.lower() in SUFFIXES and GOAL_NAME.fullmatch(path.stem):
+            elif _is_goal(path):
                 found[path.stem] = 1
         return found
 
@@ -51,8 +51,7 @@ class Library:
             raise ConfigError(f"no goal '{name[:_SHOWN]}' in {self.folder}; {hint}")
         if (self.folder / name).is_dir():
             return read_folder(self.folder / name, size, how)
-        path = next(p for p in (self._file(name, end) for end in SUFFIXES) if p.is_file())
-        return read_picture(path, size, how)[None]
+        return read_picture(min(self._files(name)), size, how)[None]
 
     def keep(self, name: str, pictures: Sequence[Array]) -> Path:
         """Write a goal, or a route of several pictures (H, W, 3); one of that name gives way."""
@@ -67,7 +66,7 @@ class Library:
                 f'{self.folder} holds {len(names)} goals already, {MOST} at most; remove some, or '
                 'keep this one in the place of another'
             )
-        path = self.folder / name if len(pictures) > 1 else self._file(name, '.png')
+        path = self.folder / (name if len(pictures) > 1 else f'{name}.png')
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix='.', dir=self.folder) as work:
@@ -77,7 +76,7 @@ class Library:
                 for number, picture in enumerate(pictures):
                     file = made / f'{number:03}.png' if len(pictures) > 1 else made
                     file.write_bytes(_png(picture))
-                for old in (self.folder / name, *(self._file(name, end) for end in SUFFIXES)):
+                for old in (self.folder / name, *self._files(name)):
                     if old.is_dir():
                         shutil.move(old, Path(work, 'old'))
                     elif old != path:
@@ -87,8 +86,15 @@ class Library:
             raise ConfigError(f'{path}: cannot be written: {error.strerror}') from None
         return path
 
-    def _file(self, name: str, suffix: str) -> Path:
-        return self.folder / f'{name}{suffix}'
+    def _files(self, name: str) -> list[Path]:
+        """Return the pictures that are a goal of this name."""
+        return [path for path in self.folder.iterdir() if _is_goal(path) and path.stem == name]
+
+
+def _is_goal(path: Path) -> bool:
+    """Tell whether a file is a picture with the name of a goal."""
+    named = path.suffix.lower() in SUFFIXES and GOAL_NAME.fullmatch(path.stem)
+    return bool(named) and path.is_file()
 
 
 def _png(picture: Array) -> bytes:

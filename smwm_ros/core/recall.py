@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from smwm_ros.core.batches import require_actions
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Obs
@@ -42,6 +43,7 @@ class Recall(NamedTuple):
 @torch.inference_mode()
 def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'train') -> Recall:
     """Encode the episodes of a split, evenly chosen where there are very many frames."""
+    require_actions(dataset)
     episodes = [episode for episode in dataset.episodes if episode.split == split]
     total = sum(episode.stop - episode.start for episode in episodes)
     episodes = episodes[:: -(-total // MOST) or 1]

@@ -16,29 +16,46 @@ from pathlib import Path
 import shutil
 import struct
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from smwm_ros.core.blobs import BlobColumn, BlobWriter
 from smwm_ros.core.interfaces import Array
+from smwm_ros.core.rows import Column, DATASET, Rows
+from smwm_ros.core.stored import read_json, require
 from smwm_ros.errors import DatasetError
 
 META = 'meta.json'
 _LONGEST = 200  # bytes of a name; file systems take 255, and a temporary name is longer
 _HEADER = 256  # bytes kept free for the .npy header; a multiple of 64, as memory maps like it
-
-
-class Column(NamedTuple):
-    """What one row of a column is."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    quality: int | None = None  # of JPEG, where rows are images that are stored as such
-
-    @property
-    def stored(self) -> Column:
-        """Return what a row of the .npy file is: itself, or where its JPEG ends."""
-        return self if self.quality is None else Column((), '<i8')
+_META = {
+    'rows': int,
+    'episodes': [(int, int)],
+    'hashes': {str: str},
+    'dropped?': {str: int},
+    'counts?': {str: int},
+    'notes?': [str],
+    'faults?': {str: str},
+    'versions?': {str: str},
+    'frame_period?': float,
+    'time?': {'base': str, 'why': str},
+    'source?': {'files': [str], 'bytes': int, 'fingerprint': str},
+    'robot?': {str: Any},
+    'dataset?': {str: Any},
+    'ages?': {
+        str: {'counts': [int], 'beyond': int, 'limit': float, 'worst': [(int, float)]},
+    },
+}
+# What a shard is that says nothing of itself but its rows.
+_OLDEST = {
+    'dropped': {},
+    'counts': {},
+    'notes': [],
+    'faults': {},
+    'versions': {},
+    'time': {'base': 'unknown', 'why': 'not recorded'},
+    'source': {'files': [], 'bytes': 0, 'fingerprint': ''},
+}
 
 
 def columns(
@@ -83,17 +100,22 @@ def write_json(path: Path, data: Any) -> None:
     temporary.replace(path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of ours, or say what is wrong with it."""
-    try:
-        data = json.loads(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise DatasetError(f'{path}: cannot be read: {error.strerror}') from None
-    except ValueError:
-        raise DatasetError(f'{path}: damaged: not valid JSON') from None
-    if not isinstance(data, dict):
-        raise DatasetError(f'{path}: damaged: expected an object, found a {type(data).__name__}')
-    return data
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read the meta.json of a shard."""
+    path = folder / META
+    meta = read_json(path, DATASET)
+    require(meta, _META, path, DATASET)
+    rows, end = meta['rows'], 0
+    for start, stop in meta['episodes']:
+        if not end <= start < stop <= rows:
+            reason = f'episodes: {start} to {stop}; expected rows of {rows}, in order'
+            raise DATASET.damaged(path, reason)
+        end = stop
+    ages = meta.get('ages', {})
+    for name, part in ages.items():
+        if not all(0 <= row < rows for row, _ in part['worst']) or not part['counts']:
+            raise DATASET.damaged(path, f'ages.{name}: expected rows of {rows}, and counts')
+    return {**_OLDEST, **meta}
 
 
 class ShardWriter:
@@ -187,25 +209,9 @@ def _npy_header(column: Column, rows: int) -> bytes:
     return (start + repr(form).encode('ascii')).ljust(_HEADER - 1) + b'\n'
 
 
-def open_images(path: Path, row: Column, rows: int) -> Array | BlobColumn:
-    """Memory-map a column of images, however they are stored."""
+def open_images(path: Path, row: Column, rows: int) -> Rows | BlobColumn:
+    """Open a column of images, however they are stored."""
+    stored = Rows(path, row.stored, rows)
     if row.quality is None:
-        return open_column(path, row, rows)
-    ends = open_column(path, row.stored, rows)
-    return BlobColumn(path.with_suffix('.jpeg'), ends, row.shape)
-
-
-def open_column(path: Path, row: Column, rows: int) -> Array:
-    """Memory-map one column, and check that it is what meta.json promises."""
-    try:
-        # A column without bytes (a robot without measured state) cannot be memory-mapped.
-        empty = rows == 0 or 0 in row.shape
-        array: Array = np.load(path, mmap_mode=None if empty else 'r', allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f'{path}: missing or damaged: {error}') from None
-    if array.shape != (rows, *row.shape) or array.dtype != np.dtype(row.dtype):
-        raise DatasetError(
-            f'{path}: damaged: expected {(rows, *row.shape)} {row.dtype}, '
-            f'found {array.shape} {array.dtype.str}'
-        )
-    return array
+        return stored
+    return BlobColumn(path.with_suffix('.jpeg'), stored.all(), row.shape)

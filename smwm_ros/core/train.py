@@ -30,6 +30,7 @@ from smwm_ros.core.learner import Learner, memory_in_words, pick_device, seeded
 from smwm_ros.core.metrics import collapse
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Progress, Run
+from smwm_ros.core.stored import section
 from smwm_ros.core.team import Team, team_of
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.progress import show_progress
@@ -131,9 +132,9 @@ def _model(dataset: TransitionDataset, model_config: config.Model, seed: int) ->
 def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:
     """Return what the dataset was made with, before any time is spent on training."""
     try:
-        robot = checkpoints.section(config.Robot, dataset.info.robot)
-        return robot, checkpoints.section(config.Dataset, dataset.info.dataset)
-    except (TypeError, ValueError) as error:
+        robot = section(config.Robot, dataset.index['robot'], 'robot')
+        return robot, section(config.Dataset, dataset.index['dataset'], 'dataset')
+    except ValueError as error:
         raise DatasetError(
             f'{dataset.folder}: made by another version of smwm_ros ({error}); convert it again'
         ) from None

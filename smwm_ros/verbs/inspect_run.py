@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,11 @@ SAMPLES = 25_000  # frames of training episodes, as in the paper; a fifth as man
 
 def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Tell what the meta.json of a checkpoint says."""
-    from smwm_ros.errors import CheckpointError
+    from smwm_ros.core.checkpoint import CHECKPOINT
+    from smwm_ros.core.stored import read_json
     import yaml
 
-    meta = path / 'meta.json'
-    try:
-        found = json.loads(meta.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f'{meta}: missing or damaged: {error}') from None
+    found = read_json(path / 'meta.json', CHECKPOINT)
     size = (path / 'model.safetensors').stat().st_size
     text = yaml.safe_dump(found, sort_keys=False, default_flow_style=None)
     lines = [
@@ -33,14 +29,16 @@ def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 def recorded_data(path: Path) -> Path | None:
     """Return the dataset that a run remembers, if it still lies there."""
-    try:
-        meta = json.loads((path / 'meta.json').read_text(encoding='utf-8'))
-        name = Path(meta['info']['data'])
-    except (OSError, ValueError, KeyError, TypeError):
+    from smwm_ros.core.checkpoint import CHECKPOINT
+    from smwm_ros.core.stored import read_json
+
+    info = read_json(path / 'meta.json', CHECKPOINT).get('info')
+    name = info.get('data') if isinstance(info, dict) else None
+    if not isinstance(name, str):
         return None
     # best/ is a checkpoint inside of a run, whose dataset is told from there.
     for place in (path / name, path.parent / name):
-        if (place / 'dataset.json').is_file():
+        if os.path.isfile(place / 'dataset.json'):  # which takes any text for a path
             return Path(os.path.normpath(place))
     return None
 

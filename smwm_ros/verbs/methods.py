@@ -19,6 +19,7 @@ from smwm_ros.core.drivers import PilotDriver
 from smwm_ros.core.focus import without_focus
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pilot import Pilot
+from smwm_ros.core.stored import section
 from smwm_ros.core.train import train
 from smwm_ros.errors import CheckpointError, ConfigError, did_you_mean
 
@@ -121,8 +122,8 @@ def _trained(
             'on, and only what learnt from the same data can be compared'
         )
     try:
-        settings = checkpoints.section(config.Train, checkpoint.info['train'])
-    except (KeyError, TypeError, ValueError) as error:
+        settings = section(config.Train, checkpoint.info.get('train'), 'train')
+    except ValueError as error:
         raise CheckpointError(
             f'{folder}: does not tell how it was trained ({error}); train {kind} by hand, and '
             'give its run folder to --methods'
