@@ -10,9 +10,11 @@ from importlib import import_module
 import os
 import re
 import sys
+from typing import NoReturn
 
 from smwm_ros import __version__
 from smwm_ros.errors import ConfigError, SmwmError
+from smwm_ros.text import line, tell
 
 VERBS = (
     'demo',
@@ -38,9 +40,17 @@ VERBS = (
 _SETTING = re.compile(r'[A-Za-z_][\w.]*=')
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a word in one line, whatever the word is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it, and end."""
+        super().error(line(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser of all verbs; their modules are light, so this takes no time."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='smwm',
         description='From rosbags to a robot that plans from pixels.',
         epilog='`smwm VERB --help` explains a verb, with an example and its defaults.',
@@ -84,13 +94,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return dispatch(words)
     except SmwmError as error:
-        print(f'{name}: {error}', file=sys.stderr)
+        tell(f'{name}: {error}', file=sys.stderr)
         return 2
     except BrokenPipeError:  # `smwm inspect my_bag | head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print(f'{name}: interrupted; run it again to go on', file=sys.stderr)
+        tell(f'{name}: interrupted; run it again to go on', file=sys.stderr)
         return 130
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from html import escape
+import html
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from smwm_ros.errors import SmwmError
+from smwm_ros.text import line
 
 Array = NDArray[Any]
 
@@ -33,6 +34,11 @@ padding:.6rem 1rem;min-width:8rem}.tile b{display:block;font-size:1.5rem}
 img{image-rendering:pixelated;border-radius:4px}.good{color:#1a7f37}.bad{color:#cf222e}
 svg text{font:11px system-ui,sans-serif;fill:#57606a}svg .title{font-weight:600;fill:#1c2128}
 """
+
+
+def escape(text: str) -> str:
+    """Return a text as a page may hold it: no markup, nothing unprintable, and not too long."""
+    return html.escape(line(text))
 
 
 def page(title: str, body: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ import sys
 from typing import Any, TextIO
 
 LINE = 4000  # characters of a line, at most
-WORD = 300  # characters without a space, at most
+WORD = 500  # characters without a space, at most
 VALUE = 100  # characters of a value that is quoted
 _NOTE = 40  # characters that say how much was left out
 _LONG_WORD = re.compile(rf'\S{{{WORD + 1},}}')
@@ -54,11 +54,16 @@ def brief(value: Any) -> str:
     return cut(_quote.repr(value), VALUE)
 
 
-def tell(*lines: str, error: bool = False) -> None:
-    """Print lines on stdout, or on stderr."""
-    stream = sys.stderr if error else sys.stdout
-    for text in lines:
-        print(_encodable(line(text), stream), file=stream, flush=True)
+def block(text: str) -> str:
+    """Return a text of several lines such that each can be printed."""
+    return '\n'.join(map(line, text.split('\n')))
+
+
+def tell(*lines: object, file: TextIO | None = None) -> None:
+    """Print lines, on stdout unless a file is given."""
+    stream = file or sys.stdout
+    for one in lines:
+        print(_encodable(line(str(one)), stream), file=stream, flush=True)
 
 
 def tell_program(text: str) -> None:

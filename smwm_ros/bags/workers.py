@@ -17,6 +17,7 @@ from traceback import format_exc
 from typing import Any, NamedTuple
 
 import cv2
+from smwm_ros import text
 from smwm_ros.bags.find import Bag
 from smwm_ros.bags.shard import convert_bag, Progress, Tell
 from smwm_ros.config import Config
@@ -157,7 +158,7 @@ def _bury(
         why = f'{words}, {ATTEMPTS} times; try fewer --jobs if memory is short'
         tally.note(work, BagError(why))
         return
-    print(f'{words}; another one begins it again', file=sys.stderr)
+    text.tell(f'{words}; another one begins it again', file=sys.stderr)
     waiting.appendleft(work)
 
 

@@ -14,6 +14,7 @@ from smwm_ros.core.interfaces import Array, Obs, Window
 from smwm_ros.core.rows import DATASET
 from smwm_ros.core.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
+from smwm_ros.text import tell
 import torch
 
 CUT = (0.6, 0.7)  # of an episode that is cut in two: where its parts end and begin
@@ -104,7 +105,7 @@ def check(
             'a world model to learn how'
         )
     for name in np.array(dataset.info.spec.fields)[constant & warn]:
-        print(f'warning: {where}: {name} never changes; it will not be planned', file=sys.stderr)
+        tell(f'warning: {where}: {name} never changes; it will not be planned', file=sys.stderr)
 
 
 def in_two(data: TransitionDataset) -> tuple[TransitionDataset, str]:
@@ -166,7 +167,7 @@ def _require_state(dataset: TransitionDataset, rows: Array, warn: bool) -> None:
             )
     unknown = int((~dataset.measured(rows)).sum())
     if unknown and warn:
-        print(
+        tell(
             f'warning: {where}: {unknown} of {len(rows)} ticks have no measured state; the loss '
             'of the state leaves them out',
             file=sys.stderr,

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.core.actions import action_spec
+from smwm_ros.core.blobs import BlobColumn
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.rows import Column, DATASET, Rows
 from smwm_ros.core.shards import (

@@ -22,6 +22,7 @@ from typing import Any
 from smwm_ros.config import Config
 from smwm_ros.errors import BagError, ConfigError
 from smwm_ros.load import to_dict
+from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 EXAMPLE = 'smwm collect two_room --episodes 180 --policy mixed --out runs/bags'
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         finally:
             remove_leftovers(args.out)
     kept = len(every) - len(todo)
-    print(
+    tell(
         f'{args.out}: {len(every)} bags with {config.arena.episodes} episodes of {length} raw '
         f'steps in {config.arena.name}' + (f' ({kept} of them were there already)' if kept else '')
     )

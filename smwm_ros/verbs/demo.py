@@ -17,6 +17,7 @@ import time
 from smwm_ros.config import Config
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
+from smwm_ros.text import tell
 
 EXAMPLE = 'smwm demo --arena two_room --out runs/demo'
 ARENA = 'two_room'
@@ -67,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
     outcome = rehearsal.rehearse(out, args.arena, config)
     step(5, 'Write the report.')
     rehearsal.write_report(out, args.arena, outcome)
-    print(rehearsal.summary(outcome, time.monotonic() - begun), flush=True)
+    tell(*rehearsal.summary(outcome, time.monotonic() - begun).split('\n'))
     if outcome.success < REQUIRED_SUCCESS:
-        print(
+        tell(
             f'FAILED: the planner reached {outcome.success:.0%} of its goals, and at least '
             f'{REQUIRED_SUCCESS:.0%} is required. {out}/report.html shows where.'
         )
@@ -89,12 +90,12 @@ def demo_config(arena: str, pairs: int, settings: list[str]) -> Config:
 
 def step(number: int, words: str) -> None:
     """Say in plain words what comes next."""
-    print(f'\n[{number}/5] {words}', flush=True)
+    tell('', f'[{number}/5] {words}')
 
 
 def verb(*words: str, settings: list[str]) -> None:
     """Show a command as a user would type it, and run it."""
     from smwm_ros.cli import dispatch
 
-    print(f'$ smwm {" ".join([*words, *settings])}', flush=True)
+    tell(f'$ smwm {" ".join([*words, *settings])}')
     dispatch([*words, *settings])

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from smwm_ros.text import tell
+
 EXAMPLE = 'smwm export data/robot --to hdf5 --out robot.h5'
 
 
@@ -53,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
 
         episodes, rows = write_lerobot(data, args.out, args.task)
         reader = f'LeRobotDataset({f"local/{args.out.name}"!r}, root={str(args.out)!r})'
-    print(f'{args.out}: {episodes} episodes, {rows} rows; {reader} reads it')
+    tell(f'{args.out}: {episodes} episodes, {rows} rows; {reader} reads it')
     return 0

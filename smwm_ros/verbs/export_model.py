@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from smwm_ros.text import tell
+
 EXAMPLE = 'smwm export-model runs/two_room --out two_room_onnx'
 
 
@@ -35,6 +37,6 @@ def run(args: argparse.Namespace) -> int:
 
     for name, apart in write_onnx(checkpoint, args.out).items():
         size = (args.out / f'{name}.onnx').stat().st_size / 1e6
-        print(f'{args.out / name}.onnx: {size:.1f} MB, within {apart:.1g} of the model')
-    print(f'{args.out}/model.json: how actions are normalised, and what they mean')
+        tell(f'{args.out / name}.onnx: {size:.1f} MB, within {apart:.1g} of the model')
+    tell(f'{args.out}/model.json: how actions are normalised, and what they mean')
     return 0

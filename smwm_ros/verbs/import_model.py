@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smwm_ros.errors import ConfigError
+from smwm_ros.text import tell
 from smwm_ros.verbs.options import config_of
 
 SUFFIXES = ('.ckpt', '.pt', '.pth')
@@ -43,7 +44,7 @@ def import_model(args: argparse.Namespace, untold: Sequence[str]) -> int:
         info = {**checkpoint.info, 'dataset': data.fingerprint, 'summary': summary}
         checkpoint = checkpoint._replace(info={**info, 'warnings': told[2:]})
     checkpoints.save(args.out, checkpoint)
-    print('\n'.join([told[0], *told[1:2], *(f'warning: {text}' for text in told[2:])]))
+    tell(told[0], *told[1:2], *(f'warning: {text}' for text in told[2:]))
     return 0
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
+from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -55,17 +56,17 @@ def run(args: argparse.Namespace) -> int:
     roadmap.save(folder, road, {**origin, 'joined': joined})
     proposals.save(folder, policy, {**origin, 'skill': skill})
     album.save(folder, album.make(checkpoint, dataset), dataset.fingerprint)
-    print(
+    tell(
         f'The roadmap has {len(road.nodes)} places, out of {len(drives.latents)} frames, and '
         f'{road.edges.shape[1]} moves between them; ways join {joined:.0%} of all pairs of places.'
     )
     if joined < TORN:
-        print('warning: many places cannot be reached from many others; drive more between them')
-    print(
+        tell('warning: many places cannot be reached from many others; drive more between them')
+    tell(
         f'The policy knows {max(skill, 0):.0%} of what was done in held-out drives from where the '
         'robot was and where it came to.'
     )
-    print(f'Both lie in {folder}; try them: smwm evaluate {folder} planner.kind=roadmap')
+    tell(f'Both lie in {folder}; try them: smwm evaluate {folder} planner.kind=roadmap')
     return 0
 
 
@@ -84,5 +85,5 @@ def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> Transi
     info = dataset.info
     require(checkpoint, str(path), info.spec.size, info.spec.dt, info.image_size)
     if dataset.fingerprint != checkpoint.info.get('dataset'):
-        print(f'note: {folder} was trained on another dataset than {path}')
+        tell(f'note: {folder} was trained on another dataset than {path}')
     return dataset

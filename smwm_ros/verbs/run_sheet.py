@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 import csv
-from html import escape
 from pathlib import Path
 
 import cv2
@@ -19,6 +18,7 @@ from smwm_ros.core.run import CURVES
 from smwm_ros.core.verdict import Verdict
 from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.fieldpath import expand
+from smwm_ros.report import escape
 from smwm_ros.verbs.sheet_parts import FRAME, table
 
 DIRECTIONS = 15  # of a spectrum

@@ -15,6 +15,7 @@ import argparse
 import json
 from pathlib import Path
 
+from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 EXAMPLE = 'smwm toy --out runs/toy single forward_only arrow_xyt'
@@ -51,14 +52,14 @@ def run(args: argparse.Namespace) -> int:
     cfg = options.config_of(args)
     found = {}
     for name in args.worlds or TOYS:
-        print(f'{name}: {TOYS[name].about}', flush=True)
+        tell(f'{name}: {TOYS[name].about}')
         found[name] = study(TOYS[name], args.out / name, cfg, args.transitions)
-        print(f'  {told(TOYS[name], found[name])}', flush=True)
+        tell(f'  {told(TOYS[name], found[name])}')
     page = args.out / 'toy.html'
     write_text(page, sheet(found))
     data = {name: plain(TOYS[name], one) for name, one in found.items()}
     write_text(args.out / 'toy.json', json.dumps(data, indent=1) + '\n')
-    print(f'{page}: {len(found)} worlds; the figures are in toy.json beside it')
+    tell(f'{page}: {len(found)} worlds; the figures are in toy.json beside it')
     return 0
 
 

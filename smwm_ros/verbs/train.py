@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import CheckpointError
+from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     leads = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun started
     count = len(dataset.starts('train'))
     if leads:
-        print(
+        tell(
             f'Learning from {count} transitions of {args.dataset} '
             f'({len(dataset.drives)} episodes).'
         )
@@ -71,21 +72,21 @@ def _tell(args: argparse.Namespace, target: float, checkpoint: Checkpoint) -> No
     """Say what was learnt, and what to try next."""
     info, robot = checkpoint.info, checkpoint.robot
     summary = info['summary']
-    print(
+    tell(
         f'On held-out episodes the forward model errs by {summary["forward_over_copy"]:.2f} of '
         f'what moves, actions are read back with R2 {summary["inverse_r2"]:.2f}, and the latent '
         f'uses about {summary["effective_rank"]:.1f} dimensions.'
     )
     if target:
-        print(
+        tell(
             f'Lambda, which was left to the training, ended at {summary["inverse_weight"]:.3g}; '
             f'{1 - summary["inverse_r2"]:.2f} of the actions are not read back, where the target '
             f'was {target:.2f}.'
         )
     _tell_of_better(args.out / 'best', summary)
     for warning in info['warnings']:
-        print(f'warning: {warning}')
-    print(f'The checkpoint is {args.out}; {_next(args, robot)}')
+        tell(f'warning: {warning}')
+    tell(f'The checkpoint is {args.out}; {_next(args, robot)}')
 
 
 def _next(args: argparse.Namespace, robot: Robot) -> str:
@@ -119,7 +120,7 @@ def _tell_of_better(folder: Path, last: dict[str, float]) -> None:
         return
     best = checkpoints.read_meta(folder)['info']['summary']
     if best['misfit'] < CLEARLY * last['misfit']:
-        print(
+        tell(
             f'The model did better at step {best["step"]:.0f} than at the end; that one is in '
             f'{folder}'
         )
