@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs, Window
-from smwm_ros.core.rows import DATASET
 from smwm_ros.core.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
 from smwm_ros.text import tell
@@ -94,7 +93,7 @@ def check(
                 f'dataset.action_block {dataset.info.action_block}) or one of {enough}, and '
                 'dataset.val_share above 0'
             )
-    rows = require_actions(dataset)
+    rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])
     actions = dataset.actions(rows)
     if needs_state:
         _require_state(dataset, rows, warn)
@@ -172,15 +171,3 @@ def _require_state(dataset: TransitionDataset, rows: Array, warn: bool) -> None:
             'of the state leaves them out',
             file=sys.stderr,
         )
-
-
-def require_actions(dataset: TransitionDataset) -> Array:
-    """Refuse actions that are no numbers, of which nothing can be learnt; return all rows."""
-    rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])
-    bad = rows[~np.isfinite(dataset.actions(rows)).all(axis=1)]
-    if len(bad):
-        raise DatasetError(
-            f'{dataset.folder}: {len(bad)} actions are not finite, first in row {bad[0]}; '
-            f'{DATASET.remedy}'
-        )
-    return rows

@@ -103,6 +103,7 @@ class TransitionDataset:
         ]
         self._offsets = np.cumsum([0, *(len(part) for part in self._pixels)])
         self._actions = self._column('action', row['action'])
+        require_finite(self, self._actions)
         self._states = self._column('state', row['state'])
         self.stamps = self._column('stamp', row['stamp'])  # (rows,) int64 [ns]
         self.drives = self._drives()
@@ -205,6 +206,16 @@ class TransitionDataset:
             Drive(int(offset) + start, int(offset) + stop, f'{name}/{number}')
             for offset, (name, meta) in zip(self._offsets, self.metas.items(), strict=False)
             for number, (start, stop) in enumerate(meta['episodes'])
+        )
+
+
+def require_finite(data: TransitionDataset, actions: Array) -> None:
+    """Refuse actions (rows, A) that are no numbers, of which nothing could be learnt."""
+    bad = np.flatnonzero(~np.isfinite(actions).all(axis=1))
+    if len(bad):
+        raise DatasetError(
+            f'{data.folder}: {len(bad)} actions are not finite, first in row {bad[0]}; '
+            f'{DATASET.remedy}'
         )
 
 

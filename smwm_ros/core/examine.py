@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.batches import Batches, in_two, require_actions
+from smwm_ros.core.batches import Batches, in_two
 from smwm_ros.core.checkpoint import Checkpoint, require
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs
@@ -63,7 +63,6 @@ def examine(
     """Examine a model on so many training frames, and on a fifth as many that were held out."""
     info = data.info
     require(checkpoint, str(data.folder), info.spec.size, info.spec.dt, info.image_size)
-    require_actions(data)
     model = checkpoint.model.to(device).eval()
     data, note = in_two(data)
     batches = Batches(data, checkpoint.mean, checkpoint.std, device)

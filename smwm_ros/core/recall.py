@@ -6,9 +6,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.batches import require_actions
 from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.dataset import require_finite, TransitionDataset
 from smwm_ros.core.interfaces import Obs
 from smwm_ros.core.learner import pick_device
 from smwm_ros.errors import DatasetError
@@ -43,7 +42,6 @@ class Recall(NamedTuple):
 @torch.inference_mode()
 def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'train') -> Recall:
     """Encode the episodes of a split, evenly chosen where there are very many frames."""
-    require_actions(dataset)
     episodes = [episode for episode in dataset.episodes if episode.split == split]
     total = sum(episode.stop - episode.start for episode in episodes)
     episodes = episodes[:: -(-total // MOST) or 1]
@@ -62,10 +60,13 @@ def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'tra
         pixels = torch.from_numpy(dataset.pixels(part)).to(device).permute(0, 3, 1, 2)
         latents.append(model.encode(Obs(pixels, torch.zeros(len(part), 0))).cpu())
     model.cpu()
-    actions = (dataset.actions(rows) - checkpoint.mean) / checkpoint.std
+    with np.errstate(over='ignore'):
+        actions = (dataset.actions(rows) - checkpoint.mean) / checkpoint.std
+        actions = actions.astype(np.float32)
+    require_finite(dataset, actions)  # large ones are not, in units of the checkpoint
     return Recall(
         torch.cat(latents),
-        torch.from_numpy(actions.astype(np.float32)),
+        torch.from_numpy(actions),
         torch.from_numpy(left),
         block,
     )
