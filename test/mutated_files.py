@@ -179,7 +179,8 @@ def spoil_file(path: Path, rng: random.Random) -> None:
     elif chance < 0.15:
         path.unlink()
     elif chance < 0.6 and path.suffix in ways:
-        ways[path.suffix](path, rng)
+        with suppress(Exception):  # what was damaged before may be beyond this
+            ways[path.suffix](path, rng)
     else:
         path.write_bytes(mutate(path.read_bytes() or b' ', rng))
 

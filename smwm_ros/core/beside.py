@@ -15,7 +15,8 @@ from typing import Any
 
 from safetensors.torch import save as format_tensors
 from smwm_ros.core.checkpoint import read_meta, write_atomic
-from smwm_ros.core.stored import Kind, read_json, read_tensors, require
+from smwm_ros.core.stored import Kind, read_json, require
+from smwm_ros.core.tensors import read_tensors
 from smwm_ros.errors import CheckpointError
 from torch import Tensor
 

@@ -24,7 +24,8 @@ from smwm_ros.core import stored
 from smwm_ros.core.actions import action_spec
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.model import make_model, Smwm
-from smwm_ros.core.stored import Kind, read_json, read_tensors, section
+from smwm_ros.core.stored import Kind, read_json, section
+from smwm_ros.core.tensors import read_tensors
 from smwm_ros.errors import CheckpointError, ConfigError, one_line
 from smwm_ros.fieldpath import expand
 from smwm_ros.text import brief

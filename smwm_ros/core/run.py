@@ -15,7 +15,8 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.core.checkpoint import META, WEIGHTS, write_atomic
 from smwm_ros.core.interfaces import Array, Window
-from smwm_ros.core.stored import Kind, require, require_finite
+from smwm_ros.core.stored import Kind, require
+from smwm_ros.core.tensors import require_finite
 from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.text import brief
 import torch

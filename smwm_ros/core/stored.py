@@ -11,17 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-import hashlib
 import json
 from math import isfinite
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints, NamedTuple, TypeVar
 
-from safetensors.torch import load as parse_tensors
 from smwm_ros import __version__, config
 from smwm_ros.errors import did_you_mean, one_line, SmwmError
 from smwm_ros.text import brief
-from torch import Tensor
 
 DEEPEST = 20  # levels of a JSON file
 # What knobs have no default for, when they are read back: no guess of these would be right.
@@ -131,28 +128,6 @@ def section(schema: type[T], data: Any, where: str, known: bool = True) -> T:
         raise ValueError(f'{where}.{error}') from None
 
 
-def read_tensors(path: Path, kind: Kind) -> tuple[dict[str, Tensor], str]:
-    """Read named tensors, which are all finite; return them and the digest of the file."""
-    try:
-        content = path.read_bytes()
-        tensors: dict[str, Tensor] = parse_tensors(content)
-    except OSError as error:
-        raise kind.error(f'{path}: cannot be read: {error.strerror}; {kind.remedy}') from None
-    except Exception as error:  # of which there are many, and none is documented
-        reason = f'{path}: not a safetensors file: {one_line(error)}; {kind.remedy}'
-        raise kind.error(reason) from None
-    require_finite(tensors, path, kind)
-    return tensors, hashlib.sha256(content).hexdigest()
-
-
-def require_finite(tensors: Mapping[str, Tensor], path: Path, kind: Kind) -> None:
-    """Refuse tensors that hold what is no number."""
-    bad = [name for name, part in tensors.items() if not bool(part.isfinite().all())]
-    if bad:
-        more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
-        raise kind.damaged(path, f'{bad[0]}{more} hold numbers that are not finite')
-
-
 def _members(
     data: dict[str, Any], shape: dict[Any, Any], where: str
 ) -> Iterable[tuple[Any, Any, str]]:
@@ -184,7 +159,7 @@ def _check_format(path: Path, version: Any, newest: int, kind: Kind) -> None:
 
 def _is_deep(data: Any) -> bool:
     """Tell whether lists and objects lie deeper within each other than in any file of ours."""
-    level = [data]
+    level = [data] if isinstance(data, (dict, list)) else []
     for _ in range(DEEPEST):
         parts = [part.values() if isinstance(part, dict) else part for part in level]
         level = [item for part in parts for item in part if isinstance(item, (dict, list))]
