@@ -258,8 +258,16 @@ def spoilt(state: dict[str, Any], damage: str) -> object:
 
 @pytest.mark.parametrize(
     'damage',
-    ['empty', 'garbled', 'a list', 'no curves', 'a text as step', 'nan in the model']
-    + ['nan in the optimiser', 'another shape'],
+    [
+        'empty',
+        'garbled',
+        'a list',
+        'no curves',
+        'a text as step',
+        'nan in the model',
+        'nan in the optimiser',
+        'another shape',
+    ],
 )
 def test_a_state_that_cannot_be_gone_on_from_says_how_to_start_over(
     origin: Origin, tmp_path: Path, damage: str
@@ -368,12 +376,12 @@ def test_a_configuration_that_is_no_text_is_one_line(tmp_path: Path, content: by
 def test_aliases_of_a_reasonable_size_are_understood(tmp_path: Path) -> None:
     path = tmp_path / 'robot.yaml'
     path.write_text(
-        'dataset: &d {seed: 3, min_length: 7}\nrobot: {command: {low: &l [-1, -2], high: [1, 1]}}\n'
-        'evaluate: {<<: {seed: 5}, pairs: 9}\ntrain: {seed: 1}\n'
+        'robot: {command: {low: &low [-1, -2], high: [1, 1]}}\n'
+        'dataset: {seed: 3}\nevaluate: {<<: &more {seed: 5}, pairs: 9}\ntrain: {<<: *more}\n'
     )
     found = load_config(path)
     assert (found.robot.command.low, found.dataset.seed) == ((-1.0, -2.0), 3)
-    assert (found.evaluate.seed, found.evaluate.pairs) == (5, 9)
+    assert (found.evaluate.seed, found.evaluate.pairs, found.train.seed) == (5, 9, 5)
 
 
 @pytest.mark.parametrize('word', ['a=' + '[' * 5000, '.'.join('a' * 5000) + '=1', 'a=&b [*b]'])
