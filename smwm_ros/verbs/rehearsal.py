@@ -18,6 +18,8 @@ from smwm_ros.core.drivers import RandomDriver
 from smwm_ros.core.evaluate import run_pairs
 from smwm_ros.core.pairs import draw_pairs
 from smwm_ros.core.statistics import wilson
+from smwm_ros.core.stored import Kind, read_json
+from smwm_ros.errors import SmwmError
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
 from smwm_ros.progress import show_progress
@@ -52,8 +54,8 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
     key = _fingerprint(folder / 'run', config)
     record = folder / 'rehearsal.json'
     if record.is_file():
-        kept = json.loads(record.read_text(encoding='utf-8'))
-        if kept.pop('key') == key:
+        kept = read_json(record, Kind(SmwmError, 'remove it'))
+        if kept.pop('key', None) == key:
             tell(f'reused: {record} holds the outcome of this very checkpoint and protocol')
             return Outcome(**kept)
     protocol = config.evaluate
