@@ -25,7 +25,7 @@ from recordings import contents, TinyBag
 from rosbags.rosbag2 import StoragePlugin
 from test_collect_crash import workers
 
-PATIENCE = 120  # for a conversion that takes seconds [s]
+PATIENCE = 600  # for a conversion that takes seconds on a machine that is idle [s]
 SHARED = Path('/dev/shm')  # semaphores and shared memory of all processes
 
 
