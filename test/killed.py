@@ -26,6 +26,7 @@ from rosbags.rosbag2 import StoragePlugin
 from test_collect_crash import workers
 
 PATIENCE = 600  # for a conversion that takes seconds on a machine that is idle [s]
+MARK = 'SMWM_CONVERSION'  # by this variable all processes of one are found
 SHARED = Path('/dev/shm')  # semaphores and shared memory of all processes
 
 
@@ -34,6 +35,7 @@ def start(bags: Path, out: Path) -> subprocess.Popen[str]:
     words = ['convert', str(bags), f'--out={out}', '--jobs=2', 'dataset.image_size=16']
     return subprocess.Popen(
         [sys.executable, '-m', 'smwm_ros.cli', *words],
+        env={**os.environ, MARK: str(out)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -50,14 +52,24 @@ def until_both_work(process: subprocess.Popen[str]) -> list[int]:
     return crew
 
 
-def gone(processes: list[int]) -> bool:
-    """Wait until no process of these is left."""
+def gone(out: Path) -> bool:
+    """Wait until no process of a conversion is left."""
     deadline = time.monotonic() + PATIENCE
-    while any(Path(f'/proc/{process}').exists() for process in processes):
+    while processes_of(out):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
+
+
+def processes_of(out: Path) -> list[int]:
+    """Return the processes that a conversion has started, whoever their parent is by now."""
+    mark, found = f'{MARK}={out}'.encode(), list[int]()
+    for folder in Path('/proc').iterdir():
+        with suppress(OSError):  # it has just ended
+            if folder.name.isdigit() and mark in (folder / 'environ').read_bytes().split(b'\0'):
+                found.append(int(folder.name))
+    return found
 
 
 def shared() -> set[str]:
@@ -84,7 +96,7 @@ def kill(bags: Path, out: Path, parent: bool, rng: random.Random) -> str:
         return f'traceback: {errors[-400:]}'
     if not parent and process.returncode:
         return f'code {process.returncode}: {errors[-400:]}'
-    if not gone([*crew, *workers(process)]):
+    if not gone(out):
         return 'orphan'
     if left := shared() - before:
         return f'shared memory: {sorted(left)}'
