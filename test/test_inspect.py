@@ -13,8 +13,8 @@ import pytest
 from recordings import image, MakeBag, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
-from smwm_ros.bags.blank import new_message
 from smwm_ros.bags import propose
+from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
 from smwm_ros.cli import main
 from smwm_ros.load import load_config
