@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 import platform
 from statistics import median
+import subprocess
 import sys
 import time
 from typing import NamedTuple
@@ -33,6 +34,7 @@ class Row(NamedTuple):
     ratio: float | None = None  # ours to the peer's, above 1 is better
     machine: str = ''
     interval: tuple[float, float] | None = None  # 95 % confidence interval of the value
+    when: str = ''  # date and commit of the measurement
 
 
 def machine() -> str:
@@ -45,6 +47,13 @@ def machine() -> str:
                 name = line.partition(':')[2].strip()
                 break
     return f'{name}, {len(os.sched_getaffinity(0))} cores'
+
+
+def now() -> str:
+    """Return the date, and the commit that is measured; '+' where the tree differs from it."""
+    git = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty=+']
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return f'{time.strftime("%Y-%m-%d")}, commit {commit or "unknown"}'
 
 
 def interleaved(
@@ -84,10 +93,10 @@ def main(
     for name, (default, text) in options.items():
         parser.add_argument(f'--{name}', type=type(default), default=default, help=text)
     args = parser.parse_args()
-    here = machine()
+    here, when = machine(), now()
     for row in measure(args.quick, **{name: getattr(args, name) for name in options}):
         target = TARGETS.get(row.measure, {}).get('target', '')
-        full = row._replace(target=target, machine=row.machine or here)
+        full = row._replace(target=target, machine=row.machine or here, when=when)
         if args.json:
             print(json.dumps(full._asdict()), flush=True)
         else:

@@ -31,10 +31,9 @@ def measure(quick: bool) -> Iterator[Row]:
     found: Found = {}
     knobs = [*QUICK, 'prepare.steps=60'] if quick else []
     with workplace('two_room', quick) as folder:  # its models are the same
-        dataset = record('two_room', folder, quick)
         for number in (0,) if quick else (0, 1, 2):
             with prepared('two_room', folder / str(number), number, knobs) as seed:
-                ours = prepare(seed, dataset)
+                ours = prepare(seed, record('two_room', folder, quick, seed=number))
                 go_far(seed, ours, found)
                 go_on(seed, ours, found, OFFSETS[:1] if quick else OFFSETS)
                 go_near(seed, ours, found)
@@ -64,7 +63,8 @@ def draw_across(seed: Seed) -> list[Pair]:
     while len(pairs) < seed.config.evaluate.pairs:
         start, goal = (seed.arenas[0].sample(rng) for _ in range(2))
         if start[0] * goal[0] < 0:  # the wall is at x = 0
-            pairs.append(Pair(start, goal, len(pairs), len(pairs) + BUDGET // 2))
+            number = len(pairs)
+            pairs.append(Pair(start, goal, number, number + BUDGET // 2, number))
     return pairs
 
 

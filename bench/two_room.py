@@ -53,18 +53,17 @@ def everything(quick: bool) -> Iterator[Row]:
             for how in ('sent', 'nothing'):
                 late = seed.plan(ours, pairs, delay=ticks, compensate=how)
                 note(collected, f'late {ticks} {how}', late)
-        for number, pair in enumerate(pairs):
-            if pair.start_state[0] * pair.goal_state[0] < 0:
-                note(
-                    collected, 'across', [found['ours'][len(found['ours']) - len(pairs) + number]]
-                )
+        tried = zip(pairs, found['ours'][-1], strict=True)
+        across = [one for pair, one in tried if pair.start_state[0] * pair.goal_state[0] < 0]
+        note(collected, 'across', across)
         for offset in OFFSETS[:1] if quick else OFFSETS:
             far = seed.pairs(offset)
             note(collected, f'offset {offset}', seed.plan(ours, far))
             chance = RandomDriver(ours.spec, seed.config.evaluate.seed)
             note(collected, f'offset {offset} random', seed.drive(chance, far))
         for episodes in () if quick else EPISODES:
-            few = record('two_room', seed.folder.parent, quick, episodes)
+            number = seed.config.evaluate.seed
+            few = record('two_room', seed.folder.parent, quick, episodes, number)
             less = seed.trained(few, ours.model_config.kind, f'from {episodes}')
             note(collected, f'from {episodes}', seed.plan(less, pairs))
         if not speed:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+import numpy as np
 import pytest
-from smwm_ros.core.statistics import compare, wilson
+from smwm_ros.core.statistics import compare, interval_by_episode, wilson
 
 
 def tried(b: int, c: int, both: int, neither: int) -> tuple[list[bool], list[bool]]:
@@ -32,6 +33,56 @@ def test_a_wilson_interval_holds_its_rate_and_narrows_with_more_of_the_same(
     assert 0 <= low <= good / attempts <= high <= 1
     low4, high4 = wilson(4 * good, 4 * attempts)
     assert high4 - low4 < high - low
+
+
+def test_attempts_of_different_episodes_count_each() -> None:
+    alone = [(episode, episode < 9) for episode in range(10)]
+    assert interval_by_episode([alone]) == pytest.approx(wilson(9, 10))
+    assert interval_by_episode([alone] * 3) == pytest.approx(wilson(27, 30))
+    assert interval_by_episode([]) == interval_by_episode([[]]) == wilson(0, 0)
+
+
+def test_pairs_that_end_as_their_episode_does_count_once() -> None:
+    alike = [(episode, episode < 9) for episode in range(10) for _ in range(12)]
+    assert interval_by_episode([alike]) == pytest.approx(wilson(9, 10))
+    all_good = [(episode, True) for episode in range(10) for _ in range(12)]
+    assert interval_by_episode([all_good]) == wilson(10, 10)
+
+
+def test_seeds_that_differ_widen_an_interval() -> None:
+    same = [[(episode, episode % 2 == 0) for episode in range(40)] for _ in range(3)]
+    differ = [
+        [(episode, episode < 40 * rate) for episode in range(40)] for rate in (0.2, 0.5, 0.8)
+    ]
+    (low, high), (low2, high2) = interval_by_episode(same), interval_by_episode(differ)
+    assert high2 - low2 > 2 * (high - low)
+    assert (low + high, low2 + high2) == pytest.approx((1, 1))
+
+
+def test_the_interval_is_as_wide_as_a_bootstrap_of_seeds_and_episodes() -> None:
+    rng = np.random.default_rng(3)
+    seeds = [
+        [
+            (e, bool(rng.random() < rate))
+            for e, rate in enumerate(rng.beta(2, 1, 30))
+            for _ in 'abcd'
+        ]
+        for _ in range(3)
+    ]
+    drawn = []
+    for _ in range(3000):
+        rates = []
+        for seed in rng.integers(3, size=3):
+            episodes = np.array([s for _, s in seeds[seed]]).reshape(30, 4)
+            rates.append(episodes[rng.integers(30, size=30)].mean())
+        drawn.append(np.mean(rates))
+    low, high = interval_by_episode(seeds)
+    assert (high - low) / 3.92 == pytest.approx(np.std(drawn), rel=0.06)
+
+
+def test_trying_pairs_again_narrows_nothing() -> None:
+    once = [(episode, episode < 3) for episode in range(8)]
+    assert interval_by_episode([once * 5], repeats=5) == pytest.approx(interval_by_episode([once]))
 
 
 def test_the_test_of_mcnemar_counts_only_pairs_that_differ() -> None:

@@ -92,8 +92,7 @@ def results(bench: str) -> str:
         if row.get('interval'):
             value += ' ({:.3g} to {:.3g})'.format(*row['interval'])
         lines.append(f'| {about} | {value} | {peer} | {ratio} | {row["target"]} |')
-    machines = sorted({row['machine'] for row in rows})
-    return '\n'.join([*lines, '', f'Measured on {"; ".join(machines)}.'])
+    return '\n'.join([*lines, '', _measured(rows)])
 
 
 def _faults(rows: list[dict[str, Any]], targets: dict[str, Any]) -> str:
@@ -111,8 +110,15 @@ def _faults(rows: list[dict[str, Any]], targets: dict[str, Any]) -> str:
             for column in ('detected', 'stopped', 'recovered')
         ]
         lines.append(f'| {about} | {f"`{reason}`" if reason else ""} | {" | ".join(times)} |')
+    return '\n'.join([*lines, '', _measured(rows)])
+
+
+def _measured(rows: list[dict[str, Any]]) -> str:
+    """Say on which machines rows were measured, and when where they tell."""
     machines = sorted({row['machine'] for row in rows})
-    return '\n'.join([*lines, '', f'Measured on {"; ".join(machines)}.'])
+    times = sorted({row['when'] for row in rows if row.get('when')})
+    when = f' ({"; ".join(times)})' if times else ''
+    return f'Measured on {"; ".join(machines)}{when}.'
 
 
 def _number(value: float) -> str:

@@ -4,7 +4,8 @@ What the benchmarks of the arenas share: drive, convert, train and evaluate with
 
 Recorded, converted and trained as the verbs do it, with the recipe in config/. The pairs of start
 and goal come from episodes driven anew for each seed, by the protocol of the paper: 25 raw steps
-apart, 50 raw steps to get there, success at any of them. Everyone tries the same pairs.
+apart, 50 raw steps to get there, success at any of them. All methods try the same pairs. Each seed
+has drives of its own, too, so that an interval over seeds covers the data, not the weights alone.
 Drives and models are kept in runs/bench: what was interrupted goes on. Delete the folder to begin
 anew, and to measure the time of training again.
 """
@@ -28,12 +29,11 @@ from smwm_ros.config import Config, Planner
 from smwm_ros.core.checkpoint import Checkpoint, load
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.drivers import Driver, ExpertDriver, PilotDriver, RandomDriver
-from smwm_ros.core.evaluate import Outcome, run_pairs
+from smwm_ros.core.evaluate import interval, Outcome, run_pairs
 from smwm_ros.core.focus import without_focus
 from smwm_ros.core.interfaces import Arena
 from smwm_ros.core.pairs import fresh_pairs, Pair
 from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.statistics import wilson
 from smwm_ros.core.train import train
 from smwm_ros.load import load_config
 from smwm_ros.verbs.fresh import fresh_episodes
@@ -44,7 +44,7 @@ QUICK = ['train.steps=60', 'evaluate.pairs=8', 'evaluate.repeats=2']
 QUICK_EPISODES = 8
 KEPT = Path(__file__).parents[2] / 'runs/bench'  # drives and models, or hours would be lost
 LONGEST = 100  # raw steps between start and goal, in the sweep of horizons
-Found = dict[str, list[Outcome]]  # of each method, the pairs of all seeds
+Found = dict[str, list[Sequence[Outcome]]]  # of each method, the outcomes of each seed
 
 
 @contextmanager
@@ -125,58 +125,81 @@ def measure(
     more: More = nothing_more,
     seeds: Sequence[int] = (0, 1, 2),
 ) -> Iterator[Row]:
-    """Train and evaluate with every seed, our kind and others; `more` may try more."""
+    """
+    Train and evaluate with every seed, the recipe and other kinds; `more` may try more.
+
+    Where the recipe also learns from measured states, kind smwm is tried beside it, from images
+    and actions alone as in the paper; the other kinds differ from smwm in their loss alone.
+    """
     torch.set_num_threads(1)
     found: Found = {}
-    worst, seconds = 1.0, list[float]()
+    seconds = list[float]()
     with workplace(name, quick) as folder:
         knobs = QUICK if quick else []
-        dataset = record(name, folder, quick)
         for number in seeds[:1] if quick else seeds:
             with prepared(name, folder / str(number), number, knobs) as seed:
+                dataset = record(name, folder, quick, seed=number)
                 ours = seed.timed(dataset, 'ours', seconds)
                 pairs = seed.pairs()
-                good = seed.plan(ours, pairs)
-                worst = min(worst, success(good))
-                note(found, 'ours', good)
+                note(found, 'ours', seed.plan(ours, pairs))
                 note(found, 'paper', seed.plan(ours, pairs, *as_in_the_paper(ours)))
                 if ours.planner.focus:
                     all_counts = replace(ours.planner, focus=())
                     note(found, 'no focus', seed.plan(ours, pairs, all_counts))
+                if ours.model_config.kind != 'smwm':
+                    smwm_alone = seed.trained(dataset, 'smwm', 'smwm')
+                    note(found, 'smwm', seed.plan(smwm_alone, pairs))
+                    paper = as_in_the_paper(smwm_alone)
+                    note(found, 'smwm paper', seed.plan(smwm_alone, pairs, *paper))
                 for kind in kinds:
                     note(found, kind, seed.plan(seed.trained(dataset, kind, kind), pairs))
                 note(found, 'random', seed.drive(RandomDriver(ours.spec, number), pairs, 5))
                 note(found, 'expert', seed.drive(ExpertDriver(), pairs))
                 more(seed, dataset, ours, found)
     yield from rows(name, found, kinds)
-    yield Row(f'{name}.success_worst_seed', worst, 'of the goals')
     if seconds:
         yield Row(f'{name}.train_cpu', float(np.mean(seconds)), 's of one core')
 
 
 def rows(name: str, found: Found, kinds: Sequence[str]) -> Iterator[Row]:
     """Return the rows that every arena has."""
+    moved, smwm = unsolved(found), 'ours'
+    if 'smwm' in found:
+        smwm = 'smwm'
+        yield row(f'{name}.success_smwm', found, smwm, 'random')
+        yield row(f'{name}.success_smwm_without_solved', moved, smwm, 'random')
+        yield row(f'{name}.success_smwm_paper_planner', found, 'smwm paper', smwm)
     yield row(f'{name}.success', found, 'ours', 'random')
-    moved = unsolved(found)
     yield row(f'{name}.success_without_solved', moved, 'ours', 'random')
     yield row(f'{name}.success_paper_planner', found, 'paper', 'ours')
     if 'no focus' in found:
         yield row(f'{name}.success_no_focus', found, 'no focus', 'ours')
         yield row(f'{name}.success_no_focus_without_solved', moved, 'no focus', 'ours')
     for kind in kinds:
-        yield row(f'{name}.success_{kind}', found, kind, 'ours')
+        yield row(f'{name}.success_{kind}', found, kind, smwm)
     yield row(f'{name}.success_expert', found, 'expert', 'ours')
+    worst = min(success([outcomes]) for outcomes in found['ours'])
+    yield Row(f'{name}.success_worst_seed', worst, 'of the goals')
 
 
 def unsolved(found: Found) -> Found:
     """Leave out the pairs that are solved at the start."""
-    return {key: [one for one in tried if not one.solved_at_start] for key, tried in found.items()}
+    return {
+        key: [[one for one in outcomes if not one.solved_at_start] for outcomes in tried]
+        for key, tried in found.items()
+    }
 
 
-PEERS = {'random': 'random policy', 'ours': 'smwm, our planner'}
+PEERS = {
+    'random': 'random policy',
+    'ours': 'the recipe',
+    'smwm': 'smwm from images and actions',
+}
 
 
-def row(measure_name: str, found: Mapping[str, list[Outcome]], key: str, peer: str) -> Row:
+def row(
+    measure_name: str, found: Mapping[str, Sequence[Sequence[Outcome]]], key: str, peer: str
+) -> Row:
     """Return the success of one beside that of another on the same pairs, and its interval."""
     value, beside = success(found[key]), success(found[peer])
     return Row(
@@ -186,25 +209,28 @@ def row(measure_name: str, found: Mapping[str, list[Outcome]], key: str, peer: s
         peer=PEERS.get(peer, peer),
         peer_value=beside,
         ratio=value / beside if beside else None,
-        interval=wilson(sum(one.success for one in found[key]), len(found[key])),
+        interval=interval(found[key]),
     )
 
 
-def success(outcomes: Sequence[Outcome]) -> float:
-    """Return the share of goals that were reached."""
-    return float(np.mean([one.success for one in outcomes])) if outcomes else 0.0
+def success(tried: Sequence[Sequence[Outcome]]) -> float:
+    """Return the share of goals that were reached, over all seeds."""
+    every = [one.success for outcomes in tried for one in outcomes]
+    return float(np.mean(every)) if every else 0.0
 
 
 def note(found: Found, key: str, outcomes: Sequence[Outcome]) -> None:
-    """Pool the outcomes of the seeds."""
-    found.setdefault(key, []).extend(outcomes)
+    """Keep the outcomes of a further seed."""
+    found.setdefault(key, []).append(outcomes)
 
 
-def record(name: str, folder: Path, quick: bool, episodes: int = 0) -> TransitionDataset:
-    """Collect and convert; what the verbs tell goes where it does not mix with our rows."""
+def record(
+    name: str, folder: Path, quick: bool, episodes: int = 0, seed: int = 0
+) -> TransitionDataset:
+    """Collect and convert; what the verbs print goes where it does not mix with our rows."""
     episodes = QUICK_EPISODES if quick else episodes  # 0: as many as the recipe says
-    some = [f'arena.episodes={episodes}'] if episodes else []
-    where = folder / f'driven_{episodes}'
+    some = [f'arena.seed={seed}', *([f'arena.episodes={episodes}'] if episodes else [])]
+    where = folder / f'driven_{episodes}_{seed}'
     bags, data = str(where / 'bags'), str(where / 'dataset')
     with redirect_stdout(sys.stderr):
         for words in (

@@ -23,16 +23,18 @@ class Progress(NamedTuple):
     size: int  # read [bytes]
 
 
-Tell = Callable[[Progress], None]
+Report = Callable[[Progress], None]
 
 _TELL_EVERY = 50  # messages
 
 
-def convert_bag(bag: Bag, folder: Path, config: Config, about: dict[str, Any], tell: Tell) -> None:
+def convert_bag(
+    bag: Bag, folder: Path, config: Config, about: dict[str, Any], report: Report
+) -> None:
     """Read a bag and publish its shard; about says what else belongs into meta.json."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with_rescue(bag, lambda reader: _convert(reader, folder, config, about, tell))
+        with_rescue(bag, lambda reader: _convert(reader, folder, config, about, report))
     except OSError as error:  # those of reading are BagErrors by now
         raise DatasetError(f'{folder}: cannot be written: {error.strerror}') from error
     except CodecError as error:
@@ -40,20 +42,20 @@ def convert_bag(bag: Bag, folder: Path, config: Config, about: dict[str, Any], t
 
 
 def _convert(
-    reader: BagReader, folder: Path, config: Config, about: dict[str, Any], tell: Tell
+    reader: BagReader, folder: Path, config: Config, about: dict[str, Any], report: Report
 ) -> None:
     """Convert an open bag."""
     config = config_as_recorded(config)
     topics = required_topics(reader, config)
     clocks = clocks_of(reader, config)
-    tell(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
+    report(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
     with Recording(reader, folder, config, clocks) as recording:
         seen = size = 0
         for message in reader.messages(topics):
             recording.hear(message)
             seen, size = seen + 1, size + len(message.data)
             if seen == _TELL_EVERY:
-                tell(Progress(0, seen, size))
+                report(Progress(0, seen, size))
                 seen = size = 0
-        tell(Progress(0, seen, size))
+        report(Progress(0, seen, size))
         recording.publish(about)

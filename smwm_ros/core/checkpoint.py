@@ -111,6 +111,13 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
     write_atomic(folder / META, json.dumps(meta, indent=1).encode())
 
 
+def add_info(folder: Path, **found: Any) -> None:
+    """Add to the info of a checkpoint on disk; its weights stay as they are."""
+    meta = read_meta(folder)
+    meta['info'] = {**meta['info'], **found}
+    write_atomic(folder / META, json.dumps(meta, indent=1).encode())
+
+
 def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
     """Read a checkpoint; the model comes ready to plan with."""
     folder = Path(folder)

@@ -20,7 +20,7 @@ from smwm_ros import config
 from smwm_ros.core.drivers import Driver, ExpertDriver, RandomDriver, Task
 from smwm_ros.core.interfaces import Arena, Frame
 from smwm_ros.core.pairs import Pair
-from smwm_ros.core.statistics import wilson
+from smwm_ros.core.statistics import interval_by_episode
 from smwm_ros.progress import show_progress
 
 
@@ -33,6 +33,7 @@ class Outcome(NamedTuple):
     path: Sequence[list[float]] = ()  # measured states, from the start to the end
     # Latent distance to the goal before each raw step, where the driver measured one.
     distances: Sequence[float | None] = ()
+    episode: int = 0  # that start and goal come from
 
 
 def run_pairs(
@@ -84,8 +85,15 @@ def _run_wave(
                 running.remove(lane)
     failed = set(running)
     return [
-        Outcome(lane not in failed, solved[lane], steps[lane], paths[lane], distances[lane])
-        for lane in range(len(tasks))
+        Outcome(
+            lane not in failed,
+            solved[lane],
+            steps[lane],
+            paths[lane],
+            distances[lane],
+            pair.episode,
+        )
+        for lane, (pair, _) in enumerate(wave[: len(tasks)])
     ]
 
 
@@ -110,17 +118,26 @@ def summarise(outcomes: Sequence[Outcome], repeats: int = 1) -> dict[str, Any]:
     """
     Return success with its interval, over all pairs and without those solved at the start.
 
-    Trying a pair again tells little about other pairs, so repeats do not narrow the interval.
+    Intervals count episodes, not pairs: pairs of one episode resemble each other, and trying a
+    pair again says little about other pairs.
     """
     moved = [outcome for outcome in outcomes if not outcome.solved_at_start]
     reached = [outcome.steps for outcome in moved if outcome.success]
-    good, good_moved = sum(o.success for o in outcomes), len(reached)
+    good_moved = len(reached)
     return {
         'attempts': len(outcomes),
-        'success': good / len(outcomes),
-        'interval': wilson(good / repeats, len(outcomes) / repeats),
+        'success': sum(outcome.success for outcome in outcomes) / len(outcomes),
+        'interval': interval([outcomes], repeats),
         'solved_at_start': len(outcomes) - len(moved),
         'success_without_solved': good_moved / len(moved) if moved else None,
-        'interval_without_solved': wilson(good_moved / repeats, len(moved) / repeats),
+        'interval_without_solved': interval([moved], repeats),
         'median_steps': float(np.median(reached)) if reached else None,
     }
+
+
+def interval(tried: Sequence[Sequence[Outcome]], repeats: int = 1) -> tuple[float, float]:
+    """Return the 95 % interval of the success of outcomes, a sequence for each seed."""
+    return interval_by_episode(
+        [[(outcome.episode, outcome.success) for outcome in outcomes] for outcomes in tried],
+        repeats,
+    )

@@ -20,6 +20,7 @@ class Pair(NamedTuple):
     goal_state: Array  # (P,)
     start_row: int  # of the dataset, or of all fresh episodes one after another
     goal_row: int
+    episode: int  # that both were drawn from: its pairs resemble each other
 
 
 def draw_pairs(dataset: TransitionDataset, settings: config.Evaluate) -> list[Pair]:
@@ -36,8 +37,10 @@ def draw_pairs(dataset: TransitionDataset, settings: config.Evaluate) -> list[Pa
     _require(where, len(starts), max(lengths, default=0), settings)
     rows = np.random.default_rng(settings.seed).choice(starts, settings.pairs, replace=False)
     goals = rows + settings.offset
-    states = zip(dataset.states(rows), dataset.states(goals), rows, goals, strict=True)
-    return [Pair(start, goal, int(row), int(to)) for start, goal, row, to in states]
+    firsts = [episode.start for episode in dataset.episodes]
+    episodes = np.searchsorted(firsts, rows, side='right') - 1
+    states = zip(dataset.states(rows), dataset.states(goals), rows, goals, episodes, strict=True)
+    return [Pair(start, goal, int(row), int(to), int(one)) for start, goal, row, to, one in states]
 
 
 def fresh_pairs(
@@ -45,17 +48,16 @@ def fresh_pairs(
     settings: config.Evaluate,
 ) -> list[Pair]:
     """Draw pairs by the seed from episodes that no dataset holds, none twice."""
-    offset, first, starts = settings.offset, 0, list[int]()
+    offset, firsts, starts = settings.offset, [0], list[int]()
     for states in episodes:
-        starts += range(first, first + len(states) - offset)
-        first += len(states)
+        starts += range(firsts[-1], firsts[-1] + len(states) - offset)
+        firsts.append(firsts[-1] + len(states))
     longest = max(map(len, episodes), default=0)
     _require('fresh episodes', len(starts), longest, settings)
     rows = np.random.default_rng(settings.seed).choice(starts, settings.pairs, replace=False)
     every = np.concatenate(episodes)
-    return [
-        Pair(every[row], every[row + offset], int(row), int(row + offset)) for row in rows.tolist()
-    ]
+    found = zip(rows.tolist(), np.searchsorted(firsts, rows, side='right') - 1, strict=True)
+    return [Pair(every[r], every[r + offset], r, r + offset, int(one)) for r, one in found]
 
 
 def _require(where: str, found: int, longest: int, settings: config.Evaluate) -> None:

@@ -28,6 +28,7 @@ from smwm_ros.errors import DatasetError
 META = 'meta.json'
 _LONGEST = 200  # bytes of a name; file systems take 255, and a temporary name is longer
 _HEADER = 256  # bytes kept free for the .npy header; a multiple of 64, as memory maps like it
+BINS = 40  # of a histogram of ages
 _META = {
     'rows': int,
     'episodes': [(int, int)],
@@ -113,8 +114,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
         end = stop
     ages = meta.get('ages', {})
     for name, part in ages.items():
-        if not all(0 <= row < rows for row, _ in part['worst']) or not part['counts']:
-            raise DATASET.damaged(path, f'ages.{name}: expected rows of {rows}, and counts')
+        inside = all(0 <= row < rows for row, _ in part['worst'])
+        if not inside or min(part['counts'], default=0) < 0:
+            raise DATASET.damaged(path, f'ages.{name}: expected rows and counts of {rows} rows')
+        if len(part['counts']) != BINS:
+            raise DATASET.damaged(path, f'ages.{name}.counts: expected {BINS} of them')
     return {**_OLDEST, **meta}
 
 

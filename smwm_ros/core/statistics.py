@@ -30,6 +30,47 @@ def wilson(successes: float, attempts: float) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def interval_by_episode(
+    seeds: Sequence[
+        Sequence[tuple[int, bool]]
+    ],  # of each seed: the episode and whether it succeeded
+    repeats: int = 1,  # of every pair, which say little about other pairs
+) -> tuple[float, float]:
+    """
+    Return the 95 % interval of a success rate over attempts that resemble each other.
+
+    Attempts of one episode are alike, and so are those of one seed, with its data and its weights.
+    The variance is that of a bootstrap which draws seeds with replacement and episodes within each
+    (in the limit of many draws, linearised, so that it needs no random numbers); it says how many
+    independent attempts these are worth, and the interval is Wilson's for so many. Where all
+    attempts end alike, each episode counts once.
+    """
+    sums: list[dict[int, list[float]]] = []  # of each seed and episode: successes, attempts
+    for attempts in seeds:
+        episodes: dict[int, list[float]] = {}
+        for episode, success in attempts:
+            counts = episodes.setdefault(episode, [0.0, 0.0])
+            counts[0] += success
+            counts[1] += 1
+        sums.append(episodes)
+    total = sum(n for episodes in sums for _, n in episodes.values())
+    if not total:
+        return wilson(0, 0)
+    rate = sum(good for episodes in sums for good, _ in episodes.values()) / total
+    count, most = sum(map(len, sums)), total / repeats
+    if count < 2:  # nothing says how far episodes differ
+        return wilson(rate * most, most)
+    variance = 0.0
+    for episodes in sums:
+        errors = [good - rate * n for good, n in episodes.values()]
+        seed_error = sum(errors)
+        variance += seed_error**2 / total**2
+        variance += sum((e - seed_error / len(errors)) ** 2 for e in errors) / total**2
+    worth = rate * (1 - rate) / variance if variance else float(count)
+    worth = min(worth, most)
+    return wilson(rate * worth, worth)
+
+
 def compare(first: Sequence[bool], second: Sequence[bool]) -> Comparison:
     """
     Compare two drivers pair by pair, which says more than two intervals do.

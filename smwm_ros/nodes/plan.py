@@ -181,7 +181,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
     def _configure(self) -> None:
         """Make everything that needs the checkpoint."""
         torch.set_num_threads(self._knobs.threads)
-        setup = set_up(self, self.get_parameter('checkpoint').value, self._live.changed)
+        accept = self._knobs.unfit == 'accept'
+        setup = set_up(self, self.get_parameter('checkpoint').value, self._live.changed, accept)
         picture = self.get_parameter('goal_image').value
         goal = setup.picture(Path(picture)) if picture else None
         limits_of(self._knobs, setup.codec.spec)  # refused now, not when the robot moves

@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smwm_ros.errors import CheckpointError
+from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
@@ -65,12 +65,14 @@ def run(args: argparse.Namespace) -> int:
     if leads:
         _fill_album(args.out, checkpoint, dataset)
         _tell(args, cfg.model.inverse_target, checkpoint)
+        _tell_verdict(args, dataset, cfg.train.device)
+        tell(f'The checkpoint is {args.out}; {_next(args, checkpoint.robot)}')
     return 0
 
 
 def _tell(args: argparse.Namespace, target: float, checkpoint: Checkpoint) -> None:
     """Say what was learnt, and what to try next."""
-    info, robot = checkpoint.info, checkpoint.robot
+    info = checkpoint.info
     summary = info['summary']
     tell(
         f'On held-out episodes the forward model errs by {summary["forward_over_copy"]:.2f} of '
@@ -86,7 +88,24 @@ def _tell(args: argparse.Namespace, target: float, checkpoint: Checkpoint) -> No
     _tell_of_better(args.out / 'best', summary)
     for warning in info['warnings']:
         tell(f'warning: {warning}')
-    tell(f'The checkpoint is {args.out}; {_next(args, robot)}')
+
+
+def _tell_verdict(args: argparse.Namespace, dataset: TransitionDataset, device: str) -> None:
+    """Judge the model and the best one before it, as the plan node wants to know, and say it."""
+    from smwm_ros.core import checkpoint as checkpoints
+    from smwm_ros.verbs.inspect_run import give_verdict
+    from smwm_ros.verbs.run_sheet import in_a_word
+
+    try:
+        verdict = give_verdict(args.out, dataset, device)
+        if (args.out / 'best' / checkpoints.META).is_file():
+            give_verdict(args.out / 'best', dataset, device)
+    except DatasetError as error:
+        tell(f'warning: nothing says whether it is fit to plan with: {error}')
+        return
+    tell(f'{in_a_word(verdict)} {verdict.why[0].upper()}{verdict.why[1:]}.')
+    for words in verdict.advice:
+        tell(f'  - {words}')
 
 
 def _next(args: argparse.Namespace, robot: Robot) -> str:
