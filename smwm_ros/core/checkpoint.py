@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 import hashlib
 import json
-import os
 from pathlib import Path
 import platform
 from typing import Any, get_origin, get_type_hints, NamedTuple, TypeVar
@@ -28,6 +27,7 @@ from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.errors import CheckpointError
 from smwm_ros.fieldpath import expand
+from smwm_ros.files import write_together
 import torch
 from torch import Tensor
 
@@ -68,7 +68,6 @@ class Checkpoint(NamedTuple):
 def save(folder: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; meta.json comes last, and without it there is no checkpoint."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = format_tensors(checkpoint.model.state_dict())
     meta = {
         'format': FORMAT,
@@ -86,9 +85,8 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
         },
         'info': checkpoint.info,
     }
-    (folder / META).unlink(missing_ok=True)
-    write_atomic(folder / WEIGHTS, weights)
-    write_atomic(folder / META, json.dumps(meta, indent=1).encode())
+    text = json.dumps(meta, indent=1).encode()
+    write_together({folder / WEIGHTS: weights, folder / META: text})
 
 
 def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
@@ -162,16 +160,6 @@ def section(schema: type[T], data: Mapping[str, Any]) -> T:
         raise ValueError(f'unknown {schema.__name__} knobs: {", ".join(unknown)}')
     values = {name: _typed(name, hints[name], value) for name, value in data.items()}
     return schema(**values)
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file that is there whole, or not at all."""
-    part = path.with_name(f'.{path.name}.part')
-    with part.open('wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _typed(name: str, kind: Any, value: Any) -> Any:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core.checkpoint import META, WEIGHTS, write_atomic
+from smwm_ros.core.checkpoint import META, WEIGHTS
 from smwm_ros.core.interfaces import Array, Window
-from smwm_ros.errors import CheckpointError
+from smwm_ros.errors import CheckpointError, writing
+from smwm_ros.files import write_atomic
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -47,8 +48,9 @@ class Run:
 
     def clear(self) -> None:
         """Remove the run, and nothing else that may lie in the folder."""
-        for name in (META, WEIGHTS, CURVES):
-            (self.folder / name).unlink(missing_ok=True)
+        with writing(self.folder):
+            for name in (META, WEIGHTS, CURVES):
+                (self.folder / name).unlink(missing_ok=True)
         for part in (self.best, self.scalars):
             shutil.rmtree(part, ignore_errors=True)
         self.forget_state()
@@ -59,7 +61,6 @@ class Run:
 
     def save_state(self, model: nn.Module, optimiser: Optimizer, progress: Progress) -> None:
         """Write the curves so far, and what is needed to go on."""
-        self._states.mkdir(parents=True, exist_ok=True)
         header = ','.join(progress.curves[0])
         lines = [','.join(f'{value:.6g}' for value in row.values()) for row in progress.curves]
         write_atomic(self.folder / CURVES, '\n'.join([header, *lines, '']).encode())
@@ -106,7 +107,6 @@ class Run:
 
     def save_batch(self, rows: Array, batch: Window) -> Path:
         """Write a batch that broke the training, to be looked at."""
-        self._states.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
