@@ -23,6 +23,7 @@ from smwm_ros.core.dataset import explain, INDEX, TransitionDataset, write_index
 from smwm_ros.core.shards import META, read_meta
 from smwm_ros.errors import BagError, DatasetError
 from smwm_ros.load import to_dict
+from smwm_ros.lock import hold
 
 _NAMED = 3  # bags named in an error
 
@@ -53,7 +54,7 @@ def convert(
     Folders of .msg files define the messages that bags do not.
     """
     bags = [bag._replace(msgs=tuple(msgs)) for bag in find_bags(paths)]
-    with _no_empty_folders(out):
+    with hold(out), _no_empty_folder(out / 'shards'):
         if fresh:
             clear(out)
         check_config(out, config)
@@ -128,10 +129,6 @@ def is_done(work: Work) -> bool:
 
 def check_config(out: Path, config: Config) -> None:
     """Refuse a folder that holds something else, or shards of another configuration."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise DatasetError(f'{out}: is a file; expected a folder for the dataset')
     strangers = [item.name for item in out.iterdir() if not item.name.startswith('.')]
     if not (out / 'shards').is_dir() and strangers:
         raise DatasetError(f'{out}: holds something else ({strangers[0]}); choose another --out')
@@ -166,16 +163,13 @@ def clear(out: Path) -> None:
 
 
 @contextmanager
-def _no_empty_folders(out: Path) -> Iterator[None]:
-    """After an error, remove the folders that were made for nothing."""
-    new = [folder for folder in (out / 'shards', out, *out.parents) if not folder.exists()]
+def _no_empty_folder(folder: Path) -> Iterator[None]:
+    """Remove a folder that was made for nothing."""
     try:
         yield
-    except BaseException:
-        for folder in new:
-            with suppress(OSError):  # it holds something, or was never made
-                folder.rmdir()
-        raise
+    finally:
+        with suppress(OSError):  # it holds something, or was never made
+            folder.rmdir()
 
 
 def _sweep(out: Path) -> None:

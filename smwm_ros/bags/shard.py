@@ -12,7 +12,7 @@ from smwm_ros.bags.read import BagReader, with_rescue
 from smwm_ros.bags.recording import Recording
 from smwm_ros.bags.topics import clocks_of, config_as_recorded, required_topics
 from smwm_ros.config import Config
-from smwm_ros.errors import BagError, CodecError, DatasetError
+from smwm_ros.errors import BagError, CodecError, writing
 
 
 class Progress(NamedTuple):
@@ -33,10 +33,9 @@ def convert_bag(
 ) -> None:
     """Read a bag and publish its shard; about says what else belongs into meta.json."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with_rescue(bag, lambda reader: _convert(reader, folder, config, about, report))
-    except OSError as error:  # those of reading are BagErrors by now
-        raise DatasetError(f'{folder}: cannot be written: {error.strerror}') from error
+        with writing(folder):  # what reading raises are BagErrors by now
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with_rescue(bag, lambda reader: _convert(reader, folder, config, about, report))
     except CodecError as error:
         raise BagError(f'{bag.paths[0]}: {error}') from error
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save as format_tensors
-from smwm_ros.core.checkpoint import read_meta, write_atomic
+from smwm_ros.core.checkpoint import read_meta
 from smwm_ros.core.stored import Kind, read_json, require
 from smwm_ros.core.tensors import read_tensors
 from smwm_ros.errors import CheckpointError
+from smwm_ros.files import write_together
 from torch import Tensor
 
 FORMAT = 1
@@ -33,9 +34,8 @@ def save(folder: Path, name: str, tensors: Mapping[str, Tensor], info: Mapping[s
         'sha256': hashlib.sha256(content).hexdigest(),
         **info,
     }
-    (folder / f'{name}.json').unlink(missing_ok=True)
-    write_atomic(folder / f'{name}.safetensors', content)
-    write_atomic(folder / f'{name}.json', json.dumps(meta, indent=1).encode())
+    text = json.dumps(meta, indent=1).encode()
+    write_together({folder / f'{name}.safetensors': content, folder / f'{name}.json': text})
 
 
 def load(

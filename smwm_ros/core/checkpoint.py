@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import asdict
 import hashlib
 import json
-import os
 from pathlib import Path
 import platform
 from typing import Any, NamedTuple
@@ -28,6 +27,7 @@ from smwm_ros.core.stored import Kind, read_json, section
 from smwm_ros.core.tensors import read_tensors
 from smwm_ros.errors import CheckpointError, ConfigError, one_line
 from smwm_ros.fieldpath import expand
+from smwm_ros.files import write_atomic, write_together
 from smwm_ros.text import brief
 import torch
 from torch import Tensor
@@ -88,7 +88,6 @@ class Checkpoint(NamedTuple):
 def save(folder: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; meta.json comes last, and without it there is no checkpoint."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = format_tensors(checkpoint.model.state_dict())
     meta = {
         'format': FORMAT,
@@ -106,9 +105,8 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
         },
         'info': checkpoint.info,
     }
-    (folder / META).unlink(missing_ok=True)
-    write_atomic(folder / WEIGHTS, weights)
-    write_atomic(folder / META, json.dumps(meta, indent=1).encode())
+    text = json.dumps(meta, indent=1).encode()
+    write_together({folder / WEIGHTS: weights, folder / META: text})
 
 
 def add_info(folder: Path, **found: Any) -> None:
@@ -179,16 +177,6 @@ def require(
     ]
     if mistakes:
         raise CheckpointError('; '.join(mistakes))
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file that is there whole, or not at all."""
-    part = path.with_name(f'.{path.name}.part')
-    with part.open('wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _read_weights(path: Path, digest: str, shape: tuple[Any, ...]) -> dict[str, Tensor]:

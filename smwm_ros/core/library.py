@@ -18,7 +18,9 @@ import numpy as np
 from smwm_ros.config import GOAL_NAME
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pictures import read_folder, read_picture, SUFFIXES
-from smwm_ros.errors import ConfigError, did_you_mean
+from smwm_ros.errors import ConfigError, did_you_mean, writing
+from smwm_ros.files import publish
+from smwm_ros.lock import made
 
 MOST = 1000  # goals in a folder
 _SHOWN = 80  # characters of a name that is none
@@ -66,24 +68,24 @@ class Library:
                 f'{self.folder} holds {len(names)} goals already, {MOST} at most; remove some, or '
                 'keep this one in the place of another'
             )
-        path = self.folder / (name if len(pictures) > 1 else f'{name}.png')
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix='.', dir=self.folder) as work:
-                made = Path(work, path.name)
-                if len(pictures) > 1:
-                    made.mkdir()
-                for number, picture in enumerate(pictures):
-                    file = made / f'{number:03}.png' if len(pictures) > 1 else made
-                    file.write_bytes(_png(picture))
-                for old in (self.folder / name, *self._files(name)):
-                    if old.is_dir():
-                        shutil.move(old, Path(work, 'old'))
-                    elif old != path:
-                        old.unlink(missing_ok=True)
-                made.replace(path)
-        except OSError as error:
-            raise ConfigError(f'{path}: cannot be written: {error.strerror}') from None
+        path = self.folder / name if len(pictures) > 1 else self.folder / f'{name}.png'
+        with (
+            made(self.folder),
+            writing(path),
+            tempfile.TemporaryDirectory(prefix='.', dir=self.folder) as work,
+        ):
+            whole = Path(work, path.name)
+            if len(pictures) > 1:
+                whole.mkdir()
+            for number, picture in enumerate(pictures):
+                file = whole / f'{number:03}.png' if len(pictures) > 1 else whole
+                file.write_bytes(_png(picture))
+            for old in (self.folder / name, *self._files(name)):
+                if old.is_dir():
+                    shutil.move(old, Path(work, 'old'))
+                elif old != path:
+                    old.unlink(missing_ok=True)
+            publish(whole, path)
         return path
 
     def _files(self, name: str) -> list[Path]:

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core.checkpoint import META, WEIGHTS, write_atomic
+from smwm_ros.core.checkpoint import META, WEIGHTS
 from smwm_ros.core.interfaces import Array, Window
 from smwm_ros.core.stored import Kind, require
 from smwm_ros.core.tensors import require_finite
-from smwm_ros.errors import CheckpointError, one_line
+from smwm_ros.errors import CheckpointError, one_line, writing
+from smwm_ros.files import write_atomic
 from smwm_ros.text import brief
 import torch
 from torch import nn, Tensor
@@ -57,8 +58,9 @@ class Run:
 
     def clear(self) -> None:
         """Remove the run, and nothing else that may lie in the folder."""
-        for name in (META, WEIGHTS, CURVES):
-            (self.folder / name).unlink(missing_ok=True)
+        with writing(self.folder):
+            for name in (META, WEIGHTS, CURVES):
+                (self.folder / name).unlink(missing_ok=True)
         for part in (self.best, self.scalars):
             shutil.rmtree(part, ignore_errors=True)
         self.forget_state()
@@ -69,7 +71,6 @@ class Run:
 
     def save_state(self, model: nn.Module, optimiser: Optimizer, progress: Progress) -> None:
         """Write the curves so far, and what is needed to go on."""
-        self._states.mkdir(parents=True, exist_ok=True)
         header = ','.join(progress.curves[0])
         lines = [','.join(f'{value:.6g}' for value in row.values()) for row in progress.curves]
         write_atomic(self.folder / CURVES, '\n'.join([header, *lines, '']).encode())
@@ -130,7 +131,6 @@ class Run:
 
     def save_batch(self, rows: Array, batch: Window) -> Path:
         """Write a batch that broke the training, to be looked at."""
-        self._states.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,

@@ -9,6 +9,7 @@ its last saved state and ends with the weights it would have had anyway.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 import os
 from pathlib import Path
@@ -31,8 +32,9 @@ from smwm_ros.core.metrics import collapse
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Progress, Run
 from smwm_ros.core.stored import section
-from smwm_ros.core.team import Team, team_of
+from smwm_ros.core.team import is_leader, Team, team_of
 from smwm_ros.errors import DatasetError, TrainingError
+from smwm_ros.lock import hold
 from smwm_ros.progress import show_progress
 import torch
 from torch import Tensor
@@ -57,7 +59,8 @@ def train(
     }
     run = Run(Path(folder), identity)
     device = pick_device(settings.device)
-    with team_of(device) as team:
+    # The leader writes, so it holds the folder; before the others are heard, who would wait.
+    with hold(run.folder) if is_leader() else nullcontext(), team_of(device) as team:
         if fresh and team.leads:
             run.clear()
         team.require_same(identity, f'{folder}: what is trained')

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-import shutil
 import time
 
 from smwm_ros.config import Config
@@ -21,6 +20,7 @@ from smwm_ros.text import tell
 
 EXAMPLE = 'smwm demo --arena two_room --out runs/demo'
 ARENA = 'two_room'
+MADE = ('bags', 'dataset', 'run', 'logs', 'rehearsal.json', 'report.html', 'demo.gif')
 REQUIRED_SUCCESS = 0.8  # below this the demo has failed, and says so
 
 
@@ -43,12 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the five steps; 1 when the robot reached too few goals."""
+    from smwm_ros.lock import hold
+
     config = demo_config(args.arena, args.pairs, args.settings)
-    begun = time.monotonic()
     out = args.out or Path('runs', 'demo' if args.arena == ARENA else f'demo_{args.arena}')
-    if args.fresh and out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
+    with hold(out):
+        return _demo(args, config, out)
+
+
+def _demo(args: argparse.Namespace, config: Config, out: Path) -> int:
+    """Run the five steps in a folder that is ours."""
+    from smwm_ros.files import remove
+
+    begun = time.monotonic()
+    for name in MADE if args.fresh else ():
+        remove(out / name)
     folders = {name: str(out / name) for name in ('bags', 'dataset', 'run')}
     step(1, 'Drive a simulated robot and record it, as `ros2 bag record` would.')
     verb('collect', args.arena, '--out', folders['bags'], settings=args.settings)

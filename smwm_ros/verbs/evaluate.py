@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.core.checkpoint import load
     from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.guides import load_guides
+    from smwm_ros.lock import hold_name
     from smwm_ros.verbs.gallery import write_page
     from smwm_ros.verbs.methods import gather, read_words
     from smwm_ros.verbs.scores import sweep, table
@@ -77,19 +78,20 @@ def run(args: argparse.Namespace) -> int:
     dataset = TransitionDataset.open(args.data) if args.data else None
     if dataset:
         _require_same_robot(dataset, checkpoint)
-    methods = gather(words, args.checkpoint, checkpoint, dataset, config)
-    for method in methods:
-        load_guides(method.checkpoint, method.planner)  # or say what is missing, at once
-    rounds = _rounds(config, methods, offsets, shifts, dataset)
-    for one in rounds:
-        tell(f'{one.title}:', *table(one).split('\n'), '')
-    if len(rounds) > 1:
-        tell(*sweep(rounds).split('\n'), '')
-    tell(_speed(methods[0], rounds[0], config))
     out = args.out or args.checkpoint / 'evaluate.json'
-    _write(out, args, config, methods, dataset, rounds)
-    with _arena_at(config, 128, rounds[0].shift) as arena:
-        pages = write_page(out, args.arena, methods[0].name, rounds, arena)
+    with hold_name(out):
+        methods = gather(words, args.checkpoint, checkpoint, dataset, config)
+        for method in methods:
+            load_guides(method.checkpoint, method.planner)  # or say what is missing, at once
+        rounds = _rounds(config, methods, offsets, shifts, dataset)
+        for one in rounds:
+            tell(f'{one.title}:', *table(one).split('\n'), '')
+        if len(rounds) > 1:
+            tell(*sweep(rounds).split('\n'), '')
+        tell(_speed(methods[0], rounds[0], config))
+        _write(out, args, config, methods, dataset, rounds)
+        with _arena_at(config, 128, rounds[0].shift) as arena:
+            pages = write_page(out, args.arena, methods[0].name, rounds, arena)
     tell(f'Every attempt is in {out}; to look at: {", ".join(map(str, pages))}.')
     return 0
 
@@ -231,7 +233,7 @@ def _write(
     rounds: Sequence[Round],
 ) -> None:
     """Write all that was found, and by what means."""
-    from smwm_ros.core.checkpoint import write_atomic
+    from smwm_ros.files import write_atomic
     from smwm_ros.load import to_dict
     from smwm_ros.verbs.scores import plain
 

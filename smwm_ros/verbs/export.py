@@ -39,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was made."""
     from smwm_ros.core.dataset import TransitionDataset
-    from smwm_ros.errors import DatasetError
+    from smwm_ros.files import require_new
 
-    if args.out.exists():
-        raise DatasetError(f'{args.out}: exists already; remove it or choose another --out')
+    require_new(args.out)
     data = TransitionDataset.open(args.dataset)
     if args.to == 'hdf5':
         from smwm_ros.exchange.to_hdf5 import write_hdf5

@@ -28,10 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was made."""
     from smwm_ros.core import checkpoint as checkpoints
-    from smwm_ros.errors import CheckpointError
+    from smwm_ros.files import require_new
 
-    if args.out.exists():
-        raise CheckpointError(f'{args.out}: exists already; remove it or choose another --out')
+    require_new(args.out)
     checkpoint = checkpoints.load(args.model)
     from smwm_ros.exchange.to_onnx import write_onnx
 

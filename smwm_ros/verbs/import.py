@@ -56,12 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import, and say what was made."""
     from smwm_ros.bags.summary import describe
-    from smwm_ros.errors import ConfigError, DatasetError
+    from smwm_ros.errors import ConfigError
     from smwm_ros.exchange.from_hdf5 import import_hdf5, known_settings
+    from smwm_ros.files import require_new
     from smwm_ros.verbs.import_model import import_model, is_model
 
-    if args.out.exists():
-        raise DatasetError(f'{args.out}: exists already; remove it or choose another --out')
+    require_new(args.out)
     missing = [key for key in ASKED if not _says(_given(args), key)]
     if is_model(args.file):
         return import_model(args, missing)

@@ -54,11 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe each path; what cannot be read is named when all others are described."""
-    from smwm_ros.errors import BagError, SmwmError
+    from smwm_ros.errors import BagError
+    from smwm_ros.files import require_new
 
     failed, seen, surveys = list[BagError](), 0, list[dict[str, Any]]()
-    if args.write and args.write.exists():
-        raise SmwmError(f'{args.write}: exists already; remove it or choose another file')
+    if args.write:
+        require_new(args.write)
     for path in args.paths:
         for look in _looks(path, args):
             seen += 1
@@ -185,12 +186,12 @@ def _config_lines(sections: dict[str, Any], remarks: list[str]) -> list[str]:
 def _write_config(surveys: list[dict[str, Any]], out: Path) -> None:
     """Write one configuration for all bags."""
     from smwm_ros.bags.merge import merge
-    from smwm_ros.report import write_bytes
+    from smwm_ros.files import write_atomic
 
     sections, remarks = merge(surveys)
     head = f'# proposed from {len(surveys)} bags: check the fields, and the limits'
     lines = [head, *_config_lines(sections, remarks)]
-    write_bytes(out, '\n'.join([*lines, '']).encode())
+    write_atomic(out, '\n'.join([*lines, '']).encode())
     tell(f'{out}: a configuration for all bags; check it, then smwm convert --config {out}')
 
 
@@ -229,11 +230,11 @@ def _write_thumbnails(paths: list[Path], out: Path) -> None:
     from smwm_ros.bags.find import find_bags
     from smwm_ros.bags.survey import thumbnails
     from smwm_ros.errors import SmwmError
-    from smwm_ros.report import write_bytes
+    from smwm_ros.files import write_atomic
 
     strips = [thumbnails(bag) for bag in find_bags(paths)]
     whole, png = cv2.imencode('.png', cv2.cvtColor(cv2.vconcat(strips), cv2.COLOR_RGB2BGR))
     if not whole:
         raise SmwmError(f'{out}: the frames cannot be made a PNG')
-    write_bytes(out, png.tobytes())
+    write_atomic(out, png.tobytes())
     tell(f'{out}: frames of {len(strips)} bags, one row each')

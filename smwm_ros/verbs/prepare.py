@@ -20,6 +20,7 @@ from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
+    from smwm_ros.config import Prepare
     from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.core.dataset import TransitionDataset
 
@@ -39,13 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     cfg = options.config_of(args).prepare
-    from smwm_ros.core import album, proposals, roadmap
     from smwm_ros.core.checkpoint import load
-    from smwm_ros.core.recall import limits, recall
+    from smwm_ros.lock import hold
 
     folder: Path = args.run_folder
     checkpoint = load(folder)
     dataset = _dataset(args.data, folder, checkpoint)
+    with hold(folder):
+        _prepare(folder, checkpoint, dataset, cfg)
+    return 0
+
+
+def _prepare(
+    folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, cfg: Prepare
+) -> None:
+    """Make roadmap, proposals and album, and say how good they are."""
+    from smwm_ros.core import album, proposals, roadmap
+    from smwm_ros.core.recall import limits, recall
+
     drives = recall(checkpoint, dataset)
     road = roadmap.survey(drives, roadmap.Mover(checkpoint.model, *limits(checkpoint)), cfg.nodes)
     joined = roadmap.joined(road)
@@ -67,7 +79,6 @@ def run(args: argparse.Namespace) -> int:
         'robot was and where it came to.'
     )
     tell(f'Both lie in {folder}; try them: smwm evaluate {folder} planner.kind=roadmap')
-    return 0
 
 
 def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:

@@ -13,7 +13,7 @@ plan ends.
 from __future__ import annotations
 
 import argparse
-import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,21 +49,25 @@ def run(args: argparse.Namespace) -> int:
     cfg = options.config_of(args)
     from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.run import require_begun
+    from smwm_ros.core.team import is_leader
     from smwm_ros.core.train import train
+    from smwm_ros.lock import hold
 
     if args.resume:
         require_begun(args.out)
     dataset = TransitionDataset.open(args.dataset)
-    leads = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun started
+    leads = is_leader()
     count = len(dataset.starts('train'))
     if leads:
         tell(
             f'Learning from {count} transitions of {args.dataset} '
             f'({len(dataset.drives)} episodes).'
         )
-    checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
+    with hold(args.out) if leads else nullcontext():
+        checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
+        if leads:
+            _fill_album(args.out, checkpoint, dataset)
     if leads:
-        _fill_album(args.out, checkpoint, dataset)
         _tell(args, cfg.model.inverse_target, checkpoint)
         _tell_verdict(args, dataset, cfg.train.device)
         tell(f'The checkpoint is {args.out}; {_next(args, checkpoint.robot)}')
