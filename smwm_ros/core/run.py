@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
+from smwm_ros.core import forms
 from smwm_ros.core.checkpoint import META, WEIGHTS, write_atomic
 from smwm_ros.core.interfaces import Array, Window
 from smwm_ros.errors import CheckpointError
@@ -68,6 +69,7 @@ class Run:
             'identity': self.identity,
             'model': model.state_dict(),
             'optimiser': optimiser.state_dict(),
+            'forms': forms.chosen(),  # others round differently
             **progress._asdict(),
         }
         torch.save(state, buffer)
@@ -82,6 +84,7 @@ class Run:
             self.require_same(state['identity'])
             model.load_state_dict(state['model'])
             optimiser.load_state_dict(state['optimiser'])
+            forms.choose(state.get('forms', {}))
             return Progress(state['step'], state['curves'])
         except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
