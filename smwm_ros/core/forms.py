@@ -8,8 +8,10 @@ import logging
 from statistics import median
 import time
 
+import torch
+
 ROUNDS = 9
-MARGIN = 1.05  # by which another form must be faster than the usual one
+MARGIN = 1.1  # by which another form must be faster than the usual one
 
 _log = logging.getLogger(__name__)
 _chosen: dict[str, str] = {}  # form by task, for as long as the process lives
@@ -18,7 +20,7 @@ _chosen: dict[str, str] = {}  # form by task, for as long as the process lives
 def fastest(
     task: str,
     forms: Mapping[str, Callable[[], object]],
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> str:
     """
     Return the name of the fastest form of a task, which is timed once in a process.
@@ -27,6 +29,8 @@ def fastest(
     of several rounds; within a round all forms see the same load of the machine.
     """
     if task not in _chosen:
+        if clock is None:  # that of a single thread stands still while others have its processor
+            clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
         for form in forms.values():
             form()  # allocates, and fills caches
         rounds = [
