@@ -33,7 +33,7 @@ def bench() -> Iterator[Any]:
 
         yield type('Bench', (), {'common': common, 'success': success, 'roadmap': roadmap})
     sys.path[:] = before['path']
-    for name in {'common', 'parts', 'parts.success', 'roadmap'} - before['modules']:
+    for name in {'common', 'parts', 'parts.success', 'parts.peer', 'roadmap'} - before['modules']:
         sys.modules.pop(name, None)
 
 
@@ -108,3 +108,10 @@ def test_every_fault_that_is_measured_is_explained() -> None:
     named = set(re.findall(r"(?:Fault|rows_of)\('(\w+)'", text))
     assert len(named) == 17
     assert named == {name.partition('.')[2] for name in targets if name.startswith('faults.')}
+
+
+def test_the_page_of_results_says_how_to_install_the_peer(bench: Any) -> None:
+    from parts.peer import NEEDS
+
+    page = ' '.join((BENCH.parent / 'docs/results.md').read_text(encoding='utf-8').split())
+    assert f'`{NEEDS}`' in page
