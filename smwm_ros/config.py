@@ -271,8 +271,8 @@ class Train:
     device: str = knob('auto', 'where to train', choices=('auto', 'cpu', 'cuda'))
     threads: int = knob(
         0,
-        'CPU threads; 0 for as many as there are idle processors, looked at again when steps '
-        'become far slower',
+        'CPU threads; 0 for all where processors are idle, else for what the first steps show to '
+        'be faster; looked at again when steps become far slower',
         0,
         1024,
     )

@@ -36,21 +36,46 @@ class Machine:
     def threads(self, wanted: int = 0) -> Threads:
         return Threads(wanted, self.told.append, lambda: self.now, lambda: self.idle)
 
-    def steps(self, chosen: Threads, count: int, seconds: float) -> None:
+    def steps(self, chosen: Threads, count: int, seconds: float | dict[int, float]) -> None:
         for _ in range(count):
-            self.now += seconds
+            number = torch.get_num_threads()
+            self.now += seconds[number] if isinstance(seconds, dict) else seconds
             chosen.step()
 
 
-@pytest.mark.parametrize(
-    ('idle', 'number'), [(4.0, 4), (3.8, 4), (3.5, 3), (1.9, 2), (0.9, 1), (0.0, 1), (None, 4)]
-)
-def test_there_are_as_many_threads_as_idle_processors(idle: float | None, number: int) -> None:
+@pytest.mark.parametrize(('idle', 'found'), [(4.0, '4.0'), (3.8, '3.8'), (None, '?')])
+def test_all_processors_are_taken_where_they_are_idle(idle: float | None, found: str) -> None:
     machine = Machine(idle)
-    assert machine.threads().number == torch.get_num_threads() == number
-    of = '' if idle is None else f'{idle:.1f} of '
-    noun = 'thread' if number == 1 else 'threads'
-    assert machine.told == [f'{number} {noun}: {of}4 processors are idle (train.threads is 0)']
+    machine.steps(machine.threads(), 100, 0.1)
+    assert torch.get_num_threads() == 4
+    assert machine.told == [f'4 threads: {found} of 4 processors idle (train.threads is 0)']
+
+
+@pytest.mark.parametrize(('idle', 'fewer'), [(3.5, 3), (1.9, 2), (0.9, 1), (0.0, 1)])
+@pytest.mark.parametrize('together', [0.2, 0.4])
+def test_beside_others_the_faster_of_two_numbers_is_kept(
+    idle: float, fewer: int, together: float
+) -> None:
+    machine = Machine(idle)
+    chosen = machine.threads()
+    begin = f'{idle:.1f} of 4 processors idle (train.threads is 0)'
+    assert machine.told == [f'{begin}: trying {fewer} and 4 threads']
+    machine.steps(chosen, 100, {fewer: 0.3, 4: together})
+    word = 'thread' if fewer == 1 else 'threads'
+    if together == 0.2:
+        assert chosen.number == torch.get_num_threads() == 4
+        assert machine.told[1:] == [f'4 threads: a step takes 0.2 s, and 0.3 s with {fewer}']
+    else:
+        assert chosen.number == torch.get_num_threads() == fewer
+        assert machine.told[1:] == [f'{fewer} {word}: a step takes 0.3 s, and 0.4 s with 4']
+
+
+def test_threads_that_wait_for_each_other_are_not_tried_for_long() -> None:
+    machine = Machine(0.0)
+    chosen = machine.threads()
+    machine.steps(chosen, 4, {1: 0.5, 4: 15.0})
+    assert chosen.number == 1
+    assert machine.told[1:] == ['1 thread: a step takes 0.5 s, and 15 s with 4']
 
 
 def test_a_number_that_was_asked_for_stays() -> None:
@@ -77,23 +102,25 @@ def test_steps_that_become_far_slower_have_the_processors_looked_at_again() -> N
     machine.idle = 1.1
     machine.steps(chosen, 1, 30.0)  # a single one, in which a checkpoint was written
     machine.steps(chosen, 10, 0.4)  # twice as long is nothing
-    assert chosen.number == 4
-    machine.steps(chosen, 5, 1.0)
+    assert len(machine.told) == 1
+    machine.steps(chosen, 20, {1: 0.5, 4: 1.0})
     assert chosen.number == torch.get_num_threads() == 1
     assert machine.told[1:] == [
-        '1 thread: 1.1 of 4 processors are idle (steps take 1 s instead of 0.2 s)'
+        '1.1 of 4 processors idle (steps take 1 s instead of 0.2 s): trying 1 and 4 threads',
+        '1 thread: a step takes 0.5 s, and 1 s with 4',
     ]
 
 
 def test_threads_come_back_when_others_are_gone() -> None:
-    machine = Machine(1.0)
+    machine = Machine(0.0)
     chosen = machine.threads()
+    machine.steps(chosen, 300, {1: 0.5, 4: 1.0})  # two minutes
+    assert chosen.number == 1
+    assert len(machine.told) == 2, 'nothing new was found'
     machine.idle = 3.9
-    machine.steps(chosen, 100, 0.5)
-    assert chosen.number == 1, 'one minute is not over'
-    machine.steps(chosen, 30, 0.5)
+    machine.steps(chosen, 150, {1: 0.5, 4: 0.2})
     assert chosen.number == 4
-    assert machine.told[1:] == ['4 threads: 3.9 of 4 processors are idle (others may be gone)']
+    assert machine.told[2:] == ['4 threads: 3.9 of 4 processors idle (looked again)']
 
 
 def stat(path: Path, *rows: tuple[int, int]) -> None:
@@ -159,12 +186,10 @@ def test_training_says_what_it_takes_and_goes_on_with_another_number(
     monkeypatch.setattr(
         Threads, 'step', lambda self: (step(self), seen.append(torch.get_num_threads()))
     )
-    monkeypatch.setattr(module, 'idle_processors', lambda: 2.0)
+    monkeypatch.setattr(module, 'idle_processors', lambda: 4.0)
     train(dots, tmp_path / 'run', nano, settings, config.Planner())
-    assert seen == [2, 2]
-    assert (
-        '2 threads: 2.0 of 4 processors are idle (train.threads is 0)' in capsys.readouterr().err
-    )
+    assert seen == [4, 4]
+    assert '4 threads: 4.0 of 4 processors idle (train.threads is 0)' in capsys.readouterr().err
     again = config.Train(**{**vars(settings), 'threads': 1})
     train(dots, tmp_path / 'run', nano, again, config.Planner())  # the same run, not another one
     assert torch.get_num_threads() == 4

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How many threads compute: as many as there are idle processors.
+How many threads compute: all where processors are idle, else what is faster beside others.
 
 A step of training ends when its last thread does. Where another program has the processor of one
-of them, all others wait, and a step takes many times as long as it takes one thread alone.
+of them, all others wait: those that spin made a step many times as long as it takes one thread
+alone. Those that sleep may still be faster, for many threads get more of a processor that is
+shared. So both are tried, in the first steps.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import torch
 PROBE = 0.3  # how long processors are watched [s]
 SPARE = 0.3  # of a processor: what others may use of one that counts as idle
 SLOW, IN_A_ROW = 3.0, 5  # steps that take so many times as long as usual
+TRIES = 4  # steps with each number; the first is not counted
 USUAL = 10  # steps that tell what is usual
 PATIENCE = 10.0  # between two looks at slow steps [s]
 HOPE = 60.0  # until a look whether others are gone [s]
@@ -40,6 +43,7 @@ class Threads:
         self._say, self._clock = say, clock
         self._times: list[float] = []  # the first few steps, then the latest ones [s]
         self._last = self._looked = clock()
+        self._trial: dict[int, list[float]] = {}  # by number of threads: steps so far [s]
         self._idle = idle_processors if idle is None else idle
         # What the process was given, by OMP_NUM_THREADS or torch, is never exceeded.
         given, allowed = torch.get_num_threads(), allowed_processors()
@@ -51,17 +55,18 @@ class Threads:
         else:
             if not wanted and self._most < given:
                 say(f'1 thread: this process may use {allowed} of the processors')
-            self.number = wanted or self._most
-            torch.set_num_threads(self.number)
-        self._begin()
+            self._set(wanted or self._most)
 
     def step(self) -> None:
         """Take note that a step ended; look at the processors again if there is reason to."""
         if not self._chooses:
             return
         now = self._clock()
-        self._times.append(now - self._last)
-        self._last = now
+        took, self._last = now - self._last, now
+        if self._trial:
+            self._try(took)
+            return
+        self._times.append(took)
         if len(self._times) <= USUAL:
             return
         usual, latest = median(self._times[:USUAL]), min(self._times[-IN_A_ROW:])
@@ -70,28 +75,56 @@ class Threads:
         if latest > SLOW * usual and waited > PATIENCE and len(self._times) >= USUAL + IN_A_ROW:
             self._choose(f'steps take {latest:.2g} s instead of {usual:.2g} s')
         elif waited > HOPE and self.number < self._most:
-            self._choose('others may be gone')
-        else:
-            return
-        self._begin()
+            self._choose('looked again', more=True)
 
     def _begin(self) -> None:
         """Measure what is usual from now on."""
         self._times = []
         self._last = self._looked = self._clock()
 
-    def _choose(self, why: str) -> None:
-        """Take as many threads as there are idle processors, and say so if that is news."""
+    def _choose(self, why: str, more: bool = False) -> None:
+        """Take all threads if all processors are idle, or try; with `more`, only if more are."""
         idle = self._idle()
         number = self._most if idle is None else max(1, min(self._most, int(idle + SPARE)))
-        if number != self.number:
-            found = '' if idle is None else f'{idle:.1f} of '
-            self._say(
-                f'{number} {"thread" if number == 1 else "threads"}: {found}{self._most} '
-                f'processors are idle ({why})'
-            )
+        self._begin()
+        if more and number <= self.number:
+            return
+        found = f'{"?" if idle is None else f"{idle:.1f}"} of {self._most} processors idle ({why})'
+        if number == self._most:
+            if number != self.number:
+                self._say(f'{_count(number)}: {found}')
+            self._set(number)
+        else:
+            self._say(f'{found}: trying {number} and {self._most} threads')
+            self._trial = {number: [], self._most: []}
+            self._set(number)
+
+    def _try(self, took: float) -> None:
+        """Note a step of the trial; go on with the other number, or with the faster one."""
+        self._trial[self.number].append(took)
+        (fewer, alone), (most, together) = self._trial.items()
+        slow = len(together) > 1 and together[-1] > SLOW * alone[-1]
+        if len(together) < TRIES and not slow:
+            self._set(most if self.number == fewer else fewer)
+            return
+        seconds = {fewer: median(alone[1:]), most: median(together[1:])}
+        faster, slower = sorted(seconds, key=seconds.__getitem__)
+        self._say(
+            f'{_count(faster)}: a step takes {seconds[faster]:.2g} s, and {seconds[slower]:.2g} s '
+            f'with {slower}'
+        )
+        self._trial = {}
+        self._set(faster)
+        self._begin()
+
+    def _set(self, number: int) -> None:
+        """Go on with so many threads."""
         self.number = number
         torch.set_num_threads(number)
+
+
+def _count(number: int) -> str:
+    return '1 thread' if number == 1 else f'{number} threads'
 
 
 @contextmanager
