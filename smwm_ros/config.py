@@ -269,6 +269,13 @@ class Train:
     warmup: float = knob(0.05, 'share of the steps over which the rate rises', 0.0, 0.9)
     clip: float = knob(1.0, 'largest gradient norm', 1e-3, 1e6)
     device: str = knob('auto', 'where to train', choices=('auto', 'cpu', 'cuda'))
+    threads: int = knob(
+        0,
+        'CPU threads; 0 for all where processors are idle, else for what the first steps show to '
+        'be faster; looked at again when steps become far slower',
+        0,
+        1024,
+    )
     precision: str = knob(
         'auto',
         'of the arithmetic: bf16 is faster on a GPU and slower on a CPU, which auto knows',

@@ -38,7 +38,7 @@ def bench() -> Iterator[Any]:
 
         yield type('Bench', (), {'common': common, 'success': success, 'roadmap': roadmap})
     sys.path[:] = before['path']
-    for name in {'common', 'parts', 'parts.success', 'roadmap'} - before['modules']:
+    for name in {'common', 'parts', 'parts.success', 'parts.peer', 'roadmap'} - before['modules']:
         sys.modules.pop(name, None)
 
 
@@ -154,3 +154,10 @@ def test_a_target_that_moved_is_in_the_log_with_the_figure_that_was_measured() -
             assert re.search(r'\d', about.replace(target, '')), f'{measure}: no figure'
     new = {name for name, entry in targets.items() if entry.get('target')} - set(first)
     assert not new, f'set a new target in test/first_targets.json, too: {sorted(new)}'
+
+
+def test_the_page_of_results_says_how_to_install_the_peer(bench: Any) -> None:
+    from parts.peer import NEEDS
+
+    page = ' '.join((BENCH.parent / 'docs/results.md').read_text(encoding='utf-8').split())
+    assert f'`{NEEDS}`' in page

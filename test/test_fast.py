@@ -14,6 +14,7 @@ from smwm_ros.core.fast import collapse, Collapsed, FastPredictor
 from smwm_ros.core.interfaces import Obs
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.pilot import Pilot
+from smwm_ros.core.products import Product
 from smwm_ros.core.vit import Predictor, VisionEncoder
 import torch
 from torch import nn, Tensor
@@ -69,8 +70,8 @@ def question(model: Smwm, *batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 @pytest.fixture(params=['layout of the processor', 'layout of torch'])
 def _both_layouts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lay weights out in both ways; on machines that know one only, they are the same."""
-    if request.param == 'layout of torch':
-        monkeypatch.setattr(products, 'can_pack', lambda kind: False)
+    form = 'plain' if request.param == 'layout of torch' else 'packed'
+    monkeypatch.setattr(products, 'fastest', lambda *_: form)
 
 
 @pytest.mark.usefixtures('_both_layouts')
@@ -96,7 +97,7 @@ def test_rollouts_of_the_whole_tiny_are_those_of_the_model() -> None:
 def test_modulating_all_steps_ahead_changes_nothing() -> None:
     model = random_model('tiny')
     z, actions = question(model, 9)
-    ahead = FastPredictor(model.forward_model, half=False, ahead=True)  # type: ignore[arg-type]
+    ahead = FastPredictor(model.forward_model, Product, ahead=True)  # type: ignore[arg-type]
     assert (ahead(z, actions) - model.rollout(z, actions)).abs().max() < EXACT
 
 

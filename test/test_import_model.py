@@ -89,6 +89,20 @@ def test_a_model_of_lewm_has_no_inverse_model(
     assert 'it has no inverse model, so actions cannot be read' in capsys.readouterr().out
 
 
+def test_a_model_of_smwm_that_remembers_is_said_to_plan_differently(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = dots(tmp_path / 'dots', length=20).folder
+    run = write_smwm(tmp_path / 'run', history=3)
+    given = (['--data', str(data)], ['--mean=-0.1,0.2', '--std', '0.3,0.4', *SAID])
+    for number, words in enumerate(given):
+        out = tmp_path / str(number)
+        assert main(['import', str(run), '--out', str(out), *words]) == 0
+        told = 'begins a plan of this model from the last 3 frames, a model step apart'
+        assert told in capsys.readouterr().out
+        assert told in load(out).info['warnings'][0]
+
+
 @pytest.mark.parametrize(
     ('words', 'told'),
     [

@@ -80,6 +80,28 @@ def test_a_model_that_came_in_does_what_the_original_does(
         assert found == pytest.approx(VECTORS[name]['cost'], rel=1e-5)
 
 
+@torch.inference_mode()
+def test_a_rollout_begins_from_one_frame_where_smwm_that_remembers_begins_from_three(
+    models: dict[str, Smwm],
+) -> None:
+    # If plans learn to use past frames, docs/training.md and the warning of smwm import must go.
+    model, plans = models['smwm_3'], numbers(4, 4, 5, ACTIONS)
+    g, seen, past = model.forward_model, numbers(6, 4, 3, 192), numbers(5, 4, 2, ACTIONS)
+    assert isinstance(g, Predictor)
+
+    def original(known: Tensor, sent: Tensor) -> Tensor:
+        begun, actions = known.shape[1], torch.cat([sent, plans], dim=1)
+        for end in range(begun, begun + plans.shape[1]):
+            recent = slice(max(end - 3, 0), end)
+            latest = g.follow(known[:, recent], actions[:, recent])[:, -1:]
+            known = torch.cat([known, latest], dim=1)
+        return known[:, begun:]
+
+    ours = model.rollout(seen[:, -1], plans)
+    assert (ours - original(seen[:, -1:], past[:, :0])).abs().max() < 1e-5
+    assert (ours - original(seen, past)).abs().max() > 0.1
+
+
 def undropped(model: Smwm) -> Smwm:
     """Take chance out of training."""
     for part in model.modules():

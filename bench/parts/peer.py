@@ -17,7 +17,10 @@ from typing import Any
 PEERS = Path(__file__).parents[1] / 'peers'
 PYTHON = 'STABLE_WORLDMODEL_PYTHON'  # environment variable: an interpreter that has it
 NAME = 'stable-worldmodel 0.1.1'
-NEEDS = f'pip install {NAME.replace(" ", "==")} transformers imageio h5py hdf5plugin'
+NEEDS = (  # with torch and torchvision of one build: see docs/results.md
+    f'pip install {NAME.replace(" ", "==")} transformers imageio opencv-python-headless '
+    'h5py hdf5plugin'
+)
 
 
 class Peer:

@@ -2,8 +2,9 @@
 """
 Plan with the solver and the model class of stable-worldmodel, once for every line that comes in.
 
-Runs in an environment of its own: `pip install stable-worldmodel==0.1.1 transformers imageio`. Its
-only word is a file with weights, images and settings; a line of JSON answers for each plan.
+Runs in an environment of its own, see NEEDS in bench/parts/peer.py: PyPI's torchvision needs the
+torch of PyPI, not a CPU build of it. Its only word is a file with weights, images and settings; a
+line of JSON answers for each plan.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 """
 Train with the dataset, the loader and the model class of stable-worldmodel, when asked.
 
-Runs in an environment of its own: pip install stable-worldmodel==0.1.1 transformers imageio h5py
-hdf5plugin. Its first word is a JSON file with the task; each number that comes in is answered with
-the seconds that so many steps took. The loop is that of the SMWM release without its framework,
-which can only be slower; `nano`, which no package has, is written as one writes it first.
+Runs in an environment of its own, as lewm.py does. Its first word is a JSON file with the task;
+each number that comes in is answered with the seconds that so many steps took. The loop is that of
+the SMWM release without its framework, which can only be slower; `nano`, which no package has, is
+written as one writes it first.
 """
 
 from __future__ import annotations

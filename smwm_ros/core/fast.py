@@ -12,6 +12,7 @@ the model up to rounding, unless half precision is asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import TypeAlias
 
@@ -19,7 +20,7 @@ from smwm_ros.core.compiled import Compiled
 from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import Smwm
 from smwm_ros.core.networks import ForwardModel
-from smwm_ros.core.products import gap, Product, Recorded
+from smwm_ros.core.products import gap, Product, Recorded, ROWS
 from smwm_ros.core.toy import ToyForwardModel
 from smwm_ros.core.vit import Predictor, PredictorBlock
 import torch
@@ -27,28 +28,30 @@ from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 Imagine: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (N, D), (N, T, K*A) -> (N, T, D)
+Make: TypeAlias = Callable[..., Product]  # of weight, bias and what follows
 PARTS = 6  # of a modulation: shift, scale and gate of the attention, then of the perceptron
 
 
-def collapse(model: object, half: bool = False) -> Collapsed | None:
+def collapse(model: object, half: bool = False, rows: int = ROWS) -> Collapsed | None:
     """
     Return the fast form of a trained model, or None if it has none.
 
     The model must not learn any more. With `half`, matrix products are done in bfloat16, and the
-    result is not exact.
+    result is not exact. Fastest for about as many paths at once as there are `rows`.
     """
     if not isinstance(model, Smwm):
         return None
     forward = model.forward_model
     on_gpu = next(forward.parameters()).is_cuda
+    make = partial(Product, half=half, rows=rows)
     imagine: Imagine
     with torch.no_grad():
         if isinstance(forward, ForwardModel):
-            imagine = FastPerceptron(forward.change, half, adds=True)
+            imagine = FastPerceptron(forward.change, make, adds=True)
         elif isinstance(forward, ToyForwardModel):
-            imagine = FastPerceptron(forward.layers, half, after='tanh')
+            imagine = FastPerceptron(forward.layers, make, after='tanh')
         elif isinstance(forward, Predictor) and forward.history == 1:
-            imagine = FastPredictor(forward, half, ahead=on_gpu)
+            imagine = FastPredictor(forward, make, ahead=on_gpu)
         else:
             return None
     return Collapsed(model, Recorded(imagine) if on_gpu else imagine)
@@ -90,13 +93,13 @@ class FastPerceptron:
     """The forward models of nano and toy."""
 
     def __init__(
-        self, layers: nn.Sequential, half: bool, after: str = 'none', adds: bool = False
+        self, layers: nn.Sequential, make: Make, after: str = 'none', adds: bool = False
     ) -> None:
         first, second, last = linears(layers)
         self._fill = (0, gap(first.in_features))
-        self._first = Product(F.pad(first.weight, self._fill), first.bias, 'relu', half)
-        self._second = Product(second.weight, second.bias, 'relu', half)
-        self._last = Product(last.weight, last.bias, after, half)
+        self._first = make(F.pad(first.weight, self._fill), first.bias, 'relu')
+        self._second = make(second.weight, second.bias, 'relu')
+        self._last = make(last.weight, last.bias, after)
         self._adds = adds  # predicts how the latent changes
 
     def __call__(self, z: Tensor, actions: Tensor) -> Tensor:
@@ -112,25 +115,25 @@ class FastPerceptron:
 class FastPredictor:
     """The forward model of tiny, where it remembers one step."""
 
-    def __init__(self, predictor: Predictor, half: bool, ahead: bool = False) -> None:
+    def __init__(self, predictor: Predictor, make: Make, ahead: bool = False) -> None:
         # The convolution is one step wide, and nothing lies between it and the first layer.
         convolution = predictor.actions.narrow
         first, second = linears(predictor.actions.embed)
         weight = first.weight.double() @ convolution.weight.double().squeeze(-1)
         bias = first.weight.double() @ to_double(convolution.bias) + first.bias
         self._fill = (0, gap(weight.shape[1]))
-        self._read = Product(F.pad(weight, self._fill), bias, 'swish', half)
+        self._read = make(F.pad(weight, self._fill), bias, 'swish')
         # The modulation of every layer begins with the same swish.
-        self._condition = Product(second.weight, second.bias, 'swish', half)
+        self._condition = make(second.weight, second.bias, 'swish')
         self._position = predictor.position[0, 0].clone()
         blocks = [block for block in predictor.layers if isinstance(block, PredictorBlock)]
-        self._layers = [FastLayer(block, half) for block in blocks]
+        self._layers = [FastLayer(block, make) for block in blocks]
         self._eps = predictor.norm.eps
         widen, narrow = linears(predictor.projector)
         scale, shift = batch_norm(predictor.projector)
         weight, bias = after_norm(widen.weight, widen.bias, predictor.norm)
-        self._widen = Product(scale[:, None] * weight, scale * bias + shift, 'gelu', half)
-        self._narrow = Product(narrow.weight, narrow.bias, half=half)
+        self._widen = make(scale[:, None] * weight, scale * bias + shift, 'gelu')
+        self._narrow = make(narrow.weight, narrow.bias)
         modulations = [modulation(block) for block in blocks]
         # A GPU does the modulations of all steps and layers ahead, at once. A CPU does each just
         # before it is used, and finds it in its cache.
@@ -138,7 +141,7 @@ class FastPredictor:
         if ahead:
             weights, biases = zip(*modulations, strict=True)
             modulations = [(torch.cat(weights), torch.cat(biases))]
-        self._modulate = [Product(weight, bias, half=half) for weight, bias in modulations]
+        self._modulate = [make(weight, bias) for weight, bias in modulations]
         # Triton joins what lies between two products; without it, launches are recorded as is.
         fuses = self._position.is_cuda and find_spec('triton') is not None
         self._step = Compiled(self._go) if fuses else self._go
@@ -176,15 +179,15 @@ class FastPredictor:
 class FastLayer:
     """A layer of the predictor, for a step that sees nothing but itself."""
 
-    def __init__(self, block: PredictorBlock, half: bool) -> None:
+    def __init__(self, block: PredictorBlock, make: Make) -> None:
         value = block.qkv.weight.double().chunk(3)[2]
         weight, bias = block.out.weight.double() @ value, block.out.bias
-        self._attend = Product(*after_norm(weight, bias, block.norm_attention), half=half)
+        self._attend = make(*after_norm(weight, bias, block.norm_attention))
         widen, narrow = linears(block.mlp)
         norm = block.mlp[0]
         assert isinstance(norm, nn.LayerNorm)
-        self._widen = Product(*after_norm(widen.weight, widen.bias, norm), 'gelu', half)
-        self._narrow = Product(narrow.weight, narrow.bias, half=half)
+        self._widen = make(*after_norm(widen.weight, widen.bias, norm), 'gelu')
+        self._narrow = make(narrow.weight, narrow.bias)
         self._eps = (block.norm.eps, block.norm_attention.eps, norm.eps)
 
     def __call__(self, x: Tensor, parts: Sequence[Tensor]) -> Tensor:

@@ -66,7 +66,7 @@ class Pilot:
         )
         block = self.action_block
         self._planner = make_planner(
-            collapse(self._model, settings.precision == 'bf16') or self._model,
+            collapse(self._model, settings.precision == 'bf16', settings.samples) or self._model,
             settings,
             low.repeat(block),
             high.repeat(block),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
+from smwm_ros.core import forms
 from smwm_ros.core.checkpoint import META, WEIGHTS
 from smwm_ros.core.interfaces import Array, Window
 from smwm_ros.core.stored import Kind, require
@@ -32,6 +33,7 @@ _STATE = {
     'model': dict,
     'optimiser': {'state': {int: dict}, 'param_groups': list},
     'step': int,
+    'forms?': {str: str},
     'curves': [{'step': float, 'seconds': float, 'misfit': float}],
 }
 DEFAULTS = {'model': asdict(config.Model()), 'train': asdict(config.Train())}
@@ -79,6 +81,7 @@ class Run:
             'identity': self.identity,
             'model': model.state_dict(),
             'optimiser': optimiser.state_dict(),
+            'forms': forms.chosen(),  # others round differently
             **progress._asdict(),
         }
         torch.save(state, buffer)
@@ -96,6 +99,7 @@ class Run:
             _require_fit(optimiser)
         except Exception as error:  # torch trusts what it is given
             raise STATE.damaged(self._last, f'does not fit the model: {one_line(error)}') from None
+        forms.choose(state.get('forms', {}))
         return Progress(state['step'], state['curves'])
 
     def _read_state(self) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 import os
 from pathlib import Path
 import sys
 import time
+from typing import Any
 
 import numpy as np
 from smwm_ros import config
@@ -33,6 +35,7 @@ from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Progress, Run
 from smwm_ros.core.stored import section
 from smwm_ros.core.team import is_leader, Team, team_of
+from smwm_ros.core.threads import threads
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.lock import hold
 from smwm_ros.progress import show_progress
@@ -52,11 +55,9 @@ def train(
     fresh: bool = False,
 ) -> Checkpoint:
     """Train in a run folder; go on where an earlier run was stopped, keep one that is done."""
-    identity = {
-        'model': asdict(model_config),
-        'train': asdict(settings),
-        'dataset': dataset.fingerprint,
-    }
+    how = asdict(settings)
+    del how['threads']  # which are those of a machine, and may differ when a run goes on
+    identity = {'model': asdict(model_config), 'train': how, 'dataset': dataset.fingerprint}
     run = Run(Path(folder), identity)
     device = pick_device(settings.device)
     # The leader writes, so it holds the folder; before the others are heard, who would wait.
@@ -165,6 +166,7 @@ def _loop(
         show_progress(
             total=settings.steps, initial=first, desc='train', unit='step', disable=not team.leads
         ) as bar,
+        threads(settings.threads, partial(_say, bar, team)) as workers,
         Diary(run.scalars, first, team.leads) as diary,
     ):
         for step in remaining:
@@ -173,6 +175,7 @@ def _loop(
             if looks or step % every == 0:
                 _require_finite(stretch[-every:], step, run, batches, settings)
             bar.update()
+            workers.step()
             if look is None or not looks:
                 stretch = [] if looks else stretch
                 continue
@@ -184,13 +187,19 @@ def _loop(
             diary.write(row)
             warning = collapse(row) if step > settings.steps // 4 else None
             if warning and not warned:
-                bar.write(f'warning: step {step}: {warning}', file=sys.stderr)
+                _say(bar, team, f'warning: step {step}: {warning}')
                 warned = True
             if row is best(curves):
                 checkpoints.save(run.best, checkpoint(row))
             run.save_state(model, learner.optimiser, Progress(step, curves))
             stretch, began = [], time.monotonic()
     return curves
+
+
+def _say(bar: Any, team: Team, text: str) -> None:
+    """Write a line above the progress."""
+    if team.leads:
+        bar.write(text, file=sys.stderr)
 
 
 def _held_out(batches: Batches) -> Window:

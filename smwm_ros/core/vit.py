@@ -9,6 +9,10 @@ actions (adaLN-zero), with a projector of its own. Both work on images of 224 px
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+from smwm_ros.core.forms import fastest
 from smwm_ros.core.products import X86
 import torch
 from torch import nn, Tensor
@@ -16,6 +20,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 LATENT, HIDDEN = 192, 256
 SIDE, PATCH = 224, 14  # [px]
+TIMED = 2  # images that forms of a layer are timed with
 ONEDNN = X86 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of red, green and blue in ImageNet
 
@@ -33,20 +38,45 @@ class TokenLinear(nn.Linear):
     A linear layer for many tokens of each image: (B, tokens, I) -> (B, tokens, O).
 
     As a convolution of one pixel, which is the same, torch leaves it and its gradients to oneDNN,
-    that fills the registers of every x86 processor; its own products leave half of some empty.
+    that fills the registers of every x86 processor; its own products leave half of some empty, and
+    are faster on others. So both are tried.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to every token by itself."""
-        if x.device.type != 'cpu' or x.shape[1] == 1 or not convolves():
+        if x.device.type != 'cpu' or x.shape[1] == 1 or not can_convolve():
             return super().forward(x)
+        return self._convolve(x) if self._convolves(x) else super().forward(x)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """Apply as a convolution."""
         image = x.unsqueeze(1).permute(0, 3, 1, 2)  # one row of pixels, each a token
         y = F.conv2d(image, self.weight[:, :, None, None], self.bias)
         return y.permute(0, 2, 3, 1).squeeze(1)
 
+    def _convolves(self, x: Tensor) -> bool:
+        """Say whether a convolution is faster for tokens like these, and their gradients."""
+        if torch.compiler.is_compiling():
+            return True  # nothing can be timed now
+        learns = torch.is_grad_enabled() and self.weight.requires_grad
+        some = x[:TIMED].detach().requires_grad_(learns)
 
-def convolves() -> bool:
-    """Say whether that pays here; a graph that is exported is for other machines."""
+        def go(form: Callable[[Tensor], Tensor]) -> None:
+            y = form(some)
+            if learns:
+                torch.autograd.grad(y.sum(), (some, self.weight))
+
+        forms = {'convolution': self._convolve, 'product': super().forward}
+        task = (
+            f'{x.shape[1]} tokens of {self.in_features} -> {self.out_features}, '
+            f'{"with" if learns else "without"} gradients, {torch.get_num_threads()} threads'
+        )
+        timed = {name: partial(go, form) for name, form in forms.items()}
+        return fastest(task, timed) == 'convolution'
+
+
+def can_convolve() -> bool:
+    """Say whether oneDNN is here; a graph that is exported is for other machines."""
     return ONEDNN and not torch.compiler.is_exporting()
 
 

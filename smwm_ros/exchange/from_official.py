@@ -50,7 +50,8 @@ def make_checkpoint(original: Original, config: Config, mean: Array, std: Array)
         )
     model = original.build(config.dataset.image_size)
     parts = (config.robot, config.dataset, original.config, config.planner, mean, std)
-    return Checkpoint(model, *parts, {'imported': _about(original), 'warnings': []})
+    info = {'imported': _about(original), 'warnings': _warnings(original)}
+    return Checkpoint(model, *parts, info)
 
 
 def statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
@@ -82,6 +83,18 @@ def try_on(checkpoint: Checkpoint, dataset: TransitionDataset) -> dict[str, floa
     rows = starts[np.linspace(0, len(starts) - 1, min(LOOK, len(starts))).astype(np.int64)]
     assert isinstance(model, Smwm)
     return held_out(model, batches.at(rows), settled=True)
+
+
+def _warnings(original: Original) -> list[str]:
+    """Say what will not be as it was."""
+    steps = original.config.history
+    if original.maker != 'SMWM' or steps == 1:
+        return []
+    return [
+        f'SMWM begins a plan of this model from the last {steps} frames, a model step apart, and '
+        f'the actions between them; here it begins from the latest frame alone, as LeWM does, so '
+        'its plans differ from the original'
+    ]
 
 
 def _about(original: Original) -> dict[str, str]:

@@ -39,14 +39,17 @@ def import_model(args: argparse.Namespace, untold: Sequence[str]) -> int:
     mean, std = given or statistics(data)  # type: ignore[arg-type]
     checkpoint = make_checkpoint(original, config, mean, std)
     told = [f'{args.out}: the {original.maker} model of {original.weights}']
+    warnings = checkpoint.info['warnings']
     if data:
         summary = try_on(checkpoint, data)
-        told += _judge(summary, original.inverts, data.info.image_size, args.data)
+        verdict, *doubts = _judge(summary, original.inverts, data.info.image_size, args.data)
+        told.append(verdict)
+        warnings = [*warnings, *doubts]
         info = {**checkpoint.info, 'dataset': data.fingerprint, 'summary': summary}
-        checkpoint = checkpoint._replace(info={**info, 'warnings': told[2:]})
+        checkpoint = checkpoint._replace(info={**info, 'warnings': warnings})
     with appearing(args.out) as part:
         checkpoints.save(part, checkpoint)
-    tell(told[0], *told[1:2], *(f'warning: {text}' for text in told[2:]))
+    tell(*told, *(f'warning: {text}' for text in warnings))
     return 0
 
 
