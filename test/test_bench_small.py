@@ -28,9 +28,9 @@ from smwm_ros.load import load_config
 from smwm_ros.verbs.methods import PAPER_PLANNER
 
 pytestmark = pytest.mark.usefixtures('one_thread')
-ARENA, SEEDS = 'two_room', (0, 1)
+ARENA, SEEDS = 'two_room', (0, 3)  # with these, a pair is solved at the start
 KINDS = ('state_align', 'smwm', 'sigreg')  # that of the recipe, that of the paper, another
-PAIRS, STEPS = 8, 4  # steps that a training takes here, whatever it is asked for
+PAIRS, STEPS = 4, 4  # steps that a training takes here, whatever it is asked for
 IMAGES = ['arena.image_size=16', 'dataset.image_size=16']
 KNOBS = [*IMAGES, f'evaluate.pairs={PAIRS}', 'model.latent=4', 'model.hidden=16']
 # As in the arenas whose recipe learns from the measured state as well.
