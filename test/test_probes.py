@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.core import examine as examining
+from smwm_ros.core.batches import Batches, state_statistics
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.distances import measure_distances
 from smwm_ros.core.examine import examine
-from smwm_ros.core.interfaces import Array
+from smwm_ros.core.interfaces import Array, Window
 from smwm_ros.core.model import make_model
 from smwm_ros.core.probes import linear, nonlinear, r2
+from smwm_ros.core.train import train
 from smwm_ros.toys import judge as judging
 from smwm_ros.toys.worlds import TOYS
 import torch
-from worlds import dot_dataset, tiny_checkpoint
+from worlds import dot_dataset, TINY, tiny_checkpoint
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 CPU = torch.device('cpu')
@@ -92,6 +94,35 @@ def test_probes_are_fitted_to_training_frames_and_judged_by_all_held_out_ones(
     for one in judged:
         assert one == set(noise.starts('val').tolist())
         assert one <= rows_of(noise, 'val')
+
+
+def test_training_deals_training_windows_and_looks_at_held_out_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dot_dataset(tmp_path / 'data', episodes=8, length=12, val_share=0.3)
+    dealt, at = list[set[int]](), Batches.at
+
+    def noted(self: Batches, starts: Array, share: slice = slice(None)) -> Window:
+        reach = np.arange(self.steps * data.info.action_block + 1)
+        dealt.append(set((np.ravel(starts)[:, None] + reach).ravel().tolist()))
+        return at(self, starts, share)
+
+    monkeypatch.setattr(Batches, 'at', noted)
+    settings = config.Train(steps=8, batch=16, feed='direct', device='cpu')
+    train(data, tmp_path / 'run', TINY, settings, config.Planner())
+    looked, *learnt = dealt
+    assert looked == rows_of(data, 'val')
+    assert len(learnt) == settings.steps
+    assert set.union(*learnt) == rows_of(data, 'train')
+
+
+def test_the_scale_of_the_measured_state_is_that_of_training_rows(
+    noise: TransitionDataset,
+) -> None:
+    states = noise.states(np.array(sorted(rows_of(noise, 'train')))).astype(np.float64)
+    mean, std = state_statistics(noise)
+    assert np.allclose(mean, states.mean(0), atol=1e-6)
+    assert np.allclose(std, states.std(0), atol=1e-6)
 
 
 def test_what_near_means_is_measured_on_held_out_drives(
