@@ -69,6 +69,7 @@ setup(
             'onnxscript',
             'pre-commit',
             'pytest<9',  # colcon test loads plug-ins that pytest 9 refuses
+            'pytest-xdist',
             'ray',  # as in ray, which tests need
             'ruff',
             'tensorboard',  # as in tensorboard, which a test needs

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+import errno
 from functools import partial
 from importlib import import_module
 import os
 import re
 import sys
+from typing import NoReturn
 
 from smwm_ros import __version__
-from smwm_ros.errors import ConfigError, SmwmError
+from smwm_ros.errors import ADVICE, ConfigError, in_words, SmwmError
+from smwm_ros.streams import lasting_streams
+from smwm_ros.text import line, tell
 
 VERBS = (
     'demo',
@@ -38,9 +42,17 @@ VERBS = (
 _SETTING = re.compile(r'[A-Za-z_][\w.]*=')
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a word in one line, whatever the word is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it, and end."""
+        super().error(line(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Make the parser of all verbs; their modules are light, so this takes no time."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='smwm',
         description='From rosbags to a robot that plans from pixels.',
         epilog='`smwm VERB --help` explains a verb, with an example and its defaults.',
@@ -81,16 +93,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     words = list(sys.argv[1:] if argv is None else argv)
     name = ' '.join(['smwm', *words[:1]])
+    with lasting_streams() as out:
+        code = _attempt(words, name)
+        out.flush()
+        # A reader that has seen enough (`| head`) is no failure.
+        if code == 0 and out.error and not isinstance(out.error, BrokenPipeError):
+            tell(f'{name}: stdout: cannot be written: {in_words(out.error)}', file=sys.stderr)
+            return 2
+        return code
+
+
+def _attempt(words: Sequence[str], name: str) -> int:
+    """Run one verb, and say what the user, or the system, has against it."""
     try:
         return dispatch(words)
     except SmwmError as error:
-        print(f'{name}: {error}', file=sys.stderr)
+        tell(f'{name}: {error}', file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `smwm inspect my_bag | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        # tempfile says so, without a name, where it finds no place.
+        placeless = error.errno == errno.ENOENT and error.filename is None
+        if error.errno not in ADVICE and not placeless:
+            raise
+        where = f'{error.filename}: ' if error.filename else ''
+        tell(f'{name}: {where}{in_words(error)}', file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
-        print(f'{name}: interrupted; run it again to go on', file=sys.stderr)
+        tell(f'{name}: interrupted; run it again to go on', file=sys.stderr)
         return 130
 
 

@@ -599,6 +599,11 @@ class Node:
     )
     engage: bool = knob(True, 'move as soon as there is a goal; false waits for ~/engage')
     dry_run: bool = knob(False, 'plan and report, but publish no command')
+    unfit: str = knob(
+        'refuse',
+        'a model that training found unfit to plan with is refused, or accepted with a warning',
+        choices=('refuse', 'accept'),
+    )
     shadow: bool = knob(
         False,
         'publish to ~/shadow/command only, and compare with the commands that somebody else gives',

@@ -3,16 +3,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+import errno
 from pathlib import Path
+
+from smwm_ros.text import cut, line
 
 _COMPARED = 100  # characters of a word
 _SAID = 300  # characters of an error that is not ours
+_FULL = 'free some space, or choose another place'
+_FORBIDDEN = 'choose another place, or change its permissions'
+# What to do where the system does not let a file be written, by the number of its error.
+ADVICE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: 'raise the limit of file sizes (ulimit -f), or choose another file system',
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
+    errno.EROFS: _FORBIDDEN,
+    errno.ENOTDIR: 'a file is in the way; choose another path',
+    errno.EISDIR: 'expected a file; choose another path',
+    errno.EEXIST: 'expected a folder; choose another path',
+    errno.ENOTEMPTY: 'remove it, or choose another path',
+    errno.ENAMETOOLONG: 'choose a shorter name',
+    errno.ELOOP: 'a link leads back to itself; choose another path',
+    errno.EIO: 'the disk or its connection may be damaged; choose another place',
+}
 
 
 class SmwmError(Exception):
-    """Base of all errors that a user can mend; the command line prints it in one line."""
+    """
+    Base of all errors that a user can mend, in one line whoever prints it.
+
+    Much of what it says comes from files: names, values, errors of the libraries that read them.
+    """
+
+    def __init__(self, message: str = '') -> None:
+        super().__init__(line(message))
 
 
 class ConfigError(SmwmError):
@@ -33,6 +62,10 @@ class TrainingError(SmwmError):
 
 class CheckpointError(SmwmError):
     """A checkpoint is missing, damaged, or was made for another robot."""
+
+
+class OutputError(SmwmError):
+    """A file or folder cannot be written, or another process is writing it."""
 
 
 class ArenaError(SmwmError):
@@ -64,13 +97,29 @@ def video_hint(kind: str) -> str:
 
 def one_line(error: BaseException) -> str:
     """Say in one line what a library raised about a file, and which kind of error it was."""
-    words = ' '.join(str(error).split())
-    if len(words) > _SAID:
-        words = f'{words[:_SAID]} ...'
+    words = cut(' '.join(str(error).split()), _SAID)
     kind = type(error)
     if words and kind.__module__ != 'builtins':  # errors of libraries explain themselves
         return words
     return f'{kind.__name__}: {words}' if words else kind.__name__
+
+
+def in_words(error: Exception) -> str:
+    """Say in one line why the system does not let a file be written, and what to do."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return one_line(error)
+    return f'{error.strerror}; {ADVICE.get(error.errno or 0, "choose another place")}'
+
+
+@contextmanager
+def writing(path: Path, *others: type[Exception]) -> Iterator[None]:
+    """Turn what the system raises while a file or folder is written, and others, into one line."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (OSError, *others)):
+            raise
+        raise OutputError(f'{path}: cannot be written: {in_words(error)}') from error
 
 
 def place(error: BaseException) -> str:

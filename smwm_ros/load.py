@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints, NamedTuple, TypeVar
 
 from smwm_ros.config import Config
-from smwm_ros.errors import ConfigError, did_you_mean, video_hint
+from smwm_ros.errors import ConfigError, did_you_mean, one_line, video_hint
 from smwm_ros.share import share_folders, shipped
+from smwm_ros.text import brief, cut, VALUE
 import yaml
 
+LARGEST = 1 << 18  # bytes of a file; reading more takes seconds
+MOST = 20_000  # values in a file
+DEEPEST = 20  # levels of it
+NAMED = 10  # mistakes said one by one
 T = TypeVar('T')
 
 
@@ -51,6 +56,8 @@ def build(schema: type[T], data: Mapping[str, Any], where: str) -> T:
     mistakes: list[str] = []
     value = _section(schema, data, '', mistakes)
     if mistakes:
+        if len(mistakes) > NAMED:
+            mistakes[NAMED:] = [f'and {len(mistakes) - NAMED} more mistakes']
         raise ConfigError('; '.join(f'{where}: {mistake}' for mistake in mistakes))
     assert isinstance(value, schema)
     return value
@@ -74,35 +81,76 @@ def load_config(
     return build(Config, data, where)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML as it should be: a key that is written twice is a mistake, not the last one's win."""
+class _Careful(yaml.SafeLoader):
+    """
+    YAML of a bounded size, in which no key is written twice.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build one mapping."""
+    An alias stands for all that it names. A few lines of aliases of aliases stand for more than
+    any memory holds, so what counts is the size that they would have in full.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._sizes: dict[int, int] = {}  # of each node, by its id: values in it
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Read one value."""
+        is_alias = self.check_event(yaml.AliasEvent)
+        self._depth += 1
+        self._require(self._depth <= DEEPEST, f'nested in more than {DEEPEST} levels')
+        node = super().compose_node(parent, index)
+        assert node is not None
+        self._depth -= 1
+        if not is_alias:
+            self._sizes[id(node)] = 1 + sum(self._sizes[id(part)] for part in self._parts(node))
+        size = self._sizes.get(id(node), MOST + 1)  # one that is within itself has no size yet
+        self._require(size <= MOST, f'more than {MOST} values, aliases counted in full')
+        return node
+
+    def _parts(self, node: yaml.Node) -> list[yaml.Node]:
+        """Return the nodes within a node."""
+        if not isinstance(node, yaml.MappingNode):
+            return node.value if isinstance(node, yaml.SequenceNode) else []
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
-                reason = f"the key '{key.value}' is written twice"
-                raise yaml.constructor.ConstructorError(None, None, reason, key.start_mark)
+            self._require(isinstance(key, yaml.ScalarNode), 'expected a text as key', key)
+            twice = f"the key '{cut(key.value, VALUE)}' is written twice"
+            self._require(key.value not in seen, twice, key)
             seen.add(key.value)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+        return [part for pair in node.value for part in pair]
+
+    def _require(self, fine: bool, reason: str, node: yaml.Node | None = None) -> None:
+        if not fine:
+            mark = node.start_mark if node else self.get_mark()
+            raise yaml.constructor.ConstructorError(None, None, reason, mark)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML mapping."""
     try:
-        data = yaml.load(path.read_text(encoding='utf-8'), _UniqueKeys)
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise ConfigError(f'{path}: {size} bytes; expected a configuration, {LARGEST} at most')
+        data = _parse(path.read_text(encoding='utf-8'))
     except OSError as error:
         raise ConfigError(f'{path}: cannot be read: {error.strerror}') from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = ' '.join(str(error).split()).replace('in "<unicode string>",', 'at')
-        raise ConfigError(f'{path}: not valid YAML: {reason}') from None
+    except ValueError as error:
+        raise ConfigError(f'{path}: not valid YAML: {error}') from None
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f'{path}: expected sections of knobs, found a {type(data).__name__}')
     return data
+
+
+def _parse(text: str) -> Any:
+    """Read YAML; ValueError where it is none."""
+    try:
+        return yaml.load(text, _Careful)
+    except Exception as error:  # many kinds: what stands behind a tag is converted by Python
+        reason = one_line(error).replace('in "<unicode string>",', 'at')
+        raise ValueError(reason) from None
 
 
 def parse_override(word: str) -> dict[str, Any]:
@@ -111,10 +159,13 @@ def parse_override(word: str) -> dict[str, Any]:
     if not equals or not key.strip():
         raise ConfigError(f"'{word}': expected key=value, such as planner.samples=64")
     try:
-        value: Any = yaml.safe_load(text) if text else ''
-    except yaml.YAMLError:
-        raise ConfigError(f"'{word}': the value is not valid YAML") from None
-    for name in reversed(key.strip().split('.')):
+        value: Any = _parse(text) if text else ''
+    except ValueError as error:
+        raise ConfigError(f"'{word}': the value is not valid YAML: {error}") from None
+    names = key.strip().split('.')
+    if len(names) > DEEPEST:
+        raise ConfigError(f"'{word}': expected key=value, such as planner.samples=64")
+    for name in reversed(names):
         value = {name: value}
     nested: dict[str, Any] = value
     return nested
@@ -156,14 +207,14 @@ def _section(schema: Any, data: Any, prefix: str, mistakes: list[str]) -> Any:
         data = {}
     if not isinstance(data, Mapping):
         name = prefix.rstrip('.') or 'top level'
-        mistakes.append(f'{name}: expected a section of knobs, found {data!r}')
+        mistakes.append(f'{name}: expected a section of knobs, found {brief(data)}')
         return None
     hints = get_type_hints(schema)
     declared: dict[str, Field[Any]] = {item.name: item for item in fields(schema)}
-    for key in data:
-        if key not in declared:
-            hint = did_you_mean(str(key), declared)
-            mistakes.append(f'{prefix}{key}: unknown key; {hint}')
+    for key in [key for key in data if key not in declared]:
+        # Comparing takes time, and no more than some are told of.
+        hint = did_you_mean(str(key), declared) if len(mistakes) < NAMED else ''
+        mistakes.append(f'{prefix}{cut(str(key), VALUE)}: unknown key; {hint}')
     values: dict[str, Any] = {}
     before = len(mistakes)
     for name, item in declared.items():
@@ -188,11 +239,11 @@ def _value(item: Field[Any], kind: Any, value: Any, path: str, mistakes: list[st
     meta = item.metadata
     converted = _convert(kind, value)
     if converted is None:
-        mistakes.append(f'{path}: expected {describe(kind)}, found {value!r}')
+        mistakes.append(f'{path}: expected {describe(kind)}, found {brief(value)}')
         return None
     if meta['choices'] and converted not in meta['choices']:
         hint = video_hint(str(converted)) or did_you_mean(str(converted), meta['choices'])
-        mistakes.append(f'{path}: {converted!r} is not a choice; {hint}')
+        mistakes.append(f'{path}: {brief(converted)} is not a choice; {hint}')
     low, high = meta['low'], meta['high']
     for number in converted if isinstance(converted, tuple) else (converted,):
         if low is not None and not low <= number <= high:

@@ -10,6 +10,7 @@ import sys
 from time import monotonic
 from typing import Any, TextIO
 
+from smwm_ros.text import line, tell
 from tqdm import tqdm
 
 EVERY = 5.0  # a log gets a line this often [s]
@@ -17,7 +18,21 @@ EVERY = 5.0  # a log gets a line this often [s]
 
 def show_progress(items: Iterable[Any] | None = None, **words: Any) -> Any:
     """Return a bar that goes over items, or is updated by hand; the words are those of tqdm."""
-    return tqdm(items, **words) if sys.stderr.isatty() else Lines(items, **words)
+    words['desc'] = line(words['desc'])
+    return Bar(items, **words) if sys.stderr.isatty() else Lines(items, **words)
+
+
+class Bar(tqdm):  # type: ignore[misc]  # it carries no types
+    """A bar that is drawn by control characters, and shows none of others."""
+
+    @classmethod
+    def write(cls, text: str, file: TextIO | None = None) -> None:
+        """Write a line of another kind above the bar, on stdout unless a file is given."""
+        super().write(line(text), file)
+
+    def set_postfix_str(self, text: str = '', refresh: bool = True) -> None:
+        """Set what the bar ends with."""
+        super().set_postfix_str(line(text), refresh)
 
 
 class Lines:
@@ -73,7 +88,7 @@ class Lines:
 
     def write(self, text: str, file: TextIO | None = None) -> None:
         """Write a line of another kind, on stdout unless a file is given."""
-        print(text, file=file, flush=True)
+        tell(text, file=file)
 
     def _tell(self, took: str, left: str) -> None:
         """Write one line."""
@@ -82,11 +97,10 @@ class Lines:
         count, total = self.n * self._scale, self.total and self.total * self._scale
         seconds = monotonic() - self._begun
         rate = (self.n - self._initial) * self._scale / seconds if seconds else 0.0
-        line = f'{self._desc}: {count}' + (f'/{total}' if total else '') + took
+        words = f'{self._desc}: {count}' + (f'/{total}' if total else '') + took
         if rate:
-            line += f', {_pace(rate, self._unit)}'
-        print(line + left + (f', {self._postfix}' if self._postfix else ''), file=self._file)
-        self._file.flush()
+            words += f', {_pace(rate, self._unit)}'
+        tell(words + left + (f', {self._postfix}' if self._postfix else ''), file=self._file)
 
 
 def _pace(rate: float, unit: str) -> str:

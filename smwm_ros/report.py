@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from html import escape
-import os
+import html
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from smwm_ros.errors import SmwmError
+from smwm_ros.files import write_atomic
+from smwm_ros.text import line
 
 Array = NDArray[Any]
 
@@ -35,6 +34,11 @@ svg text{font:11px system-ui,sans-serif;fill:#57606a}svg .title{font-weight:600;
 """
 
 
+def escape(text: str) -> str:
+    """Return a text as a page may hold it: no markup, nothing unprintable, and not too long."""
+    return html.escape(line(text))
+
+
 def page(title: str, body: Sequence[str]) -> str:
     """Return one HTML page that needs nothing beside itself."""
     return (
@@ -47,20 +51,7 @@ def page(title: str, body: Sequence[str]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file of text whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and the folders that it lies in."""
-    temporary = path.with_name(f'.{path.name}.part')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise SmwmError(f'{path}: cannot be written: {error.strerror}') from error
+    write_atomic(path, text.encode())
 
 
 def tiles(facts: Mapping[str, str]) -> str:
@@ -183,16 +174,15 @@ def onion_skin(frames: Sequence[Array], background: Array) -> Array:
 
 def write_gif(path: Path, frames: Sequence[Array], fps: float) -> bool:
     """Write RGB frames as a GIF; False where this OpenCV cannot (it needs 4.12 or newer)."""
-    if not hasattr(cv2, 'imwriteanimation'):
+    if not hasattr(cv2, 'imencodeanimation'):
         return False
     animation = cv2.Animation()
     animation.frames = [cv2.cvtColor(frame, cv2.COLOR_RGB2BGR) for frame in frames]
     animation.durations = [round(1000 / fps)] * len(frames)
-    temporary = path.with_name(f'.{path.stem}.part.gif')
-    if not cv2.imwriteanimation(str(temporary), animation):
-        return False
-    os.replace(temporary, path)
-    return True
+    made, gif = cv2.imencodeanimation('.gif', animation)
+    if made:
+        write_atomic(path, gif.tobytes())
+    return bool(made)
 
 
 def label(image: Array, text: str, size: int) -> Array:

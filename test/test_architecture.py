@@ -21,15 +21,19 @@ FORMATS = {'h5py', 'hdf5plugin', 'lerobot', 'datasets', 'onnxruntime', 'onnxscri
 BAGS = {'rosbags', 'mcap', 'ray', 'apsw', 'backports', 'compression', 'lz4'}
 
 # room: (the rooms it may import, the third parties it may import)
-BASE = {'errors', 'fieldpath', 'config', 'progress'}
+BASE = {'text', 'errors', 'fieldpath', 'config', 'progress', 'lock', 'files'}
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
-    'errors': (set(), set()),
+    'text': (set(), set()),
+    'errors': ({'text'}, set()),
+    'lock': ({'errors'}, set()),
+    'files': ({'errors', 'lock'}, set()),
+    'streams': (set(), set()),
     'fieldpath': (set(), set()),
     'share': (set(), set()),
-    'progress': (set(), {'tqdm'}),
+    'progress': ({'text'}, {'tqdm'}),
     'config': ({'fieldpath'}, set()),
-    'load': ({'config', 'errors', 'share'}, {'yaml'}),
-    'report': ({'errors'}, ARRAYS),
+    'load': ({'config', 'errors', 'share', 'text'}, {'yaml'}),
+    'report': ({'files', 'text'}, ARRAYS),
     'tables': ({'config', 'errors', 'load'}, set()),
     'core': (BASE, ARRAYS | {'torch', 'safetensors'}),
     'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'yaml'}),
@@ -37,7 +41,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'exchange': ({*BASE, 'load', 'core'}, ARRAYS | FORMATS | {'torch'}),
     'arenas': ({*BASE, 'load', 'core'}, ARRAYS | {'pybullet', 'gymnasium'}),
     'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
-    'cli': ({'errors', 'verbs'}, set()),
+    'cli': ({'errors', 'streams', 'text', 'verbs'}, set()),
     'verbs': (
         {*BASE, 'load', 'share', 'report', 'tables', 'cli'}
         | {'core', 'bags', 'exchange', 'toys', 'arenas', 'nodes'},

@@ -157,3 +157,22 @@ def test_every_fault_that_is_measured_is_explained() -> None:
     named = set(re.findall(r"(?:Fault|rows_of)\('(\w+)'", text))
     assert len(named) == 17
     assert named == {name.partition('.')[2] for name in targets if name.startswith('faults.')}
+
+
+def test_a_target_that_moved_is_in_the_log_with_the_figure_that_was_measured() -> None:
+    """A target that is missed stays, or the page would show only what was reached."""
+    folder = BENCH.parent
+    targets = json.loads((BENCH / 'targets.json').read_text(encoding='utf-8'))
+    first = json.loads((folder / 'test/first_targets.json').read_text(encoding='utf-8'))
+    log = (
+        (folder / 'docs/log.md').read_text(encoding='utf-8').partition('## Targets that moved')[2]
+    )
+    entries = [' '.join(entry.split()) for entry in log.split('\n- ')]
+    for measure, target in first.items():
+        if targets.get(measure, {}).get('target') != target:
+            (entry,) = (one for one in entries if f'`{measure}`' in one.partition(': ')[0])
+            about = entry.partition(': ')[2]
+            assert target in about, measure
+            assert re.search(r'\d', about.replace(target, '')), f'{measure}: no figure'
+    new = {name for name, entry in targets.items() if entry.get('target')} - set(first)
+    assert not new, f'set a new target in test/first_targets.json, too: {sorted(new)}'

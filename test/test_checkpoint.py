@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from smwm_ros.core import checkpoint as checkpoints
 from smwm_ros.core.checkpoint import load, META, require, save, WEIGHTS
 from smwm_ros.errors import CheckpointError
 from smwm_ros.share import shipped
@@ -119,8 +118,8 @@ def test_a_newer_format_asks_for_an_update(saved: Path) -> None:
         ({'format': None}, 'damaged'),
         ({'robot': None}, 'damaged'),
         ({'model': {'latent': 4, 'hidden': 32, 'spin': 1}}, 'damaged.*unknown Model knobs: spin'),
-        ({'model': {'latent': 4.5}}, 'damaged.*latent: expected int, found 4.5'),
-        ({'robot': {'camera': {'topic': ['a']}}}, 'damaged.*topic: expected str'),
+        ({'model': {'latent': 4.5}}, 'damaged.*model.latent: expected a whole number, found 4.5'),
+        ({'robot': {'camera': {'topic': ['a']}}}, 'damaged.*robot.camera.topic: expected a text'),
         ({'action': {'mean': [0.0], 'std': [1.0]}}, 'damaged: expected mean and positive std'),
         ({'action': {'mean': [0, 0], 'std': [1, 0]}}, 'damaged: expected mean and positive std'),
         ({'action': {'mean': [0, 0], 'std': [1, float('nan')]}}, 'expected mean and positive std'),
@@ -141,15 +140,15 @@ def test_broken_json_says_so(saved: Path) -> None:
 def test_an_interrupted_save_leaves_no_checkpoint(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = checkpoints.write_atomic
+    replace = Path.replace
 
-    def fail_on_meta(path: Path, content: bytes) -> None:
-        if path.name == META:
-            raise OSError('disk full')
-        write(path, content)
+    def killed(self: Path, target: Path) -> Path:
+        if target.name == META:
+            raise KeyboardInterrupt
+        return replace(self, target)
 
-    monkeypatch.setattr(checkpoints, 'write_atomic', fail_on_meta)
-    with pytest.raises(OSError, match='disk full'):
+    monkeypatch.setattr(Path, 'replace', killed)
+    with pytest.raises(KeyboardInterrupt):
         save(saved, tiny_checkpoint(seed=1))
     with pytest.raises(CheckpointError, match='no checkpoint here'):
         load(saved)

@@ -215,7 +215,9 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(
 ) -> None:
     (tmp_path / 'file').write_text('in the way')
     assert main(['collect', 'two_room', f'--out={tmp_path / "file" / "bags"}', *SMALL]) == 2
-    assert 'bags: cannot be written: Not a directory' in capsys.readouterr().err
+    assert (
+        'bags: cannot be written: Not a directory; a file is in the way' in capsys.readouterr().err
+    )
 
 
 def test_by_default_a_recording_is_perfect() -> None:

@@ -20,7 +20,7 @@ from smwm_ros.bags.summary import describe
 from smwm_ros.cli import main
 from smwm_ros.config import Config
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.errors import BagError, ConfigError, DatasetError
+from smwm_ros.errors import BagError, ConfigError, DatasetError, OutputError
 from smwm_ros.load import load_config
 
 
@@ -147,7 +147,7 @@ def test_a_full_disk_keeps_what_was_whole(
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr('smwm_ros.core.shards.ShardWriter.append', full)
-    with pytest.raises(DatasetError, match='No space left on device'):
+    with pytest.raises(OutputError, match='No space left on device'):
         convert([tiny_bag('b')], tmp_path / 'out', config())
     assert contents(tmp_path / 'out') == before
 

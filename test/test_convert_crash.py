@@ -6,36 +6,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 import signal
-import subprocess
 import sys
-import time
 
+from killed import gone, processes_of, shared, start, until_both_work
 import pytest
 from recordings import contents, MakeBag
-from test_collect_crash import workers
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='finds the workers in /proc')
-
-
-def start(tmp_path: Path, out: str) -> subprocess.Popen[str]:
-    """Start a conversion by two workers."""
-    words = ['convert', str(tmp_path / 'bags'), f'--out={tmp_path / out}', '--jobs=2']
-    return subprocess.Popen(
-        [sys.executable, '-m', 'smwm_ros.cli', *words, 'dataset.image_size=16'],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-
-
-def until_both_work(process: subprocess.Popen[str]) -> list[int]:
-    """Wait until there are two workers."""
-    deadline = time.monotonic() + 60
-    while len(crew := workers(process)) < 2:
-        assert process.poll() is None
-        assert time.monotonic() < deadline, 'the workers did not begin'
-        time.sleep(0.01)
-    return crew
 
 
 @pytest.fixture
@@ -46,24 +23,23 @@ def bags(tiny_bag: MakeBag) -> None:
 
 @pytest.mark.usefixtures('bags')
 def test_a_killed_worker_is_named_and_its_bag_is_converted_by_another(tmp_path: Path) -> None:
-    process = start(tmp_path, 'one')
+    process = start(tmp_path / 'bags', tmp_path / 'one')
     os.kill(until_both_work(process)[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert 'was killed by SIGKILL (out of memory?); another one begins it again' in errors
     assert 'Traceback' not in errors
-    assert start(tmp_path, 'two').wait(120) == 0
+    assert start(tmp_path / 'bags', tmp_path / 'two').wait(120) == 0
     assert contents(tmp_path / 'one') == contents(tmp_path / 'two')
 
 
 @pytest.mark.usefixtures('bags')
 @pytest.mark.parametrize('how', ['SIGTERM', 'SIGHUP', 'SIGKILL'])
 def test_workers_end_with_their_parent_however_it_dies(tmp_path: Path, how: str) -> None:
-    process = start(tmp_path, 'out')
-    crew = until_both_work(process)
+    before, process = shared(), start(tmp_path / 'bags', tmp_path / 'out')
+    until_both_work(process)
+    assert len(processes_of(tmp_path / 'out')) >= 3
     process.send_signal(signal.Signals[how])
     process.wait(60)
-    deadline = time.monotonic() + 60
-    while any(Path(f'/proc/{child}').exists() for child in crew):
-        assert time.monotonic() < deadline, 'they go on for nobody'
-        time.sleep(0.05)
+    assert gone(tmp_path / 'out'), 'they go on for nobody'
+    assert not shared() - before

@@ -15,7 +15,7 @@ from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.summary import describe
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.shards import ShardWriter
-from smwm_ros.errors import BagError, DatasetError
+from smwm_ros.errors import BagError, DatasetError, OutputError
 
 
 def jpeg_bag(path: Path, cut: set[int]) -> Path:
@@ -100,7 +100,7 @@ def test_a_disk_that_fills_up_half_way_leaves_what_was_whole(
         append(self, **rows)
 
     monkeypatch.setattr(ShardWriter, 'append', until_full)
-    with pytest.raises(DatasetError, match=r'shards/b: cannot be written: No space left'):
+    with pytest.raises(OutputError, match=r'shards/b: cannot be written: No space left'):
         made(tmp_path, tiny_bag('b', range(600)))
     assert contents(tmp_path / 'out') == before
 

@@ -210,7 +210,7 @@ def test_what_is_no_dataset_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match='interrupted; run smwm convert again'):
         TransitionDataset.open(folder)
     (folder / 'dataset.json').write_text('{"format": 99}')
-    with pytest.raises(DatasetError, match='format 99, expected 1'):
+    with pytest.raises(DatasetError, match=r'format 99 is newer .*; update smwm_ros'):
         TransitionDataset.open(folder)
     (folder / 'dataset.json').write_text('{')
     with pytest.raises(DatasetError, match='not valid JSON'):

@@ -13,6 +13,7 @@ import pytest
 from recordings import image, MakeBag, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from smwm_ros.bags import propose
 from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
 from smwm_ros.cli import main
@@ -166,6 +167,13 @@ def test_the_control_period_is_a_whole_number_of_frames_and_a_model_step_half_a_
     config = load_config(None, ['dataset.image_size=16', *words])
     data = convert([path], tmp_path / 'out', config).dataset
     assert data.metas['bag']['counts']['frames shown again'] == 0
+
+
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('camera', [-1.0, 1e-9])  # [s], by damaged stamps
+def test_a_camera_whose_stamps_are_damaged_gets_a_usual_control_period(camera: float) -> None:
+    dt, _ = propose._control_period(camera, 0.1)
+    assert dt == pytest.approx(0.1, rel=1e-3)
 
 
 @pytest.mark.parametrize('pace', PACES)
@@ -329,7 +337,7 @@ def test_a_checkpoint_tells_what_it_was_made_for(tmp_path: Path, capsys: Capture
     assert yaml.safe_load('\n'.join(rest)) == {'robot': {'dt': 0.1}}
     (tmp_path / 'meta.json').write_text('{')
     assert main(['inspect', str(tmp_path)]) == 2
-    assert 'meta.json: missing or damaged' in capsys.readouterr().err
+    assert 'meta.json: damaged: not valid JSON' in capsys.readouterr().err
 
 
 def test_recordings_of_other_people_are_described(real_bags: Path, capsys: Capture) -> None:

@@ -14,12 +14,13 @@ import pytest
 from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.core.batches import in_two
+from smwm_ros.core.checkpoint import add_info, load
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.examine import spectrum
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.core.train import train
-from smwm_ros.core.verdict import judge
-from smwm_ros.errors import DatasetError
+from smwm_ros.core.verdict import judge, require_fit
+from smwm_ros.errors import CheckpointError, DatasetError
 import worlds
 from worlds import dot_dataset, TINY
 
@@ -125,6 +126,44 @@ def test_a_run_on_images_that_never_change_is_called_blind(
     found = inspect(capsys, learn(tmp_path, data, 'run', steps=20))
     assert found['verdict']['name'] == 'blind'
     assert 'camera' in found['verdict']['advice'][0]
+
+
+def test_training_stores_the_verdict_that_the_plan_node_asks_for(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    dot_dataset(tmp_path / 'data', episodes=6)
+    knobs = ['model.kind=forward_only', 'model.hidden=16', 'train.steps=20', 'train.device=cpu']
+    words = ['train', str(tmp_path / 'data'), '--out', str(tmp_path / 'run'), *knobs]
+    for _ in range(2):  # a finished run is kept, and so is its verdict
+        assert main(words) == 0
+        assert 'Not fit to plan with: collapsed.' in capsys.readouterr().out
+    for folder in (tmp_path / 'run', tmp_path / 'run/best'):
+        with pytest.raises(CheckpointError, match=r'collapsed.*node\.unfit:=accept'):
+            require_fit(load(folder).info, 'run', accept=False)
+        assert require_fit(load(folder).info, 'run', accept=True).endswith('by node.unfit')
+
+
+def test_inspection_stores_the_verdict_on_own_data_alone(place: Path, capsys: Capture) -> None:
+    add_info(place / 'good', verdict={'name': 'lost', 'why': 'a test says so', 'advice': []})
+    dot_dataset(place / 'others', episodes=10, noise=0.01)
+    out = place / 'others.html'
+    inspect(capsys, place / 'good', '--data', place / 'others', '--out', out, '--samples', '100')
+    with pytest.raises(CheckpointError, match=r'\(lost\): a test says so; to drive'):
+        require_fit(load(place / 'good').info, 'run', accept=False)
+    inspect(capsys, place / 'good', '--samples', '100')
+    assert require_fit(load(place / 'good').info, 'run', accept=False) == ''
+
+
+@pytest.mark.parametrize('damaged', [None, 'fit', {'name': 'fit'}, {'advice': 3}])
+def test_a_damaged_verdict_is_one_line(damaged: Any) -> None:
+    with pytest.raises(
+        CheckpointError, match=r'run: the stored verdict is damaged .* smwm inspect'
+    ):
+        require_fit({'verdict': damaged}, 'run', accept=True)
+
+
+def test_a_model_without_a_verdict_is_accepted_with_a_warning() -> None:
+    assert 'smwm inspect' in require_fit({}, 'run', accept=False)
 
 
 def test_other_drives_judge_a_run_and_are_told_apart(place: Path, capsys: Capture) -> None:

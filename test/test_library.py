@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from smwm_ros.core.library import Library
-from smwm_ros.errors import ConfigError
+from smwm_ros.errors import ConfigError, OutputError
 from smwm_ros.share import goals_folder, shipped
 
 RED, BLUE = (np.full((8, 8, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 0, 200)))
@@ -59,7 +59,7 @@ def test_a_name_that_is_none_is_told_with_what_there_is(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
-    with pytest.raises(ConfigError, match='cannot be written'):
+    with pytest.raises(OutputError, match='cannot be written'):
         Library(tmp_path / 'file').keep('dock', [RED])
 
 

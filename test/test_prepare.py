@@ -130,7 +130,7 @@ def test_a_roadmap_of_other_weights_is_refused(run: Path) -> None:
 def test_a_roadmap_that_was_cut_off_is_told(run: Path, suffix: str) -> None:
     path = run / f'roadmap.{suffix}'
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(CheckpointError, match=r'roadmap\.json: .*make it: smwm prepare'):
+    with pytest.raises(CheckpointError, match=rf'roadmap\.{suffix}: .*make it: smwm prepare'):
         pilot(run, kind='roadmap')
 
 

@@ -219,7 +219,7 @@ def test_a_state_that_is_damaged_is_refused_and_not_executed(
         torch.save({'identity': Bomb(tmp_path / 'exploded')}, state)
     else:
         torch.save({'step': 3}, state)
-    with pytest.raises(CheckpointError, match=r'last.pt: no state .* --fresh starts over'):
+    with pytest.raises(CheckpointError, match=r'last.pt: damaged: .* --fresh starts over'):
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
     assert not (tmp_path / 'exploded').exists()
 
@@ -475,9 +475,8 @@ def test_a_dataset_of_another_version_is_refused_before_time_is_spent(tmp_path: 
 def test_an_action_that_is_no_number_is_found(tmp_path: Path) -> None:
     actions = np.zeros((20, 30, 2))
     actions[3, 4, 1] = np.nan
-    dots = dot_dataset(tmp_path / 'dots', actions=actions)
     with pytest.raises(DatasetError, match='1 actions are not finite, first in row 94'):
-        train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+        dot_dataset(tmp_path / 'dots', actions=actions)
 
 
 def test_windows_hold_the_frames_and_the_actions_between_them(dots: TransitionDataset) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 from smwm_ros.bags.grid import nanoseconds
 from smwm_ros.config import Dataset
 from smwm_ros.core.interfaces import Array
+from smwm_ros.core.shards import BINS
 
-_BINS = 40
 _WORST = 10  # ticks remembered
 
 
@@ -20,7 +20,7 @@ class Ages:
 
     def __init__(self, limit: float) -> None:
         self._limit = limit  # [s]
-        self._counts = np.zeros(_BINS, np.int64)
+        self._counts = np.zeros(BINS, np.int64)
         self._beyond = 0
         self._worst: list[tuple[int, int]] = []  # minus the age [ns], row
 
@@ -29,8 +29,8 @@ class Ages:
         limit = nanoseconds(self._limit)
         within = age <= limit
         self._beyond += int((~within).sum())
-        place = np.minimum(age[within] * _BINS // max(limit, 1), _BINS - 1)
-        self._counts += np.bincount(place, minlength=_BINS)
+        place = np.minimum(age[within] * BINS // max(limit, 1), BINS - 1)
+        self._counts += np.bincount(place, minlength=BINS)
         old = np.flatnonzero(within & (age > 0))
         old = old[np.argsort(-age[old], kind='stable')][:_WORST]
         found = zip((-age[old]).tolist(), (row + old).tolist(), strict=True)

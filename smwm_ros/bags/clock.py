@@ -59,26 +59,26 @@ def choose_clocks(wanted: Mapping[str, str], samples: Mapping[str, Stamps | None
     if len(set(wanted.values())) == 1:
         clock = choose_clock(next(iter(wanted.values())), samples)
         return Clocks(dict.fromkeys(wanted, clock.base), clock.why)
-    told = {topic: base for topic, base in wanted.items() if base != 'auto'}
-    free = [topic for topic in wanted if topic not in told]
-    bases = dict(told)
+    fixed = {topic: base for topic, base in wanted.items() if base != 'auto'}
+    free = [topic for topic in wanted if topic not in fixed]
+    bases = dict(fixed)
     if free:
-        if len(set(told.values())) > 1:
+        if len(set(fixed.values())) > 1:
             raise BagError(
-                f'the clocks of {_list(told)} are mixed by configuration; '
+                f'the clocks of {_list(fixed)} are mixed by configuration; '
                 f'say header or receive for {", ".join(free)} too'
             )
-        bases.update(dict.fromkeys(free, next(iter(told.values()))))
+        bases.update(dict.fromkeys(free, next(iter(fixed.values()))))
     by_header = {topic: samples[topic] for topic, base in bases.items() if base == 'header'}
     flaw = header_flaw(by_header)
     if flaw:
         raise BagError(
-            f'{_list(told)} as configured, but {flaw}; '
+            f'{_list(fixed)} as configured, but {flaw}; '
             f'to mix clocks, say header or receive for each topic'
         )
     if len(by_header) < len(bases):
         return Clocks(bases, f'mixed as configured: {_list(bases)}{_mixture(by_header)}')
-    return Clocks(bases, f'{_list(told)} as configured, and the others agree')
+    return Clocks(bases, f'{_list(fixed)} as configured, and the others agree')
 
 
 def choose_clock(wanted: str, samples: Mapping[str, Stamps | None]) -> Clock:
@@ -115,7 +115,7 @@ def header_flaw(samples: Mapping[str, Stamps | None]) -> str:
 
 
 def _future(samples: Mapping[str, Stamps | None]) -> str:
-    """Say which headers tell of the future while others do not, or nothing."""
+    """Name the headers that lie in the future while others do not, or return nothing."""
     ahead = sorted(
         (float(np.median(item.offset())), name) for name, item in samples.items() if item
     )

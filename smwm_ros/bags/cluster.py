@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from smwm_ros.bags.shard import Tell
+from smwm_ros.bags.shard import Report
 from smwm_ros.bags.workers import attempt, Tally, Work
 from smwm_ros.errors import BagError, missing_extra
 
@@ -23,32 +23,32 @@ try:
 except ImportError:
     raise missing_extra('--runner ray', 'ray', 'ray') from None
 
-_LOOK_EVERY = 0.2  # at what workers tell [s]
+_LOOK_EVERY = 0.2  # for progress of workers [s]
 
 
-def run_on_ray(todo: list[Work], jobs: int | None, tally: Tally, tell: Tell) -> None:
+def run_on_ray(todo: list[Work], jobs: int | None, tally: Tally, report: Report) -> None:
     """Convert bags on as many CPUs as the cluster has, or on no more than jobs."""
     begun = not ray.is_initialized()
     if begun:
         ray.init(log_to_driver=False, logging_level='WARNING')
     try:
         cores = int(ray.cluster_resources().get('CPU', 1))
-        _spread(todo, cores if jobs is None else min(jobs, cores), tally, tell)
+        _spread(todo, cores if jobs is None else min(jobs, cores), tally, report)
     finally:
         if begun:
             ray.shutdown()
 
 
-def _spread(todo: list[Work], jobs: int, tally: Tally, tell: Tell) -> None:
+def _spread(todo: list[Work], jobs: int, tally: Tally, report: Report) -> None:
     """Keep so many bags being converted; after an error none is begun, and the others may end."""
-    told = Queue(actor_options={'num_cpus': 0})
+    reports = Queue(actor_options={'num_cpus': 0})
     convert: Any = ray.remote(num_cpus=1, max_retries=0)(_attempt)
     waiting, running = [_everywhere(item) for item in reversed(todo)], dict[Any, Work]()
     failed: BaseException | None = None
     while running or waiting:
         while waiting and len(running) < jobs:
             work = waiting.pop()
-            running[convert.remote(work, told)] = work
+            running[convert.remote(work, reports)] = work
         for item in ray.wait(list(running), timeout=_LOOK_EVERY)[0]:
             work = running.pop(item)
             try:
@@ -57,9 +57,9 @@ def _spread(todo: list[Work], jobs: int, tally: Tally, tell: Tell) -> None:
                 failed = failed or error.cause
         if failed is not None or tally.hopeless:
             waiting.clear()
-        for news in told.get_nowait_batch(told.qsize()):
-            tell(news)
-    told.shutdown()
+        for news in reports.get_nowait_batch(reports.qsize()):
+            report(news)
+    reports.shutdown()
     if failed is not None:
         raise failed
 
@@ -70,7 +70,7 @@ def _everywhere(work: Work) -> Work:
     return work._replace(bag=work.bag._replace(paths=paths), folder=work.folder.absolute())
 
 
-def _attempt(work: Work, told: Any) -> BagError | None:
+def _attempt(work: Work, reports: Any) -> BagError | None:
     """Convert one bag, in a worker."""
     cv2.setNumThreads(1)  # the workers themselves fill the cores
-    return attempt(work, told.put)
+    return attempt(work, reports.put)

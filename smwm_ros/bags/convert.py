@@ -20,9 +20,10 @@ from smwm_ros.bags.find import Bag, find_bags
 from smwm_ros.bags.workers import run, Tally, Work
 from smwm_ros.config import Config
 from smwm_ros.core.dataset import explain, INDEX, TransitionDataset, write_index
-from smwm_ros.core.shards import META, read_json
+from smwm_ros.core.shards import META, read_meta
 from smwm_ros.errors import BagError, DatasetError
 from smwm_ros.load import to_dict
+from smwm_ros.lock import hold
 
 _NAMED = 3  # bags named in an error
 
@@ -53,7 +54,7 @@ def convert(
     Folders of .msg files define the messages that bags do not.
     """
     bags = [bag._replace(msgs=tuple(msgs)) for bag in find_bags(paths)]
-    with _no_empty_folders(out):
+    with hold(out), _no_empty_folder(out / 'shards'):
         if fresh:
             clear(out)
         check_config(out, config)
@@ -88,7 +89,7 @@ def _failure(tally: Tally, count: int) -> BagError:
 def _finish(out: Path, config: Config) -> TransitionDataset:
     """Make a dataset of the shards that are there."""
     shards = _shards(out)
-    metas = {name: read_json(out / 'shards' / name / META) for name in shards}
+    metas = {name: read_meta(out / 'shards' / name) for name in shards}
     block = config.dataset.action_block
     spans = [span for meta in metas.values() for span in meta['episodes']]
     if not any(stop - start > block for start, stop in spans):
@@ -117,7 +118,7 @@ def is_done(work: Work) -> bool:
     """Tell whether the shard is there; another recording of the same name is an error."""
     if not work.folder.is_dir():
         return False
-    found = read_json(work.folder / META)['source']
+    found = read_meta(work.folder)['source']
     if found != work.about['source']:
         raise DatasetError(
             f"{work.folder}: made from another recording that is also called '{work.bag.name}'; "
@@ -128,10 +129,6 @@ def is_done(work: Work) -> bool:
 
 def check_config(out: Path, config: Config) -> None:
     """Refuse a folder that holds something else, or shards of another configuration."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise DatasetError(f'{out}: is a file; expected a folder for the dataset')
     strangers = [item.name for item in out.iterdir() if not item.name.startswith('.')]
     if not (out / 'shards').is_dir() and strangers:
         raise DatasetError(f'{out}: holds something else ({strangers[0]}); choose another --out')
@@ -140,8 +137,9 @@ def check_config(out: Path, config: Config) -> None:
     usual = _flat(to_dict(Config()))  # what knobs were that an older version did not have
     usual = {key: usual[key] for key in wanted}
     for name in _shards(out):
-        meta = read_json(out / 'shards' / name / META)
-        found = {**usual, **_flat({'robot': meta['robot'], 'dataset': meta['dataset']})}
+        meta = read_meta(out / 'shards' / name)
+        said = {part: meta.get(part, {}) for part in ('robot', 'dataset')}
+        found = {**usual, **_flat(said)}
         differing = sorted(
             key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
         )
@@ -165,16 +163,13 @@ def clear(out: Path) -> None:
 
 
 @contextmanager
-def _no_empty_folders(out: Path) -> Iterator[None]:
-    """After an error, remove the folders that were made for nothing."""
-    new = [folder for folder in (out / 'shards', out, *out.parents) if not folder.exists()]
+def _no_empty_folder(folder: Path) -> Iterator[None]:
+    """Remove a folder that was made for nothing."""
     try:
         yield
-    except BaseException:
-        for folder in new:
-            with suppress(OSError):  # it holds something, or was never made
-                folder.rmdir()
-        raise
+    finally:
+        with suppress(OSError):  # it holds something, or was never made
+            folder.rmdir()
 
 
 def _sweep(out: Path) -> None:

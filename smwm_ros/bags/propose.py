@@ -222,14 +222,16 @@ def _control_period(camera: float, command: float) -> tuple[float, str]:
     """
     wanted = float(np.clip(command, _USUAL, _SLOWEST))  # not faster than commands, if they allow
     frames, dt = 1, wanted
-    if camera:
+    if camera > 0:  # damaged stamps may run backwards
         most = max(int(_SLOWEST / camera + 0.05), 1)
-        frames = min(range(1, most + 1), key=lambda n: abs(np.log(n * camera / wanted)))
+        near = int(wanted / camera)  # the best is this or the next; periods may be of nanoseconds
+        candidates = {min(max(n, 1), most) for n in (near, near + 1)}
+        frames = min(candidates, key=lambda n: abs(np.log(n * camera / wanted)))
         dt = min(frames * camera, 10.0)
     # Hundredths of a second where a clock may be that wrong, else upwards: no frame comes twice.
     dt = round(dt, 2) if abs(round(dt, 2) - dt) <= 0.005 * dt else ceil(1e4 * dt - 1e-3) / 1e4
     why = f'robot.dt={dt:g}: '
-    if camera:
+    if camera > 0:
         each = 'every frame' if frames == 1 else f'one frame in {frames}'
         why += f'{each} of a camera of {1 / camera:.3g} Hz, so that each tick sees a new one; '
     why += f'{1 / _USUAL:g} Hz is usual for models, 5 to 20 Hz will do'

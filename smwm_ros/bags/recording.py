@@ -63,10 +63,10 @@ class Recording:
         self._episodes: list[tuple[int, int]] = []
         self._ages = AgeBook(dataset)
         self._period = 0.0
-        self._writer = ShardWriter(folder, self._row)
         self._shift = mean_period(reader, robot.camera.topic) > self._dt / _FAST
         self._cameras = self._make_cameras(folder.parent)
         self._hearers = self._make_hearers()
+        self._writer = ShardWriter(folder, self._row)
 
     def __enter__(self) -> Recording:
         """Start hearing."""
@@ -79,9 +79,9 @@ class Recording:
         trace: TracebackType | None,
     ) -> None:
         """Close the files; a shard that was not published vanishes."""
+        self._writer.__exit__(kind, error, trace)
         for camera in self._cameras.values():
             camera.close()
-        self._writer.__exit__(kind, error, trace)
 
     def hear(self, message: Message) -> None:
         """Take the next message of the bag."""

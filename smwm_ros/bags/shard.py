@@ -12,7 +12,7 @@ from smwm_ros.bags.read import BagReader, with_rescue
 from smwm_ros.bags.recording import Recording
 from smwm_ros.bags.topics import clocks_of, config_as_recorded, required_topics
 from smwm_ros.config import Config
-from smwm_ros.errors import BagError, CodecError, DatasetError
+from smwm_ros.errors import BagError, CodecError, writing
 
 
 class Progress(NamedTuple):
@@ -23,37 +23,38 @@ class Progress(NamedTuple):
     size: int  # read [bytes]
 
 
-Tell = Callable[[Progress], None]
+Report = Callable[[Progress], None]
 
 _TELL_EVERY = 50  # messages
 
 
-def convert_bag(bag: Bag, folder: Path, config: Config, about: dict[str, Any], tell: Tell) -> None:
+def convert_bag(
+    bag: Bag, folder: Path, config: Config, about: dict[str, Any], report: Report
+) -> None:
     """Read a bag and publish its shard; about says what else belongs into meta.json."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with_rescue(bag, lambda reader: _convert(reader, folder, config, about, tell))
-    except OSError as error:  # those of reading are BagErrors by now
-        raise DatasetError(f'{folder}: cannot be written: {error.strerror}') from error
+        with writing(folder):  # what reading raises are BagErrors by now
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with_rescue(bag, lambda reader: _convert(reader, folder, config, about, report))
     except CodecError as error:
         raise BagError(f'{bag.paths[0]}: {error}') from error
 
 
 def _convert(
-    reader: BagReader, folder: Path, config: Config, about: dict[str, Any], tell: Tell
+    reader: BagReader, folder: Path, config: Config, about: dict[str, Any], report: Report
 ) -> None:
     """Convert an open bag."""
     config = config_as_recorded(config)
     topics = required_topics(reader, config)
     clocks = clocks_of(reader, config)
-    tell(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
+    report(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
     with Recording(reader, folder, config, clocks) as recording:
         seen = size = 0
         for message in reader.messages(topics):
             recording.hear(message)
             seen, size = seen + 1, size + len(message.data)
             if seen == _TELL_EVERY:
-                tell(Progress(0, seen, size))
+                report(Progress(0, seen, size))
                 seen = size = 0
-        tell(Progress(0, seen, size))
+        report(Progress(0, seen, size))
         recording.publish(about)

@@ -2,8 +2,8 @@
 """
 Bounds on what a sqlite file may have computed: only tables are read, in limited time.
 
-A view or a computed column is a program of whoever made the file, and may never end. So may a
-damaged tree of pages, of which each leads to the same ones again.
+A view or a computed column runs SQL that is stored in the file, and may never end. The same holds
+for a scan of damaged pages that point at each other.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 """
 Find where the clock stepped back while a bag was recorded.
 
-Readers sort by stamp, and so would mix what was recorded before the step with what came after.
-The order in which messages were written tells the two apart. It is looked at topic by topic: some
-bags hold one topic after the other.
+Readers sort by stamp, and so would mix what was recorded before the step with what came after. So
+the order in which messages were written is read, too, for each topic by itself: some bags hold one
+topic after the other.
 """
 
 from __future__ import annotations

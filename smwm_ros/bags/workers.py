@@ -17,8 +17,9 @@ from traceback import format_exc
 from typing import Any, NamedTuple
 
 import cv2
+from smwm_ros import text
 from smwm_ros.bags.find import Bag
-from smwm_ros.bags.shard import convert_bag, Progress, Tell
+from smwm_ros.bags.shard import convert_bag, Progress, Report
 from smwm_ros.config import Config
 from smwm_ros.core.crew import ATTEMPTS, end_with_parent, Failure, Worker
 from smwm_ros.errors import BagError, one_line, SmwmError
@@ -53,14 +54,14 @@ class Tally:
 
     @property
     def hopeless(self) -> bool:
-        """Tell whether none of the first few could be: what is wrong is wrong with all."""
+        """Return whether none of the first few could be: what is wrong is wrong with all."""
         return not self._patient and len(self.failed) >= _HOPELESS
 
 
-def attempt(work: Work, tell: Tell) -> BagError | None:
+def attempt(work: Work, report: Report) -> BagError | None:
     """Convert a bag, or return why it cannot be; any other error is not of the bag alone."""
     try:
-        convert_bag(*work, tell)
+        convert_bag(*work, report)
     except BagError as error:
         return error
     return None
@@ -70,28 +71,28 @@ def run(todo: list[Work], jobs: int | None, runner: str, tally: Tally) -> None:
     """Convert bags: here, or in so many processes, or on Ray."""
     if not todo:
         return
-    with _progress() as tell:
+    with _progress() as report:
         if runner == 'ray':
             from smwm_ros.bags.cluster import run_on_ray  # ray is an optional extra
 
-            run_on_ray(todo, jobs, tally, tell)
+            run_on_ray(todo, jobs, tally, report)
         elif (workers := _workers(todo, jobs)) == 1:
             for item in todo:
                 if not tally.hopeless:
-                    tally.note(item, attempt(item, tell))
+                    tally.note(item, attempt(item, report))
         else:
-            _run_parallel(todo, workers, tally, tell)
+            _run_parallel(todo, workers, tally, report)
 
 
 def _workers(todo: list[Work], jobs: int | None) -> int:
-    """Return how many processes convert: unless told, one for each core, if there is enough."""
+    """Return how many processes convert: unless given, one for each core, if there is enough."""
     if jobs is None:
         size = sum(work.about['source']['bytes'] for work in todo)
         jobs = min(len(os.sched_getaffinity(0)), 1 + size // _WORTH)
     return min(jobs, len(todo))
 
 
-def _run_parallel(todo: list[Work], jobs: int, tally: Tally, tell: Tell) -> None:
+def _run_parallel(todo: list[Work], jobs: int, tally: Tally, report: Report) -> None:
     """Convert several bags at once; one whose process dies is begun again by another."""
     waiting, crew, deaths = deque(todo), list[Worker](), Counter[str]()
     try:
@@ -103,13 +104,13 @@ def _run_parallel(todo: list[Work], jobs: int, tally: Tally, tell: Tell) -> None
             for worker in [each for each in crew if each.pipe in ready]:
                 news = worker.hear()
                 if isinstance(news, Progress):
-                    worker.told.append(news)
-                    tell(news)
+                    worker.progress.append(news)
+                    report(news)
                     continue
                 if isinstance(news, Failure):
                     crew.remove(worker)
                     worker.stop()
-                    _bury(worker, news, waiting, deaths, tally, tell)
+                    _bury(worker, news, waiting, deaths, tally, report)
                     continue
                 tally.note(worker.item, news)
                 if waiting and not tally.hopeless:
@@ -124,7 +125,7 @@ def _run_parallel(todo: list[Work], jobs: int, tally: Tally, tell: Tell) -> None
 
 def _begin(worker: Worker, work: Work) -> None:
     worker.begin(work)
-    worker.told = list[Progress]()
+    worker.progress = list[Progress]()
 
 
 def _bury(
@@ -133,7 +134,7 @@ def _bury(
     waiting: deque[Work],
     deaths: Counter[str],
     tally: Tally,
-    tell: Tell,
+    report: Report,
 ) -> None:
     """Let another worker begin the bag of one that died, unless that was tried often."""
     work: Work = worker.item
@@ -143,9 +144,9 @@ def _bury(
         raise RuntimeError(f'{work.bag.name}: {failure.what}\n{failure.trace}')
     for left in work.folder.parent.glob(f'.{escape(work.folder.name)}.*.tmp'):
         shutil.rmtree(left, ignore_errors=True)
-    tell(
-        Progress(*(-sum(part) for part in zip(*worker.told, strict=True)))
-        if worker.told
+    report(
+        Progress(*(-sum(part) for part in zip(*worker.progress, strict=True)))
+        if worker.progress
         else Progress(0, 0, 0)
     )
     if work.folder.exists():  # it died after its work
@@ -157,7 +158,7 @@ def _bury(
         why = f'{words}, {ATTEMPTS} times; try fewer --jobs if memory is short'
         tally.note(work, BagError(why))
         return
-    print(f'{words}; another one begins it again', file=sys.stderr)
+    text.tell(f'{words}; another one begins it again', file=sys.stderr)
     waiting.appendleft(work)
 
 
@@ -180,11 +181,11 @@ def _attempt_in_worker(work: Work, pipe: Any) -> BagError | Failure | None:
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
+def _progress() -> Iterator[Report]:
     """Show a bar of messages, with megabytes a second beside it."""
     size, begun = 0, monotonic()
 
-    def tell(news: Progress) -> None:
+    def report(news: Progress) -> None:
         nonlocal size
         size += news.size
         bar.total += news.expected
@@ -193,4 +194,4 @@ def _progress() -> Iterator[Tell]:
         bar.update(news.messages)
 
     with show_progress(total=0, unit=' messages', desc='converting', smoothing=0.1) as bar:
-        yield tell
+        yield report

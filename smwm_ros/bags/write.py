@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from heapq import heappop, heappush
 from pathlib import Path
 import sqlite3
@@ -27,8 +27,9 @@ from smwm_ros.bags.letter import Letter, Picture
 from smwm_ros.bags.topics import as_recorded
 from smwm_ros.config import CAMERA_FRAME, Command, Robot, State
 from smwm_ros.core.interfaces import Array, Frame
-from smwm_ros.errors import BagError
+from smwm_ros.errors import BagError, writing
 from smwm_ros.fieldpath import expand
+from smwm_ros.files import publish
 
 COMMAND_DELAY = 1_000_000  # a command follows the frame that it answers after this [ns]
 PARTIAL = '.recording-'  # begins the hidden folder in which a bag is being written
@@ -111,7 +112,7 @@ class BagWriter:
                 return
             self.flush()
             self._bag.close()
-            self._bag.path.rename(self.path)
+            publish(self._bag.path, self.path)
 
     def write(self, frame: Frame, action: Array | None, stamp: int) -> None:
         """Write what was seen and measured at a stamp [ns], and what was commanded upon it."""
@@ -166,11 +167,6 @@ class BagWriter:
             self._count += 1  # of what is received at the same time, the first comes first
             heappush(self._waiting, (instant, self._count, self._topics[topic], data))
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self) -> AbstractContextManager[None]:
         """Turn what a full or forbidden disk raises into one line."""
-        try:
-            yield
-        except (OSError, sqlite3.Error, WriterError) as error:
-            reason = getattr(error, 'strerror', None) or str(error)
-            raise BagError(f'{self.path}: cannot be written: {reason}') from error
+        return writing(self.path, sqlite3.Error, WriterError)

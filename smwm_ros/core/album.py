@@ -18,7 +18,6 @@ from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.roadmap import spread
-from smwm_ros.errors import CheckpointError
 import torch
 from torch import Tensor
 
@@ -103,14 +102,21 @@ def save(folder: Path, album: Album, dataset: str) -> None:
 
 def load(folder: Path | None, needed_by: str) -> Album:
     """Read the album beside a model."""
-    tensors, meta = beside.load(folder, NAME, needed_by)
-    try:
-        data, ends = tensors['jpeg'].numpy().tobytes(), tensors['ends'].tolist()
-        jpegs = tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False))
-        skill = tuple(float('nan') if score is None else float(score) for score in meta['skill'])
-        return Album(jpegs, tensors['latents'], tensors['weights'], tensors['offset'], skill)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f'{folder}: its {NAME} is damaged: {error!r}') from None
+    sizes = {
+        'jpeg': ('B',),
+        'ends': ('N',),
+        'latents': ('N', 'D'),
+        'weights': ('D', 'P'),
+        'offset': ('P',),
+    }
+    tensors, meta = beside.load(folder, NAME, needed_by, sizes, {'skill': list})
+    data, ends = tensors['jpeg'].numpy().tobytes(), tensors['ends'].tolist()
+    jpegs = tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False))
+    skill = tuple(
+        float(score) if isinstance(score, (int, float)) else float('nan')
+        for score in meta['skill']
+    )
+    return Album(jpegs, tensors['latents'], tensors['weights'], tensors['offset'], skill)
 
 
 def _evenly(rows: Array, most: int) -> Array:

@@ -13,6 +13,7 @@ from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs, Window
 from smwm_ros.core.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
+from smwm_ros.text import tell
 import torch
 
 CUT = (0.6, 0.7)  # of an episode that is cut in two: where its parts end and begin
@@ -94,7 +95,6 @@ def check(
             )
     rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])
     actions = dataset.actions(rows)
-    _require_finite(dataset, 'actions', rows, actions)
     if needs_state:
         _require_state(dataset, rows, warn)
     constant = np.ptp(actions, axis=0) == 0
@@ -104,7 +104,7 @@ def check(
             'a world model to learn how'
         )
     for name in np.array(dataset.info.spec.fields)[constant & warn]:
-        print(f'warning: {where}: {name} never changes; it will not be planned', file=sys.stderr)
+        tell(f'warning: {where}: {name} never changes; it will not be planned', file=sys.stderr)
 
 
 def in_two(data: TransitionDataset) -> tuple[TransitionDataset, str]:
@@ -166,17 +166,8 @@ def _require_state(dataset: TransitionDataset, rows: Array, warn: bool) -> None:
             )
     unknown = int((~dataset.measured(rows)).sum())
     if unknown and warn:
-        print(
+        tell(
             f'warning: {where}: {unknown} of {len(rows)} ticks have no measured state; the loss '
             'of the state leaves them out',
             file=sys.stderr,
-        )
-
-
-def _require_finite(dataset: TransitionDataset, what: str, rows: Array, values: Array) -> None:
-    """Refuse values that are no numbers."""
-    bad = rows[~np.isfinite(values).all(axis=1)]
-    if len(bad):
-        raise DatasetError(
-            f'{dataset.folder}: {len(bad)} {what} are not finite, first in row {bad[0]}'
         )

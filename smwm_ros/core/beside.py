@@ -7,17 +7,18 @@ It is worth nothing with other weights, so it names those it was made for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as format_tensors
-from smwm_ros.core.checkpoint import read_meta, write_atomic
+from smwm_ros.core.checkpoint import read_meta
+from smwm_ros.core.stored import Kind, read_json, require
+from smwm_ros.core.tensors import read_tensors
 from smwm_ros.errors import CheckpointError
+from smwm_ros.files import write_together
 from torch import Tensor
 
 FORMAT = 1
@@ -33,12 +34,17 @@ def save(folder: Path, name: str, tensors: Mapping[str, Tensor], info: Mapping[s
         'sha256': hashlib.sha256(content).hexdigest(),
         **info,
     }
-    (folder / f'{name}.json').unlink(missing_ok=True)
-    write_atomic(folder / f'{name}.safetensors', content)
-    write_atomic(folder / f'{name}.json', json.dumps(meta, indent=1).encode())
+    text = json.dumps(meta, indent=1).encode()
+    write_together({folder / f'{name}.safetensors': content, folder / f'{name}.json': text})
 
 
-def load(folder: Path | None, name: str, needed_by: str) -> tuple[dict[str, Tensor], Any]:
+def load(
+    folder: Path | None,
+    name: str,
+    needed_by: str,
+    sizes: Mapping[str, Sequence[int | str]],  # of each tensor; a letter is any size, but one
+    info: Mapping[str, Any],  # the shape of what is kept with them, see stored.py
+) -> tuple[dict[str, Tensor], Any]:
     """Read what lies beside a checkpoint, or say how to make it."""
     if folder is None:
         raise CheckpointError(
@@ -48,17 +54,27 @@ def load(folder: Path | None, name: str, needed_by: str) -> tuple[dict[str, Tens
     make = f'make it: smwm prepare {folder} --data DATASET'
     if not path.is_file():
         raise CheckpointError(f'{needed_by}: {folder} has no {name} yet; {make}')
-    try:
-        meta = json.loads(path.read_text(encoding='utf-8'))
-        content = path.with_suffix('.safetensors').read_bytes()
-        tensors: dict[str, Tensor] = parse_tensors(content)
-        version, digest, model = meta['format'], meta['sha256'], meta['model_sha256']
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f'{path}: damaged: {error}; {make}') from None
-    if version != FORMAT:
-        raise CheckpointError(f'{path}: format {version}, expected {FORMAT}; {make}')
-    if hashlib.sha256(content).hexdigest() != digest:
+    kind = Kind(CheckpointError, make)
+    meta = read_json(path, kind, FORMAT)
+    require(meta, {'sha256': str, 'model_sha256': str, **info}, path, kind)
+    tensors, digest = read_tensors(path.with_suffix('.safetensors'), kind)
+    if digest != meta['sha256']:
         raise CheckpointError(f'{path}: does not belong to the tensors beside it; {make}')
-    if read_meta(folder)['weights_sha256'] != model:
+    if read_meta(folder)['weights_sha256'] != meta['model_sha256']:
         raise CheckpointError(f'{path}: was made for other weights than those in {folder}; {make}')
+    if not _fit(tensors, sizes):
+        raise kind.damaged(path.with_suffix('.safetensors'), f'expected tensors {dict(sizes)}')
     return tensors, meta
+
+
+def _fit(tensors: Mapping[str, Tensor], sizes: Mapping[str, Sequence[int | str]]) -> bool:
+    """Tell whether tensors are there, and of the sizes expected."""
+    known: dict[int | str, int] = {}
+    for name, wanted in sizes.items():
+        found = tensors[name].shape if name in tensors else ()
+        if len(found) != len(wanted):
+            return False
+        for size, each in zip(found, wanted, strict=True):
+            if size != (each if isinstance(each, int) else known.setdefault(each, size)):
+                return False
+    return True

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from smwm_ros.core.headers import check_size
 from smwm_ros.core.interfaces import Array
-from smwm_ros.errors import DatasetError
+from smwm_ros.core.rows import Bytes, DATASET
+from smwm_ros.errors import CodecError, DatasetError, one_line
 
 
 class BlobWriter:
@@ -39,17 +41,19 @@ class BlobWriter:
 
 
 class BlobColumn:
-    """Images on disk, memory-mapped and decoded when they are asked for."""
+    """Images on disk, read and decoded when they are asked for."""
 
     def __init__(self, path: Path, ends: Array, shape: tuple[int, ...]) -> None:
-        self._path = path
         self._ends = ends
         self._shape = shape  # (H, W, 3)
-        size = path.stat().st_size if path.is_file() else 0
-        expected = int(ends[-1]) if len(ends) else 0
+        self._bytes = Bytes(path)
+        size, expected = self._bytes.size, int(ends[-1]) if len(ends) else 0
         if size != expected:
-            raise DatasetError(f'{path}: missing or damaged: {size} bytes, expected {expected}')
-        self._data = np.memmap(path, np.uint8, 'r') if size else np.zeros(0, np.uint8)
+            raise DatasetError(
+                f'{path}: missing or damaged: {size} bytes, expected {expected}; {DATASET.remedy}'
+            )
+        if (np.diff(ends, prepend=0) <= 0).any():
+            raise DATASET.damaged(path.with_suffix('.npy'), 'expected ends of images, in order')
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -60,8 +64,21 @@ class BlobColumn:
         images = np.empty((len(rows), *self._shape), np.uint8)
         for number, row in enumerate(np.asarray(rows)):
             begin = int(self._ends[row - 1]) if row else 0
-            bgr = cv2.imdecode(self._data[begin : int(self._ends[row])], cv2.IMREAD_COLOR)
-            if bgr is None or bgr.shape != self._shape:
-                raise DatasetError(f'{self._path}: damaged: image {row} cannot be decoded')
-            images[number] = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+            data = np.empty(int(self._ends[row]) - begin, np.uint8)
+            self._bytes.read(begin, data)
+            images[number] = self._decode(data, row)
         return images
+
+    def _decode(self, data: Array, row: int) -> Array:
+        """Return one image (H, W, 3) RGB."""
+        path = self._bytes.path
+        try:
+            check_size('.jpeg', data.tobytes())
+            bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        except (CodecError, cv2.error) as error:
+            reason = f'image {row} cannot be decoded: {one_line(error)}'
+            raise DATASET.damaged(path, reason) from None
+        if bgr is None or bgr.shape != self._shape:
+            raise DATASET.damaged(path, f'image {row} cannot be decoded')
+        rgb: Array = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        return rgb

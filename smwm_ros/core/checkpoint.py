@@ -9,31 +9,51 @@ is executed when it is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict
 import hashlib
 import json
-import os
 from pathlib import Path
 import platform
-from typing import Any, get_origin, get_type_hints, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as format_tensors
 from smwm_ros import __version__, config
+from smwm_ros.core import stored
 from smwm_ros.core.actions import action_spec
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.model import make_model, Smwm
-from smwm_ros.errors import CheckpointError
+from smwm_ros.core.stored import Kind, read_json, section
+from smwm_ros.core.tensors import read_tensors
+from smwm_ros.errors import CheckpointError, ConfigError, one_line
 from smwm_ros.fieldpath import expand
+from smwm_ros.files import write_atomic, write_together
+from smwm_ros.text import brief
 import torch
 from torch import Tensor
 
 FORMAT = 1
 WEIGHTS, META = 'model.safetensors', 'meta.json'
-T = TypeVar('T')
+CHECKPOINT = Kind(CheckpointError, 'copy the run again from where it is whole, or train it again')
+_NAMED = 10  # mistakes said one by one
+_META = {
+    'format': int,
+    'robot': {str: Any},
+    'dataset': {str: Any},
+    'model': {str: Any},
+    'planner': {str: Any},
+    'action': {'mean': [float], 'std': [float]},
+    'weights_sha256': str,
+    'info': {
+        'dataset?': str,
+        'data?': str,
+        'model?': {str: Any},
+        'train?': {str: Any},
+        'warnings?': [str],
+        'summary?': {str: float},
+        'distances?': {'ticks': [float], 'median': [float]},
+    },
+}
 
 
 class Checkpoint(NamedTuple):
@@ -68,7 +88,6 @@ class Checkpoint(NamedTuple):
 def save(folder: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; meta.json comes last, and without it there is no checkpoint."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = format_tensors(checkpoint.model.state_dict())
     meta = {
         'format': FORMAT,
@@ -86,8 +105,14 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
         },
         'info': checkpoint.info,
     }
-    (folder / META).unlink(missing_ok=True)
-    write_atomic(folder / WEIGHTS, weights)
+    text = json.dumps(meta, indent=1).encode()
+    write_together({folder / WEIGHTS: weights, folder / META: text})
+
+
+def add_info(folder: Path, **found: Any) -> None:
+    """Add to the info of a checkpoint on disk; its weights stay as they are."""
+    meta = read_meta(folder)
+    meta['info'] = {**meta['info'], **found}
     write_atomic(folder / META, json.dumps(meta, indent=1).encode())
 
 
@@ -97,25 +122,27 @@ def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
     meta = read_meta(folder)
     path = folder / META
     try:
-        robot = section(config.Robot, meta['robot'])
-        dataset = section(config.Dataset, meta['dataset'])
-        model_config = section(config.Model, meta['model'])
-        planner = section(config.Planner, meta['planner'])
-        mean, std = (np.asarray(meta['action'][name], np.float64) for name in ('mean', 'std'))
-        digest, info = meta['weights_sha256'], meta['info']
-    except (KeyError, TypeError, ValueError) as error:
-        kind = type(error).__name__
-        raise CheckpointError(f'{path}: damaged: {kind} {error}') from None
+        robot = section(config.Robot, meta['robot'], 'robot')
+        dataset = section(config.Dataset, meta['dataset'], 'dataset')
+        model_config = section(config.Model, meta['model'], 'model')
+        planner = section(config.Planner, meta['planner'], 'planner')
+    except ValueError as error:
+        raise CHECKPOINT.damaged(path, str(error)) from None
+    mean, std = (np.asarray(meta['action'][name], np.float64) for name in ('mean', 'std'))
     size = action_spec(robot).size
-    if not mean.shape == std.shape == (size,) or not (std > 0).all():
-        raise CheckpointError(
-            f'{path}: damaged: expected mean and positive std of {size} action fields, '
-            f'found {mean.tolist()} and {std.tolist()}'
+    usable = np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()
+    if not mean.shape == std.shape == (size,) or not usable:
+        found = f'{brief(mean.tolist())} and {brief(std.tolist())}'
+        raise CHECKPOINT.damaged(
+            path, f'expected mean and positive std of {size} action fields, found {found}'
         )
     states = len(expand(robot.state.fields)) if robot.state.topic else 0
-    model = make_model(model_config, dataset.image_size, size * dataset.action_block, states)
-    model.load_state_dict(_read_weights(folder / WEIGHTS, digest, model.state_dict()))
+    shape = (model_config, dataset.image_size, size * dataset.action_block, states)
+    weights = _read_weights(folder / WEIGHTS, meta['weights_sha256'], shape)
+    model = make_model(*shape)
+    model.load_state_dict(weights)
     model.to(device).eval().requires_grad_(False)
+    info = meta['info']
     return Checkpoint(model, robot, dataset, model_config, planner, mean, std, info, folder)
 
 
@@ -124,16 +151,14 @@ def read_meta(folder: Path) -> dict[str, Any]:
     path = folder / META
     if not path.is_file():
         raise CheckpointError(f'{folder}: no checkpoint here; {_what_is_there(folder)}')
-    try:
-        meta: dict[str, Any] = json.loads(path.read_text(encoding='utf-8'))
-        version = int(meta['format'])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f'{path}: damaged: {type(error).__name__} {error}') from None
-    if version > FORMAT:
-        raise CheckpointError(
-            f'{path}: format {version} is newer than format {FORMAT}, the newest that '
-            f'smwm_ros {__version__} reads; update smwm_ros'
-        )
+    meta = read_json(path, CHECKPOINT, FORMAT)
+    stored.require(meta, _META, path, CHECKPOINT)
+    if apart := meta['info'].get('distances'):
+        ticks, median = apart['ticks'], apart['median']
+        if len(ticks) != len(median) or not np.isfinite([*ticks, *median]).all():
+            raise CHECKPOINT.damaged(
+                path, 'info.distances: expected a number for each of its ticks'
+            )
     return meta
 
 
@@ -154,68 +179,45 @@ def require(
         raise CheckpointError('; '.join(mistakes))
 
 
-def section(schema: type[T], data: Mapping[str, Any]) -> T:
-    """Make a config section of the plain data it was stored as; ValueError where it is none."""
-    hints = get_type_hints(schema)
-    names = {item.name for item in fields(schema)}  # type: ignore[arg-type]
-    if unknown := sorted(set(data) - names):
-        raise ValueError(f'unknown {schema.__name__} knobs: {", ".join(unknown)}')
-    values = {name: _typed(name, hints[name], value) for name, value in data.items()}
-    return schema(**values)
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file that is there whole, or not at all."""
-    part = path.with_name(f'.{path.name}.part')
-    with part.open('wb') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def _typed(name: str, kind: Any, value: Any) -> Any:
-    """Return a stored value as what a knob is declared to be."""
-    if is_dataclass(kind):
-        nested: Any = section(kind, value)  # type: ignore[arg-type]
-        return nested
-    if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
-        return tuple(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise ValueError(f'{name}: expected {getattr(kind, "__name__", kind)}, found {value!r}')
-    return value
-
-
-def _read_weights(path: Path, digest: str, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _read_weights(path: Path, digest: str, shape: tuple[Any, ...]) -> dict[str, Tensor]:
     """Read the tensors, and say which are missing, too many or misshapen."""
+    tensors, found = read_tensors(path, CHECKPOINT)
     try:
-        content = path.read_bytes()
-        tensors: dict[str, Tensor] = parse_tensors(content)
-    except OSError as error:
-        raise CheckpointError(f'{path}: cannot be read: {error.strerror}') from None
-    except SafetensorError as error:
-        raise CheckpointError(f'{path}: not a safetensors file: {error}') from None
+        with torch.device('meta'):  # takes no memory, however large a damaged meta.json says it is
+            wanted = make_model(*shape).state_dict()
+    except (ConfigError, RuntimeError) as error:
+        raise CHECKPOINT.damaged(path.with_name(META), one_line(error)) from None
     mistakes = [f'missing {name}' for name in sorted(set(wanted) - set(tensors))]
     mistakes += [f'unexpected {name}' for name in sorted(set(tensors) - set(wanted))]
     mistakes += [
-        f'{name} is {tuple(tensors[name].shape)}, expected {tuple(wanted[name].shape)}'
+        f'{name} is {_form(tensors[name])}, expected {_form(wanted[name])}'
         for name in sorted(set(wanted) & set(tensors))
-        if tensors[name].shape != wanted[name].shape
+        if _form(tensors[name]) != _form(wanted[name])
     ]
     if mistakes:
-        raise CheckpointError(f'{path}: does not fit the model in {META}: ' + '; '.join(mistakes))
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise CheckpointError(f'{path}: not the weights that {META} was written with')
+        more = f'; and {len(mistakes) - _NAMED} more' if len(mistakes) > _NAMED else ''
+        raise CheckpointError(
+            f'{path}: does not fit the model in {META}: {"; ".join(mistakes[:_NAMED])}{more}'
+        )
+    if found != digest:
+        raise CheckpointError(
+            f'{path}: not the weights that {META} was written with; {CHECKPOINT.remedy}'
+        )
     return tensors
+
+
+def _form(tensor: Tensor) -> str:
+    """Say the shape of a tensor, and what is not the usual kind of number."""
+    kind = '' if tensor.dtype == torch.float32 else f' {tensor.dtype}'
+    return f'{tuple(tensor.shape)}{kind}'
 
 
 def _what_is_there(folder: Path) -> str:
     """Tell what lies where a checkpoint was expected."""
     if folder.is_dir():
         names = sorted(item.name for item in folder.iterdir())
-        return f'{META} is missing; found {", ".join(names) or "an empty folder"}'
+        more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
+        return f'{META} is missing; found {", ".join(names[:_NAMED]) or "an empty folder"}{more}'
     parent = folder.parent
     if not parent.is_dir():
         return f'{parent} does not exist either'

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import sys
 from typing import Generic, ParamSpec, TypeVar
 
+from smwm_ros.text import tell
 import torch
 
 P = ParamSpec('P')
@@ -36,7 +37,7 @@ class Compiled(Generic[P, R]):
             result = self._plain(*args, **kwargs)
             self._call = self._plain
             why = (str(error).strip() or repr(error)).splitlines()[0]
-            print(
+            tell(
                 f'warning: torch could not compile ({why}), so this is slower; install a C++ '
                 'compiler and the headers of Python (on Debian and Ubuntu: g++ and python3-dev)',
                 file=sys.stderr,

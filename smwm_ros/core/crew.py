@@ -39,8 +39,8 @@ class Worker:
     def begin(self, item: Any) -> None:
         """Give it something to make."""
         self.item = item
-        self.told: Any = 0  # how far it is, as whoever hears it counts
-        with suppress(OSError):  # it is dead, as hear will tell
+        self.progress: Any = 0  # counted by the code that reads the pipe
+        with suppress(OSError):  # it is dead, and hear() returns how it died
             self.pipe.send(item)
 
     def hear(self) -> Any:

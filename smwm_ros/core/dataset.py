@@ -17,24 +17,27 @@ without a gap. Drives are held out whole, or else cut into episodes that are hel
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from hashlib import blake2b
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from smwm_ros import config
+from smwm_ros.core.actions import action_spec
+from smwm_ros.core.blobs import BlobColumn
 from smwm_ros.core.interfaces import ActionSpec, Array
+from smwm_ros.core.rows import Column, DATASET, Rows
 from smwm_ros.core.shards import (
-    Column,
     columns,
-    META,
-    open_column,
     open_images,
-    read_json,
+    read_meta,
     shard_folder,
     write_json,
 )
 from smwm_ros.core.split import Drive, gap_of, hold_out
+from smwm_ros.core.stored import read_json, require, section
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
 
@@ -42,6 +45,7 @@ FORMAT = 1
 INDEX = 'dataset.json'
 UNMEASURED = 'ticks without a measured state'  # in the counts of a shard; they are kept
 SPLITS = ('train', 'val', 'all')
+_INDEX = {'format': int, 'robot': {str: Any}, 'dataset': {str: Any}, 'shards': [str]}
 
 
 class DatasetInfo(NamedTuple):
@@ -82,25 +86,24 @@ def write_index(
 
 
 class TransitionDataset:
-    """A dataset on disk; the small columns are in memory, the pixels are memory-mapped."""
+    """A dataset on disk; the small columns are in memory, the pixels are read when wanted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.index = _read_index(folder)
-        self.metas = {
-            name: read_json(shard_folder(folder, name) / META) for name in self.index['shards']
-        }
-        self.info = _info(self.index)
+        self.metas = {name: read_meta(shard_folder(folder, name)) for name in self.index['shards']}
+        self.info = _info(self.index, folder / INDEX)
         self.fingerprint = _fingerprint(self.index, self.metas)
         row = columns(
             self.info.image_size, self.info.spec.size, self.info.state_size, _quality(self.info)
         )
-        self._pixels = [
+        self._pixels: list[Array | Rows | BlobColumn] = [
             open_images(shard_folder(folder, name) / 'pixels.npy', row['pixels'], meta['rows'])
             for name, meta in self.metas.items()
         ]
         self._offsets = np.cumsum([0, *(len(part) for part in self._pixels)])
         self._actions = self._column('action', row['action'])
+        require_finite(self, self._actions)
         self._states = self._column('state', row['state'])
         self.stamps = self._column('stamp', row['stamp'])  # (rows,) int64 [ns]
         self.drives = self._drives()
@@ -192,7 +195,7 @@ class TransitionDataset:
     def _column(self, name: str, row: Column) -> Array:
         """Read a small column of all shards into memory."""
         parts = [
-            open_column(shard_folder(self.folder, shard) / f'{name}.npy', row, meta['rows'])
+            Rows(shard_folder(self.folder, shard) / f'{name}.npy', row, meta['rows']).all()
             for shard, meta in self.metas.items()
         ]
         return _join(parts, row)
@@ -203,6 +206,16 @@ class TransitionDataset:
             Drive(int(offset) + start, int(offset) + stop, f'{name}/{number}')
             for offset, (name, meta) in zip(self._offsets, self.metas.items(), strict=False)
             for number, (start, stop) in enumerate(meta['episodes'])
+        )
+
+
+def require_finite(data: TransitionDataset, actions: Array) -> None:
+    """Refuse actions (rows, A) that are no numbers, of which nothing could be learnt."""
+    bad = np.flatnonzero(~np.isfinite(actions).all(axis=1))
+    if len(bad):
+        raise DatasetError(
+            f'{data.folder}: {len(bad)} actions are not finite, first in row {bad[0]}; '
+            f'{DATASET.remedy}'
         )
 
 
@@ -226,28 +239,27 @@ def _read_index(folder: Path) -> dict[str, Any]:
         found = 'its conversion was interrupted' if begun else f'it has no {INDEX}'
         again = 'run smwm convert again' if begun else 'make one: smwm convert BAG --out FOLDER'
         raise DatasetError(f'{folder}: not a dataset: {found}; {again}')
-    index = read_json(folder / INDEX)
-    if index.get('format') != FORMAT:
-        raise DatasetError(
-            f'{folder}: dataset format {index.get("format")}, expected {FORMAT}; convert it again'
-        )
+    index = read_json(folder / INDEX, DATASET, FORMAT)
+    require(index, _INDEX, folder / INDEX, DATASET)
     return index
 
 
-def _info(index: Mapping[str, Any]) -> DatasetInfo:
+def _info(index: Mapping[str, Any], path: Path) -> DatasetInfo:
     """Gather what the configuration says about the columns."""
-    robot, dataset = index['robot'], index['dataset']
-    command, state = robot['command'], robot['state']
-    spec = ActionSpec(
-        expand(command['fields']), tuple(command['low']), tuple(command['high']), robot['dt']
-    )
-    size = len(expand(state['fields'])) if state['topic'] else 0
-    return DatasetInfo(robot, dataset, spec, dataset['action_block'], dataset['image_size'], size)
+    try:  # a newer version may have added knobs, which do not change what the columns are
+        robot = section(config.Robot, index['robot'], 'robot', known=False)
+        dataset = section(config.Dataset, index['dataset'], 'dataset', known=False)
+    except ValueError as error:
+        raise DATASET.damaged(path, str(error)) from None
+    size = len(expand(robot.state.fields)) if robot.state.topic else 0
+    plain = json.loads(json.dumps([asdict(robot), asdict(dataset)]))  # with lists for tuples
+    block, side = dataset.action_block, dataset.image_size
+    return DatasetInfo(plain[0], plain[1], action_spec(robot), block, side, size)
 
 
 def _quality(info: DatasetInfo) -> int | None:
     """Return the quality of frames that are stored as JPEG."""
-    jpeg = info.dataset.get('pixels') == 'jpeg'
+    jpeg = info.dataset['pixels'] == 'jpeg'
     return int(info.dataset['jpeg_quality']) if jpeg else None
 
 

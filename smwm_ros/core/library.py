@@ -18,7 +18,9 @@ import numpy as np
 from smwm_ros.config import GOAL_NAME
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pictures import read_folder, read_picture, SUFFIXES
-from smwm_ros.errors import ConfigError, did_you_mean
+from smwm_ros.errors import ConfigError, did_you_mean, writing
+from smwm_ros.files import publish
+from smwm_ros.lock import made
 
 MOST = 1000  # goals in a folder
 _SHOWN = 80  # characters of a name that is none
@@ -39,7 +41,7 @@ class Library:
             if path.is_dir() and GOAL_NAME.fullmatch(path.name):
                 count = sum(item.suffix.lower() in SUFFIXES for item in path.iterdir())
                 found.update({path.name: count} if count else {})
-            elif path.suffix.lower() in SUFFIXES and GOAL_NAME.fullmatch(path.stem):
+            elif _is_goal(path):
                 found[path.stem] = 1
         return found
 
@@ -51,8 +53,7 @@ class Library:
             raise ConfigError(f"no goal '{name[:_SHOWN]}' in {self.folder}; {hint}")
         if (self.folder / name).is_dir():
             return read_folder(self.folder / name, size, how)
-        path = next(p for p in (self._file(name, end) for end in SUFFIXES) if p.is_file())
-        return read_picture(path, size, how)[None]
+        return read_picture(min(self._files(name)), size, how)[None]
 
     def keep(self, name: str, pictures: Sequence[Array]) -> Path:
         """Write a goal, or a route of several pictures (H, W, 3); one of that name gives way."""
@@ -67,28 +68,35 @@ class Library:
                 f'{self.folder} holds {len(names)} goals already, {MOST} at most; remove some, or '
                 'keep this one in the place of another'
             )
-        path = self.folder / name if len(pictures) > 1 else self._file(name, '.png')
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix='.', dir=self.folder) as work:
-                made = Path(work, path.name)
-                if len(pictures) > 1:
-                    made.mkdir()
-                for number, picture in enumerate(pictures):
-                    file = made / f'{number:03}.png' if len(pictures) > 1 else made
-                    file.write_bytes(_png(picture))
-                for old in (self.folder / name, *(self._file(name, end) for end in SUFFIXES)):
-                    if old.is_dir():
-                        shutil.move(old, Path(work, 'old'))
-                    elif old != path:
-                        old.unlink(missing_ok=True)
-                made.replace(path)
-        except OSError as error:
-            raise ConfigError(f'{path}: cannot be written: {error.strerror}') from None
+        path = self.folder / name if len(pictures) > 1 else self.folder / f'{name}.png'
+        with (
+            made(self.folder),
+            writing(path),
+            tempfile.TemporaryDirectory(prefix='.', dir=self.folder) as work,
+        ):
+            whole = Path(work, path.name)
+            if len(pictures) > 1:
+                whole.mkdir()
+            for number, picture in enumerate(pictures):
+                file = whole / f'{number:03}.png' if len(pictures) > 1 else whole
+                file.write_bytes(_png(picture))
+            for old in (self.folder / name, *self._files(name)):
+                if old.is_dir():
+                    shutil.move(old, Path(work, 'old'))
+                elif old != path:
+                    old.unlink(missing_ok=True)
+            publish(whole, path)
         return path
 
-    def _file(self, name: str, suffix: str) -> Path:
-        return self.folder / f'{name}{suffix}'
+    def _files(self, name: str) -> list[Path]:
+        """Return the pictures that are a goal of this name."""
+        return [path for path in self.folder.iterdir() if _is_goal(path) and path.stem == name]
+
+
+def _is_goal(path: Path) -> bool:
+    """Tell whether a file is a picture with the name of a goal."""
+    named = path.suffix.lower() in SUFFIXES and GOAL_NAME.fullmatch(path.stem)
+    return bool(named) and path.is_file()
 
 
 def _png(picture: Array) -> bytes:

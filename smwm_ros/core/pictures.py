@@ -33,13 +33,18 @@ def read_picture(path: Path, size: int, how: str) -> Array:
 def read_file(path: Path) -> Array:
     """Return one image as it is, (H, W, 3) uint8 RGB."""
     try:
+        if not path.is_file():
+            raise ConfigError(f'{path}: cannot be read: missing, or no file')
         data = path.read_bytes()
         check_size(path.suffix, data)
     except OSError as error:
         raise ConfigError(f'{path}: cannot be read: {error.strerror}') from None
     except CodecError as error:
         raise ConfigError(f'{path}: cannot be read: {error}') from None
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        picture = None
     if picture is None:
         raise ConfigError(f'{path}: cannot be read; expected a PNG or JPEG file')
     rgb: Array = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

@@ -20,7 +20,7 @@ from smwm_ros.core.interfaces import Plans, WorldModel
 from smwm_ros.core.learner import seeded
 from smwm_ros.core.networks import perceptron
 from smwm_ros.core.recall import Recall
-from smwm_ros.errors import CheckpointError
+from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.progress import show_progress
 import torch
 from torch import nn, Tensor
@@ -119,12 +119,13 @@ def save(folder: Path, policy: Policy, info: dict[str, Any]) -> None:
 
 def load(folder: Path | None, action_size: int, needed_by: str) -> Policy:
     """Read the policy beside a model; it comes ready to propose."""
-    tensors, _ = beside.load(folder, NAME, needed_by)
+    tensors, _ = beside.load(folder, NAME, needed_by, {'mean': ('D',), 'std': ('D',)}, {})
     try:
         policy = Policy(len(tensors['mean']), action_size)
         policy.load_state_dict(tensors)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f'{folder}: its {NAME} do not fit its model: {error}') from None
+    except RuntimeError as error:
+        reason = one_line(error)
+        raise CheckpointError(f'{folder}: its {NAME} do not fit its model: {reason}') from None
     return policy.eval().requires_grad_(False)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.dataset import require_finite, TransitionDataset
 from smwm_ros.core.interfaces import Obs
 from smwm_ros.core.learner import pick_device
 from smwm_ros.errors import DatasetError
@@ -60,10 +60,13 @@ def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'tra
         pixels = torch.from_numpy(dataset.pixels(part)).to(device).permute(0, 3, 1, 2)
         latents.append(model.encode(Obs(pixels, torch.zeros(len(part), 0))).cpu())
     model.cpu()
-    actions = (dataset.actions(rows) - checkpoint.mean) / checkpoint.std
+    with np.errstate(over='ignore'):
+        actions = (dataset.actions(rows) - checkpoint.mean) / checkpoint.std
+        actions = actions.astype(np.float32)
+    require_finite(dataset, actions)  # large ones are not, in units of the checkpoint
     return Recall(
         torch.cat(latents),
-        torch.from_numpy(actions.astype(np.float32)),
+        torch.from_numpy(actions),
         torch.from_numpy(left),
         block,
     )

@@ -124,12 +124,13 @@ def save(folder: Path, roadmap: Roadmap, info: dict[str, Any]) -> None:
 
 def load(folder: Path | None, needed_by: str) -> Roadmap:
     """Read the roadmap beside a model."""
-    tensors, meta = beside.load(folder, NAME, needed_by)
-    try:
-        scale = float(meta['step']), float(meta['radius'])
-        roadmap = Roadmap(tensors['nodes'], tensors['edges'], *scale)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f'{folder}: its {NAME} is damaged: {error!r}') from None
+    sizes: dict[str, tuple[int | str, ...]] = {'nodes': ('N', 'D'), 'edges': (2, 'E')}
+    tensors, meta = beside.load(folder, NAME, needed_by, sizes, {'step': float, 'radius': float})
+    roadmap = Roadmap(tensors['nodes'], tensors['edges'], meta['step'], meta['radius'])
+    last = len(roadmap.nodes) - 1
+    inside = torch.equal(roadmap.edges.clamp(0, last), roadmap.edges)
+    if not (inside and 0 < roadmap.step < torch.inf and 0 <= roadmap.radius < torch.inf):
+        raise CheckpointError(f'{folder}: its {NAME} is damaged; make it again: smwm prepare')
     if not roadmap.edges.numel():
         raise CheckpointError(f'{folder}: its {NAME} is empty: no way leads anywhere')
     return roadmap

@@ -8,21 +8,32 @@ from dataclasses import asdict
 import io
 import json
 from pathlib import Path
-from pickle import UnpicklingError
 import shutil
 from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core.checkpoint import META, WEIGHTS, write_atomic
+from smwm_ros.core.checkpoint import META, WEIGHTS
 from smwm_ros.core.interfaces import Array, Window
-from smwm_ros.errors import CheckpointError
+from smwm_ros.core.stored import Kind, require
+from smwm_ros.core.tensors import require_finite
+from smwm_ros.errors import CheckpointError, one_line, writing
+from smwm_ros.files import write_atomic
+from smwm_ros.text import brief
 import torch
-from torch import nn
+from torch import nn, Tensor
 from torch.optim import Optimizer
 
 CURVES = 'train.csv'
 STATES, LAST = 'state', 'last.pt'
+STATE = Kind(CheckpointError, '--fresh starts over')
+_STATE = {
+    'identity': {str: Any},
+    'model': dict,
+    'optimiser': {'state': {int: dict}, 'param_groups': list},
+    'step': int,
+    'curves': [{'step': float, 'seconds': float, 'misfit': float}],
+}
 DEFAULTS = {'model': asdict(config.Model()), 'train': asdict(config.Train())}
 
 
@@ -47,8 +58,9 @@ class Run:
 
     def clear(self) -> None:
         """Remove the run, and nothing else that may lie in the folder."""
-        for name in (META, WEIGHTS, CURVES):
-            (self.folder / name).unlink(missing_ok=True)
+        with writing(self.folder):
+            for name in (META, WEIGHTS, CURVES):
+                (self.folder / name).unlink(missing_ok=True)
         for part in (self.best, self.scalars):
             shutil.rmtree(part, ignore_errors=True)
         self.forget_state()
@@ -59,7 +71,6 @@ class Run:
 
     def save_state(self, model: nn.Module, optimiser: Optimizer, progress: Progress) -> None:
         """Write the curves so far, and what is needed to go on."""
-        self._states.mkdir(parents=True, exist_ok=True)
         header = ','.join(progress.curves[0])
         lines = [','.join(f'{value:.6g}' for value in row.values()) for row in progress.curves]
         write_atomic(self.folder / CURVES, '\n'.join([header, *lines, '']).encode())
@@ -77,17 +88,31 @@ class Run:
         """Take up the state of a run that was stopped, if there is one."""
         if not self._last.is_file():
             return Progress(0, [])
+        state = self._read_state()
+        self.require_same(state['identity'])
         try:
-            state = torch.load(self._last, 'cpu', weights_only=True)  # which executes nothing
-            self.require_same(state['identity'])
             model.load_state_dict(state['model'])
             optimiser.load_state_dict(state['optimiser'])
-            return Progress(state['step'], state['curves'])
-        except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f'{self._last}: no state that this version can go on from '
-                f'({str(error).splitlines()[0]}); --fresh starts over'
-            ) from None
+            _require_fit(optimiser)
+        except Exception as error:  # torch trusts what it is given
+            raise STATE.damaged(self._last, f'does not fit the model: {one_line(error)}') from None
+        return Progress(state['step'], state['curves'])
+
+    def _read_state(self) -> dict[str, Any]:
+        """Read what save_state has written; nothing in it is executed."""
+        try:
+            state = torch.load(self._last, 'cpu', weights_only=True)
+        except Exception as error:  # which torch does not name
+            raise STATE.damaged(self._last, f'no state of a run: {one_line(error)}') from None
+        if not isinstance(state, dict):
+            raise STATE.damaged(self._last, f'no state of a run, but {brief(state)}')
+        require(state, _STATE, self._last, STATE)
+        if not state['curves'] or state['step'] < 1:
+            raise STATE.damaged(self._last, 'no state of a run: it has not begun')
+        parts = {**state['model'], **_tensors(state['optimiser'])}
+        tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+        require_finite(tensors, self._last, STATE)
+        return state
 
     def require_same(self, found: Mapping[str, Any]) -> None:
         """Refuse to mix two different runs in one folder."""
@@ -106,7 +131,6 @@ class Run:
 
     def save_batch(self, rows: Array, batch: Window) -> Path:
         """Write a batch that broke the training, to be looked at."""
-        self._states.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
@@ -117,6 +141,23 @@ class Run:
         path = self._states / 'bad_batch.npz'
         write_atomic(path, buffer.getvalue())
         return path
+
+
+def _tensors(optimiser: Mapping[str, Any]) -> dict[str, Any]:
+    """Name what an optimiser remembers of each parameter."""
+    return {
+        f'optimiser {number} {name}': part
+        for number, parts in optimiser['state'].items()
+        for name, part in parts.items()
+    }
+
+
+def _require_fit(optimiser: Optimizer) -> None:
+    """Refuse what is remembered of parameters of another shape."""
+    for parameter, parts in optimiser.state.items():
+        for name, part in parts.items():
+            if part.ndim and part.shape != parameter.shape:
+                raise ValueError(f'{name} is {tuple(part.shape)} of {tuple(parameter.shape)}')
 
 
 def require_begun(folder: Path) -> None:

@@ -9,6 +9,7 @@ stays constant; the .npy headers are written last, and a rename makes the shard 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import blake2b
 import json
 import os
@@ -16,29 +17,48 @@ from pathlib import Path
 import shutil
 import struct
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 from smwm_ros.core.blobs import BlobColumn, BlobWriter
 from smwm_ros.core.interfaces import Array
-from smwm_ros.errors import DatasetError
+from smwm_ros.core.rows import Column, DATASET, Rows
+from smwm_ros.core.stored import read_json, require
+from smwm_ros.errors import DatasetError, writing
+from smwm_ros.files import publish, write_atomic
 
 META = 'meta.json'
 _LONGEST = 200  # bytes of a name; file systems take 255, and a temporary name is longer
 _HEADER = 256  # bytes kept free for the .npy header; a multiple of 64, as memory maps like it
-
-
-class Column(NamedTuple):
-    """What one row of a column is."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    quality: int | None = None  # of JPEG, where rows are images that are stored as such
-
-    @property
-    def stored(self) -> Column:
-        """Return what a row of the .npy file is: itself, or where its JPEG ends."""
-        return self if self.quality is None else Column((), '<i8')
+BINS = 40  # of a histogram of ages
+_META = {
+    'rows': int,
+    'episodes': [(int, int)],
+    'hashes': {str: str},
+    'dropped?': {str: int},
+    'counts?': {str: int},
+    'notes?': [str],
+    'faults?': {str: str},
+    'versions?': {str: str},
+    'frame_period?': float,
+    'time?': {'base': str, 'why': str},
+    'source?': {'files': [str], 'bytes': int, 'fingerprint': str},
+    'robot?': {str: Any},
+    'dataset?': {str: Any},
+    'ages?': {
+        str: {'counts': [int], 'beyond': int, 'limit': float, 'worst': [(int, float)]},
+    },
+}
+# What a shard is that says nothing of itself but its rows.
+_OLDEST = {
+    'dropped': {},
+    'counts': {},
+    'notes': [],
+    'faults': {},
+    'versions': {},
+    'time': {'base': 'unknown', 'why': 'not recorded'},
+    'source': {'files': [], 'bytes': 0, 'fingerprint': ''},
+}
 
 
 def columns(
@@ -78,22 +98,28 @@ def shard_folder(folder: Path, name: object) -> Path:
 
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file whole or not at all; the same data gives the same bytes."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + '\n', encoding='utf-8')
-    temporary.replace(path)
+    write_atomic(path, (json.dumps(data, indent=1, sort_keys=True) + '\n').encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of ours, or say what is wrong with it."""
-    try:
-        data = json.loads(path.read_text(encoding='utf-8'))
-    except OSError as error:
-        raise DatasetError(f'{path}: cannot be read: {error.strerror}') from None
-    except ValueError:
-        raise DatasetError(f'{path}: damaged: not valid JSON') from None
-    if not isinstance(data, dict):
-        raise DatasetError(f'{path}: damaged: expected an object, found a {type(data).__name__}')
-    return data
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read the meta.json of a shard."""
+    path = folder / META
+    meta = read_json(path, DATASET)
+    require(meta, _META, path, DATASET)
+    rows, end = meta['rows'], 0
+    for start, stop in meta['episodes']:
+        if not end <= start < stop <= rows:
+            reason = f'episodes: {start} to {stop}; expected rows of {rows}, in order'
+            raise DATASET.damaged(path, reason)
+        end = stop
+    ages = meta.get('ages', {})
+    for name, part in ages.items():
+        inside = all(0 <= row < rows for row, _ in part['worst'])
+        if not inside or min(part['counts'], default=0) < 0:
+            raise DATASET.damaged(path, f'ages.{name}: expected rows and counts of {rows} rows')
+        if len(part['counts']) != BINS:
+            raise DATASET.damaged(path, f'ages.{name}.counts: expected {BINS} of them')
+    return {**_OLDEST, **meta}
 
 
 class ShardWriter:
@@ -106,18 +132,25 @@ class ShardWriter:
         self.rows = 0
         self._row = dict(row)
         self._temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
-        self._temporary.mkdir(parents=True)
         self._files: dict[str, BinaryIO] = {}
+        self._blobs: dict[str, BlobWriter] = {}
         self._hashes = {name: blake2b(digest_size=16) for name in row}
-        for name in row:
-            file = (self._temporary / f'{name}.npy').open('wb')
-            file.write(bytes(_HEADER))
-            self._files[name] = file
-        self._blobs = {
-            name: BlobWriter(self._temporary / f'{name}.jpeg', column.quality)
-            for name, column in self._row.items()
-            if column.quality is not None
-        }
+        try:
+            with writing(folder):
+                self._begin()
+        except BaseException:
+            self._end()
+            raise
+
+    def _begin(self) -> None:
+        """Open the files."""
+        self._temporary.mkdir(parents=True)
+        for name, column in self._row.items():
+            self._files[name] = (self._temporary / f'{name}.npy').open('wb')
+            self._files[name].write(bytes(_HEADER))
+            if column.quality is not None:
+                path = self._temporary / f'{name}.jpeg'
+                self._blobs[name] = BlobWriter(path, column.quality)
 
     def append(self, **rows: Array) -> None:
         """Append n rows to every column: pixels (n, H, W, 3), action (n, A) and so on."""
@@ -129,27 +162,30 @@ class ShardWriter:
                     f'{self.folder}: rows of {name} have shape {values.shape}, '
                     f'expected {(count, *column.shape)}'
                 )
-            if name in self._blobs:
-                values = self._blobs[name].append(values)
-            data = values.data.cast('B') if values.size else b''
-            self._files[name].write(data)
+            with writing(self.folder):
+                if name in self._blobs:
+                    values = self._blobs[name].append(values)
+                data = values.data.cast('B') if values.size else b''
+                self._files[name].write(data)
             self._hashes[name].update(data)
         self.rows += count
 
     def publish(self, meta: Mapping[str, Any]) -> None:
         """Write headers and meta.json, and give the shard its name, replacing an older one."""
-        for name, column in self._row.items():
-            self._files[name].seek(0)
-            self._files[name].write(_npy_header(column.stored, self.rows))
-            self._files[name].close()
-        for blobs in self._blobs.values():
-            blobs.close()
+        with writing(self.folder):
+            for name, column in self._row.items():
+                self._files[name].seek(0)
+                self._files[name].write(_npy_header(column.stored, self.rows))
+                self._files[name].close()
+            for blobs in self._blobs.values():
+                blobs.close()
         hashes = {name: hash_.hexdigest() for name, hash_ in self._hashes.items()}
         hashes |= {f'{name}.jpeg': blobs.hash.hexdigest() for name, blobs in self._blobs.items()}
         write_json(self._temporary / META, {**meta, 'rows': self.rows, 'hashes': hashes})
         if self.folder.exists():
-            self._move_away()
-        self._temporary.rename(self.folder)
+            with writing(self.folder):
+                self._move_away()
+        publish(self._temporary, self.folder)
 
     def _move_away(self) -> None:
         """Remove the shard that is replaced, and nothing that is none."""
@@ -171,13 +207,16 @@ class ShardWriter:
         trace: TracebackType | None,
     ) -> None:
         """Close the files, and throw away what was not published."""
-        try:
-            for blobs in self._blobs.values():
-                blobs.close()
-            for file in self._files.values():
-                file.close()  # fails too where the disk is full
-        finally:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+        self._end()
+
+    def _end(self) -> None:
+        files: list[BlobWriter | BinaryIO] = [*self._blobs.values(), *self._files.values()]
+        for file in files:
+            with suppress(
+                OSError
+            ):  # a full disk is full for this too; what was published is closed
+                file.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def _npy_header(column: Column, rows: int) -> bytes:
@@ -187,25 +226,9 @@ def _npy_header(column: Column, rows: int) -> bytes:
     return (start + repr(form).encode('ascii')).ljust(_HEADER - 1) + b'\n'
 
 
-def open_images(path: Path, row: Column, rows: int) -> Array | BlobColumn:
-    """Memory-map a column of images, however they are stored."""
+def open_images(path: Path, row: Column, rows: int) -> Rows | BlobColumn:
+    """Open a column of images, however they are stored."""
+    stored = Rows(path, row.stored, rows)
     if row.quality is None:
-        return open_column(path, row, rows)
-    ends = open_column(path, row.stored, rows)
-    return BlobColumn(path.with_suffix('.jpeg'), ends, row.shape)
-
-
-def open_column(path: Path, row: Column, rows: int) -> Array:
-    """Memory-map one column, and check that it is what meta.json promises."""
-    try:
-        # A column without bytes (a robot without measured state) cannot be memory-mapped.
-        empty = rows == 0 or 0 in row.shape
-        array: Array = np.load(path, mmap_mode=None if empty else 'r', allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f'{path}: missing or damaged: {error}') from None
-    if array.shape != (rows, *row.shape) or array.dtype != np.dtype(row.dtype):
-        raise DatasetError(
-            f'{path}: damaged: expected {(rows, *row.shape)} {row.dtype}, '
-            f'found {array.shape} {array.dtype.str}'
-        )
-    return array
+        return stored
+    return BlobColumn(path.with_suffix('.jpeg'), stored.all(), row.shape)

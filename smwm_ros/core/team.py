@@ -87,6 +87,11 @@ class _Gather(torch.autograd.Function):
         return slopes[0][ctx.rank] * ctx.size, None, None
 
 
+def is_leader() -> bool:
+    """Tell whether this process leads those that torchrun started, or is alone."""
+    return os.environ.get('RANK', '0') == '0'
+
+
 @contextmanager
 def team_of(device: torch.device) -> Iterator[Team]:
     """Join the processes that torchrun started, if it did."""

@@ -9,6 +9,7 @@ its last saved state and ends with the weights it would have had anyway.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 import os
 from pathlib import Path
@@ -30,8 +31,10 @@ from smwm_ros.core.learner import Learner, memory_in_words, pick_device, seeded
 from smwm_ros.core.metrics import collapse
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Progress, Run
-from smwm_ros.core.team import Team, team_of
+from smwm_ros.core.stored import section
+from smwm_ros.core.team import is_leader, Team, team_of
 from smwm_ros.errors import DatasetError, TrainingError
+from smwm_ros.lock import hold
 from smwm_ros.progress import show_progress
 import torch
 from torch import Tensor
@@ -56,7 +59,8 @@ def train(
     }
     run = Run(Path(folder), identity)
     device = pick_device(settings.device)
-    with team_of(device) as team:
+    # The leader writes, so it holds the folder; before the others are heard, who would wait.
+    with hold(run.folder) if is_leader() else nullcontext(), team_of(device) as team:
         if fresh and team.leads:
             run.clear()
         team.require_same(identity, f'{folder}: what is trained')
@@ -131,9 +135,9 @@ def _model(dataset: TransitionDataset, model_config: config.Model, seed: int) ->
 def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:
     """Return what the dataset was made with, before any time is spent on training."""
     try:
-        robot = checkpoints.section(config.Robot, dataset.info.robot)
-        return robot, checkpoints.section(config.Dataset, dataset.info.dataset)
-    except (TypeError, ValueError) as error:
+        robot = section(config.Robot, dataset.index['robot'], 'robot')
+        return robot, section(config.Dataset, dataset.index['dataset'], 'dataset')
+    except ValueError as error:
         raise DatasetError(
             f'{dataset.folder}: made by another version of smwm_ros ({error}); convert it again'
         ) from None

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from smwm_ros.config import Model
 from smwm_ros.core.metrics import MIN_STD
+from smwm_ros.errors import CheckpointError
 
 STILL = 6.0  # grey levels; a camera that sees nothing move has this much noise
 READ = 0.25  # share of the mean command of a model step that two latents must show
@@ -31,6 +32,36 @@ class Verdict(NamedTuple):
     def fit(self) -> bool:
         """Say whether to plan with it."""
         return self.name == 'fit'
+
+
+def stored_verdict(info: Mapping[str, Any], where: str) -> Verdict | None:
+    """Return the verdict in the info of a checkpoint, None where none was given yet."""
+    if 'verdict' not in info:
+        return None
+    try:
+        found = info['verdict']
+        return Verdict(str(found['name']), str(found['why']), tuple(map(str, found['advice'])))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f'{where}: the stored verdict is damaged ({type(error).__name__}: {error}); '
+            f'smwm inspect {where} gives it anew'
+        ) from None
+
+
+def require_fit(info: Mapping[str, Any], where: str, accept: bool) -> str:
+    """Refuse an unfit model unless it is accepted; return a warning, '' where there is none."""
+    verdict = stored_verdict(info, where)
+    if verdict is None:
+        return f'{where}: nothing says whether this model is fit to plan with; smwm inspect does'
+    if verdict.fit:
+        return ''
+    words = f'{where}: not fit to plan with ({verdict.name}): {verdict.why}'
+    if not accept:
+        advice = f'{verdict.advice[0]}; ' if verdict.advice else ''
+        raise CheckpointError(
+            f'{words}; {advice}to drive with it all the same: node.unfit:=accept'
+        )
+    return f'{words}; accepted by node.unfit'
 
 
 def judge(found: Mapping[str, float], model: Model, horizon: int) -> Verdict:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-import shutil
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from smwm_ros.core.shards import shard_folder, ShardWriter
 from smwm_ros.errors import DatasetError
 from smwm_ros.exchange.hdf5_table import open_hdf5, read_about, Shard, Table
 from smwm_ros.exchange.layout import CHUNK
+from smwm_ros.files import appearing
 from smwm_ros.load import to_dict
 from smwm_ros.progress import show_progress
 
@@ -40,22 +40,17 @@ def known_settings(path: Path) -> dict[str, Any] | None:
 
 def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> TransitionDataset:
     """Write the file's episodes as a dataset, which appears when it is whole."""
-    temporary = out.with_name(f'.{out.name}.part')
-    shutil.rmtree(temporary, ignore_errors=True)  # of an import that was killed
-    try:
+    with appearing(out) as part:
         with open_hdf5(path) as file:
             table = Table(path, file, config, state)
             shards = table.shards()
             with show_progress(total=table.rows, desc='importing', unit=' rows') as bar:
-                written = [_write(table, item, temporary, bar) for item in shards]
+                written = [_write(table, item, part, bar) for item in shards]
         if not any(written):
             raise DatasetError(f'{path}: no episode of {table.shortest} rows or more')
         names = [item.name for item in shards]
         sources = {'sources': {item.name: item.meta['source'] for item in shards}}
-        write_index(temporary, to_dict(config.robot), to_dict(config.dataset), names, sources)
-        temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_index(part, to_dict(config.robot), to_dict(config.dataset), names, sources)
     return TransitionDataset.open(out)
 
 

@@ -9,6 +9,7 @@ attributes, so that our import gives the same dataset again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import FileIO
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array
-from smwm_ros.errors import DatasetError
+from smwm_ros.errors import writing
 from smwm_ros.exchange.layout import ABOUT, CHUNK, h5py, hdf5plugin, LAST_ACTION, STATE
+from smwm_ros.files import appearing
 from smwm_ros.progress import show_progress
 
 _CHUNK_SMALL = 1000  # rows of numbers in a chunk
@@ -33,24 +35,62 @@ class Written(NamedTuple):
 
 def write_hdf5(data: TransitionDataset, out: Path) -> Written:
     """Write a dataset into a file, which appears when it is whole."""
-    temporary = out.with_name(f'.{out.name}.part')
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        # Version 1.10 of the format is the first with the single-writer mode that their reader
-        # asks for; a newer one would shut out readers that are still around.
-        with h5py.File(
-            temporary, 'w', libver=('v110', 'v110'), fs_strategy='page', fs_page_size=_PAGE
-        ) as file:
-            _fill(file, data)
-        temporary.replace(out)
-    except OSError as error:
-        raise DatasetError(f'{out}: cannot be written: {error.strerror or error}') from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Version 1.10 of the format is the first with the single-writer mode that their reader asks
+    # for; a newer one would shut out readers that are still around.
+    form: dict[str, Any] = {'libver': ('v110', 'v110'), 'fs_strategy': 'page'}
+    with (
+        appearing(out) as part,
+        writing(out),
+        _Disk(part) as disk,
+        h5py.File(disk, 'w', fs_page_size=_PAGE, **form) as file,
+    ):
+        _fill(file, data, disk)
     return Written(sum(_lengths(data)), _compression()[0])
 
 
-def _fill(file: Any, data: TransitionDataset) -> None:
+class _Disk(FileIO):
+    """
+    A file that remembers why it could not be written, and takes what follows for written.
+
+    HDF5 itself answers a full disk with 100 kB of text, and may then end the process by SIGSEGV.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, 'w+')
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write bytes, as long as the disk takes them."""
+        rest = memoryview(data)
+        size = rest.nbytes
+        try:
+            while rest and self._error is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self._error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size, as long as the disk takes bytes."""
+        try:
+            if self._error is None:
+                super().truncate(size)
+        except OSError as error:
+            self._error = error
+        return size or 0
+
+    def require_written(self) -> None:
+        """Raise what kept bytes from being written."""
+        if self._error is not None:
+            raise self._error
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file; that it could not be written matters more than what came of that."""
+        self.close()
+        self.require_written()
+
+
+def _fill(file: Any, data: TransitionDataset, disk: _Disk) -> None:
     """Write all columns of an open file, some rows at a time."""
     lengths = np.array(_lengths(data), np.int64)
     offsets = np.cumsum(lengths) - lengths
@@ -66,6 +106,7 @@ def _fill(file: Any, data: TransitionDataset) -> None:
                 _create(file, values, len(rows))
             for name, value in values.items():
                 file[name][block] = value
+            disk.require_written()
             bar.update(len(rows[block]))
     file.create_dataset('ep_len', data=lengths.astype(np.int32), maxshape=(None,))
     file.create_dataset('ep_offset', data=offsets, maxshape=(None,))

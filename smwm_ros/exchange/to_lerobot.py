@@ -9,14 +9,14 @@ statistics know no missing numbers, so episodes are cut at ticks whose state nob
 from __future__ import annotations
 
 from pathlib import Path
-import shutil
 from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array
-from smwm_ros.errors import DatasetError, missing_extra
+from smwm_ros.errors import DatasetError, missing_extra, writing
 from smwm_ros.fieldpath import expand
+from smwm_ros.files import appearing
 from smwm_ros.progress import show_progress
 
 try:
@@ -50,16 +50,13 @@ def write_lerobot(data: TransitionDataset, out: Path, task: str) -> Written:
             f'{data.folder}: none of its {len(data)} ticks has a measured state, expected some; '
             'convert again without robot.state.topic'
         )
-    temporary = out.with_name(f'.{out.name}.part')
-    shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
     disable_progress_bars()  # one for each episode, where ours tells of all
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+    with appearing(out) as part, writing(out):
         writer = LeRobotDataset.create(
             repo_id=f'local/{out.name}',
             fps=round(rate),
             features=_features(data),
-            root=temporary,
+            root=part,
             use_videos=False,
         )
         rows = sum(map(len, pieces))
@@ -68,11 +65,6 @@ def write_lerobot(data: TransitionDataset, out: Path, task: str) -> Written:
                 _add(writer, data, piece, task, bar)
                 writer.save_episode()
         writer.finalize()
-        temporary.rename(out)
-    except OSError as error:
-        raise DatasetError(f'{out}: cannot be written: {error.strerror or error}') from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return Written(len(pieces), rows)
 
 

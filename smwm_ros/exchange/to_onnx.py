@@ -17,7 +17,6 @@ from copy import deepcopy
 import json
 import logging
 from pathlib import Path
-import shutil
 from typing import Any, NamedTuple
 import warnings
 
@@ -25,7 +24,8 @@ from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.model import Smwm
 from smwm_ros.core.vit import Predictor, PredictorBlock
-from smwm_ros.errors import CheckpointError, missing_extra
+from smwm_ros.errors import CheckpointError, missing_extra, writing
+from smwm_ros.files import appearing
 import torch
 from torch import nn, Tensor
 
@@ -116,13 +116,11 @@ class Graph(NamedTuple):
 def write_onnx(checkpoint: Checkpoint, folder: Path) -> dict[str, float]:
     """Write a folder that appears when it is whole; return how far each graph is from torch."""
     model = checkpoint.model.cpu().eval()
-    temporary = folder.with_name(f'.{folder.name}.part')
-    shutil.rmtree(temporary, ignore_errors=True)  # of an export that was killed
-    temporary.mkdir(parents=True)
-    try:
+    with appearing(folder) as whole, writing(folder):
+        whole.mkdir()
         apart = {}
         for name, part in _graphs(model, checkpoint).items():
-            path = temporary / f'{name}.onnx'
+            path = whole / f'{name}.onnx'
             _export(part, path)
             apart[name] = _compare(part, path)
             if not apart[name] < CLOSE:
@@ -131,10 +129,7 @@ def write_onnx(checkpoint: Checkpoint, folder: Path) -> dict[str, float]:
                     f'than {CLOSE:.0e}; nothing was written'
                 )
         about = json.dumps(_about(checkpoint), indent=1) + '\n'
-        (temporary / 'model.json').write_text(about, encoding='utf-8')
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        (whole / 'model.json').write_text(about, encoding='utf-8')
     return apart
 
 

@@ -25,6 +25,7 @@ from smwm_ros.nodes.setup import Setup
 from smwm_ros.nodes.shadow import Shadow
 from smwm_ros.nodes.stats import Stats
 from smwm_ros.nodes.thinker import Pilotlike, Thinker, Thought
+from smwm_ros.text import line
 
 _HANG = 1.0  # a planner that takes longer to end is left behind [s]
 _SLOWING = 3.0  # a robot whose commands may not jump is given so long to slow down [s]
@@ -184,4 +185,4 @@ class Activity:
 
     def _complain(self, text: str) -> None:
         """Warn, at most once a second."""
-        self._node.get_logger().warning(text, throttle_duration_sec=1.0)
+        self._node.get_logger().warning(line(text), throttle_duration_sec=1.0)

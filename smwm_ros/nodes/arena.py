@@ -37,6 +37,7 @@ from smwm_ros.nodes.messages import LATCHED
 from smwm_ros.nodes.pace import Pace
 from smwm_ros.nodes.parameters import declare_knobs, read_knobs
 from smwm_ros.nodes.process import run_node
+from smwm_ros.text import line
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger
 
@@ -77,11 +78,12 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         """Begin to move."""
         self._thread.start()
         name = self.get_parameter('arena.name').value
-        self.get_logger().info(
+        text = (
             f'{name}: camera on {self.resolve_topic_name(self._robot.camera.topic)}, '
             f'commands from {self.resolve_topic_name(self._robot.command.topic)}, '
             f'goal on {self.resolve_topic_name(GOAL_TOPIC)}'
         )
+        self.get_logger().info(line(text))
 
     def finish(self) -> None:
         """Stop moving; legal twice."""
@@ -128,7 +130,7 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
                     self._commands += 1
         except CodecError as error:
             self._refused += 1
-            self.get_logger().warning(f'command ignored: {error}', throttle_duration_sec=5.0)
+            self.get_logger().warning(line(f'command ignored: {error}'), throttle_duration_sec=5.0)
 
     def _on_goal_state(self, message: Any) -> None:
         """Take a goal (P,) from elsewhere; the robot stays where it is."""
@@ -136,7 +138,7 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
             with self._lock:
                 self._begin(partial(self._course.aim, np.array(message.data)))
         except ArenaError as error:
-            self.get_logger().warning(f'goal ignored: {error}')
+            self.get_logger().warning(line(f'goal ignored: {error}'))
 
     def _on_change(self, change: Callable[[], None], _: Any, answer: Any) -> Any:
         """Begin another task, and say so."""

@@ -27,6 +27,7 @@ from smwm_ros.nodes.setup import Setup
 from smwm_ros.nodes.subscriber import IMAGE_BYTES, LATENT_BYTES, Message, Subscriber, TEXT_BYTES
 from smwm_ros.nodes.thinker import Aim, Thinker, Thought
 from smwm_ros.share import goals_folder
+from smwm_ros.text import line
 from std_msgs.msg import Float32MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
@@ -133,7 +134,8 @@ class Goals:
             distance = round(thought.plan.distance, 4)
             told = {'number': self.count, 'source': self._source, 'distance': distance}
             self._reached.publish(String(data=json.dumps(told)))
-            self._node.get_logger().info(f'goal reached: {self._source}, distance {distance}')
+            text = f'goal reached: {self._source}, distance {distance}'
+            self._node.get_logger().info(line(text))
         return {'goal': self.count, 'subgoal': thought.at, 'subgoals': thought.of}
 
     def picture(self, at: int) -> Array | None:

@@ -9,6 +9,7 @@ from smwm_ros import config
 from smwm_ros.core.reasons import Reason
 from smwm_ros.nodes.activity import Activity
 from smwm_ros.nodes.diagnostics import fill
+from smwm_ros.text import line
 
 _LASTING = 4  # looks; nodes find each other one by one
 _LOSS = 0.1  # a larger share of lost images is worth a warning
@@ -58,7 +59,7 @@ class Health:
         self._seen = {text: self._seen.get(text, 0) + 1 for text in now}
         for text, looks in self._seen.items():
             if looks == _LASTING:
-                self._node.get_logger().warning(text)
+                self._node.get_logger().warning(line(text))
         return [text for text, looks in self._seen.items() if looks >= _LASTING]
 
 

@@ -19,6 +19,7 @@ from rclpy.qos import (
 )
 from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.fieldpath import parse_path
+from smwm_ros.text import line
 
 # The last one is kept for whoever comes later.
 LATCHED = QoSProfile(
@@ -42,10 +43,11 @@ def command_publisher(node: LifecycleNode, kind: Any, topic: str) -> Publisher:
 
     def deaf(event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
-        node.get_logger().warning(
+        text = (
             f'{name}: a subscriber cannot hear the commands, its {policy} differs; '
             'it must subscribe volatile, reliable or best effort'
         )
+        node.get_logger().warning(line(text))
 
     events = PublisherEventCallbacks(incompatible_qos=deaf)
     return node.create_lifecycle_publisher(kind, topic, COMMAND, event_callbacks=events)

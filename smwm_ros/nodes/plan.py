@@ -41,6 +41,7 @@ from smwm_ros.nodes.setup import set_up, Setup
 from smwm_ros.nodes.shadow import TOPIC as SHADOW
 from smwm_ros.nodes.stop_server import stop_file, StopServer
 from smwm_ros.nodes.thinker import Aim
+from smwm_ros.text import block, line
 from std_msgs.msg import String
 import torch
 
@@ -118,10 +119,10 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         try:
             self._configure()
         except SmwmError as error:
-            self.get_logger().error(str(error))
+            self.get_logger().error(line(str(error)))
             return TransitionCallbackReturn.FAILURE
         except Exception:  # rclpy would say nothing of it
-            self.get_logger().fatal(format_exc())
+            self.get_logger().fatal(block(format_exc()))
             return TransitionCallbackReturn.ERROR
         self._report(Reason.INACTIVE)
         return super().on_configure(state)
@@ -149,7 +150,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             self._active.goals.aim(Aim(ready.goal[None]), picture)
         commands = 'no commands' if self._knobs.dry_run else 'commands'
         commands += ' in the shadow' if self._knobs.shadow else ''
-        self.get_logger().info(f'active: plans, and publishes {commands}, once it has a goal')
+        text = f'active: plans, and publishes {commands}, once it has a goal'
+        self.get_logger().info(line(text))
         if self._latch.reason is not None:
             self.get_logger().warning('the robot was stopped before; call ~/engage to go on')
         return answer
@@ -179,7 +181,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
     def _configure(self) -> None:
         """Make everything that needs the checkpoint."""
         torch.set_num_threads(self._knobs.threads)
-        setup = set_up(self, self.get_parameter('checkpoint').value, self._live.changed)
+        accept = self._knobs.unfit == 'accept'
+        setup = set_up(self, self.get_parameter('checkpoint').value, self._live.changed, accept)
         picture = self.get_parameter('goal_image').value
         goal = setup.picture(Path(picture)) if picture else None
         limits_of(self._knobs, setup.codec.spec)  # refused now, not when the robot moves
@@ -196,7 +199,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         topic = SHADOW if self._knobs.shadow else topic
         commands = None if self._knobs.dry_run else command_publisher(self, kind, topic)
         self._ready = Ready(setup, pilot, commands, goal, effort)
-        self.get_logger().info(setup.in_words(self))
+        self.get_logger().info(line(setup.in_words(self)))
 
     def _measure(self, setup: Setup) -> Effort:
         """See how long a small search takes, whatever the settings are."""

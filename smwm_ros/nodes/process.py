@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.log import patient_log
+from smwm_ros.text import tell
 
 _LOOK = 0.5  # how often the main thread sees to the executor [s]
 
@@ -42,7 +43,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
         try:
             node = make()
         except SmwmError as error:
-            print(error, file=sys.stderr)
+            tell(error, file=sys.stderr)
             rclpy.try_shutdown()
             return 2
         code = _run(node, ear)

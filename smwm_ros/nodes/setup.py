@@ -17,10 +17,12 @@ from smwm_ros.core.guard import check_contract
 from smwm_ros.core.images import compose, read_image, read_view, tiles
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pictures import read_picture
+from smwm_ros.core.verdict import require_fit
 from smwm_ros.errors import CheckpointError, CodecError, ConfigError, SmwmError
 from smwm_ros.nodes.messages import blank_message, message_class
 from smwm_ros.nodes.parameters import read_knobs
 from smwm_ros.share import shipped
+from smwm_ros.text import line
 
 
 class Setup:
@@ -119,7 +121,10 @@ def check_topic(path: str, topic: str) -> None:
 
 
 def set_up(
-    node: Node, folder: str, changed: Callable[[str], Mapping[str, Any]] = lambda section: {}
+    node: Node,
+    folder: str,
+    changed: Callable[[str], Mapping[str, Any]] = lambda section: {},
+    accept_unfit: bool = False,
 ) -> Setup:
     """
     Load a checkpoint, '' for the one that comes with the package, under ROS parameters.
@@ -130,6 +135,8 @@ def set_up(
     if path is None:
         raise CheckpointError('checkpoint: none given, and none came with the package')
     checkpoint = load(path)
+    if warning := require_fit(checkpoint.info, str(path), accept_unfit):
+        node.get_logger().warning(line(warning))
     robot = read_knobs(node, 'robot', config.Robot, checkpoint.robot, changed('robot'))
     planner = read_knobs(node, 'planner', config.Planner, checkpoint.planner, changed('planner'))
     return Setup(checkpoint, robot, planner)

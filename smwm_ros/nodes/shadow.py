@@ -15,6 +15,7 @@ from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.guise import RELIABLE
 from smwm_ros.nodes.setup import Setup
 from smwm_ros.nodes.subscriber import COMMAND_BYTES
+from smwm_ros.text import line
 from std_msgs.msg import String
 
 TOPIC = '~/shadow/command'
@@ -58,7 +59,7 @@ class Shadow:
 
     def close(self) -> None:
         """Give subscription and publisher back; only from the executor's thread."""
-        self._node.get_logger().info(f'shadow: {_in_words(self.agreement.figures())}')
+        self._node.get_logger().info(line(f'shadow: {_in_words(self.agreement.figures())}'))
         self._node.destroy_subscription(self._ear)
         self._node.destroy_publisher(self._told)
 

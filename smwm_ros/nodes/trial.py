@@ -74,8 +74,9 @@ def run_trial(
         'robot': robot,
         'sim': {'tasks': str(course), 'budget': budget},
     }
-    # A simulated camera without noise shows the same when the robot pushes a wall.
-    node = {'engage': False, 'frozen_timeout': 0.0}
+    # A simulated camera without noise shows the same when the robot pushes a wall; and an unfit
+    # model may drive where nothing can break.
+    node = {'engage': False, 'frozen_timeout': 0.0, 'unfit': 'accept'}
     plan_knobs = {'checkpoint': str(checkpoint.resolve()), 'node': node}
     with (
         private_network() as environment,

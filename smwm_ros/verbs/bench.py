@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 from smwm_ros.errors import did_you_mean, SmwmError
+from smwm_ros.text import tell, tell_program
 
 EXAMPLE = 'smwm bench --quick convert planner'
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         if name not in scripts:
             raise SmwmError(f'{name}: no such benchmark; {did_you_mean(name, scripts)}')
     for name in args.names or scripts:
-        print(f'bench/{name}.py', flush=True)
+        tell(f'bench/{name}.py')
         rows = _measure(scripts[name], args.quick)
         if not args.quick:
             _write_down(ROOT / 'docs' / 'results.json', name, rows)
@@ -56,7 +57,7 @@ def _measure(script: Path, quick: bool) -> list[dict[str, Any]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            print(f'  {line.rstrip()}', flush=True)
+            tell_program(f'  {line.rstrip()}')
             rows.append(json.loads(line))
     if process.returncode:
         raise SmwmError(f'{script.name}: ended with {process.returncode}; its message is above')

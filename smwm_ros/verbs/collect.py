@@ -21,7 +21,9 @@ from typing import Any
 
 from smwm_ros.config import Config
 from smwm_ros.errors import BagError, ConfigError
+from smwm_ros.files import write_atomic
 from smwm_ros.load import to_dict
+from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 EXAMPLE = 'smwm collect two_room --episodes 180 --policy mixed --out runs/bags'
@@ -49,11 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record what is missing."""
+    from smwm_ros.lock import hold
+
+    config = configured(args)
+    with hold(args.out):
+        collect(args, config)
+    return 0
+
+
+def collect(args: argparse.Namespace, config: Config) -> None:
+    """Record what is missing in a folder that is ours."""
     from smwm_ros.progress import show_progress
     from smwm_ros.verbs.recording import recordings
     from smwm_ros.verbs.workers import record_all
 
-    config = configured(args)
     prepare(args.out, config, args.fresh)
     every = recordings(args.out, config)
     todo = [recording for recording in every if not is_whole(recording.path)]
@@ -69,11 +80,10 @@ def run(args: argparse.Namespace) -> int:
         finally:
             remove_leftovers(args.out)
     kept = len(every) - len(todo)
-    print(
+    tell(
         f'{args.out}: {len(every)} bags with {config.arena.episodes} episodes of {length} raw '
         f'steps in {config.arena.name}' + (f' ({kept} of them were there already)' if kept else '')
     )
-    return 0
 
 
 def configured(args: argparse.Namespace) -> Config:
@@ -99,10 +109,8 @@ def prepare(folder: Path, config: Config, fresh: bool) -> None:
     """Make the folder ready for bags of one recipe; refuse a folder that holds anything else."""
     recipe = {section: to_dict(getattr(config, section)) for section in SECTIONS}
     path = folder / RECIPE
-    if folder.exists() and not folder.is_dir():
-        raise BagError(f'{folder}: expected a folder, found a file')
     if not path.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+        if any(not item.name.startswith('.') for item in folder.iterdir()):
             raise BagError(
                 f'{folder}: holds files, but no {RECIPE} of an earlier run; choose an empty folder'
             )
@@ -110,14 +118,8 @@ def prepare(folder: Path, config: Config, fresh: bool) -> None:
         remove_bags(folder, read_recipe(path))
     else:
         require_same(path, read_recipe(path), recipe)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        hidden = folder / f'.{RECIPE}'
-        hidden.write_text(json.dumps(recipe, indent=2) + '\n', encoding='utf-8')
-        hidden.replace(path)
-    except OSError as error:
-        raise BagError(f'{folder}: cannot be written: {error.strerror}') from error
+    remove_leftovers(folder)
+    write_atomic(path, (json.dumps(recipe, indent=2) + '\n').encode())
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 import sys
 
+from smwm_ros.text import tell
 from smwm_ros.verbs.options import add_config, add_msgs, config_of
 
 EXAMPLE = 'smwm convert recordings/ --out data/robot --config robot.yaml dataset.image_size=64'
@@ -55,12 +56,12 @@ def run(args: argparse.Namespace) -> int:
         args.bags, args.out, config, args.jobs, args.fresh, args.runner, args.skip, args.msgs
     )
     for name, error in summary.skipped.items():
-        print(f'{name} is left out: {error}')
+        tell(f'{name} is left out: {error}')
     if summary.kept:
-        print(f'{summary.kept} bags were converted before and are kept as they are')
-    print('\n'.join(describe(summary.dataset)))
+        tell(f'{summary.kept} bags were converted before and are kept as they are')
+    tell(*describe(summary.dataset))
     for warning in warnings(summary.dataset):
-        print(f'warning: {warning}', file=sys.stderr)
+        tell(f'warning: {warning}', file=sys.stderr)
     return 0
 
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-import shutil
 import time
 
 from smwm_ros.config import Config
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
+from smwm_ros.text import tell
 
 EXAMPLE = 'smwm demo --arena two_room --out runs/demo'
 ARENA = 'two_room'
+MADE = ('bags', 'dataset', 'run', 'logs', 'rehearsal.json', 'report.html', 'demo.gif')
 REQUIRED_SUCCESS = 0.8  # below this the demo has failed, and says so
 
 
@@ -42,12 +43,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the five steps; 1 when the robot reached too few goals."""
+    from smwm_ros.lock import hold
+
     config = demo_config(args.arena, args.pairs, args.settings)
-    begun = time.monotonic()
     out = args.out or Path('runs', 'demo' if args.arena == ARENA else f'demo_{args.arena}')
-    if args.fresh and out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
+    with hold(out):
+        return _demo(args, config, out)
+
+
+def _demo(args: argparse.Namespace, config: Config, out: Path) -> int:
+    """Run the five steps in a folder that is ours."""
+    from smwm_ros.files import remove
+
+    begun = time.monotonic()
+    for name in MADE if args.fresh else ():
+        remove(out / name)
     folders = {name: str(out / name) for name in ('bags', 'dataset', 'run')}
     step(1, 'Drive a simulated robot and record it, as `ros2 bag record` would.')
     verb('collect', args.arena, '--out', folders['bags'], settings=args.settings)
@@ -67,9 +77,9 @@ def run(args: argparse.Namespace) -> int:
     outcome = rehearsal.rehearse(out, args.arena, config)
     step(5, 'Write the report.')
     rehearsal.write_report(out, args.arena, outcome)
-    print(rehearsal.summary(outcome, time.monotonic() - begun), flush=True)
+    tell(*rehearsal.summary(outcome, time.monotonic() - begun).split('\n'))
     if outcome.success < REQUIRED_SUCCESS:
-        print(
+        tell(
             f'FAILED: the planner reached {outcome.success:.0%} of its goals, and at least '
             f'{REQUIRED_SUCCESS:.0%} is required. {out}/report.html shows where.'
         )
@@ -89,12 +99,12 @@ def demo_config(arena: str, pairs: int, settings: list[str]) -> Config:
 
 def step(number: int, words: str) -> None:
     """Say in plain words what comes next."""
-    print(f'\n[{number}/5] {words}', flush=True)
+    tell('', f'[{number}/5] {words}')
 
 
 def verb(*words: str, settings: list[str]) -> None:
     """Show a command as a user would type it, and run it."""
     from smwm_ros.cli import dispatch
 
-    print(f'$ smwm {" ".join([*words, *settings])}', flush=True)
+    tell(f'$ smwm {" ".join([*words, *settings])}')
     dispatch([*words, *settings])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 
+from smwm_ros.text import tell
 from smwm_ros.verbs.options import add_namespace, requires_ros
 
 EXAMPLE = 'smwm engage --namespace robot_1'
@@ -22,5 +23,5 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.nodes.client import Client
 
     with Client(args.namespace) as client:
-        print(client.engage())
+        tell(client.engage())
     return 0

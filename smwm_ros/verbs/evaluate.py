@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from smwm_ros.config import Config, Evaluate
 from smwm_ros.errors import ConfigError
+from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.core.checkpoint import load
     from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.guides import load_guides
+    from smwm_ros.lock import hold_name
     from smwm_ros.verbs.gallery import write_page
     from smwm_ros.verbs.methods import gather, read_words
     from smwm_ros.verbs.scores import sweep, table
@@ -76,20 +78,21 @@ def run(args: argparse.Namespace) -> int:
     dataset = TransitionDataset.open(args.data) if args.data else None
     if dataset:
         _require_same_robot(dataset, checkpoint)
-    methods = gather(words, args.checkpoint, checkpoint, dataset, config)
-    for method in methods:
-        load_guides(method.checkpoint, method.planner)  # or say what is missing, at once
-    rounds = _rounds(config, methods, offsets, shifts, dataset)
-    for one in rounds:
-        print(f'{one.title}:\n{table(one)}\n')
-    if len(rounds) > 1:
-        print(f'{sweep(rounds)}\n')
-    print(_speed(methods[0], rounds[0], config))
     out = args.out or args.checkpoint / 'evaluate.json'
-    _write(out, args, config, methods, dataset, rounds)
-    with _arena_at(config, 128, rounds[0].shift) as arena:
-        pages = write_page(out, args.arena, methods[0].name, rounds, arena)
-    print(f'Every attempt is in {out}; to look at: {", ".join(map(str, pages))}.')
+    with hold_name(out):
+        methods = gather(words, args.checkpoint, checkpoint, dataset, config)
+        for method in methods:
+            load_guides(method.checkpoint, method.planner)  # or say what is missing, at once
+        rounds = _rounds(config, methods, offsets, shifts, dataset)
+        for one in rounds:
+            tell(f'{one.title}:', *table(one).split('\n'), '')
+        if len(rounds) > 1:
+            tell(*sweep(rounds).split('\n'), '')
+        tell(_speed(methods[0], rounds[0], config))
+        _write(out, args, config, methods, dataset, rounds)
+        with _arena_at(config, 128, rounds[0].shift) as arena:
+            pages = write_page(out, args.arena, methods[0].name, rounds, arena)
+    tell(f'Every attempt is in {out}; to look at: {", ".join(map(str, pages))}.')
     return 0
 
 
@@ -140,7 +143,7 @@ def _require_same_robot(dataset: TransitionDataset, checkpoint: Checkpoint) -> N
     info = dataset.info
     require(checkpoint, str(dataset.folder), info.spec.size, info.spec.dt, info.image_size)
     if dataset.fingerprint != checkpoint.info.get('dataset'):
-        print('note: the checkpoint was trained on another dataset than --data')
+        tell('note: the checkpoint was trained on another dataset than --data')
 
 
 def _rounds(
@@ -230,7 +233,7 @@ def _write(
     rounds: Sequence[Round],
 ) -> None:
     """Write all that was found, and by what means."""
-    from smwm_ros.core.checkpoint import write_atomic
+    from smwm_ros.files import write_atomic
     from smwm_ros.load import to_dict
     from smwm_ros.verbs.scores import plain
 

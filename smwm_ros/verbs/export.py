@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from smwm_ros.text import tell
+
 EXAMPLE = 'smwm export data/robot --to hdf5 --out robot.h5'
 
 
@@ -37,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was made."""
     from smwm_ros.core.dataset import TransitionDataset
-    from smwm_ros.errors import DatasetError
+    from smwm_ros.files import require_new
 
-    if args.out.exists():
-        raise DatasetError(f'{args.out}: exists already; remove it or choose another --out')
+    require_new(args.out)
     data = TransitionDataset.open(args.dataset)
     if args.to == 'hdf5':
         from smwm_ros.exchange.to_hdf5 import write_hdf5
@@ -53,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
 
         episodes, rows = write_lerobot(data, args.out, args.task)
         reader = f'LeRobotDataset({f"local/{args.out.name}"!r}, root={str(args.out)!r})'
-    print(f'{args.out}: {episodes} episodes, {rows} rows; {reader} reads it')
+    tell(f'{args.out}: {episodes} episodes, {rows} rows; {reader} reads it')
     return 0

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from smwm_ros.text import tell
+
 EXAMPLE = 'smwm export-model runs/two_room --out two_room_onnx'
 
 
@@ -26,15 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was made."""
     from smwm_ros.core import checkpoint as checkpoints
-    from smwm_ros.errors import CheckpointError
+    from smwm_ros.files import require_new
 
-    if args.out.exists():
-        raise CheckpointError(f'{args.out}: exists already; remove it or choose another --out')
+    require_new(args.out)
     checkpoint = checkpoints.load(args.model)
     from smwm_ros.exchange.to_onnx import write_onnx
 
     for name, apart in write_onnx(checkpoint, args.out).items():
         size = (args.out / f'{name}.onnx').stat().st_size / 1e6
-        print(f'{args.out / name}.onnx: {size:.1f} MB, within {apart:.1g} of the model')
-    print(f'{args.out}/model.json: how actions are normalised, and what they mean')
+        tell(f'{args.out / name}.onnx: {size:.1f} MB, within {apart:.1g} of the model')
+    tell(f'{args.out}/model.json: how actions are normalised, and what they mean')
     return 0

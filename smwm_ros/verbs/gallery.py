@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from smwm_ros import report
 from smwm_ros.core.evaluate import Outcome
 from smwm_ros.core.interfaces import Arena, Array
 from smwm_ros.core.pairs import Pair
+from smwm_ros.report import escape
 from smwm_ros.verbs.scores import difference, Round
 
 FAILURES, SUCCESSES = 12, 6  # shown on the page

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from smwm_ros.text import tell
 from smwm_ros.verbs.options import add_namespace, requires_ros
 
 EXAMPLE = 'smwm goal name dock --namespace robot_1'
@@ -41,12 +42,12 @@ def run(args: argparse.Namespace) -> int:
     picture = read_file(args.file) if args.what == 'image' else None
     with Client(args.namespace) as client:
         if args.what == 'capture':
-            print(f'goal: {client.capture()}')
+            tell(f'goal: {client.capture()}')
         elif args.what == 'route':
-            print(f'route: {client.record(args.step == "start")}')
+            tell(f'route: {client.record(args.step == "start")}')
         elif args.what == 'state':
             client.aim_at_state(args.numbers)
-            print('sent to the arena; its log says when it does not fit')
+            tell('sent to the arena; its log says when it does not fit')
         else:
             accepted = (
                 client.aim_at_name(args.name)
@@ -54,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
                 else client.aim_at_picture(picture)
             )
             number, source = accepted['number'], accepted['source']
-            print(f'goal {number}: {source}, {accepted["subgoals"]} subgoals')
+            tell(f'goal {number}: {source}, {accepted["subgoals"]} subgoals')
     return 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
+from smwm_ros.text import tell
 
 if TYPE_CHECKING:
     from smwm_ros.core.checkpoint import Checkpoint
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"'{args.name}': give --image or --bag, that shows the goal")
     path = library.keep(args.name, pictures)
     what = 'a goal' if len(pictures) == 1 else f'a route of {len(pictures)} subgoals'
-    print(f'{path}: {what}; to go there: ros2 topic pub --once /goal/name std_msgs/msg/String '
+    tell(f'{path}: {what}; to go there: ros2 topic pub --once /goal/name std_msgs/msg/String '
           f'"{{data: {args.name}}}"')  # fmt: skip
     return 0
 
@@ -80,9 +81,9 @@ def _list(library: Library) -> None:
     """Tell what is there."""
     names = library.names()
     if not names:
-        print(f'{library.folder}: no goals yet')
+        tell(f'{library.folder}: no goals yet')
     for name, count in names.items():
-        print(f'{name}: ' + ('a goal' if count == 1 else f'a route of {count} subgoals'))
+        tell(f'{name}: ' + ('a goal' if count == 1 else f'a route of {count} subgoals'))
 
 
 def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:

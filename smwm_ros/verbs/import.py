@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smwm_ros.text import tell
 from smwm_ros.verbs.options import add_config, config_of
 
 EXAMPLE = 'smwm import pusht_expert.h5 --out data/pusht --config pusht.yaml'
@@ -55,12 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Import, and say what was made."""
     from smwm_ros.bags.summary import describe
-    from smwm_ros.errors import ConfigError, DatasetError
+    from smwm_ros.errors import ConfigError
     from smwm_ros.exchange.from_hdf5 import import_hdf5, known_settings
+    from smwm_ros.files import require_new
     from smwm_ros.verbs.import_model import import_model, is_model
 
-    if args.out.exists():
-        raise DatasetError(f'{args.out}: exists already; remove it or choose another --out')
+    require_new(args.out)
     missing = [key for key in ASKED if not _says(_given(args), key)]
     if is_model(args.file):
         return import_model(args, missing)
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             f'such as robot.dt=0.1'
         )
     data = import_hdf5(args.file, args.out, config_of(args, known), args.state)
-    print('\n'.join(describe(data)))
+    tell(*describe(data))
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smwm_ros.errors import ConfigError
+from smwm_ros.text import tell
 from smwm_ros.verbs.options import config_of
 
 SUFFIXES = ('.ckpt', '.pt', '.pth')
@@ -27,6 +28,7 @@ def import_model(args: argparse.Namespace, untold: Sequence[str]) -> int:
     from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.exchange.from_official import make_checkpoint, statistics, try_on
     from smwm_ros.exchange.official import read_original
+    from smwm_ros.files import appearing
 
     original = read_original(args.file)
     data = TransitionDataset.open(args.data) if args.data else None
@@ -42,8 +44,9 @@ def import_model(args: argparse.Namespace, untold: Sequence[str]) -> int:
         told += _judge(summary, original.inverts, data.info.image_size, args.data)
         info = {**checkpoint.info, 'dataset': data.fingerprint, 'summary': summary}
         checkpoint = checkpoint._replace(info={**info, 'warnings': told[2:]})
-    checkpoints.save(args.out, checkpoint)
-    print('\n'.join([told[0], *told[1:2], *(f'warning: {text}' for text in told[2:])]))
+    with appearing(args.out) as part:
+        checkpoints.save(part, checkpoint)
+    tell(told[0], *told[1:2], *(f'warning: {text}' for text in told[2:]))
     return 0
 
 

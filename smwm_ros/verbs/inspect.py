@@ -16,12 +16,14 @@ import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
+from smwm_ros.text import line, tell, tell_program
 from smwm_ros.verbs.inspect_run import describe_checkpoint, examine_run, recorded_data, SAMPLES
 from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
     from smwm_ros.bags.find import Bag
 
+_LONG = 20_000  # characters of a proposal that nobody reads
 _BURSTS = 20  # messages that follow each other so many times faster than on average
 EXAMPLE = 'smwm inspect recordings/run_1 --thumbnails frames.png'
 
@@ -52,11 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe each path; what cannot be read is named when all others are described."""
-    from smwm_ros.errors import BagError, SmwmError
+    from smwm_ros.errors import BagError
+    from smwm_ros.files import require_new
 
     failed, seen, surveys = list[BagError](), 0, list[dict[str, Any]]()
-    if args.write and args.write.exists():
-        raise SmwmError(f'{args.write}: exists already; remove it or choose another file')
+    if args.write:
+        require_new(args.write)
     for path in args.paths:
         for look in _looks(path, args):
             seen += 1
@@ -66,7 +69,10 @@ def run(args: argparse.Namespace) -> int:
                 failed.append(error)
             else:
                 surveys += [found] * (found['kind'] == 'bag')
-                print(json.dumps(found) if args.json else '\n'.join(lines), flush=True)
+                if args.json:
+                    tell_program(json.dumps(found))
+                else:
+                    tell(*lines)
     if args.write and surveys:
         _write_config(surveys, args.write)
     if failed:
@@ -162,7 +168,10 @@ def _bag_lines(found: dict[str, Any]) -> list[str]:
     sections = {name: found[name] for name in ('robot', 'dataset') if found[name]}
     if sections:
         lines += ['', '# proposed from this bag: check the fields, widen the limits']
-        lines += _config_lines(sections, found['remarks'])
+        proposed = _config_lines(sections, found['remarks'])
+        if sum(map(len, proposed)) > _LONG:
+            proposed = ['# it is too long to be shown; --write FILE keeps it']
+        lines += proposed
     return lines
 
 
@@ -171,19 +180,19 @@ def _config_lines(sections: dict[str, Any], remarks: list[str]) -> list[str]:
     import yaml
 
     text = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None)
-    return [*(f'# {remark}' for remark in remarks), *text.splitlines()]
+    return [*(line(f'# {remark}') for remark in remarks), *text.splitlines()]
 
 
 def _write_config(surveys: list[dict[str, Any]], out: Path) -> None:
     """Write one configuration for all bags."""
     from smwm_ros.bags.merge import merge
-    from smwm_ros.report import write_bytes
+    from smwm_ros.files import write_atomic
 
     sections, remarks = merge(surveys)
     head = f'# proposed from {len(surveys)} bags: check the fields, and the limits'
     lines = [head, *_config_lines(sections, remarks)]
-    write_bytes(out, '\n'.join([*lines, '']).encode())
-    print(f'{out}: a configuration for all bags; check it, then smwm convert --config {out}')
+    write_atomic(out, '\n'.join([*lines, '']).encode())
+    tell(f'{out}: a configuration for all bags; check it, then smwm convert --config {out}')
 
 
 def _topic_line(topic: dict[str, Any]) -> str:
@@ -221,11 +230,11 @@ def _write_thumbnails(paths: list[Path], out: Path) -> None:
     from smwm_ros.bags.find import find_bags
     from smwm_ros.bags.survey import thumbnails
     from smwm_ros.errors import SmwmError
-    from smwm_ros.report import write_bytes
+    from smwm_ros.files import write_atomic
 
     strips = [thumbnails(bag) for bag in find_bags(paths)]
     whole, png = cv2.imencode('.png', cv2.cvtColor(cv2.vconcat(strips), cv2.COLOR_RGB2BGR))
     if not whole:
         raise SmwmError(f'{out}: the frames cannot be made a PNG')
-    write_bytes(out, png.tobytes())
-    print(f'{out}: frames of {len(strips)} bags, one row each')
+    write_atomic(out, png.tobytes())
+    tell(f'{out}: frames of {len(strips)} bags, one row each')

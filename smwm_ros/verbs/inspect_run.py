@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smwm_ros.core.checkpoint import Checkpoint
+    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.core.verdict import Verdict
 
 SAMPLES = 25_000  # frames of training episodes, as in the paper; a fifth as many held-out ones
+QUICK_SAMPLES = 2500  # after a training; a verdict on its own data does not rest on the probes
 
 
 def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Tell what the meta.json of a checkpoint says."""
-    from smwm_ros.errors import CheckpointError
+    from smwm_ros.core.checkpoint import CHECKPOINT
+    from smwm_ros.core.stored import read_json
     import yaml
 
-    meta = path / 'meta.json'
-    try:
-        found = json.loads(meta.read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f'{meta}: missing or damaged: {error}') from None
+    found = read_json(path / 'meta.json', CHECKPOINT)
     size = (path / 'model.safetensors').stat().st_size
     text = yaml.safe_dump(found, sort_keys=False, default_flow_style=None)
     lines = [
@@ -33,14 +35,16 @@ def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 def recorded_data(path: Path) -> Path | None:
     """Return the dataset that a run remembers, if it still lies there."""
-    try:
-        meta = json.loads((path / 'meta.json').read_text(encoding='utf-8'))
-        name = Path(meta['info']['data'])
-    except (OSError, ValueError, KeyError, TypeError):
+    from smwm_ros.core.checkpoint import CHECKPOINT
+    from smwm_ros.core.stored import read_json
+
+    info = read_json(path / 'meta.json', CHECKPOINT).get('info')
+    name = info.get('data') if isinstance(info, dict) else None
+    if not isinstance(name, str):
         return None
     # best/ is a checkpoint inside of a run, whose dataset is told from there.
     for place in (path / name, path.parent / name):
-        if (place / 'dataset.json').is_file():
+        if os.path.isfile(place / 'dataset.json'):  # which takes any text for a path
             return Path(os.path.normpath(place))
     return None
 
@@ -65,6 +69,8 @@ def examine_run(
     title = f'Run {path.resolve().name}'
     write_text(out, run_sheet(title, found, verdict, checkpoint, data, curves))
     same = bool(found.measures['trained_on_it'])
+    if same:
+        _store(path, checkpoint, verdict)
     plain = {
         'kind': 'run',
         'path': str(path),
@@ -91,6 +97,31 @@ def examine_run(
         f'  the page is {out}',
     ]
     return plain, lines
+
+
+def give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verdict:
+    """Judge a model on the dataset that it was trained on, and store the verdict in it."""
+    from smwm_ros.core import checkpoint as checkpoints
+    from smwm_ros.core.examine import examine
+    from smwm_ros.core.learner import pick_device
+    from smwm_ros.core.verdict import judge, stored_verdict
+
+    checkpoint = checkpoints.load(folder)
+    if known := stored_verdict(checkpoint.info, str(folder)):
+        return known
+    found = examine(checkpoint, dataset, QUICK_SAMPLES, pick_device(device))
+    verdict = judge(found.measures, checkpoint.model_config, checkpoint.planner.horizon)
+    _store(folder, checkpoint, verdict)
+    return verdict
+
+
+def _store(folder: Path, checkpoint: Checkpoint, verdict: Verdict) -> None:
+    """Store a verdict that is new in a checkpoint, for the plan node."""
+    from smwm_ros.core.checkpoint import add_info
+
+    found = {'name': verdict.name, 'why': verdict.why, 'advice': list(verdict.advice)}
+    if checkpoint.info.get('verdict') != found:
+        add_info(folder, verdict=found)
 
 
 def _figures(measures: dict[str, float]) -> list[str]:

@@ -19,8 +19,10 @@ from smwm_ros.core.drivers import PilotDriver
 from smwm_ros.core.focus import without_focus
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pilot import Pilot
+from smwm_ros.core.stored import section
 from smwm_ros.core.train import train
 from smwm_ros.errors import CheckpointError, ConfigError, did_you_mean
+from smwm_ros.text import tell
 
 ALWAYS = ('random', 'expert')  # floor and ceiling: nobody has to ask for them
 PAPER = 'paper'  # the run itself, planning as the paper does
@@ -121,13 +123,13 @@ def _trained(
             'on, and only what learnt from the same data can be compared'
         )
     try:
-        settings = checkpoints.section(config.Train, checkpoint.info['train'])
-    except (KeyError, TypeError, ValueError) as error:
+        settings = section(config.Train, checkpoint.info.get('train'), 'train')
+    except ValueError as error:
         raise CheckpointError(
             f'{folder}: does not tell how it was trained ({error}); train {kind} by hand, and '
             'give its run folder to --methods'
         ) from None
-    print(f'{kind}: {run}, trained as {folder} was.')
+    tell(f'{kind}: {run}, trained as {folder} was.')
     model = other_kind(checkpoint.model_config, kind)
     planner = without_focus(checkpoint.planner, model)
     return train(dataset, run, model, settings, planner)._replace(folder=run)

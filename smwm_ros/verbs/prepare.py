@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
+from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
+    from smwm_ros.config import Prepare
     from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.core.dataset import TransitionDataset
 
@@ -38,13 +40,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     cfg = options.config_of(args).prepare
-    from smwm_ros.core import album, proposals, roadmap
     from smwm_ros.core.checkpoint import load
-    from smwm_ros.core.recall import limits, recall
+    from smwm_ros.lock import hold
 
     folder: Path = args.run_folder
     checkpoint = load(folder)
     dataset = _dataset(args.data, folder, checkpoint)
+    with hold(folder):
+        _prepare(folder, checkpoint, dataset, cfg)
+    return 0
+
+
+def _prepare(
+    folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, cfg: Prepare
+) -> None:
+    """Make roadmap, proposals and album, and say how good they are."""
+    from smwm_ros.core import album, proposals, roadmap
+    from smwm_ros.core.recall import limits, recall
+
     drives = recall(checkpoint, dataset)
     road = roadmap.survey(drives, roadmap.Mover(checkpoint.model, *limits(checkpoint)), cfg.nodes)
     joined = roadmap.joined(road)
@@ -55,18 +68,17 @@ def run(args: argparse.Namespace) -> int:
     roadmap.save(folder, road, {**origin, 'joined': joined})
     proposals.save(folder, policy, {**origin, 'skill': skill})
     album.save(folder, album.make(checkpoint, dataset), dataset.fingerprint)
-    print(
+    tell(
         f'The roadmap has {len(road.nodes)} places, out of {len(drives.latents)} frames, and '
         f'{road.edges.shape[1]} moves between them; ways join {joined:.0%} of all pairs of places.'
     )
     if joined < TORN:
-        print('warning: many places cannot be reached from many others; drive more between them')
-    print(
+        tell('warning: many places cannot be reached from many others; drive more between them')
+    tell(
         f'The policy knows {max(skill, 0):.0%} of what was done in held-out drives from where the '
         'robot was and where it came to.'
     )
-    print(f'Both lie in {folder}; try them: smwm evaluate {folder} planner.kind=roadmap')
-    return 0
+    tell(f'Both lie in {folder}; try them: smwm evaluate {folder} planner.kind=roadmap')
 
 
 def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
@@ -84,5 +96,5 @@ def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> Transi
     info = dataset.info
     require(checkpoint, str(path), info.spec.size, info.spec.dt, info.image_size)
     if dataset.fingerprint != checkpoint.info.get('dataset'):
-        print(f'note: {folder} was trained on another dataset than {path}')
+        tell(f'note: {folder} was trained on another dataset than {path}')
     return dataset

@@ -18,9 +18,12 @@ from smwm_ros.core.drivers import RandomDriver
 from smwm_ros.core.evaluate import run_pairs
 from smwm_ros.core.pairs import draw_pairs
 from smwm_ros.core.statistics import wilson
+from smwm_ros.core.stored import Kind, read_json
+from smwm_ros.errors import SmwmError
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
 from smwm_ros.progress import show_progress
+from smwm_ros.text import tell
 
 RANDOM_REPEATS = 10  # rollouts of the random policy per pair, so that its floor is no luck
 PICTURE = 128  # size at which the arena is drawn for the report [px]
@@ -51,9 +54,9 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
     key = _fingerprint(folder / 'run', config)
     record = folder / 'rehearsal.json'
     if record.is_file():
-        kept = json.loads(record.read_text(encoding='utf-8'))
-        if kept.pop('key') == key:
-            print(f'reused: {record} holds the outcome of this very checkpoint and protocol')
+        kept = read_json(record, Kind(SmwmError, 'remove it'))
+        if kept.pop('key', None) == key:
+            tell(f'reused: {record} holds the outcome of this very checkpoint and protocol')
             return Outcome(**kept)
     protocol = config.evaluate
     pairs = draw_pairs(TransitionDataset.open(folder / 'dataset'), protocol)
@@ -144,9 +147,9 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
     report.write_text(folder / 'report.html', report.page('smwm_ros demo', body))
     gif = folder / 'demo.gif'
     if report.write_gif(gif, _film(outcome, drives, goals), fps=1 / outcome.dt):
-        print(f'wrote {folder / "report.html"} and {gif}')
+        tell(f'wrote {folder / "report.html"} and {gif}')
     else:
-        print(f'wrote {folder / "report.html"}; no GIF: it needs OpenCV 4.12 or newer')
+        tell(f'wrote {folder / "report.html"}; no GIF: it needs OpenCV 4.12 or newer')
 
 
 def _fingerprint(run: Path, config: Config) -> str:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
         found, floor = agree(legs, spec).figures(), chance(legs, spec).figures()
         title = f'{args.bag.name} and {args.checkpoint.name}'
         write_page(args.out, title, dataset, legs, goal, spec, found, floor)
-    print(in_words(found, floor))
-    print(f'To look at: {args.out}.')
+    tell(in_words(found, floor))
+    tell(f'To look at: {args.out}.')
     return 0
 
 

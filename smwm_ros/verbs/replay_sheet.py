@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from smwm_ros import report
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.replay import Leg
+from smwm_ros.report import escape
 
 SHOWN = 4  # legs where both agree most, and as many where they agree least
 LENGTH = 300  # ticks in the charts of the whole recording

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 import csv
-from html import escape
 from pathlib import Path
 
 import cv2
@@ -17,7 +16,9 @@ from smwm_ros.core.examine import Examination
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.run import CURVES
 from smwm_ros.core.verdict import Verdict
+from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.fieldpath import expand
+from smwm_ros.report import escape
 from smwm_ros.verbs.sheet_parts import FRAME, table
 
 DIRECTIONS = 15  # of a spectrum
@@ -68,8 +69,15 @@ def read_curves(run: Path) -> list[dict[str, float]]:
     path = run / CURVES
     if not path.is_file():
         return []
-    with path.open(encoding='utf-8') as lines:
-        return [{name: float(text) for name, text in row.items()} for row in csv.DictReader(lines)]
+    try:
+        with path.open(encoding='utf-8') as lines:
+            rows = list(csv.DictReader(lines, strict=True))
+        return [{name: float(text) for name, text in row.items()} for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise CheckpointError(
+            f'{path}: damaged: expected rows of numbers under names: {one_line(error)}; remove '
+            'it, and the page goes without the curves of the training'
+        ) from None
 
 
 def _facts(found: Examination) -> dict[str, str]:

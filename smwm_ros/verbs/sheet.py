@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from html import escape
 
 import numpy as np
 from smwm_ros import report
@@ -14,6 +13,7 @@ from smwm_ros.core.interfaces import Array
 from smwm_ros.core.split import Episode
 from smwm_ros.fieldpath import expand
 from smwm_ros.progress import show_progress
+from smwm_ros.report import escape
 from smwm_ros.verbs.sheet_parts import arrows, duration, strip, table
 from smwm_ros.verbs.sheet_sync import sync
 

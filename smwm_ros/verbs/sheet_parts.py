@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import cv2
 import numpy as np
 from smwm_ros.core.interfaces import ActionSpec, Array
+from smwm_ros.report import escape
 
 FRAME = 94  # width of a frame [px]
 WORST = 10  # rows in a list of the worst

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
+from smwm_ros.text import tell
 from smwm_ros.verbs.options import add_namespace, requires_ros
 
 EXAMPLE = 'smwm status --namespace robot_1'
@@ -35,9 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
     with Client(args.namespace) as client:
         health = client.health()
-        print(f'{client.target}: {health["reason"]}: {health["message"]}')
+        tell(f'{client.target}: {health["reason"]}: {health["message"]}')
         for line in _lines(health):
-            print(line)
+            tell(line)
     return 0
 
 

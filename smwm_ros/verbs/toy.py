@@ -15,6 +15,8 @@ import argparse
 import json
 from pathlib import Path
 
+from smwm_ros.config import Config
+from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 EXAMPLE = 'smwm toy --out runs/toy single forward_only arrow_xyt'
@@ -40,26 +42,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and judge one world after the other, and write the page."""
     from smwm_ros.errors import did_you_mean, SmwmError
-    from smwm_ros.report import write_text
-    from smwm_ros.toys.study import study
+    from smwm_ros.lock import hold
     from smwm_ros.toys.worlds import TOYS
-    from smwm_ros.verbs.toy_sheet import plain, sheet, told
 
     for name in args.worlds:
         if name not in TOYS:
             raise SmwmError(f'{name}: no such toy world; {did_you_mean(name, TOYS)}')
     cfg = options.config_of(args)
+    with hold(args.out):
+        _study(args, cfg)
+    return 0
+
+
+def _study(args: argparse.Namespace, cfg: Config) -> None:
+    """Train and judge in a folder that is ours."""
+    from smwm_ros.files import write_atomic
+    from smwm_ros.toys.study import study
+    from smwm_ros.toys.worlds import TOYS
+    from smwm_ros.verbs.toy_sheet import plain, sheet, told
+
     found = {}
     for name in args.worlds or TOYS:
-        print(f'{name}: {TOYS[name].about}', flush=True)
+        tell(f'{name}: {TOYS[name].about}')
         found[name] = study(TOYS[name], args.out / name, cfg, args.transitions)
-        print(f'  {told(TOYS[name], found[name])}', flush=True)
+        tell(f'  {told(TOYS[name], found[name])}')
     page = args.out / 'toy.html'
-    write_text(page, sheet(found))
+    write_atomic(page, sheet(found).encode())
     data = {name: plain(TOYS[name], one) for name, one in found.items()}
-    write_text(args.out / 'toy.json', json.dumps(data, indent=1) + '\n')
-    print(f'{page}: {len(found)} worlds; the figures are in toy.json beside it')
-    return 0
+    write_atomic(args.out / 'toy.json', (json.dumps(data, indent=1) + '\n').encode())
+    tell(f'{page}: {len(found)} worlds; the figures are in toy.json beside it')
 
 
 def _count(word: str) -> int:

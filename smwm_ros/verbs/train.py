@@ -13,11 +13,12 @@ plan ends.
 from __future__ import annotations
 
 import argparse
-import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smwm_ros.errors import CheckpointError
+from smwm_ros.errors import CheckpointError, DatasetError
+from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -48,44 +49,67 @@ def run(args: argparse.Namespace) -> int:
     cfg = options.config_of(args)
     from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.run import require_begun
+    from smwm_ros.core.team import is_leader
     from smwm_ros.core.train import train
+    from smwm_ros.lock import hold
 
     if args.resume:
         require_begun(args.out)
     dataset = TransitionDataset.open(args.dataset)
-    leads = os.environ.get('RANK', '0') == '0'  # of the processes that torchrun started
+    leads = is_leader()
     count = len(dataset.starts('train'))
     if leads:
-        print(
+        tell(
             f'Learning from {count} transitions of {args.dataset} '
             f'({len(dataset.drives)} episodes).'
         )
-    checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
+    with hold(args.out) if leads else nullcontext():
+        checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
+        if leads:
+            _fill_album(args.out, checkpoint, dataset)
     if leads:
-        _fill_album(args.out, checkpoint, dataset)
         _tell(args, cfg.model.inverse_target, checkpoint)
+        _tell_verdict(args, dataset, cfg.train.device)
+        tell(f'The checkpoint is {args.out}; {_next(args, checkpoint.robot)}')
     return 0
 
 
 def _tell(args: argparse.Namespace, target: float, checkpoint: Checkpoint) -> None:
     """Say what was learnt, and what to try next."""
-    info, robot = checkpoint.info, checkpoint.robot
+    info = checkpoint.info
     summary = info['summary']
-    print(
+    tell(
         f'On held-out episodes the forward model errs by {summary["forward_over_copy"]:.2f} of '
         f'what moves, actions are read back with R2 {summary["inverse_r2"]:.2f}, and the latent '
         f'uses about {summary["effective_rank"]:.1f} dimensions.'
     )
     if target:
-        print(
+        tell(
             f'Lambda, which was left to the training, ended at {summary["inverse_weight"]:.3g}; '
             f'{1 - summary["inverse_r2"]:.2f} of the actions are not read back, where the target '
             f'was {target:.2f}.'
         )
     _tell_of_better(args.out / 'best', summary)
     for warning in info['warnings']:
-        print(f'warning: {warning}')
-    print(f'The checkpoint is {args.out}; {_next(args, robot)}')
+        tell(f'warning: {warning}')
+
+
+def _tell_verdict(args: argparse.Namespace, dataset: TransitionDataset, device: str) -> None:
+    """Judge the model and the best one before it, as the plan node wants to know, and say it."""
+    from smwm_ros.core import checkpoint as checkpoints
+    from smwm_ros.verbs.inspect_run import give_verdict
+    from smwm_ros.verbs.run_sheet import in_a_word
+
+    try:
+        verdict = give_verdict(args.out, dataset, device)
+        if (args.out / 'best' / checkpoints.META).is_file():
+            give_verdict(args.out / 'best', dataset, device)
+    except DatasetError as error:
+        tell(f'warning: nothing says whether it is fit to plan with: {error}')
+        return
+    tell(f'{in_a_word(verdict)} {verdict.why[0].upper()}{verdict.why[1:]}.')
+    for words in verdict.advice:
+        tell(f'  - {words}')
 
 
 def _next(args: argparse.Namespace, robot: Robot) -> str:
@@ -119,7 +143,7 @@ def _tell_of_better(folder: Path, last: dict[str, float]) -> None:
         return
     best = checkpoints.read_meta(folder)['info']['summary']
     if best['misfit'] < CLEARLY * last['misfit']:
-        print(
+        tell(
             f'The model did better at step {best["step"]:.0f} than at the end; that one is in '
             f'{folder}'
         )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from smwm_ros.text import tell
+
 EXAMPLE = 'smwm view data/robot'
 
 
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.dataset.resolve()
     out = args.out or folder.with_name(f'{folder.name}.html')
     write_text(out, text)
-    print(f'{out}: {shown} episodes of {args.dataset}, {len(text) / 1e6:.1f} MB')
+    tell(f'{out}: {shown} episodes of {args.dataset}, {len(text) / 1e6:.1f} MB')
     return 0
 
 

@@ -53,7 +53,7 @@ class Crew:
         """Take the next news of a worker."""
         news = worker.hear()
         if isinstance(news, int):
-            worker.told += news
+            worker.progress += news
             self._progress(news)
         elif news is None and self._waiting:
             worker.begin(self._waiting.popleft())
@@ -75,7 +75,7 @@ class Crew:
         if path.exists():
             tell(f'{name} is whole, but its process {failure.what}')
             return
-        self._progress(-worker.told)
+        self._progress(-worker.progress)
         self._failures[path] += 1
         if self._failures[path] == ATTEMPTS:
             why = f'{name}: the process that records it {failure.what}, {ATTEMPTS} times'

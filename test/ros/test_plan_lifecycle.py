@@ -3,6 +3,8 @@
 
 from array import array
 import json
+from pathlib import Path
+import shutil
 import threading
 
 from builtin_interfaces.msg import Time
@@ -14,6 +16,7 @@ import pytest
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
+from smwm_ros.core.checkpoint import add_info
 from std_msgs.msg import Float64MultiArray
 
 
@@ -32,6 +35,21 @@ def test_a_bad_checkpoint_fails_to_configure_and_leaves_the_node_alive(checkpoin
 def test_autostart_survives_a_bad_checkpoint_too(tmp_path):
     with world(tmp_path / 'nothing') as here:
         assert here.state() == 'unconfigured'
+
+
+def test_an_unfit_model_is_refused_unless_it_is_accepted(checkpoint, tmp_path):
+    unfit = Path(shutil.copytree(checkpoint, tmp_path / 'unfit'))
+    add_info(unfit, verdict={'name': 'collapsed', 'why': 'shows nothing', 'advice': ['record']})
+    with world(unfit) as here:
+        wait_until(lambda: any('not fit' in line for line in here.log), 'the reason')
+        (line,) = (line for line in here.log if 'not fit' in line)
+        assert line.endswith(
+            '(collapsed): shows nothing; record; to drive with it all the same: node.unfit:=accept'
+        )
+        assert here.state() == 'unconfigured'
+    with world(unfit, 'node.unfit:=accept') as here:
+        here.drive()
+        assert any('accepted by node.unfit' in line for line in here.log)
 
 
 def test_the_checkpoint_cannot_change_under_a_configured_node(checkpoint):

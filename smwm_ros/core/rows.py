@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Columns of a shard on disk: rows that are read when they are asked for.
+
+They are read, not mapped into memory. A file that becomes shorter while it is mapped ends the
+process at the next look at it; a read says so. For frames in an order at random both take the
+same time, next to a step of training.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+import weakref
+
+import numpy as np
+from smwm_ros.core.interfaces import Array
+from smwm_ros.core.stored import Kind
+from smwm_ros.errors import DatasetError, one_line
+
+DATASET = Kind(DatasetError, 'convert it again')
+
+
+class Column(NamedTuple):
+    """What one row of a column is."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    quality: int | None = None  # of JPEG, where rows are images that are stored as such
+
+    @property
+    def stored(self) -> Column:
+        """Return what a row of the .npy file is: itself, or where its JPEG ends."""
+        return self if self.quality is None else Column((), '<i8')
+
+
+class Bytes:
+    """A file that is read in pieces, from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise DatasetError(
+                f'{path}: missing or damaged: {error.strerror}; {DATASET.remedy}'
+            ) from None
+        weakref.finalize(self, os.close, self._file)
+        self.path = path
+
+    @property
+    def size(self) -> int:
+        """Return the number of bytes it has now."""
+        return os.fstat(self._file).st_size
+
+    def read(self, begin: int, into: Array) -> None:
+        """Fill a contiguous array of bytes from a place in the file."""
+        view = into.data
+        try:
+            while view and (count := os.preadv(self._file, [view], begin)):
+                view, begin = view[count:], begin + count
+        except OSError as error:
+            raise DatasetError(f'{self.path}: cannot be read: {error.strerror}') from None
+        if view:
+            raise DatasetError(
+                f'{self.path}: became shorter while it was in use: it ends after {self.size} '
+                f'bytes, where {len(view)} more were expected; {DATASET.remedy}'
+            )
+
+
+class Rows:
+    """Rows of a .npy file."""
+
+    def __init__(self, path: Path, column: Column, count: int) -> None:
+        self._bytes, self._count = Bytes(path), count
+        self._shape, self._dtype = column.shape, np.dtype(column.dtype)
+        self._width = int(np.prod(column.shape)) * self._dtype.itemsize  # bytes of a row
+        self._begin = _check_header(path, (count, *column.shape), column.dtype)
+        expected = self._begin + count * self._width
+        if self._bytes.size != expected:
+            raise DatasetError(
+                f'{path}: missing or damaged: {self._bytes.size} bytes, expected {expected}; '
+                f'{DATASET.remedy}'
+            )
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self._count
+
+    def __getitem__(self, rows: Array) -> Array:
+        """Return any rows, in the order asked."""
+        rows = np.asarray(rows)
+        found: Array = np.empty((len(rows), *self._shape), self._dtype)
+        if not found.size:
+            return found
+        flat = found.reshape(-1).view(np.uint8)
+        # Rows that follow each other are read at once.
+        starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1).tolist()
+        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+            part = flat[start * self._width : stop * self._width]
+            self._bytes.read(self._begin + int(rows[start]) * self._width, part)
+        return found
+
+    def all(self) -> Array:
+        """Return all rows."""
+        return self[np.arange(self._count)]
+
+
+def _check_header(path: Path, shape: tuple[int, ...], dtype: str) -> int:
+    """Check that a .npy file holds what meta.json promises; return where its data begin."""
+    try:
+        with path.open('rb') as file:
+            version = np.lib.format.read_magic(file)
+            read = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            found, by_columns, kind = read(file)
+            begin = file.tell()
+    except Exception as error:  # the header is parsed as Python, which damage makes anything of
+        raise DatasetError(
+            f'{path}: missing or damaged: no .npy header: {one_line(error)}; {DATASET.remedy}'
+        ) from None
+    if found != shape or kind != np.dtype(dtype) or (by_columns and len(shape) > 1):
+        raise DATASET.damaged(path, f'expected {shape} {dtype}, found {found} {kind.str}')
+    return begin

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import hashlib
+from pathlib import Path
+
+from safetensors.torch import load as parse_tensors
+from smwm_ros.core.stored import Kind
+from smwm_ros.errors import one_line
+from torch import Tensor
+
+
+def read_tensors(path: Path, kind: Kind) -> tuple[dict[str, Tensor], str]:
+    """Read named tensors, which are all finite; return them and the digest of the file."""
+    try:
+        content = path.read_bytes()
+        tensors: dict[str, Tensor] = parse_tensors(content)
+    except OSError as error:
+        raise kind.error(f'{path}: cannot be read: {error.strerror}; {kind.remedy}') from None
+    except Exception as error:  # of which there are many, and none is documented
+        reason = f'{path}: not a safetensors file: {one_line(error)}; {kind.remedy}'
+        raise kind.error(reason) from None
+    require_finite(tensors, path, kind)
+    return tensors, hashlib.sha256(content).hexdigest()
+
+
+def require_finite(tensors: Mapping[str, Tensor], path: Path, kind: Kind) -> None:
+    """Refuse tensors that hold what is no number."""
+    bad = [name for name, part in tensors.items() if not bool(part.isfinite().all())]
+    if bad:
+        more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''
+        raise kind.damaged(path, f'{bad[0]}{more} hold numbers that are not finite')

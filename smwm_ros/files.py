@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Files and folders that are there whole, or not at all.
+
+Each is made under a hidden name beside its own, brought to the disk, and renamed; what a killed
+process left under that name is overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, ExitStack, suppress
+import errno
+import os
+from pathlib import Path
+import shutil
+
+from smwm_ros.errors import OutputError, writing
+from smwm_ros.lock import claim, hidden, hold_name, is_at, made
+
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # of folders, on some file systems
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file, and the folders that it lies in; a device or a pipe is written as it is."""
+    with writing(path):
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+    write_together({path: data})
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """
+    Write files that are worth nothing without each other; where that fails all stay as they were.
+
+    The last one says that the others are whole, so it is away while they are replaced.
+    """
+    # A link is followed: /dev/stdout, and files that lie elsewhere.
+    wanted = {path: Path(os.path.realpath(path)) for path in contents}
+    last = list(wanted.values())[-1]
+    with ExitStack() as stack:
+        parts = {
+            path: stack.enter_context(_part(path, wanted[path], data))
+            for path, data in contents.items()
+        }
+        with writing(last):
+            if len(parts) > 1:
+                last.unlink(missing_ok=True)
+        for path, part in parts.items():
+            with writing(path):
+                part.replace(wanted[path])
+                _sync_folder(wanted[path].parent)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """Return a name to make a file or folder under, which gets its own name when it is whole."""
+    part = hidden(path, 'part')
+    with hold_name(path):
+        require_new(path)
+        remove(part)
+        try:
+            yield part
+            publish(part, path)
+        finally:
+            remove(part)
+
+
+def require_new(path: Path) -> None:
+    """Refuse to replace what is there."""
+    if os.path.lexists(path):
+        raise OutputError(f'{path}: exists already; remove it or choose another path')
+
+
+def publish(whole: Path, path: Path) -> None:
+    """Give a file or folder its name when all of it is on the disk."""
+    with writing(path):
+        _sync(whole)
+        whole.replace(path)
+        _sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, as far as that can be done."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+@contextmanager
+def _part(path: Path, wanted: Path, data: bytes) -> Iterator[Path]:
+    """Write a file under a hidden name; it vanishes if it is not renamed."""
+    part = hidden(wanted, 'part')
+    with made(wanted.parent):
+        with writing(path):
+            descriptor, _ = claim(part, wait=True)
+        try:
+            with writing(path), open(descriptor, 'wb', closefd=False) as file:
+                file.truncate()
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            yield part
+        finally:
+            with suppress(OSError):
+                if is_at(descriptor, part):
+                    part.unlink()
+            os.close(descriptor)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder with all that is in it, to the disk."""
+    if path.is_dir():
+        for item in path.iterdir():
+            _sync(item)
+        _sync_folder(path)
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk, where the file system does that."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(descriptor)
