@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -17,6 +20,8 @@ settings.register_profile(
     'here', deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile('here')
+BENCH = Path(__file__).parents[1] / 'bench'
+BENCHES = ('common', 'cube', 'planner', 'roadmap', 'parts.success', 'parts.tiny')
 REAL_BAGS = Path(__file__).parents[1] / '..' / 'shared' / 'bags'
 
 
@@ -57,3 +62,18 @@ def real_bags() -> Path:
     if not REAL_BAGS.is_dir():
         pytest.skip(f'recordings of others are not at {REAL_BAGS.resolve()}')
     return REAL_BAGS
+
+
+@pytest.fixture(scope='module')
+def bench() -> Iterator[SimpleNamespace]:
+    """Return the modules of bench/, which is no package, each by the last part of its name."""
+    path, modules = list(sys.path), set(sys.modules)
+    sys.path.insert(0, str(BENCH))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('TQDM_DISABLE', '')  # common.py sets it for its process
+        found = {name.rpartition('.')[2]: import_module(name) for name in BENCHES}
+        yield SimpleNamespace(**found)
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], '__file__', None) or '').startswith(str(BENCH)):
+            del sys.modules[name]

@@ -3,43 +3,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 import json
 from pathlib import Path
 import re
 import runpy
-import sys
 from typing import Any
 
+import numpy as np
 import pytest
+from smwm_ros.arenas import make_arena
+from smwm_ros.core.drivers import Move, Task
 from smwm_ros.core.evaluate import Outcome
+from smwm_ros.core.interfaces import Frame
 from smwm_ros.core.statistics import wilson
+from smwm_ros.load import load_config
 
 BENCH = Path(__file__).resolve().parents[1] / 'bench'
 KINDS = ('forward_only', 'sigreg')
 GOOD, BAD, SOLVED = Outcome(True, False, 9), Outcome(False, False, 50), Outcome(True, True, 0)
 
 
+class StillDriver:
+    """Stays where it is."""
+
+    def begin(self, tasks: Sequence[Task]) -> None:
+        """Want nothing."""
+
+    def act(self, lanes: Sequence[int], frames: Sequence[Frame]) -> list[Move]:
+        """Do nothing."""
+        return [Move(np.zeros(2)) for _ in lanes]
+
+
 def apart(outcomes: list[Outcome]) -> list[Outcome]:
     """Let every outcome come from an episode of its own."""
     return [one._replace(episode=number) for number, one in enumerate(outcomes)]
-
-
-@pytest.fixture(scope='module')
-def bench() -> Iterator[Any]:
-    """Return the modules of bench/, which is no package."""
-    before = {'path': list(sys.path), 'modules': set(sys.modules)}
-    sys.path.insert(0, str(BENCH))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('TQDM_DISABLE', '')  # common.py sets it for its process
-        import common
-        from parts import success
-        import roadmap
-
-        yield type('Bench', (), {'common': common, 'success': success, 'roadmap': roadmap})
-    sys.path[:] = before['path']
-    for name in {'common', 'parts', 'parts.success', 'parts.peer', 'roadmap'} - before['modules']:
-        sys.modules.pop(name, None)
 
 
 def found(*more: str) -> dict[str, list[list[Outcome]]]:
@@ -74,6 +72,17 @@ def test_success_is_told_without_what_was_solved_at_the_start(bench: Any) -> Non
     assert rows['x.success_without_solved'].interval == wilson(1, 2)
 
 
+def test_what_a_policy_adds_is_told_without_what_was_solved_at_the_start_too(bench: Any) -> None:
+    tried = {'ours': [apart([GOOD, BAD, BAD])]}
+    tried |= {name: [apart([GOOD, BAD, SOLVED])] for name in bench.cube.HELPED}
+    rows = {row.measure: row for row in bench.cube.rows(tried)}
+    assert set(rows) <= set(bench.common.TARGETS)
+    for name in ('proposals', 'amortised'):
+        assert rows[f'cube.success_{name}'].value == pytest.approx(2 / 3)
+        assert rows[f'cube.success_{name}'].peer_value == pytest.approx(1 / 3)
+        assert rows[f'cube.success_{name}_without_solved'].value == 1 / 2
+
+
 def test_the_worst_seed_is_that_of_the_recipe(bench: Any) -> None:
     tried = found()
     tried['ours'] += [[GOOD, BAD, BAD, BAD], [GOOD]]
@@ -93,6 +102,19 @@ def test_kinds_stand_beside_smwm_where_the_recipe_learns_from_more_than_images(
         assert named[f'x.success_{kind}'].peer == 'smwm from images and actions'
         assert named[f'x.success_{kind}'].peer_value == 1
     assert named['x.success'].value == 3 / 4
+
+
+def test_goals_in_the_other_room_may_take_ten_seconds(bench: Any) -> None:
+    config = load_config('two_room', ['evaluate.pairs=5', 'arena.image_size=16'])
+    arena = make_arena('two_room', 16)
+    seed = bench.success.Seed(config, Path(), [arena], [])
+    pairs = bench.roadmap.draw_across(seed)
+    outcomes = seed.drive(StillDriver(), pairs[:1])
+    arena.close()
+    assert len(pairs) == 5
+    for pair in pairs:
+        assert pair.start_state[0] * pair.goal_state[0] < 0
+    assert (outcomes[0].success, outcomes[0].steps) == (False, 100)
 
 
 @pytest.mark.parametrize('arena', ['two_room', 'reacher', 'push_t', 'cube'])

@@ -25,6 +25,12 @@ def test_latent_distances_of_driving_grow_with_time(tmp_path: Path) -> None:
     assert measured['median'][0] < measured['median'][4] < measured['median'][7]
 
 
+def test_half_of_the_distances_are_below_the_median(tmp_path: Path) -> None:
+    found = measure_distances(tiny_checkpoint().model, dot_dataset(tmp_path, val_share=0.3))
+    for low, median, high in zip(found['low'], found['median'], found['high'], strict=True):
+        assert 0 < low < median < high
+
+
 def test_short_episodes_are_measured_as_far_as_they_go(tmp_path: Path) -> None:
     measured = measure_distances(tiny_checkpoint().model, dot_dataset(tmp_path, length=6))
     assert measured['ticks'] == [1, 2, 3, 4, 5]

@@ -93,6 +93,10 @@ def test_trying_the_same_pairs_again_makes_nobody_surer_of_other_pairs() -> None
     once, often = summarise(outcomes), summarise(outcomes * 5, repeats=5)
     assert often['interval'] == once['interval']
     assert often['attempts'] == 10
+    alike = [outcome._replace(episode=0) for outcome in outcomes]
+    once, often = summarise(alike), summarise(alike * 5, repeats=5)
+    assert often['interval'] == once['interval'], 'also where all pairs are of one episode'
+    assert often['interval_without_solved'] == once['interval_without_solved']
 
 
 def test_pairs_lie_in_held_out_episodes_the_offset_apart_and_none_comes_twice(

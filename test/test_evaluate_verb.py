@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.core.checkpoint import META, save
 from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.evaluate import Outcome
+from smwm_ros.core.pairs import Pair
 from smwm_ros.core.train import train
+from smwm_ros.verbs.scores import Round
 from worlds import dot_dataset, TINY, tiny_checkpoint
 
 SMALL = ['evaluate.pairs=3', 'evaluate.budget=4', 'evaluate.repeats=2', 'planner.samples=8']
@@ -114,6 +118,14 @@ def test_shifts_stand_beside_the_arena_as_it_is(
     said = capsys.readouterr().out
     assert 'camera shifted' in said
     assert said.count('camera') >= 2
+
+
+def test_methods_are_compared_pair_by_pair_also_where_one_tried_again() -> None:
+    pairs = [Pair(np.zeros(1), np.ones(1), row, row + 25, row) for row in range(2)]
+    good, bad = Outcome(True, False, 9), Outcome(False, False, 50)
+    outcomes = {'smwm': [good, bad], 'random': [good, bad, good, good]}
+    found = Round(25, 50, '', pairs, outcomes).compared()['random']
+    assert (found['only_first'], found['only_second'], found['difference']) == (0, 0, 0.0)
 
 
 REFUSED = {

@@ -152,6 +152,17 @@ def test_the_regulariser_equals_a_computation_in_float64() -> None:
     assert found == pytest.approx(40 * (apart @ weights).mean(), rel=1e-4)
 
 
+def test_the_regulariser_counts_by_its_weight() -> None:
+    terms = []
+    for weight in (0.09, 0.9):
+        torch.manual_seed(1)  # of weights and directions
+        model = make_model(replace(FEW, kind='sigreg', sigreg_weight=weight), SIZE, 4)
+        z = tuple(torch.randn(2, 16, model.latent, generator=torch.Generator().manual_seed(2)))
+        batch = Window(Obs(torch.zeros(2, 16), torch.zeros(2, 16, 0)), torch.zeros(1, 16, 4))
+        terms.append(float(model.terms(z, batch)['sigreg'].detach()))
+    assert terms[1] == pytest.approx(10 * terms[0], rel=1e-4)
+
+
 def test_the_regulariser_tells_gaussian_latents_from_collapsed_ones() -> None:
     torch.manual_seed(0)
     regulariser = SigReg(17, 256)

@@ -4,9 +4,14 @@
 from itertools import combinations
 import random
 
+from harness import wait_until
 import pytest
+from smwm_ros.config import Node
+from smwm_ros.core.control import Controller
+from smwm_ros.core.interfaces import ActionSpec
 from smwm_ros.errors import CodecError
-from smwm_ros.nodes.subscriber import Message, Topic
+from smwm_ros.nodes.clocks import WallClock
+from smwm_ros.nodes.subscriber import Message, Subscriber, Topic
 from std_msgs.msg import String
 
 SECOND = 10**9
@@ -57,3 +62,18 @@ def test_a_message_that_is_too_large_is_not_looked_at():
     message = Message(topic(), None, 101, 0.0, 0)
     with pytest.raises(CodecError, match=r'101 bytes on /goal/name was not looked at; .* 100'):
         message.read()
+
+
+def test_of_messages_that_wait_the_newest_of_each_topic_is_read():
+    read = []
+    controller = Controller(ActionSpec(('a',), (-1.0,), (1.0,), 0.1), 'zero', Node())
+    reader = Subscriber(None, WallClock(), controller, read.append, 'reader')
+    heard = lambda message: read.append((message.topic.name, message.data))  # noqa: E731
+    camera, goal = (Topic(name, String, 9, heard) for name in ('camera', 'goal'))
+    for topic, data in ((camera, b'1'), (goal, b'2'), (camera, b'3'), (camera, b'4')):
+        reader._keep(topic, data)
+    assert (camera.count, camera.skipped, goal.skipped) == (3, 2, 0)
+    reader.start()
+    wait_until(lambda: len(read) == 2, 'two messages')
+    assert reader.close()
+    assert read == [('goal', b'2'), ('camera', b'4')]

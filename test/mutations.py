@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Mistakes that tests ought to notice, each made in a copy of the tree while its tests run.
+
+As a program: python test/mutations.py makes them all, python test/mutations.py QoS steps only
+those with one of these words. It ends with 1 where a mistake survived, or where the tests fail
+without one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from importlib.util import cache_from_source
+from multiprocessing import get_context
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 900  # on the tests of one mistake [s]: one that never ends is noticed, too
+PASSED, FAILED, STRANGE = 0, 1, 99  # what pytest ends with; another tree was tested
+# Takes longer to import than most tests take.
+SLOW = ['pytest', 'hypothesis', 'torch', 'torch._dynamo', 'safetensors.torch', 'cv2', 'yaml']
+SLOW += ['rosbags.highlevel', 'rosbags.rosbag2', 'pybullet', 'rclpy']
+
+
+class Mutation(NamedTuple):
+    """A mistake, and who notices it."""
+
+    about: str
+    file: str
+    text: str  # found exactly once in the file
+    replacement: str
+    tests: str  # words for pytest, in test/
+
+    def apply(self, root: Path) -> None:
+        """Make the mistake in a tree."""
+        path = root / self.file
+        before = path.read_text(encoding='utf-8')
+        if before.count(self.text) != 1:
+            raise ValueError(f'{self.file}: {before.count(self.text)} times {self.text!r}')
+        self._write(path, before.replace(self.text, self.replacement))
+
+    def undo(self, root: Path, origin: Path) -> None:
+        """Take the file as it was."""
+        self._write(root / self.file, (origin / self.file).read_text(encoding='utf-8'))
+
+    def _write(self, path: Path, text: str) -> None:
+        path.write_text(text, encoding='utf-8')
+        if path.suffix == '.py':  # a file of the same size and second would pass for compiled
+            Path(cache_from_source(str(path))).unlink(missing_ok=True)
+
+
+M = Mutation
+CORE, BAGS, NODES, VERBS = (f'smwm_ros/{room}' for room in ('core', 'bags', 'nodes', 'verbs'))
+ARENAS, SUCCESS, SMALL = 'smwm_ros/arenas', 'bench/parts/success.py', 'test_bench_small.py'
+
+# What measures.
+MEASURES = [
+    M('fresh episodes driven with the training seeds', f'{VERBS}/fresh.py',
+      'seed=LAST_SEED - seed', 'seed=seed', 'test_fresh.py'),
+    M('fresh episodes driven with the seed of the recipe', f'{VERBS}/fresh.py',
+      'replace(settings, seed=LAST_SEED - seed)', 'replace(settings)', 'test_fresh.py'),
+    M('the same, in a benchmark', f'{VERBS}/fresh.py',
+      'seed=LAST_SEED - seed', 'seed=seed', SMALL),
+    M('pairs drawn from training episodes', f'{CORE}/pairs.py',
+      "dataset.starts('val', settings.offset)", "dataset.starts('train', settings.offset)",
+      'test_evaluate.py'),
+    M('a budget of four times the offset', SUCCESS,
+      'budget = 2 * (', 'budget = 4 * (', SMALL),
+    M('the random policy tries one pair', SUCCESS,
+      'seed.drive(RandomDriver(ours.spec, number), pairs, 5)',
+      'seed.drive(RandomDriver(ours.spec, number), pairs[:1], 5)', SMALL),
+    M('the random policy tries pairs once', SUCCESS,
+      'seed.drive(RandomDriver(ours.spec, number), pairs, 5)',
+      'seed.drive(RandomDriver(ours.spec, number), pairs)', SMALL),
+    M('the random policy of a benchmark has half the range', SUCCESS,
+      'RandomDriver(ours.spec, number)',
+      'RandomDriver(ours.spec._replace(high=tuple(h / 2 for h in ours.spec.high)), number)',
+      SMALL),
+    M('the random policy has half the range', f'{CORE}/drivers.py',
+      'uniform(low, high)', 'uniform(np.array(low) / 2, np.array(high) / 2)', 'test_drivers.py'),
+    M('sigreg trained for 300 steps', SUCCESS,
+      'note(found, kind, seed.plan(seed.trained(dataset, kind, kind), pairs))',
+      'note(found, kind, seed.plan(seed.trained(dataset, kind, kind, 300), pairs))', SMALL),
+    M('other kinds trained for a tenth of the steps', SUCCESS,
+      'steps=min(steps or most, most)',
+      'steps=most if kind == config.model.kind else most // 10', SMALL),
+    M('smwm trained for 300 steps beside the recipe', SUCCESS,
+      "seed.trained(dataset, 'smwm', 'smwm')", "seed.trained(dataset, 'smwm', 'smwm', 300)",
+      SMALL),
+    M('every seed trained with one seed', SUCCESS,
+      "('train', 'evaluate', 'planner')", "('evaluate', 'planner')", SMALL),
+    M('every seed tries the pairs of one', SUCCESS,
+      'fresh_episodes(arenas[0], settings, count, number)',
+      'fresh_episodes(arenas[0], settings, count, 0)', SMALL),
+    M('every seed learns from the data of one', SUCCESS,
+      "[f'arena.seed={seed}',", "['arena.seed=0',", SMALL),
+    M('the paper plans anew in every step', SUCCESS,
+      'seed.plan(ours, pairs, *as_in_the_paper(ours))',
+      'seed.plan(ours, pairs, as_in_the_paper(ours)[0])', SMALL),
+    M('pairs that are solved at the start counted', SUCCESS,
+      'if not one.solved_at_start]', ']', 'test_bench.py'),
+    M('the same, for the policy of the cube', 'bench/cube.py',
+      'unsolved(found)', 'found', 'test_bench.py'),
+    M('the same, in an evaluation', f'{CORE}/evaluate.py',
+      'moved = [outcome for outcome in outcomes if not outcome.solved_at_start]',
+      'moved = list(outcomes)', 'test_evaluate.py'),
+    M('failures left out', f'{CORE}/evaluate.py',
+      'sum(outcome.success for outcome in outcomes) / len(outcomes)',
+      '1.0', 'test_evaluate.py'),
+    M('only success in the last step counts', f'{CORE}/evaluate.py',
+      '                running.remove(lane)',
+      '                if step == budget:\n                    running.remove(lane)',
+      'test_evaluate.py'),
+    M('repeats narrow an interval', f'{CORE}/evaluate.py',
+      'for outcomes in tried],\n        repeats,', 'for outcomes in tried],\n        1,',
+      'test_evaluate.py'),
+    M('longer goals get no longer budget', f'{VERBS}/evaluate.py',
+      'round(base.budget * offset / base.offset)', 'base.budget', 'test_evaluate_verb.py'),
+    M('the offset of the protocol', 'smwm_ros/config.py',
+      'offset: int = knob(25,', 'offset: int = knob(24,', 'test_protocol.py'),
+    M('the budget of the protocol', 'smwm_ros/config.py',
+      'budget: int = knob(50,', 'budget: int = knob(100,', 'test_protocol.py'),
+    M('the other room may take 20 s', 'bench/roadmap.py',
+      'BUDGET = 100 ', 'BUDGET = 200 ', 'test_bench.py'),
+    M('the peer of the planner searches once', 'bench/planner.py',
+      'for _ in range(settings.iterations):\n        noise', 'for _ in range(1):\n        noise',
+      'test_bench_planner.py'),
+    M('the peer of the planner asked to search once', 'bench/planner.py',
+      'return plain_cem(model, settings,',
+      'return plain_cem(model, replace(settings, iterations=1),', 'test_bench_planner.py'),
+    M('the paper of the benchmark searches once', f'{VERBS}/methods.py',
+      'iterations=30,', 'iterations=1,', 'test_bench_planner.py test_protocol.py'),
+    M('the peer is told another search', 'bench/parts/tiny.py',
+      "'settings': {**settings,", "'settings': {**settings, 'iterations': 1,",
+      'test_bench_planner.py'),
+    M('the peer forgets how often it shall search', 'bench/peers/lewm.py',
+      "n_steps=settings['iterations']", 'n_steps=1', 'test_bench_planner.py'),
+    M('another plan passes for the same', 'bench/parts/tiny.py',
+      'SAME = 1e-4', 'SAME = 1e4', 'test_bench_planner.py'),
+    M('90 % intervals', f'{CORE}/statistics.py', 'Z = 1.959964', 'Z = 1.644854',
+      'test_statistics.py'),
+    M('a one-sided test', f'{CORE}/statistics.py',
+      '2 * tail / (1 <<', 'tail / (1 <<', 'test_statistics.py'),
+    M('episodes taken for independent pairs', f'{CORE}/statistics.py',
+      'worth = min(worth, most)', 'worth = most', 'test_statistics.py'),
+    M('pairs compared with other pairs', f'{VERBS}/scores.py',
+      'outcomes[: len(self.pairs)]]', 'outcomes[:: len(outcomes) // len(self.pairs)]]',
+      'test_evaluate_verb.py -k pair_by_pair'),
+]  # fmt: skip
+# What counts as success: the numbers of the paper.
+RADII = [
+    M('push_t within 30 px', f'{ARENAS}/push_t.py', 'NEAR = 20 /', 'NEAR = 30 /',
+      'test_protocol.py'),
+    M('push_t turned by 30 degrees', f'{ARENAS}/push_t.py', 'np.deg2rad(20.0)', 'np.deg2rad(30.0)',
+      'test_protocol.py'),
+    M('reacher within 0.10 rad', f'{ARENAS}/reacher.py', 'REACHED = 0.05', 'REACHED = 0.10',
+      'test_protocol.py'),
+    M('reacher by its nearer joint', f'{ARENAS}/reacher.py', 'np.abs(self._error()).max()',
+      'np.abs(self._error()).min()', 'test_protocol.py'),
+    M('two rooms within 24 px', f'{ARENAS}/rooms.py', 'REACHED = 16 /', 'REACHED = 24 /',
+      'test_protocol.py'),
+    M('the cube within 8 cm', f'{ARENAS}/cube.py', 'REACHED = 0.04', 'REACHED = 0.08',
+      'test_protocol.py'),
+]  # fmt: skip
+# What learns.
+LEARNS = [
+    M('the sign of lambda', f'{CORE}/model.py', "terms['inverse'] = weight * F.mse_loss",
+      "terms['inverse'] = -weight * F.mse_loss", 'test_model.py'),
+    M('lambda left out', f'{CORE}/model.py', "terms['inverse'] = weight * F.mse_loss",
+      "terms['inverse'] = F.mse_loss", 'test_model.py'),
+    M('a target that is not learnt from', f'{CORE}/model.py', 'F.mse_loss(imagined, seen)',
+      'F.mse_loss(imagined, seen.detach())', 'test_model.py'),
+    M('an inverse model that shapes the latents of other kinds', f'{CORE}/model.py',
+      'F.mse_loss(self.infer(now.detach(), then.detach()), actions)',
+      'F.mse_loss(self.infer(now, then), actions)', 'test_model.py'),
+    M('heads that shape the latents', f'{CORE}/model.py',
+      'self.heads(now.detach(), actions)', 'self.heads(now, actions)',
+      'test_heads.py test_model.py'),
+    M('g goes on from what was seen', f'{CORE}/model.py',
+      '            z = self.predict(z, action)\n            steps.append(z)',
+      '            steps.append(self.predict(z, action))', 'test_model.py'),
+    M('the weight of the regulariser', f'{CORE}/model.py',
+      'self.config.sigreg_weight * self.sigreg', 'self.sigreg', 'test_model.py'),
+    M('the state of the first frame', f'{CORE}/model.py',
+      'batch.obs.state[1:]', 'batch.obs.state[:-1]', 'test_model.py'),
+    M('lambda driven away from its target', f'{CORE}/multiplier.py',
+      'PACE * slope', '-PACE * slope', 'test_model.py'),
+    M('no weight decay', f'{CORE}/learner.py', 'weight_decay=settings.weight_decay',
+      'weight_decay=0.0', 'test_learner.py'),
+    M('gradients not clipped', f'{CORE}/learner.py',
+      'torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip)',
+      'pass', 'test_learner.py'),
+    M('a constant learning rate', f'{CORE}/learner.py',
+      "group['lr'] = learning_rate(number - 1, self._settings)",
+      "group['lr'] = self._settings.lr", 'test_learner.py'),
+    M('actions normalised by all rows', f'{CORE}/dataset.py',
+      "runs = [self._actions[e.start : e.stop] for e in self.episodes if e.split == 'train']",
+      'runs = [self._actions[e.start : e.stop] for e in self.episodes]', 'test_dataset.py'),
+    M('states normalised by all rows', f'{CORE}/batches.py',
+      "[np.arange(e.start, e.stop) for e in dataset.episodes if e.split == 'train']",
+      '[np.arange(e.start, e.stop) for e in dataset.episodes]', 'test_probes.py'),
+    M('actions not normalised', f'{CORE}/batches.py',
+      '(self.dataset.actions(rows) - self.mean) / self.std', 'self.dataset.actions(rows)',
+      'test_train.py -k windows'),
+    M('windows that reach into the next episode', f'{CORE}/dataset.py',
+      'np.arange(span.start, span.stop - reach)', 'np.arange(span.start, span.stop - 1)',
+      'test_dataset.py'),
+    M('held-out episodes learnt from', f'{CORE}/train.py',
+      "deal = Shuffle(batches.starts('train')", "deal = Shuffle(batches.starts('all')",
+      'test_probes.py'),
+    M('training episodes held out', f'{CORE}/train.py',
+      "val = batches.starts('val')", "val = batches.starts('train')", 'test_probes.py'),
+    M('no gap between what is held out and what is not', f'{CORE}/split.py',
+      'start += gap * (', 'start += 0 * (', 'test_dataset.py'),
+    M('drives cut at random rows', f'{CORE}/split.py',
+      "'val' if is_held else 'train'", "'train' if is_held else 'val'", 'test_dataset.py'),
+    M('an epoch that deals rows twice', f'{CORE}/batches.py',
+      'permutation(len(self._rows))', 'integers(0, len(self._rows), len(self._rows))',
+      'test_train.py -k epoch'),
+    M('the mean of ImageNet', f'{CORE}/vit.py', '(0.485, 0.456, 0.406)', '(0.5, 0.5, 0.5)',
+      'test_official.py'),
+    M('the best step is the worst', f'{CORE}/train.py',
+      "return min(curves, key=lambda row: row['misfit'])",
+      "return max(curves, key=lambda row: row['misfit'])", 'test_train.py -k best'),
+    M('a probe that sees the rows it is judged by', f'{CORE}/examine.py',
+      'fit(*train)(val[0])', 'fit(*val)(val[0])', 'test_probes.py'),
+    M('a probe judged by the rows it was fitted to', f'{CORE}/examine.py',
+      'r2(fit(*train)(val[0]), val[1])', 'r2(fit(*train)(train[0]), train[1])', 'test_probes.py'),
+    M('held-out frames for training frames', f'{CORE}/examine.py',
+      "_spread(data.starts('train'), samples)", "_spread(data.starts('val'), samples)",
+      'test_probes.py'),
+    M('the probe of a toy world sees all', 'smwm_ros/toys/judge.py',
+      'linear(before[:half], states[:half])', 'linear(before, states)', 'test_probes.py'),
+    M('a toy world judged by what it learnt', 'smwm_ros/toys/worlds.py',
+      'TRAIN, JUDGE = 0, 1', 'TRAIN, JUDGE = 0, 0', 'test_toy.py -k judges'),
+    M('near measured on training drives', f'{CORE}/distances.py',
+      "starts = dataset.starts('val', length)", "starts = dataset.starts('train', length)",
+      'test_probes.py'),
+    M('quartiles of the distance', f'{CORE}/distances.py', "('median', 0.5)", "('median', 0.75)",
+      'test_distances.py'),
+]  # fmt: skip
+# What plans.
+PLANS = [
+    M('the worst samples kept', f'{CORE}/solvers.py', 'largest=False', 'largest=True',
+      'test_planner_peer.py'),
+    M('one elite too few', f'{CORE}/solvers.py', 'topk(min(count,', 'topk(min(count - 1,',
+      'test_planner_peer.py'),
+    M('a biased deviation of the elites', f'{CORE}/solvers.py',
+      'squares / (count - 1).clamp(min=1)', 'squares / count.clamp(min=1)',
+      'test_planner_peer.py'),
+    M('the mean never tried', f'{CORE}/planner.py', '        noise[0] = 0.0\n', '',
+      'test_planner_peer.py'),
+    M('the cost of the first step for that of the last', f'{CORE}/costs.py',
+      'return squared[..., -1]', 'return squared[..., 0]', 'test_costs.py'),
+    M('distances not squared', f'{CORE}/costs.py', 'return squared.sum(dim=-1)',
+      'return squared.sqrt().sum(dim=-1)', 'test_costs.py'),
+    M('keep-out attracts', f'{CORE}/costs.py',
+      '= settings.keep_out_weight *', '= -settings.keep_out_weight *',
+      'test_costs.py'),
+    M('samples beyond the limits', f'{CORE}/bounds.py',
+      'samples = torch.minimum(torch.maximum(samples, self.low), self.high)',
+      'samples = torch.maximum(samples, self.low)', 'test_planner.py'),
+    M('the last plan not moved on', f'{CORE}/planner.py',
+      'raw = torch.cat([raw[:, :, raw_steps:], end], dim=2)',
+      'raw = torch.cat([raw[:, :, :-raw_steps], end], dim=2)', 'test_planner.py test_pilot.py'),
+    M('a plan that forgets what was sent', f'{CORE}/bounds.py',
+      'begin = past.unsqueeze(1).expand(-1, samples.shape[1], -1, -1)',
+      'begin = raw[:, :, : past.shape[1]]', 'test_latency.py -k bounds'),
+    M('noise of another seed for each problem', f'{CORE}/planner.py',
+      'self._noise.seed(self.settings.seed)', 'self._noise.seed(0)', 'test_planner.py'),
+    M('actions that stay normalised', f'{CORE}/pilot.py',
+      'raw.astype(np.float64) * self._std + self._mean', 'raw.astype(np.float64)',
+      'test_pilot.py'),
+    M('a plan beyond the limits of the robot', f'{CORE}/pilot.py',
+      'actions = self.spec.clip(raw.astype(np.float64) * self._std + self._mean)',
+      'actions = 1.01 * (raw.astype(np.float64) * self._std + self._mean)', 'test_pilot.py'),
+    M('a late plan played from its beginning', f'{CORE}/drivers.py',
+      "first = 0 if self._compensate == 'nothing' else self._delay", 'first = 0',
+      'test_drivers.py'),
+]  # fmt: skip
+# What drives.
+DRIVES = [
+    M('commands beyond their limits', f'{CORE}/guard.py',
+      'self._approach(self.spec.clip(action))', 'self._approach(action)', 'test_guard.py'),
+    M('commands that are no numbers', f'{CORE}/guard.py',
+      ' or not np.isfinite(action).all()', '', 'test_guard.py'),
+    M('changes faster than allowed', f'{CORE}/guard.py',
+      'change = np.clip(way, -self._step, self._step)', 'change = way', 'test_guard.py'),
+    M('a robot with other limits accepted', f'{CORE}/guard.py',
+      'a > b for a, b in zip(has.high', 'a > 2 * b for a, b in zip(has.high', 'test_guard.py'),
+    M('another control period accepted', f'{CORE}/guard.py',
+      'rel_tol=1e-6', 'rel_tol=1.0', 'test_guard.py'),
+    M('a stop that does not latch', f'{CORE}/control.py',
+      '            self._latch.set(reason)\n', '', 'test_control.py'),
+    M('a stop that a restart forgets', f'{CORE}/latch.py',
+      'self._reason = Reason.STOPPED', 'self._reason = None', 'test_latch.py'),
+    M('an engagement that releases nothing', f'{CORE}/control.py',
+      '                self._latch.release()\n', '', 'test_control.py'),
+    M('old images trusted', f'{CORE}/control.py',
+      'if now - self._seen > self._node.image_timeout:',
+      'if now - self._seen > 2 * self._node.image_timeout:', 'test_control.py'),
+    M('plans of old images trusted', f'{CORE}/control.py',
+      'if now - self._plan.seen > oldest_image(self._node, self._spec.dt):',
+      'if False:', 'test_control.py'),
+    M('a held robot told zero', f'{CORE}/control.py',
+      'return self._last if self._hold else np.zeros(self._spec.size)',
+      'return np.zeros(self._spec.size)', 'test_control.py'),
+    M('a held robot told zero while it stops', f'{CORE}/control.py',
+      '        if self._hold:\n            return self._last\n        action',
+      '        action', 'test_control.py'),
+    M('plans of an old goal taken', f'{CORE}/control.py',
+      '            if plan.era != self._era:\n                return False\n', '',
+      'test_control.py'),
+    M('plans that could not be scored taken', f'{CORE}/control.py',
+      ' and math.isfinite(plan.cost)', '', 'test_control.py'),
+    M('an old plan plays on a tick longer', f'{CORE}/control.py',
+      'row - self._first > self._node.coast', 'row - self._first > self._node.coast + 1',
+      'test_control.py'),
+    M('two who command one robot', f'{CORE}/control.py',
+      'if self._contested and self._node.exclusive:', 'if False:', 'test_control.py'),
+    M('a frozen camera trusted', f'{CORE}/control.py',
+      'self._frozen = True  #', 'self._frozen = False  #', 'test_control.py'),
+    M('a stop command that is never repeated', f'{CORE}/control.py',
+      'if now - self._stop_began > self._node.stop_duration:', 'if True:', 'test_control.py'),
+    M('a goal reached by one image', f'{CORE}/journey.py',
+      'self._near >= reach.settle', 'self._near >= 1', 'test_journey.py'),
+    M('ten images wait', f'{NODES}/messages.py',
+      'return QoSProfile(depth=1,', 'return QoSProfile(depth=10,', 'ros/test_qos.py'),
+    M('only reliable cameras heard', 'smwm_ros/config.py',
+      "camera_reliability: str = knob(\n        'best_effort',",
+      "camera_reliability: str = knob(\n        'reliable',", 'ros/test_qos.py'),
+    M('ten commands wait', f'{NODES}/messages.py',
+      'COMMAND = QoSProfile(depth=1,', 'COMMAND = QoSProfile(depth=10,', 'ros/test_qos.py'),
+    M('commands of the past for a robot that comes later', f'{NODES}/messages.py',
+      'COMMAND = QoSProfile(depth=1,',
+      'COMMAND = QoSProfile(durability=DurabilityPolicy.TRANSIENT_LOCAL, depth=1,',
+      'ros/test_qos.py'),
+    M('a status that who comes later never hears', f'{NODES}/messages.py',
+      'durability=DurabilityPolicy.TRANSIENT_LOCAL', 'durability=DurabilityPolicy.VOLATILE',
+      'ros/test_qos.py'),
+    M('a message that was overtaken read', f'{NODES}/subscriber.py',
+      '            self._waiting.pop(topic, None)\n            self._waiting[topic] = message',
+      '            self._waiting.setdefault(topic, message)', 'ros/test_subscriber.py'),
+]  # fmt: skip
+# What is read and written.
+FILES = [
+    M('a file written in place', f'{CORE}/checkpoint.py',
+      "part = path.with_name(f'.{path.name}.part')", 'part = path', 'test_atomic.py'),
+    M('a file not synced', f'{CORE}/checkpoint.py',
+      '        os.fsync(file.fileno())\n', '', 'test_atomic.py'),
+    M('weights written in place', f'{CORE}/checkpoint.py',
+      'write_atomic(folder / WEIGHTS, weights)', '(folder / WEIGHTS).write_bytes(weights)',
+      'test_atomic.py'),
+    M('an old meta.json over new weights', f'{CORE}/checkpoint.py',
+      '    (folder / META).unlink(missing_ok=True)\n', '', 'test_atomic.py'),
+    M('a state written in place', f'{CORE}/run.py',
+      'write_atomic(self._last, buffer.getvalue())', 'self._last.write_bytes(buffer.getvalue())',
+      'test_atomic.py'),
+    M('a page written in place', 'smwm_ros/report.py',
+      "temporary = path.with_name(f'.{path.name}.part')\n    try:",
+      'temporary = path\n    try:', 'test_atomic.py'),
+    M('weights of another checkpoint', f'{CORE}/checkpoint.py',
+      'if hashlib.sha256(content).hexdigest() != digest:', 'if False:', 'test_checkpoint.py'),
+    M('a state that executes', f'{CORE}/run.py',
+      'weights_only=True', 'weights_only=False', 'test_train.py -k damaged'),
+    M('blue for red', f'{CORE}/images.py',
+      'rgb: Array = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if bgr else pixels',
+      'rgb: Array = pixels', 'test_images.py'),
+    M('the first command of a tick for the last', f'{BAGS}/align.py',
+      'action[fresh] = commands.values[end - 1]', 'action[fresh] = commands.values[begin]',
+      'test_bags_align.py'),
+    M('a command that is held for ever', f'{BAGS}/align.py',
+      'late = age > nanoseconds(config.hold)', 'late = age > 10 * nanoseconds(config.hold)',
+      'test_bags_align.py'),
+    M('a state of any age', f'{BAGS}/align.py',
+      'state[(age > old) | ~', 'state[~', 'test_bags_align.py'),
+    M('the frame after a tick', f'{BAGS}/grid.py',
+      "np.searchsorted(frames, stamp, side='right') - 1, run",
+      "np.searchsorted(frames, stamp, side='right'), run", 'test_bags_align.py -k tick'),
+    M('commands count from the tick before', f'{BAGS}/align.py',
+      "first = np.searchsorted(commands.stamps, stamp, side='left')",
+      "first = np.searchsorted(commands.stamps, stamp - dt, side='left')", 'test_bags_align.py'),
+    M('any share of damage accepted', f'{BAGS}/faults.py',
+      'if count > self._limit * total:', 'if count > total:', 'test_convert_faults.py'),
+]  # fmt: skip
+MUTATIONS = [*MEASURES, *RADII, *LEARNS, *PLANS, *DRIVES, *FILES]
+
+
+def copy_tree(origin: Path, root: Path) -> None:
+    """Copy what git knows of a tree, and what it does not ignore."""
+    git = ['git', '-C', str(origin), 'ls-files', '-z', '--cached', '--others']
+    names = subprocess.run([*git, '--exclude-standard'], capture_output=True, check=True).stdout
+    for name in filter(None, names.decode().split('\0')):
+        if (origin / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(origin / name, root / name)
+
+
+def run_tests(root: Path, tests: str) -> tuple[int, str]:
+    """Run tests of a tree; return what pytest ends with, and the end of what it says."""
+    words = [f'test/{word}' if '.py' in word else word for word in tests.split()]
+    with tempfile.NamedTemporaryFile() as log:
+        context = get_context('forkserver')
+        context.set_forkserver_preload(SLOW)
+        child = context.Process(target=_run, args=(str(root), words, log.name))
+        child.start()
+        child.join(LIMIT)
+        if child.is_alive():
+            child.kill()
+            return FAILED, f'longer than {LIMIT} s'
+        said = Path(log.name).read_text(encoding='utf-8', errors='replace').strip()
+        return child.exitcode or 0, '\n'.join(said.splitlines()[-20:])
+
+
+def _run(root: str, words: list[str], log: str) -> None:
+    """Run tests of a tree, in a process that has seen nothing of any other tree."""
+    descriptor = os.open(log, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    os.chdir(root)
+    os.environ['PYTHONPATH'] = root  # of processes that tests start
+    sys.path.insert(0, root)
+    code = int(pytest.main(['-x', '-q', '-p', 'no:cacheprovider', *words]))
+    package = sys.modules.get('smwm_ros')
+    if package and not str(package.__file__).startswith(root):
+        code = STRANGE
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def verdicts(
+    mutations: Sequence[Mutation], origin: Path, root: Path
+) -> Iterator[tuple[bool, str]]:
+    """Make each mistake in a copy of a tree; yield whether it was noticed, and a line about it."""
+    copy_tree(origin, root)
+    sound: dict[str, tuple[int, str]] = {}
+    for mutation in mutations:
+        begun = time.monotonic()
+        if mutation.tests not in sound:
+            sound[mutation.tests] = run_tests(root, mutation.tests)
+        code, said = sound[mutation.tests]
+        if code != PASSED:
+            yield False, f'NO VERDICT: its tests fail anyway: {said}'
+            continue
+        mutation.apply(root)
+        code, said = run_tests(root, mutation.tests)
+        mutation.undo(root, origin)
+        seconds = f'{time.monotonic() - begun:.0f} s'
+        if code == FAILED:
+            yield True, f'killed ({seconds})'
+        elif code == PASSED:
+            yield False, f'SURVIVED ({seconds})'
+        else:
+            yield False, f'NO VERDICT: pytest ended with {code}: {said}'
+
+
+def main() -> int:
+    """Make the mistakes that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('words', nargs='*', help='only mistakes with one of these in them')
+    args = parser.parse_args()
+    chosen = [
+        mutation
+        for mutation in MUTATIONS
+        if not args.words or any(word in part for part in mutation for word in args.words)
+    ]
+    killed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        found = verdicts(chosen, ROOT, Path(folder))
+        for mutation, (good, said) in zip(chosen, found, strict=True):
+            killed += good
+            print(f'{mutation.file}: {mutation.about} [{mutation.tests}]: {said}', flush=True)
+    print(f'{killed} of {len(chosen)} killed')
+    return int(killed < len(chosen))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

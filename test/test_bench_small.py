@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A benchmark of an arena, run whole but small: whoever is compared in it has the same chances.
+
+The real functions run; they are listened to. Only how much there is of everything is cut down, and
+only after it was noted what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from smwm_ros.arenas.two_room import TwoRoom
+from smwm_ros.config import Config, Model, Planner, Train
+from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.drivers import Driver, ExpertDriver, PilotDriver, RandomDriver
+from smwm_ros.core.evaluate import Outcome
+from smwm_ros.core.pairs import Pair
+from smwm_ros.core.pilot import Pilot
+from smwm_ros.load import load_config
+from smwm_ros.verbs.methods import PAPER_PLANNER
+
+pytestmark = pytest.mark.usefixtures('one_thread')
+ARENA, SEEDS = 'two_room', (0, 3)  # with these, a pair is solved at the start
+KINDS = ('state_align', 'smwm', 'sigreg')  # that of the recipe, that of the paper, another
+PAIRS, STEPS = 4, 4  # steps that a training takes here, whatever it is asked for
+IMAGES = ['arena.image_size=16', 'dataset.image_size=16']
+KNOBS = [*IMAGES, f'evaluate.pairs={PAIRS}', 'model.latent=4', 'model.hidden=16']
+# As in the arenas whose recipe learns from the measured state as well.
+KNOBS += ['model.kind=state_align', 'planner.focus=[pose.pose.position.x]']
+WORDS = {'collect': [IMAGES[0], 'arena.episodes=4', 'arena.length=60'], 'convert': IMAGES[1:]}
+
+
+class Trained(NamedTuple):
+    """A training that was asked for."""
+
+    dataset: TransitionDataset
+    model: Model
+    settings: Train
+
+
+class Driven(NamedTuple):
+    """Pairs that a driver tried."""
+
+    pairs: Sequence[Pair]
+    driver: Driver
+    checkpoint: Checkpoint  # that it plans with
+    planner: Planner  # and how
+    budget: int
+    repeats: int
+    outcomes: list[Outcome]
+
+    @property
+    def kind(self) -> str:
+        """Return the kind of the model."""
+        return self.checkpoint.model_config.kind
+
+    @property
+    def search(self) -> str:
+        """Return by which settings it is planned."""
+        if self.planner.samples == 300:
+            return 'paper'
+        return 'no focus' if self.kind == KINDS[0] and not self.planner.focus else 'recipe'
+
+
+class Heard:
+    """All that was asked for with one seed."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.trained: list[Trained] = []
+        self.driven: list[Driven] = []
+        self.noise: list[np.ndarray] = []  # what the random policy did
+
+    def by(self, kind: type) -> list[Driven]:
+        """Return what drivers of a kind tried."""
+        return [one for one in self.driven if isinstance(one.driver, kind)]
+
+    def planned(self, kind: str, search: str = 'recipe') -> Driven:
+        """Return what a kind of model tried: as the recipe plans, as the paper, without focus."""
+        (found,) = (
+            one for one in self.by(PilotDriver) if (one.kind, one.search) == (kind, search)
+        )
+        return found
+
+
+def listen(success: ModuleType, patch: pytest.MonkeyPatch, folder: Path) -> list[Heard]:
+    """Note what a benchmark is going to ask for, and give it less of everything."""
+    seeds: list[Heard] = []
+    pilots: dict[int, tuple[Checkpoint, Planner]] = {}
+    train, run_pairs, smwm, prepared = (
+        getattr(success, name) for name in ('train', 'run_pairs', 'smwm', 'prepared')
+    )
+    act = RandomDriver.act
+
+    def heard_prepared(name: str, where: Path, number: int, knobs: Any) -> Any:
+        seeds.append(Heard(number))
+        return prepared(name, where, number, knobs)
+
+    def heard_train(
+        dataset: TransitionDataset, where: Path, model: Model, settings: Train, planner: Planner
+    ) -> Checkpoint:
+        seeds[-1].trained.append(Trained(dataset, model, settings))
+        brief = replace(settings, steps=STEPS, batch=8)
+        made: Checkpoint = train(dataset, where, model, brief, planner)
+        return made
+
+    def heard_pilot(checkpoint: Checkpoint, planner: Planner | None = None) -> Pilot:
+        pilot = Pilot(checkpoint, planner)
+        pilots[id(pilot)] = checkpoint, planner or checkpoint.planner
+        return pilot
+
+    def heard_pairs(
+        arenas: Any, pairs: Any, driver: Driver, budget: int, name: str, repeats: int = 1
+    ) -> list[Outcome]:
+        outcomes: list[Outcome] = run_pairs(arenas, pairs, driver, budget, name, repeats)
+        how: Any = pilots.get(id(getattr(driver, 'pilot', None)), (None, None))
+        seeds[-1].driven.append(Driven(pairs, driver, *how, budget, repeats, outcomes))
+        return outcomes
+
+    def heard_act(self: RandomDriver, *words: Any) -> Any:
+        moves = act(self, *words)
+        seeds[-1].noise += [move.action for move in moves]
+        return moves
+
+    patch.setattr(RandomDriver, 'act', heard_act)
+    for name, part in {
+        'KEPT': folder,
+        'prepared': heard_prepared,
+        'train': heard_train,
+        'Pilot': heard_pilot,
+        'run_pairs': heard_pairs,
+        'smwm': lambda words: smwm([*words, *WORDS[words[0]]]),
+        'load_config': lambda name, words: load_config(name, [*words, *KNOBS]),
+    }.items():
+        patch.setattr(success, name, part)
+    return seeds
+
+
+class Benchmark(NamedTuple):
+    """What was asked for, and what came out."""
+
+    seeds: list[Heard]
+    rows: dict[str, Any]
+
+
+@pytest.fixture(scope='module')
+def benchmark(
+    bench: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Benchmark]:
+    """Run the benchmark of an arena."""
+    with pytest.MonkeyPatch.context() as patch:
+        seeds = listen(bench.success, patch, tmp_path_factory.mktemp('bench'))
+        rows = list(bench.success.measure(ARENA, False, kinds=KINDS[2:], seeds=SEEDS))
+        yield Benchmark(seeds, {row.measure.partition('.')[2]: row for row in rows})
+
+
+def recipe(number: int) -> Config:
+    """Return what everyone gets in this arena."""
+    return load_config(ARENA, [*KNOBS, f'train.seed={number}', f'planner.seed={number}'])
+
+
+def test_every_kind_learns_from_the_same_data_as_long_as_the_recipe_says(
+    benchmark: Benchmark,
+) -> None:
+    assert [seed.number for seed in benchmark.seeds] == list(SEEDS)
+    for seed in benchmark.seeds:
+        assert [one.model.kind for one in seed.trained] == list(KINDS)
+        wanted = recipe(seed.number)
+        for one in seed.trained:
+            assert one.settings == wanted.train
+            assert one.settings.steps == 3000
+            assert replace(one.model, kind=KINDS[0]) == wanted.model
+        assert len({one.dataset.fingerprint for one in seed.trained}) == 1
+    every = {one.dataset.fingerprint for seed in benchmark.seeds for one in seed.trained}
+    assert len(every) == len(SEEDS), 'each seed has data of its own'
+
+
+def test_no_model_has_seen_where_pairs_begin_and_end(benchmark: Benchmark) -> None:
+    for seed in benchmark.seeds:
+        data = seed.trained[0].dataset
+        known = {state.tobytes() for state in data.states(np.arange(len(data)))}
+        assert len(known) > 0.9 * len(data), 'the robot stands still'
+        for pair in seed.driven[0].pairs:
+            assert pair.start_state.tobytes() not in known
+            assert pair.goal_state.tobytes() not in known
+
+
+def test_goals_are_25_raw_steps_away_and_50_may_be_taken(benchmark: Benchmark) -> None:
+    for one in (one for seed in benchmark.seeds for one in seed.driven):
+        assert one.budget == 50
+        assert {pair.goal_row - pair.start_row for pair in one.pairs} == {25}
+        assert max(outcome.steps for outcome in one.outcomes) <= 50
+    missed = [o for seed in benchmark.seeds for o in seed.by(RandomDriver)[0].outcomes]
+    assert {len(o.path) for o in missed if not o.success} == {51}, 'gave up early'
+
+
+def test_everyone_tries_all_pairs_and_the_random_policy_five_times(benchmark: Benchmark) -> None:
+    starts = []
+    for seed in benchmark.seeds:
+        first = [one.start_row for one in seed.driven[0].pairs]
+        assert len(set(first)) == PAIRS
+        starts.append([pair.start_state.tolist() for pair in seed.driven[0].pairs])
+        for one in seed.driven:
+            assert [pair.start_row for pair in one.pairs] == first
+            assert one.repeats == (5 if isinstance(one.driver, RandomDriver) else 1)
+            assert len(one.outcomes) == PAIRS * one.repeats
+            began = [outcome.path[0] for outcome in one.outcomes]
+            assert np.allclose(began, starts[-1] * one.repeats, atol=1e-6)
+        tried = [seed.by(kind) for kind in (PilotDriver, RandomDriver, ExpertDriver)]
+        assert [len(some) for some in tried] == [6, 1, 1]
+    assert starts[0] != starts[1], 'each seed has pairs of its own'
+
+
+def test_the_random_policy_uses_all_that_the_robot_may_do(benchmark: Benchmark) -> None:
+    low, high = (np.array(limits) for limits in (TwoRoom.spec.low, TwoRoom.spec.high))
+    for seed in benchmark.seeds:
+        share = (np.array(seed.noise) - low) / (high - low)
+        assert len(share) > 500
+        assert share.min() >= 0
+        assert share.max() <= 1
+        # Deciles of what is drawn evenly.
+        found = np.quantile(share, np.arange(0.1, 1.0, 0.1), axis=0)
+        assert np.allclose(found, np.arange(0.1, 1.0, 0.1)[:, None], atol=0.06)
+
+
+def test_models_plan_as_the_recipe_says_and_the_paper_as_it_did(benchmark: Benchmark) -> None:
+    for seed in benchmark.seeds:
+        wanted = recipe(seed.number).planner
+        assert seed.planned('state_align').planner == wanted
+        plain = replace(wanted, focus=())
+        for kind, search in (
+            ('state_align', 'no focus'),
+            ('smwm', 'recipe'),
+            ('sigreg', 'recipe'),
+        ):
+            one = seed.planned(kind, search)
+            assert one.planner == plain
+            assert one.driver._execute == 1  # type: ignore[attr-defined]
+        for kind in KINDS[:2]:
+            paper = seed.planned(kind, 'paper')
+            assert paper.checkpoint is seed.planned(kind).checkpoint
+            assert paper.planner == replace(PAPER_PLANNER, seed=seed.number)
+            assert paper.driver._execute == 25  # type: ignore[attr-defined]
+
+
+def share(outcomes: Sequence[Outcome]) -> float:
+    return sum(outcome.success for outcome in outcomes) / len(outcomes)
+
+
+def test_rows_say_what_share_of_the_pairs_of_all_seeds_was_reached(benchmark: Benchmark) -> None:
+    def pooled(pick: Callable[[Heard], Driven]) -> list[Outcome]:
+        return [outcome for seed in benchmark.seeds for outcome in pick(seed).outcomes]
+
+    def planned(kind: str, search: str = 'recipe') -> list[Outcome]:
+        return pooled(lambda seed: seed.planned(kind, search))
+
+    def moved(some: list[Outcome]) -> list[Outcome]:
+        return [one for one in some if len(one.path) > 1]
+
+    ours, smwm, blunt = planned('state_align'), planned('smwm'), planned('state_align', 'no focus')
+    random = pooled(lambda seed: seed.by(RandomDriver)[0])
+    expert = pooled(lambda seed: seed.by(ExpertDriver)[0])
+    assert len(moved(ours)) < len(ours), 'a pair that is solved at the start'
+    for name, value, peer in (
+        ('success_smwm', smwm, random),
+        ('success_smwm_without_solved', moved(smwm), moved(random)),
+        ('success_smwm_paper_planner', planned('smwm', 'paper'), smwm),
+        ('success', ours, random),
+        ('success_without_solved', moved(ours), moved(random)),
+        ('success_paper_planner', planned('state_align', 'paper'), ours),
+        ('success_no_focus', blunt, ours),
+        ('success_no_focus_without_solved', moved(blunt), moved(ours)),
+        ('success_sigreg', planned('sigreg'), smwm),
+        ('success_expert', expert, ours),
+    ):
+        row = benchmark.rows[name]
+        assert row.value == pytest.approx(share(value)), name
+        assert row.peer_value == pytest.approx(share(peer)), name
+    worst = min(share(seed.planned('state_align').outcomes) for seed in benchmark.seeds)
+    assert benchmark.rows['success_worst_seed'].value == pytest.approx(worst)
