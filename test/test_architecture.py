@@ -30,6 +30,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'config': ({'fieldpath'}, set()),
     'load': ({'config', 'errors', 'share'}, {'yaml'}),
     'report': ({'errors'}, ARRAYS),
+    'pages': ({'report'}, ARRAYS),
     'tables': ({'config', 'errors', 'load'}, set()),
     'core': (BASE, ARRAYS | {'torch', 'safetensors'}),
     'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'yaml'}),
@@ -39,7 +40,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
     'cli': ({'errors', 'verbs'}, set()),
     'verbs': (
-        {*BASE, 'load', 'share', 'report', 'tables', 'cli'}
+        {*BASE, 'load', 'share', 'report', 'pages', 'tables', 'cli'}
         | {'core', 'bags', 'exchange', 'toys', 'arenas', 'nodes'},
         ARRAYS | {'torch', 'yaml'},
     ),

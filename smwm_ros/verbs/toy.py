@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and judge one world after the other, and write the page."""
     from smwm_ros.errors import did_you_mean, SmwmError
+    from smwm_ros.pages.index import publish
     from smwm_ros.report import write_text
     from smwm_ros.toys.study import study
     from smwm_ros.toys.worlds import TOYS
@@ -55,10 +56,10 @@ def run(args: argparse.Namespace) -> int:
         found[name] = study(TOYS[name], args.out / name, cfg, args.transitions)
         print(f'  {told(TOYS[name], found[name])}', flush=True)
     page = args.out / 'toy.html'
-    write_text(page, sheet(found))
+    where = publish(page, sheet(found))
     data = {name: plain(TOYS[name], one) for name, one in found.items()}
     write_text(args.out / 'toy.json', json.dumps(data, indent=1) + '\n')
-    print(f'{page}: {len(found)} worlds; the figures are in toy.json beside it')
+    print(f'{where}: {len(found)} worlds; the figures are in toy.json beside it')
     return 0
 
 
