@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from smwm_ros.report import GENERATOR, page, SUFFIX, wide, write_text
+from smwm_ros.report import GENERATOR, page, SUFFIX, write_text
 
 NAME = 'index.html'
 _HEAD = 100_000  # bytes of a page that are read: its head, with the icon
@@ -62,18 +62,13 @@ def _age(path: Path) -> float:
 def _index(folder: Path) -> str:
     """Return the page that lists all others."""
     rows = [
-        f'<tr><td>{_face(one.icon)}</td><td>{_link(one, folder)}<br>{escape(one.about)}</td>'
-        f'<td>{_warned(one.warnings)}</td>'
-        f'<td>{datetime.fromtimestamp(_age(one.path)):%Y-%m-%d %H:%M}</td></tr>'
+        f'<tr><td>{_face(one.icon)}</td><td>{_link(one, folder)} {_warned(one.warnings)}<br>'
+        f'{escape(one.about)}<br><small>{datetime.fromtimestamp(_age(one.path)):%Y-%m-%d %H:%M}'
+        '</small></td></tr>'
         for one in entries(folder)
     ]
-    table = (
-        f'<table><tr><th></th><th>page</th><th></th><th>written</th></tr>{"".join(rows)}</table>'
-    )
-    name = folder.resolve().name
-    return page(
-        f'Pages of {name}', 'Every page that was written here, the newest first.', [wide(table)]
-    )
+    about = 'Every page that was written here, the newest first.'
+    return page(f'Pages of {folder.resolve().name}', about, [f'<table>{"".join(rows)}</table>'])
 
 
 def _link(one: Entry, folder: Path) -> str:

@@ -110,7 +110,7 @@ def _marks(mine: TransitionDataset, theirs: TransitionDataset | None) -> Array |
     known, begin = dict[tuple[str, int], str](), 0
     for meta in theirs.metas.values():
         rows = slice(begin, begin + meta['rows'])
-        source = meta['source']['fingerprint']
+        source = meta.get('source', {}).get('fingerprint', '')
         stamps = theirs.stamps[rows].tolist()
         known.update(
             ((source, stamp), mark) for stamp, mark in zip(stamps, split[rows], strict=True)
@@ -118,7 +118,7 @@ def _marks(mine: TransitionDataset, theirs: TransitionDataset | None) -> Array |
         begin = rows.stop
     marks: list[str] = []
     for meta in mine.metas.values():
-        source = meta['source']['fingerprint']
+        source = meta.get('source', {}).get('fingerprint', '')
         count = len(marks)
         stamps = mine.stamps[count : count + meta['rows']].tolist()
         marks += [known.get((source, stamp), STRANGE) for stamp in stamps]

@@ -49,9 +49,9 @@ def lag(data: TransitionDataset) -> Lag | None:
     time = _timeline(data, lags)
     if len(time.rows) < _FEW:
         return None
-    moved = {'of the picture': _seen(data, time.rows)}
+    moved = {'motion of the picture': _seen(data, time.rows)}
     if data.info.state_size:
-        moved['of the measured state'] = _measured(data, time.rows)
+        moved['motion of the measured state'] = _measured(data, time.rows)
     curves = {}
     for name, changes in moved.items():
         known = np.isfinite(changes)
@@ -59,7 +59,7 @@ def lag(data: TransitionDataset) -> Lag | None:
             part = (time.begins[known], time.ends[known], changes[known])
             scores = explained(time.stamps, time.strength, *part, lags)
             curves[name] = (_LAGS, scores)
-    seen = moved['of the picture']
+    seen = moved['motion of the picture']
     best = best_lag(time.stamps, time.strength, time.begins, time.ends, seen)
     estimate = None if best is None else best + configured
     marks = {} if estimate is None else {'estimated delay': estimate}

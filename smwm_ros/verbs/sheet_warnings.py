@@ -31,8 +31,8 @@ def _dropped(data: TransitionDataset) -> Iterator[str]:
     """Yield which shares of the ticks were dropped, held or repeated."""
     dropped, counts = Counter[str](), Counter[str]()
     for meta in data.metas.values():
-        dropped.update(meta['dropped'])
-        counts.update(meta['counts'])
+        dropped.update(meta.get('dropped', {}))
+        counts.update(meta.get('counts', {}))
     lost = sum(dropped.values())
     if lost > _DROPPED * (lost + len(data)):
         why, most = dropped.most_common(1)[0]
@@ -74,8 +74,11 @@ def _repaired(data: TransitionDataset) -> Iterator[str]:
         f'{name}: {text}'
         for name, meta in data.metas.items()
         for text in [
-            *meta['notes'],
-            *(f'{topic}: damaged messages; {what}' for topic, what in meta['faults'].items()),
+            *meta.get('notes', ()),
+            *(
+                f'{topic}: damaged messages; {what}'
+                for topic, what in meta.get('faults', {}).items()
+            ),
         ]
     ]
     yield from _sentences(found[:_NAMED])
