@@ -34,6 +34,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'config': ({'fieldpath'}, set()),
     'load': ({'config', 'errors', 'share', 'text'}, {'yaml'}),
     'report': ({'files', 'text'}, ARRAYS),
+    'pages': ({'report', 'text'}, ARRAYS),
     'tables': ({'config', 'errors', 'load'}, set()),
     'core': (BASE, ARRAYS | {'torch', 'safetensors'}),
     'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'yaml'}),
@@ -43,7 +44,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
     'cli': ({'errors', 'streams', 'text', 'verbs'}, set()),
     'verbs': (
-        {*BASE, 'load', 'share', 'report', 'tables', 'cli'}
+        {*BASE, 'load', 'share', 'report', 'pages', 'tables', 'cli'}
         | {'core', 'bags', 'exchange', 'toys', 'arenas', 'nodes'},
         ARRAYS | {'torch', 'yaml'},
     ),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recordings import without_pictures
 from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.core.batches import in_two
@@ -70,11 +71,15 @@ def test_a_good_run_is_fit_and_foresees(place: Path, capsys: Capture) -> None:
 
 def test_the_page_of_a_run_needs_nothing_beside_itself(place: Path, capsys: Capture) -> None:
     assert main(['inspect', str(place / 'good')]) == 0
-    assert 'Fit to plan with.' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'Fit to plan with.' in said
+    index = place / 'good' / 'index.html'
+    assert f'(all pages there: {index})' in said
+    assert 'href="./inspect.html"' in index.read_text(encoding='utf-8')
     page = (place / 'good' / 'inspect.html').read_text(encoding='utf-8')
     assert 'src="data:image/png' in page
     for part in ('http', '<script', 'no data', 'nan'):
-        assert part not in page
+        assert part not in without_pictures(page)
     for part in ('Foresight', 'coloured by pose.pose.position.y', 'nonlinear probe', 'Loss'):
         assert part in page
 
@@ -91,7 +96,7 @@ def test_frames_without_a_measured_state_are_left_out_of_the_probes(
     page = (place / 'h.html').read_text(encoding='utf-8')
     assert 'frames have no measured state.' in page
     assert 'coloured by pose.pose.position.y' in page
-    assert 'nan' not in page
+    assert 'nan' not in without_pictures(page)
     dot_dataset(place / 'nowhere', unmeasured=slice(None))
     words = [str(place / 'good'), '--data', str(place / 'nowhere'), '--out', words[-1]]
     assert inspect(capsys, *words)['probes'] == {}
@@ -115,6 +120,9 @@ def test_a_run_from_too_little_data_is_called_overfitted(tmp_path: Path, capsys:
     found = inspect(capsys, learn(tmp_path, data, 'run'))
     assert found['verdict']['name'] == 'overfitted'
     assert 'it has seen 2 episodes' in found['verdict']['advice'][0]
+    page = Path(found['page']).read_text(encoding='utf-8')
+    words = '<li>Not fit to plan with: overfitted.'
+    assert page.index('class="warnings"') < page.index(words) < page.index('class="tiles"')
 
 
 def test_a_run_on_images_that_never_change_is_called_blind(
@@ -215,7 +223,9 @@ def test_one_recording_is_cut_in_two_to_judge_a_model_by(place: Path, capsys: Ca
     found = inspect(capsys, *words)
     assert found['verdict']['fit'], found['verdict']
     assert 'the only one was cut' in found['note']
-    assert found['note'] in (place / 'one.html').read_text(encoding='utf-8')
+    page = (place / 'one.html').read_text(encoding='utf-8')
+    note = f'N{found["note"][1:]}.'
+    assert page.index(f'<li>{note}</li>') < page.index('class="tiles"'), 'warnings come first'
     main(['inspect', *map(str, words)])
     assert found['note'] in capsys.readouterr().out
 

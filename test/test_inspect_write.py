@@ -73,7 +73,7 @@ def moved(delay: float, noise: float = 0.0, end: float = 60.0) -> tuple[Any, ...
     frames = np.arange(0, end, 1 / 30)
     middle = (frames[1:] + frames[:-1]) / 2 - delay
     held = strength[np.clip(np.searchsorted(stamps, middle, side='right') - 1, 0, None)]
-    return stamps, strength, frames, held + noise * rng.normal(size=len(held))
+    return stamps, strength, frames[:-1], frames[1:], held + noise * rng.normal(size=len(held))
 
 
 @pytest.mark.parametrize('delay', [0.0, 0.08, 0.3])
@@ -83,11 +83,11 @@ def test_the_delay_of_a_robot_is_found_where_pictures_follow_commands(delay: flo
 
 def test_no_delay_is_given_where_pictures_do_not_follow_commands() -> None:
     assert best_lag(*moved(0.1, noise=5.0)) is None
-    stamps, strength, frames, changes = moved(0.1)
-    assert best_lag(stamps, np.ones_like(strength), frames, changes) is None
+    stamps, strength, *frames, changes = moved(0.1)
+    assert best_lag(stamps, np.ones_like(strength), *frames, changes) is None
     half = len(changes) // 2
-    other = moved(0.4)[3]
-    assert best_lag(stamps, strength, frames, np.append(changes[:half], other[half:])) is None
+    other = moved(0.4)[-1]
+    assert best_lag(stamps, strength, *frames, np.append(changes[:half], other[half:])) is None
 
 
 def test_the_delay_is_proposed_or_said_to_be_unknown(tmp_path: Path, capsys: Capture) -> None:

@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 import re
 
 import numpy as np
 import pytest
+from recordings import made, TinyBag
 from smwm_ros.cli import main
+from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pilot import PilotPlan
-from smwm_ros.core.replay import agree, chance, replay
+from smwm_ros.core.replay import agree, chance, Leg, replay
 from smwm_ros.errors import DatasetError
-from worlds import dot_dataset
+from smwm_ros.verbs.replay_sheet import page
+from smwm_ros.verbs.replay_stretch import HELD_OUT, LEARNT, STRANGE, Stretches, UNKNOWN
+from worlds import dot_dataset, tiny_checkpoint
 
+FIGURES = {'compared': 9.0, 'close': 0.5, 'direction': 0.5, 'difference': 0.1}
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -75,18 +81,78 @@ def test_a_recording_without_so_long_a_drive_is_refused(tmp_path: Path) -> None:
         replay(Double(np.zeros(0), np.zeros(0)), data, 30)  # type: ignore[arg-type]
 
 
+def legs_of(data: TransitionDataset, length: int) -> list[Leg]:
+    """Return what a driver who does as was driven says of a recording."""
+    rows = np.arange(len(data))
+    double = Double(data.pixels(rows), data.actions(rows))
+    return replay(double, data, length)  # type: ignore[arg-type]
+
+
+def recorded(tmp_path: Path, name: str, ticks: int, first: int = 0) -> Path:
+    bag = TinyBag(tmp_path / name)
+    for tick in range(first, first + ticks):
+        bag.frame(tick)
+        bag.command(tick, 0.1 * (tick % 4))
+    return bag.close()
+
+
+def test_a_replay_says_which_stretch_it_shows_and_whether_it_was_held_out(tmp_path: Path) -> None:
+    monday = recorded(tmp_path, 'monday', 200)
+    trained = made(tmp_path, monday, 'dataset.val_share=0.3', out='data')
+    run = tmp_path / 'run'
+    run.mkdir()
+    (run / 'meta.json').write_text(json.dumps({'info': {'data': '../data'}}))
+    checkpoint = tiny_checkpoint()._replace(info={'dataset': trained.fingerprint})
+    again = made(tmp_path, monday, out='again')
+    found = Stretches(again, run, checkpoint)
+    legs = legs_of(again, 10)
+    val = [e for e in trained.episodes if e.split == 'val']
+    for leg in legs:
+        inside = any(e.start <= leg.start and leg.start + 10 <= e.stop for e in val)
+        assert (found.split(leg) == HELD_OUT) == inside
+    splits = {found.split(leg) for leg in legs}
+    assert {HELD_OUT, LEARNT} <= splits
+    assert found.where(30, 50) == 'monday, 3.0 to 5.0 s'
+    assert found.seconds(legs[2])[[0, -1]].tolist() == pytest.approx([2.0, 2.9])
+    stretches = found.all(legs)
+    assert sum(one.legs for one in stretches) == len(legs)
+    assert [one.split for one in stretches[1:]] != [one.split for one in stretches[:-1]]
+
+    text = page('a', again, legs, None, found, FIGURES, FIGURES)
+    assert text.index('legs were learnt from') < text.index('class="tiles"')
+    assert f'monday, 0 to 1.0 s, {found.split(legs[0])}' in text
+    assert 'class="film"' in text
+
+    tuesday = made(tmp_path, recorded(tmp_path, 'tuesday', 40, 7), out='tuesday_data')
+    assert {Stretches(tuesday, run, checkpoint).split(leg) for leg in legs_of(tuesday, 10)} == {
+        STRANGE
+    }
+    other = checkpoint._replace(info={'dataset': 'changed since'})
+    assert Stretches(again, run, other).split(legs[0]) == UNKNOWN
+
+
+def test_a_page_of_what_the_run_never_saw_has_no_warnings(tmp_path: Path) -> None:
+    data = made(tmp_path, recorded(tmp_path, 'monday', 40), out='data')
+    found = Stretches(data, tmp_path, tiny_checkpoint())
+    text = page('a', data, legs_of(data, 10), None, found, FIGURES, FIGURES)
+    assert 'class="warnings"' not in text
+    assert 'not where the run remembers it' in text
+
+
 def test_the_sample_bag_is_replayed_far_better_than_by_chance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = tmp_path / 'replay.html'
+    out = tmp_path / 'replay.html'
     bag, run = str(ROOT / 'bags' / 'two_room'), str(ROOT / 'models' / 'two_room')
-    assert main(['replay', bag, run, '--out', str(page)]) == 0
+    assert main(['replay', bag, run, '--out', str(out)]) == 0
     said = capsys.readouterr().out
     close, floor = (int(n) for n in re.findall(r'(\d+)% are close \(chance (\d+)%\)', said)[0])
     assert close > floor + 10
-    text = page.read_text()
+    assert 'two_room_0000, 0 to 5.0 s (2 legs, held out or not: unknown)' in said
+    text = out.read_text()
+    assert 'two_room_0000, 0 to 5.0 s' in text
     assert text.count('<svg') >= 3
     assert text.count('data:image/png') >= 4
-    assert main(['replay', bag, run, '--leg', '500', '--out', str(page)]) == 2
-    assert main(['replay', bag, run, '--name', 'nowhere', '--out', str(page)]) == 2
+    assert main(['replay', bag, run, '--leg', '500', '--out', str(out)]) == 2
+    assert main(['replay', bag, run, '--name', 'nowhere', '--out', str(out)]) == 2
     assert "no goal 'nowhere'" in capsys.readouterr().err

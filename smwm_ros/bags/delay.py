@@ -36,26 +36,32 @@ def estimate_delay(reader: BagReader, robot: dict[str, Any], base: str) -> float
     stamps, values = _commands(reader, robot['command']['topic'], read, base)
     if len(changes) < _LEAST or len(stamps) < 2:
         return None
-    scale = np.maximum(np.subtract(robot['command']['high'], robot['command']['low']), 1e-9)
-    values = values / scale
-    if robot['command']['stop'] == 'hold':  # positions move the robot where they change
+    command = robot['command']
+    strength = how_strong(values, command['low'], command['high'], command['stop'])
+    return best_lag(stamps, strength, frames[:-1], frames[1:], changes)
+
+
+def how_strong(values: Array, low: Array, high: Array, stop: str) -> Array:
+    """Return how much commands (m, F) in order move the robot (m,), whichever way."""
+    values = values / np.maximum(np.subtract(high, low), 1e-9)
+    if stop == 'hold':  # positions move the robot where they change
         values = np.diff(values, axis=0, prepend=values[:1])
-    strength = np.linalg.norm(values, axis=1)
-    return best_lag(stamps, strength, frames, changes)
+    strength: Array = np.linalg.norm(values, axis=1)
+    return strength
 
 
-def best_lag(stamps: Array, strength: Array, frames: Array, changes: Array) -> float | None:
+def best_lag(
+    stamps: Array, strength: Array, begins: Array, ends: Array, changes: Array
+) -> float | None:
     """
-    Return the lag of changes (n-1,) between frames (n,) behind commands (m,), None if unsure.
+    Return the lag of changes between instants (n,) behind commands (m,), None if unsure.
 
     Stamps are in seconds, and rise.
     """
-    middle = len(frames) // 2
-    parts = [slice(0, middle), slice(middle, len(frames) - 1), slice(0, len(frames) - 1)]
+    middle = len(changes) // 2
     found = []
-    for part in parts:
-        ends = frames[part.start : part.stop + 1]
-        scores = np.array([_score(stamps, strength, ends - lag, changes[part]) for lag in _LAGS])
+    for part in (slice(0, middle), slice(middle, None), slice(None)):
+        scores = explained(stamps, strength, begins[part], ends[part], changes[part], _LAGS)
         best = int(np.argmax(scores))
         around = np.abs(_LAGS - _LAGS[best]) > 0.24
         if not scores[best] >= _SURE or scores[best] - scores[around].max() < _BETTER:
@@ -68,13 +74,20 @@ def best_lag(stamps: Array, strength: Array, frames: Array, changes: Array) -> f
     return round(max(found[2], 0.0), 2)
 
 
-def _score(stamps: Array, strength: Array, ends: Array, changes: Array) -> float:
-    """Return how well the strength of held commands between instants explains the changes."""
+def explained(
+    stamps: Array, strength: Array, begins: Array, ends: Array, changes: Array, lags: Array
+) -> Array:
+    """Return how well the strength of held commands explains changes at each lag: correlations."""
     total = np.concatenate([[0.0], np.cumsum(np.diff(stamps) * strength[:-1])])
-    mean = np.diff(np.interp(ends, stamps, total)) / np.maximum(np.diff(ends), 1e-6)
-    if np.ptp(mean) <= 0 or np.ptp(changes) <= 0:
-        return 0.0
-    return float(np.corrcoef(mean, changes)[0, 1])
+
+    def correlation(lag: float) -> float:
+        moved = np.interp(ends - lag, stamps, total) - np.interp(begins - lag, stamps, total)
+        mean = moved / np.maximum(ends - begins, 1e-6)
+        if len(mean) < 2 or np.ptp(mean) <= 0 or np.ptp(changes) <= 0:
+            return 0.0
+        return float(np.corrcoef(mean, changes)[0, 1])
+
+    return np.array([correlation(lag) for lag in lags])
 
 
 def _changes(reader: BagReader, topic: str, base: str) -> tuple[Array, Array]:

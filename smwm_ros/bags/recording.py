@@ -24,6 +24,7 @@ from smwm_ros.bags.faults import Faults
 from smwm_ros.bags.frames import FrameTrack, JUMPED, Seen
 from smwm_ros.bags.grid import FrameGate, nanoseconds
 from smwm_ros.bags.numbers import EpisodeMarks, NumberTrack
+from smwm_ros.bags.photographs import Photographer
 from smwm_ros.bags.read import BagReader, Message
 from smwm_ros.bags.topics import mean_period
 from smwm_ros.config import Config
@@ -132,7 +133,7 @@ class Recording:
         gate = None if self._shift else FrameGate(self._dt, nanoseconds(dataset.max_frame_age))
         places = tiles(len(camera.topics), dataset.image_size, camera.tiles)
         return {
-            topic: FrameTrack(tile, folder, None if number else gate, self._see(tile))
+            topic: FrameTrack(tile, folder, None if number else gate, self._see(number, tile))
             for number, (topic, tile) in enumerate(zip(camera.topics, places, strict=True))
         }
 
@@ -151,8 +152,9 @@ class Recording:
             hearers.setdefault(dataset.episode_topic, []).append(self._hear_mark)
         return hearers
 
-    def _see(self, tile: Tile) -> Callable[[Message], Seen | None]:
+    def _see(self, camera: int, tile: Tile) -> Callable[[Message], Seen | None]:
         """Make what decodes the frames of one camera."""
+        photographer = Photographer(self._reader, camera, tile, self._writer)
 
         def see(message: Message) -> Seen | None:
             self._counts['frames decoded'] += 1
@@ -160,7 +162,9 @@ class Recording:
             how = self._config.dataset.resize
             try:
                 msg = self._reader.decode(message)
-                return Seen(read_view(msg, tile.height, tile.width, how), size_in_words(msg))
+                seen = Seen(read_view(msg, tile.height, tile.width, how), size_in_words(msg))
+                photographer.see(message, msg, seen.size)
+                return seen
             except CodecError as error:
                 self._faults.add(message.topic, error)
                 return None

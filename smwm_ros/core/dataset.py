@@ -12,6 +12,7 @@ without a gap. Drives are held out whole, or else cut into episodes that are hel
     shards/NAME/pixels.jpeg                        with dataset.pixels=jpeg: the frames; pixels.npy
                                                    holds where each of them ends
     shards/NAME/meta.json                          episodes, source, what was dropped and why
+    shards/NAME/camera/*.jpg                       for people: a few frames as the camera saw them
 """
 
 from __future__ import annotations

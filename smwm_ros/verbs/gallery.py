@@ -12,6 +12,10 @@ from smwm_ros import report
 from smwm_ros.core.evaluate import Outcome
 from smwm_ros.core.interfaces import Arena, Array
 from smwm_ros.core.pairs import Pair
+from smwm_ros.pages import charts
+from smwm_ros.pages.film import film
+from smwm_ros.pages.index import publish
+from smwm_ros.pages.numbers import number
 from smwm_ros.report import escape
 from smwm_ros.verbs.scores import difference, Round
 
@@ -20,6 +24,7 @@ FILMED = 3  # of either
 DRAWN = 128  # width of a picture on the page [px]
 FILM = 192  # width of half the film: the camera, or the goal [px]
 REST = 8  # frames that the film rests on an outcome
+_SOLVED = 0.2  # share of the pairs that is worth a warning
 
 
 class Drive(NamedTuple):
@@ -41,8 +46,8 @@ class Drive(NamedTuple):
 
 def write_page(
     out: Path, arena_name: str, method: str, rounds: Sequence[Round], arena: Arena
-) -> list[Path]:
-    """Write the page and the film beside a JSON file; return what was written."""
+) -> list[str]:
+    """Write the page and the film beside a JSON file; return what to look at."""
     shown = rounds[0]
     drives = _choose(shown.pairs, shown.outcomes[method], arena)
     failures = [drive for drive in drives if not drive.outcome.success]
@@ -55,13 +60,32 @@ def write_page(
         if some:
             total = sum(o.success is some[0].outcome.success for o in shown.outcomes[method])
             body.append(f'<h2>{title} of {escape(method)}: {len(some)} of {total}</h2>')
-            body.append('<p>What the camera saw first, the goal it was given, and the path.</p>')
+            body.append(
+                '<p>From left to right: what the camera saw first, the goal, and the path.</p>'
+            )
             body += [_strip(drive, drives) for drive in some]
-    page, film = out.with_suffix('.html'), out.with_suffix('.gif')
-    report.write_text(page, report.page(f'{method} in {arena_name}', body))
-    fps = 1 / arena.spec.dt
+    page, gif = out.with_suffix('.html'), out.with_suffix('.gif')
     frames = _film([*failures[:FILMED], *successes[:FILMED]])
-    return [page, film] if report.write_gif(film, frames, fps) else [page]
+    period = arena.spec.dt
+    if frames:
+        steps = [f'{number(period * at, 0.1)} s' for at in range(len(frames))]
+        caption = 'First attempts that failed, then some that succeeded; on the right, the goal.'
+        body.insert(1, film(frames, steps, period, caption))
+    about = f'How often {method} reaches its goals in {arena_name}, and how it fails.'
+    icon = drives[0].frames[0] if drives else None
+    text = report.page(f'{method} in {arena_name}', about, body, _warnings(shown, method), icon)
+    where = publish(page, text)
+    return [where, str(gif)] if report.write_gif(gif, frames, 1 / period) else [where]
+
+
+def _warnings(shown: Round, method: str) -> list[str]:
+    """Return what makes the figures say little."""
+    solved = sum(one.solved_at_start for one in shown.outcomes[method])
+    if solved <= _SOLVED * len(shown.pairs):
+        return []
+    return [
+        f'{solved} of {len(shown.pairs)} pairs were solved at the start: raise evaluate.offset.'
+    ]
 
 
 def _choose(pairs: Sequence[Pair], outcomes: Sequence[Outcome], arena: Arena) -> list[Drive]:
@@ -71,11 +95,11 @@ def _choose(pairs: Sequence[Pair], outcomes: Sequence[Outcome], arena: Arena) ->
     moved = [one for one in numbered if one[2].success and one[2].steps]
     some = moved[:SUCCESSES] or [one for one in numbered if one[2].success][:SUCCESSES]
     drives = []
-    for number, pair, outcome in [*failed, *some]:
+    for count, pair, outcome in [*failed, *some]:
         arena.reset(pair.start_row)
         goal = arena.set_goal(pair.goal_state).pixels
         frames = [arena.set_state(np.asarray(state)).pixels for state in outcome.path]
-        drives.append(Drive(number, outcome, goal, frames))
+        drives.append(Drive(count, outcome, goal, frames))
     return drives
 
 
@@ -112,7 +136,7 @@ def _table(one: Round) -> str:
         ]
         numbers = ''.join(f'<td class="n">{cell}</td>' for cell in cells)
         rows.append(f'<td>{escape(name)}</td>{numbers}')
-    return f'<table>{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
+    return report.wide(f'<table>{"".join(f"<tr>{row}</tr>" for row in rows)}</table>')
 
 
 def _charts(rounds: Sequence[Round]) -> list[str]:
@@ -126,7 +150,8 @@ def _charts(rounds: Sequence[Round]) -> list[str]:
         name: (offsets, np.array([100 * results[name]['success'] for results in found]))
         for name in plain[0].outcomes
     }
-    return ['<h2>Horizon</h2>', report.line_chart('Success [%]', 'offset [raw steps]', curves)]
+    labels = 'from start to goal in the recording [raw steps]', 'success [%]'
+    return ['<h2>Horizon</h2>', charts.line_chart('Goals reached', *labels, curves)]
 
 
 def _strip(drive: Drive, drives: Sequence[Drive]) -> str:
@@ -143,7 +168,7 @@ def _strip(drive: Drive, drives: Sequence[Drive]) -> str:
     if len(known) > 1:
         steps, far = np.array(known).T
         curve: dict[str, tuple[Any, Any]] = {'to the goal': (steps, far)}
-        figures.append(report.line_chart('Latent distance', 'raw step', curve))
+        figures.append(charts.line_chart('Latent distance', 'raw step', 'distance', curve))
     return report.row(figures)
 
 

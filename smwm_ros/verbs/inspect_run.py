@@ -58,7 +58,7 @@ def examine_run(
     from smwm_ros.core.examine import examine
     from smwm_ros.core.learner import pick_device
     from smwm_ros.core.verdict import judge
-    from smwm_ros.report import write_text
+    from smwm_ros.pages.index import publish
     from smwm_ros.verbs.run_sheet import in_a_word, read_curves, run_sheet
 
     checkpoint, data = checkpoints.load(path), TransitionDataset.open(dataset)
@@ -67,7 +67,7 @@ def examine_run(
     verdict = judge(found.measures, checkpoint.model_config, horizon)
     curves = read_curves(path) or read_curves(path.parent)
     title = f'Run {path.resolve().name}'
-    write_text(out, run_sheet(title, found, verdict, checkpoint, data, curves))
+    where = publish(out, run_sheet(title, found, verdict, checkpoint, data, curves))
     same = bool(found.measures['trained_on_it'])
     if same:
         _store(path, checkpoint, verdict)
@@ -94,7 +94,7 @@ def examine_run(
         f'{in_a_word(verdict)} {verdict.why[0].upper()}{verdict.why[1:]}.',
         *(f'  - {words}' for words in verdict.advice),
         *_figures(found.measures),
-        f'  the page is {out}',
+        f'  the page is {where}',
     ]
     return plain, lines
 

@@ -22,6 +22,10 @@ from smwm_ros.core.stored import Kind, read_json
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
+from smwm_ros.pages import charts
+from smwm_ros.pages.film import film
+from smwm_ros.pages.index import publish
+from smwm_ros.pages.numbers import number
 from smwm_ros.progress import show_progress
 from smwm_ros.text import tell
 
@@ -30,6 +34,7 @@ PICTURE = 128  # size at which the arena is drawn for the report [px]
 DRAWN = 140  # width at which such a picture is shown [px]
 FILM = 192  # width of half the film: the camera, or the goal [px]
 FILM_TASKS = 6
+SLOW = 0.9  # of the control rate; less is worth a warning
 
 
 class Outcome(NamedTuple):
@@ -135,21 +140,39 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
         '<h2>Training</h2>',
         report.row(_training_charts(folder / 'run' / 'train.csv')),
         '<h2>Planning</h2>',
-        report.histogram(
+        charts.histogram(
             'Time of a plan',
-            'ms',
+            'time [ms]',
+            'plans',
             np.asarray(outcome.plan_ms),
             {'median': float(plan[0]), 'p99': float(plan[1])},
+            'ms',
         ),
-        '<h2>The drives: what the camera saw first, the goal it was given, the path driven</h2>',
+        '<h2>The drives</h2>',
+        '<p>From left to right: what the camera saw first, the goal, and the path.</p>',
         *_drives(outcome, drives, goals),
     ]
-    report.write_text(folder / 'report.html', report.page('smwm_ros demo', body))
-    gif = folder / 'demo.gif'
-    if report.write_gif(gif, _film(outcome, drives, goals), fps=1 / outcome.dt):
-        tell(f'wrote {folder / "report.html"} and {gif}')
-    else:
-        tell(f'wrote {folder / "report.html"}; no GIF: it needs OpenCV 4.12 or newer')
+    frames = _film(outcome, drives, goals)
+    steps = [f'{number(outcome.dt * at, 0.1)} s' for at in range(len(frames))]
+    body.insert(
+        1, film(frames, steps, outcome.dt, 'The first drives (left: the camera, right: the goal).')
+    )
+    about = (
+        f'A simulated robot in {arena_name}, recorded, learnt from, and planned for over ROS 2.'
+    )
+    page = report.page('smwm_ros demo', about, body, _warnings(outcome), drives[0][0])
+    where, gif = publish(folder / 'report.html', page), folder / 'demo.gif'
+    written = report.write_gif(gif, frames, fps=1 / outcome.dt)
+    film_too = f' and {gif}' if written else '; no GIF: it needs OpenCV 4.12 or newer'
+    tell(f'wrote {where}{film_too}')
+
+
+def _warnings(outcome: Outcome) -> list[str]:
+    """Return what is not as it should be."""
+    late = outcome.control_hz < SLOW / outcome.dt
+    return [
+        f'Commands came at {outcome.control_hz:.2f} Hz instead of {1 / outcome.dt:.0f} Hz.'
+    ] * late
 
 
 def _fingerprint(run: Path, config: Config) -> str:
@@ -181,9 +204,12 @@ def _training_charts(log: Path) -> list[str]:
         'held out inverse': curve('val_inverse'),
     }
     return [
-        report.line_chart('Loss', 'step', losses, log=True),
-        report.line_chart(
-            'Effective rank of the latent', 'step', {'rank': curve('effective_rank')}
+        charts.line_chart('Loss', 'training step', 'loss', losses, log=True),
+        charts.line_chart(
+            'Dimensions that the latent uses',
+            'training step',
+            'effective rank',
+            {'effective rank': curve('effective_rank')},
         ),
     ]
 
@@ -193,7 +219,7 @@ def _drives(outcome: Outcome, drives: list[list[Any]], goals: list[Any]) -> list
     rows = []
     # Of all drives together, so that a robot that stood still in one of them is no background.
     background = np.median([frame for drive in drives for frame in drive[::3]], axis=0)
-    for number, (task, drive, goal) in enumerate(
+    for count, (task, drive, goal) in enumerate(
         zip(outcome.tasks, drives, goals, strict=True), start=1
     ):
         verdict = f'reached in {task["steps"]} steps' if task['success'] else 'not reached'
@@ -201,7 +227,7 @@ def _drives(outcome: Outcome, drives: list[list[Any]], goals: list[Any]) -> list
         rows.append(
             report.row(
                 [
-                    report.picture(drive[0], f'{number}: start', DRAWN),
+                    report.picture(drive[0], f'{count}: start', DRAWN),
                     report.picture(goal, 'goal', DRAWN),
                     report.picture(report.onion_skin(drive, background), verdict, DRAWN, css),
                 ]
@@ -216,12 +242,12 @@ def _film(
     """Return frames of the first few drives: camera beside goal."""
     frames = []
     cut = zip(outcome.tasks[:FILM_TASKS], drives, goals, strict=False)
-    for number, (task, drive, goal) in enumerate(cut, start=1):
+    for count, (task, drive, goal) in enumerate(cut, start=1):
         aim = report.label(goal, 'goal', FILM)
         for step, view in enumerate(drive):
             last = step == len(drive) - 1
             verdict = ('  reached' if task['success'] else '  not reached') if last else ''
-            text = f'task {number}  step {step}{verdict}'
+            text = f'task {count}  step {step}{verdict}'
             frame = np.concatenate([report.label(view, text, FILM), aim], axis=1)
             frames += [frame] * (6 if last else 1)  # rest on the outcome
     return frames

@@ -4,7 +4,8 @@ Ask a checkpoint what it would have done in the place of whoever drove a recordi
 
 The recording is cut into legs, and the last image of each is its goal, unless one is given. What
 the planner says is compared with what was driven, tick by tick, and beside it with what was driven
-at other times, which is chance. The page shows where both agree, and where they do not.
+at other times, which is chance. The page shows where both agree, where they do not, and which
+stretches were held out of the dataset of the run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.interfaces import Array
 
-EXAMPLE = 'smwm replay my_bags/monday runs/mine --out replay.html'
+EXAMPLE = 'smwm replay my_bags/monday runs/mine'
+SHOWN = 8  # stretches named on the terminal; the page names all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--leg', type=int, default=25, metavar='N', help='control periods in a leg (25)'
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('replay.html'), help='page to write (replay.html)'
+        '--out', type=Path, metavar='FILE', help='page to write (default: RUN/replay_BAG.html)'
     )
     options.add_config(parser, ('planner',))
 
@@ -48,10 +50,13 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.core.checkpoint import load
     from smwm_ros.core.pilot import Pilot
     from smwm_ros.core.replay import agree, chance, replay
+    from smwm_ros.core.shards import safe_name
     from smwm_ros.errors import ConfigError
     from smwm_ros.load import load_config, to_dict
+    from smwm_ros.pages.index import publish
     from smwm_ros.progress import show_progress
-    from smwm_ros.verbs.replay_sheet import in_words, write_page
+    from smwm_ros.verbs.replay_sheet import in_words, page
+    from smwm_ros.verbs.replay_stretch import Stretches
 
     if args.leg < 1:
         raise ConfigError(f'--leg: {args.leg} is out of range; expected 1 or more')
@@ -63,12 +68,16 @@ def run(args: argparse.Namespace) -> int:
         dataset = _dataset(args.bag, Path(folder), checkpoint)
         with show_progress(desc='replay', unit='leg') as bar:
             legs = replay(Pilot(checkpoint, planner), dataset, args.leg, goal, bar.update)
-        spec = checkpoint.spec
-        found, floor = agree(legs, spec).figures(), chance(legs, spec).figures()
-        title = f'{args.bag.name} and {args.checkpoint.name}'
-        write_page(args.out, title, dataset, legs, goal, spec, found, floor)
+        stretches = Stretches(dataset, args.checkpoint, checkpoint)
+        found, floor = (compare(legs, checkpoint.spec).figures() for compare in (agree, chance))
+        name = args.bag.resolve().name
+        title = f'{name} and {args.checkpoint.resolve().name}'
+        text = page(title, dataset, legs, goal, stretches, found, floor)
+        where = publish(args.out or args.checkpoint / f'replay_{safe_name(name)}.html', text)
+        for line in stretches.all(legs)[:SHOWN]:
+            tell(line)
     tell(in_words(found, floor))
-    tell(f'To look at: {args.out}.')
+    tell(f'To look at: {where}.')
     return 0
 
 

@@ -4,62 +4,118 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from smwm_ros import report
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.replay import Leg
+from smwm_ros.pages import charts
+from smwm_ros.pages.film import film, MOST
+from smwm_ros.pages.numbers import number, unit, with_unit
 from smwm_ros.report import escape
+from smwm_ros.verbs.replay_stretch import LEARNT, PARTLY, Stretch, Stretches, UNKNOWN
+from smwm_ros.verbs.sheet_episode import beside, camera
+from smwm_ros.verbs.sheet_parts import command_tile, DRIVEN, legend, PLANNED, table
+from smwm_ros.verbs.sheet_warnings import odd
 
 SHOWN = 4  # legs where both agree most, and as many where they agree least
 LENGTH = 300  # ticks in the charts of the whole recording
-DRAWN = 128  # width of a picture [px]
+DRAWN = 144  # width of a picture, and height of a film [px]
 
 
 def in_words(found: Mapping[str, float], floor: Mapping[str, float]) -> str:
     """Say how far both drivers agree, beside chance."""
     return (
         f'{found["compared"]:.0f} commands compared: {found["close"]:.0%} are close (chance '
-        f'{floor["close"]:.0%}), cosine of the directions {found["direction"]:.2f} '
-        f'({floor["direction"]:.2f}), difference {found["difference"]:.0%} of the range '
+        f'{floor["close"]:.0%}), cosine of the directions {number(found["direction"], 0.01)} '
+        f'({number(floor["direction"], 0.01)}), difference {found["difference"]:.0%} of the range '
         f'({floor["difference"]:.0%})'
     )
 
 
-def write_page(
-    out: Path,
+def page(
     title: str,
     dataset: TransitionDataset,
     legs: Sequence[Leg],
     goal: Array | None,
-    spec: ActionSpec,
+    stretches: Stretches,
     found: Mapping[str, float],
     floor: Mapping[str, float],
-) -> None:
-    """Write the page."""
+) -> str:
+    """Return the page."""
+    spec = dataset.info.spec
     facts = {
         'of the commands are close': f'{found["close"]:.0%}',
         'close by chance': f'{floor["close"]:.0%}',
-        'cosine of the directions': f'{found["direction"]:.2f}',
+        'cosine of the directions': number(found['direction'], 0.01),
         'of the range apart': f'{found["difference"]:.0%}',
-        'legs': str(len(legs)),
+        'legs': f'{len(legs):,}',
     }
+    first = _first(legs)
     body = [
         report.tiles(facts),
         f'<p>{escape(in_words(found, floor))}. Close means that no field differs by more than a '
         'quarter of its range. The planner never moved the robot: it saw what the driver '
         'saw.</p>',
-        '<h2>Driven and planned</h2>',
-        report.row(_charts(legs, spec, LENGTH)),
+        '<h2>What is replayed</h2>',
+        _table(stretches.all(legs)),
+        f'<h2>Driven and planned: {escape(_span(first, stretches))}</h2>',
+        report.row(_charts(first, spec, stretches)),
+        _film(first, dataset, goal, stretches),
+        *camera(dataset),
     ]
     ranked = sorted(legs, key=lambda leg: _apart(leg, spec))
     half = min(SHOWN, len(ranked) // 2)
     for name, some in (('most', ranked[:half]), ('least', ranked[len(ranked) - half :][::-1])):
         body.append(f'<h2>Legs in which they agree {name}</h2>')
-        body += [_leg(leg, dataset, goal, spec) for leg in some]
-    report.write_text(out, report.page(f'Replay: {title}', body))
+        body += [_leg(leg, dataset, goal, stretches) for leg in some]
+    about = 'What the planner would have commanded in the place of whoever drove.'
+    warnings = [*_learnt(legs, stretches), *odd(dataset)]
+    icon = dataset.pixels(np.array([legs[0].start]))[0]
+    return report.page(f'Replay: {title}', about, body, warnings, icon)
+
+
+def _first(legs: Sequence[Leg]) -> list[Leg]:
+    """Return the legs at the beginning that follow each other, up to some length."""
+    some = [legs[0]]
+    for leg in legs[1:]:
+        before = some[-1]
+        together = leg.start + len(leg.ours) - some[0].start
+        if before.start + len(before.ours) != leg.start or together > LENGTH:
+            break
+        some.append(leg)
+    return some
+
+
+def _span(legs: Sequence[Leg], stretches: Stretches) -> str:
+    """Say which stretch legs are that follow each other."""
+    splits = {stretches.split(leg) for leg in legs}
+    split = splits.pop() if len(splits) == 1 else PARTLY
+    return f'{stretches.where(legs[0].start, legs[-1].start + len(legs[-1].ours))}, {split}'
+
+
+def _learnt(legs: Sequence[Leg], stretches: Stretches) -> list[str]:
+    """Warn where the run has seen what is replayed."""
+    seen = sum(stretches.split(leg) in (LEARNT, PARTLY) for leg in legs)
+    if not seen:
+        return []
+    return [
+        f'{seen} of {len(legs)} legs were learnt from, so the planner has seen them: held-out '
+        'recordings judge it better.'
+    ]
+
+
+def _table(found: Sequence[Stretch]) -> str:
+    """Return all stretches."""
+    rows = [[one.place, str(one.legs), one.split] for one in found]
+    shown = table(['recording, from when to when', 'legs', 'held out?'], rows)
+    if any(one.split == UNKNOWN for one in found):
+        shown += (
+            '<p>What was held out is written in the dataset that the run was trained on, which is '
+            'not where the run remembers it.</p>'
+        )
+    return shown
 
 
 def _apart(leg: Leg, spec: ActionSpec) -> float:
@@ -68,31 +124,57 @@ def _apart(leg: Leg, spec: ActionSpec) -> float:
     return float((np.abs(leg.ours - leg.theirs) / span).mean())
 
 
-def _charts(legs: Sequence[Leg], spec: ActionSpec, length: int) -> list[str]:
+def _charts(legs: Sequence[Leg], spec: ActionSpec, stretches: Stretches) -> list[str]:
     """Return a chart for each field, and one of the distance to the goal."""
     ours, theirs = (
-        np.concatenate([getattr(leg, who) for leg in legs])[:length] for who in ('ours', 'theirs')
+        np.concatenate([getattr(leg, who) for leg in legs]) for who in ('ours', 'theirs')
     )
-    time = np.arange(len(ours)) * spec.dt
-    charts = [
-        report.line_chart(
+    time = np.concatenate([stretches.seconds(leg) for leg in legs])
+    label = 'time in the recording [s]'
+    drawn = [
+        charts.line_chart(
             name,
-            'driven time [s]',
+            label,
+            with_unit('command' if not unit(name) else name),
             {'driven': (time, theirs[:, k]), 'planned': (time, ours[:, k])},
         )
         for k, name in enumerate(spec.fields)
     ]
-    distance = np.concatenate([leg.distance for leg in legs])[:length]
-    curve = {'to the goal': (time, distance)}
-    return [*charts, report.line_chart('Latent distance', 'driven time [s]', curve)]
+    curve = {'to the goal': (time, np.concatenate([leg.distance for leg in legs]))}
+    return [*drawn, charts.line_chart('Latent distance', label, 'distance', curve)]
 
 
-def _leg(leg: Leg, dataset: TransitionDataset, goal: Array | None, spec: ActionSpec) -> str:
+def _film(
+    legs: Sequence[Leg], dataset: TransitionDataset, goal: Array | None, stretches: Stretches
+) -> str:
+    """Return a film of legs that follow each other: camera, goal, and both commands beside."""
+    spec = dataset.info.spec
+    some = legs[: max(1, MOST // len(legs[0].ours))]
+    frames, texts = [], []
+    for leg in some:
+        rows = leg.start + np.arange(len(leg.ours) + 1)
+        pixels = dataset.pixels(rows)
+        aim = pixels[-1] if goal is None else goal
+        for frame, theirs, ours, at in zip(
+            pixels[:-1], leg.theirs, leg.ours, stretches.seconds(leg), strict=True
+        ):
+            tile = command_tile({DRIVEN: theirs, PLANNED: ours}, spec, DRAWN, DRAWN)
+            frames.append(np.concatenate([beside(frame, tile), beside(aim, tile[:, :0])], axis=1))
+            texts.append(f'{number(float(at), 0.1)} s')
+    caption = (
+        f'{_span(some, stretches)}. From left to right: the camera, what was driven (blue) and '
+        f'planned (orange), the goal of the leg. The command is {legend(spec)}.'
+    )
+    return film(frames, texts, spec.dt, caption)
+
+
+def _leg(leg: Leg, dataset: TransitionDataset, goal: Array | None, stretches: Stretches) -> str:
     """Return the pictures and charts of one leg."""
     end = leg.start + len(leg.ours)
     first, last = dataset.pixels(np.array([leg.start, end]))
     pictures = [
-        report.picture(first, f'row {leg.start}: start', DRAWN),
+        report.picture(first, 'start', DRAWN),
         report.picture(last if goal is None else goal, 'goal', DRAWN),
     ]
-    return report.row([*pictures, *_charts([leg], spec, len(leg.ours))])
+    figures = report.row([*pictures, *_charts([leg], dataset.info.spec, stretches)])
+    return f'<h3>{escape(stretches.place(leg))}</h3>{figures}'

@@ -18,8 +18,12 @@ from smwm_ros.core.run import CURVES
 from smwm_ros.core.verdict import Verdict
 from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.fieldpath import expand
+from smwm_ros.pages import charts
+from smwm_ros.pages.numbers import number, with_unit
 from smwm_ros.report import escape
+from smwm_ros.verbs.sheet_episode import camera, place
 from smwm_ros.verbs.sheet_parts import FRAME, table
+from smwm_ros.verbs.sheet_warnings import odd
 
 DIRECTIONS = 15  # of a spectrum
 POINTS = 1000  # in a cloud
@@ -38,25 +42,45 @@ def run_sheet(
     """Return the page."""
     names = _state_names(data)
     body = [
-        f'<p class="{"good" if verdict.fit else "bad"}"><b>{escape(in_a_word(verdict))}</b></p>',
-        f'<p>{escape(verdict.why)}.</p>',
-        f'<p>{escape(found.note)}</p>' if found.note else '',
+        f'<p class="good"><b>{in_a_word(verdict)}</b> {escape(_sentence(verdict.why))}</p>'
+        if verdict.fit
+        else '',
         f'<ul>{"".join(f"<li>{escape(words)}</li>" for words in verdict.advice)}</ul>',
         report.tiles(_facts(found)),
         '<h2>Foresight</h2>',
         report.row([_errors(found, checkpoint.planner.horizon)]),
-        '<p>From its first frame and the recorded actions, what the model imagines, shown by the '
-        'training frames whose latents are nearest; above it what came.</p>',
-        *_imagined(found, data),
+        '<p>Each picture shows a held-out drive: above, the frames that came; below, what the '
+        'model imagines from the first frame and the recorded commands, as the training frames '
+        'whose latents are nearest.</p>',
+        report.row(list(_imagined(found, data))),
         '<h2>The latent</h2>',
         report.row([*_clouds(found, names), _spectrum(found, data)]),
         '<h2>What can be read off it</h2>',
         _probes(found),
         report.row(list(_actions(found, data))),
+        *camera(data),
         '<h2>Training</h2>',
         report.row(list(_curves(curves))) if curves else '<p>There is no train.csv here.</p>',
     ]
-    return report.page(title, body)
+    about = 'What the model of this run knows, judged by drives that it has not seen.'
+    first = data.pixels(np.array([0]))[0]
+    return report.page(title, about, body, _warnings(found, verdict, checkpoint, data), first)
+
+
+def _warnings(
+    found: Examination, verdict: Verdict, checkpoint: Checkpoint, data: TransitionDataset
+) -> list[str]:
+    """Return why not to plan with it, and what is odd about its training and the data."""
+    told = [] if verdict.fit else [f'{in_a_word(verdict)} {_sentence(verdict.why)}']
+    told += [_sentence(words) for words in checkpoint.info.get('warnings', ())]
+    if found.note:
+        told.append(_sentence(found.note))
+    return told + odd(data)
+
+
+def _sentence(words: str) -> str:
+    """Return words as a sentence."""
+    return f'{words[:1].upper()}{words[1:].removesuffix(".")}.'
 
 
 def in_a_word(verdict: Verdict) -> str:
@@ -85,13 +109,13 @@ def _facts(found: Examination) -> dict[str, str]:
     measures = found.measures
     facts = {
         'of other actions seem better (chance: 50%)': f'{measures["outdone"]:.0%}',
-        'forward error over copying, one step': f'{measures["forward_over_copy"]:.2f}',
-        'the same at the horizon': f'{measures["rollout_over_copy"]:.2f}',
-        'mean command read back, R2': f'{measures["command_r2"]:.2f}',
+        'forward error over copying, one step': number(measures['forward_over_copy']),
+        'the same at the horizon': number(measures['rollout_over_copy']),
+        'mean command read back, R2': number(measures['command_r2']),
         'effective rank': f'{measures["effective_rank"]:.1f}',
     }
     if found.probes:
-        facts['state, linear probe, R2'] = f'{measures["linear_r2"]:.3f}'
+        facts['state, linear probe, R2'] = number(measures['linear_r2'])
     return facts
 
 
@@ -99,16 +123,18 @@ def _errors(found: Examination, horizon: int) -> str:
     """Return the error of rollouts by their length, beside that of saying that nothing moves."""
     steps = np.arange(1, len(found.rollouts.error) + 1)
     curves = {
-        'imagined': (steps, found.rollouts.error),
-        'copied': (steps, found.rollouts.copying),
+        'the model': (steps, found.rollouts.error),
+        'saying that nothing moves': (steps, found.rollouts.copying),
     }
-    label = f'model steps ahead (the planner looks {horizon} ahead)'
-    return report.line_chart('Squared error of the latent, open loop', label, curves)
+    return charts.line_chart(
+        'Error of what is imagined', 'model steps ahead', 'squared error of the latent', curves,
+        marks={'horizon of the planner:': horizon},
+    )  # fmt: skip
 
 
 def _imagined(found: Examination, data: TransitionDataset) -> Iterator[str]:
     """Yield strips of drives as they came and as they were imagined."""
-    for number, (came, nearest) in enumerate(
+    for count, (came, nearest) in enumerate(
         zip(found.rollouts.came, found.rollouts.nearest, strict=True)
     ):
         rows = [
@@ -116,8 +142,9 @@ def _imagined(found: Examination, data: TransitionDataset) -> Iterator[str]:
             for part in (came, nearest)
         ]
         image = np.concatenate(rows)
-        caption = f'drive {number + 1}: rows {came[0]} to {came[-1]}; imagined below'
-        yield report.picture(image, caption, image.shape[1])
+        where = place(data, int(came[0]), int(came[-1]) + 1)
+        caption = f'Drive {count + 1}: {where}; imagined below'
+        yield report.picture(image, caption, image.shape[1], strip=True)
 
 
 def _tile(frame: Array, count: int) -> Array:
@@ -138,22 +165,24 @@ def _clouds(found: Examination, names: Sequence[str]) -> Iterator[str]:
     _, _, axes = np.linalg.svd(z, full_matrices=False)
     plane = z[some] @ axes[:2].T
     x, y = plane[:, 0], plane[:, -1]
-    label = 'first principal direction (up: second)'
+    labels = 'first principal direction', 'second'
     for name, shades in zip(names[:FIELDS], found.states[some].T, strict=False):
-        yield report.scatter(f'Latents, coloured by {name}', label, x, y, shades)
+        shown = (with_unit(name), shades)
+        yield charts.scatter(f'Latents, coloured by {name}', *labels, x, y, shown, equal=True)
     if not names:
-        yield report.scatter('Latents', label, x, y)
+        yield charts.scatter('Latents', *labels, x, y, equal=True)
 
 
 def _spectrum(found: Examination, data: TransitionDataset) -> str:
     """Return the share of the variance by principal direction."""
     shares = found.spectrum[:DIRECTIONS]
-    return report.bars(
-        'Share of the variance',
-        'principal directions',
+    return charts.bars(
+        'Variance of the latent by direction',
+        'principal direction',
+        'share of the variance',
         shares,
         np.arange(len(shares) + 1),
-        {'command fields:': data.info.spec.size},
+        {'fields of the command:': data.info.spec.size},
     )
 
 
@@ -161,7 +190,7 @@ def _probes(found: Examination) -> str:
     """Return how much of each state field can be read off the latent of one frame."""
     if not found.probes:
         return '<p>The dataset holds no measured state, or none of the frames looked at.</p>'
-    rows = [[name, f'{a:.3f}', f'{b:.3f}'] for name, (a, b) in found.probes.items()]
+    rows = [[name, number(a), number(b)] for name, (a, b) in found.probes.items()]
     unknown = int((~np.isfinite(found.states).all(axis=1)).sum())
     words = f'<p>{unknown} of {len(found.states)} frames have no measured state.</p>'
     figures = table(['measured state', 'linear probe, R2', 'nonlinear probe, R2'], rows)
@@ -172,11 +201,12 @@ def _actions(found: Examination, data: TransitionDataset) -> Iterator[str]:
     """Yield, for each command field, what was commanded beside what two latents tell of it."""
     fields = data.info.spec.fields
     pairs = found.actions.reshape(len(found.actions), -1, len(fields), 2)  # (m, K, A, 2)
-    for number, name in enumerate(fields[:FIELDS]):
-        recorded, read = pairs[:, :, number].reshape(-1, 2).T
+    for field, name in enumerate(fields[:FIELDS]):
+        recorded, read = pairs[:, :, field].reshape(-1, 2).T
         some = np.linspace(0, len(read) - 1, min(POINTS, len(read))).astype(int)
-        label = 'commanded [standard deviations] (up: read back)'
-        yield report.scatter(f'{name}, read back', label, recorded[some], read[some])
+        labels = 'commanded [standard deviations]', 'read back [same]'
+        title = f'{name}, read off two latents'
+        yield charts.scatter(title, *labels, recorded[some], read[some], equal=True)
 
 
 def _curves(curves: Sequence[Mapping[str, float]]) -> Iterator[str]:
@@ -187,13 +217,13 @@ def _curves(curves: Sequence[Mapping[str, float]]) -> Iterator[str]:
         kept = [name for name in names if name in curves[0]]
         return {name: (steps, np.array([row[name] for row in curves])) for name in kept}
 
-    yield report.line_chart(
-        'Loss', 'step', of('forward', 'val_forward', 'inverse', 'val_inverse'), log=True
-    )
-    yield report.line_chart(
-        'In held-out episodes', 'step', of('inverse_r2', 'forward_over_copy', 'state_r2')
-    )
-    yield report.line_chart('The latent', 'step', of('effective_rank'))
+    step = 'training step'
+    losses = of('forward', 'val_forward', 'inverse', 'val_inverse')
+    yield charts.line_chart('Loss', step, 'loss', losses, log=True)
+    held_out = of('inverse_r2', 'forward_over_copy', 'state_r2')
+    yield charts.line_chart('In held-out episodes', step, 'score', held_out)
+    rank = of('effective_rank')
+    yield charts.line_chart('Dimensions that the latent uses', step, 'effective rank', rank)
 
 
 def _state_names(data: TransitionDataset) -> tuple[str, ...]:

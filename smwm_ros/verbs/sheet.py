@@ -4,42 +4,52 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from smwm_ros import report
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Array
-from smwm_ros.core.split import Episode
-from smwm_ros.fieldpath import expand
+from smwm_ros.pages import charts
+from smwm_ros.pages.numbers import number, unit, with_unit
 from smwm_ros.progress import show_progress
 from smwm_ros.report import escape
-from smwm_ros.verbs.sheet_parts import arrows, duration, strip, table
+from smwm_ros.verbs.sheet_episode import camera, episode, legend_of_strips
+from smwm_ros.verbs.sheet_lag import lag, section
+from smwm_ros.verbs.sheet_parts import count_of, duration, table
 from smwm_ros.verbs.sheet_sync import sync
+from smwm_ros.verbs.sheet_warnings import warnings
 
-_FRAMES = 10  # in a strip
-_POINTS = 300  # of a curve
+_FILMED = 3  # episodes
 
 
 def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
     """Return the page, and how many episodes it shows."""
     places = np.linspace(0, len(data.episodes) - 1, min(count, len(data.episodes)))
     shown = sorted({int(place) for place in places.round()})
+    motion = lag(data)
     body = [
         report.tiles(_facts(data)),
+        *camera(data),
         '<h2>Distributions</h2>',
         report.row(list(_histograms(data))),
+        *section(motion),
         *sync(data),
         '<h2>What was dropped, and why</h2>',
         _losses(data),
         '<h2>Where it comes from</h2>',
         _sources(data),
         f'<h2>Episodes ({len(shown)} of {len(data.episodes)})</h2>',
-        *arrows(data.info.spec),
+        legend_of_strips(data),
     ]
-    for number in show_progress(shown, desc='drawing', unit=' episodes'):
-        body += _episode(data, number, data.episodes[number])
-    return report.page(f'Dataset {data.folder.resolve().name}', body), len(shown)
+    for place, each in enumerate(show_progress(shown, desc='drawing', unit=' episodes')):
+        body += episode(data, each, data.episodes[each], filmed=place < _FILMED)
+    title = f'Dataset {data.folder.resolve().name}'
+    about = (
+        f'What the dataset holds: {count_of(len(data.metas), "recording")}, '
+        f'{duration(len(data) * data.info.spec.dt)} of driving.'
+    )
+    told = [*warnings(data), *([motion.warning] if motion and motion.warning else [])]
+    return report.page(title, about, body, told, data.pixels(np.array([0]))[0]), len(shown)
 
 
 def _facts(data: TransitionDataset) -> dict[str, str]:
@@ -48,17 +58,17 @@ def _facts(data: TransitionDataset) -> dict[str, str]:
     mine = [episode for episode in data.episodes if episode.split == 'val']
     held_out = sum(episode.stop - episode.start for episode in mine) / len(data)
     return {
-        f'episodes, {held_out:.0%} held out': str(len(data.drives)),
-        'ticks': str(len(data)),
-        f'transitions of {info.action_block} actions': str(len(data.starts('all'))),
-        f'at {1 / info.spec.dt:g} Hz': duration(len(data) * info.spec.dt),
+        f'episodes, {held_out:.0%} held out': f'{len(data.drives):,}',
+        'ticks': f'{len(data):,}',
+        f'transitions of {info.action_block} actions': f'{len(data.starts("all")):,}',
+        f'at {number(1 / info.spec.dt)} Hz': duration(len(data) * info.spec.dt),
         'pixels a side': str(info.image_size),
         'fingerprint': data.fingerprint,
     }
 
 
 def _histograms(data: TransitionDataset) -> Iterator[str]:
-    """Yield a histogram of each action, and of the lengths of the episodes."""
+    """Yield a histogram of each command, and of the lengths of the episodes."""
     info = data.info
     spans = [np.arange(item.start, item.stop) for item in data.episodes]
     actions = data.actions(np.concatenate(spans))
@@ -67,11 +77,12 @@ def _histograms(data: TransitionDataset) -> Iterator[str]:
     ):
         outside = float(((values < low) | (values > high)).mean())
         beyond = f', {outside:.1%} beyond' if outside else ''
-        title = f'{name} (limits {low:g} to {high:g}{beyond})'
-        yield report.histogram(title, 'SI unit', values, {'mean': float(values.mean())})
+        title = f'{name} (limits {number(low)} to {number(high)}{beyond})'
+        marks = {'mean': float(values.mean())}
+        yield charts.histogram(title, with_unit(name), 'ticks', values, marks, unit(name))
     lengths = np.array([len(span) for span in spans]) * info.spec.dt
     marks = {'median': float(np.median(lengths))}
-    yield report.histogram('Length of episodes', 's', lengths, marks)
+    yield charts.histogram('Length of episodes', 'length [s]', 'episodes', lengths, marks, 's')
 
 
 def _losses(data: TransitionDataset) -> str:
@@ -118,41 +129,3 @@ def _sources(data: TransitionDataset) -> str:
     return (
         f'{table(head, cells)}<details><summary>configuration</summary><ul>{knobs}</ul></details>'
     )
-
-
-def _episode(data: TransitionDataset, number: int, episode: Episode) -> list[str]:
-    """Return the strip of an episode, and its actions and path."""
-    info = data.info
-    rows = np.arange(episode.start, episode.stop)
-    some = rows[np.linspace(0, len(rows) - 1, min(_FRAMES, len(rows))).round().astype(int)]
-    seconds = (rows - rows[0]) * info.spec.dt
-    caption = (
-        f'episode {number}, {"held out" if episode.split == "val" else "for training"}: '
-        f'rows {episode.start} to {episode.stop - 1}, {duration(len(rows) * info.spec.dt)}; '
-        f'frames at {", ".join(f"{at:.1f}" for at in (some - rows[0]) * info.spec.dt)} s'
-    )
-    frames = strip(data.pixels(some), data.actions(some), info.spec)
-    thin = slice(None, None, max(len(rows) // _POINTS, 1))
-    actions, states = data.actions(rows), data.states(rows)
-    curves = {
-        name: (seconds[thin], values[thin])
-        for name, values in zip(info.spec.fields, actions.T, strict=True)
-    }
-    charts = [report.line_chart('Actions', 'time [s]', curves)]
-    if info.state_size:
-        names = expand(info.robot['state']['fields'])
-        known = np.flatnonzero(data.measured(rows))[thin]
-        charts.append(_path(names, seconds[known], states[known]))
-    return [report.picture(frames, caption, frames.shape[1]), report.row(charts)]
-
-
-def _path(names: Sequence[str], seconds: Array, states: Array) -> str:
-    """Return the measured state: as a path if it begins with x and y, else over time."""
-    if [name.rpartition('.')[2] for name in names[:2]] == ['x', 'y']:
-        x, y = states[:, 0], states[:, 1]
-        curves = {'path': (x, y), 'its begin': (x[:2], y[:2])}
-        return report.line_chart('Measured path', f'{names[0]} (up: {names[1]})', curves)
-    curves = {
-        name: (seconds, values) for name, values in zip(names[:4], states.T[:4], strict=True)
-    }
-    return report.line_chart('Measured state', 'time [s]', curves)

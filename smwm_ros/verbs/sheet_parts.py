@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from smwm_ros.core.interfaces import ActionSpec, Array
-from smwm_ros.report import escape
+from smwm_ros.report import escape, wide
 
-FRAME = 94  # width of a frame [px]
+FRAME = 94  # width of a frame in a strip [px]
 WORST = 10  # rows in a list of the worst
-_ARROW = (255, 230, 0)
-_EDGE = (20, 20, 20)
+DRIVEN, PLANNED = (31, 111, 235), (209, 105, 14)  # colours of commands, RGB
+_GAP = 4  # between frames [px]
+_PAPER, _LIMIT = (255, 255, 255), (208, 215, 222)
+_BARS = 8  # fields that get a bar
 _TURNS = ('angular.z', 'steering_angle')
 
 
@@ -25,12 +27,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], pictures: Sequence
         f'<tr>{cell}{"".join(f"<td>{escape(text)}</td>" for text in row)}</tr>'
         for cell, row in zip(before, rows, strict=True)
     )
-    return f'<table><tr>{titles}</tr>{lines}</table>'
+    return wide(f'<table><tr>{titles}</tr>{lines}</table>')
 
 
 def more(count: int) -> str:
     """Say that a list goes on."""
     return f'<p>and {count - WORST} more</p>' if count > WORST else ''
+
+
+def count_of(number: int, what: str) -> str:
+    """Say how many there are of something."""
+    return f'{number:,} {what}{"" if number == 1 else "s"}'
 
 
 def duration(seconds: float) -> str:
@@ -41,26 +48,50 @@ def duration(seconds: float) -> str:
 
 
 def strip(frames: Array, actions: Array, spec: ActionSpec) -> Array:
-    """Return frames (n, H, W, 3) side by side, with the actions (n, A) as arrows where A is 2."""
-    tiles = []
+    """Return frames (n, H, W, 3) side by side, each above the command (A,) given there."""
+    height = round(FRAME * frames.shape[1] / frames.shape[2])
+    columns = []
     for frame, action in zip(frames, actions, strict=True):
-        height = round(FRAME * frame.shape[0] / frame.shape[1])
         tile = cv2.resize(frame, (FRAME, height), interpolation=cv2.INTER_NEAREST)
-        tiles.append(_with_arrow(tile, action, spec) if spec.size == 2 else tile)
-    return np.concatenate(tiles, axis=1)
+        below = command_tile({DRIVEN: action}, spec, FRAME, FRAME // 2)
+        column = np.concatenate([tile, below])
+        columns += [column, np.full((len(column), _GAP, 3), _PAPER, np.uint8)]
+    return np.concatenate(columns[:-1], axis=1)
 
 
-def arrows(spec: ActionSpec) -> list[str]:
-    """Say what the arrows in a strip mean, if there are any."""
-    if spec.size != 2:
-        return []
+def legend(spec: ActionSpec) -> str:
+    """Say what is drawn beside a frame for its command."""
     turn = _turn(spec)
-    if turn is None:
+    if spec.size != 2:
+        names = ', '.join(spec.fields[:_BARS])
+        more_ = f' and {spec.size - _BARS} more that are not drawn' if spec.size > _BARS else ''
+        words = (
+            'bars from the middle, to the right where it is positive, as far as the limit: '
+            f'{names}{more_}, from top to bottom'
+        )
+    elif turn is None:
         right, up = spec.fields
-        words = f'{right} to the right, {up} up'
+        words = f'an arrow: {right} to the right, {up} up, in the circle of its limits'
     else:
-        words = f'{spec.fields[1 - turn]} up, {spec.fields[turn]} to the left'
-    return [f'<p>The arrow in a frame is what was commanded: {escape(words)}.</p>']
+        ahead = spec.fields[1 - turn]
+        words = (
+            f'an arrow: {ahead} up, {spec.fields[turn]} to the left, in the circle of its limits'
+        )
+    return words
+
+
+def command_tile(
+    actions: Mapping[tuple[int, int, int], Array], spec: ActionSpec, width: int, height: int
+) -> Array:
+    """Draw commands by their colours: two fields as an arrow, others as bars."""
+    tile = np.full((height, width, 3), _PAPER, np.uint8)
+    reach = np.maximum(np.maximum(np.abs(spec.low), np.abs(spec.high)), 1e-12)
+    shares = {colour: np.clip(action / reach, -1, 1) for colour, action in actions.items()}
+    if spec.size == 2:
+        _draw_arrows(tile, shares, _turn(spec))
+    else:
+        _draw_bars(tile, shares)
+    return tile
 
 
 def _turn(spec: ActionSpec) -> int | None:
@@ -69,16 +100,32 @@ def _turn(spec: ActionSpec) -> int | None:
     return turns[0] if len(turns) == 1 else None
 
 
-def _with_arrow(tile: Array, action: Array, spec: ActionSpec) -> Array:
-    """Draw an action from the middle of a frame; at its limit it nearly reaches the edge."""
-    reach = np.maximum(np.abs(spec.low), np.abs(spec.high))
-    share = np.clip(action / reach, -1, 1)
-    turn = _turn(spec)
-    right, up = share if turn is None else (-share[turn], share[1 - turn])
-    middle = np.array([tile.shape[1], tile.shape[0]]) / 2
-    tip = middle + 0.45 * min(tile.shape[:2]) * np.array([right, -up])
-    begin, end = ((int(x), int(y)) for x, y in (middle.round(), tip.round()))
-    for colour, width in ((_EDGE, 4), (_ARROW, 2)):
-        cv2.circle(tile, begin, width, colour, -1, cv2.LINE_AA)
-        cv2.arrowedLine(tile, begin, end, colour, width, cv2.LINE_AA, tipLength=0.3)
-    return tile
+def _draw_arrows(
+    tile: Array, shares: Mapping[tuple[int, int, int], Array], turn: int | None
+) -> None:
+    """Draw arrows from the middle; at its limit one reaches the circle."""
+    height, width = tile.shape[:2]
+    middle, radius = np.array([width, height]) / 2, 0.45 * min(height, width)
+    begin = (int(middle[0]), int(middle[1]))
+    cv2.circle(tile, begin, round(radius), _LIMIT, 1, cv2.LINE_AA)
+    for colour, share in shares.items():
+        right, up = share if turn is None else (-share[turn], share[1 - turn])
+        tip = middle + radius * np.array([right, -up])
+        end = (round(tip[0]), round(tip[1]))
+        cv2.circle(tile, begin, 2, colour, -1, cv2.LINE_AA)
+        cv2.arrowedLine(tile, begin, end, colour, 2, cv2.LINE_AA, tipLength=0.3)
+
+
+def _draw_bars(tile: Array, shares: Mapping[tuple[int, int, int], Array]) -> None:
+    """Draw a bar for each field, from the middle to a side."""
+    height, width = tile.shape[:2]
+    count = min(len(next(iter(shares.values()))), _BARS)
+    room = height / max(count, 1)
+    cv2.line(tile, (width // 2, 0), (width // 2, height), _LIMIT, 1)
+    for place, (colour, share) in enumerate(shares.items()):
+        thick = room * 0.8 / len(shares)
+        for field in range(count):
+            top = field * room + 0.1 * room + place * thick
+            end = round(width / 2 + 0.48 * width * float(share[field]))
+            corners = (width // 2, round(top)), (end, max(round(top + thick) - 1, round(top)))
+            cv2.rectangle(tile, *corners, colour, -1)

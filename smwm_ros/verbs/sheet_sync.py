@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from smwm_ros import report
 from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.pages import charts
+from smwm_ros.pages.numbers import number
 from smwm_ros.verbs.sheet_parts import more, strip, table, WORST
+from smwm_ros.verbs.sheet_warnings import SHARES
 
-# Counts of a shard that tell how well its topics fit together; each is a number of ticks.
-_SHARES = ('actions held', 'actions set to zero', 'frames shown again')
 _EACH = 5  # worst ticks of each thing that can be old
 _MARKS = {'median below': 0.5, '99 % below': 0.99}  # shares of the ticks
 
@@ -39,8 +40,12 @@ def _histograms(data: TransitionDataset) -> Iterator[str]:
         edges = np.linspace(0, limit or 1, len(counts) + 1)
         title = f'Age of the {name} at its tick' + (f' ({beyond} beyond)' if beyond else '')
         share = np.cumsum(counts) / max(counts.sum(), 1)
-        marks = {word: edges[1:][np.searchsorted(share, at)] for word, at in _MARKS.items()}
-        yield report.bars(title, 'ms', counts, edges, marks if counts.any() else {})
+        marks = {
+            f'{word} [ms]': edges[1:][np.searchsorted(share, at)] for word, at in _MARKS.items()
+        }
+        yield charts.bars(
+            title, 'age [ms]', 'ticks', counts, edges, marks if counts.any() else {}, 'ms'
+        )
 
 
 def _ages(data: TransitionDataset) -> dict[str, list[Mapping[str, Any]]]:
@@ -80,19 +85,19 @@ def _recordings(data: TransitionDataset) -> str:
     """Return the recordings with the largest share of held or repeated values first."""
     rows = []
     for name, meta in data.metas.items():
-        shares = [meta['counts'].get(key, 0) / max(meta['rows'], 1) for key in _SHARES]
+        shares = [meta['counts'].get(key, 0) / max(meta['rows'], 1) for key in SHARES]
         rows.append((max(shares), name, meta['time'], shares, meta.get('frame_period')))
     rows.sort(key=lambda row: (-row[0], row[1]))
     cells = [
         [
             name,
             *(f'{share:.1%}' for share in shares),
-            f'{period:.3g} s' if period else '',
+            f'{number(period)} s' if period else '',
             f'{clock["base"]}: {clock["why"]}',
         ]
         for _, name, clock, shares, period in rows[:WORST]
     ]
-    head = ['recording, worst first', *_SHARES, 'between frames', 'clock']
+    head = ['recording, worst first', *SHARES, 'between frames', 'clock']
     return table(head, cells) + more(len(rows))
 
 

@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
 def _study(args: argparse.Namespace, cfg: Config) -> None:
     """Train and judge in a folder that is ours."""
     from smwm_ros.files import write_atomic
+    from smwm_ros.pages.index import publish
     from smwm_ros.toys.study import study
     from smwm_ros.toys.worlds import TOYS
     from smwm_ros.verbs.toy_sheet import plain, sheet, told
@@ -67,10 +68,10 @@ def _study(args: argparse.Namespace, cfg: Config) -> None:
         found[name] = study(TOYS[name], args.out / name, cfg, args.transitions)
         tell(f'  {told(TOYS[name], found[name])}')
     page = args.out / 'toy.html'
-    write_atomic(page, sheet(found).encode())
+    where = publish(page, sheet(found))
     data = {name: plain(TOYS[name], one) for name, one in found.items()}
     write_atomic(args.out / 'toy.json', (json.dumps(data, indent=1) + '\n').encode())
-    tell(f'{page}: {len(found)} worlds; the figures are in toy.json beside it')
+    tell(f'{where}: {len(found)} worlds; the figures are in toy.json beside it')
 
 
 def _count(word: str) -> int:

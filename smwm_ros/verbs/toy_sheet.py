@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from smwm_ros import report
 from smwm_ros.core.interfaces import Array
+from smwm_ros.pages import charts
+from smwm_ros.pages.numbers import number
 from smwm_ros.toys.arrow import Arrow
 from smwm_ros.toys.decoder import decode, Pictures
 from smwm_ros.toys.judge import Found
@@ -51,20 +53,23 @@ def plain(toy: Toy, found: Found) -> dict[str, Any]:
 def sheet(found: Mapping[str, Found]) -> str:
     """Return the page."""
     rows = [_row(name, TOYS[name], one) for name, one in found.items()]
+    about = (
+        'What a latent keeps is what the actions control, whatever else moves in the image. '
+        'All figures are of transitions that no model was trained on.'
+    )
     body = [
-        '<p>What a latent keeps is what the actions control, whatever else moves in the image. '
-        'All figures are of transitions that no model was trained on.</p>',
         table(_HEAD, rows),
     ]
     for name, one in found.items():
         body += _world(name, TOYS[name], one)
-    return report.page('Toy worlds', body)
+    icon = next(iter(found.values())).moves.pixels[0, 0] if found else None
+    return report.page('Toy worlds', about, body, icon=icon)
 
 
 def _row(name: str, toy: Toy, found: Found) -> list[str]:
     """Return the figures of a world."""
     names = ('effective_rank', 'latent_std', 'inverse_r2', 'forward_over_copy')
-    figures = [f'{found.measures[key]:.3g}' for key in names]
+    figures = [number(found.measures[key]) for key in names]
     if toy.dimensions == 0:  # of a latent that says nothing, ratios say nothing either
         figures[-1] = ''
     return [name, toy.about, str(toy.dimensions), str(found.significant), *figures]
@@ -77,7 +82,9 @@ def _world(name: str, toy: Toy, found: Found) -> list[str]:
     )
     body = [
         f'<h2>{name}: {toy.about}</h2>',
-        report.picture(_large(strip), 'transitions: before, and below it after', _WIDTH),
+        report.picture(
+            _large(strip), 'Transitions: before, and below it after.', _WIDTH, strip=True
+        ),
         report.row(_charts(toy, found)),
         table(
             ['', *found.probes],
@@ -93,10 +100,11 @@ def _world(name: str, toy: Toy, found: Found) -> list[str]:
 def _charts(toy: Toy, found: Found) -> list[str]:
     """Return the spectrum, and the latents in the plane of their first two directions."""
     shares = found.shares[:DIRECTIONS]
-    charts = [
-        report.bars(
-            'Share of the variance',
-            'principal directions',
+    drawn = [
+        charts.bars(
+            'Variance of the latent by direction',
+            'principal direction',
+            'share of the variance',
             shares,
             np.arange(len(shares) + 1),
             {'controlled:': toy.dimensions},
@@ -105,13 +113,21 @@ def _charts(toy: Toy, found: Found) -> list[str]:
     before = found.latents[: len(found.moves.state)]
     _, _, axes = np.linalg.svd(before - before.mean(0), full_matrices=False)
     plane = (before - before.mean(0)) @ axes[:2].T
-    for number, state in enumerate(toy.world.states[:2]):
+    for field, state in enumerate(toy.world.states[:2]):
         title = f'Latents, coloured by {state}'
-        shades = found.moves.state[:, 0, number]
-        charts.append(
-            report.scatter(title, 'first and second direction', plane[:, 0], plane[:, 1], shades)
+        shades = found.moves.state[:, 0, field]
+        drawn.append(
+            charts.scatter(
+                title,
+                'first principal direction',
+                'second',
+                plane[:, 0],
+                plane[:, -1],
+                (state, shades),
+                equal=True,
+            )
         )
-    return charts
+    return drawn
 
 
 def _decoded(found: Found) -> list[str]:
@@ -120,10 +136,10 @@ def _decoded(found: Found) -> list[str]:
     true = found.moves.pixels[: len(pictures.pixels), 0][:SHOWN]
     rows = [np.concatenate(list(images), axis=1) for images in (true, pictures.pixels[:SHOWN])]
     caption = (
-        'images, and below them what a decoder makes of their latents; its error is '
-        f'{pictures.error:.2f} of that of the mean image'
+        'Images, and below them what a decoder makes of their latents; its error is '
+        f'{pictures.error:.2f} of that of the mean image.'
     )
-    return [report.picture(_large(np.concatenate(rows)), caption, _WIDTH)]
+    return [report.picture(_large(np.concatenate(rows)), caption, _WIDTH, strip=True)]
 
 
 def painted(found: Found) -> Pictures:

@@ -31,14 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from smwm_ros.core.dataset import TransitionDataset
-    from smwm_ros.report import write_text
+    from smwm_ros.pages.index import publish
     from smwm_ros.verbs.sheet import contact_sheet
 
     text, shown = contact_sheet(TransitionDataset.open(args.dataset), args.episodes)
     folder = args.dataset.resolve()
     out = args.out or folder.with_name(f'{folder.name}.html')
-    write_text(out, text)
-    tell(f'{out}: {shown} episodes of {args.dataset}, {len(text) / 1e6:.1f} MB')
+    tell(f'{publish(out, text)}: {shown} episodes of {args.dataset}, {len(text) / 1e6:.1f} MB')
     return 0
 
 

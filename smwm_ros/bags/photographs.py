@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A few frames of each camera as it saw them, for people: those of a dataset are small."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+from smwm_ros.bags.read import BagReader, Message
+from smwm_ros.core.images import Tile, to_rgb
+from smwm_ros.core.photographs import file_name
+from smwm_ros.core.shards import ShardWriter
+
+_EACH = 4  # of a camera, spread over the recording, and one for each further size of its images
+_MOST = 12  # of a camera
+_LARGEST = 960  # longer side [px]
+_LARGER = 1.5  # times what the dataset stores; less is not worth a file
+_QUALITY = 90  # of JPEG
+
+
+class Photographer:
+    """Keeps frames of one camera beside the columns of a shard."""
+
+    def __init__(self, reader: BagReader, camera: int, tile: Tile, writer: ShardWriter) -> None:
+        self._start = reader.start
+        self._length = max(reader.end - reader.start, 1)
+        self._camera, self._tile, self._writer = camera, tile, writer
+        self._due, self._kept, self._size = 0, 0, ''
+
+    def see(self, message: Message, msg: Any, size: str) -> None:
+        """Keep a frame that can be decoded, if one is due or its size is new."""
+        part = int(_EACH * (message.stamp - self._start) / self._length)
+        if (part < self._due and size == self._size) or self._kept >= _MOST:
+            return
+        self._due, self._size = part + 1, size
+        rgb = to_rgb(msg)
+        height, width = rgb.shape[:2]
+        if height <= _LARGER * self._tile.height and width <= _LARGER * self._tile.width:
+            return
+        scale = min(_LARGEST / max(height, width), 1.0)
+        small = cv2.resize(
+            rgb, (max(round(scale * width), 1), max(round(scale * height), 1)),
+            interpolation=cv2.INTER_AREA,
+        )  # fmt: skip
+        bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+        jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+        seconds = (message.stamp - self._start) / 1e9
+        self._writer.attach(file_name(self._camera, seconds, f'{width}x{height}'), jpeg)
+        self._kept += 1

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of a contact sheet that shows how long after a command the robot moves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from smwm_ros import report
+from smwm_ros.bags.delay import best_lag, explained, how_strong
+from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.core.interfaces import Array
+from smwm_ros.pages import charts
+from smwm_ros.pages.numbers import number
+from smwm_ros.report import escape
+
+_LAGS = np.arange(-0.5, 1.0001, 0.02)  # of the motion behind the command [s]
+_FRAMES = 3000  # looked at
+_SMALL = 32  # frames are compared at this size [px]
+_FEW = 20  # changes; of fewer nothing can be said
+_APART = 0.1  # of what is estimated and what is configured, worth a warning [s]
+
+
+class Lag(NamedTuple):
+    """How commands and motion go together."""
+
+    chart: str
+    words: str  # in a sentence
+    warning: str  # nothing where the configuration agrees
+
+
+class _Time(NamedTuple):
+    """Drives one after the other, as if nothing else had happened between them."""
+
+    stamps: Array  # (m,) when a command begins to hold [s]
+    strength: Array  # (m,)
+    begins: Array  # (n,) of changes [s]
+    ends: Array  # (n,)
+    rows: Array  # (n,) at which a change begins
+
+
+def lag(data: TransitionDataset) -> Lag | None:
+    """Return how motion follows the command, None where nothing can be said."""
+    if data.info.dataset.get('action') == 'next_state_delta':
+        return None  # what was commanded is what moved
+    configured = float(data.info.dataset['command_delay'])
+    lags = _LAGS - configured  # rows hold commands that much later
+    time = _timeline(data, lags)
+    if len(time.rows) < _FEW:
+        return None
+    moved = {'motion of the picture': _seen(data, time.rows)}
+    if data.info.state_size:
+        moved['motion of the measured state'] = _measured(data, time.rows)
+    curves = {}
+    for name, changes in moved.items():
+        known = np.isfinite(changes)
+        if known.sum() >= _FEW:
+            part = (time.begins[known], time.ends[known], changes[known])
+            scores = explained(time.stamps, time.strength, *part, lags)
+            curves[name] = (_LAGS, scores)
+    seen = moved['motion of the picture']
+    best = best_lag(time.stamps, time.strength, time.begins, time.ends, seen)
+    estimate = None if best is None else best + configured
+    marks = {} if estimate is None else {'estimated delay': estimate}
+    marks['dataset.command_delay'] = configured
+    chart = charts.line_chart(
+        'Command against motion', 'lag of the motion behind the command [s]', 'correlation',
+        curves, marks=marks, unit='s',
+    )  # fmt: skip
+    return Lag(chart, *_words(estimate, configured, data.info.spec.dt))
+
+
+def section(found: Lag | None) -> list[str]:
+    """Return the part of the page."""
+    if found is None:
+        return []
+    return [
+        '<h2>Command against motion</h2>',
+        '<p>How well the strength of the command explains the motion at each lag: 1 is perfectly, '
+        f'0 not at all. {escape(found.words)}</p>',
+        report.row([found.chart]),
+    ]
+
+
+def _words(estimate: float | None, configured: float, dt: float) -> tuple[str, str]:
+    """Say what was found, and whether the configuration says something else."""
+    if estimate is None:
+        return 'No lag stands out in all parts of the data, so no delay is estimated.', ''
+    about = f'after about {number(round(estimate, 2))} s'
+    words = f'The picture answers a command {about if estimate >= dt / 2 else "at once"}.'
+    if abs(estimate - configured) <= max(dt, _APART):
+        return words, ''
+    return words, (
+        f'The picture answers a command {about}, and '
+        f'dataset.command_delay is {number(configured)} s: convert again with '
+        f'dataset.command_delay={number(round(estimate, 2))}.'
+    )
+
+
+def _timeline(data: TransitionDataset, lags: Array) -> _Time:
+    """Lay the first drives one after the other, so far apart that no lag joins two."""
+    robot, dt, reach = data.info.robot['command'], data.info.spec.dt, np.ptp(_LAGS) + 1
+    spec, begin, count = data.info.spec, 0.0, 0
+    stamps, strength, rows, begins = [], [], [], []
+    for drive in data.drives:
+        here = np.arange(drive.start, min(drive.stop, drive.start + _FRAMES - count))
+        seconds = begin + dt * np.arange(len(here) + 1)
+        stamps.append(seconds)
+        strong = how_strong(
+            data.actions(here), np.array(spec.low), np.array(spec.high), robot['stop']
+        )
+        strength.append(np.append(strong, 0.0))
+        inside = seconds[:-1] - lags[-1] >= begin
+        inside &= seconds[:-1] + dt - lags[0] <= seconds[-1]
+        inside[-1:] = False  # nothing is known of what came after it
+        rows.append(here[inside])
+        begins.append(seconds[:-1][inside])
+        begin, count = seconds[-1] + reach, count + len(here)
+        if count >= _FRAMES:
+            break
+    starts = np.concatenate(begins)
+    return _Time(
+        np.concatenate(stamps), np.concatenate(strength), starts, starts + dt, np.concatenate(rows)
+    )
+
+
+def _seen(data: TransitionDataset, rows: Array) -> Array:
+    """Return how much each frame differs from the next (n,), in grey levels."""
+    changes = np.empty(len(rows))
+    for part in np.array_split(np.arange(len(rows)), max(len(rows) // 256, 1)):
+        pair = [
+            np.stack([cv2.resize(one, (_SMALL, _SMALL), interpolation=cv2.INTER_AREA) for one in
+                      data.pixels(rows[part] + later)]).astype(np.float32)
+            for later in (0, 1)
+        ]  # fmt: skip
+        changes[part] = np.abs(pair[1] - pair[0]).mean(axis=(1, 2, 3))
+    return changes
+
+
+def _measured(data: TransitionDataset, rows: Array) -> Array:
+    """Return how far the measured state moves from each row to the next (n,), NaN if unknown."""
+    steps = np.abs(data.states(rows + 1) - data.states(rows))
+    known = np.isfinite(steps).all(axis=1)
+    if not known.any():
+        return np.full(len(rows), np.nan)
+    usual = np.maximum(
+        np.percentile(steps[known], 99, axis=0), 1e-9
+    )  # an angle that wraps is more
+    moved: Array = np.linalg.norm(np.minimum(steps / usual, 1.0), axis=1)
+    return moved
