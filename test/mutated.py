@@ -62,6 +62,8 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
     """Damage some bytes."""
     found = bytearray(data)
     for _ in range(rng.choice([1, 1, 1, 2, 5, 20])):
+        if not found:
+            break
         at = rng.randrange(len(found))
         if rng.random() < 0.3:  # headers and indices, which chance would rarely meet
             at = rng.choice([rng.randrange(min(600, len(found))), max(len(found) - at % 900, 0)])

@@ -224,7 +224,8 @@ def run_readers(folder: Path, origin: Origin) -> Iterator[Work]:
         album.load(folder, 'a test').nearest(torch.zeros(TINY.latent))
 
     def tell() -> None:
-        describe_checkpoint(folder)
+        if (folder / WEIGHTS).is_file():  # else it is no run to smwm inspect
+            describe_checkpoint(folder)
         recorded_data(folder)
         read_curves(folder)
 

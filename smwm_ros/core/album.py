@@ -18,6 +18,7 @@ from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.roadmap import spread
+from smwm_ros.errors import CheckpointError
 import torch
 from torch import Tensor
 
@@ -110,13 +111,23 @@ def load(folder: Path | None, needed_by: str) -> Album:
         'offset': ('P',),
     }
     tensors, meta = beside.load(folder, NAME, needed_by, sizes, {'skill': list})
-    data, ends = tensors['jpeg'].numpy().tobytes(), tensors['ends'].tolist()
+    data, ends = tensors['jpeg'].numpy().tobytes(), tensors['ends'].long().tolist()
     jpegs = tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False))
+    if not all(map(_is_image, jpegs)):
+        raise CheckpointError(f'{folder}: its {NAME} is damaged; make it again: smwm prepare')
     skill = tuple(
         float(score) if isinstance(score, (int, float)) else float('nan')
         for score in meta['skill']
     )
     return Album(jpegs, tensors['latents'], tensors['weights'], tensors['offset'], skill)
+
+
+def _is_image(jpeg: bytes) -> bool:
+    """Tell whether a frame can be shown."""
+    try:
+        return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
+    except cv2.error:
+        return False
 
 
 def _evenly(rows: Array, most: int) -> Array:

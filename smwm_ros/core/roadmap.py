@@ -128,7 +128,8 @@ def load(folder: Path | None, needed_by: str) -> Roadmap:
     tensors, meta = beside.load(folder, NAME, needed_by, sizes, {'step': float, 'radius': float})
     roadmap = Roadmap(tensors['nodes'], tensors['edges'], meta['step'], meta['radius'])
     last = len(roadmap.nodes) - 1
-    inside = torch.equal(roadmap.edges.clamp(0, last), roadmap.edges)
+    whole = roadmap.edges.dtype == torch.int64
+    inside = whole and torch.equal(roadmap.edges.clamp(0, last), roadmap.edges)
     if not (inside and 0 < roadmap.step < torch.inf and 0 <= roadmap.radius < torch.inf):
         raise CheckpointError(f'{folder}: its {NAME} is damaged; make it again: smwm prepare')
     if not roadmap.edges.numel():
