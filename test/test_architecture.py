@@ -104,7 +104,7 @@ def test_the_table_of_rooms_has_no_cycle_but_that_of_the_command_line() -> None:
     assert [room for room, rooms in reached.items() if room in rooms] == []
 
 
-@pytest.mark.parametrize('foreign', HOMES)
+@pytest.mark.parametrize('foreign', sorted(HOMES))
 def test_the_table_gives_each_foreign_world_one_home(foreign: str) -> None:
     assert [room for room, (_, names) in ROOMS.items() if foreign in names] == [HOMES[foreign]]
 
