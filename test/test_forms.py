@@ -157,7 +157,7 @@ def test_a_run_that_goes_on_computes_as_it_did_before(
     run, optimiser = Run(tmp_path, {}), torch.optim.AdamW(model.parameters())
     bench = Bench(usual=2.0, other=1.0)
     assert bench.fastest() == 'other'
-    run.save_state(model, optimiser, Progress(1, [{'step': 1.0}]))
+    run.save_state(model, optimiser, Progress(1, [{'step': 1.0, 'seconds': 1.0, 'misfit': 1.0}]))
     monkeypatch.setattr(forms, '_chosen', {})  # as in a new process
     assert run.resume(model, optimiser).step == 1
     bench = Bench(usual=1.0, other=2.0)

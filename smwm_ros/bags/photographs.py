@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 from smwm_ros.bags.read import BagReader, Message
 from smwm_ros.core.images import Tile, to_rgb
 from smwm_ros.core.photographs import file_name
-from smwm_ros.core.shards import ShardWriter
 
+Attach = Callable[[str, bytes], None]  # lays a file beside the columns of a shard
 _EACH = 4  # of a camera, spread over the recording, and one for each further size of its images
 _MOST = 12  # of a camera
 _LARGEST = 960  # longer side [px]
@@ -21,10 +22,10 @@ _QUALITY = 90  # of JPEG
 class Photographer:
     """Keeps frames of one camera beside the columns of a shard."""
 
-    def __init__(self, reader: BagReader, camera: int, tile: Tile, writer: ShardWriter) -> None:
+    def __init__(self, reader: BagReader, camera: int, tile: Tile, attach: Attach) -> None:
         self._start = reader.start
         self._length = max(reader.end - reader.start, 1)
-        self._camera, self._tile, self._writer = camera, tile, writer
+        self._camera, self._tile, self._attach = camera, tile, attach
         self._due, self._kept, self._size = 0, 0, ''
 
     def see(self, message: Message, msg: Any, size: str) -> None:
@@ -45,5 +46,5 @@ class Photographer:
         bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
         jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
         seconds = (message.stamp - self._start) / 1e9
-        self._writer.attach(file_name(self._camera, seconds, f'{width}x{height}'), jpeg)
+        self._attach(file_name(self._camera, seconds, f'{width}x{height}'), jpeg)
         self._kept += 1

@@ -154,7 +154,7 @@ class Recording:
 
     def _see(self, camera: int, tile: Tile) -> Callable[[Message], Seen | None]:
         """Make what decodes the frames of one camera."""
-        photographer = Photographer(self._reader, camera, tile, self._writer)
+        photographer = Photographer(self._reader, camera, tile, self._attach)
 
         def see(message: Message) -> Seen | None:
             self._counts['frames decoded'] += 1
@@ -170,6 +170,10 @@ class Recording:
                 return None
 
         return see
+
+    def _attach(self, name: str, content: bytes) -> None:
+        """Lay a file beside the columns of the shard."""
+        self._writer.attach(name, content)
 
     def _hear_frame(self, message: Message, stamp: int) -> None:
         camera = self._cameras[message.topic]

@@ -173,8 +173,9 @@ class ShardWriter:
     def attach(self, name: str, data: bytes) -> None:
         """Lay a further file beside the columns."""
         path = self._temporary / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
+        with writing(self.folder):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
 
     def publish(self, meta: Mapping[str, Any]) -> None:
         """Write headers and meta.json, and give the shard its name, replacing an older one."""
