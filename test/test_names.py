@@ -59,7 +59,8 @@ def test_a_dataset_that_names_a_shard_elsewhere_is_refused(
     made(tmp_path, tiny_bag())
     index = tmp_path / 'out' / 'dataset.json'
     index.write_text(json.dumps({**json.loads(index.read_text()), 'shards': [name]}))
-    with pytest.raises(DatasetError, match='is no name of a shard'):
+    wrong = 'is no name of a shard' if isinstance(name, str) else 'expected a text, found 7'
+    with pytest.raises(DatasetError, match=wrong):
         TransitionDataset.open(tmp_path / 'out')
 
 

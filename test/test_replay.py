@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from recordings import made, TinyBag
 from smwm_ros.cli import main
+from smwm_ros.core.checkpoint import save
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pilot import PilotPlan
@@ -133,6 +134,7 @@ def test_a_replay_says_which_stretch_it_shows_and_whether_it_was_held_out(tmp_pa
 
 def test_a_page_of_what_the_run_never_saw_has_no_warnings(tmp_path: Path) -> None:
     data = made(tmp_path, recorded(tmp_path, 'monday', 40), out='data')
+    save(tmp_path, tiny_checkpoint())
     found = Stretches(data, tmp_path, tiny_checkpoint())
     text = page('a', data, legs_of(data, 10), None, found, FIGURES, FIGURES)
     assert 'class="warnings"' not in text

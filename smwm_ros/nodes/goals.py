@@ -19,7 +19,7 @@ from smwm_ros.core.distances import distance_of
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.journey import Event, Reach, Teacher
 from smwm_ros.core.library import Library
-from smwm_ros.errors import ConfigError
+from smwm_ros.errors import ConfigError, OutputError
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.messages import LATCHED
 from smwm_ros.nodes.peers import Wanted
@@ -237,7 +237,7 @@ class Goals:
             try:
                 self._library.keep(name, list(pictures))
                 self._kept.pop(name, None)
-            except ConfigError as error:
+            except (ConfigError, OutputError) as error:
                 if len(self._kept) >= _MOST_KEPT and name not in self._kept:
                     raise
                 self._kept[name] = pictures
