@@ -162,6 +162,26 @@ def test_inspection_stores_the_verdict_on_own_data_alone(place: Path, capsys: Ca
     assert require_fit(load(place / 'good').info, 'run', accept=False) == ''
 
 
+def test_a_run_that_cannot_be_written_is_inspected_all_the_same(
+    place: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_info(place / 'good', verdict={'name': 'lost', 'why': 'a test says so', 'advice': []})
+    monkeypatch.setattr(Path, 'replace', refuse_to_replace)
+    page = place / 'elsewhere' / 'page.html'
+    page.parent.mkdir()
+    assert main(['inspect', str(place / 'good'), '--out', str(page), '--samples', '100']) == 0
+    said = capsys.readouterr().out
+    assert 'Fit to plan with.' in said
+    assert 'the plan node will not know this verdict: ' in said
+
+
+def refuse_to_replace(part: Path, path: Path, real: Any = Path.replace) -> Any:
+    """Rename a file, unless it is the meta.json of a checkpoint."""
+    if path.name == 'meta.json':
+        raise PermissionError(13, 'Permission denied')
+    return real(part, path)
+
+
 @pytest.mark.parametrize('damaged', [None, 'fit', {'name': 'fit'}, {'advice': 3}])
 def test_a_damaged_verdict_is_one_line(damaged: Any) -> None:
     with pytest.raises(

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
+from smwm_ros.text import tell
+
 if TYPE_CHECKING:
     from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.core.dataset import TransitionDataset
@@ -69,8 +71,7 @@ def examine_run(
     title = f'Run {path.resolve().name}'
     where = publish(out, run_sheet(title, found, verdict, checkpoint, data, curves))
     same = bool(found.measures['trained_on_it'])
-    if same:
-        _store(path, checkpoint, verdict)
+    unstored = _store(path, checkpoint, verdict) if same else ''
     plain = {
         'kind': 'run',
         'path': str(path),
@@ -95,6 +96,7 @@ def examine_run(
         *(f'  - {words}' for words in verdict.advice),
         *_figures(found.measures),
         f'  the page is {where}',
+        *([f'  {unstored}'] if unstored else []),
     ]
     return plain, lines
 
@@ -111,17 +113,23 @@ def give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verdi
         return known
     found = examine(checkpoint, dataset, QUICK_SAMPLES, pick_device(device))
     verdict = judge(found.measures, checkpoint.model_config, checkpoint.planner.horizon)
-    _store(folder, checkpoint, verdict)
+    if unstored := _store(folder, checkpoint, verdict):
+        tell(f'warning: {unstored}')
     return verdict
 
 
-def _store(folder: Path, checkpoint: Checkpoint, verdict: Verdict) -> None:
-    """Store a verdict that is new in a checkpoint, for the plan node."""
+def _store(folder: Path, checkpoint: Checkpoint, verdict: Verdict) -> str:
+    """Store a verdict that is new in a checkpoint, for the plan node; say where that fails."""
     from smwm_ros.core.checkpoint import add_info
+    from smwm_ros.errors import OutputError
 
     found = {'name': verdict.name, 'why': verdict.why, 'advice': list(verdict.advice)}
     if checkpoint.info.get('verdict') != found:
-        add_info(folder, verdict=found)
+        try:
+            add_info(folder, verdict=found)
+        except OutputError as error:  # a folder that others share may be read-only
+            return f'the plan node will not know this verdict: {error}'
+    return ''
 
 
 def _figures(measures: dict[str, float]) -> list[str]:
