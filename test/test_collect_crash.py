@@ -44,7 +44,8 @@ def start(
         [sys.executable, '-m', 'smwm_ros.cli', 'collect', f'--out={out}', '--jobs=2', *words],
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **(environment or {})},
+        # Python does not notice that a .pyc it writes is cut, and every later import would fail.
+        env={**os.environ, 'PYTHONDONTWRITEBYTECODE': '1', **(environment or {})},
         preexec_fn=prepare,
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import resource
 import shutil
 import stat
+import sys
 
 import pytest
 from recordings import TinyBag
@@ -65,11 +66,14 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_file_beyond(size: int) -> Iterator[None]:
     """Let no file of this process grow beyond some bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # Python does not notice that a .pyc it writes is cut, and every later import would fail.
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = before
 
 
 def attempt(verb: str, here: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
