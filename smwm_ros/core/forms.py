@@ -40,10 +40,10 @@ def fastest(
         gains = {name: median(r[usual] / max(r[name], 1e-9) for r in rounds) for name in others}
         best = max(others, key=gains.__getitem__, default=usual)
         _chosen[task] = best if others and gains[best] > MARGIN else usual
-        told = ', '.join(
+        speeds = ', '.join(
             f'{name} {gain:.2f} times as fast as {usual}' for name, gain in gains.items()
         )
-        _log.debug('%s: %s; took %s', task, told, _chosen[task])
+        _log.debug('%s: %s; took %s', task, speeds, _chosen[task])
     return _chosen[task]
 
 

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames as the camera saw them, beside the columns of a shard; their names tell about them."""
+"""
+Frames as the camera saw them, beside the columns of a shard.
+
+File names hold camera, time and size.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,6 @@ def photographs(shard: Path) -> list[Photograph]:
     """Return the frames of a shard, in order; older datasets, and imported ones, have none."""
     found = []
     for path in sorted((shard / FOLDER).glob('*.jpg')):
-        if told := _NAME.fullmatch(path.name):
-            found.append(Photograph(int(told[1]), float(told[2]), told[3], path))
+        if parts := _NAME.fullmatch(path.name):
+            found.append(Photograph(int(parts[1]), float(parts[2]), parts[3], path))
     return found

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from smwm_ros.config import Model
 from smwm_ros.core.metrics import MIN_STD
+from smwm_ros.core.stored import mismatch
 from smwm_ros.errors import CheckpointError
 
 STILL = 6.0  # grey levels; a camera that sees nothing move has this much noise
@@ -19,6 +20,7 @@ ECHO = 0.5  # share of the mean command that goes up and down with what is read,
 WORSE = 0.2  # in held-out episodes than in training, of what is 1 at most
 SMALL, LARGE = 0.003, 0.7  # of how far apart any two latents are, moved in a model step
 NARROW = 0.3  # of the limits, covered by the commands
+_STORED = {'name': str, 'why': str, 'advice': [str]}
 
 
 class Verdict(NamedTuple):
@@ -38,14 +40,13 @@ def stored_verdict(info: Mapping[str, Any], where: str) -> Verdict | None:
     """Return the verdict in the info of a checkpoint, None where none was given yet."""
     if 'verdict' not in info:
         return None
-    try:
-        found = info['verdict']
-        return Verdict(str(found['name']), str(found['why']), tuple(map(str, found['advice'])))
-    except (KeyError, TypeError) as error:
+    found = info['verdict']
+    if reason := mismatch(found, _STORED):
         raise CheckpointError(
-            f'{where}: the stored verdict is damaged ({type(error).__name__}: {error}); '
+            f'{where}: the stored verdict is damaged ({reason}); '
             f'smwm inspect {where} gives it anew'
-        ) from None
+        )
+    return Verdict(found['name'], found['why'], tuple(found['advice']))
 
 
 def require_fit(info: Mapping[str, Any], where: str, accept: bool) -> str:

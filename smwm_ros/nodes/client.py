@@ -167,7 +167,7 @@ class Client:
     def _absent(self, what: str) -> str:
         """Say what may be the matter with a node that is not there."""
         found = self._node.get_node_names_and_namespaces()
-        nodes = sorted(f'{space.rstrip("/")}/{name}' for name, space in found)
+        nodes = sorted({f'{space.rstrip("/")}/{name}' for name, space in found})
         plans = [name for name in nodes if name.endswith('/plan') and name != self.target]
         there = f'there is {", ".join(plans)}; see --namespace' if plans else 'there is no other'
         domain = os.environ.get('ROS_DOMAIN_ID', '0')

@@ -71,7 +71,7 @@ def test_goals_by_name_and_picture_count_and_a_bad_one_says_why(here, capsys, tm
 def test_what_the_camera_shows_and_drives_are_kept(here, capsys):
     code, said = say(capsys, 'goal', 'capture')
     assert (code, said) == (0, 'goal: view_1\n')
-    assert json.loads(here.accepted[-1])['source'] == 'view_1'
+    wait_until(lambda: json.loads(here.accepted[-1])['source'] == 'view_1', 'word of the goal')
     assert say(capsys, 'goal', 'route', 'start') == (0, 'route: watching\n')
     code, said = say(capsys, 'goal', 'route', 'start')
     assert (code, said) == (0, 'route: watching from now on; the drive before is lost\n')
