@@ -26,10 +26,10 @@ demo: $(RUN) ## record a rosbag, convert, train, plan over ROS 2, report (ARENA=
 
 test: $(DEV) ## run the whole test suite, ROS 2 nodes included
 ifeq ($(strip $(ARGS)),)
-	@# Tests of nodes keep real time, so they run alone; all others share the processors.
+	@# Tests of nodes keep real time: they run two at once, and after those that compute.
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile \
 		--ignore test/ros test; \
-	shared=$$?; .venv/bin/python -m pytest test/ros && exit $$shared
+	shared=$$?; .venv/bin/python -m pytest -n 2 --dist loadfile test/ros && exit $$shared
 else
 	@.venv/bin/python -m pytest $(ARGS)
 endif

@@ -15,6 +15,8 @@ import sys
 import time
 from typing import NamedTuple
 
+from parts.fingerprint import fingerprint
+
 # What is measured shows no progress bar; tqdm reads this when it is imported, after this module.
 os.environ['TQDM_DISABLE'] = '1'
 # As the command line asks for, and OpenMP reads when torch is imported.
@@ -35,6 +37,7 @@ class Row(NamedTuple):
     machine: str = ''
     interval: tuple[float, float] | None = None  # 95 % confidence interval of the value
     when: str = ''  # date and commit of the measurement
+    code: str = ''  # fingerprint of what was measured
 
 
 def machine() -> str:
@@ -93,10 +96,11 @@ def main(
     for name, (default, text) in options.items():
         parser.add_argument(f'--{name}', type=type(default), default=default, help=text)
     args = parser.parse_args()
-    here, when = machine(), now()
+    here, when, code = machine(), now(), fingerprint(Path(sys.argv[0]))
     for row in measure(args.quick, **{name: getattr(args, name) for name in options}):
         target = TARGETS.get(row.measure, {}).get('target', '')
-        full = row._replace(target=target, machine=row.machine or here, when=when)
+        full = row._replace(target=target, machine=row.machine or here)
+        full = full._replace(when=when, code=code)
         if args.json:
             print(json.dumps(full._asdict()), flush=True)
         else:

@@ -4,8 +4,9 @@ What the benchmarks of the arenas share: drive, convert, train and evaluate with
 
 Recorded, converted and trained as the verbs do it, with the recipe in config/. The pairs of start
 and goal come from episodes driven anew for each seed, by the protocol of the paper: 25 raw steps
-apart, 50 raw steps to get there, success at any of them. All methods try the same pairs. Each seed
-has drives of its own, too, so that an interval over seeds covers the data, not the weights alone.
+apart, 50 raw steps to get there, success at any of them. No recipe was chosen by these pairs:
+`smwm evaluate` draws others. All methods try the same pairs. Each seed has drives of its own, too,
+so that an interval over seeds covers the data, not the weights alone.
 Drives and models are kept in runs/bench: what was interrupted goes on. Delete the folder to begin
 anew, and to measure the time of training again.
 """
@@ -43,6 +44,7 @@ import torch
 QUICK = ['train.steps=60', 'evaluate.pairs=8', 'evaluate.repeats=2']
 QUICK_EPISODES = 8
 KEPT = Path(__file__).parents[2] / 'runs/bench'  # drives and models, or hours would be lost
+UNSEEN = 10_000  # on top of a seed: people and recipes count their seeds from 0
 LONGEST = 100  # raw steps between start and goal, in the sweep of horizons
 Found = dict[str, list[Sequence[Outcome]]]  # of each method, the outcomes of each seed
 
@@ -267,7 +269,7 @@ def prepared(name: str, folder: Path, number: int, knobs: Sequence[str]) -> Iter
     try:
         count = max(1, config.evaluate.pairs // 4)
         settings = replace(config.arena, length=length)
-        episodes = fresh_episodes(arenas[0], settings, count, number)
+        episodes = fresh_episodes(arenas[0], settings, count, UNSEEN + number)
         yield Seed(config, folder, arenas, episodes)
     finally:
         for arena in arenas:

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Tell whether figures are older than the code that they measure.
+
+A benchmark measures its own script, every module of this project that it imports, directly or
+through others, and what it names by a string: a verb, a module, an arena, or a file of config/.
+What only reads words, shows or writes pages takes no part in a figure. The text of the others,
+without docstrings, blank lines and lines of comment, gives one short hash. Rows carry the hash of
+their measurement; docs/results.md marks those whose code has changed since.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+import hashlib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE, BENCH = ROOT / 'smwm_ros', ROOT / 'bench'
+NAMED = ('smwm_ros/arenas/{}.py', 'config/{}.yaml')
+VERB = 'smwm_ros/verbs/{}.py'
+SHOWS = frozenset('pages cli errors files load lock progress report share streams text'.split())
+
+
+def fingerprint(script: Path) -> str:
+    """Return the hash of all that a benchmark measures."""
+    text = ''.join(f'{path.relative_to(ROOT)}\n{_text(path)}\n' for path in measured(script))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def measured(script: Path) -> list[Path]:
+    """Return the files that a benchmark measures, itself among them."""
+    found: set[Path] = set()
+    waiting = {script.resolve()}
+    while waiting:
+        path = waiting.pop()
+        found.add(path)
+        waiting |= {one for one in _next(path) - found if not _shows(one)}
+    return sorted(found)
+
+
+def _shows(path: Path) -> bool:
+    """Return whether a file only reads words, shows or writes pages."""
+    if not path.is_relative_to(PACKAGE):
+        return False
+    return path.relative_to(PACKAGE).with_suffix('').parts[0] in SHOWS
+
+
+@cache
+def _next(path: Path) -> set[Path]:
+    """Return the files of this project that one file imports or, in bench/, names."""
+    if path.suffix != '.py':
+        return set()
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.Import):
+            found.update(*(_files(alias.name) for alias in node.names))
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.update(_files(node.module))
+            found.update(*(_files(f'{node.module}.{alias.name}') for alias in node.names))
+        elif path.is_relative_to(BENCH):
+            found.update(_named(node))
+    return found
+
+
+def _named(node: ast.AST) -> Iterator[Path]:
+    """Yield the files that a string names: the verb of a command, an arena, a file of config/."""
+    forms: tuple[str, ...] = NAMED
+    if isinstance(node, ast.List) and node.elts:
+        node, forms = node.elts[0], (VERB,)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if '.' in node.value:
+            yield from _files(node.value)
+        elif node.value.isidentifier():
+            files = (ROOT / form.format(node.value) for form in forms)
+            yield from (path for path in files if path.is_file())
+
+
+def _files(module: str) -> Iterator[Path]:
+    """Yield the file of a module of this project, if it is one."""
+    parts = module.split('.')
+    if not all(part.isidentifier() for part in parts):
+        return
+    base = ROOT if parts[0] == PACKAGE.name else BENCH
+    for path in (base.joinpath(*parts).with_suffix('.py'), base.joinpath(*parts, '__init__.py')):
+        if path.is_file():
+            yield path
+
+
+def _text(path: Path) -> str:
+    """Return the lines of a file that can change what it does."""
+    lines = path.read_text(encoding='utf-8').splitlines()
+    if path.suffix == '.py':
+        for node in ast.walk(ast.parse('\n'.join(lines))):
+            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                continue
+            if ast.get_docstring(node) is not None:
+                for number in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1):
+                    lines[number - 1] = ''
+    return '\n'.join(line for line in lines if line.split('#')[0].strip())
