@@ -145,10 +145,11 @@ def test_faults_are_a_table_with_a_line_for_each() -> None:
         {'measure': 'faults.a.recovered', 'value': 90.0, 'unit': 'ms to motion'},
         {'measure': 'faults.b.stopped', 'value': 500.0, 'unit': 'ms to a stop command'},
     ]
-    text = docs['_faults']([{**row, 'machine': 'here'} for row in rows], {})
+    where = {'machine': 'here', 'when': 'today', 'code': docs['fingerprint'](BENCH / 'faults.py')}
+    text = docs['_faults']([{**row, **where} for row in rows], {})
     assert '| faults.a | `STALE_IMAGE` | 120 ms | 130 ms | 90 ms |' in text
     assert '| faults.b |  |  | 500 ms |  |' in text
-    assert text.endswith('Measured on here.')
+    assert text.endswith('Measured on here (today).')
 
 
 def test_every_fault_that_is_measured_is_explained() -> None:

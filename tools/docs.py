@@ -24,6 +24,9 @@ from smwm_ros.load import load_config
 from smwm_ros.tables import parameter_table
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / 'bench'))
+from parts.fingerprint import fingerprint  # noqa: E402 (bench/ is no package)
+
 PART = re.compile(r'(<!-- generated:(?P<name>[\w:.-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
@@ -76,23 +79,31 @@ def arenas() -> str:
 
 def results(bench: str) -> str:
     """Return the table of one benchmark from the results file."""
-    path = ROOT / 'docs' / 'results.json'
-    rows = json.loads(path.read_text(encoding='utf-8')).get(bench)
-    if not rows:
-        return f'Not measured yet: `make bench ARGS={bench}`.'
+    rows = json.loads((ROOT / 'docs' / 'results.json').read_text(encoding='utf-8')).get(bench, [])
     targets = json.loads((ROOT / 'bench' / 'targets.json').read_text(encoding='utf-8'))
     if bench == 'faults':
         return _faults(rows, targets)
     lines = ['| measure | value | beside it | ratio | target |', '|---|---|---|---|---|']
     for row in rows:
-        about = targets.get(row['measure'], {}).get('about', row['measure'])
+        about, target = _explained(row['measure'], targets)
         peer = f'{_number(row["peer_value"])} ({row["peer"]})' if row['peer'] else ''
         ratio = _number(row['ratio']) if row['ratio'] is not None else ''
         value = f'{_number(row["value"])} {row["unit"]}'
         if row.get('interval'):
             value += ' ({:.3g} to {:.3g})'.format(*row['interval'])
-        lines.append(f'| {about} | {value} | {peer} | {ratio} | {row["target"]} |')
-    return '\n'.join([*lines, '', _measured(rows)])
+        lines.append(f'| {about} | {value} | {peer} | {ratio} | {target} |')
+    measured = {row['measure'] for row in rows}
+    for measure in targets:
+        if measure.startswith(f'{bench}.') and measure not in measured:
+            about, target = _explained(measure, targets)
+            lines.append(f'| {about} | **not measured yet** |  |  | {target} |')
+    return '\n'.join([*lines, '', _measured(bench, rows)])
+
+
+def _explained(measure: str, targets: dict[str, Any]) -> tuple[str, str]:
+    """Return what a row measures, and what was wanted of it."""
+    entry = targets.get(measure, {})
+    return entry.get('about', measure), entry.get('target', '')
 
 
 def _faults(rows: list[dict[str, Any]], targets: dict[str, Any]) -> str:
@@ -103,22 +114,38 @@ def _faults(rows: list[dict[str, Any]], targets: dict[str, Any]) -> str:
         found.setdefault(name, {})[column] = row
     lines = ['| fault | reason | detected | stopped | drives again |', '|---|---|---|---|---|']
     for name, columns in found.items():
-        about = targets.get(name, {}).get('about', name)
+        about, _ = _explained(name, targets)
         reason = columns['detected']['unit'].rpartition(' ')[2] if 'detected' in columns else ''
         times = [
             f'{columns[column]["value"]:.0f} ms' if column in columns else ''
             for column in ('detected', 'stopped', 'recovered')
         ]
         lines.append(f'| {about} | {f"`{reason}`" if reason else ""} | {" | ".join(times)} |')
-    return '\n'.join([*lines, '', _measured(rows)])
+    for name in targets:
+        if name.startswith('faults.') and name not in found:
+            lines.append(f'| {_explained(name, targets)[0]} | **not measured yet** |  |  |  |')
+    return '\n'.join([*lines, '', _measured('faults', rows)])
 
 
-def _measured(rows: list[dict[str, Any]]) -> str:
-    """Say on which machines rows were measured, and when where they tell."""
-    machines = sorted({row['machine'] for row in rows})
-    times = sorted({row['when'] for row in rows if row.get('when')})
-    when = f' ({"; ".join(times)})' if times else ''
-    return f'Measured on {"; ".join(machines)}{when}.'
+def _measured(bench: str, rows: list[dict[str, Any]]) -> str:
+    """Say on which machines rows were measured, when, and whether their code has changed since."""
+    if not rows:
+        return f'Not measured yet: `make bench ARGS={bench}`.'
+    code = fingerprint(ROOT / 'bench' / f'{bench}.py')
+    lines = []
+    for where, when, same in sorted({(r['machine'], r['when'], r['code'] == code) for r in rows}):
+        lines.append(f'Measured on {where} ({when}).')
+        if not same:
+            lines.append('**Older than the code:** some of what this measures has changed since.')
+    return ' '.join(lines)
+
+
+def once(section: str) -> str:
+    """Return the table of figures that no benchmark measures again."""
+    every = json.loads((ROOT / 'docs' / 'measured_once.json').read_text(encoding='utf-8'))
+    lines = ['| measured once | value | where and when |', '|---|---|---|']
+    lines += [f'| {one["about"]} | {one["value"]} | {one["where"]} |' for one in every[section]]
+    return '\n'.join(lines)
 
 
 def _number(value: float) -> str:
@@ -134,6 +161,7 @@ def part(name: str) -> str:
         'arenas': arenas,
         'parameters': lambda: parameter_table(tuple(detail.split('.')) if detail else ()),
         'results': lambda: results(detail),
+        'once': lambda: once(detail),
         'help': lambda: f'```\n{_help(detail)}```',
     }
     return makers[kind]()

@@ -3,12 +3,14 @@
 Run the side-by-side benchmarks and write their figures down.
 
 Each benchmark is a script in bench/ of the source tree and runs alone, too. Without names, all of
-them run. The figures go to docs/results.json, from which `make docs` writes docs/results.md.
+them run. The figures go to docs/results.json, from which `make docs` writes docs/results.md. What
+a benchmark printed with --json on another machine comes there with --import.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 import json
 import os
 from pathlib import Path
@@ -16,10 +18,16 @@ import subprocess
 import sys
 from typing import Any
 
-from smwm_ros.errors import did_you_mean, SmwmError
+from smwm_ros.core.stored import mismatch
+from smwm_ros.errors import did_you_mean, one_line, SmwmError
 from smwm_ros.text import tell, tell_program
 
 EXAMPLE = 'smwm bench --quick convert planner'
+Row = dict[str, Any]
+SHAPE = {
+    **dict.fromkeys(('measure', 'unit', 'target', 'peer', 'machine', 'when', 'code'), str),
+    **{'value': float, 'peer_value': Any, 'ratio': Any, 'interval': Any},
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -28,6 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('names', nargs='*', metavar='NAME', help='benchmarks (default: all)')
     parser.add_argument(
         '--quick', action='store_true', help='under a minute each; figures are not written down'
+    )
+    parser.add_argument(
+        '--import',
+        dest='files',
+        nargs='+',
+        metavar='FILE',
+        default=[],
+        help='run nothing; take the rows that benchmarks printed into these files',
     )
     parser.epilog = f'example: {parser.epilog}'
 
@@ -42,15 +58,57 @@ def run(args: argparse.Namespace) -> int:
     for name in args.names:
         if name not in scripts:
             raise SmwmError(f'{name}: no such benchmark; {did_you_mean(name, scripts)}')
+    results = ROOT / 'docs' / 'results.json'
+    if args.files:
+        if args.names or args.quick:
+            raise SmwmError('--import takes files alone, without names and --quick')
+        for name, rows in _rows_of(args.files, scripts).items():
+            _write_down(results, name, rows)
+            tell(f'{name}: {len(rows)} rows')
+        return 0
     for name in args.names or scripts:
         tell(f'bench/{name}.py')
         rows = _measure(scripts[name], args.quick)
         if not args.quick:
-            _write_down(ROOT / 'docs' / 'results.json', name, rows)
+            _write_down(results, name, rows)
     return 0
 
 
-def _measure(script: Path, quick: bool) -> list[dict[str, Any]]:
+def _rows_of(files: list[str], scripts: Iterable[str]) -> dict[str, list[Row]]:
+    """Read the rows of some files; return those of each benchmark."""
+    found: dict[str, list[Row]] = {}
+    for file in files:
+        try:
+            lines = Path(file).read_text(encoding='utf-8').splitlines()
+        except (OSError, ValueError) as error:
+            raise SmwmError(f'{file}: cannot be read: {error}') from error
+        for number, line in enumerate(lines, 1):
+            name, row = _row(line, f'{file}, line {number}')
+            if name not in scripts:
+                raise SmwmError(
+                    f'{file}, line {number}: {name}: no such benchmark; '
+                    f'{did_you_mean(name, scripts)}'
+                )
+            found.setdefault(name, []).append(row)
+    return found
+
+
+def _row(line: str, where: str) -> tuple[str, Row]:
+    """Return the benchmark of one printed row, and the row."""
+    try:
+        row = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise SmwmError(f'{where}: no row of a benchmark: {one_line(error)}') from error
+    if reason := mismatch(row, SHAPE, 'the row'):
+        raise SmwmError(f'{where}: no row of a benchmark: {reason}')
+    return row['measure'].partition('.')[0], row
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f'{constant} is no figure')
+
+
+def _measure(script: Path, quick: bool) -> list[Row]:
     """Run one benchmark, show its rows as they come, and return them."""
     command = [sys.executable, str(script), '--json', *(['--quick'] if quick else [])]
     rows = []
@@ -64,10 +122,16 @@ def _measure(script: Path, quick: bool) -> list[dict[str, Any]]:
     return rows
 
 
-def _write_down(path: Path, name: str, rows: list[dict[str, Any]]) -> None:
-    """Replace the rows of one benchmark in the results file."""
+def _write_down(path: Path, name: str, rows: list[Row]) -> None:
+    """Replace the rows of one benchmark in the results file, those of a GPU by those of a GPU."""
     from smwm_ros.report import write_text  # imports numpy and OpenCV
 
     results = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-    results[name] = rows
+    kinds = {_on_gpu(row) for row in rows}
+    kept = [row for row in results.get(name, []) if _on_gpu(row) not in kinds]
+    results[name] = sorted([*kept, *rows], key=_on_gpu)
     write_text(path, json.dumps(dict(sorted(results.items())), indent=1) + '\n')
+
+
+def _on_gpu(row: Row) -> bool:
+    return 'cuda' in row['measure']
