@@ -17,7 +17,6 @@ import json
 import multiprocessing
 import os
 from pathlib import Path
-from subprocess import Popen
 from tempfile import TemporaryDirectory
 import time
 from typing import Any, NamedTuple
@@ -160,14 +159,14 @@ def measure(quick: bool) -> Iterator[Row]:
         environment['SMWM_FAULT'] = str(orders)
         environment['PYTHONPATH'] = os.pathsep.join(filter(None, path))
         start = Start(environment, place / 'log', f'checkpoint:={checkpoint}')
-        with robot() as here, start('parts.faulty_node') as child:
+        with robot() as here, start('parts.faulty_node'):
             for fault in faults(orders):
                 yield from rows_of(fault.name, [put(fault, here) for _ in range(rounds)])
             yield from under_load(here, rounds)
-            yield from dying(here, child, orders)
+        yield from rows_of('planner_dies', [dying(start, orders) for _ in range(rounds)])
         yield from simulated(start, rounds)
-        yield from stalled(start)
-        yield from killed(start)
+        yield from stalled(start, rounds)
+        yield from rows_of('node_killed', [killed(start) for _ in range(rounds)])
 
 
 class Start(NamedTuple):
@@ -208,14 +207,16 @@ def under_load(here: Robot, rounds: int) -> Iterator[Row]:
     yield from rows_of('full_load', times)
 
 
-def dying(here: Robot, child: Popen[bytes], orders: Path) -> Iterator[Row]:
+def dying(start: Start, orders: Path) -> Times:
     """Let the planner die in the middle of a plan: the node stops the robot, and ends."""
-    here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
-    mark, begun = here.mark(), time.monotonic()
-    orders.write_text('die')
-    reason, told, stopped = here.see(mark)
-    child.wait(PATIENCE)
-    yield from rows_of('planner_dies', [Times(reason, told - begun, stopped - begun, np.nan)])
+    orders.write_text('')
+    with robot() as here, start('parts.faulty_node') as child:
+        here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
+        mark, begun = here.mark(), time.monotonic()
+        orders.write_text('die')
+        reason, told, stopped = here.see(mark)
+        child.wait(PATIENCE)
+    return Times(reason, told - begun, stopped - begun, np.nan)
 
 
 def simulated(start: Start, rounds: int) -> Iterator[Row]:
@@ -243,7 +244,7 @@ def simulated(start: Start, rounds: int) -> Iterator[Row]:
         yield from rows_of('clock_jumps_back', times)
 
 
-def stalled(start: Start) -> Iterator[Row]:
+def stalled(start: Start, rounds: int) -> Iterator[Row]:
     """Let nobody take the node's log, and give it something to complain about."""
     pipe = start.log.with_name('full')
     os.mkfifo(pipe)
@@ -256,11 +257,11 @@ def stalled(start: Start) -> Iterator[Row]:
                 os.write(mouth, b'x' * 512)
         os.close(mouth)
         fault = Fault('log_stalls', spoil(wrong_encoding), spoil(None))
-        yield from rows_of('log_stalls', [put(fault, here)])
+        yield from rows_of('log_stalls', [put(fault, here) for _ in range(rounds)])
     os.close(reader)
 
 
-def killed(start: Start) -> Iterator[Row]:
+def killed(start: Start) -> Times:
     """Kill the node that drives an arena: the arena stops by itself; start it again."""
     timeout, tasks = 0.5, start.log.with_name('tasks.json')
     tasks.write_text(json.dumps([{'start': [-0.9, -0.9], 'goal': [0.9, 0.9]}]))
@@ -280,7 +281,7 @@ def killed(start: Start) -> Iterator[Row]:
         with start(*plan):
             here.wait(lambda: here.moved > again, 'motion')
         recovered = here.moved - again
-    yield from rows_of('node_killed', [Times('', np.nan, stopped, recovered)])
+    return Times('', np.nan, stopped, recovered)
 
 
 if __name__ == '__main__':

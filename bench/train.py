@@ -2,9 +2,10 @@
 """
 Measure how fast nano and tiny learn, beside the same networks in the form of stable-worldmodel.
 
-Both learn from the same frames, ours as a dataset folder, theirs as the HDF5 file that `smwm
-export` writes of it, read by their HDF5Dataset through a DataLoader. They run in turn, in
-processes of their own, with as many threads and workers as there are cores. Each step is counted
+Both learn from the same frames, ours as a dataset folder, theirs from the HDF5 file that `smwm
+export` writes of it, from that file in memory, or from the Lance table that they make of it, with
+as many workers of their loader as are fastest. They run in turn, in processes of their own, with
+as many threads as there are cores. Each step is counted
 whole: data, forward, backward, optimiser. On a CUDA GPU both learn in bfloat16.
 """
 
@@ -16,6 +17,7 @@ import json
 import os
 from pathlib import Path
 from statistics import median
+import sys
 from tempfile import TemporaryDirectory
 import time
 from typing import NamedTuple
@@ -25,6 +27,7 @@ import numpy as np
 from parts.peer import NAME, Peer, peer
 from smwm_ros import config
 from smwm_ros.core.batches import Batches, Shuffle
+from smwm_ros.core.compiled import Compiled
 from smwm_ros.core.dataset import TransitionDataset, write_index
 from smwm_ros.core.feed import open_feed
 from smwm_ros.core.learner import Learner, pick_device
@@ -78,6 +81,9 @@ def measure(quick: bool) -> Iterator[Row]:
     for task in tasks(device, quick):
         with TemporaryDirectory() as folder:
             yield from compare(task, Path(folder), device)
+        if not quick:
+            with TemporaryDirectory() as folder:
+                yield from compile_gain(task, Path(folder), device)
 
 
 def compare(task: Task, folder: Path, device: torch.device) -> Iterator[Row]:
@@ -86,7 +92,10 @@ def compare(task: Task, folder: Path, device: torch.device) -> Iterator[Row]:
     write_hdf5(dataset, folder / 'data.h5')
     where = '' if device.type == 'cpu' else f'.{device.type}'
     measure, samples = f'train.{task.preset}', task.steps * task.batch
-    with Ours(dataset, task, device) as mine, beside(task, folder, device) as theirs:
+    with (
+        Ours(dataset, task, device, compiled=device.type == 'cuda') as mine,
+        beside(task, folder, device) as theirs,
+    ):
         parts: dict[str, Callable[[], float]] = {'ours': mine.seconds}
         if theirs:
             parts['theirs'] = lambda: theirs.seconds(task.steps)
@@ -98,7 +107,7 @@ def compare(task: Task, folder: Path, device: torch.device) -> Iterator[Row]:
             measure + where,
             samples / median(seconds['ours']),
             'samples/s',
-            peer=f'{NAME} form' if theirs else '',
+            peer=f'{NAME} form, {theirs.ready["layout"]}' if theirs else '',
             peer_value=samples / median(seconds['theirs']) if theirs else None,
             ratio=paired_ratio(seconds['theirs'], seconds['ours']) if theirs else None,
         )
@@ -118,14 +127,40 @@ def compare(task: Task, folder: Path, device: torch.device) -> Iterator[Row]:
             )
 
 
+def compile_gain(task: Task, folder: Path, device: torch.device) -> Iterator[Row]:
+    """Train one preset in turn with itself, once with train.compile and once without."""
+    dataset = noise(folder / 'data', task)
+    with (
+        Ours(dataset, task, device, compiled=True) as quick,
+        Ours(dataset, task, device, compiled=False) as plain,
+    ):
+        wait = quick.seconds() - plain.seconds()  # both fill caches, one compiles
+        if quick.failed:
+            print('left out: train.compile, which torch could not do here', file=sys.stderr)
+            return
+        parts = {'compiled': quick.seconds, 'plain': plain.seconds}
+        seconds = interleaved(parts, task.rounds)
+    samples = task.steps * task.batch
+    where = '' if device.type == 'cpu' else f'.{device.type}'
+    yield Row(
+        f'train.{task.preset}.compile{where}',
+        samples / median(seconds['compiled']),
+        'samples/s',
+        peer='the same, not compiled',
+        peer_value=samples / median(seconds['plain']),
+        ratio=paired_ratio(seconds['plain'], seconds['compiled']),
+    )
+    yield Row(f'train.{task.preset}.compile_wait{where}', wait, 's')
+
+
 class Ours:
     """Our training, some steps at a time."""
 
-    def __init__(self, dataset: TransitionDataset, task: Task, device: torch.device) -> None:
+    def __init__(
+        self, dataset: TransitionDataset, task: Task, device: torch.device, compiled: bool
+    ) -> None:
         self._task, self._device, self._step = task, device, 0
-        settings = config.Train(
-            steps=LAST, batch=task.batch, lr=1e-4, compile=device.type == 'cuda'
-        )
+        settings = config.Train(steps=LAST, batch=task.batch, lr=1e-4, compile=compiled)
         torch.manual_seed(0)
         batches = Batches(dataset, *dataset.action_statistics(), device)
         self._learner = Learner(model_of(dataset, task).to(device), settings, device)
@@ -141,6 +176,12 @@ class Ours:
     def __exit__(self, *error: object) -> None:
         """Close it."""
         self._opened.__exit__(None, None, None)
+
+    @property
+    def failed(self) -> bool:
+        """Return whether torch could not compile."""
+        losses = self._learner.losses
+        return isinstance(losses, Compiled) and losses.failed
 
     def seconds(self) -> float:
         """Take the steps of a round; return how long they took."""
@@ -174,6 +215,7 @@ def beside(task: Task, folder: Path, device: torch.device) -> AbstractContextMan
         'preset': task.preset, 'file': str(folder / 'data.h5'), 'batch': task.batch,
         'block': BLOCK, 'fields': 2, 'lr': 1e-4, 'device': device.type,
         'threads': torch.get_num_threads(), 'workers': min(cores, 24),
+        'trial': task.steps,
     }  # fmt: skip
     return peer('lewm_train.py', lambda path: path.write_text(json.dumps(known)))
 
@@ -193,7 +235,7 @@ def noise(folder: Path, task: Task) -> TransitionDataset:
                 stamp=(number * LENGTH + np.arange(LENGTH)) * 10**8,
             )
         spans = [(number * LENGTH, (number + 1) * LENGTH) for number in range(episodes)]
-        writer.publish({'episodes': spans, 'source': 'noise', 'dropped': {}, 'counts': {}})
+        writer.publish({'episodes': spans})
     knobs = config.Dataset(image_size=task.side, action_block=BLOCK)
     write_index(folder, to_dict(config.Robot()), to_dict(knobs), ['noise'], {})
     return TransitionDataset.open(folder)

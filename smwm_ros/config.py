@@ -281,7 +281,7 @@ class Train:
         'of the arithmetic: bf16 is faster on a GPU and slower on a CPU, which auto knows',
         choices=('auto', 'fp32', 'bf16'),
     )
-    compile: bool = knob(False, 'compile the model first; pays off in long runs')
+    compile: bool = knob(False, 'compile the losses first; docs/results.md has what that gains')
     shift: int = knob(
         0, 'each window is moved at random, all its images alike, by up to this much [px]', 0, 256
     )

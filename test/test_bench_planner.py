@@ -163,5 +163,5 @@ def test_the_peer_asks_its_solver_for_what_it_was_told(
     assert asked['config'] == (5, 5, {'action_block': 5})
     assert asked['info'] == ['action', 'goal', 'pixels']
     ready, answer = capsys.readouterr().out.splitlines()
-    assert ready == 'ready'
+    assert json.loads(ready) == {}
     assert json.loads(answer).keys() == {'seconds', 'mean'}

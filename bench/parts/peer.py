@@ -19,7 +19,7 @@ PYTHON = 'STABLE_WORLDMODEL_PYTHON'  # environment variable: an interpreter that
 NAME = 'stable-worldmodel 0.1.1'
 NEEDS = (  # with torch and torchvision of one build: see docs/results.md
     f'pip install {NAME.replace(" ", "==")} transformers imageio opencv-python-headless '
-    'h5py hdf5plugin'
+    'h5py hdf5plugin pylance'
 )
 
 
@@ -28,7 +28,7 @@ class Peer:
 
     def __init__(self, process: subprocess.Popen[str], errors: Path, name: str) -> None:
         self._process, self._errors, self._name = process, errors, name
-        self._read()  # that it is ready
+        self.ready: dict[str, Any] = json.loads(self._read())  # what it says then
 
     def ask(self, line: object) -> dict[str, Any]:
         """Return its answer."""

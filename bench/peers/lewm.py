@@ -49,7 +49,7 @@ def main() -> None:
         n_envs=1,
         config=PlanConfig(horizon, horizon, action_block=settings['block']),
     )
-    print('ready', flush=True)
+    print('{}', flush=True)  # ready
     for _ in sys.stdin:
         solver.torch_gen.manual_seed(settings['seed'])
         begun = now(device)

@@ -3,14 +3,17 @@
 Train with the dataset, the loader and the model class of stable-worldmodel, when asked.
 
 Runs in an environment of its own, as lewm.py does. Its first word is a JSON file with the task;
-each number that comes in is answered with the seconds that so many steps took. The loop is that of
-the SMWM release without its framework, which can only be slower; `nano`, which no package has, is
-written as one writes it first.
+each number that comes in is answered with the seconds that so many steps took. Before, it tries
+every layout of the data that the package reads without loss or by default, each with some numbers
+of workers, and keeps what trains fastest here. The loop is that of the SMWM release without its
+framework, which can only be slower; `nano`, which no package has, is written as one writes it
+first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 import json
 from pathlib import Path
 import sys
@@ -19,7 +22,7 @@ from typing import Any
 
 import hdf5plugin  # noqa: F401 - teaches HDF5 to read Blosc
 from lewm import lewm
-from stable_worldmodel.data import HDF5Dataset
+from stable_worldmodel.data import convert, HDF5Dataset, LanceDataset
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
@@ -84,27 +87,45 @@ def main() -> None:
     """Say that all is ready, then train whenever asked."""
     task = json.loads(Path(sys.argv[1]).read_text(encoding='utf-8'))
     torch.set_num_threads(task['threads'])
-    device, block, width = task['device'], task['block'], task['block'] * task['fields']
+    device, width = task['device'], task['block'] * task['fields']
     model = (Nano if task['preset'] == 'nano' else Tiny)(width).to(device).train()
     inverse = perceptron(2 * LATENT[task['preset']], width).to(device)
     weights = [*model.parameters(), *inverse.parameters()]
     optimiser = torch.optim.AdamW(weights, lr=task['lr'], weight_decay=1e-3)
-    dataset = HDF5Dataset(
-        path=task['file'], frameskip=block, num_steps=2, keys_to_load=['pixels', 'action'],
-        keys_to_cache=['action'],
-    )  # fmt: skip
-    batches = forever(dataset, task)
-    print('ready', flush=True)
+    train = partial(step, model, inverse, optimiser, weights, device=device)
+    chosen, batches = fastest(task, train)
+    print(json.dumps({'layout': chosen}), flush=True)
     for line in sys.stdin:
-        begun = now(device)
-        for _ in range(int(line)):
-            step(model, inverse, optimiser, weights, next(batches), device)
-        print(json.dumps({'seconds': now(device) - begun}), flush=True)
+        print(json.dumps({'seconds': seconds_of(int(line), batches, train, device)}), flush=True)
 
 
-def forever(dataset: Any, task: dict[str, Any]) -> Iterator[dict[str, Tensor]]:
+def fastest(
+    task: dict[str, Any], train: Callable[[dict[str, Tensor]], None]
+) -> tuple[str, Iterator[dict[str, Tensor]]]:
+    """Train some steps with each layout and number of workers; return the fastest."""
+    windows = {'frameskip': task['block'], 'num_steps': 2, 'keys_to_load': ['pixels', 'action']}
+    lance = Path(task['file']).with_suffix('.lance')
+    convert(task['file'], lance, source_format='hdf5', progress=False)
+    layouts = {
+        'HDF5': HDF5Dataset(path=task['file'], keys_to_cache=['action'], **windows),
+        'HDF5 in memory': HDF5Dataset(
+            path=task['file'], keys_to_cache=['pixels', 'action'], **windows
+        ),
+        'Lance': LanceDataset(path=lance, **windows),
+    }
+    found: dict[str, tuple[float, Iterator[dict[str, Tensor]]]] = {}
+    for name, dataset in layouts.items():
+        for workers in sorted({0, max(task['workers'] // 2, 1), task['workers']}):
+            batches = forever(dataset, task, workers)
+            seconds_of(1, batches, train, task['device'])  # starts workers, fills caches
+            taken = seconds_of(task['trial'], batches, train, task['device'])
+            found[f'{name}, {workers} workers'] = taken, batches
+    best = min(found, key=lambda name: found[name][0])
+    return best, found[best][1]
+
+
+def forever(dataset: Any, task: dict[str, Any], workers: int) -> Iterator[dict[str, Tensor]]:
     """Deal batches, epoch after epoch."""
-    workers = task['workers']
     loader = torch.utils.data.DataLoader(
         dataset, batch_size=task['batch'], shuffle=True, drop_last=True, num_workers=workers,
         persistent_workers=workers > 0, prefetch_factor=4 if workers else None,
@@ -112,6 +133,19 @@ def forever(dataset: Any, task: dict[str, Any]) -> Iterator[dict[str, Tensor]]:
     )  # fmt: skip
     while True:
         yield from loader
+
+
+def seconds_of(
+    steps: int,
+    batches: Iterator[dict[str, Tensor]],
+    train: Callable[[dict[str, Tensor]], None],
+    device: str,
+) -> float:
+    """Take some steps; return how long they took."""
+    begun = now(device)
+    for _ in range(steps):
+        train(next(batches))
+    return now(device) - begun
 
 
 def step(

@@ -26,6 +26,7 @@ class Compiled(Generic[P, R]):
         self._plain = function
         self._call: Callable[P, R] = torch.compile(function)
         self._tried = False
+        self.failed = False  # it stayed what it was
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Apply."""
@@ -35,7 +36,7 @@ class Compiled(Generic[P, R]):
             result = self._call(*args, **kwargs)
         except Exception as error:  # compilers fail in many ways; what else is wrong comes again
             result = self._plain(*args, **kwargs)
-            self._call = self._plain
+            self._call, self.failed = self._plain, True
             why = (str(error).strip() or repr(error)).splitlines()[0]
             tell(
                 f'warning: torch could not compile ({why}), so this is slower; install a C++ '

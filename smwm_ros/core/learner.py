@@ -41,7 +41,7 @@ class Learner:
         self._half = settings.precision == 'bf16' or (
             settings.precision == 'auto' and device.type == 'cuda'
         )
-        self._losses = Compiled(model.losses) if settings.compile else model.losses
+        self.losses = Compiled(model.losses) if settings.compile else model.losses
         if device.type == 'cpu':
             keep_memory()
         model.train()
@@ -54,7 +54,7 @@ class Learner:
             torch.autocast(self._device.type, torch.bfloat16, self._half),
         ):
             grown = strength(number, self._settings)
-            terms = self._losses(augment(batch, self._settings, self._share, grown))
+            terms = self.losses(augment(batch, self._settings, self._share, grown))
         self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         self._model.team.average_gradients(self._model.parameters())
