@@ -10,16 +10,11 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+import properties  # noqa: F401 - chooses the profile of hypothesis
 import pytest
 from recordings import MakeBag, TinyBag
 from rosbags.rosbag2 import StoragePlugin
 
-# A loaded machine must not fail a test, and a failure must come again.
-settings.register_profile(
-    'here', deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile('here')
 BENCH = Path(__file__).parents[1] / 'bench'
 BENCHES = ('common', 'cube', 'planner', 'roadmap', 'parts.success', 'parts.tiny')
 REAL_BAGS = Path(__file__).parents[1] / '..' / 'shared' / 'bags'
