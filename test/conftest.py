@@ -17,7 +17,6 @@ from rosbags.rosbag2 import StoragePlugin
 
 BENCH = Path(__file__).parents[1] / 'bench'
 BENCHES = ('common', 'cube', 'planner', 'roadmap', 'parts.success', 'parts.tiny')
-REAL_BAGS = Path(__file__).parents[1] / '..' / 'shared' / 'bags'
 
 
 @pytest.fixture
@@ -49,14 +48,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def real_bags() -> Path:
-    """Return the folder of recordings made by other people, or skip where it is absent."""
-    if not REAL_BAGS.is_dir():
-        pytest.skip(f'recordings of others are not at {REAL_BAGS.resolve()}')
-    return REAL_BAGS
 
 
 @pytest.fixture(scope='module')

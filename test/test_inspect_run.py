@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recordings import without_pictures
+from recordings import inspect, without_pictures
 from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.core.batches import in_two
@@ -47,13 +47,6 @@ def learn(
 ) -> Path:
     train(data, folder / name, model, replace(TRAIN, **knobs), PLANNER)
     return folder / name
-
-
-def inspect(capsys: Capture, *words: str | Path) -> dict[str, Any]:
-    """Return what `smwm inspect --json` prints of one path."""
-    assert main(['inspect', '--json', *map(str, words)]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[0])
-    return found
 
 
 def test_a_good_run_is_fit_and_foresees(place: Path, capsys: Capture) -> None:
