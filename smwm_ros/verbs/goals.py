@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
 from smwm_ros.text import tell
+from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
     from smwm_ros.core.checkpoint import Checkpoint
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='control periods of driving between two subgoals of a route (10)',
     )
     parser.add_argument('--folder', type=Path, help='where they are kept (RUN/goals)')
+    add_msgs(parser)
     parser.epilog = f'example: {parser.epilog}'
 
 
@@ -91,7 +93,7 @@ def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
     from smwm_ros.bags.find import find_bags
     from smwm_ros.bags.seen import seen_at, seen_between
 
-    bags = find_bags([args.bag])
+    bags = find_bags([args.bag], args.msgs)
     if len(bags) != 1:
         names = ', '.join(bag.name for bag in bags[:5])
         raise ConfigError(f'--bag: {args.bag} holds {len(bags)} bags ({names} ...); name one')

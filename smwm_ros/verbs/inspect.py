@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         words = f'{len(failed)} of {seen} cannot be read: ' if seen > 1 else ''
         raise BagError(words + '; '.join(map(str, failed)))
     if args.thumbnails:
-        _write_thumbnails(args.paths, args.thumbnails)
+        _write_thumbnails(args)
     return 0
 
 
@@ -94,8 +94,7 @@ def _looks(path: Path, args: argparse.Namespace) -> list[Look]:
         return [partial(_run, path, args)]
     from smwm_ros.bags.find import find_bags
 
-    msgs = tuple(args.msgs)
-    return [partial(_bag, bag._replace(msgs=msgs)) for bag in find_bags([path])]
+    return [partial(_bag, bag) for bag in find_bags([path], args.msgs)]
 
 
 def _bag(bag: Bag) -> tuple[dict[str, Any], list[str]]:
@@ -224,7 +223,7 @@ def _topic_line(topic: dict[str, Any]) -> str:
     return '; '.join(words)
 
 
-def _write_thumbnails(paths: list[Path], out: Path) -> None:
+def _write_thumbnails(args: argparse.Namespace) -> None:
     """Write one strip of frames for each bag among the paths."""
     import cv2
     from smwm_ros.bags.find import find_bags
@@ -232,7 +231,8 @@ def _write_thumbnails(paths: list[Path], out: Path) -> None:
     from smwm_ros.errors import SmwmError
     from smwm_ros.files import write_atomic
 
-    strips = [thumbnails(bag) for bag in find_bags(paths)]
+    out: Path = args.thumbnails
+    strips = [thumbnails(bag) for bag in find_bags(args.paths, args.msgs)]
     whole, png = cv2.imencode('.png', cv2.cvtColor(cv2.vconcat(strips), cv2.COLOR_RGB2BGR))
     if not whole:
         raise SmwmError(f'{out}: the frames cannot be made a PNG')
