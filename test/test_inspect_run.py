@@ -15,9 +15,9 @@ from recordings import inspect, without_pictures
 from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.core.batches import in_two
-from smwm_ros.core.checkpoint import add_info, load
+from smwm_ros.core.checkpoint import add_info, Checkpoint, load, META, read_meta
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.examine import spectrum
+from smwm_ros.core.examine import Examination, examine, spectrum
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.core.train import train
 from smwm_ros.core.verdict import judge, require_fit
@@ -142,6 +142,32 @@ def test_training_stores_the_verdict_that_the_plan_node_asks_for(
         with pytest.raises(CheckpointError, match=r'collapsed.*node\.unfit:=accept'):
             require_fit(load(folder).info, 'run', accept=False)
         assert require_fit(load(folder).info, 'run', accept=True).endswith('by node.unfit')
+
+
+def test_a_best_model_that_is_the_last_one_is_judged_once_and_another_one_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = list[Path | None]()
+
+    def count(checkpoint: Checkpoint, *words: Any) -> Examination:
+        judged.append(checkpoint.folder)
+        return examine(checkpoint, *words)
+
+    monkeypatch.setattr('smwm_ros.core.examine.examine', count)
+    dot_dataset(tmp_path / 'data', episodes=6)
+    run, best = tmp_path / 'run', tmp_path / 'run' / 'best'
+    words = ['train', str(tmp_path / 'data'), '--out', str(run), 'train.device=cpu']
+    words += ['model.latent=4', 'model.hidden=16', 'train.batch=8', 'train.steps=2']
+    assert main(words) == 0
+    assert judged == [run]
+    assert load(best).info['verdict'] == load(run).info['verdict']
+    for folder in (run, best):
+        meta = read_meta(folder)
+        del meta['info']['verdict']
+        meta['planner']['horizon'] += folder == best
+        (folder / META).write_text(json.dumps(meta))
+    assert main(words) == 0
+    assert judged == [run, run, best]
 
 
 def test_inspection_stores_the_verdict_on_own_data_alone(place: Path, capsys: Capture) -> None:

@@ -96,14 +96,11 @@ def _tell(args: argparse.Namespace, target: float, checkpoint: Checkpoint) -> No
 
 def _tell_verdict(args: argparse.Namespace, dataset: TransitionDataset, device: str) -> None:
     """Judge the model and the best one before it, as the plan node wants to know, and say it."""
-    from smwm_ros.core import checkpoint as checkpoints
-    from smwm_ros.verbs.inspect_run import give_verdict
+    from smwm_ros.verbs.inspect_run import give_verdicts
     from smwm_ros.verbs.run_sheet import in_a_word
 
     try:
-        verdict = give_verdict(args.out, dataset, device)
-        if (args.out / 'best' / checkpoints.META).is_file():
-            give_verdict(args.out / 'best', dataset, device)
+        verdict = give_verdicts(args.out, dataset, device)
     except DatasetError as error:
         tell(f'warning: nothing says whether it is fit to plan with: {error}')
         return
