@@ -49,7 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--samples', type=_count, default=SAMPLES, metavar='N',
         help=f'training frames that probes of a run are fitted to (default {SAMPLES})',
     )  # fmt: skip
-    parser.epilog = f'example: {parser.epilog}'
 
 
 def run(args: argparse.Namespace) -> int:
