@@ -9,6 +9,7 @@ them run. The figures go to docs/results.json, from which `make docs` writes doc
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 import json
 import os
 from pathlib import Path
@@ -17,6 +18,7 @@ import sys
 from typing import Any
 
 from smwm_ros.errors import did_you_mean, SmwmError
+from smwm_ros.lock import hold_name
 from smwm_ros.text import tell, tell_program
 
 EXAMPLE = 'smwm bench --quick convert planner'
@@ -41,11 +43,13 @@ def run(args: argparse.Namespace) -> int:
     for name in args.names:
         if name not in scripts:
             raise SmwmError(f'{name}: no such benchmark; {did_you_mean(name, scripts)}')
-    for name in args.names or scripts:
-        tell(f'bench/{name}.py')
-        rows = _measure(scripts[name], args.quick)
-        if not args.quick:
-            _write_down(ROOT / 'docs' / 'results.json', name, rows)
+    results = ROOT / 'docs' / 'results.json'
+    with nullcontext() if args.quick else hold_name(results):
+        for name in args.names or scripts:
+            tell(f'bench/{name}.py')
+            rows = _measure(scripts[name], args.quick)
+            if not args.quick:
+                _write_down(results, name, rows)
     return 0
 
 
