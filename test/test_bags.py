@@ -192,7 +192,7 @@ def test_a_mcap_that_is_cut_off_gives_all_whole_messages_before_the_cut(
     assert 200 * share - late <= len(found) <= 200 * share + 1
     (bag,) = find_bags([path])
     with BagReader(bag) as reader:
-        assert f'{len(found)} whole messages were recovered' in reader.notes[0]
+        assert f'recovered {len(found)} whole messages' in reader.notes[0]
         assert [m.stamp for m in reader.messages(['/bytes'], 7, 11)] == [7, 8, 9, 10]
 
 
@@ -319,7 +319,7 @@ def test_a_chunk_that_differs_from_its_checksum_is_told(tmp_path: Path) -> None:
 
     count, notes = with_rescue(bag, look)
     assert count == 100
-    assert '1 chunks differ from their checksum' in notes[0]
+    assert '; 1 chunk with a wrong checksum' in notes[0]
 
 
 def test_links_that_lead_in_circles_are_not_followed(tmp_path: Path, tiny_bag: MakeBag) -> None:
@@ -363,5 +363,5 @@ def test_bytes_that_are_no_message_are_a_codec_error(tiny_bag: MakeBag) -> None:
     (bag,) = find_bags([tiny_bag()])
     with BagReader(bag) as reader:
         message = next(reader.messages(['/camera/image_raw']))
-        with pytest.raises(CodecError, match='40 bytes are no sensor_msgs/msg/Image'):
+        with pytest.raises(CodecError, match='a message of 40 bytes is no sensor_msgs/msg/Image'):
             reader.decode(message._replace(data=message.data[:40]))

@@ -62,7 +62,7 @@ def test_other_names_and_narrower_limits_fit_the_checkpoint(asked):
         (replace(ROBOT, dt=0.05), 'robot.dt is 0.05 s, but the model was trained at 0.1 s'),
         (
             replace(ROBOT, command=command(fields=('a',), low=(-1.0,), high=(1.0,))),
-            'robot.command.fields names 1 numbers, but the model commands 2: a, b',
+            'robot.command.fields names 1 number, but the model commands 2: a, b',
         ),
         (
             replace(ROBOT, command=command(high=(1.0, 1.5))),

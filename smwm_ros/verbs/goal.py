@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
 from smwm_ros.verbs.options import add_namespace, plan_node
 
 EXAMPLE = 'smwm goal name dock --namespace robot_1'
@@ -52,5 +52,5 @@ def run(args: argparse.Namespace) -> int:
                 else client.aim_at_picture(picture)
             )
             number, source = accepted['number'], accepted['source']
-            tell(f'goal {number}: {source}, {accepted["subgoals"]} subgoals')
+            tell(f'goal {number}: {source}, {count_of(accepted["subgoals"], "subgoal")}')
     return 0

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from smwm_ros.text import line, tell, tell_program
+from smwm_ros.text import count_of, line, tell, tell_program
 from smwm_ros.verbs.inspect_run import describe_checkpoint, examine_run, recorded_data, SAMPLES
 from smwm_ros.verbs.options import add_msgs
 
@@ -144,7 +144,7 @@ def _count(word: str) -> int:
 def _bag_lines(found: dict[str, Any]) -> list[str]:
     """Describe a bag to a reader."""
     lines = [
-        f'{found["path"]}: {found["messages"]} messages in {found["seconds"]} s, '
+        f'{found["path"]}: {count_of(found["messages"], "message")} in {found["seconds"]} s, '
         f'{found["bytes"] / 1e6:.1f} MB'
     ]
     lines += [f'  {note}' for note in found['notes']]
@@ -187,10 +187,13 @@ def _write_config(surveys: list[dict[str, Any]], out: Path) -> None:
     from smwm_ros.files import write_atomic
 
     sections, remarks = merge(surveys)
-    head = f'# proposed from {len(surveys)} bags: check the fields, and the limits'
+    head = f'# proposed from {count_of(len(surveys), "bag")}: check the fields, and the limits'
     lines = [head, *_config_lines(sections, remarks)]
     write_atomic(out, '\n'.join([*lines, '']).encode())
-    tell(f'{out}: a configuration for all bags; check it, then smwm convert --config {out}')
+    tell(
+        f'{out}: a configuration for {count_of(len(surveys), "bag")}; check it, then smwm convert '
+        f'--config {out}'
+    )
 
 
 def _topic_line(topic: dict[str, Any]) -> str:
@@ -236,4 +239,4 @@ def _write_thumbnails(args: argparse.Namespace) -> None:
     if not whole:
         raise SmwmError(f'{out}: the frames cannot be made a PNG')
     write_atomic(out, png.tobytes())
-    tell(f'{out}: frames of {len(strips)} bags, one row each')
+    tell(f'{out}: frames of {count_of(len(strips), "bag")}, one row each')

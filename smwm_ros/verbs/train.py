@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import CheckpointError, DatasetError
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     count = len(dataset.starts('train'))
     if leads:
         tell(
-            f'Learning from {count} transitions of {args.dataset} '
-            f'({len(dataset.drives)} episodes).'
+            f'Learning from {count_of(count, "transition")} of {args.dataset} '
+            f'({count_of(len(dataset.drives), "episode")}).'
         )
     with hold(args.out) if leads else nullcontext():
         checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
