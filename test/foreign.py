@@ -98,7 +98,7 @@ class Heard(NamedTuple):
 
 @cache
 def store() -> Any:
-    """Return the types of ROS 2, and one of somebody's own."""
+    """Return the types of ROS 2, and those of a custom package."""
     types = get_typestore(Stores.ROS2_JAZZY)
     types.register(get_types_from_msg('float64 speed', 'acme_msgs/msg/Wheel'))
     types.register(get_types_from_msg(WHEELS, 'acme_msgs/msg/Wheels'))
@@ -236,7 +236,7 @@ def joints(count: int) -> list[Heard]:
 
 
 def drive(count: int) -> list[Heard]:
-    """Return commands, clock and somebody's own messages at 20 Hz."""
+    """Return commands, clock and custom messages at 20 Hz."""
     heard = []
     for number in range(count):
         stamp = BEGIN + number * SECOND // 20
@@ -323,7 +323,7 @@ def packed_and_split(folder: Path) -> list[Heard]:
 
 
 def pictures_of_a_script(folder: Path) -> list[Heard]:
-    """Write images that begin at time 0, with headers that nobody has filled."""
+    """Write images that begin at time 0, with empty headers."""
     heard = [
         Heard('/image', number * SECOND, image(np.full((2, 2, 1), 60 * number), 'mono8'))
         for number in range(3)

@@ -136,7 +136,7 @@ def drives(found: dict[str, Any]) -> None:
 
 
 def shows(found: dict[str, Any]) -> None:
-    """Check what is said of images whose headers were never filled."""
+    """Check what is said of images with empty headers."""
     assert found['topics'][0]['image'] == {'width': 2, 'height': 2, 'encoding': 'mono8'}
     assert found['topics'][0]['header'] == {'flaw': 'no stamp'}
 
