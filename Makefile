@@ -12,7 +12,7 @@ DEV := .venv/ready-to-develop
 unexport PYTHONPATH AMENT_PREFIX_PATH LD_LIBRARY_PATH RMW_IMPLEMENTATION ROS_DISTRO ROS_VERSION
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench docs clean
+.PHONY: help venv demo test explore check bench docs clean
 .NOTPARALLEL:
 
 help: ## say what each target does
@@ -33,6 +33,10 @@ ifeq ($(strip $(ARGS)),)
 else
 	@.venv/bin/python -m pytest $(ARGS)
 endif
+
+explore: $(DEV) ## look for new failures: property tests with new examples, ten times as many
+	@HYPOTHESIS_PROFILE=explore OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m hypothesis \
+		-n auto --maxprocesses 8 --dist loadfile test $(ARGS)
 
 check: $(DEV) ## check format, lint and types
 	.venv/bin/ruff format --check .

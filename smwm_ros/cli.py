@@ -67,7 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
             name,
             help=about.splitlines()[0],
             description=about,
-            epilog=module.EXAMPLE,
+            epilog=f'example: {module.EXAMPLE}',
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         verb.set_defaults(run=module.run)

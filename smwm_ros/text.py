@@ -49,6 +49,12 @@ def line(text: str) -> str:
     return cut(_cut_words(printable(_cut_words(cut(text)))))
 
 
+def count_of(number: int, what: str, mark: str = '') -> str:
+    """Say how many there are of something; a mark such as ',' parts the thousands."""
+    many = 'es' if what.endswith('ch') else 's'
+    return f'{number:{mark}} {what}{"" if number == 1 else many}'
+
+
 def brief(value: Any) -> str:
     """Quote a value of any size and depth in short."""
     return cut(_quote.repr(value), VALUE)

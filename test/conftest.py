@@ -10,19 +10,13 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+import properties  # noqa: F401 - chooses the profile of hypothesis
 import pytest
 from recordings import MakeBag, TinyBag
 from rosbags.rosbag2 import StoragePlugin
 
-# A loaded machine must not fail a test, and a failure must come again.
-settings.register_profile(
-    'here', deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile('here')
 BENCH = Path(__file__).parents[1] / 'bench'
 BENCHES = ('common', 'cube', 'planner', 'roadmap', 'train', 'parts.success', 'parts.tiny')
-REAL_BAGS = Path(__file__).parents[1] / '..' / 'shared' / 'bags'
 
 
 @pytest.fixture
@@ -54,14 +48,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def real_bags() -> Path:
-    """Return the folder of recordings made by other people, or skip where it is absent."""
-    if not REAL_BAGS.is_dir():
-        pytest.skip(f'recordings of others are not at {REAL_BAGS.resolve()}')
-    return REAL_BAGS
 
 
 @pytest.fixture(scope='module')

@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import json
 from pathlib import Path
 import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
+from smwm_ros.bags.find import find_bags
+from smwm_ros.bags.read import BagReader
+from smwm_ros.cli import main
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.load import load_config
 
@@ -88,6 +93,23 @@ def made(tmp_path: Path, bag: Path, *words: str, out: str = 'out') -> Transition
     """Convert a bag of 16 by 16 pixels unless words say otherwise."""
     config = load_config(None, ['dataset.image_size=16', *words])
     return convert([bag], tmp_path / out, config).dataset
+
+
+def read(path: Path) -> list[tuple[str, int, Any]]:
+    """Return every message of the one bag at a path."""
+    (bag,) = find_bags([path])
+    with BagReader(bag) as reader:
+        return [
+            (message.topic, message.stamp, reader.decode(message))
+            for message in reader.messages(list(reader.topics))
+        ]
+
+
+def inspect(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict[str, Any]:
+    """Return what `smwm inspect --json` prints of one path."""
+    assert main(['inspect', '--json', *map(str, words)]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[0])
+    return found
 
 
 def shown(data: TransitionDataset) -> NDArray[Any]:

@@ -119,6 +119,12 @@ def test_only_three_places_import_by_a_name_made_at_run_time() -> None:
     assert users <= {f'smwm_ros/{name}' for name in (verbs, arenas, messages)}
 
 
+def test_verbs_speak_to_a_node_through_one_function() -> None:
+    verbs = [path for path in SOURCES if room_of(path) == 'verbs']
+    users = [path.name for path in verbs if 'smwm_ros.nodes.client' in imports(path)]
+    assert users == ['options.py']
+
+
 @pytest.mark.parametrize('path', SOURCES, ids=ids)
 def test_files_and_functions_stay_short(path: Path) -> None:
     text = path.read_text(encoding='utf-8')

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
+from properties import examples
 import pytest
 from smwm_ros.bags.ages import Ages
 from smwm_ros.bags.align import align, Rows, Track, View
@@ -34,7 +35,7 @@ def rows(
     return align(frames, good, Track(stamps, values), states, DT, config)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(STEPS, st.integers(1, 250), st.integers(0, 250))
 def test_the_gate_lets_through_exactly_the_frames_of_the_grid(
     steps: list[int], dt: int, gap: int
@@ -45,7 +46,7 @@ def test_the_gate_lets_through_exactly_the_frames_of_the_grid(
     assert np.flatnonzero(needed).tolist() == sorted(set(ticks(frames, dt, gap)[1].tolist()))
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(STEPS, st.integers(1, 250), st.integers(0, 250), st.booleans())
 def test_the_frame_of_a_tick_is_the_last_one_before_it_and_never_old(
     steps: list[int], dt: int, gap: int, shift: bool
@@ -63,7 +64,7 @@ def test_the_frame_of_a_tick_is_the_last_one_before_it_and_never_old(
     assert (np.diff(stamp)[np.diff(run) != 0] > 0).all()
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(STEPS, st.integers(1, 250), st.integers(0, 250))
 def test_a_shifted_grid_has_the_same_ticks_and_never_more_repeats(
     steps: list[int], dt: int, gap: int
@@ -85,7 +86,7 @@ def test_a_shift_is_no_larger_than_it_must_be() -> None:
     assert (stamp - late[:19]).max() <= 14
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(
     STEPS, st.lists(st.integers(0, 8000), max_size=80), st.integers(0, 30), st.sampled_from([2, 5])
 )
@@ -178,7 +179,7 @@ def test_where_the_change_of_the_state_is_the_action_a_tick_without_it_is_droppe
     assert found.dropped['its change of state was not measured'] == 7
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.lists(st.integers(0, 400), max_size=80), st.integers(0, 80), st.integers(0, 300))
 def test_ages_are_counted_the_same_in_one_piece_or_two(
     ages: list[int], cut: int, limit: int

@@ -123,7 +123,7 @@ def test_a_second_run_makes_only_the_bag_that_is_missing(bags, tmp_path, capsys)
     assert contents(out) == contents(bags)
     assert (out / 'two_room_0000' / 'two_room_0000.mcap').stat().st_mtime_ns == kept
     assert not list(out.glob('.recording-*'))
-    assert '1 of them were there already' in capsys.readouterr().out
+    assert '(there already: 1 bag)' in capsys.readouterr().out
 
 
 def test_another_seed_gives_other_bags(bags, tmp_path):

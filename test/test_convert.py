@@ -245,7 +245,7 @@ def test_damaged_frames_are_left_out_up_to_a_limit(tmp_path: Path) -> None:
     assert shown(data).tolist() == [*range(30), *range(31, 60)]
     assert len(data.episodes) == 2
     assert '640x480 holds 30 bytes' in data.metas['hurt']['faults']['/camera/image_raw']
-    with pytest.raises(BagError, match=r'1 of 60 messages are damaged.*max_damaged=0\.01'):
+    with pytest.raises(BagError, match=r'1 of 60 messages damaged.*max_damaged=0\.01'):
         convert([path], tmp_path / 'strict', config('dataset.max_damaged=0.01'))
 
 
@@ -341,7 +341,7 @@ def test_the_command_line_says_what_was_made(
     words = ['convert', str(tiny_bag()), '--out', str(tmp_path / 'out'), 'dataset.image_size=16']
     assert main(words) == 0
     said = capsys.readouterr()
-    assert '1 episodes (0% held out, in 0 episodes), 30 ticks, 25 transitions' in said.out
+    assert '1 episode (0% held out, in 0 episodes), 30 ticks, 25 transitions' in said.out
     assert 'warning: nothing is held out to judge a model on' in said.err
     assert 'or one of at least 8 s without a gap' in said.err
     assert main([*words, 'dataset.resize=crop']) == 2

@@ -15,8 +15,10 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from smwm_ros.bags.blank import new_message
 from smwm_ros.cli import main
+from smwm_ros.core.checkpoint import save
 from smwm_ros.errors import BagError, ConfigError
 from smwm_ros.load import load_config
+from worlds import tiny_checkpoint
 
 Capture = pytest.CaptureFixture[str]
 WHEELS = 'float32 left\nfloat32 right\nacme_msgs/Mode mode'
@@ -78,9 +80,38 @@ def test_messages_without_a_definition_are_not_called_damaged_and_msg_files_defi
     assert '40 ticks' in capsys.readouterr().out
 
 
-def test_a_folder_without_msg_files_is_refused(tmp_path: Path, tiny_bag: MakeBag) -> None:
+@pytest.mark.usefixtures('one_thread')
+def test_every_verb_that_opens_bags_reads_messages_by_msg_files(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    bag, run, folder = undefined(tmp_path / 'bag'), tmp_path / 'run', tmp_path / 'src'
+    (folder / 'acme_msgs').mkdir(parents=True)
+    (folder / 'acme_msgs' / 'Wheels.msg').write_text(WHEELS)
+    (folder / 'acme_msgs' / 'Mode.msg').write_text('uint8 mode')
+    robot = load_config(None, WORDS).robot
+    save(run, tiny_checkpoint()._replace(robot=robot))
+    known, page = ['--msgs', str(folder)], str(tmp_path / 'page.html')
+    search = ['planner.samples=8', 'planner.elites=4', 'planner.iterations=1']
+    replay = ['replay', str(bag), str(run), '--leg', '39', '--out', page, *search]
+    assert main(replay) == 2
+    assert '--msgs FOLDER takes .msg files' in capsys.readouterr().err
+    assert main([*replay, *known]) == 0
+    assert 'commands compared' in capsys.readouterr().out
+    strip = ['inspect', str(bag), '--thumbnails', str(tmp_path / 'strip.png')]
+    assert main([*strip, *known]) == 0
+    goal = ['goals', str(run), '--bag', str(bag), '--at', '1', '--name', 'dock']
+    assert main([*goal, *known]) == 0
+    for verb in (replay, goal):
+        assert main([*verb, '--msgs', str(bag)]) == 2
+        assert 'no .msg files there; expected PACKAGE/msg/NAME.msg' in capsys.readouterr().err
+
+
+def test_a_folder_without_msg_files_is_refused(
+    tmp_path: Path, tiny_bag: MakeBag, capsys: Capture
+) -> None:
     words = ['inspect', str(tiny_bag()), '--msgs', str(tmp_path / 'bags')]
     assert main(words) == 2
+    assert 'no .msg files there; expected PACKAGE/msg/NAME.msg' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_one_continuous_recording_is_inspected_converted_and_trained_without_a_k
     words = ['--config', str(tmp_path / 'robot.yaml')]
     assert main(['convert', path, '--out', str(tmp_path / 'data'), *words]) == 0
     said = capsys.readouterr()
-    assert '1 episodes (10% held out, in 1 stretches), 400 ticks' in said.out
+    assert '1 episode (10% held out, in 1 stretch), 400 ticks' in said.out
     assert 'warning' not in said.err
     run = ['train', str(tmp_path / 'data'), '--out', str(tmp_path / 'run'), *words]
     assert main([*run, 'train.steps=2', 'train.batch=4']) == 0  # or it would take minutes

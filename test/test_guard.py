@@ -4,9 +4,10 @@
 from dataclasses import replace
 import re
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
+from properties import examples
 import pytest
 from smwm_ros import config
 from smwm_ros.core.guard import check_contract, Guard, Limits, limits_of
@@ -61,7 +62,7 @@ def test_other_names_and_narrower_limits_fit_the_checkpoint(asked):
         (replace(ROBOT, dt=0.05), 'robot.dt is 0.05 s, but the model was trained at 0.1 s'),
         (
             replace(ROBOT, command=command(fields=('a',), low=(-1.0,), high=(1.0,))),
-            'robot.command.fields names 1 numbers, but the model commands 2: a, b',
+            'robot.command.fields names 1 number, but the model commands 2: a, b',
         ),
         (
             replace(ROBOT, command=command(high=(1.0, 1.5))),
@@ -84,7 +85,7 @@ def driven(guard, targets):
     return np.array([0.0, *(float(guard.check(np.array([target]))[0]) for target in targets)])
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(TARGETS, LIMIT, LIMIT)
 def test_commands_change_no_faster_than_rate_and_jerk_allow_and_stay_in_the_limits(
     targets, rate, jerk
@@ -97,7 +98,7 @@ def test_commands_change_no_faster_than_rate_and_jerk_allow_and_stay_in_the_limi
     assert sent.max() <= 2.0
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.floats(-1.0, 2.0), LIMIT, st.floats(1.0, 50.0), TARGETS)
 def test_a_target_that_stays_is_reached_and_never_left(target, rate, jerk, before):
     guard = Guard(DT_UNIT, Limits((rate,), (jerk,)))

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import cv2
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 from numpy.typing import NDArray
+from properties import examples
 import pytest
 from smwm_ros.core.images import (
     compose,
@@ -73,7 +74,7 @@ def smooth_rgb(height: int, width: int) -> Pixels:
     return np.stack(planes, -1).astype(np.uint8)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.sampled_from(sorted(CHANNEL_ORDER)), SIZES, SIZES, st.integers(0, 7), st.booleans())
 def test_colour_survives_any_order_depth_padding_and_byte_order(
     encoding: str, height: int, width: int, pad: int, big: bool
@@ -85,7 +86,7 @@ def test_colour_survives_any_order_depth_padding_and_byte_order(
     assert (to_rgb(message(encoding, raster, pad, big)) == rgb).all()
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     st.sampled_from(['mono8', '8UC1', 'mono16']), SIZES, SIZES, st.integers(0, 5), st.booleans()
 )
@@ -97,7 +98,7 @@ def test_grey_is_the_same_in_three_channels(
     assert (to_rgb(message(encoding, raster, pad, big)) == grey).all()
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(SIZES, SIZES, st.integers(0, 5), st.booleans())
 def test_depth_of_ten_metres_is_white_and_nothing_measured_is_black(
     height: int, width: int, pad: int, big: bool
@@ -194,7 +195,7 @@ def test_packed_depth_is_unpacked() -> None:
     assert (to_rgb(compressed('16UC1; compressedDepth', bytes(12) + png)) == 255).all()
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 30), st.sampled_from(RESIZE))
 def test_an_image_of_one_colour_fits_any_square(
     height: int, width: int, size: int, how: str
@@ -248,7 +249,7 @@ def rvl(depth: Pixels) -> bytes:
     return struct.pack('<iffII', 0, 0, 0, *depth.shape[::-1]) + packed
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_rvl_depth_is_unpacked(height: int, width: int, seed: int, holes: float) -> None:
     rng = np.random.default_rng(seed)
@@ -258,7 +259,7 @@ def test_rvl_depth_is_unpacked(height: int, width: int, seed: int, holes: float)
     assert (packed == to_rgb(message('16UC1', depth[..., None]))).all()
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.integers(0, 70), st.binary(max_size=30), st.booleans())
 def test_damaged_rvl_gives_pixels_or_a_codec_error(keep: int, tail: bytes, whole: bool) -> None:
     data = rvl(np.arange(48, dtype=np.uint16).reshape(6, 8) % 7 * 900)
@@ -310,7 +311,7 @@ def test_a_view_keeps_its_shape_or_fills_its_tile() -> None:
     assert not boxed[[0, 5, 10, 15]].any()
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.sampled_from(['rgb8', 'bgr8', 'mono8', 'jpeg', 'png']), st.sampled_from(RESIZE), SIZES)
 def test_reading_at_a_size_is_conversion_then_fit(source: str, how: str, size: int) -> None:
     rgb = random_rgb(13, 17)
@@ -377,7 +378,7 @@ def test_what_is_no_image_message_is_refused() -> None:
         to_rgb(SimpleNamespace(data=[1.0]))
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.sampled_from(ENCODINGS),
     st.integers(0, 6),

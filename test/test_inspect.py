@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from recordings import image, MakeBag, STORE, TICK, TinyBag
+from recordings import image, inspect, MakeBag, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from smwm_ros.bags import propose
@@ -21,13 +20,6 @@ from smwm_ros.load import load_config
 import yaml
 
 Capture = pytest.CaptureFixture[str]
-
-
-def inspect(capsys: Capture, *words: str | Path) -> dict[str, Any]:
-    """Return what `smwm inspect --json` prints of one path."""
-    assert main(['inspect', '--json', *map(str, words)]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[0])
-    return found
 
 
 def test_a_bag_is_described_topic_by_topic(tmp_path: Path, capsys: Capture) -> None:
@@ -338,14 +330,3 @@ def test_a_checkpoint_tells_what_it_was_made_for(tmp_path: Path, capsys: Capture
     (tmp_path / 'meta.json').write_text('{')
     assert main(['inspect', str(tmp_path)]) == 2
     assert 'meta.json: damaged: not valid JSON' in capsys.readouterr().err
-
-
-def test_recordings_of_other_people_are_described(real_bags: Path, capsys: Capture) -> None:
-    found = inspect(capsys, real_bags / '06_nav2_filezstd_mcap')
-    assert found['robot']['command']['topic'] == '/cmd_vel_smoothed'
-    assert found['robot']['dt'] == 0.1
-    found = inspect(capsys, real_bags / '11_ait_images_db3')
-    assert found['topics'][0]['image'] == {'width': 2, 'height': 2, 'encoding': 'mono8'}
-    assert found['topics'][0]['header'] == {'flaw': 'no stamp'}
-    assert main(['inspect', str(real_bags / '13_empty_db3')]) == 2
-    assert 'the bag is empty' in capsys.readouterr().err

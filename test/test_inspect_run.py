@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recordings import without_pictures
+from recordings import inspect, without_pictures
 from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.core.batches import in_two
-from smwm_ros.core.checkpoint import add_info, load
+from smwm_ros.core.checkpoint import add_info, Checkpoint, load, META, read_meta
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.examine import spectrum
+from smwm_ros.core.examine import Examination, examine, spectrum
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.core.train import train
 from smwm_ros.core.verdict import judge, require_fit
@@ -47,13 +47,6 @@ def learn(
 ) -> Path:
     train(data, folder / name, model, replace(TRAIN, **knobs), PLANNER)
     return folder / name
-
-
-def inspect(capsys: Capture, *words: str | Path) -> dict[str, Any]:
-    """Return what `smwm inspect --json` prints of one path."""
-    assert main(['inspect', '--json', *map(str, words)]) == 0
-    found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[0])
-    return found
 
 
 def test_a_good_run_is_fit_and_foresees(place: Path, capsys: Capture) -> None:
@@ -94,7 +87,7 @@ def test_frames_without_a_measured_state_are_left_out_of_the_probes(
         assert probe['linear'] > 0.8
         assert probe['nonlinear'] > 0.8
     page = (place / 'h.html').read_text(encoding='utf-8')
-    assert 'frames have no measured state.' in page
+    assert '<p>No measured state: ' in page
     assert 'coloured by pose.pose.position.y' in page
     assert 'nan' not in without_pictures(page)
     dot_dataset(place / 'nowhere', unmeasured=slice(None))
@@ -149,6 +142,32 @@ def test_training_stores_the_verdict_that_the_plan_node_asks_for(
         with pytest.raises(CheckpointError, match=r'collapsed.*node\.unfit:=accept'):
             require_fit(load(folder).info, 'run', accept=False)
         assert require_fit(load(folder).info, 'run', accept=True).endswith('by node.unfit')
+
+
+def test_a_best_model_that_is_the_last_one_is_judged_once_and_another_one_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = list[Path | None]()
+
+    def count(checkpoint: Checkpoint, *words: Any) -> Examination:
+        judged.append(checkpoint.folder)
+        return examine(checkpoint, *words)
+
+    monkeypatch.setattr('smwm_ros.core.examine.examine', count)
+    dot_dataset(tmp_path / 'data', episodes=6)
+    run, best = tmp_path / 'run', tmp_path / 'run' / 'best'
+    words = ['train', str(tmp_path / 'data'), '--out', str(run), 'train.device=cpu']
+    words += ['model.latent=4', 'model.hidden=16', 'train.batch=8', 'train.steps=2']
+    assert main(words) == 0
+    assert judged == [run]
+    assert load(best).info['verdict'] == load(run).info['verdict']
+    for folder in (run, best):
+        meta = read_meta(folder)
+        del meta['info']['verdict']
+        meta['planner']['horizon'] += folder == best
+        (folder / META).write_text(json.dumps(meta))
+    assert main(words) == 0
+    assert judged == [run, run, best]
 
 
 def test_inspection_stores_the_verdict_on_own_data_alone(place: Path, capsys: Capture) -> None:

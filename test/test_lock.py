@@ -34,6 +34,7 @@ with getattr(lock, sys.argv[1])(Path(sys.argv[2])):
 """
 # Verbs whose single file is made in an instant wait for each other instead.
 LONG = ('collect', 'convert', 'train', 'toy', 'import', 'export', 'export-model', 'evaluate')
+LONG += ('goals',)
 BESIDE = ('import', 'export', 'export-model', 'evaluate')
 
 
@@ -80,7 +81,7 @@ def test_the_second_run_names_the_first_and_changes_nothing(
         process.kill()  # as kill -9: it cannot clean up
         process.wait()
         assert contents(tmp_path) == before, 'the lock file is still there'
-    if verb in ('collect', 'convert', 'import', 'export'):  # the others take a while
+    if verb in ('collect', 'convert', 'import', 'export', 'goals'):  # the others take a while
         assert run(verb, here, out) == 0
         assert not [path for path in tmp_path.rglob('*') if 'lock' in path.name]
 
@@ -94,6 +95,24 @@ def test_prepare_waits_for_no_other_run(
     with holder(folder):
         assert main(['prepare', str(folder), f'--data={here / "data"}']) == 2
     assert 'run: is being written by process ' in capsys.readouterr().err
+
+
+def test_figures_are_not_written_down_while_another_process_writes_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr('smwm_ros.verbs.bench.ROOT', tmp_path)
+    (tmp_path / 'bench').mkdir()
+    (tmp_path / 'bench' / 'one.py').write_text('print(\'{"value": 1}\')\n')
+    results = tmp_path / 'docs' / 'results.json'
+    with holder(results, 'evaluate') as process:
+        assert main(['bench', 'one']) == 2
+        said = capsys.readouterr()
+        assert f'results.json: is being written by process {process.pid} ' in said.err
+        assert 'one.py' not in said.out, 'nothing is measured that cannot be written down'
+        assert main(['bench', '--quick', 'one']) == 0
+    assert main(['bench', 'one']) == 0
+    assert json.loads(results.read_text()) == {'one': [{'value': 1}]}
+    assert [path.name for path in results.parent.iterdir()] == ['results.json']
 
 
 def test_two_conversions_at_once_give_one_dataset(here: Path, tmp_path: Path) -> None:  # noqa: F811

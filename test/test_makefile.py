@@ -38,7 +38,7 @@ case "$*" in
         echo "3.{minor} $*" >>"$ASKED"
         [ -z "$NO_PIP" ] || {{ echo 'ERROR: no route' >&2; exit 1; }}
         case "$*" in *' uv') cp "$UV" "${{0%/*}}/uv" ;; esac ;;
-    '-m pytest'*) echo "ran pytest $3" ;;
+    '-m pytest'*) echo "ran pytest $3 $4 $HYPOTHESIS_PROFILE" ;;
     *) echo "fake python: $*" >&2; exit 99 ;;
 esac
 """
@@ -190,6 +190,13 @@ def test_an_environment_that_was_broken_off_is_made_anew(machine: Machine) -> No
 def test_arguments_are_passed_on(machine: Machine) -> None:
     machine.python('python3', 11)
     assert 'ran pytest -k' in machine.make('test', 'ARGS=-k planner').stdout
+
+
+def test_exploration_runs_property_tests_alone_with_a_profile_of_their_own(
+    machine: Machine,
+) -> None:
+    machine.python('python3', 11)
+    assert 'ran pytest -m hypothesis explore' in machine.make('explore').stdout
 
 
 @pytest.mark.parametrize('other', ['python3.11', 'python3.10'])

@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from properties import examples
 import pytest
 from smwm_ros.config import Planner
 from smwm_ros.core.guides import Guides
@@ -110,7 +111,7 @@ def test_the_way_that_is_left_grows_shorter_and_ends_at_nothing(rooms: Roadmap) 
     assert all(later < sooner + 1 for sooner, later in pairwise(left))
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.integers(0, 2**31 - 1))
 def test_no_move_makes_a_way_shorter_than_the_shortest(seed: int) -> None:
     chance = torch.Generator().manual_seed(seed)

@@ -19,7 +19,7 @@ from smwm_ros.cli import main
 from smwm_ros.errors import BagError, ConfigError, SmwmError
 from smwm_ros.load import load_config, read_yaml
 from smwm_ros.report import escape
-from smwm_ros.text import brief, cut, LINE, line, printable, tell, WORD
+from smwm_ros.text import brief, count_of, cut, LINE, line, printable, tell, WORD
 import yaml
 
 Capture = pytest.CaptureFixture[str]
@@ -220,6 +220,19 @@ def test_pages_and_lines_of_a_dataset_with_hostile_words_are_clean(
     assert not bad_letters(page)
     assert '<script>alert' not in page
     assert 'lllll' * (WORD // 5) not in page
+
+
+def test_one_thing_is_no_things() -> None:
+    counts = [count_of(number, 'raw step') for number in (0, 1, 2, 1234)]
+    assert counts == ['0 raw steps', '1 raw step', '2 raw steps', '1234 raw steps']
+    assert count_of(1234, 'stretch', ',') == '1,234 stretches'
+
+
+def test_counts_that_may_be_one_are_said_by_the_function_that_knows_the_singular() -> None:
+    nouns = 'chunk|episode|leg|message|pair|row|step|subgoal|tick|transition|warning|world'
+    counted = re.compile(rf'(?<!than )(?<!no )\{{[^{{}}:]*\}} (?:{nouns})s\b')
+    found = {path.name: counted.findall(path.read_text(encoding='utf-8')) for path in SOURCES}
+    assert {name: said for name, said in found.items() if said} == {}
 
 
 def test_what_programs_read_keeps_every_letter(

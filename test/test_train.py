@@ -412,7 +412,7 @@ def test_state_align_learns_from_the_ticks_whose_state_was_measured(
     dots = dot_dataset(tmp_path / 'dots', unmeasured=slice(0, None, 3))
     aligned, settings = replace(TINY, kind='state_align'), replace(SHORT, steps=200, batch=32)
     checkpoint = train(dots, tmp_path / 'run', aligned, replace(settings, lr=1e-2), PLANNER)
-    assert '200 of 600 ticks have no measured state; the loss' in capsys.readouterr().err
+    assert 'no measured state at 200 of 600 ticks; the loss' in capsys.readouterr().err
     assert checkpoint.info['summary']['state_r2'] > 0.7
     for row in read_curves(tmp_path / 'run'):
         assert np.isfinite(list(row.values())).all()
@@ -475,7 +475,7 @@ def test_a_dataset_of_another_version_is_refused_before_time_is_spent(tmp_path: 
 def test_an_action_that_is_no_number_is_found(tmp_path: Path) -> None:
     actions = np.zeros((20, 30, 2))
     actions[3, 4, 1] = np.nan
-    with pytest.raises(DatasetError, match='1 actions are not finite, first in row 94'):
+    with pytest.raises(DatasetError, match='1 action not finite, first in row 94'):
         dot_dataset(tmp_path / 'dots', actions=actions)
 
 

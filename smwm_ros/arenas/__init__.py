@@ -12,6 +12,7 @@ from smwm_ros.core.actions import action_spec
 from smwm_ros.core.interfaces import Arena
 from smwm_ros.errors import ArenaError, did_you_mean
 from smwm_ros.fieldpath import expand
+from smwm_ros.text import count_of
 
 if TYPE_CHECKING:  # arenas are named and chosen without what makes pictures
     from smwm_ros.arenas.scene import Scene
@@ -61,14 +62,15 @@ def require_fit(arena: Arena, robot: Robot) -> None:
     spec = action_spec(robot)
     if spec.size != arena.spec.size:
         raise ArenaError(
-            f'robot.command.fields: expected {arena.spec.size} fields for this arena, such as '
-            f'{", ".join(arena.spec.fields)}; found {spec.size}'
+            f'robot.command.fields: expected {count_of(arena.spec.size, "field")} for this arena, '
+            'such '
+            f'as {", ".join(arena.spec.fields)}; found {spec.size}'
         )
     if spec.dt != arena.spec.dt:
         raise ArenaError(f'robot.dt: expected {arena.spec.dt} s in this arena, found {spec.dt}')
     state, expected = expand(robot.state.fields), arena.sample(np.random.default_rng(0)).size
     if robot.state.topic and len(state) != expected:
         raise ArenaError(
-            f'robot.state.fields: expected {expected} fields for this arena, '
+            f'robot.state.fields: expected {count_of(expected, "field")} for this arena, '
             f'found {len(state)}: {", ".join(state)}'
         )

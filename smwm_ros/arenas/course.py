@@ -14,6 +14,7 @@ import numpy as np
 from smwm_ros.arenas.vary import Varied
 from smwm_ros.core.interfaces import Arena, Array, Frame
 from smwm_ros.errors import ArenaError
+from smwm_ros.text import count_of
 
 
 class Task(NamedTuple):
@@ -54,7 +55,7 @@ class Course:
     def next(self) -> None:
         """Go on to the next task, or say that there is none."""
         if self._tasks and self.index + 1 == len(self._tasks):
-            raise ArenaError(f'all {len(self._tasks)} tasks are done')
+            raise ArenaError(f'no task is left of {count_of(len(self._tasks), "task")}')
         self.index += 1
         self._begin(self._tasks[self.index] if self._tasks else self._draw())
 
@@ -165,6 +166,8 @@ def _task(item: Any, size: int, where: str) -> Task:
         except (TypeError, ValueError):
             state = np.zeros(0)
         if state.shape != (size,) or not np.isfinite(state).all():
-            raise ArenaError(f'{where}: {key}: expected {size} numbers, found {item.get(key)!r}')
+            raise ArenaError(
+                f'{where}: {key}: expected {count_of(size, "number")}, found {item.get(key)!r}'
+            )
         states.append(state)
     return Task(*states)

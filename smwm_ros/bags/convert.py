@@ -53,7 +53,7 @@ def convert(
     Jobs are as many as pay, unless given. With skip, bags that cannot be converted are left out.
     Folders of .msg files define the messages that bags do not.
     """
-    bags = [bag._replace(msgs=tuple(msgs)) for bag in find_bags(paths)]
+    bags = find_bags(paths, msgs)
     with hold(out), _no_empty_folder(out / 'shards'):
         if fresh:
             clear(out)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 
 from smwm_ros.errors import BagError, CodecError
+from smwm_ros.text import count_of
 
 _SURE = 20  # so many damaged messages are enough to give up before the end
 
@@ -36,6 +37,6 @@ class Faults:
         count, total = self._count[topic], self.total[topic]
         if count > self._limit * total:
             raise BagError(
-                f'{self._where}: {topic}: {count} of {total} messages are damaged, more than '
-                f'dataset.max_damaged={self._limit:g}; the first: {self.first[topic]}'
+                f'{self._where}: {topic}: {count} of {count_of(total, "message")} damaged, '
+                f'more than dataset.max_damaged={self._limit:g}; the first: {self.first[topic]}'
             )

@@ -68,8 +68,12 @@ def write_ahead(path: Path) -> Path | None:
     return None
 
 
-def find_bags(paths: Iterable[Path]) -> list[Bag]:
-    """Return every bag that the paths name, or that lies in the folders they name."""
+def find_bags(paths: Iterable[Path], msgs: Iterable[Path] = ()) -> list[Bag]:
+    """
+    Return every bag that the paths name, or that lies in the folders they name.
+
+    Folders of .msg files define the messages that bags do not.
+    """
     found: list[Bag] = []
     for path in paths:
         bags = _bags_at(path)
@@ -77,7 +81,8 @@ def find_bags(paths: Iterable[Path]) -> list[Bag]:
             raise BagError(f'{path}: no rosbag there; expected a file or a folder of {_kinds()}')
         found += bags
     unique = {tuple(path.resolve() for path in bag.paths): bag for bag in found}
-    return _named_apart(list(unique.values()))
+    defined = tuple(msgs)
+    return [bag._replace(msgs=defined) for bag in _named_apart(list(unique.values()))]
 
 
 def _bags_at(path: Path) -> list[Bag]:

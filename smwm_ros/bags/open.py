@@ -22,6 +22,7 @@ from smwm_ros.bags.recover_sqlite import CutSqlite
 from smwm_ros.bags.sqlite_bounds import require_plain_tables
 from smwm_ros.bags.steps import files_step_back, steps_back
 from smwm_ros.errors import BagError
+from smwm_ros.text import count_of
 
 Source = Reader1 | Reader2 | CutMcap | CutSqlite | CutBag
 _APART = 1_000_000_000  # metadata.yaml may be wrong by so much [ns]
@@ -158,9 +159,9 @@ def _flaw(reader: Reader2) -> str:
     inside = [item for file in files for item in file.connections if item.msgcount]
     told, there = _counts(reader.connections), _counts(inside)
     if told != there:
-        words = 'metadata.yaml tells of {} messages, its files of {}'
-        same = sum(told.values()) == sum(there.values())
-        return f'{words.format(sum(told.values()), sum(there.values()))}{same * ", elsewhere"}.'
+        said, found = sum(told.values()), sum(there.values())
+        words = f'metadata.yaml tells of {count_of(said, "message")}, its files of {found}'
+        return f'{words}{(said == found) * ", elsewhere"}.'
     if not all(any(_is(item, other) for other in reader.connections) for item in inside):
         return 'metadata.yaml tells of other types or QoS than its files.'
     first = min((file.metadata.start_time for file in files), default=0)

@@ -26,6 +26,7 @@ from smwm_ros.errors import (
     SmwmError,
     video_hint,
 )
+from smwm_ros.text import count_of
 
 T = TypeVar('T')
 _ZSTD = b'\x28\xb5\x2f\xfd'  # begins what zstd compressed
@@ -163,7 +164,7 @@ class BagReader:
             return store.deserialize_cdr(message.data, kind)
         except Exception as error:
             raise CodecError(
-                f'{message.topic}: {len(message.data)} bytes are no {kind}: {one_line(error)}'
+                f'{message.topic}: {_size(message)} is no {kind}: {one_line(error)}'
             ) from error
 
     def undefined(self, topic: str) -> str:
@@ -189,7 +190,7 @@ class BagReader:
         """Return the stamp of a message that begins with a header, without decoding it [ns]."""
         # Four bytes come first in both: the CDR preamble of ROS 2, the sequence number of ROS 1.
         if len(message.data) < 12:
-            raise CodecError(f'{message.topic}: {len(message.data)} bytes hold no header')
+            raise CodecError(f'{message.topic}: {_size(message)} holds no header')
         order = '>' if not self.is_ros1 and message.data[1] == 0 else '<'
         seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
@@ -215,7 +216,7 @@ class BagReader:
         for name, kind in sorted(self._connections, key=lambda key: (self._messages(*key), key)):
             if name in self.topics and (other := self.topics[name]).messages:
                 self.notes.append(
-                    f'{name}: has {other.messages} messages of {other.type} and '
+                    f'{name}: has {count_of(other.messages, "message")} of {other.type} and '
                     f'{self._messages(name, kind)} of {kind}; those of one type are read'
                 )
             self._choose(name, kind)  # the type that most of its messages are of
@@ -264,3 +265,7 @@ def with_rescue(bag: Bag, use: Callable[[BagReader], T]) -> T:
         raise
     except Exception as error:  # what is in a bag may be anything
         raise BagError(f'{bag.paths[0]}: cannot be used: {place(error)}') from error
+
+
+def _size(message: Message) -> str:
+    return f'a message of {count_of(len(message.data), "byte")}'

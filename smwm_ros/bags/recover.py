@@ -38,6 +38,7 @@ from smwm_ros.bags.mcap_records import (
     unpacked,
     walk,
 )
+from smwm_ros.text import count_of
 
 _BLOCK = 1 << 20  # messages outside of chunks are read together up to so many bytes
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
@@ -57,13 +58,13 @@ class CutMcap(BlockReader):
     def recovered(self) -> str:
         """Say how much could be read."""
         size = self.path.stat().st_size
-        words = [f'{self.message_count} whole messages were recovered']
+        words = [f'recovered {count_of(self.message_count, "whole message")}']
         if not self._complete:
             words[0] += f' from {self.whole_bytes / size:.1%} of its {size / 1e6:.1f} MB'
         if self.lost_chunks:
-            words.append(f'{self.lost_chunks} chunks are lost')
+            words.append(f'lost {count_of(self.lost_chunks, "chunk")}')
         if self.doubtful_chunks:
-            words.append(f'{self.doubtful_chunks} chunks differ from their checksum')
+            words.append(f'{count_of(self.doubtful_chunks, "chunk")} with a wrong checksum')
         return '; '.join(words)
 
     def _is_read(self, connection: Connection) -> bool:

@@ -24,6 +24,7 @@ from smwm_ros.bags.blocks import Block, BlockReader
 from smwm_ros.bags.mcap_records import Heard
 from smwm_ros.bags.packed import unpack_part
 from smwm_ros.bags.typestore import normal_type
+from smwm_ros.text import count_of
 
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7
 _LARGEST = 1 << 20  # bytes of a header; a larger one is none
@@ -40,9 +41,9 @@ class CutBag(BlockReader):
 
     def recovered(self) -> str:
         """Say how much could be read."""
-        lost = f'; {self.lost_chunks} chunks are lost' if self.lost_chunks else ''
+        lost = f'; lost {count_of(self.lost_chunks, "chunk")}' if self.lost_chunks else ''
         return (
-            f'{self.message_count} whole messages were recovered from '
+            f'recovered {count_of(self.message_count, "whole message")} from '
             f'{self.whole_bytes / self._size:.1%} of its {self._size / 1e6:.1f} MB{lost}'
         )
 

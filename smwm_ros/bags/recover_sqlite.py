@@ -30,6 +30,7 @@ from smwm_ros.bags.find import write_ahead
 from smwm_ros.bags.sqlite_bounds import open_file
 from smwm_ros.bags.steps import in_order
 from smwm_ros.errors import BagError
+from smwm_ros.text import count_of
 
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
 _FAR = 1 << 32  # no recording has so many messages
@@ -90,17 +91,18 @@ class CutSqlite:
 
     def recovered(self) -> str:
         """Say how much could be read."""
+        whole = count_of(self.message_count, 'whole message')
         if write_ahead(self.path) and not self.damaged:
-            return f'{self.message_count} whole messages are there, some in its -wal file'
+            return f'found {whole}, some in its -wal file'
         with self.path.open('rb') as file:
             head = file.read(32)
         (page,), (pages,) = struct.unpack('>H', head[16:18]), struct.unpack('>I', head[28:32])
         share = min(self.path.stat().st_size / max((page if page > 1 else 65536) * pages, 1), 1.0)
         if share == 1 and not self.damaged:
-            return f'{self.message_count} whole messages are there'
+            return f'found {whole}'
         return (
-            f'{self.message_count} whole messages were recovered; {share:.1%} of the file is '
-            f'there, and it is damaged in {self.damaged} places'
+            f'recovered {whole}; {share:.1%} of the file is there, and it is damaged in '
+            f'{count_of(self.damaged, "place")}'
         )
 
     def messages(

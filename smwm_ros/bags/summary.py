@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.split import cuttable, gap_of
+from smwm_ros.text import count_of
 
 
 def describe(data: TransitionDataset) -> list[str]:
@@ -15,8 +16,9 @@ def describe(data: TransitionDataset) -> list[str]:
     info = data.info
     transitions = len(data.starts('all'))
     lines = [
-        f'{data.folder}: {len(data.drives)} episodes ({_held_out(data)}), '
-        f'{len(data)} ticks, {transitions} transitions of {info.action_block} actions, '
+        f'{data.folder}: {count_of(len(data.drives), "episode")} ({_held_out(data)}), '
+        f'{count_of(len(data), "tick")}, {count_of(transitions, "transition")} of '
+        f'{count_of(info.action_block, "action")}, '
         f'{_duration(len(data) * info.spec.dt)} at {1 / info.spec.dt:g} Hz',
     ]
     actions = data.actions(np.arange(len(data))).astype(np.float64)
@@ -32,10 +34,14 @@ def describe(data: TransitionDataset) -> list[str]:
         counts.update(meta['counts'])
         dropped.update(meta['dropped'])
         clock = meta['time']
-        lines.append(f'  {name}: {meta["rows"]} ticks by {clock["base"]} time ({clock["why"]})')
+        lines.append(
+            f'  {name}: {count_of(meta["rows"], "tick")} by {clock["base"]} time ({clock["why"]})'
+        )
         lines += [f'    {note}' for note in meta['notes']]
         lines += [f'    damaged: {text}' for text in meta['faults'].values()]
-    lines += [f'  dropped {count} ticks: {why}' for why, count in dropped.items() if count]
+    lines += [
+        f'  dropped {count_of(count, "tick")}: {why}' for why, count in dropped.items() if count
+    ]
     lines += [f'  {name}: {count}' for name, count in counts.items() if count]
     return lines
 
@@ -58,8 +64,8 @@ def _held_out(data: TransitionDataset) -> str:
     """Say how much is held out."""
     mine = [episode for episode in data.episodes if episode.split == 'val']
     ticks = sum(episode.stop - episode.start for episode in mine)
-    places = 'episodes' if len(data.drives) == len(data.episodes) else 'stretches'
-    return f'{ticks / len(data):.0%} held out, in {len(mine)} {places}'
+    place = 'episode' if len(data.drives) == len(data.episodes) else 'stretch'
+    return f'{ticks / len(data):.0%} held out, in {count_of(len(mine), place)}'
 
 
 def _ages(data: TransitionDataset) -> list[str]:

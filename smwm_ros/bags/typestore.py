@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+import re
 from typing import Any
 
 from rosbags.interfaces import Connection, MessageDefinitionFormat, Nodetype
@@ -19,6 +20,7 @@ from rosbags.typesys import (
 from rosbags.typesys.store import Typestore
 from smwm_ros.errors import BagError
 
+_DIRECTIVE = re.compile(r'^[ \t]*#.*$', re.MULTILINE)  # #include, which rosbags does not parse
 _LONGEST = 1 << 20  # bytes of a definition; those of ROS have some thousand
 
 
@@ -88,6 +90,7 @@ def _definitions(connection: Connection) -> dict[str, Any]:
     if form == MessageDefinitionFormat.IDL:
         for part in text.split('=' * 80 + '\n'):
             body = part.partition('\n')[2] if part.startswith('IDL: ') else part
+            body = _DIRECTIVE.sub('', body)  # of what it includes, all follows
             types.update(get_types_from_idl(body) if body.strip() else {})
     return types
 

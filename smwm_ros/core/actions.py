@@ -16,6 +16,7 @@ from smwm_ros.config import Robot
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.fieldpath import expand, Named, parse_path, Step
+from smwm_ros.text import count_of
 
 
 def action_spec(robot: Robot) -> ActionSpec:
@@ -51,7 +52,8 @@ class FieldReader:
             numbers = np.atleast_1d(_numeric(_follow(msg, steps, path), path))
             if numbers.shape != (size,):
                 raise FieldError(
-                    f"'{path}': an array of {numbers.size} numbers; say which, such as {path}[0:2]"
+                    f"'{path}': an array of {count_of(numbers.size, 'number')}; say which, such "
+                    f'as {path}[0:2]'
                 )
             parts.append(numbers)
         vector: Array = np.concatenate(parts) if parts else np.zeros(0)
@@ -123,7 +125,7 @@ def _index(owners: Sequence[Any], step: Step, path: str) -> Any:
     if isinstance(step.at, Named):
         at = [_place(_names(owners, step.at, path), word, path) for word in step.at.words]
         if at and max(at) >= len(value):
-            raise CodecError(f"'{path}': '{step.name}' has {len(value)} elements")
+            raise CodecError(f"'{path}': '{step.name}' has {count_of(len(value), 'element')}")
         return [value[place] for place in at] if step.is_many else value[at[0]]
     try:
         part = value[step.at]
@@ -132,7 +134,7 @@ def _index(owners: Sequence[Any], step: Step, path: str) -> Any:
     wanted = step.at.stop - step.at.start if isinstance(step.at, slice) else None
     if part is None or (wanted is not None and len(part) != wanted):
         length = len(value) if hasattr(value, '__len__') else 0
-        raise CodecError(f"'{path}': '{step.name}' has {length} elements")
+        raise CodecError(f"'{path}': '{step.name}' has {count_of(length, 'element')}")
     return part
 
 

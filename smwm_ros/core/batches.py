@@ -13,7 +13,7 @@ from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array, Obs, Window
 from smwm_ros.core.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
 import torch
 
 CUT = (0.6, 0.7)  # of an episode that is cut in two: where its parts end and begin
@@ -88,8 +88,9 @@ def check(
     for split, name in (('train', 'training'), ('val', 'held-out')):
         if not len(dataset.starts(split, ticks)):
             raise DatasetError(
-                f'{where}: no {name} transitions in {count} episode(s); expected at least two '
-                f'episodes longer than {ticks} ticks ({steps} model steps x '
+                f'{where}: no {name} transitions in {count_of(count, "episode")}; expected at '
+                f'least two longer than {count_of(ticks, "tick")} '
+                f'({count_of(steps, "model step")} x '
                 f'dataset.action_block {dataset.info.action_block}) or one of {enough}, and '
                 'dataset.val_share above 0'
             )
@@ -126,7 +127,7 @@ def in_two(data: TransitionDataset) -> tuple[TransitionDataset, str]:
         longest = max((stop - start for start, stop, _ in data.episodes), default=0)
         raise DatasetError(
             f'{data.folder}: nothing to judge a model by: none of its episodes is held out, and '
-            f'the longest has {longest} ticks; expected one of at least '
+            f'the longest has {count_of(longest, "tick")}; expected one of at least '
             f'{math.ceil((data.info.action_block + 2) / (1 - CUT[1]))}, to be cut in two'
         )
     count = len(data.episodes)
@@ -167,7 +168,7 @@ def _require_state(dataset: TransitionDataset, rows: Array, warn: bool) -> None:
     unknown = int((~dataset.measured(rows)).sum())
     if unknown and warn:
         tell(
-            f'warning: {where}: {unknown} of {len(rows)} ticks have no measured state; the loss '
-            'of the state leaves them out',
+            f'warning: {where}: no measured state at {unknown} of {count_of(len(rows), "tick")}; '
+            'the loss of the state leaves them out',
             file=sys.stderr,
         )

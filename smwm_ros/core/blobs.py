@@ -12,6 +12,7 @@ from smwm_ros.core.headers import check_size
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.rows import Bytes, DATASET
 from smwm_ros.errors import CodecError, DatasetError, one_line
+from smwm_ros.text import count_of
 
 
 class BlobWriter:
@@ -50,7 +51,8 @@ class BlobColumn:
         size, expected = self._bytes.size, int(ends[-1]) if len(ends) else 0
         if size != expected:
             raise DatasetError(
-                f'{path}: missing or damaged: {size} bytes, expected {expected}; {DATASET.remedy}'
+                f'{path}: missing or damaged: {count_of(size, "byte")}, expected {expected}; '
+                f'{DATASET.remedy}'
             )
         if (np.diff(ends, prepend=0) <= 0).any():
             raise DATASET.damaged(path.with_suffix('.npy'), 'expected ends of images, in order')

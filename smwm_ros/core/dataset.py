@@ -41,6 +41,7 @@ from smwm_ros.core.split import Drive, gap_of, hold_out
 from smwm_ros.core.stored import read_json, require, section
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
+from smwm_ros.text import count_of
 
 FORMAT = 1
 INDEX = 'dataset.json'
@@ -215,7 +216,7 @@ def require_finite(data: TransitionDataset, actions: Array) -> None:
     bad = np.flatnonzero(~np.isfinite(actions).all(axis=1))
     if len(bad):
         raise DatasetError(
-            f'{data.folder}: {len(bad)} actions are not finite, first in row {bad[0]}; '
+            f'{data.folder}: {count_of(len(bad), "action")} not finite, first in row {bad[0]}; '
             f'{DATASET.remedy}'
         )
 
@@ -228,7 +229,7 @@ def explain(metas: Iterable[Mapping[str, Any]]) -> str:
         for reason, count in meta.get('dropped', {}).items():
             reasons[reason] = reasons.get(reason, 0) + count
     words = [f'{count} dropped: {reason}' for reason, count in sorted(reasons.items()) if count]
-    return '; '.join([f'{kept} ticks kept', *words])
+    return '; '.join([f'{count_of(kept, "tick")} kept', *words])
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

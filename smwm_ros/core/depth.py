@@ -17,6 +17,7 @@ import numpy as np
 from smwm_ros.core.headers import MAX_PIXELS
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError
+from smwm_ros.text import count_of
 
 _HEAD = 12  # bytes
 
@@ -25,7 +26,9 @@ def read_depth(form: str, data: Array, imdecode: Callable[[Array], Array]) -> Ar
     """Return depth (H, W, 1) float32 [m] of the bytes of a compressedDepth image."""
     source = form.split(';')[0].strip()  # '16UC1; compressedDepth png': what it was made from
     if data.size < _HEAD:
-        raise CodecError(f"'{form}' image of {data.size} bytes: expected 12 bytes and a PNG")
+        raise CodecError(
+            f"'{form}' image of {count_of(data.size, 'byte')}: expected 12 bytes and a PNG"
+        )
     _, scale, offset = struct.unpack('<iff', data[:_HEAD].tobytes())
     body = data[_HEAD:]
     code = _read_rvl(form, body) if 'rvl' in form.lower() else imdecode(body)
@@ -41,7 +44,7 @@ def read_depth(form: str, data: Array, imdecode: Callable[[Array], Array]) -> Ar
 
 def _read_rvl(form: str, data: Array) -> Array:
     """Decompress RVL to (H, W) uint16."""
-    broken = CodecError(f"'{form}' image of {data.size} bytes is cut off or damaged")
+    broken = CodecError(f"'{form}' image of {count_of(data.size, 'byte')} is cut off or damaged")
     if data.size < 8:
         raise broken
     width, height = struct.unpack('<II', data[:8].tobytes())

@@ -10,6 +10,7 @@ import numpy as np
 from smwm_ros.config import Node, Robot
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.errors import CheckpointError, ConfigError
+from smwm_ros.text import count_of
 
 
 class Limits(NamedTuple):
@@ -127,14 +128,14 @@ def check_contract(trained: Robot, asked: Robot) -> None:
     views, wanted = len(sees.topics), len(saw.topics)
     if views != wanted or (views > 1 and saw.tiles != sees.tiles):
         wrong.append(
-            f'robot.camera joins {views} views in a {sees.tiles}, but the model was trained '
-            f'with {wanted} in a {saw.tiles}'
+            f'robot.camera joins {count_of(views, "view")} in a {sees.tiles}, but the model was '
+            f'trained with {wanted} in a {saw.tiles}'
         )
     had, has = trained.command, asked.command
     if len(had.low) != len(has.low):
         wrong.append(
-            f'robot.command.fields names {len(has.low)} numbers, but the model commands '
-            f'{len(had.low)}: {", ".join(had.fields)}'
+            f'robot.command.fields names {count_of(len(has.low), "number")}, but the model '
+            f'commands {len(had.low)}: {", ".join(had.fields)}'
         )
     elif any(a < b for a, b in zip(has.low, had.low, strict=True)) or any(
         a > b for a, b in zip(has.high, had.high, strict=True)

@@ -11,6 +11,7 @@ import struct
 from typing import TypeAlias
 
 from smwm_ros.errors import CodecError, video_hint
+from smwm_ros.text import count_of
 
 Bytes: TypeAlias = 'bytes | memoryview'
 MAX_PIXELS = 1 << 25  # 8K video has as many; what claims more is not decoded
@@ -27,7 +28,9 @@ def check_size(form: str, data: Bytes) -> None:
     size = size_of(data)
     if size is None:
         hint = video_hint(form) or f'expected {FORMATS}'
-        raise CodecError(f"'{form}' image of {len(data)} bytes cannot be decoded; {hint}")
+        raise CodecError(
+            f"'{form}' image of {count_of(len(data), 'byte')} cannot be decoded; {hint}"
+        )
     width, height = size
     if not 0 < width * height <= MAX_PIXELS:
         raise CodecError(

@@ -22,6 +22,7 @@ from smwm_ros.core.encodings import first_three, grey, Layout, LAYOUTS, metres, 
 from smwm_ros.core.headers import check_size, FORMATS, size_of
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError, did_you_mean
+from smwm_ros.text import count_of
 
 RESIZE = ('stretch', 'letterbox', 'crop')
 _DEPTH = ('16UC1', '32FC1')
@@ -149,12 +150,13 @@ def _raster(msg: Any, layout: Layout) -> Array:
     if not rows or not width or step < line:
         raise CodecError(
             f'{name} image of {width}x{height} with step {step}: expected at least 1x1 pixels '
-            f'and {line} bytes a row'
+            f'and {count_of(line, "byte")} a row'
         )
     needed = step * (rows - 1) + line  # the last row may lack its padding
     if data.size < needed:
         raise CodecError(
-            f'{name} image of {width}x{height} holds {data.size} bytes, expected {step * rows}'
+            f'{name} image of {width}x{height} holds {count_of(data.size, "byte")}, expected '
+            f'{step * rows}'
         )
     strides = (step, layout.channels * dtype.itemsize, dtype.itemsize)
     shape = (rows, width, layout.channels)
@@ -172,7 +174,7 @@ def _decode_compressed(form: str, data: Array) -> tuple[Array, bool]:
     # A picture without its end would be filled up with grey, and nobody would know.
     whole = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND'}.get(head[:2])
     if whole is not None and data.tobytes().rfind(whole) < 0:
-        raise CodecError(f"'{form}' image of {data.size} bytes is cut off")
+        raise CodecError(f"'{form}' image of {count_of(data.size, 'byte')} is cut off")
     flag = cv2.IMREAD_UNCHANGED if head[:2] == b'\x89P' else cv2.IMREAD_COLOR
     pixels = _imdecode(form, data, flag)
     if pixels.dtype == np.uint16:
@@ -193,7 +195,8 @@ def _imdecode(form: str, data: Array, flag: int) -> Array:
         pixels = None
     if pixels is None:
         raise CodecError(
-            f"'{form}' image of {data.size} bytes cannot be decoded; expected {FORMATS}"
+            f"'{form}' image of {count_of(data.size, 'byte')} cannot be decoded; expected "
+            f'{FORMATS}'
         )
     return pixels
 

@@ -18,6 +18,7 @@ from smwm_ros.core.metrics import held_out
 from smwm_ros.core.model import Smwm
 from smwm_ros.core.team import Team
 from smwm_ros.errors import ConfigError, TrainingError
+from smwm_ros.text import count_of
 import torch
 from torch import Tensor
 from torch.optim import AdamW
@@ -136,7 +137,7 @@ def memory_in_words(
         if not isinstance(error, MemoryError) and not any(word in text for word in OUT_OF_MEMORY):
             raise
         raise TrainingError(
-            f'out of memory on {device}: a batch is {settings.batch} windows of '
+            f'out of memory on {device}: a batch is {count_of(settings.batch, "window")} of '
             f'{settings.unroll + 1} images of {image_size}x{image_size} px; try '
             f'train.batch={max(settings.batch // 2, 2)}'
             + (', a smaller train.unroll' if settings.unroll > 1 else '')

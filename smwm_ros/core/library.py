@@ -20,7 +20,7 @@ from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pictures import read_folder, read_picture, SUFFIXES
 from smwm_ros.errors import ConfigError, did_you_mean, writing
 from smwm_ros.files import publish
-from smwm_ros.lock import made
+from smwm_ros.lock import hold
 
 MOST = 1000  # goals in a folder
 _SHOWN = 80  # characters of a name that is none
@@ -70,7 +70,7 @@ class Library:
             )
         path = self.folder / name if len(pictures) > 1 else self.folder / f'{name}.png'
         with (
-            made(self.folder),
+            hold(self.folder),
             writing(path),
             tempfile.TemporaryDirectory(prefix='.', dir=self.folder) as work,
         ):

@@ -11,6 +11,7 @@ from smwm_ros import config
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import DatasetError
+from smwm_ros.text import count_of
 
 
 class Pair(NamedTuple):
@@ -64,7 +65,8 @@ def _require(where: str, found: int, longest: int, settings: config.Evaluate) ->
     """Refuse to draw more pairs than there are."""
     if found < settings.pairs:
         raise DatasetError(
-            f'{where}: {found} pairs of held-out frames with a measured state lie '
-            f'{settings.offset} raw steps apart, expected at least the {settings.pairs} of '
-            f'evaluate.pairs (the longest held-out episode has {longest} frames)'
+            f'{where}: {count_of(found, "pair")} of held-out frames with a measured state '
+            f'{count_of(settings.offset, "raw step")} apart, expected at least the '
+            f'{settings.pairs} of evaluate.pairs (the longest held-out episode has '
+            f'{count_of(longest, "frame")})'
         )

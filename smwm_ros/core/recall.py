@@ -12,6 +12,7 @@ from smwm_ros.core.interfaces import Obs
 from smwm_ros.core.learner import pick_device
 from smwm_ros.errors import DatasetError
 from smwm_ros.progress import show_progress
+from smwm_ros.text import count_of
 import torch
 from torch import Tensor
 
@@ -50,7 +51,9 @@ def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'tra
     left = np.concatenate([np.zeros(0, np.int64), *(run[-1] - run for run in runs)])
     block = checkpoint.action_block
     if not (left >= block).any():
-        raise DatasetError(f'{dataset.folder}: no {split} episode is longer than {block} ticks')
+        raise DatasetError(
+            f'{dataset.folder}: no {split} episode is longer than {count_of(block, "tick")}'
+        )
     # The networks of the paper take seconds on a GPU, and many minutes on a CPU.
     device = pick_device('auto')
     model, latents = checkpoint.model.to(device), []

@@ -18,6 +18,7 @@ from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.errors import DatasetError
+from smwm_ros.text import count_of
 
 LANES = 16  # legs planned for at the same time
 
@@ -46,7 +47,8 @@ def replay(
     if not len(starts):
         longest = max(e.stop - e.start for e in dataset.drives)
         raise DatasetError(
-            f'no drive of {length} control periods in the recording; the longest has {longest - 1}'
+            f'no drive of {count_of(length, "control period")} in the recording; the longest has '
+            f'{longest - 1}'
         )
     legs = []
     for part in np.array_split(starts, -(-len(starts) // LANES)):

@@ -18,6 +18,7 @@ import numpy as np
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.stored import Kind
 from smwm_ros.errors import DatasetError, one_line
+from smwm_ros.text import count_of
 
 DATASET = Kind(DatasetError, 'convert it again')
 
@@ -63,8 +64,9 @@ class Bytes:
             raise DatasetError(f'{self.path}: cannot be read: {error.strerror}') from None
         if view:
             raise DatasetError(
-                f'{self.path}: became shorter while it was in use: it ends after {self.size} '
-                f'bytes, where {len(view)} more were expected; {DATASET.remedy}'
+                f'{self.path}: became shorter while it was in use: it ends after '
+                f'{count_of(self.size, "byte")}, where {len(view)} more were expected; '
+                f'{DATASET.remedy}'
             )
 
 
@@ -79,8 +81,8 @@ class Rows:
         expected = self._begin + count * self._width
         if self._bytes.size != expected:
             raise DatasetError(
-                f'{path}: missing or damaged: {self._bytes.size} bytes, expected {expected}; '
-                f'{DATASET.remedy}'
+                f'{path}: missing or damaged: {count_of(self._bytes.size, "byte")}, expected '
+                f'{expected}; {DATASET.remedy}'
             )
 
     def __len__(self) -> int:

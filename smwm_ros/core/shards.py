@@ -26,6 +26,7 @@ from smwm_ros.core.rows import Column, DATASET, Rows
 from smwm_ros.core.stored import read_json, require
 from smwm_ros.errors import DatasetError, writing
 from smwm_ros.files import publish, write_atomic
+from smwm_ros.text import count_of
 
 META = 'meta.json'
 _LONGEST = 200  # bytes of a name; file systems take 255, and a temporary name is longer
@@ -116,7 +117,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
     for name, part in ages.items():
         inside = all(0 <= row < rows for row, _ in part['worst'])
         if not inside or min(part['counts'], default=0) < 0:
-            raise DATASET.damaged(path, f'ages.{name}: expected rows and counts of {rows} rows')
+            raise DATASET.damaged(
+                path, f'ages.{name}: expected rows and counts of {count_of(rows, "row")}'
+            )
         if len(part['counts']) != BINS:
             raise DATASET.damaged(path, f'ages.{name}.counts: expected {BINS} of them')
     return {**_OLDEST, **meta}

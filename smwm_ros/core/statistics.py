@@ -27,7 +27,8 @@ def wilson(successes: float, attempts: float) -> tuple[float, float]:
     rate, shrink = successes / attempts, 1 + Z * Z / attempts
     centre = (rate + Z * Z / (2 * attempts)) / shrink
     half = Z / shrink * math.sqrt((rate * (1 - rate) + Z * Z / (4 * attempts)) / attempts)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Of none or all, one end is the rate itself, which rounding must not leave out.
+    return min(rate, max(0.0, centre - half)), max(rate, min(1.0, centre + half))
 
 
 def interval_by_episode(

@@ -16,6 +16,7 @@ import os
 from typing import Any
 
 from smwm_ros.errors import TrainingError
+from smwm_ros.text import count_of
 import torch
 from torch import distributed, nn, Tensor
 
@@ -35,7 +36,8 @@ class Team:
         """Return the windows of a batch whose images this process looks at."""
         if batch % self.size:
             raise TrainingError(
-                f'train.batch: {batch} windows cannot be shared evenly by {self.size} processes'
+                f'train.batch: {count_of(batch, "window")} cannot be shared evenly by {self.size} '
+                'processes'
             )
         part = batch // self.size
         return slice(self.rank * part, (self.rank + 1) * part)

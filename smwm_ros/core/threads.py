@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 import time
 
+from smwm_ros.text import count_of
 import torch
 
 PROBE = 0.3  # how long processors are watched [s]
@@ -92,10 +93,10 @@ class Threads:
         found = f'{"?" if idle is None else f"{idle:.1f}"} of {self._most} processors idle ({why})'
         if number == self._most:
             if number != self.number:
-                self._say(f'{_count(number)}: {found}')
+                self._say(f'{count_of(number, "thread")}: {found}')
             self._set(number)
         else:
-            self._say(f'{found}: trying {number} and {self._most} threads')
+            self._say(f'{found}: trying {number} and {count_of(self._most, "thread")}')
             self._trial = {number: [], self._most: []}
             self._set(number)
 
@@ -110,7 +111,8 @@ class Threads:
         seconds = {fewer: median(alone[1:]), most: median(together[1:])}
         faster, slower = sorted(seconds, key=seconds.__getitem__)
         self._say(
-            f'{_count(faster)}: a step takes {seconds[faster]:.2g} s, and {seconds[slower]:.2g} s '
+            f'{count_of(faster, "thread")}: a step takes {seconds[faster]:.2g} s, and '
+            f'{seconds[slower]:.2g} s '
             f'with {slower}'
         )
         self._trial = {}
@@ -121,10 +123,6 @@ class Threads:
         """Go on with so many threads."""
         self.number = number
         torch.set_num_threads(number)
-
-
-def _count(number: int) -> str:
-    return '1 thread' if number == 1 else f'{number} threads'
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from smwm_ros.config import Model
 from smwm_ros.core.metrics import MIN_STD
 from smwm_ros.core.stored import mismatch
 from smwm_ros.errors import CheckpointError
+from smwm_ros.text import count_of
 
 STILL = 6.0  # grey levels; a camera that sees nothing move has this much noise
 READ = 0.25  # share of the mean command of a model step that two latents must show
@@ -73,8 +74,8 @@ def judge(found: Mapping[str, float], model: Model, horizon: int) -> Verdict:
             return verdict
     why = (
         f'recorded actions lead nearer to what came than {1 - found["outdone"]:.0%} of others do, '
-        f'and {horizon} model steps ahead it errs by {found["rollout_over_copy"]:.2f} of what '
-        'moved, in episodes that it has not seen'
+        f'and {count_of(horizon, "model step")} ahead it errs by {found["rollout_over_copy"]:.2f} '
+        'of what moved, in episodes that it has not seen'
     )
     return Verdict('fit', why, _remarks(found))
 
@@ -103,13 +104,13 @@ def _overfitted(found: Mapping[str, float], model: Model, horizon: int) -> Verdi
         return None
     return Verdict(
         'overfitted',
-        f'it knows its {found["train_transitions"]:.0f} training transitions by heart (actions '
-        f'read back with R2 {found["train_inverse_r2"]:.2f}) and little else '
+        f'it knows its {count_of(round(found["train_transitions"]), "training transition")} by '
+        f'heart (actions read back with R2 {found["train_inverse_r2"]:.2f}) and little else '
         f'({found["inverse_r2"]:.2f} in held-out episodes; forward error '
         f'{found["train_forward_over_copy"]:.2f} there and {found["forward_over_copy"]:.2f} here)',
         (
-            f'record more: it has seen {found["train_episodes"]:.0f} episodes; drive wherever the '
-            'robot is to go, in both directions',
+            f'record more: it has seen {count_of(round(found["train_episodes"]), "episode")}; '
+            'drive wherever the robot is to go, in both directions',
             'until then train fewer steps (train.steps), or try best/ in the run folder',
         ),
     )
@@ -203,7 +204,7 @@ def _short_sighted(found: Mapping[str, float], model: Model, horizon: int) -> Ve
         return None
     return Verdict(
         'short-sighted',
-        f'it foresees one model step, but {horizon} steps ahead it errs by '
+        f'it foresees one model step, but {count_of(horizon, "step")} ahead it errs by '
         f'{found["rollout_over_copy"]:.2f} of what moved',
         (
             'train it to go on from its own predictions (train.unroll=3), or plan less far ahead '

@@ -26,6 +26,7 @@ from smwm_ros.exchange.layout import CHUNK
 from smwm_ros.files import appearing
 from smwm_ros.load import to_dict
 from smwm_ros.progress import show_progress
+from smwm_ros.text import count_of
 
 
 def known_settings(path: Path) -> dict[str, Any] | None:
@@ -47,7 +48,7 @@ def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> 
             with show_progress(total=table.rows, desc='importing', unit=' rows') as bar:
                 written = [_write(table, item, part, bar) for item in shards]
         if not any(written):
-            raise DatasetError(f'{path}: no episode of {table.shortest} rows or more')
+            raise DatasetError(f'{path}: no episode of {count_of(table.shortest, "row")} or more')
         names = [item.name for item in shards]
         sources = {'sources': {item.name: item.meta['source'] for item in shards}}
         write_index(part, to_dict(config.robot), to_dict(config.dataset), names, sources)

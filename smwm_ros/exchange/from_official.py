@@ -21,6 +21,7 @@ from smwm_ros.core.model import Smwm
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange.official import Original
 from smwm_ros.fieldpath import expand
+from smwm_ros.text import count_of
 import torch
 
 LOOK = 64  # windows that a model is tried on
@@ -40,8 +41,8 @@ def make_checkpoint(original: Original, config: Config, mean: Array, std: Array)
         )
     if not mean.shape == std.shape == (size,):
         raise CheckpointError(
-            f'mean and std: expected {size} numbers each, one for a command field, found '
-            f'{mean.size} and {std.size}'
+            f'mean and std: expected {count_of(size, "number")} each, one for a command field, '
+            f'found {mean.size} and {std.size}'
         )
     if not np.isfinite([mean, std]).all() or not (std > 0).all():
         raise CheckpointError(

@@ -18,6 +18,7 @@ from smwm_ros.core.shards import columns, safe_name
 from smwm_ros.errors import DatasetError, one_line, SmwmError
 from smwm_ros.exchange.layout import ABOUT, EPISODE, h5py, hdf5plugin, LAST_ACTION
 from smwm_ros.fieldpath import expand
+from smwm_ros.text import count_of
 
 _CACHE = 64 * 1024 * 1024  # of chunks, so that none is unpacked twice [bytes]
 _MEMBERS = 1000  # of a file, that is columns and groups; ours has some 20
@@ -139,8 +140,9 @@ class Table:
         rows = getattr(self, 'rows', None)
         if column.ndim != dimensions or rows not in (None, len(column)):
             raise DatasetError(
-                f'{self.path}: column {name} has shape {column.shape}, expected {dimensions} '
-                f'dimensions' + ('' if rows is None else f' and {rows} rows')
+                f'{self.path}: column {name} has shape {column.shape}, expected '
+                f'{count_of(dimensions, "dimension")}'
+                + ('' if rows is None else f' and {count_of(rows, "row")}')
             )
         return column
 
@@ -149,7 +151,7 @@ class Table:
         names = expand(fields)
         if column.shape[1] != len(names):
             raise DatasetError(
-                f'{self.path}: column {name} has {column.shape[1]} numbers in a row, '
+                f'{self.path}: column {name} has {count_of(column.shape[1], "number")} in a row, '
                 f'the configuration names {len(names)}: {", ".join(names)}'
             )
 
@@ -191,7 +193,8 @@ def find_episodes(file: Any, where: Path, rows: int) -> list[tuple[int, int]]:
         values = file[label or 'step_idx'][:].reshape(-1)
         if len(values) != rows:
             raise DatasetError(
-                f'{where}: {label or "step_idx"} has {len(values)} rows, expected {rows}'
+                f'{where}: {label or "step_idx"} has {count_of(len(values), "row")}, expected '
+                f'{rows}'
             )
         steps = np.diff(values)
         cuts = np.flatnonzero(steps if label else steps != 1) + 1

@@ -18,6 +18,7 @@ from smwm_ros.errors import DatasetError, missing_extra, writing
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import appearing
 from smwm_ros.progress import show_progress
+from smwm_ros.text import count_of
 
 try:
     from datasets import disable_progress_bars
@@ -47,8 +48,8 @@ def write_lerobot(data: TransitionDataset, out: Path, task: str) -> Written:
     pieces = _pieces(data)
     if not pieces:
         raise DatasetError(
-            f'{data.folder}: none of its {len(data)} ticks has a measured state, expected some; '
-            'convert again without robot.state.topic'
+            f'{data.folder}: none of its {count_of(len(data), "tick")} has a measured state, '
+            'expected some; convert again without robot.state.topic'
         )
     disable_progress_bars()  # one for each episode, where ours tells of all
     with appearing(out) as part, writing(out):

@@ -27,7 +27,7 @@ from smwm_ros.nodes.setup import Setup
 from smwm_ros.nodes.subscriber import IMAGE_BYTES, LATENT_BYTES, Message, Subscriber, TEXT_BYTES
 from smwm_ros.nodes.thinker import Aim, Thinker, Thought
 from smwm_ros.share import goals_folder
-from smwm_ros.text import line
+from smwm_ros.text import count_of, line
 from std_msgs.msg import Float32MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
@@ -117,7 +117,7 @@ class Goals:
         places = aim.pixels if aim.pixels is not None else aim.latents
         assert places is not None
         if len(places) > 1 and self.reach is None:
-            raise ConfigError(f'a route of {len(places)} subgoals: {_UNMEASURED}')
+            raise ConfigError(f'a route of {count_of(len(places), "subgoal")}: {_UNMEASURED}')
         with self._lock:
             self._last, self._stamp, self._source = places, stamp, source
             self._thinker.aim(aim)
@@ -228,7 +228,8 @@ class Goals:
         pictures = teacher.route()
         if len(pictures) < 2:
             raise ConfigError('the camera saw no drive')
-        return f'{self._keep(np.stack(pictures), "route")}: {len(pictures)} subgoals'
+        name = self._keep(np.stack(pictures), 'route')
+        return f'{name}: {count_of(len(pictures), "subgoal")}'
 
     def _keep(self, pictures: Array, kind: str) -> str:
         """Keep pictures by a name; return it, and what is to be said of it."""

@@ -9,7 +9,7 @@ from smwm_ros import config
 from smwm_ros.core.reasons import Reason
 from smwm_ros.nodes.activity import Activity
 from smwm_ros.nodes.diagnostics import fill
-from smwm_ros.text import line
+from smwm_ros.text import count_of, line
 
 _LASTING = 4  # looks; nodes find each other one by one
 _LOSS = 0.1  # a larger share of lost images is worth a warning
@@ -67,10 +67,10 @@ def _images(heard: int, lost: int, dt: float) -> list[str]:
     """Return what is wrong with the images of the last second."""
     if lost > _LOSS * (heard + lost):
         return [
-            f'{lost} of {heard + lost} images of the last second were lost on their way; '
+            f'lost on their way: {lost} of {count_of(heard + lost, "image")} of the last second; '
             'start camera and planner with FASTDDS_DEFAULT_PROFILES_FILE=config/'
             'fastdds.xml, or send compressed images'
         ]
     if heard < 0.5 / dt:
-        return [f'only {heard} images came in the last second']
+        return [f'only {count_of(heard, "image")} came in the last second']
     return []

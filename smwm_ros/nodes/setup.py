@@ -22,7 +22,7 @@ from smwm_ros.errors import CheckpointError, CodecError, ConfigError, SmwmError
 from smwm_ros.nodes.messages import blank_message, message_class
 from smwm_ros.nodes.parameters import read_knobs
 from smwm_ros.share import shipped
-from smwm_ros.text import line
+from smwm_ros.text import count_of, line
 
 
 class Setup:
@@ -69,7 +69,8 @@ class Setup:
             raise ConfigError(
                 f'node.camera_delay and the delay of the motors are {delay:g} s together, and a '
                 f'plan looks {length:g} s ahead (planner.horizon {planner.horizon} x '
-                f'{self.checkpoint.action_block} periods of {self.robot.dt:g} s); expected a '
+                f'{count_of(self.checkpoint.action_block, "period")} of {self.robot.dt:g} s); '
+                'expected a '
                 'plan that is longer'
             )
 

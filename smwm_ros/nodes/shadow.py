@@ -15,7 +15,7 @@ from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.guise import RELIABLE
 from smwm_ros.nodes.setup import Setup
 from smwm_ros.nodes.subscriber import COMMAND_BYTES
-from smwm_ros.text import line
+from smwm_ros.text import count_of, line
 from std_msgs.msg import String
 
 TOPIC = '~/shadow/command'
@@ -83,7 +83,8 @@ def _in_words(figures: dict[str, float]) -> str:
     if not figures['compared']:
         return 'nobody else commanded the robot'
     return (
-        f'{figures["compared"]:.0f} commands compared, {figures["close"]:.0%} close, cosine of '
-        f'the directions {figures["direction"]:.2f}, difference {figures["difference"]:.0%} of '
+        f'{count_of(round(figures["compared"]), "command")} compared, {figures["close"]:.0%} '
+        f'close, cosine of the directions {figures["direction"]:.2f}, difference '
+        f'{figures["difference"]:.0%} of '
         'the range'
     )

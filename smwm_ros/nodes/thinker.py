@@ -18,6 +18,7 @@ from smwm_ros.core.planner import CancelledError
 from smwm_ros.core.reasons import Reason
 from smwm_ros.core.timed_plan import TimedPlan
 from smwm_ros.nodes.clocks import RosClock, WallClock
+from smwm_ros.text import count_of
 
 # Plans are needed once per tick; a camera faster than this would only heat the CPU [ticks].
 _LEAST_GAP = 0.8
@@ -235,8 +236,8 @@ class Thinker:
         self._controller.planner_failed(view.era, Reason.STALE_PLAN)
         self._fail(
             f'no plan: the image is {now - view.seen:.2f} s old, and of a plan of '
-            f'{self._pilot.horizon} control periods {ahead} would be over when it is ready; see '
-            'node.camera_delay, node.actuation_delay and planner.horizon'
+            f'{count_of(self._pilot.horizon, "control period")} {ahead} would be over when it is '
+            'ready; see node.camera_delay, node.actuation_delay and planner.horizon'
         )
 
     def _judge(self, journey: Journey, plan: PilotPlan, era: int) -> Event:

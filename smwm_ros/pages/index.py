@@ -10,6 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from smwm_ros.report import escape, GENERATOR, page, SUFFIX, write_text
+from smwm_ros.text import count_of
 
 NAME = 'index.html'
 _HEAD = 100_000  # bytes of a page that are read: its head, with the icon
@@ -80,8 +81,7 @@ def _face(icon: str) -> str:
 
 
 def _warned(count: int) -> str:
-    plural = 's' if count > 1 else ''
-    return f'<span class="bad">{count} warning{plural}</span>' if count else ''
+    return f'<span class="bad">{count_of(count, "warning")}</span>' if count else ''
 
 
 def _read(path: Path) -> Entry | None:

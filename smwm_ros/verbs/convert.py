@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 import sys
 
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
 from smwm_ros.verbs.options import add_config, add_msgs, config_of
 
 EXAMPLE = 'smwm convert recordings/ --out data/robot --config robot.yaml dataset.image_size=64'
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     for name, error in summary.skipped.items():
         tell(f'{name} is left out: {error}')
     if summary.kept:
-        tell(f'{summary.kept} bags were converted before and are kept as they are')
+        tell(f'kept as converted before: {count_of(summary.kept, "bag")}')
     tell(*describe(summary.dataset))
     for warning in warnings(summary.dataset):
         tell(f'warning: {warning}', file=sys.stderr)

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--pairs', type=int, default=20, help='tasks to plan for (default: 20)')
     parser.set_defaults(settings=[])
     parser.epilog = (
-        f'example: {parser.epilog}\n\nkey=value words go to every step; '
+        f'{parser.epilog}\n\nkey=value words go to every step; '
         'see `smwm collect|convert|train|evaluate --help`'
     )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
 
 EXAMPLE = 'smwm export data/robot --to hdf5 --out robot.h5'
 
@@ -33,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='TEXT',
         help='what the robot does, as lerobot tells it of every frame (default play)',
     )
-    parser.epilog = f'example: {parser.epilog}'
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,5 +53,6 @@ def run(args: argparse.Namespace) -> int:
 
         episodes, rows = write_lerobot(data, args.out, args.task)
         reader = f'LeRobotDataset({f"local/{args.out.name}"!r}, root={str(args.out)!r})'
-    tell(f'{args.out}: {episodes} episodes, {rows} rows; {reader} reads it')
+    held = f'{count_of(episodes, "episode")}, {count_of(rows, "row")}'
+    tell(f'{args.out}: {held}; {reader} reads it')
     return 0

@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, required=True, metavar='DIR', help='folder to write; must not exist'
     )
-    parser.epilog = f'example: {parser.epilog}'
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from smwm_ros.pages.film import film
 from smwm_ros.pages.index import publish
 from smwm_ros.pages.numbers import number
 from smwm_ros.report import escape
+from smwm_ros.text import count_of
 from smwm_ros.verbs.scores import difference, Round
 
 FAILURES, SUCCESSES = 12, 6  # shown on the page
@@ -40,8 +41,8 @@ class Drive(NamedTuple):
         """Say how it ended."""
         if self.outcome.solved_at_start:
             return 'solved at the start'
-        steps = self.outcome.steps
-        return f'reached in {steps} steps' if self.outcome.success else f'not in {steps} steps'
+        how = 'reached' if self.outcome.success else 'not'
+        return f'{how} in {count_of(self.outcome.steps, "step")}'
 
 
 def write_page(
@@ -84,7 +85,8 @@ def _warnings(shown: Round, method: str) -> list[str]:
     if solved <= _SOLVED * len(shown.pairs):
         return []
     return [
-        f'{solved} of {len(shown.pairs)} pairs were solved at the start: raise evaluate.offset.'
+        f'Solved at the start: {solved} of {count_of(len(shown.pairs), "pair")}; raise '
+        'evaluate.offset.'
     ]
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from smwm_ros.text import tell
-from smwm_ros.verbs.options import add_namespace, requires_ros
+from smwm_ros.text import count_of, tell
+from smwm_ros.verbs.options import add_namespace, plan_node
 
 EXAMPLE = 'smwm goal name dock --namespace robot_1'
 
@@ -30,17 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     state.add_argument('numbers', type=float, nargs='+', help='one for each field')
     for kind in kinds.choices.values():
         add_namespace(kind)
-    parser.epilog = f'example: {parser.epilog}'
 
 
 def run(args: argparse.Namespace) -> int:
     """Give the goal, and say what was accepted."""
-    requires_ros()
     from smwm_ros.core.pictures import read_file
-    from smwm_ros.nodes.client import Client
 
     picture = read_file(args.file) if args.what == 'image' else None
-    with Client(args.namespace) as client:
+    with plan_node(args) as client:
         if args.what == 'capture':
             tell(f'goal: {client.capture()}')
         elif args.what == 'route':
@@ -55,5 +52,5 @@ def run(args: argparse.Namespace) -> int:
                 else client.aim_at_picture(picture)
             )
             number, source = accepted['number'], accepted['source']
-            tell(f'goal {number}: {source}, {accepted["subgoals"]} subgoals')
+            tell(f'goal {number}: {source}, {count_of(accepted["subgoals"], "subgoal")}')
     return 0

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
+from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
     from smwm_ros.core.checkpoint import Checkpoint
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='control periods of driving between two subgoals of a route (10)',
     )
     parser.add_argument('--folder', type=Path, help='where they are kept (RUN/goals)')
-    parser.epilog = f'example: {parser.epilog}'
+    add_msgs(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,9 +72,10 @@ def run(args: argparse.Namespace) -> int:
     else:
         raise ConfigError(f"'{args.name}': give --image or --bag, that shows the goal")
     path = library.keep(args.name, pictures)
-    what = 'a goal' if len(pictures) == 1 else f'a route of {len(pictures)} subgoals'
-    tell(f'{path}: {what}; to go there: ros2 topic pub --once /goal/name std_msgs/msg/String '
-          f'"{{data: {args.name}}}"')  # fmt: skip
+    tell(
+        f'{path}: {_what(len(pictures))}; to go there: ros2 topic pub --once /goal/name '
+        f'std_msgs/msg/String "{{data: {args.name}}}"'
+    )
     return 0
 
 
@@ -83,7 +85,11 @@ def _list(library: Library) -> None:
     if not names:
         tell(f'{library.folder}: no goals yet')
     for name, count in names.items():
-        tell(f'{name}: ' + ('a goal' if count == 1 else f'a route of {count} subgoals'))
+        tell(f'{name}: {_what(count)}')
+
+
+def _what(pictures: int) -> str:
+    return 'a goal' if pictures == 1 else f'a route of {count_of(pictures, "subgoal")}'
 
 
 def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
@@ -91,7 +97,7 @@ def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
     from smwm_ros.bags.find import find_bags
     from smwm_ros.bags.seen import seen_at, seen_between
 
-    bags = find_bags([args.bag])
+    bags = find_bags([args.bag], args.msgs)
     if len(bags) != 1:
         names = ', '.join(bag.name for bag in bags[:5])
         raise ConfigError(f'--bag: {args.bag} holds {len(bags)} bags ({names} ...); name one')

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from smwm_ros.text import line, tell, tell_program
+from smwm_ros.text import count_of, line, tell, tell_program
 from smwm_ros.verbs.inspect_run import describe_checkpoint, examine_run, recorded_data, SAMPLES
 from smwm_ros.verbs.options import add_msgs
 
@@ -49,7 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--samples', type=_count, default=SAMPLES, metavar='N',
         help=f'training frames that probes of a run are fitted to (default {SAMPLES})',
     )  # fmt: skip
-    parser.epilog = f'example: {parser.epilog}'
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         words = f'{len(failed)} of {seen} cannot be read: ' if seen > 1 else ''
         raise BagError(words + '; '.join(map(str, failed)))
     if args.thumbnails:
-        _write_thumbnails(args.paths, args.thumbnails)
+        _write_thumbnails(args)
     return 0
 
 
@@ -94,8 +93,7 @@ def _looks(path: Path, args: argparse.Namespace) -> list[Look]:
         return [partial(_run, path, args)]
     from smwm_ros.bags.find import find_bags
 
-    msgs = tuple(args.msgs)
-    return [partial(_bag, bag._replace(msgs=msgs)) for bag in find_bags([path])]
+    return [partial(_bag, bag) for bag in find_bags([path], args.msgs)]
 
 
 def _bag(bag: Bag) -> tuple[dict[str, Any], list[str]]:
@@ -146,7 +144,7 @@ def _count(word: str) -> int:
 def _bag_lines(found: dict[str, Any]) -> list[str]:
     """Describe a bag to a reader."""
     lines = [
-        f'{found["path"]}: {found["messages"]} messages in {found["seconds"]} s, '
+        f'{found["path"]}: {count_of(found["messages"], "message")} in {found["seconds"]} s, '
         f'{found["bytes"] / 1e6:.1f} MB'
     ]
     lines += [f'  {note}' for note in found['notes']]
@@ -189,10 +187,13 @@ def _write_config(surveys: list[dict[str, Any]], out: Path) -> None:
     from smwm_ros.files import write_atomic
 
     sections, remarks = merge(surveys)
-    head = f'# proposed from {len(surveys)} bags: check the fields, and the limits'
+    head = f'# proposed from {count_of(len(surveys), "bag")}: check the fields, and the limits'
     lines = [head, *_config_lines(sections, remarks)]
     write_atomic(out, '\n'.join([*lines, '']).encode())
-    tell(f'{out}: a configuration for all bags; check it, then smwm convert --config {out}')
+    tell(
+        f'{out}: a configuration for {count_of(len(surveys), "bag")}; check it, then smwm convert '
+        f'--config {out}'
+    )
 
 
 def _topic_line(topic: dict[str, Any]) -> str:
@@ -224,7 +225,7 @@ def _topic_line(topic: dict[str, Any]) -> str:
     return '; '.join(words)
 
 
-def _write_thumbnails(paths: list[Path], out: Path) -> None:
+def _write_thumbnails(args: argparse.Namespace) -> None:
     """Write one strip of frames for each bag among the paths."""
     import cv2
     from smwm_ros.bags.find import find_bags
@@ -232,9 +233,10 @@ def _write_thumbnails(paths: list[Path], out: Path) -> None:
     from smwm_ros.errors import SmwmError
     from smwm_ros.files import write_atomic
 
-    strips = [thumbnails(bag) for bag in find_bags(paths)]
+    out: Path = args.thumbnails
+    strips = [thumbnails(bag) for bag in find_bags(args.paths, args.msgs)]
     whole, png = cv2.imencode('.png', cv2.cvtColor(cv2.vconcat(strips), cv2.COLOR_RGB2BGR))
     if not whole:
         raise SmwmError(f'{out}: the frames cannot be made a PNG')
     write_atomic(out, png.tobytes())
-    tell(f'{out}: frames of {len(strips)} bags, one row each')
+    tell(f'{out}: frames of {count_of(len(strips), "bag")}, one row each')

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import os
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
@@ -10,7 +11,6 @@ from typing import Any, TYPE_CHECKING
 from smwm_ros.text import tell
 
 if TYPE_CHECKING:
-    from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.verdict import Verdict
 
@@ -71,7 +71,7 @@ def examine_run(
     title = f'Run {path.resolve().name}'
     where = publish(out, run_sheet(title, found, verdict, checkpoint, data, curves))
     same = bool(found.measures['trained_on_it'])
-    unstored = _store(path, checkpoint, verdict) if same else ''
+    unstored = _store(path, checkpoint.info, verdict) if same else ''
     plain = {
         'kind': 'run',
         'path': str(path),
@@ -101,8 +101,22 @@ def examine_run(
     return plain, lines
 
 
-def give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verdict:
-    """Judge a model on the dataset that it was trained on, and store the verdict in it."""
+def give_verdicts(run: Path, dataset: TransitionDataset, device: str) -> Verdict:
+    """Judge the model of a run and its best one on what they learnt from, and store it in both."""
+    from smwm_ros.core.checkpoint import META, read_meta
+
+    verdict, best = _give_verdict(run, dataset, device), run / 'best'
+    if (best / META).is_file():
+        last, found = read_meta(run), read_meta(best)
+        if all(last[part] == found[part] for part in ('weights_sha256', 'planner')):
+            _warn(_store(best, found['info'], verdict))
+        else:
+            _give_verdict(best, dataset, device)
+    return verdict
+
+
+def _give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verdict:
+    """Judge a model, unless it was judged before."""
     from smwm_ros.core import checkpoint as checkpoints
     from smwm_ros.core.examine import examine
     from smwm_ros.core.learner import pick_device
@@ -113,18 +127,22 @@ def give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verdi
         return known
     found = examine(checkpoint, dataset, QUICK_SAMPLES, pick_device(device))
     verdict = judge(found.measures, checkpoint.model_config, checkpoint.planner.horizon)
-    if unstored := _store(folder, checkpoint, verdict):
-        tell(f'warning: {unstored}')
+    _warn(_store(folder, checkpoint.info, verdict))
     return verdict
 
 
-def _store(folder: Path, checkpoint: Checkpoint, verdict: Verdict) -> str:
+def _warn(unstored: str) -> None:
+    if unstored:
+        tell(f'warning: {unstored}')
+
+
+def _store(folder: Path, info: Mapping[str, Any], verdict: Verdict) -> str:
     """Store a verdict that is new in a checkpoint, for the plan node; say where that fails."""
     from smwm_ros.core.checkpoint import add_info
     from smwm_ros.errors import OutputError
 
     found = {'name': verdict.name, 'why': verdict.why, 'advice': list(verdict.advice)}
-    if checkpoint.info.get('verdict') != found:
+    if info.get('verdict') != found:
         try:
             add_info(folder, verdict=found)
         except OutputError as error:  # a folder that others share may be read-only

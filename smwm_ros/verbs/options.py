@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from smwm_ros.config import Config
 from smwm_ros.errors import missing_extra
 from smwm_ros.load import Knob, knobs, load_config
 import yaml
+
+if TYPE_CHECKING:
+    from smwm_ros.nodes.client import Client
 
 _COLUMN, _WIDTH = 36, 99
 
@@ -32,7 +36,7 @@ def add_config(parser: argparse.ArgumentParser, sections: Sequence[str]) -> None
     ]
     parser.epilog = '\n'.join(
         [
-            f'example: {parser.epilog}',
+            parser.epilog or '',
             '',
             'knobs, given as key=value words and shown with their defaults:',
             *lines,
@@ -47,10 +51,15 @@ def add_namespace(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def requires_ros() -> None:
-    """Refuse to go on without rclpy."""
+@contextmanager
+def plan_node(args: argparse.Namespace) -> Iterator[Client]:
+    """Speak to the plan node in the namespace that was given."""
     if find_spec('rclpy') is None:
         raise missing_extra('speaking to a node', 'ros', "'.[ros]' in its folder")
+    from smwm_ros.nodes.client import Client
+
+    with Client(args.namespace) as client:
+        yield client
 
 
 def add_msgs(parser: argparse.ArgumentParser) -> None:

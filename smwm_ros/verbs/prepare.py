@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ def _prepare(
     proposals.save(folder, policy, {**origin, 'skill': skill})
     album.save(folder, album.make(checkpoint, dataset), dataset.fingerprint)
     tell(
-        f'The roadmap has {len(road.nodes)} places, out of {len(drives.latents)} frames, and '
-        f'{road.edges.shape[1]} moves between them; ways join {joined:.0%} of all pairs of places.'
+        f'The roadmap has {count_of(len(road.nodes), "place")}, out of '
+        f'{count_of(len(drives.latents), "frame")}, and {count_of(road.edges.shape[1], "move")} '
+        f'between them; ways join {joined:.0%} of all pairs of places.'
     )
     if joined < TORN:
         tell('warning: many places cannot be reached from many others; drive more between them')

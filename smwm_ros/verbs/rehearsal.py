@@ -27,7 +27,7 @@ from smwm_ros.pages.film import film
 from smwm_ros.pages.index import publish
 from smwm_ros.pages.numbers import number
 from smwm_ros.progress import show_progress
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
 
 RANDOM_REPEATS = 10  # rollouts of the random policy per pair, so that its floor is no luck
 PICTURE = 128  # size at which the arena is drawn for the report [px]
@@ -103,11 +103,11 @@ def summary(outcome: Outcome, seconds: float) -> str:
     return '\n'.join(
         [
             '',
-            f'planner   reached {reached} of {len(outcome.tasks)} goals '
+            f'planner   reached {reached} of {count_of(len(outcome.tasks), "goal")} '
             f'({outcome.success:.0%}; 95 % interval {low:.0%} to {high:.0%})',
             f'random    reached {outcome.random:.0%} on the same pairs '
-            f'({outcome.random_rollouts} rollouts; {outcome.solved_at_start} pairs lie within '
-            'reach at the start)',
+            f'({count_of(outcome.random_rollouts, "rollout")}; within reach at the start: '
+            f'{count_of(outcome.solved_at_start, "pair")})',
             f'control   {outcome.control_hz:.2f} Hz achieved of {1 / outcome.dt:.0f} Hz asked for',
             f'planning  median {plan[0]:.0f} ms, p99 {plan[1]:.0f} ms',
             f'took      {seconds:.0f} s',
@@ -222,7 +222,9 @@ def _drives(outcome: Outcome, drives: list[list[Any]], goals: list[Any]) -> list
     for count, (task, drive, goal) in enumerate(
         zip(outcome.tasks, drives, goals, strict=True), start=1
     ):
-        verdict = f'reached in {task["steps"]} steps' if task['success'] else 'not reached'
+        verdict = (
+            f'reached in {count_of(task["steps"], "step")}' if task['success'] else 'not reached'
+        )
         css = 'good' if task['success'] else 'bad'
         rows.append(
             report.row(

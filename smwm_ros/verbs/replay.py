@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, metavar='FILE', help='page to write (default: RUN/replay_BAG.html)'
     )
+    options.add_msgs(parser)
     options.add_config(parser, ('planner',))
 
 
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     planner = load_config(args.config, args.settings, base).planner
     goal = _goal(args, checkpoint)
     with TemporaryDirectory(prefix='smwm-replay-') as folder:
-        dataset = _dataset(args.bag, Path(folder), checkpoint)
+        dataset = _dataset(args, Path(folder), checkpoint)
         with show_progress(desc='replay', unit='leg') as bar:
             legs = replay(Pilot(checkpoint, planner), dataset, args.leg, goal, bar.update)
         stretches = Stretches(dataset, args.checkpoint, checkpoint)
@@ -96,10 +97,10 @@ def _goal(args: argparse.Namespace, checkpoint: Checkpoint) -> Array | None:
     return None
 
 
-def _dataset(bag: Path, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
+def _dataset(args: argparse.Namespace, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
     """Read a recording as those were read that the checkpoint learnt from."""
     from smwm_ros.bags.convert import convert
     from smwm_ros.config import Config
 
     config = replace(Config(), robot=checkpoint.robot, dataset=checkpoint.dataset)
-    return convert([bag], folder, config, jobs=1).dataset
+    return convert([args.bag], folder, config, jobs=1, msgs=args.msgs).dataset

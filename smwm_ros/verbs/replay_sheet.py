@@ -14,6 +14,7 @@ from smwm_ros.pages import charts
 from smwm_ros.pages.film import film, MOST
 from smwm_ros.pages.numbers import number, unit, with_unit
 from smwm_ros.report import escape
+from smwm_ros.text import count_of
 from smwm_ros.verbs.replay_stretch import LEARNT, PARTLY, Stretch, Stretches, UNKNOWN
 from smwm_ros.verbs.sheet_episode import beside, camera
 from smwm_ros.verbs.sheet_parts import command_tile, DRIVEN, legend, PLANNED, table
@@ -27,8 +28,9 @@ DRAWN = 144  # width of a picture, and height of a film [px]
 def in_words(found: Mapping[str, float], floor: Mapping[str, float]) -> str:
     """Say how far both drivers agree, beside chance."""
     return (
-        f'{found["compared"]:.0f} commands compared: {found["close"]:.0%} are close (chance '
-        f'{floor["close"]:.0%}), cosine of the directions {number(found["direction"], 0.01)} '
+        f'{count_of(round(found["compared"]), "command")} compared: {found["close"]:.0%} are '
+        f'close (chance {floor["close"]:.0%}), cosine of the directions '
+        f'{number(found["direction"], 0.01)} '
         f'({number(floor["direction"], 0.01)}), difference {found["difference"]:.0%} of the range '
         f'({floor["difference"]:.0%})'
     )
@@ -101,8 +103,8 @@ def _learnt(legs: Sequence[Leg], stretches: Stretches) -> list[str]:
     if not seen:
         return []
     return [
-        f'{seen} of {len(legs)} legs were learnt from, so the planner has seen them: held-out '
-        'recordings judge it better.'
+        f'The run learnt from {seen} of {count_of(len(legs), "leg")}, so the planner has seen '
+        'them: held-out recordings judge it better.'
     ]
 
 

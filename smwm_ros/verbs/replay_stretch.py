@@ -13,6 +13,7 @@ from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.interfaces import Array
 from smwm_ros.core.replay import Leg
 from smwm_ros.errors import DatasetError
+from smwm_ros.text import count_of
 from smwm_ros.verbs.inspect_run import recorded_data
 from smwm_ros.verbs.sheet_episode import place
 
@@ -30,8 +31,7 @@ class Stretch(NamedTuple):
 
     def __str__(self) -> str:
         """Say it in a line."""
-        legs = f'{self.legs} leg{"s" if self.legs > 1 else ""}'
-        return f'{self.place} ({legs}, {self.split})'
+        return f'{self.place} ({count_of(self.legs, "leg")}, {self.split})'
 
 
 class Stretches:

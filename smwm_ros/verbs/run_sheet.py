@@ -21,6 +21,7 @@ from smwm_ros.fieldpath import expand
 from smwm_ros.pages import charts
 from smwm_ros.pages.numbers import number, with_unit
 from smwm_ros.report import escape
+from smwm_ros.text import count_of
 from smwm_ros.verbs.sheet_episode import camera, place
 from smwm_ros.verbs.sheet_parts import FRAME, table
 from smwm_ros.verbs.sheet_warnings import odd
@@ -192,7 +193,7 @@ def _probes(found: Examination) -> str:
         return '<p>The dataset holds no measured state, or none of the frames looked at.</p>'
     rows = [[name, number(a), number(b)] for name, (a, b) in found.probes.items()]
     unknown = int((~np.isfinite(found.states).all(axis=1)).sum())
-    words = f'<p>{unknown} of {len(found.states)} frames have no measured state.</p>'
+    words = f'<p>No measured state: {unknown} of {count_of(len(found.states), "frame")}.</p>'
     figures = table(['measured state', 'linear probe, R2', 'nonlinear probe, R2'], rows)
     return figures + (words if unknown else '')
 

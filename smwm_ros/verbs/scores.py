@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from smwm_ros.core.evaluate import Outcome, summarise
 from smwm_ros.core.pairs import Pair
 from smwm_ros.core.statistics import compare
+from smwm_ros.text import count_of
 
 
 class Round(NamedTuple):
@@ -82,7 +83,7 @@ def table(one: Round) -> str:
             line += f'   {difference(compared[name])}'
         lines.append(line.rstrip())
     solved = sum(outcome.solved_at_start for outcome in one.outcomes[first])
-    lines.append(f'{solved} of {len(one.pairs)} pairs are solved at the start.')
+    lines.append(f'Solved at the start: {solved} of {count_of(len(one.pairs), "pair")}.')
     return '\n'.join(lines)
 
 

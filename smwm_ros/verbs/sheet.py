@@ -13,9 +13,10 @@ from smwm_ros.pages import charts
 from smwm_ros.pages.numbers import number, unit, with_unit
 from smwm_ros.progress import show_progress
 from smwm_ros.report import escape
+from smwm_ros.text import count_of
 from smwm_ros.verbs.sheet_episode import camera, episode, legend_of_strips
 from smwm_ros.verbs.sheet_lag import lag, section
-from smwm_ros.verbs.sheet_parts import count_of, duration, table
+from smwm_ros.verbs.sheet_parts import duration, table
 from smwm_ros.verbs.sheet_sync import sync
 from smwm_ros.verbs.sheet_warnings import warnings
 
@@ -45,7 +46,7 @@ def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
         body += episode(data, each, data.episodes[each], filmed=place < _FILMED)
     title = f'Dataset {data.folder.resolve().name}'
     about = (
-        f'What the dataset holds: {count_of(len(data.metas), "recording")}, '
+        f'What the dataset holds: {count_of(len(data.metas), "recording", ",")}, '
         f'{duration(len(data) * data.info.spec.dt)} of driving.'
     )
     told = [*warnings(data), *([motion.warning] if motion and motion.warning else [])]
@@ -57,10 +58,11 @@ def _facts(data: TransitionDataset) -> dict[str, str]:
     info = data.info
     mine = [episode for episode in data.episodes if episode.split == 'val']
     held_out = sum(episode.stop - episode.start for episode in mine) / len(data)
+    number_of, episodes = count_of(len(data.drives), 'episode', ',').split()
     return {
-        f'episodes, {held_out:.0%} held out': f'{len(data.drives):,}',
+        f'{episodes}, {held_out:.0%} held out': number_of,
         'ticks': f'{len(data):,}',
-        f'transitions of {info.action_block} actions': f'{len(data.starts("all")):,}',
+        f'transitions of {count_of(info.action_block, "action")}': f'{len(data.starts("all")):,}',
         f'at {number(1 / info.spec.dt)} Hz': duration(len(data) * info.spec.dt),
         'pixels a side': str(info.image_size),
         'fingerprint': data.fingerprint,

@@ -35,11 +35,6 @@ def more(count: int) -> str:
     return f'<p>and {count - WORST} more</p>' if count > WORST else ''
 
 
-def count_of(number: int, what: str) -> str:
-    """Say how many there are of something."""
-    return f'{number:,} {what}{"" if number == 1 else "s"}'
-
-
 def duration(seconds: float) -> str:
     """Say a duration in the unit that suits it."""
     if seconds < 120:

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Mapping
 
 from smwm_ros.text import tell
-from smwm_ros.verbs.options import add_namespace, requires_ros
+from smwm_ros.verbs.options import add_namespace, plan_node
 
 EXAMPLE = 'smwm status --namespace robot_1'
 # What is shown: key of the diagnostics, name, unit.
@@ -26,15 +26,11 @@ _SHOWN = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     add_namespace(parser)
-    parser.epilog = f'example: {parser.epilog}'
 
 
 def run(args: argparse.Namespace) -> int:
     """Show the next diagnostics."""
-    requires_ros()
-    from smwm_ros.nodes.client import Client
-
-    with Client(args.namespace) as client:
+    with plan_node(args) as client:
         health = client.health()
         tell(f'{client.target}: {health["reason"]}: {health["message"]}')
         for line in _lines(health):

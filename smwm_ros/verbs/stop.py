@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from smwm_ros.text import tell
-from smwm_ros.verbs.options import add_namespace, requires_ros
+from smwm_ros.verbs.options import add_namespace, plan_node
 
 EXAMPLE = 'smwm stop --namespace robot_1'
 
@@ -14,14 +14,10 @@ EXAMPLE = 'smwm stop --namespace robot_1'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     add_namespace(parser)
-    parser.epilog = f'example: {parser.epilog}'
 
 
 def run(args: argparse.Namespace) -> int:
     """Call ~/stop."""
-    requires_ros()
-    from smwm_ros.nodes.client import Client
-
-    with Client(args.namespace) as client:
+    with plan_node(args) as client:
         tell(client.stop())
     return 0

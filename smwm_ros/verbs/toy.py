@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 
 from smwm_ros.config import Config
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
 from smwm_ros.verbs import options
 
 EXAMPLE = 'smwm toy --out runs/toy single forward_only arrow_xyt'
@@ -71,7 +71,7 @@ def _study(args: argparse.Namespace, cfg: Config) -> None:
     where = publish(page, sheet(found))
     data = {name: plain(TOYS[name], one) for name, one in found.items()}
     write_atomic(args.out / 'toy.json', (json.dumps(data, indent=1) + '\n').encode())
-    tell(f'{where}: {len(found)} worlds; the figures are in toy.json beside it')
+    tell(f'{where}: {count_of(len(found), "world")}; the figures are in toy.json beside it')
 
 
 def _count(word: str) -> int:

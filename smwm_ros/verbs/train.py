@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import CheckpointError, DatasetError
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     count = len(dataset.starts('train'))
     if leads:
         tell(
-            f'Learning from {count} transitions of {args.dataset} '
-            f'({len(dataset.drives)} episodes).'
+            f'Learning from {count_of(count, "transition")} of {args.dataset} '
+            f'({count_of(len(dataset.drives), "episode")}).'
         )
     with hold(args.out) if leads else nullcontext():
         checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
@@ -96,14 +96,11 @@ def _tell(args: argparse.Namespace, target: float, checkpoint: Checkpoint) -> No
 
 def _tell_verdict(args: argparse.Namespace, dataset: TransitionDataset, device: str) -> None:
     """Judge the model and the best one before it, as the plan node wants to know, and say it."""
-    from smwm_ros.core import checkpoint as checkpoints
-    from smwm_ros.verbs.inspect_run import give_verdict
+    from smwm_ros.verbs.inspect_run import give_verdicts
     from smwm_ros.verbs.run_sheet import in_a_word
 
     try:
-        verdict = give_verdict(args.out, dataset, device)
-        if (args.out / 'best' / checkpoints.META).is_file():
-            give_verdict(args.out / 'best', dataset, device)
+        verdict = give_verdicts(args.out, dataset, device)
     except DatasetError as error:
         tell(f'warning: nothing says whether it is fit to plan with: {error}')
         return

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from smwm_ros.text import tell
+from smwm_ros.text import count_of, tell
 
 EXAMPLE = 'smwm view data/robot'
 
@@ -25,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--episodes', type=_count, default=12, metavar='N', help='episodes shown (default 12)'
     )
-    parser.epilog = f'example: {parser.epilog}'
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,7 +36,10 @@ def run(args: argparse.Namespace) -> int:
     text, shown = contact_sheet(TransitionDataset.open(args.dataset), args.episodes)
     folder = args.dataset.resolve()
     out = args.out or folder.with_name(f'{folder.name}.html')
-    tell(f'{publish(out, text)}: {shown} episodes of {args.dataset}, {len(text) / 1e6:.1f} MB')
+    tell(
+        f'{publish(out, text)}: {count_of(shown, "episode")} of {args.dataset}, '
+        f'{len(text) / 1e6:.1f} MB'
+    )
     return 0
 
 

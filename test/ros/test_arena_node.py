@@ -93,7 +93,7 @@ def test_a_course_goes_from_success_to_failure_to_its_end(tmp_path):
 
         answer = remote.call('next')
         assert not answer.success
-        assert answer.message == 'all 2 tasks are done'
+        assert answer.message == 'no task is left of 2 tasks'
         assert remote.call('reset').success
         remote.wait(lambda: remote.task['phase'] == 'waiting', 'a random task')
 

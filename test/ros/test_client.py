@@ -54,14 +54,14 @@ def test_status_says_what_the_robot_does_and_why(here, capsys):
 
 def test_goals_by_name_and_picture_count_and_a_bad_one_says_why(here, capsys, tmp_path):
     code, said = say(capsys, 'goal', 'name', 'dock')
-    assert (code, said) == (0, 'goal 2: dock, 1 subgoals\n')
+    assert (code, said) == (0, 'goal 2: dock, 1 subgoal\n')
     code, said = say(capsys, 'goal', 'name', 'dokc')
     assert code == 2
     assert "no goal 'dokc' in" in said
     assert "did you mean 'dock'" in said
     cv2.imwrite(str(tmp_path / 'there.png'), np.full((20, 30, 3), 99, np.uint8))
     code, said = say(capsys, 'goal', 'image', str(tmp_path / 'there.png'))
-    assert (code, said) == (0, 'goal 3: /goal/image, 1 subgoals\n')
+    assert (code, said) == (0, 'goal 3: /goal/image, 1 subgoal\n')
     wait_until(lambda: here.pilot.goals[-1] == 99, 'the picture')
     code, said = say(capsys, 'goal', 'image', str(tmp_path / 'nothing.png'))
     assert code == 2

@@ -75,7 +75,7 @@ def test_tasks_come_in_order_and_end(arena):
     course.next()
     assert (course.index, course.phase, course.steps) == (1, Phase.WAITING, 0)
     assert course.goal.state == pytest.approx(FAR.goal)
-    with pytest.raises(ArenaError, match='all 2 tasks are done'):
+    with pytest.raises(ArenaError, match='no task is left of 2 tasks'):
         course.next()
 
 
