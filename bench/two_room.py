@@ -16,6 +16,7 @@ import time
 
 from common import interleaved, main, paired_ratio, Row
 import numpy as np
+from parts import inertia
 from parts.success import Found, measure, note, record, row, Seed
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
@@ -32,8 +33,15 @@ MINUTE = 1500  # steps of training that take less than a minute of one core
 LATE = (2, 4)  # raw steps, of 100 ms, from an image to the action planned from it
 
 
-def everything(quick: bool) -> Iterator[Row]:
-    """Yield the rows of all arenas, then those of this one."""
+def everything(quick: bool, only: str) -> Iterator[Row]:
+    """Yield the rows of all arenas, those of this one, then those of a robot with inertia."""
+    if only != 'inertia':
+        yield from stopping_at_once(quick)
+    yield from inertia.measure(quick)
+
+
+def stopping_at_once(quick: bool) -> Iterator[Row]:
+    """Yield the rows of the robot as it is in the arena."""
     collected: Found = {}
     speed: dict[str, list[float]] = {}
     latent: dict[str, list[float]] = {}
@@ -128,4 +136,4 @@ def one_or_several(seed: Seed, checkpoint: Checkpoint) -> dict[str, list[float]]
 
 
 if __name__ == '__main__':
-    main(everything, __doc__)
+    main(everything, __doc__, only=('', "'inertia' for the robot with inertia alone"))

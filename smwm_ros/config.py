@@ -566,6 +566,9 @@ class Randomise:
         (1.0, 1.0), 'velocity of the motors, where 1 is as commanded [factor]', 0.1, 3.0
     )
     latency: tuple[int, ...] = knob((0, 0), 'an action acts so much later [raw steps]', 0, 50)
+    lag: tuple[float, ...] = knob(
+        (0.0, 0.0), 'velocities follow commands with this time constant: inertia [s]', 0.0, 10.0
+    )
     frame_drop: tuple[float, ...] = knob(
         (0.0, 0.0), 'share of the frames that show the one before', 0.0, 0.95
     )

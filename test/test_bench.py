@@ -125,6 +125,32 @@ def test_every_row_of_an_arena_is_explained(bench: Any, arena: str) -> None:
     assert (BENCH / f'{arena}.py').is_file()
 
 
+def test_rows_of_a_robot_with_inertia_are_explained_and_have_their_peers(bench: Any) -> None:
+    tried = {'timely': [[GOOD, GOOD]], 'random': [[BAD, BAD]]}
+    for ticks in bench.inertia.LATE:
+        tried |= {f'late {ticks} sent': [[GOOD, BAD]], f'late {ticks} nothing': [[BAD, BAD]]}
+    rows = {row.measure.partition('_success')[2]: row for row in bench.inertia.rows(tried)}
+    assert {f'two_room.inertia_success{name}' for name in rows} <= set(bench.common.TARGETS)
+    assert (rows['_200_ms_late'].value, rows['_200_ms_late'].peer_value) == (1 / 2, 1)
+    late = rows['_400_ms_late_uncompensated']
+    assert (late.value, late.peer_value, late.peer) == (0, 1 / 2, 'compensated')
+
+
+def test_a_robot_with_inertia_has_to_stay_at_its_goal_for_a_second(bench: Any) -> None:
+    arena = bench.inertia.Staying(make_arena('two_room', 16))
+    arena.aim([0.5, 0.0])
+    arena.set_state([0.5, -0.2])
+    for _ in range(20):  # it drives past
+        arena.step([0.0, 0.5])
+        assert not arena.success()
+    arena.set_state([0.5, 0.0])
+    stayed = [arena.success() for _ in range(12) if arena.step([0.0, 0.0])]
+    assert stayed == [False] * 9 + [True] * 3
+    arena.set_state([0.5, 0.0])
+    assert not arena.success(), 'it begins to count anew'
+    arena.close()
+
+
 def test_every_row_of_the_roadmap_is_explained_and_has_its_peer(bench: Any) -> None:
     tried = ['across', 'across cem', 'across cem last', 'across amortised', 'across random']
     tried += ['across expert', 'amortised', 'few', 'few proposed', 'cold', 'cold proposed']

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from common import Row
 import numpy as np
-from smwm_ros.arenas import make_arena
+from smwm_ros.arenas import arena_of
 from smwm_ros.cli import main as smwm
 from smwm_ros.config import Config, Planner
 from smwm_ros.core.checkpoint import Checkpoint, load
@@ -227,11 +227,16 @@ def note(found: Found, key: str, outcomes: Sequence[Outcome]) -> None:
 
 
 def record(
-    name: str, folder: Path, quick: bool, episodes: int = 0, seed: int = 0
+    name: str,
+    folder: Path,
+    quick: bool,
+    episodes: int = 0,
+    seed: int = 0,
+    knobs: Sequence[str] = (),  # of the arena
 ) -> TransitionDataset:
     """Collect and convert; what the verbs print goes where it does not mix with our rows."""
     episodes = QUICK_EPISODES if quick else episodes  # 0: as many as the recipe says
-    some = [f'arena.seed={seed}', *([f'arena.episodes={episodes}'] if episodes else [])]
+    some = [f'arena.seed={seed}', *([f'arena.episodes={episodes}'] if episodes else []), *knobs]
     where = folder / f'driven_{episodes}_{seed}'
     bags, data = str(where / 'bags'), str(where / 'dataset')
     with redirect_stdout(sys.stderr):
@@ -262,10 +267,7 @@ def prepared(name: str, folder: Path, number: int, knobs: Sequence[str]) -> Iter
     seeded = [f'{part}.seed={number}' for part in ('train', 'evaluate', 'planner')]
     config = load_config(name, [*knobs, *seeded])
     length = max(config.arena.length, 2 * LONGEST)
-    arenas = [
-        make_arena(config.arena.name, config.arena.image_size)
-        for _ in range(config.evaluate.lanes)
-    ]
+    arenas = [arena_of(config) for _ in range(config.evaluate.lanes)]
     try:
         count = max(1, config.evaluate.pairs // 4)
         settings = replace(config.arena, length=length)

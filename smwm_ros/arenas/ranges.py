@@ -38,6 +38,7 @@ USUAL: dict[str, Range] = {
     'mass': (0.8, 1.25),
     'gain': (0.9, 1.1),
     'latency': (0, 1),
+    'lag': (0.0, 0.0),
     'frame_drop': (0.0, 0.05),
 }
 # Held-out changes for evaluation: outside of the usual ranges, so that a model that was trained

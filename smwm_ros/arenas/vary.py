@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from copy import copy
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class Varied:
         self._queue.append(self.scene._command(action))
         self._tick += 1
         self._roll()
-        frame = self.scene.step(self._queue.popleft())
+        frame = self.scene.step(self._follow(self._queue.popleft()))
         return Frame(self._shown.copy(), frame.state) if self._is_lost() else self._show(frame)
 
     def set_state(self, state: Array) -> Frame:
@@ -93,6 +94,7 @@ class Varied:
             'tick': self._tick,
             'drawn': self._drawn,
             'queue': tuple(self._queue),
+            'moving': self._moving.copy(),
             'balls': self._balls.save(),
             'shown': self._shown.copy(),
         }
@@ -106,6 +108,7 @@ class Varied:
         self._balls.restore(saved['balls'])
         frame = self.scene.restore(saved['scene'])
         self._queue = deque(saved['queue'])
+        self._moving = saved['moving'].copy()
         self._shown = saved['shown'].copy()
         return Frame(self._shown.copy(), frame.state)
 
@@ -156,6 +159,18 @@ class Varied:
     def _halt(self) -> None:
         """Let nothing be under way but to stand still."""
         self._queue = deque([self._still] * self._drawn['latency'])
+        self._moving = self._still  # (A,) the velocity reached
+
+    def _follow(self, command: Array) -> Array:
+        """Let the velocity lag behind a command; return its mean over this raw step."""
+        lag = self._drawn['lag']
+        if not lag:
+            return command
+        behind = self._moving - command
+        left = exp(-self.spec.dt / lag)  # of a lag of first order, after a step
+        self._moving = command + left * behind
+        mean: Array = command + (1 - left) * lag / self.spec.dt * behind
+        return mean
 
     def _show(self, frame: Frame) -> Frame:
         """Return a frame as the camera gives it."""

@@ -109,6 +109,7 @@ def test_the_seed_of_the_ranges_gives_other_draws_for_the_same_episodes():
 
 def test_what_was_saved_goes_on_as_it_did_in_another_arena_too():
     words = {'distractors': 2, 'usual': True, 'latency': (3, 3), 'frame_drop': (0.5, 0.5)}
+    words['lag'] = (0.3, 0.3)
     arena, other = varied(**words), varied(**words)
     frames, actions = drive(arena, 10)
     drive_as(arena, 10, actions[:10])
@@ -230,6 +231,22 @@ def test_an_action_acts_as_late_as_was_drawn(plain):
     assert same_states(frames, late[3:])
     arena.set_state(frames[0].state)
     assert np.array_equal(arena.step(actions[0]).state, frames[0].state), 'old actions are gone'
+    arena.close()
+
+
+def test_velocities_follow_commands_with_the_time_constant_that_was_drawn():
+    arena = varied(lag=(0.3, 0.3))
+    arena.reset(0)
+    start = arena.set_state([0.5, -0.8]).state
+    way = [arena.step([0.0, 0.4]).state[1] - start[1] for _ in range(10)]
+    times = 0.1 * np.arange(1, 11)
+    assert way == pytest.approx(0.4 * (times - 0.3 * (1 - np.exp(-times / 0.3))), abs=1e-4)
+    for _ in range(20):
+        rest = arena.step([0.0, 0.0]).state[1] - start[1]
+    assert rest == pytest.approx(0.4, abs=1e-3), 'in the end it moves as far as it was told to'
+    arena.step([0.0, 0.4])
+    arena.set_state(start)
+    assert np.array_equal(arena.step([0.0, 0.0]).state, start), 'it was placed at rest'
     arena.close()
 
 

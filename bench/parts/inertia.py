@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What compensation for a delay is worth to a robot with inertia, in two rooms.
+
+A robot that stops at once passes its goal as soon with late plans as with timely ones. One whose
+velocity lags behind its commands drives past the goal, turns too late, and swings about it. So a
+goal counts here when the robot has stayed at it for a second. The model learns from drives of the
+robot with inertia; one image shows no velocity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from common import Row
+from parts.success import Found, note, prepared, QUICK, record, row, workplace
+from smwm_ros.arenas.ranges import ranges_of
+from smwm_ros.arenas.scene import Scene
+from smwm_ros.arenas.vary import Varied
+from smwm_ros.config import Randomise
+from smwm_ros.core.drivers import RandomDriver
+from smwm_ros.core.interfaces import Array, Frame
+import torch
+
+LAG = 0.3  # of the velocities behind the commands [s]
+STAY = 10  # raw steps of 100 ms
+LATE = (2, 4)  # raw steps from an image to the action planned from it
+EPISODES = 60  # of 100 raw steps: ten minutes of driving
+STEPS = 1500  # of training: less than a minute of one core
+PAIRS = 50  # of each seed
+SEEDS = (0, 1, 2)
+
+
+class Staying(Varied):
+    """A robot with inertia, which has reached a goal once it has stayed there."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._stayed = 0  # raw steps in a row
+        super().__init__(scene, ranges_of(Randomise(lag=(LAG, LAG))))
+
+    def step(self, action: Array) -> Frame:
+        """Count the steps at the goal."""
+        frame = super().step(action)
+        self._stayed = self._stayed + 1 if super().success() else 0
+        return frame
+
+    def set_state(self, state: Array) -> Frame:
+        """Begin to count."""
+        self._stayed = 0
+        return super().set_state(state)
+
+    def success(self) -> bool:
+        """Say whether the robot has stayed long enough."""
+        return self._stayed >= STAY
+
+
+def measure(quick: bool) -> Iterator[Row]:
+    """Train with every seed, and drive without delay, and late with compensation and without."""
+    torch.set_num_threads(1)
+    found: Found = {}
+    lag = f'randomise.lag=[{LAG},{LAG}]'
+    knobs = [lag, *(QUICK if quick else [f'evaluate.pairs={PAIRS}'])]
+    with workplace('two_room_inertia', quick) as folder:
+        for number in SEEDS[:1] if quick else SEEDS:
+            with prepared('two_room', folder / str(number), number, knobs) as seed:
+                dataset = record('two_room', folder, quick, EPISODES, number, [lag])
+                ours = seed.trained(dataset, seed.config.model.kind, 'ours', STEPS)
+                pairs = seed.pairs()
+                seed = seed._replace(arenas=[Staying(arena.scene) for arena in seed.arenas])
+                note(found, 'timely', seed.plan(ours, pairs))
+                note(found, 'random', seed.drive(RandomDriver(ours.spec, number), pairs))
+                for ticks in LATE:
+                    for how in ('sent', 'nothing'):
+                        late = seed.plan(ours, pairs, delay=ticks, compensate=how)
+                        note(found, f'late {ticks} {how}', late)
+    yield from rows(found)
+
+
+def rows(found: Found) -> Iterator[Row]:
+    """Return what was found; plans without delay, and those with compensation, are the peers."""
+    name = 'two_room.inertia'
+    yield row(f'{name}_success', found, 'timely', 'random')
+    for ticks in LATE:
+        late = f'{name}_success_{100 * ticks}_ms_late'
+        sent, nothing = f'late {ticks} sent', f'late {ticks} nothing'
+        yield row(late, found, sent, 'timely')._replace(peer='no delay')
+        yield row(f'{late}_uncompensated', found, nothing, sent)._replace(peer='compensated')
