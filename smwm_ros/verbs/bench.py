@@ -10,11 +10,8 @@ a benchmark printed with --json on another machine comes there with --import.
 from __future__ import annotations
 
 import argparse
-<<<<<<< HEAD
 from collections.abc import Iterable
-=======
 from contextlib import nullcontext
->>>>>>> small
 import json
 import os
 from pathlib import Path
@@ -22,14 +19,10 @@ import subprocess
 import sys
 from typing import Any
 
-<<<<<<< HEAD
 from smwm_ros.core.stored import mismatch
 from smwm_ros.errors import did_you_mean, one_line, SmwmError
-=======
-from smwm_ros.errors import did_you_mean, SmwmError
 from smwm_ros.lock import hold_name
->>>>>>> small
-from smwm_ros.text import tell, tell_program
+from smwm_ros.text import count_of, tell, tell_program
 
 EXAMPLE = 'smwm bench --quick convert planner'
 Row = dict[str, Any]
@@ -46,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--quick', action='store_true', help='under a minute each; figures are not written down'
     )
-<<<<<<< HEAD
     parser.add_argument(
         '--import',
         dest='files',
@@ -55,9 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help='run nothing; take the rows that benchmarks printed into these files',
     )
-    parser.epilog = f'example: {parser.epilog}'
-=======
->>>>>>> small
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,27 +60,21 @@ def run(args: argparse.Namespace) -> int:
         if name not in scripts:
             raise SmwmError(f'{name}: no such benchmark; {did_you_mean(name, scripts)}')
     results = ROOT / 'docs' / 'results.json'
-<<<<<<< HEAD
     if args.files:
         if args.names or args.quick:
             raise SmwmError('--import takes files alone, without names and --quick')
-        for name, rows in _rows_of(args.files, scripts).items():
-            _write_down(results, name, rows)
-            tell(f'{name}: {len(rows)} rows')
+        imported = _rows_of(args.files, scripts)
+        with hold_name(results):
+            for name, rows in imported.items():
+                _write_down(results, name, rows)
+                tell(f'{name}: {count_of(len(rows), "row")}')
         return 0
-    for name in args.names or scripts:
-        tell(f'bench/{name}.py')
-        rows = _measure(scripts[name], args.quick)
-        if not args.quick:
-            _write_down(results, name, rows)
-=======
     with nullcontext() if args.quick else hold_name(results):
         for name in args.names or scripts:
             tell(f'bench/{name}.py')
             rows = _measure(scripts[name], args.quick)
             if not args.quick:
                 _write_down(results, name, rows)
->>>>>>> small
     return 0
 
 
