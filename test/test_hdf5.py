@@ -152,7 +152,7 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path, data: Transition
 
 
 def without_times(path: Path) -> bytes:
-    """Return a file without the seconds that HDF5 notes in the header of its root, and their sum."""
+    """Return a file without the seconds in the header of its root, and their checksum."""
     whole = bytearray(path.read_bytes())
     assert whole[48:52] == b'OHDR'
     del whole[104:108], whole[54:70]  # four times, and a checksum
