@@ -287,6 +287,15 @@ PLANS = [
     M('a late plan played from its beginning', f'{CORE}/drivers.py',
       "first = 0 if self._compensate == 'nothing' else self._delay", 'first = 0',
       'test_drivers.py'),
+    M('a delay that plans do not know of', f'{CORE}/drivers.py',
+      "if self._compensate == 'sent' and self._delay:", 'if not self._delay:',
+      'test_latency.py -k inertia'),
+    M('images upside down', f'{CORE}/pilot.py',
+      'torch.tensor(pixels, device=self._device)',
+      'torch.tensor(pixels[:, ::-1].copy(), device=self._device)', 'ros/test_trial.py'),
+    M('a velocity that lags half as long', f'{ARENAS}/vary.py',
+      "lag = self._drawn['lag']", "lag = self._drawn['lag'] / 2",
+      'sim/test_vary.py -k velocities'),
 ]  # fmt: skip
 # What drives.
 DRIVES = [

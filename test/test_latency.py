@@ -171,6 +171,30 @@ def test_200_ms_of_camera_delay_cost_no_goals_in_two_rooms(
     assert late['sent'][0] >= 0.9 * free[0]
 
 
+def settle(delay: int, compensated: bool) -> float:
+    """Drive a point whose actions are its steps; return how far it is from its goal at the end."""
+    settings = Planner(horizon=8, samples=128, iterations=6, cost='sum', min_std=0.02)
+    planner = make_planner(PointMass(), settings, -BOX[:2], BOX[:2])
+    place, goal = torch.zeros(1, 2), torch.tensor([[2.0, -1.0]])
+    queue = [torch.zeros(1, 2) for _ in range(delay)]
+    far = []
+    for step in range(40):
+        planner.shift(min(step, 1))
+        past = torch.stack(queue, dim=1) if compensated and delay else None
+        raw = planner.plan_many(place, goal, past).actions.reshape(1, 8, 2)
+        queue.append(raw[:, delay if compensated else 0])
+        place = place + queue.pop(0)
+        far.append(float(torch.linalg.vector_norm(place - goal)))
+    return float(np.mean(far[-10:]))
+
+
+@pytest.mark.parametrize('delay', [1, 2, 4])
+def test_a_late_robot_rests_at_its_goal_only_if_its_plans_know_of_the_delay(delay: int) -> None:
+    known, unknown = settle(delay, True), settle(delay, False)
+    assert known < 1.5 * settle(0, True)
+    assert unknown > 2 * known
+
+
 FIELD = Command(fields=('twist.linear.x',), low=(-1.0,), high=(1.0,))
 SHARE = 0.3  # of the way to the commanded velocity that a robot with inertia goes in a step
 GOALS = (8.0, -5.0, 3.0)

@@ -21,8 +21,9 @@ import numpy as np
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.node import Node as RosNode
 from rclpy.signals import SignalHandlerOptions
+from smwm_ros.config import Node
 from smwm_ros.core.checkpoint import read_meta
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
@@ -63,21 +64,20 @@ def run_trial(
     budget: int,
     folder: Path,  # for logs
     progress: Callable[[], None] = lambda: None,  # called after each task
+    speed: float = 1.0,  # simulated seconds in a second; unless 1, nodes follow simulated time
 ) -> TrialResult:
     """Drive every task over ROS; raise with the log of a node that fails."""
     robot = read_meta(checkpoint)['robot']
     folder.mkdir(parents=True, exist_ok=True)
     course = folder.resolve() / 'tasks.json'
     course.write_text(json.dumps(list(tasks)))
+    sim = {'tasks': str(course), 'budget': budget, 'real_time_factor': speed, 'clock': speed != 1}
     arena_knobs = {
         'arena': {'name': arena, 'image_size': load_config(arena).arena.image_size},
         'robot': robot,
-        'sim': {'tasks': str(course), 'budget': budget},
+        'sim': sim,
     }
-    # A simulated camera without noise shows the same when the robot pushes a wall; and an unfit
-    # model may drive where nothing can break.
-    node = {'engage': False, 'frozen_timeout': 0.0, 'unfit': 'accept'}
-    plan_knobs = {'checkpoint': str(checkpoint.resolve()), 'node': node}
+    plan_knobs = {'checkpoint': str(checkpoint.resolve()), **_planning(speed)}
     with (
         private_network() as environment,
         Child('smwm_ros.nodes.arena', arena_knobs, folder, environment) as arena_child,
@@ -102,10 +102,22 @@ def run_trial(
     )
 
 
+def _planning(speed: float) -> dict[str, Any]:
+    """Return the parameters of the plan node, apart from its checkpoint."""
+    # A simulated camera without noise shows the same when the robot pushes a wall; and an unfit
+    # model may drive where nothing can break.
+    node = {'engage': False, 'frozen_timeout': 0.0, 'unfit': 'accept'}
+    # A plan may take as long on this machine as in real time.
+    node['image_timeout'] = speed * Node().image_timeout
+    return {'node': node, 'use_sim_time': speed != 1}
+
+
 class Watcher:
     """Hears both nodes, and tells them when to begin and to stop."""
 
-    def __init__(self, node: Node, spin: Callable[[], None], command: Mapping[str, Any]) -> None:
+    def __init__(
+        self, node: RosNode, spin: Callable[[], None], command: Mapping[str, Any]
+    ) -> None:
         self._spin = spin
         self._task: dict[str, Any] = {}
         self._goals = 0
