@@ -21,7 +21,8 @@ settings.register_profile(
 )
 settings.load_profile('here')
 BENCH = Path(__file__).parents[1] / 'bench'
-BENCHES = ('common', 'cube', 'planner', 'roadmap', 'parts.success', 'parts.tiny')
+BENCHES = ('common', 'cube', 'planner', 'roadmap', 'train', 'parts.success', 'parts.tiny')
+BENCHES += ('parts.launches', 'gpu.run', 'gpu.steps')
 REAL_BAGS = Path(__file__).parents[1] / '..' / 'shared' / 'bags'
 
 
