@@ -55,12 +55,12 @@ class Outcome(NamedTuple):
 BASE = ('torch', 'numpy', 'safetensors', 'cv2')
 PLATFORM = (*BASE, 'stable_worldmodel', 'transformers', 'h5py', 'hdf5plugin')
 STEPS = (
-    Step('tests', 80, (*BASE, 'pytest')),
-    Step('planner', 110),
-    Step('plans', 70),
+    Step('tests', 60, (*BASE, 'pytest')),
+    Step('planner', 150),
+    Step('plans', 90),
     Step('train_tiny', 130),
     Step('train_nano', 50),
-    Step('toy', 80),
+    Step('toy', 70),
     Step('platform_planner', 60, PLATFORM),
     Step('platform_training', 80, PLATFORM),
     Step('kernels', 50),
