@@ -147,11 +147,11 @@ def kernels(checkpoint: Checkpoint, device: str = 'cuda') -> Iterator[Row]:
     with torch.profiler.profile(activities=[kind.CPU] + [kind.CUDA] * (device == 'cuda')) as seen:
         ours.plan()
     key = 'self_cpu_time_total' if device == 'cpu' else 'self_device_time_total'
-    print(seen.key_averages().table(sort_by=key, row_limit=40), file=sys.stderr)
     events = [one for one in seen.events() if one.device_type.name.lower() == device]
     busy = sum(one.time_range.elapsed_us() for one in events) / 1e3
     yield Row('planner.cuda_kernels', float(len(events)), 'kernels and copies')
     yield Row('planner.cuda_busy', busy, 'ms of them, added up')
+    print(seen.key_averages().table(sort_by=key, row_limit=40), file=sys.stderr)
 
 
 class Plain:
