@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 import platform
+import shutil
 from statistics import median
 import subprocess
 import sys
@@ -55,7 +56,9 @@ def machine() -> str:
 def now() -> str:
     """Return the date, and the commit that is measured; '+' where the tree differs from it."""
     git = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty=+']
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    commit = ''
+    if shutil.which('git'):
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return f'{time.strftime("%Y-%m-%d")}, commit {commit or "unknown"}'
 
 
@@ -98,13 +101,14 @@ def main(
     args = parser.parse_args()
     here, when, code = machine(), now(), fingerprint(Path(sys.argv[0]))
     for row in measure(args.quick, **{name: getattr(args, name) for name in options}):
-        target = TARGETS.get(row.measure, {}).get('target', '')
-        full = row._replace(target=target, machine=row.machine or here)
-        full = full._replace(when=when, code=code)
-        if args.json:
-            print(json.dumps(full._asdict()), flush=True)
-        else:
-            print(describe(full), flush=True)
+        full = row._replace(machine=row.machine or here, when=when, code=code)
+        show(full, args.json)
+
+
+def show(row: Row, as_json: bool) -> None:
+    """Print a row, with its target, at once."""
+    full = row._replace(target=TARGETS.get(row.measure, {}).get('target', ''))
+    print(json.dumps(full._asdict()) if as_json else describe(full), flush=True)
 
 
 def describe(row: Row) -> str:

@@ -11,7 +11,7 @@ in parts/tiny.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 import time
 
@@ -22,11 +22,11 @@ from parts.paper import SEARCH
 from smwm_ros.config import Config, Planner
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.fast import collapse
+from smwm_ros.core.interfaces import Array
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.planner import make_planner
 from smwm_ros.core.products import Product
-from smwm_ros.load import load_config
 import torch
 from torch import nn, Tensor
 
@@ -35,6 +35,8 @@ LIMIT = 1.5  # of the actions [standard deviations of the data]
 
 def measure(quick: bool) -> Iterator[Row]:
     """Time the planner alone, then the whole way from an image to actions."""
+    from smwm_ros.load import load_config  # needs YAML, which the rest does without
+
     torch.set_num_threads(1)
     rounds = 50 if quick else 400
     config = load_config('two_room')
@@ -73,6 +75,67 @@ def measure(quick: bool) -> Iterator[Row]:
         )
     yield from from_image(checkpoint, rounds)
     yield from tiny.rows(quick)
+    if torch.cuda.is_available():
+        paper = tiny.random_tiny(tiny.PAPER)
+        for found in (nano_on_gpu(rounds // 10), many_on_gpu(paper, (1, 16, 100), 5)):
+            yield from (row._replace(machine=torch.cuda.get_device_name()) for row in found)
+
+
+def nano_on_gpu(rounds: int, device: str = 'cuda') -> Iterator[Row]:
+    """Time the small model on a GPU, beside one thread of the processor."""
+    torch.set_num_threads(1)
+    checkpoint = random_checkpoint(Config())
+    image = draw(1, checkpoint.image_size)
+    parts: dict[str, Callable[[], float]] = {}
+    for name, where in (('gpu', device), ('processor', 'cpu')):
+        pilot = Pilot(random_checkpoint(Config()), replace(checkpoint.planner, device=where))
+        pilot.set_goal(image[0, ::-1].copy())
+        pilot.plan(image[0], 1)
+        parts[name] = elapsed(lambda p=pilot: p.plan(image[0], 1))
+    seconds = interleaved(parts, rounds)
+    ours, theirs = (1e3 * float(np.median(seconds[name])) for name in parts)
+    ratio = paired_ratio(seconds['processor'], seconds['gpu'])
+    yield Row('planner.cuda_nano', ours, 'ms', '', 'one thread of the processor', theirs, ratio)
+
+
+def many_on_gpu(
+    checkpoint: Checkpoint, counts: Sequence[int], rounds: int, device: str = 'cuda'
+) -> Iterator[Row]:
+    """Time a GPU that plans many problems at once with the model of the paper, in bf16."""
+    pilot = Pilot(checkpoint, replace(checkpoint.planner, device=device, precision='bf16'))
+    alone: float | None = None
+    for count in counts:
+        images = draw(count, checkpoint.image_size)
+        pilot.set_goals(images[:, ::-1].copy())
+
+        def plan(images: Array = images) -> None:
+            pilot.reset()
+            pilot.plan_many(images, 0)
+
+        plan()  # compiles and records
+        rate = count / float(np.median(interleaved({'ours': elapsed(plan)}, rounds)['ours']))
+        row = Row(f'planner.cuda_batch_{count}', rate, 'plans/s')
+        if alone:
+            peer = 'one after the other'
+            row = row._replace(peer=peer, peer_value=alone, ratio=rate / alone)
+        alone = alone or rate
+        yield row
+
+
+def draw(count: int, size: int) -> Array:
+    """Return images that show nothing."""
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def elapsed(part: Callable[[], object]) -> Callable[[], float]:
+    """Return a part that gives the seconds on the wall of itself."""
+
+    def run() -> float:
+        begun = time.perf_counter()
+        part()
+        return time.perf_counter() - begun
+
+    return run
 
 
 def from_image(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:

@@ -5,14 +5,17 @@ Measure how fast nano and tiny learn, beside the same networks in the form of st
 Both learn from the same frames, ours as a dataset folder, theirs from the HDF5 file that `smwm
 export` writes of it, from that file in memory, or from the Lance table that they make of it, with
 as many workers of their loader as are fastest. They run in turn, in processes of their own, with
-as many threads as there are cores. Each step is counted
-whole: data, forward, backward, optimiser. On a CUDA GPU both learn in bfloat16.
+as many threads as there are cores. Each step is counted whole: data, forward, backward, optimiser.
+On a CUDA GPU both learn in bfloat16, and the loop of the official release, written plainly, learns
+beside them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+import csv
+from dataclasses import asdict
 import json
 import os
 from pathlib import Path
@@ -24,18 +27,22 @@ from typing import NamedTuple
 
 from common import interleaved, main, paired_ratio, Row
 import numpy as np
-from parts.peer import NAME, Peer, peer
+from parts.peer import NAME, Peer, peer, python_of_peer
 from smwm_ros import config
 from smwm_ros.core.batches import Batches, Shuffle
 from smwm_ros.core.compiled import Compiled
 from smwm_ros.core.dataset import TransitionDataset, write_index
 from smwm_ros.core.feed import open_feed
-from smwm_ros.core.learner import Learner, pick_device
-from smwm_ros.core.model import make_model
+from smwm_ros.core.interfaces import Obs, Window
+from smwm_ros.core.learner import CPU, Learner, pick_device
+from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.shards import columns, ShardWriter
-from smwm_ros.exchange.to_hdf5 import write_hdf5
-from smwm_ros.load import to_dict
+from smwm_ros.core.train import train
+from smwm_ros.core.vit import SIDE
+from smwm_ros.toys.worlds import record, TOYS
 import torch
+from torch import nn, Tensor
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 BLOCK, LENGTH = 5, 100
@@ -78,58 +85,95 @@ def tasks(device: torch.device, quick: bool) -> list[Task]:
 def measure(quick: bool) -> Iterator[Row]:
     """Train each preset on what this machine has."""
     device = pick_device('auto')
+    gpu = device.type == 'cuda'
     for task in tasks(device, quick):
         with TemporaryDirectory() as folder:
-            yield from compare(task, Path(folder), device)
-        if not quick:
-            with TemporaryDirectory() as folder:
-                yield from compile_gain(task, Path(folder), device)
+            dataset = noise(Path(folder) / 'data', task)
+            if python_of_peer() or not gpu:
+                yield from beside_platform(dataset, task, device)
+            if gpu:
+                yield from on_gpu(dataset, task, device)
+            if not quick:
+                yield from compile_gain(dataset, task, device)
 
 
-def compare(task: Task, folder: Path, device: torch.device) -> Iterator[Row]:
+def beside_platform(dataset: TransitionDataset, task: Task, device: torch.device) -> Iterator[Row]:
     """Train one preset in turn with the peer."""
-    dataset = noise(folder / 'data', task)
-    write_hdf5(dataset, folder / 'data.h5')
-    where = '' if device.type == 'cpu' else f'.{device.type}'
-    measure, samples = f'train.{task.preset}', task.steps * task.batch
-    with (
-        Ours(dataset, task, device, compiled=device.type == 'cuda') as mine,
-        beside(task, folder, device) as theirs,
-    ):
+    where = '' if device.type == 'cpu' else '.peer.cuda'
+    with Ours(dataset, task, device) as mine, beside(task, dataset, device) as theirs:
         parts: dict[str, Callable[[], float]] = {'ours': mine.seconds}
         if theirs:
             parts['theirs'] = lambda: theirs.seconds(task.steps)
-        for part in parts.values():
-            part()  # compiles, fills caches, starts workers
-        mine.waited = mine.total = 0.0
-        seconds = interleaved(parts, task.rounds)
-        yield Row(
-            measure + where,
-            samples / median(seconds['ours']),
-            'samples/s',
-            peer=f'{NAME} form, {theirs.ready["layout"]}' if theirs else '',
-            peer_value=samples / median(seconds['theirs']) if theirs else None,
-            ratio=paired_ratio(seconds['theirs'], seconds['ours']) if theirs else None,
-        )
-        yield Row(f'{measure}.loading{where}', 100 * mine.waited / mine.total, '% of a step')
+        seconds = in_turn(parts, task)
+        peer = f'{NAME} form, {theirs.ready["layout"]}' if theirs else ''
+        yield pace(f'train.{task.preset}{where}', task, seconds, peer)
+        if device.type == 'cpu':
+            yield Row(f'train.{task.preset}.loading', mine.loading, '% of a step')
+            if task.preset == 'tiny':
+                yield arithmetic(f'train.{task.preset}.arithmetic', dataset, task, seconds['ours'])
+
+
+def on_gpu(dataset: TransitionDataset, task: Task, device: torch.device) -> Iterator[Row]:
+    """Train one preset on a GPU, by both ways that frames come there, and beside a plain loop."""
+    name = f'train.{task.preset}'
+    with Ours(dataset, task, device, 'resident') as mine:
+        seconds = in_turn({'ours': mine.seconds}, task)
+        yield Row(f'{name}.loading.cuda', mine.loading, '% of a step')
         if task.preset == 'tiny':
-            flops = operations(dataset, task)
-            done = task.steps * flops / median(seconds['ours']) / 1e12
-            most = matrix_rate(device) / 1e12
-            kind = 'fp32' if device.type == 'cpu' else 'bf16'
-            yield Row(
-                f'{measure}.arithmetic{where}',
-                done,
-                f'TFLOP/s of {flops / task.batch / 1e9:.1f} GFLOP a sample',
-                peer=f'a large {kind} matrix product',
-                peer_value=most,
-                ratio=done / most,
-            )
+            yield arithmetic(f'{name}.arithmetic.cuda', dataset, task, seconds['ours'], device)
+        yield from memory(f'{name}.memory.cuda', device)
+        with Plain(dataset, task, device) as plain:
+            seconds = in_turn({'ours': mine.seconds, 'theirs': plain.seconds}, task)
+            loop = 'the official loop, plain and eager'
+            yield pace(f'{name}.cuda', task, seconds, loop)
+        with Ours(dataset, task, device, 'prefetch', mine.learner) as other:
+            parts = {'ours': other.seconds, 'theirs': mine.seconds}
+            seconds = in_turn(parts, task)
+            yield pace(f'{name}.prefetch.cuda', task, seconds, 'the same, with frames on the GPU')
+            yield Row(f'{name}.prefetch_loading.cuda', other.loading, '% of a step')
 
 
-def compile_gain(task: Task, folder: Path, device: torch.device) -> Iterator[Row]:
+def in_turn(parts: dict[str, Callable[[], float]], task: Task) -> dict[str, list[float]]:
+    """Return the seconds of each round, without the first one."""
+    for part in parts.values():
+        part()  # compiles, fills caches, starts workers
+    return interleaved(parts, task.rounds)
+
+
+def pace(measure: str, task: Task, seconds: dict[str, list[float]], peer: str = '') -> Row:
+    """Return how many samples are learnt in a second."""
+    samples = task.steps * task.batch
+    rate, unit = samples / median(seconds['ours']), 'samples/s'
+    if not peer:
+        return Row(measure, rate, unit)
+    theirs, ratio = seconds['theirs'], paired_ratio(seconds['theirs'], seconds['ours'])
+    return Row(measure, rate, unit, peer=peer, peer_value=samples / median(theirs), ratio=ratio)
+
+
+def arithmetic(
+    measure: str,
+    dataset: TransitionDataset,
+    task: Task,
+    seconds: list[float],
+    device: torch.device = CPU,
+) -> Row:
+    """Return how much arithmetic is done in a second, beside a matrix product."""
+    flops = operations(dataset, task)
+    done = task.steps * flops / median(seconds) / 1e12
+    most = matrix_rate(device) / 1e12
+    unit = f'TFLOP/s of {flops / task.batch / 1e9:.1f} GFLOP a sample'
+    peer = f'a large {"fp32" if device.type == "cpu" else "bf16"} matrix product'
+    return Row(measure, done, unit, peer=peer, peer_value=most, ratio=done / most)
+
+
+def memory(measure: str, device: torch.device) -> Iterator[Row]:
+    """Tell the most memory that a GPU needed so far."""
+    if device.type == 'cuda':
+        yield Row(measure, torch.cuda.max_memory_allocated(device) / 1e9, 'GB, frames included')
+
+
+def compile_gain(dataset: TransitionDataset, task: Task, device: torch.device) -> Iterator[Row]:
     """Train one preset in turn with itself, once with train.compile and once without."""
-    dataset = noise(folder / 'data', task)
     with (
         Ours(dataset, task, device, compiled=True) as quick,
         Ours(dataset, task, device, compiled=False) as plain,
@@ -157,16 +201,24 @@ class Ours:
     """Our training, some steps at a time."""
 
     def __init__(
-        self, dataset: TransitionDataset, task: Task, device: torch.device, compiled: bool
+        self,
+        dataset: TransitionDataset,
+        task: Task,
+        device: torch.device,
+        feed: str = 'auto',
+        learner: Learner | None = None,  # goes on with this one, which is compiled
+        compiled: bool | None = None,  # on a GPU
     ) -> None:
         self._task, self._device, self._step = task, device, 0
+        compiled = device.type == 'cuda' if compiled is None else compiled
         settings = config.Train(steps=LAST, batch=task.batch, lr=1e-4, compile=compiled)
         torch.manual_seed(0)
         batches = Batches(dataset, *dataset.action_statistics(), device)
-        self._learner = Learner(model_of(dataset, task).to(device), settings, device)
+        self.learner = learner or Learner(model_of(dataset, task).to(device), settings, device)
         deal = Shuffle(batches.starts('train'), task.batch, 0)
-        self._opened = open_feed('auto', batches, deal, slice(None), range(1, LAST))
-        self.waited = self.total = 0.0
+        self._opened = open_feed(feed, batches, deal, slice(None), range(1, LAST))
+        self._waited: list[float] = []
+        self._total: list[float] = []
 
     def __enter__(self) -> Ours:
         """Open the feed."""
@@ -180,39 +232,131 @@ class Ours:
     @property
     def failed(self) -> bool:
         """Return whether torch could not compile."""
-        losses = self._learner.losses
+        losses = self.learner.losses
         return isinstance(losses, Compiled) and losses.failed
+
+    @property
+    def loading(self) -> float:
+        """Return how much of a step goes into its data, without the first round [%]."""
+        return 100 * sum(self._waited[1:]) / sum(self._total[1:])
 
     def seconds(self) -> float:
         """Take the steps of a round; return how long they took."""
-        begun = self._now()
+        begun, waited = now(self._device), 0.0
         for _ in range(self._task.steps):
             self._step += 1
             asked = time.perf_counter()
             batch = self._feed(self._step)
-            self.waited += time.perf_counter() - asked
-            self._learner.step(self._step, batch)
-        elapsed = self._now() - begun
-        self.total += elapsed
+            waited += time.perf_counter() - asked
+            self.learner.step(self._step, batch)
+        elapsed = now(self._device) - begun
+        self._waited.append(waited)
+        self._total.append(elapsed)
         return elapsed
 
-    def _now(self) -> float:
-        if self._device.type == 'cuda':
-            torch.cuda.synchronize()
-        return time.perf_counter()
+
+class Plain:
+    """The loop of the official release as one writes it first, with the same networks."""
+
+    def __init__(self, dataset: TransitionDataset, task: Task, device: torch.device) -> None:
+        self._task, self._device = task, device
+        workers = 0 if device.type == 'cpu' else min(len(os.sched_getaffinity(0)), 24)
+        batches = Batches(dataset, *dataset.action_statistics(), torch.device('cpu'))
+        self._loader = DataLoader(
+            Samples(batches), task.batch, shuffle=True, drop_last=True, num_workers=workers,
+            persistent_workers=workers > 0, prefetch_factor=4 if workers else None,
+            pin_memory=device.type == 'cuda',
+        )  # fmt: skip
+        self._model = model_of(dataset, task).to(device).train()
+        self._optimiser = torch.optim.AdamW(self._model.parameters(), lr=1e-4, weight_decay=1e-3)
+
+    def __enter__(self) -> Plain:
+        """Start the workers."""
+        self._batches = self._forever()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End them."""
+        self._batches.close()
+
+    def seconds(self) -> float:
+        """Take the steps of a round; return how long they took."""
+        begun, kind = now(self._device), self._device.type
+        for _ in range(self._task.steps):
+            pixels, action = (
+                part.to(self._device, non_blocking=True).transpose(0, 1)
+                for part in next(self._batches)
+            )
+            with torch.autocast(kind, torch.bfloat16, enabled=kind != 'cpu'):
+                state = torch.zeros(2, self._task.batch, 0, device=self._device)
+                terms = self._model.losses(Window(Obs(pixels, state), action))
+            torch.stack(list(terms.values())).sum().backward()
+            nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+            self._optimiser.step()
+            self._optimiser.zero_grad(set_to_none=True)
+        return now(self._device) - begun
+
+    def _forever(self) -> Iterator[list[Tensor]]:
+        """Deal batches, epoch after epoch."""
+        while True:
+            yield from self._loader
 
 
-def model_of(dataset: TransitionDataset, task: Task) -> torch.nn.Module:
+class Samples(Dataset[tuple[Tensor, Tensor]]):
+    """The windows of a dataset, one by one."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches, self._starts = batches, batches.starts('train')
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._starts)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        """Return images (2, 3, S, S) and actions (1, K*A)."""
+        window = self._batches.at(self._starts[[number]])
+        return window.obs.pixels[:, 0], window.action[:, 0]
+
+
+def now(device: torch.device) -> float:
+    """Return the time, when a GPU has done all it was asked [s]."""
+    if device.type == 'cuda':
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def toy(folder: Path, count: int, settings: config.Train) -> Iterator[Row]:
+    """Train tiny on drawn transitions of a dot, as `smwm train` does."""
+    dataset = record(TOYS['single'], folder / 'data', 0, count, SIDE)
+    run = folder / 'run'
+    train(dataset, run, config.Model(preset='tiny'), settings, config.Planner())
+    with (run / 'train.csv').open(encoding='utf-8') as file:
+        first, *_, last = csv.DictReader(file)
+    begin, end = (float(row['forward']) + float(row['inverse']) for row in (first, last))
+    steps = f'{first["step"]} of {last["step"]} steps'
+    yield Row('train.toy.loss.cuda', end, 'mean loss at the end', '', steps, begin, begin / end)
+    yield Row('train.toy.cuda', float(last['samples_per_s']), 'samples/s')
+    yield Row('train.toy.read.cuda', float(last['inverse_r2']), 'R2 of held-out actions')
+
+
+def model_of(dataset: TransitionDataset, task: Task) -> Smwm:
     """Make the model, which learns."""
     knobs = config.Model(preset=task.preset)
     return make_model(knobs, task.side, dataset.info.spec.size * BLOCK)
 
 
-def beside(task: Task, folder: Path, device: torch.device) -> AbstractContextManager[Peer | None]:
+def beside(
+    task: Task, dataset: TransitionDataset, device: torch.device
+) -> AbstractContextManager[Peer | None]:
     """Start the other training."""
+    file = dataset.folder.with_suffix('.h5')
+    if python_of_peer():
+        from smwm_ros.exchange.to_hdf5 import write_hdf5  # needs packages that others lack
+
+        write_hdf5(dataset, file)
     cores = len(os.sched_getaffinity(0))
     known = {
-        'preset': task.preset, 'file': str(folder / 'data.h5'), 'batch': task.batch,
+        'preset': task.preset, 'file': str(file), 'batch': task.batch,
         'block': BLOCK, 'fields': 2, 'lr': 1e-4, 'device': device.type,
         'threads': torch.get_num_threads(), 'workers': min(cores, 24),
         'trial': task.steps,
@@ -237,7 +381,7 @@ def noise(folder: Path, task: Task) -> TransitionDataset:
         spans = [(number * LENGTH, (number + 1) * LENGTH) for number in range(episodes)]
         writer.publish({'episodes': spans})
     knobs = config.Dataset(image_size=task.side, action_block=BLOCK)
-    write_index(folder, to_dict(config.Robot()), to_dict(knobs), ['noise'], {})
+    write_index(folder, asdict(config.Robot()), asdict(knobs), ['noise'], {})
     return TransitionDataset.open(folder)
 
 

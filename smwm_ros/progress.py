@@ -11,7 +11,11 @@ from time import monotonic
 from typing import Any, TextIO
 
 from smwm_ros.text import line, tell
-from tqdm import tqdm
+
+try:
+    from tqdm import tqdm
+except ModuleNotFoundError:  # a bar is no reason to compute nothing
+    tqdm = None
 
 EVERY = 5.0  # a log gets a line this often [s]
 
@@ -19,10 +23,10 @@ EVERY = 5.0  # a log gets a line this often [s]
 def show_progress(items: Iterable[Any] | None = None, **words: Any) -> Any:
     """Return a bar that goes over items, or is updated by hand; the words are those of tqdm."""
     words['desc'] = line(words['desc'])
-    return Bar(items, **words) if sys.stderr.isatty() else Lines(items, **words)
+    return Bar(items, **words) if tqdm and sys.stderr.isatty() else Lines(items, **words)
 
 
-class Bar(tqdm):  # type: ignore[misc]  # it carries no types
+class Bar(tqdm or object):  # type: ignore[misc]  # it carries no types
     """A bar that is drawn by control characters, and shows none of others."""
 
     @classmethod

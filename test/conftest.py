@@ -16,8 +16,8 @@ from recordings import MakeBag, TinyBag
 from rosbags.rosbag2 import StoragePlugin
 
 BENCH = Path(__file__).parents[1] / 'bench'
-BENCHES = ('common', 'cube', 'planner', 'roadmap', 'train')
-BENCHES += ('parts.inertia', 'parts.success', 'parts.tiny')
+BENCHES = ('common', 'cube', 'planner', 'roadmap', 'train', 'gpu.run', 'gpu.steps')
+BENCHES += ('parts.inertia', 'parts.launches', 'parts.success', 'parts.tiny')
 
 
 @pytest.fixture

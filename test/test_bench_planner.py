@@ -87,6 +87,8 @@ def test_the_model_of_the_paper_plans_with_its_settings_and_so_does_the_peer(
 
     monkeypatch.setattr(tiny, 'on_processor', begun)
     monkeypatch.setattr(tiny, 'on_gpu', begun)
+    for name in ('beside_platform', 'launches'):
+        monkeypatch.setattr(tiny, name, lambda *_: iter(()))
     assert list(tiny.rows(False)) == []
     (checkpoint, *_) = asked
     assert checkpoint.planner == replace(PAPER_PLANNER, seed=tiny.PAPER.seed)
@@ -165,3 +167,35 @@ def test_the_peer_asks_its_solver_for_what_it_was_told(
     ready, answer = capsys.readouterr().out.splitlines()
     assert json.loads(ready) == {}
     assert json.loads(answer).keys() == {'seconds', 'mean'}
+
+
+def test_a_plan_asks_a_gpu_for_a_bounded_number_of_kernels(bench: SimpleNamespace) -> None:
+    paper, found = bench.tiny.PAPER, []
+    for iterations in (1, 2):
+        with bench.steps.rehearsal():  # one layer of six; the others are alike
+            checkpoint = bench.tiny.random_tiny(replace(paper, iterations=iterations))
+            (row,) = bench.tiny.launches(checkpoint)
+        assert row.measure in bench.common.TARGETS
+        found.append((row.value, row.peer_value))
+    (once, once_joined), (twice, twice_joined) = found
+    # A step: 18 for its layer, and 9 around it; the rest of an iteration is the search.
+    assert paper.horizon * (18 + 9) < twice - once < paper.horizon * (18 + 9) + 55
+    assert paper.horizon * 10 < twice_joined - once_joined < paper.horizon * 10 + 15
+
+
+def test_a_plan_that_looks_at_its_numbers_is_not_recorded(
+    bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smwm_ros.core import solvers
+
+    def curious(elites: Any, last: Any, settings: Any) -> Any:
+        if elites.cost.min() < 0:
+            raise ValueError
+        return solvers.cem(elites, last, settings)
+
+    few = replace(bench.tiny.PAPER, samples=4, elites=2, iterations=1)
+    with bench.steps.rehearsal():
+        checkpoint = bench.tiny.random_tiny(few)
+        monkeypatch.setitem(solvers.SOLVERS, 'cem', curious)
+        with pytest.raises(bench.launches.WaitError, match='a GPU waits for this'):
+            bench.tiny.Ours(checkpoint, 'cpu')

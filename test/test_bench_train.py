@@ -16,7 +16,8 @@ def test_nano_learns_from_drawn_frames_and_its_rows_are_explained(
 ) -> None:
     monkeypatch.delenv('STABLE_WORLDMODEL_PYTHON', raising=False)
     task = bench.train.Task('nano', 64, 200, 8, 1, 2)
-    rows = list(bench.train.compare(task, tmp_path, torch.device('cpu')))
+    dataset = bench.train.noise(tmp_path / 'data', task)
+    rows = list(bench.train.beside_platform(dataset, task, torch.device('cpu')))
     assert [row.measure for row in rows] == ['train.nano', 'train.nano.loading']
     assert all(row.value > 0 for row in rows)
     assert {row.measure for row in rows} <= set(bench.common.TARGETS)
@@ -37,7 +38,8 @@ def test_what_compiling_gains_stands_beside_the_same_without_it(
 
     monkeypatch.setattr(torch, 'compile', compiled)  # a C++ compiler takes half a minute
     task = bench.train.Task('nano', 64, 200, 8, 1, 2)
-    gain, wait = bench.train.compile_gain(task, tmp_path, torch.device('cpu'))
+    dataset = bench.train.noise(tmp_path / 'data', task)
+    gain, wait = bench.train.compile_gain(dataset, task, torch.device('cpu'))
     assert len(calls) == 3, 'one run that compiles, and two rounds'
     assert (gain.measure, wait.measure) == ('train.nano.compile', 'train.nano.compile_wait')
     assert min(gain.value, gain.peer_value) > 0

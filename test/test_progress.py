@@ -120,3 +120,18 @@ def test_the_log_of_a_command_holds_whole_lines_from_all_its_processes(
     *lines, last = done.stderr.splitlines()
     assert all(re.match(r'converting: \d+', line) for line in lines)
     assert re.fullmatch(r'converting: 180/180 in \d:\d\d:\d\d, .* messages/s, \d+ MB/s', last)
+
+
+def test_without_tqdm_there_are_lines_in_place_of_a_bar() -> None:
+    code = """
+import sys
+sys.modules['tqdm'] = None
+sys.stderr.isatty = lambda: True
+from smwm_ros.progress import show_progress
+assert list(show_progress(range(3), desc='count', unit='step')) == [0, 1, 2]
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'count: 3/3' in done.stderr

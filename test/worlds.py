@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from smwm_ros.core.dataset import TransitionDataset, write_index
 from smwm_ros.core.interfaces import ActionSpec, Array, Frame, Obs, Window
 from smwm_ros.core.model import make_model
 from smwm_ros.core.shards import columns, ShardWriter
-from smwm_ros.load import to_dict
 import torch
 from torch import Tensor
 
@@ -145,8 +145,8 @@ def dot_dataset(
         spans = [(number * length, (number + 1) * length) for number in range(episodes)]
         writer.publish({'episodes': spans})
     robot = config.Robot(state=state)
-    settings = {**to_dict(config.Dataset(image_size=SIZE, action_block=BLOCK)), **knobs}
-    write_index(folder, to_dict(robot), settings, ['dots'], {})
+    settings = {**asdict(config.Dataset(image_size=SIZE, action_block=BLOCK)), **knobs}
+    write_index(folder, asdict(robot), settings, ['dots'], {})
     return TransitionDataset.open(folder)
 
 

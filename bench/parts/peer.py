@@ -50,6 +50,12 @@ class Peer:
         return line
 
 
+def python_of_peer() -> str | None:
+    """Return an interpreter that has the platform, if any has."""
+    found = os.environ.get(PYTHON)
+    return found or (sys.executable if find_spec('stable_worldmodel') else None)
+
+
 @contextmanager
 def peer(
     script: str,
@@ -57,9 +63,7 @@ def peer(
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[Peer | None]:
     """Start a script; None, and a word about it, where the platform is not installed."""
-    python = os.environ.get(PYTHON)
-    if not python and find_spec('stable_worldmodel'):
-        python = sys.executable
+    python = python_of_peer()
     if not python:
         print(
             f'left out: {NAME}; set {PYTHON} to the python of an environment with `{NEEDS}`',

@@ -18,10 +18,12 @@ from typing import Any
 
 from common import interleaved, paired_ratio, Row
 import numpy as np
+from parts.launches import as_if_gpu
 from parts.peer import NAME, Peer, peer
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.fast import collapse
+from smwm_ros.core.interfaces import Obs
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.products import Product
@@ -44,8 +46,13 @@ def rows(quick: bool) -> Iterator[Row]:
     """Measure the processor, and a GPU where there is one."""
     checkpoint = random_tiny(replace(PAPER, iterations=3) if quick else PAPER)
     yield from on_processor(checkpoint, 1 if quick else 5)
+    yield from launches(checkpoint)
     if torch.cuda.is_available():
-        yield from on_gpu(checkpoint, 3 if quick else 20)
+        name = torch.cuda.get_device_name()
+        for found in (on_gpu, beside_platform):
+            yield from (
+                one._replace(machine=name) for one in found(checkpoint, 3 if quick else 20)
+            )
     else:
         print('left out: planner.cuda; there is no CUDA device here', file=sys.stderr)
 
@@ -65,21 +72,42 @@ def on_processor(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
     yield Row('planner.tiny_ranking', ranking(checkpoint.model), 'rank correlation')
 
 
-def on_gpu(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
-    """Time a GPU, in half precision beside the peer and beside full precision."""
+def on_gpu(checkpoint: Checkpoint, rounds: int, device: str = 'cuda') -> Iterator[Row]:
+    """Time a GPU, in half precision beside full precision, and beside the official computation."""
     half = checkpoint._replace(planner=replace(checkpoint.planner, precision='bf16'))
-    ours, exact = Ours(half, 'cuda'), Ours(checkpoint, 'cuda')
-    parts = {'ours': ours.seconds, 'exact': exact.seconds}
-    with beside(checkpoint, 'cuda') as other:
+    # What may take minutes to compile comes after what is known by then.
+    plain, ours = Plain(checkpoint, device), Ours(half, device)
+    parts = {'ours': ours.seconds, 'plain': plain.seconds}
+    seconds = interleaved(parts, max(rounds // 4, 1))
+    yield row('planner.cuda_plain', seconds, 'plain', 'the official computation, plain and eager')
+    yield Row('planner.cuda_ranking', ranking(checkpoint.model), 'rank correlation')
+    exact = Ours(checkpoint, device)
+    seconds = interleaved({'ours': ours.seconds, 'exact': exact.seconds}, rounds)
+    yield row('planner.cuda', seconds, 'exact', 'the same in fp32')
+    require_same(exact.plan(), plain.plan(), 100 * SAME)  # adds up in another order
+
+
+def beside_platform(checkpoint: Checkpoint, rounds: int, device: str = 'cuda') -> Iterator[Row]:
+    """Time a GPU beside the platform of the paper, where that is installed."""
+    with beside(checkpoint, device) as other:
         if other:
-            check(exact.plan(), other, 100 * SAME)  # adds up in another order
-            parts['other'] = partial(other.seconds, 'plan')
-        seconds = interleaved(parts, rounds)
-    found = [row('planner.cuda', seconds, 'exact', 'the same in fp32')]
-    if other:
-        found.append(row('planner.cuda_peer', seconds, 'other', SOLVER))
-    found.append(Row('planner.cuda_ranking', ranking(checkpoint.model), 'rank correlation'))
-    yield from (one._replace(machine=torch.cuda.get_device_name()) for one in found)
+            check(Ours(checkpoint, device).plan(), other, 100 * SAME)
+            half = replace(checkpoint.planner, precision='bf16')
+            ours = Ours(checkpoint._replace(planner=half), device)
+            parts = {'ours': ours.seconds, 'other': partial(other.seconds, 'plan')}
+            yield row('planner.cuda_peer', interleaved(parts, rounds), 'other', SOLVER)
+
+
+def launches(checkpoint: Checkpoint) -> Iterator[Row]:
+    """Count the kernels of a plan on a GPU; as many for few samples as for all."""
+    few = replace(checkpoint.planner, samples=4, elites=2, precision='bf16')
+    with as_if_gpu() as tapes:
+        Ours(checkpoint._replace(planner=few), 'cpu')
+    asked, joined = (
+        float(sum(getattr(tape, what) for tape in tapes)) for what in ('launches', 'joined')
+    )
+    name = 'the same, where all between two products is joined'
+    yield Row('planner.launches', asked, 'operations', '', name, joined, asked / joined)
 
 
 def row(measure: str, seconds: dict[str, list[float]], who: str, name: str) -> Row:
@@ -106,6 +134,66 @@ class Ours:
 
     def seconds(self) -> float:
         """Return how long that takes; the plan comes back to the processor, so all is done."""
+        begun = self._clock()
+        self.plan()
+        return self._clock() - begun
+
+
+def kernels(checkpoint: Checkpoint, device: str = 'cuda') -> Iterator[Row]:
+    """Ask a GPU what it does for a plan, and show what takes long."""
+    half = replace(checkpoint.planner, precision='bf16')
+    ours = Ours(checkpoint._replace(planner=half), device)
+    kind = torch.profiler.ProfilerActivity
+    with torch.profiler.profile(activities=[kind.CPU] + [kind.CUDA] * (device == 'cuda')) as seen:
+        ours.plan()
+    key = 'self_cpu_time_total' if device == 'cpu' else 'self_device_time_total'
+    events = [one for one in seen.events() if one.device_type.name.lower() == device]
+    busy = sum(one.time_range.elapsed_us() for one in events) / 1e3
+    yield Row('planner.cuda_kernels', float(len(events)), 'kernels and copies')
+    yield Row('planner.cuda_busy', busy, 'ms of them, added up')
+    print(seen.key_averages().table(sort_by=key, row_limit=40), file=sys.stderr)
+
+
+class Plain:
+    """
+    The official computation as one writes it first, launched kernel by kernel.
+
+    As there, both images are encoded anew in every iteration, and nothing is known beforehand. The
+    platform copies both images for each sample, too, which is left out here.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, device: str) -> None:
+        self._model, self._settings = checkpoint.model.to(device), checkpoint.planner
+        self._device = device
+        self._clock = time.process_time if device == 'cpu' else time.perf_counter
+
+    @torch.inference_mode()
+    def plan(self) -> Tensor:
+        """Return the mean that the search ends with, (T, K*A)."""
+        settings, device = self._settings, self._device
+        start, goal = (
+            Obs(torch.tensor(image[None], device=device).permute(0, 3, 1, 2), torch.zeros(1, 0))
+            for image in images()
+        )
+        generator = torch.Generator(device).manual_seed(settings.seed)
+        shape = (settings.samples, settings.horizon, BLOCK * FIELDS)
+        mean = torch.zeros(shape[1:], device=device)
+        std = torch.full_like(mean, settings.init_std)
+        for _ in range(settings.iterations):
+            z, wanted = self._model.encode(start), self._model.encode(goal)
+            noise = torch.randn(shape, generator=generator, device=device)
+            noise[0] = 0
+            actions = mean + std * noise
+            z = z.expand(len(actions), -1)
+            for step in range(settings.horizon):
+                z = self._model.predict(z, actions[:, step])
+            cost = (z - wanted).square().sum(dim=1)
+            elites = actions[cost.topk(settings.elites, largest=False).indices]
+            mean, std = elites.mean(dim=0), elites.std(dim=0)
+        return mean.cpu()
+
+    def seconds(self) -> float:
+        """Return how long that takes."""
         begun = self._clock()
         self.plan()
         return self._clock() - begun
@@ -160,7 +248,12 @@ def task(checkpoint: Checkpoint, device: str) -> dict[str, Any]:
 
 def check(ours: Tensor, other: Peer, most: float) -> None:
     """Insist that both found one plan."""
-    difference = float((ours - torch.tensor(other.ask('plan')['mean'])).abs().max())
+    require_same(ours, torch.tensor(other.ask('plan')['mean']), most)
+
+
+def require_same(ours: Tensor, theirs: Tensor, most: float) -> None:
+    """Insist that two plans are one."""
+    difference = float((ours - theirs).abs().max())
     assert difference < most, f'the peer plans something else: {difference}'
 
 

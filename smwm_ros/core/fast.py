@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from importlib.util import find_spec
 from typing import TypeAlias
 
-from smwm_ros.core.compiled import Compiled
+from smwm_ros.core.compiled import fused
 from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import Smwm
 from smwm_ros.core.networks import ForwardModel
-from smwm_ros.core.products import gap, Product, Recorded, ROWS
+from smwm_ros.core.products import gap, Product, ROWS
+from smwm_ros.core.recorded import can_record, Recorded
 from smwm_ros.core.toy import ToyForwardModel
 from smwm_ros.core.vit import Predictor, PredictorBlock
 import torch
@@ -42,7 +42,7 @@ def collapse(model: object, half: bool = False, rows: int = ROWS) -> Collapsed |
     if not isinstance(model, Smwm):
         return None
     forward = model.forward_model
-    on_gpu = next(forward.parameters()).is_cuda
+    on_gpu = can_record(next(forward.parameters()).device)
     make = partial(Product, half=half, rows=rows)
     imagine: Imagine
     with torch.no_grad():
@@ -142,9 +142,7 @@ class FastPredictor:
             weights, biases = zip(*modulations, strict=True)
             modulations = [(torch.cat(weights), torch.cat(biases))]
         self._modulate = [make(weight, bias) for weight, bias in modulations]
-        # Triton joins what lies between two products; without it, launches are recorded as is.
-        fuses = self._position.is_cuda and find_spec('triton') is not None
-        self._step = Compiled(self._go) if fuses else self._go
+        self._step = fused(self._go, self._position.device)
 
     def __call__(self, z: Tensor, actions: Tensor) -> Tensor:
         """Imagine: (N, 192), (N, T, K*A) -> (N, T, 192)."""

@@ -26,11 +26,11 @@ class Noise:
         self._raw = (samples, steps * block, width // block)
         self._block, self._smooth = block, smooth
         self._mix = coloured(steps * block, colour).to(device) if colour else None
-        self._generator = torch.Generator(device)
+        self.generator = torch.Generator(device)
 
     def seed(self, seed: int) -> None:
         """Begin anew."""
-        self._generator.manual_seed(seed)
+        self.generator.manual_seed(seed)
 
     def draw(self) -> Tensor:
         """Return (N, T, K*A)."""
@@ -43,8 +43,8 @@ class Noise:
         return math.sqrt(1 - self._smooth) * noise + math.sqrt(self._smooth) * held
 
     def _white(self, shape: tuple[int, ...]) -> Tensor:
-        device = self._generator.device
-        return torch.randn(shape, generator=self._generator, device=device)
+        device = self.generator.device
+        return torch.randn(shape, generator=self.generator, device=device)
 
 
 def coloured(steps: int, exponent: float) -> Tensor:

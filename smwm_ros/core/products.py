@@ -16,7 +16,6 @@ X86 = platform.machine() in ('x86_64', 'AMD64')
 LANES = 16  # float32 numbers in the widest register
 ROWS = 300  # for which weights are laid out if nothing else is known
 MANY = 512  # rows; more are not worth the time it takes to time them
-GRAPHS = 16  # shapes that are kept recorded
 AFTER: dict[str, Callable[[Tensor], Tensor]] = {
     'none': lambda x: x,
     'relu': torch.relu_,
@@ -103,43 +102,3 @@ def can_pack(kind: torch.dtype) -> bool:
     except (AttributeError, RuntimeError, TypeError):
         return False
     return bool((y == LANES + 1).all())
-
-
-class Recorded:
-    """A function of two tensors on a GPU, launched as one: nothing in it waits for Python."""
-
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self._function = function
-        self._ready: dict[
-            tuple[torch.Size, torch.Size], tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]
-        ] = {}
-
-    def __call__(self, one: Tensor, two: Tensor) -> Tensor:
-        """Apply."""
-        shape = (one.shape, two.shape)
-        if shape not in self._ready:
-            if len(self._ready) == GRAPHS:
-                del self._ready[next(iter(self._ready))]
-            self._ready[shape] = self._record(one, two)
-        graph, first, second, out = self._ready[shape]
-        first.copy_(one)
-        second.copy_(two)
-        graph.replay()
-        return out.clone()  # the next replay writes over it
-
-    def _record(
-        self, one: Tensor, two: Tensor
-    ) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor, Tensor]:
-        """Run a few times, so that everything is compiled and allocated, then record."""
-        with torch.inference_mode(False), torch.no_grad():
-            first, second = one.clone(), two.clone()
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for _ in range(3):
-                    self._function(first, second)
-            torch.cuda.current_stream().wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                out = self._function(first, second)
-        return graph, first, second, out

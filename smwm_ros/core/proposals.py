@@ -41,12 +41,16 @@ class Policy(nn.Module):
 
     mean: Tensor  # (D,) of the latents
     std: Tensor  # (D,)
+    to_go: Tensor  # (P, 1) STEPS_TO_GO
 
     def __init__(self, latent: int, action_size: int) -> None:
         super().__init__()
         self.layers = perceptron(2 * latent + 1, HIDDEN, action_size)
         self.register_buffer('mean', torch.zeros(latent))
         self.register_buffer('std', torch.ones(latent))
+        # Here from the start, for a copy from the processor cannot be recorded.
+        steps = torch.tensor(STEPS_TO_GO, dtype=torch.float32).unsqueeze(1)
+        self.register_buffer('to_go', steps, persistent=False)
 
     def forward(self, z: Tensor, goal: Tensor, steps: Tensor) -> Tensor:
         """Return actions (..., K*A) from z (..., D) to goals (..., D) in steps (..., 1)."""
@@ -58,8 +62,7 @@ class Policy(nn.Module):
     def propose(self, model: WorldModel, z: Tensor, goal: Tensor, horizon: int) -> Tensor:
         """Return a plan for each number of steps to go: (B, D), (B, D) -> (B, P, T, K*A)."""
         count = len(STEPS_TO_GO)
-        steps = torch.tensor(STEPS_TO_GO, dtype=z.dtype, device=z.device).view(1, count, 1)
-        steps = steps.expand(len(z), -1, -1)
+        steps = self.to_go.expand(len(z), -1, -1)
         z, goal = (latent.unsqueeze(1).expand(-1, count, -1) for latent in (z, goal))
         plan = []
         for _ in range(horizon):

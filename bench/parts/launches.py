@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a GPU would be asked for, found out on a processor: a stand-in for CUDA graphs.
+
+Operations are written down in their order, and done again when they are replayed. One that makes
+a GPU wait for Python, or Python for a GPU, is refused, as CUDA refuses to record it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, TypeVar
+from unittest import mock
+
+from smwm_ros.core import products, recorded, vit
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+R = TypeVar('R')
+# Of a tensor: these bring numbers to Python or, on a GPU, to the processor.
+READS = {'cpu', 'numpy', 'tolist', 'item', '__bool__', '__float__', '__int__', '__index__'}
+READS |= {'nonzero', 'pin_memory', '__array__', '__contains__'}
+# These have as many results as the numbers say, or read one, or take numbers from Python.
+WAITS = {'_local_scalar_dense', 'nonzero', 'is_nonzero', 'equal', 'masked_select', 'lift_fresh'}
+WAITS |= {'unique_dim', '_unique2', 'unique_consecutive', 'repeat_interleave', 'bincount'}
+FREE = {'empty', 'new_empty', 'empty_like', 'empty_strided', 'new_empty_strided', 'detach'}
+FREE |= {'_unsafe_view'}
+# What no compiler joins with what lies around it.
+ALONE = {'addmm', 'mm', 'bmm', 'baddbmm', 'randn', 'topk', 'sort', 'convolution', '_cdist_forward'}
+ALONE |= {'_scaled_dot_product_flash_attention_for_cpu', '_scaled_dot_product_attention_math'}
+
+
+class WaitError(AssertionError):
+    """Something waits for a GPU."""
+
+
+class Tape(TorchDispatchMode):
+    """Operations in their order, with what they were done to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[tuple[Any, Any, Any, Any]] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Say that nothing is compiled here: torch need not load its compiler for this."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Do an operation, and write it down."""
+        kwargs = kwargs or {}
+        name = name_of(func)
+        masks = name in ('index', 'index_put', 'index_put_', '_index_put_impl_') and any(
+            isinstance(one, Tensor) and one.dtype in (torch.bool, torch.uint8) for one in args[1]
+        )
+        if name in WAITS or masks:
+            raise WaitError(f'{func}: a GPU waits for this, so it cannot be recorded')
+        out = func(*args, **kwargs)
+        if name not in FREE and not is_view(func):
+            self._calls.append((func, args, kwargs, out))
+        return out
+
+    def replay(self) -> None:
+        """Do all of it again, into the same memory."""
+        with torch.no_grad():
+            for func, args, kwargs, out in self._calls:
+                found = func(*args, **kwargs)
+                for old, new in zip(tensors(out), tensors(found), strict=True):
+                    if old is not new:
+                        old.copy_(new)
+
+    @property
+    def launches(self) -> int:
+        """Return how many kernels there are, one for each operation."""
+        return len(self._calls)
+
+    @property
+    def joined(self) -> int:
+        """Return the same where a compiler joins all that lies between two large operations."""
+        names = [name_of(func) for func, *_ in self._calls]
+        groups = groupby(names, key=lambda name: name in ALONE)
+        return sum(len(list(group)) if alone else 1 for alone, group in groups)
+
+
+class Watch(TorchFunctionMode):
+    """Refuses what shows only on a GPU: on a processor, .cpu() is nothing."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch."""
+        name, kwargs = getattr(func, '__name__', ''), kwargs or {}
+        moves = name == 'to' and any(
+            isinstance(one, str | torch.device) for one in [*args[1:], *kwargs.values()]
+        )
+        if name in READS or moves:
+            raise WaitError(f'Tensor.{name}: a GPU waits for this, so it cannot be recorded')
+        return func(*args, **kwargs)
+
+
+def watched(run: Callable[[], R]) -> tuple[Tape, R]:
+    """Return what a function asks for, and what it returns."""
+    tape = Tape()
+    with Watch(), tape:
+        return tape, run()
+
+
+@contextmanager
+def as_if_gpu() -> Iterator[list[Tape]]:
+    """Let the processor take the ways of a GPU; yield what was recorded."""
+    tapes: list[Tape] = []
+
+    def record(
+        run: Callable[[], R], generator: torch.Generator | None
+    ) -> tuple[Callable[[], None], R]:
+        """Do as recorded.record_graph does."""
+        state = None if generator is None else generator.get_state()
+        tape, found = watched(run)
+        if generator is not None and state is not None:
+            generator.set_state(state)
+        tapes.append(tape)
+        return tape.replay, found
+
+    with (
+        mock.patch.dict(recorded.RECORDERS, cpu=record),
+        mock.patch.object(products, 'can_pack', return_value=False),
+        mock.patch.object(vit, 'can_convolve', return_value=False),
+    ):
+        yield tapes
+
+
+def name_of(func: Any) -> str:
+    """Return the name of an operation without its kind: aten::add.Tensor is add."""
+    name: str = func._schema.name
+    return name.rpartition('::')[2]
+
+
+def is_view(func: Any) -> bool:
+    """Say whether an operation shows what is there already."""
+    returns = [one.alias_info for one in func._schema.returns]
+    return any(info is not None and not info.is_write for info in returns)
+
+
+def tensors(found: Any) -> list[Tensor]:
+    """Return the tensors that an operation returned."""
+    if isinstance(found, Tensor):
+        return [found]
+    return (
+        [one for part in found for one in tensors(part)] if isinstance(found, tuple | list) else []
+    )
