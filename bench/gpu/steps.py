@@ -81,7 +81,7 @@ def tests(sizes: Sizes) -> Iterator[Row]:
         suite = next(ElementTree.parse(report).iter('testsuite'))
         count, *bad = (int(suite.get(name, 0)) for name in ('tests', 'failures', 'errors'))
         skipped = int(suite.get('skipped', 0))
-        yield Row('cuda.tests', count - sum(bad) - skipped, f'tests of {count} that pass')
+        yield Row('planner.cuda_tests', count - sum(bad) - skipped, f'tests of {count} that pass')
     assert not status, 'tests fail; which ones is said above'
 
 
