@@ -63,8 +63,7 @@ def require_fit(arena: Arena, robot: Robot) -> None:
     if spec.size != arena.spec.size:
         raise ArenaError(
             f'robot.command.fields: expected {count_of(arena.spec.size, "field")} for this arena, '
-            'such '
-            f'as {", ".join(arena.spec.fields)}; found {spec.size}'
+            f'such as {", ".join(arena.spec.fields)}; found {spec.size}'
         )
     if spec.dt != arena.spec.dt:
         raise ArenaError(f'robot.dt: expected {arena.spec.dt} s in this arena, found {spec.dt}')

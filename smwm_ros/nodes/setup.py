@@ -70,8 +70,7 @@ class Setup:
                 f'node.camera_delay and the delay of the motors are {delay:g} s together, and a '
                 f'plan looks {length:g} s ahead (planner.horizon {planner.horizon} x '
                 f'{count_of(self.checkpoint.action_block, "period")} of {self.robot.dt:g} s); '
-                'expected a '
-                'plan that is longer'
+                'expected a longer plan'
             )
 
     def in_words(self, node: Node) -> str:

@@ -85,6 +85,5 @@ def _in_words(figures: dict[str, float]) -> str:
     return (
         f'{count_of(round(figures["compared"]), "command")} compared, {figures["close"]:.0%} '
         f'close, cosine of the directions {figures["direction"]:.2f}, difference '
-        f'{figures["difference"]:.0%} of '
-        'the range'
+        f'{figures["difference"]:.0%} of the range'
     )

@@ -22,9 +22,7 @@ WAYS = (
     ((-0.5, -0.1), (0.3, 0.2)),
     ((0.3, 0.2), (-0.5, 0.1)),
 )
-BUDGET = (
-    80  # raw steps: 9 to 18 without delay, up to 26 with 400 ms of it; a machine may be slower
-)
+BUDGET = 80  # raw steps: 9 to 18 do without delay, up to 26 with 400 ms; machines may be slower
 SPEED = 2.0  # simulated seconds in a second
 
 
