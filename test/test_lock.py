@@ -102,7 +102,7 @@ def test_figures_are_not_written_down_while_another_process_writes_there(
 ) -> None:
     monkeypatch.setattr('smwm_ros.verbs.bench.ROOT', tmp_path)
     (tmp_path / 'bench').mkdir()
-    (tmp_path / 'bench' / 'one.py').write_text('print(\'{"value": 1}\')\n')
+    (tmp_path / 'bench' / 'one.py').write_text('print(\'{"measure": "one.x"}\')\n')
     results = tmp_path / 'docs' / 'results.json'
     with holder(results, 'evaluate') as process:
         assert main(['bench', 'one']) == 2
@@ -111,7 +111,7 @@ def test_figures_are_not_written_down_while_another_process_writes_there(
         assert 'one.py' not in said.out, 'nothing is measured that cannot be written down'
         assert main(['bench', '--quick', 'one']) == 0
     assert main(['bench', 'one']) == 0
-    assert json.loads(results.read_text()) == {'one': [{'value': 1}]}
+    assert json.loads(results.read_text()) == {'one': [{'measure': 'one.x'}]}
     assert [path.name for path in results.parent.iterdir()] == ['results.json']
 
 

@@ -73,8 +73,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"'{args.name}': give --image or --bag, that shows the goal")
     path = library.keep(args.name, pictures)
     tell(
-        f'{path}: {_what(len(pictures))}; to go there: ros2 topic pub --once /goal/name '
-        f'std_msgs/msg/String "{{data: {args.name}}}"'
+        f'{path}: {_what(len(pictures))}; to go there: '
+        f'ros2 topic pub --once /goal/name std_msgs/msg/String "{{data: {args.name}}}"'
     )
     return 0
 

@@ -51,7 +51,7 @@ def test_the_newest_views_make_one_image_and_a_missing_one_moves_nothing(two_eye
 def test_a_robot_with_fewer_cameras_than_the_model_is_refused(two_eyes):
     made = load(two_eyes)
     robot = replace(made.robot, camera=replace(made.robot.camera, others=''))
-    with pytest.raises(CheckpointError, match='joins 1 views in a row'):
+    with pytest.raises(CheckpointError, match='joins 1 view in a row'):
         Setup(made, robot, made.planner)
 
 

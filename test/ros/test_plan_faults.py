@@ -251,7 +251,7 @@ def test_images_that_get_lost_on_their_way_are_counted_and_told_with_the_remedy(
         try:
             here.wait_for('NO_GOAL')
             wait_until(lambda: here.values()['frames_lost'] > 0, 'lost images')
-            wait_until(lambda: 'were lost' in here.health.get('message', ''), 'a warning')
+            wait_until(lambda: 'lost on their way' in here.health.get('message', ''), 'a warning')
             assert 'FASTDDS_DEFAULT_PROFILES_FILE' in here.health['message']
             assert here.health['level'] == b'\x01'
         finally:
