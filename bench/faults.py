@@ -130,12 +130,12 @@ def put(fault: Fault, here: Robot) -> Times:
     time.sleep(SETTLE)
     mark, begun = here.mark(), time.monotonic()
     fault.begin(here)
-    reason, told, stopped = here.see(mark)
+    reason, detected, stopped = here.see(mark)
     time.sleep(SETTLE)
     again = time.monotonic()
     fault.end(here)
     here.wait(lambda: here.motion_after(again), f'motion after {fault.name}')
-    return Times(reason, told - begun, stopped - begun, here.motion_after(again) - again)
+    return Times(reason, detected - begun, stopped - begun, here.motion_after(again) - again)
 
 
 def rows_of(name: str, times: list[Times]) -> Iterator[Row]:
@@ -214,9 +214,9 @@ def dying(start: Start, orders: Path) -> Times:
         here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
         mark, begun = here.mark(), time.monotonic()
         orders.write_text('die')
-        reason, told, stopped = here.see(mark)
+        reason, detected, stopped = here.see(mark)
         child.wait(PATIENCE)
-    return Times(reason, told - begun, stopped - begun, np.nan)
+    return Times(reason, detected - begun, stopped - begun, np.nan)
 
 
 def simulated(start: Start, rounds: int) -> Iterator[Row]:
@@ -237,10 +237,10 @@ def simulated(start: Start, rounds: int) -> Iterator[Row]:
             time.sleep(SETTLE)
             mark, begun = here.mark(), time.monotonic()
             here.clock_time -= 50.0
-            reason, told, stopped = here.see(mark)
+            reason, detected, stopped = here.see(mark)
             here.wait(lambda s=stopped: here.motion_after(s), 'motion')
             again = here.motion_after(stopped)
-            times.append(Times(reason, told - begun, stopped - begun, again - begun))
+            times.append(Times(reason, detected - begun, stopped - begun, again - begun))
         yield from rows_of('clock_jumps_back', times)
 
 

@@ -91,7 +91,7 @@ def nano_on_gpu(rounds: int, device: str = 'cuda') -> Iterator[Row]:
         pilot = Pilot(random_checkpoint(Config()), replace(checkpoint.planner, device=where))
         pilot.set_goal(image[0, ::-1].copy())
         pilot.plan(image[0], 1)
-        parts[name] = elapsed(lambda p=pilot: p.plan(image[0], 1))
+        parts[name] = timed(lambda p=pilot: p.plan(image[0], 1), time.perf_counter)
     seconds = interleaved(parts, rounds)
     ours, theirs = (1e3 * float(np.median(seconds[name])) for name in parts)
     ratio = paired_ratio(seconds['processor'], seconds['gpu'])
@@ -113,7 +113,9 @@ def many_on_gpu(
             pilot.plan_many(images, 0)
 
         plan()  # compiles and records
-        rate = count / float(np.median(interleaved({'ours': elapsed(plan)}, rounds)['ours']))
+        rate = count / float(
+            np.median(interleaved({'ours': timed(plan, time.perf_counter)}, rounds)['ours'])
+        )
         row = Row(f'planner.cuda_batch_{count}', rate, 'plans/s')
         if alone:
             peer = 'one after the other'
@@ -125,17 +127,6 @@ def many_on_gpu(
 def draw(count: int, size: int) -> Array:
     """Return images that show nothing."""
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
-
-
-def elapsed(part: Callable[[], object]) -> Callable[[], float]:
-    """Return a part that gives the seconds on the wall of itself."""
-
-    def run() -> float:
-        begun = time.perf_counter()
-        part()
-        return time.perf_counter() - begun
-
-    return run
 
 
 def from_image(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
@@ -161,13 +152,15 @@ def from_image(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
     )
 
 
-def timed(part: Callable[[], object]) -> Callable[[], float]:
-    """Return a part that gives the processor's seconds of itself."""
+def timed(
+    part: Callable[[], object], clock: Callable[[], float] = time.process_time
+) -> Callable[[], float]:
+    """Return a part that gives its own seconds, of the processor or by another clock."""
 
     def run() -> float:
-        begun = time.process_time()
+        begun = clock()
         part()
-        return time.process_time() - begun
+        return clock() - begun
 
     return run
 

@@ -101,7 +101,7 @@ def install(wheels: Path, packages: Path) -> None:
     files = [path for path in sorted(wheels.glob('*.whl')) if plain(path.name) not in known]
     print(f'{wheels}: {len(files)} wheels of what is missing', flush=True)
     pip = [sys.executable, '-m', 'pip', 'install', '--no-index', '--no-deps', '--quiet']
-    pip += ['--disable-pip-version-check', '--find-links', str(wheels), '--target', str(packages)]
+    pip += ['--disable-pip-version-check', '--target', str(packages)]
     begun = time.monotonic()
     for some in (files, *([one] for one in files)):  # all at once, or those that can be
         left = INSTALL - (time.monotonic() - begun)

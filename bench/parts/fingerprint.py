@@ -92,6 +92,7 @@ def _files(module: str) -> Iterator[Path]:
             yield path
 
 
+@cache
 def _text(path: Path) -> str:
     """Return the lines of a file that can change what it does."""
     lines = path.read_text(encoding='utf-8').splitlines()

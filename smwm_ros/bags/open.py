@@ -160,14 +160,14 @@ def _flaw(reader: Reader2) -> str:
     told, there = _counts(reader.connections), _counts(inside)
     if told != there:
         said, found = sum(told.values()), sum(there.values())
-        words = f'metadata.yaml tells of {count_of(said, "message")}, its files of {found}'
+        words = f'metadata.yaml counts {count_of(said, "message")}, its files {found}'
         return f'{words}{(said == found) * ", elsewhere"}.'
     if not all(any(_is(item, other) for other in reader.connections) for item in inside):
-        return 'metadata.yaml tells of other types or QoS than its files.'
+        return 'metadata.yaml names other types or QoS than its files.'
     first = min((file.metadata.start_time for file in files), default=0)
     last = max((file.metadata.end_time for file in files), default=0)
     if max(abs(reader.start_time - first), abs(reader.end_time - last)) > _APART:
-        return 'metadata.yaml tells of another time than its files.'
+        return 'metadata.yaml gives another time than its files.'
     return ''
 
 

@@ -158,7 +158,7 @@ class Pilot:
             begun = time.perf_counter()
             self.plan(black, elapsed=1)
             times.append(time.perf_counter() - begun)
-        if can_record(self._device):  # a search that begins with what was sent is another one
+        if self._recorded:  # a search that begins with what was sent is another one
             for sent in range(1, min(self.action_block + 1, self.horizon)):
                 self.plan(black, elapsed=1, sent=np.zeros((sent, self.spec.size)))
         self._goal = goal

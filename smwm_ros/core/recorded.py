@@ -3,9 +3,8 @@
 Functions of tensors that a GPU is asked for once, as a CUDA graph, and repeats.
 
 A planner asks for thousands of small kernels, one after the other, and launching each of them
-from Python takes longer than the kernel. What is recorded must not depend on the numbers in its
-tensors other than by arithmetic: whoever looks at one (.item(), a boolean mask) cannot be
-recorded.
+from Python takes longer than the kernel. Code that reads a value of a tensor (.item(), a boolean
+mask) waits for the GPU and cannot be recorded.
 """
 
 from __future__ import annotations

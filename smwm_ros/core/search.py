@@ -32,7 +32,7 @@ class CancelledError(Exception):
 class Before(NamedTuple):
     """What came before a search, as far as anything did."""
 
-    plans: Tensor | None  # (B, 1+E, T, K*A): the last plans, moved on, and elites kept
+    plans: Tensor | None  # (B, 1+E, T, K*A): warm start, the last plans moved on and elites kept
     action: Tensor | None  # (B, A): the raw action executed last
     past: Tensor | None  # (B, n, A): what every plan begins with
 
@@ -130,7 +130,7 @@ class Search:
         """Begin from the last plan, or from the mean action of the data."""
         settings, bounds, last = self._settings, self._bounds, known.plans
         seeds = None
-        if settings.warm_start and last is not None:
+        if last is not None:
             mean = last[:, 0]
             seeds = last[:, 1:] if last.shape[1] > 1 else None
         else:

@@ -243,7 +243,7 @@ def test_velocities_follow_commands_with_the_time_constant_that_was_drawn():
     assert way == pytest.approx(0.4 * (times - 0.3 * (1 - np.exp(-times / 0.3))), abs=1e-4)
     for _ in range(20):
         rest = arena.step([0.0, 0.0]).state[1] - start[1]
-    assert rest == pytest.approx(0.4, abs=1e-3), 'in the end it moves as far as it was told to'
+    assert rest == pytest.approx(0.4, abs=1e-3), 'in the end it moves as far as commanded'
     arena.step([0.0, 0.4])
     arena.set_state(start)
     assert np.array_equal(arena.step([0.0, 0.0]).state, start), 'it was placed at rest'
