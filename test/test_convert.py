@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from recordings import BEGIN, image, MakeBag, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin
+from smwm_ros.bags import convert as convert_module
 from smwm_ros.bags import workers
 from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
@@ -387,6 +388,18 @@ def test_bags_that_cannot_be_converted_are_named_or_left_out(
     with pytest.raises(BagError, match=r'2 of 2 bags cannot be converted: '):
         convert(bags[-2:], tmp_path / 'none', config(), jobs, skip=True)
     assert not (tmp_path / 'none').exists()
+
+
+def test_bags_that_cannot_be_converted_are_named_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bags = [tmp_path / f'{name}.mcap' for name in 'abc']
+    for bag in bags:
+        bag.write_bytes(b'nonsense')
+    run = convert_module.run
+    monkeypatch.setattr(convert_module, 'run', lambda todo, *rest: run(todo[::-1], *rest))
+    with pytest.raises(BagError, match=r'a\.mcap: .*b\.mcap: .*c\.mcap: '):
+        convert(bags, tmp_path / 'out', config(), 1)
 
 
 def test_a_configuration_that_suits_no_bag_is_not_tried_on_all_of_them(

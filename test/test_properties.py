@@ -19,12 +19,14 @@ print(json.dumps([now.derandomize, now.print_blob, properties.examples(30).max_e
 """
 
 
+@pytest.mark.parametrize('more', [{}, {'CI': 'true'}])
 @pytest.mark.parametrize(('profile', 'found'), [('', [True, 30]), ('explore', [False, 300])])
 def test_exploration_tries_new_examples_and_ten_times_as_many(
-    profile: str, found: list[object]
+    profile: str, found: list[object], more: dict[str, str]
 ) -> None:
     env = {name: value for name, value in os.environ.items() if name != 'HYPOTHESIS_PROFILE'}
     env |= {'HYPOTHESIS_PROFILE': profile} if profile else {}
+    env |= more
     words = [sys.executable, '-c', SHOW]
     done = subprocess.run(
         words, cwd=Path(__file__).parent, env=env, capture_output=True, check=True

@@ -8,7 +8,7 @@ same recording by the same configuration; nothing else remembers how far a conve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 import shutil
@@ -66,18 +66,17 @@ def convert(
         # In the order of the bags, not in that of the processes that were done first.
         failed = {bag.name: tally.failed[bag.name] for bag in bags if bag.name in tally.failed}
         if failed and (not skip or len(failed) == len(work)):
-            raise _failure(tally, len(work))
+            raise _failure(list(failed.values()), len(work), tally.hopeless)
         data = _finish(out, config)
         return Summary(data, len(todo) - len(failed), len(work) - len(todo), failed)
 
 
-def _failure(tally: Tally, count: int) -> BagError:
-    """Return the error that names the bags, of so many, that cannot be converted."""
-    errors = list(tally.failed.values())
+def _failure(errors: Sequence[BagError], count: int, hopeless: bool) -> BagError:
+    """Return one error for all bags, of so many, that cannot be converted."""
     if count == 1:
         return errors[0]
     words = '; '.join(map(str, errors[:_NAMED]))
-    if tally.hopeless:
+    if hopeless:
         return BagError(f'the first {len(errors)} of {count} bags cannot be converted: {words}')
     if len(errors) > _NAMED:
         words += f'; and {len(errors) - _NAMED} more'
