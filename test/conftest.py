@@ -17,7 +17,7 @@ from rosbags.rosbag2 import StoragePlugin
 
 BENCH = Path(__file__).parents[1] / 'bench'
 BENCHES = ('common', 'cube', 'planner', 'roadmap', 'train', 'gpu.run', 'gpu.steps')
-BENCHES += ('parts.inertia', 'parts.launches', 'parts.success', 'parts.tiny')
+BENCHES += ('parts.inertia', 'parts.launches', 'parts.outcomes', 'parts.success', 'parts.tiny')
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ from smwm_ros.arenas import make_arena
 from smwm_ros.core.drivers import Move, Task
 from smwm_ros.core.evaluate import Outcome
 from smwm_ros.core.interfaces import Frame
+from smwm_ros.core.pairs import Pair
 from smwm_ros.core.statistics import wilson
 from smwm_ros.load import load_config
+from worlds import tiny_checkpoint
 
 BENCH = Path(__file__).resolve().parents[1] / 'bench'
 KINDS = ('forward_only', 'sigreg')
@@ -210,3 +212,25 @@ def test_the_page_of_results_says_how_to_install_the_peer(bench: Any) -> None:
 
     page = ' '.join((BENCH.parent / 'docs/results.md').read_text(encoding='utf-8').split())
     assert f'`{NEEDS}`' in page
+
+
+def test_outcomes_are_kept_for_the_same_model_settings_and_pairs_alone(
+    bench: Any, tmp_path: Path
+) -> None:
+    outcomes, script = bench.outcomes, BENCH / 'parts' / 'success.py'
+    checkpoint, pairs = tiny_checkpoint(), [Pair(np.zeros(2), np.ones(2), 0, 1, 0)]
+    name = outcomes.named(script, checkpoint, pairs, 'one')
+    assert name == outcomes.named(script, tiny_checkpoint(), pairs, 'one')
+    others = {
+        outcomes.named(BENCH / 'toy.py', checkpoint, pairs, 'one'),
+        outcomes.named(script, tiny_checkpoint(seed=1), pairs, 'one'),
+        outcomes.named(script, checkpoint._replace(std=checkpoint.std * 2), pairs, 'one'),
+        outcomes.named(script, checkpoint, [pairs[0]._replace(goal_state=np.zeros(2))], 'one'),
+        outcomes.named(script, checkpoint, pairs, 'other'),
+    }
+    assert len(others - {name}) == 5
+    path = {'path': [[0.5, 1.5]], 'distances': [1.0, None]}
+    tried = apart([GOOD._replace(**path), BAD._replace(**path)])
+    assert outcomes.kept(tmp_path / 'new', name, lambda: tried) == tried
+    assert outcomes.kept(tmp_path / 'new', name, list) == tried
+    assert outcomes.kept(tmp_path / 'new', 'other', list) == []

@@ -143,6 +143,16 @@ def test_comments_and_docstrings_make_no_figure_older(house: Path) -> None:
     assert prints(house) == before
 
 
+def test_a_file_that_moves_makes_no_figure_older(house: Path) -> None:
+    before = prints(house)
+    (house / 'smwm_ros/model').mkdir()
+    (house / 'smwm_ros/core/solve.py').rename(house / 'smwm_ros/model/solver.py')
+    helper = house / 'bench/parts/helper.py'
+    text = helper.read_text(encoding='utf-8')
+    helper.write_text(text.replace('core.solve', 'model.solver'), encoding='utf-8')
+    assert prints(house) == before
+
+
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the verb write into a tree of its own."""

@@ -5,8 +5,9 @@ Tell whether figures are older than the code that they measure.
 A benchmark measures its own script, every module of this project that it imports, directly or
 through others, and what it names by a string: a verb, a module, an arena, or a file of config/.
 What only reads words, shows or writes pages takes no part in a figure. The text of the others,
-without docstrings, blank lines and lines of comment, gives one short hash. Rows carry the hash of
-their measurement; docs/results.md marks those whose code has changed since.
+without docstrings, imports, blank lines and lines of comment, gives one short hash, wherever the
+files are. Rows carry the hash of their measurement; docs/results.md marks those whose code has
+changed since.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SHOWS = {
 
 def fingerprint(script: Path) -> str:
     """Return the hash of all that a benchmark measures."""
-    text = ''.join(f'{path.relative_to(ROOT)}\n{_text(path)}\n' for path in measured(script))
+    text = '\n'.join(sorted(map(_text, measured(script))))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -98,9 +99,20 @@ def _text(path: Path) -> str:
     lines = path.read_text(encoding='utf-8').splitlines()
     if path.suffix == '.py':
         for node in ast.walk(ast.parse('\n'.join(lines))):
-            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                continue
-            if ast.get_docstring(node) is not None:
-                for number in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1):
-                    lines[number - 1] = ''
+            for silent in _silent(node):
+                lines[silent.lineno - 1 : silent.end_lineno] = [''] * _height(silent)
     return '\n'.join(line for line in lines if line.split('#')[0].strip())
+
+
+def _silent(node: ast.AST) -> Iterator[ast.stmt]:
+    """Yield the statement of an import, or the docstring of what has one."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        yield node
+    has_body = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    if has_body and ast.get_docstring(node) is not None:
+        yield node.body[0]
+
+
+def _height(node: ast.stmt) -> int:
+    """Return the lines that a statement takes."""
+    return (node.end_lineno or node.lineno) - node.lineno + 1

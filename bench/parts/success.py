@@ -7,8 +7,8 @@ and goal come from episodes driven anew for each seed, by the protocol of the pa
 apart, 50 raw steps to get there, success at any of them. No recipe was chosen by these pairs:
 `smwm evaluate` draws others. All methods try the same pairs. Each seed has drives of its own, too,
 so that an interval over seeds covers the data, not the weights alone.
-Drives and models are kept in runs/bench: what was interrupted goes on. Delete the folder to begin
-anew, and to measure the time of training again.
+Drives, models and outcomes are kept in runs/bench: what was interrupted goes on. Delete the folder
+to begin anew, and to measure the time of training again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from common import Row
 import numpy as np
+from parts.outcomes import kept, named
 from smwm_ros.arenas import arena_of
 from smwm_ros.cli import main as smwm
 from smwm_ros.config import Config, Planner
@@ -105,10 +106,12 @@ class Seed(NamedTuple):
         delay: int = 0,
         compensate: str = 'sent',
     ) -> list[Outcome]:
-        """Let a checkpoint try pairs."""
+        """Let a checkpoint try pairs, unless it did before."""
         execute = execute or self.config.evaluate.execute
         driver = PilotDriver(Pilot(checkpoint, planner), execute, delay, compensate)
-        return self.drive(driver, pairs)
+        settings = (self.config, planner, execute, delay, compensate)
+        name = named(Path(__file__), checkpoint, pairs, *settings)
+        return kept(self.folder / 'outcomes', name, lambda: self.drive(driver, pairs))
 
 
 More = Callable[[Seed, TransitionDataset, Checkpoint, Found], None]
