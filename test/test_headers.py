@@ -105,3 +105,19 @@ def test_what_is_no_picture_is_not_given_to_the_decoder(no_decoder):
     bmp = b'BM' + bytes(100)
     with pytest.raises(CodecError, match='expected png, jpeg, tiff or webp'):
         to_rgb(SimpleNamespace(format='bmp', data=array('B', bmp)))
+
+
+def test_a_png_with_a_part_that_claims_more_than_there_is_is_not_given_to_the_decoder(
+    no_decoder, tmp_path
+):
+    whole = png(16, 16)
+    body = whole.index(b'IDAT')
+    long = whole[: body - 4] + struct.pack('>I', 2**31 - 9) + whole[body:]
+    for data in (long, whole[:-1], whole[:-12], whole[: body + 9], whole[:33]):
+        with pytest.raises(CodecError, match='cut off or damaged'):
+            to_rgb(SimpleNamespace(format='png', data=array('B', data)))
+        (tmp_path / 'goal.png').write_bytes(data)
+        with pytest.raises(ConfigError, match=r'goal\.png: cannot be read: .* cut off or damaged'):
+            read_picture(tmp_path / 'goal.png', 16, 'stretch')
+    with pytest.raises(AssertionError, match='it was decoded'):
+        to_rgb(SimpleNamespace(format='png', data=array('B', whole + b'more')))

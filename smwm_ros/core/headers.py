@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The size of a compressed image, read from its header.
+What is known of a compressed image before it is decoded: its size, and whether it is whole.
 
-A picture of a few kilobytes may unpack to gigabytes, so its size is known before it is decoded.
+A picture of a few kilobytes may unpack to gigabytes, so its size is known before it is decoded. A
+part of a PNG may claim gigabytes, too: OpenCV allocates them before it looks for them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from smwm_ros.text import count_of
 Bytes: TypeAlias = 'bytes | memoryview'
 MAX_PIXELS = 1 << 25  # 8K video has as many; what claims more is not decoded
 FORMATS = 'png, jpeg, tiff or webp'
+_PNG = b'\x89PNG\r\n\x1a\n'
+_JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 # Frames of JPEG, of any coding; C4, C8 and CC are other segments.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _SEGMENTS = 1000  # that may come before the frame
@@ -23,8 +26,8 @@ _ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a length
 _WIDTH, _HEIGHT = 256, 257  # tags of TIFF
 
 
-def check_size(form: str, data: Bytes) -> None:
-    """Refuse an image that is of no known format, or larger than anything a camera shows."""
+def check(form: str, data: Bytes) -> None:
+    """Refuse an image that is of no known format, cut off, or larger than a camera's."""
     size = size_of(data)
     if size is None:
         hint = video_hint(form) or f'expected {FORMATS}'
@@ -37,15 +40,18 @@ def check_size(form: str, data: Bytes) -> None:
             f"'{form}' image of {width}x{height}: not decoded; expected at most {MAX_PIXELS} "
             'pixels'
         )
+    if not _is_whole(data):
+        size_in_bytes = count_of(len(data), 'byte')
+        raise CodecError(f"'{form}' image of {size_in_bytes} is cut off or damaged")
 
 
 def size_of(data: Bytes) -> tuple[int, int] | None:
     """Return width and height, None where they cannot be found."""
     try:
-        if data[:8] == b'\x89PNG\r\n\x1a\n':
+        if data[: len(_PNG)] == _PNG:
             width, height = struct.unpack_from('>II', data, 16)
             return width, height
-        if data[:2] == b'\xff\xd8':
+        if data[:2] == _JPEG:
             return _jpeg(data)
         if data[:4] in (b'II*\0', b'MM\0*'):
             return _tiff(data)
@@ -54,6 +60,22 @@ def size_of(data: Bytes) -> tuple[int, int] | None:
     except (struct.error, IndexError):  # it ends within the header
         pass
     return None
+
+
+def _is_whole(data: Bytes) -> bool:
+    """Return whether a JPEG has its end, and a PNG every part up to its end."""
+    if data[:2] == _JPEG:
+        return bytes(data).rfind(_JPEG_END) >= 0  # the decoder would fill it up with grey
+    if data[: len(_PNG)] != _PNG:
+        return True
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        length = int(struct.unpack_from('>I', data, at)[0])
+        kind = data[at + 4 : at + 8]
+        at += 12 + length
+        if kind == b'IEND':
+            return at <= len(data)
+    return False
 
 
 def _jpeg(data: Bytes) -> tuple[int, int] | None:

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from smwm_ros.core import headers
 from smwm_ros.core.depth import read_depth
 from smwm_ros.core.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
-from smwm_ros.core.headers import check_size, FORMATS, size_of
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.text import count_of
@@ -57,7 +57,9 @@ def read_view(msg: Any, height: int, width: int, how: str) -> Array:
 
 def size_in_words(msg: Any) -> str:
     """Return WIDTHxHEIGHT of an image, or nothing where its header does not say it."""
-    size = (msg.width, msg.height) if hasattr(msg, 'width') else size_of(memoryview(msg.data))
+    if hasattr(msg, 'width'):
+        return f'{msg.width}x{msg.height}'
+    size = headers.size_of(memoryview(msg.data))
     return '{}x{}'.format(*size) if size else ''
 
 
@@ -170,12 +172,8 @@ def _decode_compressed(form: str, data: Array) -> tuple[Array, bool]:
     if 'compressedDepth' in form:
         depth = read_depth(form, data, lambda body: _imdecode(form, body, cv2.IMREAD_UNCHANGED))
         return metres(depth), False
-    head = data[:8].tobytes()
-    # A picture without its end would be filled up with grey, and nobody would know.
-    whole = {b'\xff\xd8': b'\xff\xd9', b'\x89P': b'IEND'}.get(head[:2])
-    if whole is not None and data.tobytes().rfind(whole) < 0:
-        raise CodecError(f"'{form}' image of {count_of(data.size, 'byte')} is cut off")
-    flag = cv2.IMREAD_UNCHANGED if head[:2] == b'\x89P' else cv2.IMREAD_COLOR
+    is_png = data[:2].tobytes() == b'\x89P'
+    flag = cv2.IMREAD_UNCHANGED if is_png else cv2.IMREAD_COLOR
     pixels = _imdecode(form, data, flag)
     if pixels.dtype == np.uint16:
         if pixels.ndim == 2 and source != 'mono16':
@@ -188,7 +186,7 @@ def _decode_compressed(form: str, data: Array) -> tuple[Array, bool]:
 
 def _imdecode(form: str, data: Array, flag: int) -> Array:
     """Decompress, or say what could not be."""
-    check_size(form, data.data)
+    headers.check(form, data.data)
     try:
         pixels: Array | None = cv2.imdecode(data, flag)
     except cv2.error:
@@ -196,7 +194,7 @@ def _imdecode(form: str, data: Array, flag: int) -> Array:
     if pixels is None:
         raise CodecError(
             f"'{form}' image of {count_of(data.size, 'byte')} cannot be decoded; expected "
-            f'{FORMATS}'
+            f'{headers.FORMATS}'
         )
     return pixels
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from smwm_ros.core.headers import check_size
+from smwm_ros.core import headers
 from smwm_ros.core.images import fit
 from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError, ConfigError
@@ -36,7 +36,7 @@ def read_file(path: Path) -> Array:
         if not path.is_file():
             raise ConfigError(f'{path}: cannot be read: missing, or no file')
         data = path.read_bytes()
-        check_size(path.suffix, data)
+        headers.check(path.suffix, data)
     except OSError as error:
         raise ConfigError(f'{path}: cannot be read: {error.strerror}') from None
     except CodecError as error:
