@@ -65,9 +65,12 @@ def on_processor(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
         if other:
             check(ours.plan(), other, SAME)
             parts['other'] = partial(other.seconds, 'plan')
+            half = checkpoint._replace(planner=replace(checkpoint.planner, precision='bf16'))
+            parts['half'] = Ours(half, 'cpu').seconds
         seconds = interleaved(parts, rounds)
     if other:
         yield row('planner.tiny', seconds, 'other', SOLVER)
+        yield row('planner.tiny_bf16', {**seconds, 'ours': seconds['half']}, 'other', SOLVER)
     yield row('planner.tiny_floor', seconds, 'floor', 'its matrix products alone')
     yield Row('planner.tiny_ranking', ranking(checkpoint.model), 'rank correlation')
 
