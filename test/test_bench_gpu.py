@@ -179,3 +179,16 @@ def test_one_command_rehearses_a_step(tmp_path: Path) -> None:
         assert row['code']
         assert ', commit ' in row['when']
     assert 'train.nano.cuda: ' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ('module', 'word'),
+    [('a_package_that_nobody_has.part', 'skipped'), ('smwm_ros.nothing', 'failed')],
+)
+def test_a_step_is_skipped_for_what_a_package_lacks_and_not_for_what_we_lack(
+    bench: SimpleNamespace, tmp_path: Path, module: str, word: str
+) -> None:
+    code = f'import sys; sys.path.insert(0, {str(SCRIPT.parents[1])!r}); import {module}'
+    found = bench.run.do('one', [sys.executable, '-c', code], 60.0, tmp_path)
+    assert found.word == word
+    assert module.split('.')[0] in found.why

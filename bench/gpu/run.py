@@ -33,6 +33,7 @@ LEAST = 5.0  # that a step needs to say anything [s]
 SKIPPED = 77  # exit status of a step that cannot be done here
 PATIENCE = 10  # times as much for a rehearsal: a processor may be slow, and is not paid for
 GRACE = 3.0  # to end by itself [s]
+MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
 
 
 class Step(NamedTuple):
@@ -165,7 +166,16 @@ def do(
     if not status:
         return Outcome(name, 'done', '', seconds)
     last = (log.read_text(errors='replace').strip().splitlines() or [f'exit status {status}'])[-1]
+    missing = MISSING.match(last)
+    if missing and not is_ours(missing[1]):  # what something that it needs is made from
+        return Outcome(name, 'skipped', f'needs {missing[1]}', seconds)
     return Outcome(name, 'skipped' if status == SKIPPED else 'failed', last, seconds)
+
+
+def is_ours(module: str) -> bool:
+    """Return whether a module is a part of this project, so that nothing may lack it."""
+    places = (BENCH, BENCH.parent, WORK.parent)
+    return any((place / f'{module}{end}').exists() for place in places for end in ('', '.py'))
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
