@@ -22,11 +22,11 @@ from parts.paper import SEARCH
 from smwm_ros.config import Config, Planner
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.fast import collapse
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.planner import make_planner
 from smwm_ros.core.products import Product
+from smwm_ros.interfaces import Array
 import torch
 from torch import nn, Tensor
 

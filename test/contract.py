@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.core.interfaces import Arena, Frame, Obs, Window
 from smwm_ros.errors import ArenaError
+from smwm_ros.interfaces import Arena, Frame, Obs, Window
 import torch
 
 STEPS = 30

@@ -15,9 +15,9 @@ import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.core.drivers import Move, Task
 from smwm_ros.core.evaluate import Outcome
-from smwm_ros.core.interfaces import Frame
 from smwm_ros.core.pairs import Pair
 from smwm_ros.core.statistics import wilson
+from smwm_ros.interfaces import Frame
 from smwm_ros.load import load_config
 from worlds import tiny_checkpoint
 

@@ -15,9 +15,9 @@ from smwm_ros.cli import main
 from smwm_ros.config import Camera, Command, Robot, State
 from smwm_ros.core.actions import FieldCodec, FieldReader
 from smwm_ros.core.images import to_rgb
-from smwm_ros.core.interfaces import ActionSpec, Frame
 from smwm_ros.errors import BagError, CodecError
 from smwm_ros.fieldpath import expand
+from smwm_ros.interfaces import ActionSpec, Frame
 from smwm_ros.load import load_config
 from smwm_ros.verbs.recording import between, EPISODES_PER_BAG, PAUSE
 

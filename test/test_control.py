@@ -8,10 +8,10 @@ import pytest
 from smwm_ros import config
 from smwm_ros.core.beat import LEAN, MARGIN, Metronome, PlanClock, ticks_between
 from smwm_ros.core.control import Controller
-from smwm_ros.core.interfaces import ActionSpec
 from smwm_ros.core.latch import StopLatch
 from smwm_ros.core.reasons import MEANING, Reason
 from smwm_ros.core.timed_plan import TimedPlan
+from smwm_ros.interfaces import ActionSpec
 
 DT = 0.1
 SPEC = ActionSpec(('x', 'y'), (-1.0, -1.0), (1.0, 1.0), DT)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.interfaces import Array, Frame
+from smwm_ros.interfaces import Array, Frame
 from smwm_ros.verbs.fresh import fresh_episodes
 from smwm_ros.verbs.recording import begin_episode
 from worlds import Line

@@ -11,8 +11,8 @@ from properties import examples
 import pytest
 from smwm_ros import config
 from smwm_ros.core.guard import check_contract, Guard, Limits, limits_of
-from smwm_ros.core.interfaces import ActionSpec
 from smwm_ros.errors import CheckpointError, ConfigError
+from smwm_ros.interfaces import ActionSpec
 
 DT = 0.1
 SPEC = ActionSpec(('x', 'y'), (-1.0, -1.0), (1.0, 1.0), DT)

@@ -16,11 +16,11 @@ from smwm_ros.core.bounds import Bounds
 from smwm_ros.core.checkpoint import load
 from smwm_ros.core.drivers import PilotDriver
 from smwm_ros.core.evaluate import run_pairs
-from smwm_ros.core.interfaces import Array, Frame
 from smwm_ros.core.latency import Record
 from smwm_ros.core.pairs import fresh_pairs, Pair
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.planner import make_planner
+from smwm_ros.interfaces import Array, Frame
 import torch
 from torch import nn, Tensor
 from worlds import draw_dot, Line, PointMass, ROBOT, SIZE, tiny_checkpoint

@@ -18,9 +18,9 @@ from smwm_ros.bags.convert import convert
 from smwm_ros.config import Config
 from smwm_ros.core.actions import FieldCodec, FieldReader, NameMissingError
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import ActionSpec
 from smwm_ros.errors import BagError, CodecError
 from smwm_ros.fieldpath import expand
+from smwm_ros.interfaces import ActionSpec
 from smwm_ros.load import build, merge
 
 Fill = Callable[[Any, float], None]

@@ -16,7 +16,6 @@ import pytest
 from smwm_ros import config
 from smwm_ros.core.checkpoint import load
 from smwm_ros.core.costs import rollout
-from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.train import train
 from smwm_ros.core.vit import (
@@ -28,6 +27,7 @@ from smwm_ros.core.vit import (
     VisionEncoder,
 )
 from smwm_ros.errors import ConfigError, TrainingError
+from smwm_ros.interfaces import Obs, Window
 import torch
 from torch import nn
 from worlds import dot_dataset

@@ -10,9 +10,9 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset, write_index
-from smwm_ros.core.interfaces import ActionSpec, Array, Frame, Obs, Window
 from smwm_ros.core.model import make_model
 from smwm_ros.core.shards import columns, ShardWriter
+from smwm_ros.interfaces import ActionSpec, Array, Frame, Obs, Window
 import torch
 from torch import Tensor
 

@@ -9,8 +9,8 @@ import sys
 import time
 from typing import Any
 
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pilot import Pilot, PilotPlan
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.plan import PlanNode
 from smwm_ros.nodes.process import run_node
 import torch

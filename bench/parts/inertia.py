@@ -19,7 +19,7 @@ from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.vary import Varied
 from smwm_ros.config import Randomise
 from smwm_ros.core.drivers import RandomDriver
-from smwm_ros.core.interfaces import Array, Frame
+from smwm_ros.interfaces import Array, Frame
 import torch
 
 LAG = 0.3  # of the velocities behind the commands [s]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from smwm_ros.config import Config, Randomise, Robot
 from smwm_ros.core.actions import action_spec
-from smwm_ros.core.interfaces import Arena
 from smwm_ros.errors import ArenaError, did_you_mean
 from smwm_ros.fieldpath import expand
+from smwm_ros.interfaces import Arena
 from smwm_ros.text import count_of
 
 if TYPE_CHECKING:  # arenas are named and chosen without what makes pictures

@@ -8,7 +8,7 @@ from math import exp, radians, sqrt, tan
 import numpy as np
 from smwm_ros.arenas.bodies import Colour
 from smwm_ros.arenas.world import World
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 COLOURS = (
     (0.13, 0.60, 0.25),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 Vector: TypeAlias = Sequence[float] | Array
 Colour = tuple[float, float, float]  # red, green, blue from 0 to 1

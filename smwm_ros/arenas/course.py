@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.arenas.vary import Varied
-from smwm_ros.core.interfaces import Arena, Array, Frame
 from smwm_ros.errors import ArenaError
+from smwm_ros.interfaces import Arena, Array, Frame
 from smwm_ros.text import count_of
 
 

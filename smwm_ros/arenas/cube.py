@@ -20,7 +20,7 @@ import numpy as np
 from smwm_ros.arenas.bodies import Link, Part
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.world import Camera, World
-from smwm_ros.core.interfaces import ActionSpec, Array, Frame
+from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('stage_x', 'stage_y', 'stage_z', 'gap')
 SPEED = 0.15  # largest velocity of each joint [m/s]

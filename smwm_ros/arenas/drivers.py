@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from math import exp, sqrt
 
 import numpy as np
-from smwm_ros.core.interfaces import ActionSpec, Arena, Array
 from smwm_ros.errors import ArenaError, did_you_mean
+from smwm_ros.interfaces import ActionSpec, Arena, Array
 
 
 def driver(policy: str, arena: Arena, episode: int, rng: np.random.Generator) -> Iterator[Array]:

@@ -17,8 +17,8 @@ import numpy as np
 from smwm_ros.arenas import ARENA_NAMES, arena_of, require_arena
 from smwm_ros.arenas.vary import Varied
 from smwm_ros.config import Config
-from smwm_ros.core.interfaces import Array, Frame
 from smwm_ros.errors import ArenaError, did_you_mean, missing_extra
+from smwm_ros.interfaces import Array, Frame
 from smwm_ros.load import build
 
 try:

@@ -26,7 +26,7 @@ from smwm_ros.arenas.push_t_shape import (
 )
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.world import Camera, World
-from smwm_ros.core.interfaces import ActionSpec, Array, Frame
+from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 SPEED = 0.4  # largest velocity in x and in y [m/s]
 DT = 0.1  # one raw action [s]

@@ -24,7 +24,7 @@ from smwm_ros.arenas.push_t_shape import (
     STEM,
     STEM_Y,
 )
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 AWAY = RADIUS + 0.015  # a place to push from lies this far from the rim [m]
 ROUND = RADIUS + 0.03  # so do the corners of the ways round the block, in x and in y [m]

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 RADIUS = 0.06  # of the pusher [m]
 BAR = np.array([0.24, 0.06])  # half extents of the bar of the T [m]

@@ -14,8 +14,8 @@ from zlib import crc32
 
 import numpy as np
 from smwm_ros.config import Randomise
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import ArenaError, did_you_mean
+from smwm_ros.interfaces import Array
 
 Range: TypeAlias = tuple[float, float]
 Ranges: TypeAlias = Mapping[str, Sequence[Range]]  # a knob is drawn from one of its ranges

@@ -13,7 +13,7 @@ import numpy as np
 from smwm_ros.arenas.bodies import Link, Part
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.world import Camera, World
-from smwm_ros.core.interfaces import ActionSpec, Array, Frame
+from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('shoulder', 'elbow')
 SPEED = 1.5  # largest velocity of a joint [rad/s]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from smwm_ros.arenas.world import Camera, World
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 SPEED = 0.5  # largest velocity of a robot [m/s]
 DT = 0.1  # one raw action [s]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.arenas.world import World
-from smwm_ros.core.interfaces import ActionSpec, Array, Frame
 from smwm_ros.errors import ArenaError
+from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 
 class Scene(ABC):

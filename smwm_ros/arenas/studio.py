@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import cv2
 import numpy as np
 from smwm_ros.arenas.world import Camera, World
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 PATTERNS = 16  # that a texture is one of
 GRAIN = 8  # patches along a side of a pattern

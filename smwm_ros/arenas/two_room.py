@@ -24,7 +24,7 @@ from smwm_ros.arenas.rooms import (
     SUBSTEPS,
 )
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.core.interfaces import ActionSpec, Array, Frame
+from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 
 class TwoRoom(Scene):

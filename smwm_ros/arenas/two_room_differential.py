@@ -28,8 +28,8 @@ from smwm_ros.arenas.rooms import (
     SUBSTEPS,
 )
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.core.interfaces import ActionSpec, Array, Frame
 from smwm_ros.errors import ArenaError
+from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 TURN = 2.5  # largest angular velocity [rad/s]
 NOSE, TAIL = (0.08, 0.18, 0.70), (0.98, 0.80, 0.10)

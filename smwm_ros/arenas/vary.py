@@ -19,8 +19,8 @@ from smwm_ros.arenas.drivers import noisy_expert
 from smwm_ros.arenas.ranges import draw, NEUTRAL, Ranges, shift_of, SHIFTS, stream
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.studio import PATTERNS, studio_of
-from smwm_ros.core.interfaces import Arena, Array, Frame
 from smwm_ros.errors import ArenaError
+from smwm_ros.interfaces import Arena, Array, Frame
 
 _NEUTRAL: Ranges = {knob: (only,) for knob, only in NEUTRAL.items()}
 MATTER = {'friction', 'mass'}  # knobs that many an arena does not feel

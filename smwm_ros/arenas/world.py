@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from smwm_ros.arenas.bodies import Colour, Link, Part, Vector
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import ArenaError
+from smwm_ros.interfaces import Array
 
 
 class Camera(NamedTuple):

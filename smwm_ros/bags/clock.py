@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import BagError
+from smwm_ros.interfaces import Array
 
 AGREE = 0.5  # two clocks may be this far apart, latency included [s]
 # A clock is wrong that is further ahead than this, of the recorder and of another [s].

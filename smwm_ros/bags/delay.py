@@ -18,8 +18,8 @@ import numpy as np
 from smwm_ros.bags.read import BagReader, Message
 from smwm_ros.core.actions import FieldReader
 from smwm_ros.core.images import to_rgb
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError
+from smwm_ros.interfaces import Array
 
 _LAGS = np.arange(-0.1, 0.801, 0.02)  # that are tried [s]
 _SURE = 0.5  # correlation of commands and changes

@@ -19,7 +19,7 @@ from smwm_ros.bags.grid import FrameGate
 from smwm_ros.bags.numbers import JUMP
 from smwm_ros.bags.read import Message
 from smwm_ros.core.images import Tile
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 JUMPED = 'jumps of the clock'
 _UNUSED, _DAMAGED = -1, -2  # places of frames that are not parked

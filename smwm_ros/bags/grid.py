@@ -12,7 +12,7 @@ fewest frames repeat, the freshest among those.
 from __future__ import annotations
 
 import numpy as np
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 _PHASES = 64  # phases of a grid that are tried
 

@@ -16,7 +16,7 @@ import numpy as np
 from rosbags.typesys.store import Typestore
 from smwm_ros.bags.blank import make_room, new_message
 from smwm_ros.core.actions import FieldCodec
-from smwm_ros.core.interfaces import ActionSpec, Array
+from smwm_ros.interfaces import ActionSpec, Array
 
 _STAMP = struct.Struct('<iI')
 _STAMP_AT = 4  # a header comes first, after the preamble that tells the byte order

@@ -10,7 +10,7 @@ import numpy as np
 from smwm_ros.bags.align import Track
 from smwm_ros.bags.trajectory import along, is_trajectory
 from smwm_ros.core.actions import FieldReader
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 JUMP = 1_000_000_000  # a clock that goes back by more than this has jumped [ns]
 _ALWAYS = -(2**62)  # a stamp before all others [ns]

@@ -22,7 +22,7 @@ from smwm_ros.bags.commands import (
 from smwm_ros.bags.read import Topic
 from smwm_ros.bags.scan import Heard, Limits, Scan
 from smwm_ros.config import Dataset, IMAGE_TYPES
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 # Numbers of common messages that may steer a robot or measure it; those that vary are proposed.
 _TWIST = ('linear.x', 'linear.y', 'linear.z', 'angular.x', 'angular.y', 'angular.z')

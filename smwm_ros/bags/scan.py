@@ -16,9 +16,9 @@ from smwm_ros.bags.clock import Stamps
 from smwm_ros.bags.commands import is_command
 from smwm_ros.bags.read import BagReader
 from smwm_ros.bags.trajectory import points_of
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError
 from smwm_ros.fieldpath import parse_path
+from smwm_ros.interfaces import Array
 
 _SCAN = 1 << 30  # as much of a bag is read [bytes]
 _DECODED = 5000  # messages of a topic that are looked into, evenly spread

@@ -11,8 +11,8 @@ from smwm_ros.bags.read import BagReader, Message, with_rescue
 from smwm_ros.bags.topics import as_recorded
 from smwm_ros.config import Dataset, Robot
 from smwm_ros.core.images import compose, read_view, tiles
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import BagError, CodecError
+from smwm_ros.interfaces import Array
 
 
 def seen_at(bag: Bag, robot: Robot, dataset: Dataset, time: float) -> Array:

@@ -21,8 +21,8 @@ from smwm_ros.bags.scan import Heard, scan
 from smwm_ros.bags.topics import sample_stamps
 from smwm_ros.config import IMAGE_TYPES
 from smwm_ros.core.images import fit, size_in_words, to_rgb
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError, video_hint
+from smwm_ros.interfaces import Array
 
 _LOOKS = 24  # places in a bag where an image is looked for
 _THUMBNAIL = 128  # [px]

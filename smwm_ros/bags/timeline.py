@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.config import Record
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 EPOCH = 1_700_000_000 * 10**9  # simulated time begins here, so that a seed gives the same bytes
 AFTER = 1_000_000  # what is overtaken or repeated comes this long after the other one [ns]

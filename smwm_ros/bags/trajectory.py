@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.core.actions import FieldReader
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 HEAD = 'points[0].'  # what field paths of trajectories begin with
 _LONGEST = 600.0  # a trajectory is read no further [s]

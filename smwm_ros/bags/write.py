@@ -26,10 +26,10 @@ from smwm_ros.bags.blank import jazzy
 from smwm_ros.bags.letter import Letter, Picture
 from smwm_ros.bags.topics import as_recorded
 from smwm_ros.config import CAMERA_FRAME, Command, Robot, State
-from smwm_ros.core.interfaces import Array, Frame
 from smwm_ros.errors import BagError, writing
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import publish
+from smwm_ros.interfaces import Array, Frame
 
 COMMAND_DELAY = 1_000_000  # a command follows the frame that it answers after this [ns]
 PARTIAL = '.recording-'  # begins the hidden folder in which a bag is being written

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.config import Robot
-from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.fieldpath import expand, Named, parse_path, Step
+from smwm_ros.interfaces import ActionSpec, Array
 from smwm_ros.text import count_of
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from smwm_ros.core.interfaces import ActionSpec, Array
+from smwm_ros.interfaces import ActionSpec, Array
 
 CLOSE = 0.25  # commands that differ no more agree [share of the range of each field]
 STILL = 0.1  # a command shorter than this has no direction [half ranges]

@@ -16,9 +16,9 @@ import numpy as np
 from smwm_ros.core import beside
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.roadmap import spread
 from smwm_ros.errors import CheckpointError
+from smwm_ros.interfaces import Array, Obs
 import torch
 from torch import Tensor
 

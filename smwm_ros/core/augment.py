@@ -9,7 +9,7 @@ that changes between two frames cannot be foreseen, so the latent does better wi
 from __future__ import annotations
 
 from smwm_ros import config
-from smwm_ros.core.interfaces import Window
+from smwm_ros.interfaces import Window
 import torch
 from torch import Tensor
 

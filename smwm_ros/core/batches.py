@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Array, Obs, Window
 from smwm_ros.core.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
+from smwm_ros.interfaces import Array, Obs, Window
 from smwm_ros.text import count_of, tell
 import torch
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from smwm_ros.core import headers
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.rows import Bytes, DATASET
 from smwm_ros.errors import CodecError, DatasetError, one_line
+from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
 
 

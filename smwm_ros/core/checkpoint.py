@@ -21,13 +21,13 @@ from safetensors.torch import save as format_tensors
 from smwm_ros import __version__, config
 from smwm_ros.core import stored
 from smwm_ros.core.actions import action_spec
-from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.stored import Kind, read_json, section
 from smwm_ros.core.tensors import read_tensors
 from smwm_ros.errors import CheckpointError, ConfigError, one_line
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import write_atomic, write_together
+from smwm_ros.interfaces import ActionSpec, Array
 from smwm_ros.text import brief
 import torch
 from torch import Tensor

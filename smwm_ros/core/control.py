@@ -14,10 +14,10 @@ from threading import Lock
 import numpy as np
 from smwm_ros.config import Node
 from smwm_ros.core.guard import Guard, limits_of
-from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.latch import StopLatch
 from smwm_ros.core.reasons import Reason
 from smwm_ros.core.timed_plan import oldest_image, Order, TimedPlan
+from smwm_ros.interfaces import ActionSpec, Array
 
 
 class Controller:

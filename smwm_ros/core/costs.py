@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from smwm_ros import config
 from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.interfaces import WorldModel
 from smwm_ros.errors import ConfigError
+from smwm_ros.interfaces import WorldModel
 import torch
 from torch import Tensor
 

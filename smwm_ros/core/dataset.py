@@ -28,7 +28,6 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.core.actions import action_spec
 from smwm_ros.core.blobs import BlobColumn
-from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.core.rows import Column, DATASET, Rows
 from smwm_ros.core.shards import (
     columns,
@@ -41,6 +40,7 @@ from smwm_ros.core.split import Drive, gap_of, hold_out
 from smwm_ros.core.stored import read_json, require, section
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
+from smwm_ros.interfaces import ActionSpec, Array
 from smwm_ros.text import count_of
 
 FORMAT = 1

@@ -15,8 +15,8 @@ import struct
 
 import numpy as np
 from smwm_ros.core.headers import MAX_PIXELS
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError
+from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
 
 _HEAD = 12  # bytes

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.model import Smwm
+from smwm_ros.interfaces import Array, Obs
 import torch
 
 TICKS = (1, 2, 3, 4, 5, 7, 10, 15, 25)  # raw steps between two frames

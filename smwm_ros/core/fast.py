@@ -16,13 +16,13 @@ from functools import partial
 from typing import TypeAlias
 
 from smwm_ros.core.compiled import fused
-from smwm_ros.core.interfaces import Obs, Window
 from smwm_ros.core.model import Smwm
 from smwm_ros.core.networks import ForwardModel
 from smwm_ros.core.products import gap, Product, ROWS
 from smwm_ros.core.recorded import can_record, Recorded
 from smwm_ros.core.toy import ToyForwardModel
 from smwm_ros.core.vit import Predictor, PredictorBlock
+from smwm_ros.interfaces import Obs, Window
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows

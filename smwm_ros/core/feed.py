@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import numpy as np
 from smwm_ros.core.batches import Batches
-from smwm_ros.core.interfaces import Array, Obs, Window
+from smwm_ros.interfaces import Array, Obs, Window
 import torch
 from torch import Tensor
 

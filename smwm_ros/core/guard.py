@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.config import Node, Robot
-from smwm_ros.core.interfaces import ActionSpec, Array
 from smwm_ros.errors import CheckpointError, ConfigError
+from smwm_ros.interfaces import ActionSpec, Array
 from smwm_ros.text import count_of
 
 

@@ -20,8 +20,8 @@ import numpy as np
 from smwm_ros.core import headers
 from smwm_ros.core.depth import read_depth
 from smwm_ros.core.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError, did_you_mean
+from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
 
 RESIZE = ('stretch', 'letterbox', 'crop')

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 _SKIP = 1  # subgoals that may be left out, when the one after them is near already
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.core.beat import ticks_between
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 KEPT = 30.0  # how long a command is remembered [s]
 

@@ -16,10 +16,10 @@ import tempfile
 import cv2
 import numpy as np
 from smwm_ros.config import GOAL_NAME
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pictures import read_folder, read_picture, SUFFIXES
 from smwm_ros.errors import ConfigError, did_you_mean, writing
 from smwm_ros.files import publish
+from smwm_ros.interfaces import Array
 from smwm_ros.lock import hold
 
 MOST = 1000  # goals in a folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 import torch
 from torch import nn, Tensor
 

@@ -8,7 +8,7 @@ import math
 
 import cv2
 import numpy as np
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 TILE, GAP, CAPTION, BAR = 224, 8, 22, 34  # [px]
 _PAPER, _INK, _FAINT = (28, 33, 40), (230, 237, 243), (110, 118, 129)  # RGB

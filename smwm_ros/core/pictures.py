@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from smwm_ros.core import headers
 from smwm_ros.core.images import fit
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError, ConfigError
+from smwm_ros.interfaces import Array
 
 SUFFIXES = ('.png', '.jpg', '.jpeg')
 

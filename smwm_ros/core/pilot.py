@@ -17,12 +17,12 @@ from smwm_ros.core.costs import View
 from smwm_ros.core.fast import collapse
 from smwm_ros.core.focus import columns_of
 from smwm_ros.core.guides import load_guides
-from smwm_ros.core.interfaces import Array, Obs
 from smwm_ros.core.learner import pick_device
 from smwm_ros.core.pictures import read_folder
 from smwm_ros.core.planner import make_planner
 from smwm_ros.core.recorded import can_record, Recorded
 from smwm_ros.errors import CheckpointError, ConfigError
+from smwm_ros.interfaces import Array, Obs
 import torch
 from torch import Tensor
 

@@ -21,11 +21,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from smwm_ros.core.blobs import BlobColumn, BlobWriter
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.rows import Column, DATASET, Rows
 from smwm_ros.core.stored import read_json, require
 from smwm_ros.errors import DatasetError, writing
 from smwm_ros.files import publish, write_atomic
+from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
 
 META = 'meta.json'

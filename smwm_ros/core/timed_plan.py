@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from smwm_ros.config import Node
 from smwm_ros.core.beat import ticks_between
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.reasons import Reason
+from smwm_ros.interfaces import Array
 
 _TICKS = 3  # a slow robot's plans may rest on images older than node.image_timeout by so many
 

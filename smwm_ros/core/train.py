@@ -28,7 +28,6 @@ from smwm_ros.core.diary import Diary
 from smwm_ros.core.distances import measure_distances
 from smwm_ros.core.feed import open_feed
 from smwm_ros.core.focus import columns_of
-from smwm_ros.core.interfaces import Window
 from smwm_ros.core.learner import Learner, memory_in_words, pick_device, seeded
 from smwm_ros.core.metrics import collapse
 from smwm_ros.core.model import make_model, Smwm
@@ -37,6 +36,7 @@ from smwm_ros.core.stored import section
 from smwm_ros.core.team import is_leader, Team, team_of
 from smwm_ros.core.threads import threads
 from smwm_ros.errors import DatasetError, TrainingError
+from smwm_ros.interfaces import Window
 from smwm_ros.lock import hold
 from smwm_ros.progress import show_progress
 import torch

@@ -18,12 +18,12 @@ import numpy as np
 from smwm_ros.config import Config
 from smwm_ros.core.dataset import TransitionDataset, UNMEASURED, write_index
 from smwm_ros.core.images import fit
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.shards import shard_folder, ShardWriter
 from smwm_ros.errors import DatasetError
 from smwm_ros.exchange.hdf5_table import open_hdf5, read_about, Shard, Table
 from smwm_ros.exchange.layout import CHUNK
 from smwm_ros.files import appearing
+from smwm_ros.interfaces import Array
 from smwm_ros.load import to_dict
 from smwm_ros.progress import show_progress
 from smwm_ros.text import count_of

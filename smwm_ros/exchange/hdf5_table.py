@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.config import Config
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.shards import columns, safe_name
 from smwm_ros.errors import DatasetError, one_line, SmwmError
 from smwm_ros.exchange.layout import ABOUT, EPISODE, h5py, hdf5plugin, LAST_ACTION
 from smwm_ros.fieldpath import expand
+from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
 
 _CACHE = 64 * 1024 * 1024  # of chunks, so that none is unpacked twice [bytes]

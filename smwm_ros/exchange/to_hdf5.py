@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import writing
 from smwm_ros.exchange.layout import ABOUT, CHUNK, h5py, hdf5plugin, LAST_ACTION, STATE
 from smwm_ros.files import appearing
+from smwm_ros.interfaces import Array
 from smwm_ros.progress import show_progress
 
 _CHUNK_SMALL = 1000  # rows of numbers in a chunk

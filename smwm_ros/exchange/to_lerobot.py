@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import DatasetError, missing_extra, writing
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import appearing
+from smwm_ros.interfaces import Array
 from smwm_ros.progress import show_progress
 from smwm_ros.text import count_of
 

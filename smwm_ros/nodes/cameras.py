@@ -11,8 +11,8 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from smwm_ros import config
 from smwm_ros.core.control import Controller
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import CodecError
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.foresight import Foresight
 from smwm_ros.nodes.messages import camera_qos

@@ -20,8 +20,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from smwm_ros.core.images import fill_image
-from smwm_ros.core.interfaces import Array
 from smwm_ros.errors import SmwmError
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.messages import LATCHED
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool, Trigger

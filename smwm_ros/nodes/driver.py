@@ -10,10 +10,10 @@ import time
 
 from smwm_ros.core.beat import GRACE, MARGIN, Metronome
 from smwm_ros.core.control import Controller
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.meter import Meter
 from smwm_ros.core.reasons import Reason
 from smwm_ros.core.timed_plan import Order
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 
 LATE = 0.3  # a plan expected so much after a tick is still expected at it [share of a period]

@@ -9,9 +9,9 @@ import numpy as np
 from rclpy.node import Node
 from smwm_ros import config
 from smwm_ros.core.control import Controller
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.latency import Outlook, Record
 from smwm_ros.core.meter import Meter
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.driver import Driver
 from smwm_ros.nodes.setup import Setup

@@ -16,10 +16,10 @@ from sensor_msgs.msg import Image
 from smwm_ros import config
 from smwm_ros.core.control import Controller
 from smwm_ros.core.distances import distance_of
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.journey import Event, Reach, Teacher
 from smwm_ros.core.library import Library
 from smwm_ros.errors import ConfigError, OutputError
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.messages import LATCHED
 from smwm_ros.nodes.peers import Wanted

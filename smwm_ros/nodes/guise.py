@@ -13,9 +13,9 @@ from smwm_ros import config
 from smwm_ros.config import BODY_FRAME, CAMERA_FRAME
 from smwm_ros.core.actions import action_spec, FieldCodec
 from smwm_ros.core.images import fill_image
-from smwm_ros.core.interfaces import ActionSpec, Array, Frame
 from smwm_ros.errors import CodecError
 from smwm_ros.fieldpath import expand
+from smwm_ros.interfaces import ActionSpec, Array, Frame
 from smwm_ros.nodes.messages import blank_message, message_class
 
 RELIABLE = QoSProfile(depth=5)  # heard by best-effort and by reliable subscribers

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.setup import Setup
 from smwm_ros.nodes.shadow import Shadow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from rclpy.publisher import Publisher
 from smwm_ros.core.effort import Effort
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.setup import Setup
 from smwm_ros.nodes.thinker import Pilotlike
 

@@ -10,7 +10,7 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.serialization import deserialize_message
 from smwm_ros.core.agreement import Agreement
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.guise import RELIABLE
 from smwm_ros.nodes.setup import Setup

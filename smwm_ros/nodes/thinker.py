@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 from smwm_ros.core.beat import PlanClock
 from smwm_ros.core.control import Controller
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.journey import Event, Journey, Reach, Teacher
 from smwm_ros.core.latency import Outlook
 from smwm_ros.core.meter import Meter
@@ -17,6 +16,7 @@ from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.core.reasons import Reason
 from smwm_ros.core.search import CancelledError
 from smwm_ros.core.timed_plan import TimedPlan
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.text import count_of
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 from smwm_ros.toys.dots import Moves
 
 RED = (230, 30, 30)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 
 COLOURS = ((255, 0, 0), (0, 0, 255), (0, 160, 0), (230, 190, 0), (200, 0, 200), (0, 170, 200))
 RANDOM = -1  # the group of a dot that moves by chance

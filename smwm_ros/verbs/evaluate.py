@@ -26,8 +26,8 @@ from smwm_ros.verbs import options
 if TYPE_CHECKING:
     from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.core.dataset import TransitionDataset
-    from smwm_ros.core.interfaces import Arena
     from smwm_ros.core.pairs import Pair
+    from smwm_ros.interfaces import Arena
     from smwm_ros.verbs.methods import Method
     from smwm_ros.verbs.scores import Round
 

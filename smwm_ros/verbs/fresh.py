@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 from smwm_ros.config import Arena as ArenaConfig
-from smwm_ros.core.interfaces import Arena, Array
+from smwm_ros.interfaces import Arena, Array
 from smwm_ros.progress import show_progress
 from smwm_ros.verbs.recording import begin_episode
 

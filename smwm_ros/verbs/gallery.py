@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros import report
 from smwm_ros.core.evaluate import Outcome
-from smwm_ros.core.interfaces import Arena, Array
 from smwm_ros.core.pairs import Pair
+from smwm_ros.interfaces import Arena, Array
 from smwm_ros.pages import charts
 from smwm_ros.pages.film import film
 from smwm_ros.pages.index import publish

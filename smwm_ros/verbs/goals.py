@@ -18,8 +18,8 @@ from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
     from smwm_ros.core.checkpoint import Checkpoint
-    from smwm_ros.core.interfaces import Array
     from smwm_ros.core.library import Library
+    from smwm_ros.interfaces import Array
 
 EXAMPLE = 'smwm goals runs/mine --name dock --bag my_bags/monday --at 12.5'
 

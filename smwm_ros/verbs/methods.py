@@ -17,11 +17,11 @@ from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.drivers import PilotDriver
 from smwm_ros.core.focus import without_focus
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.stored import section
 from smwm_ros.core.train import train
 from smwm_ros.errors import CheckpointError, ConfigError, did_you_mean
+from smwm_ros.interfaces import Array
 from smwm_ros.text import tell
 
 ALWAYS = ('random', 'expert')  # floor and ceiling: nobody has to ask for them

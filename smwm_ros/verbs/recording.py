@@ -17,7 +17,7 @@ from smwm_ros.bags.write import BagWriter
 from smwm_ros.config import Arena as ArenaConfig
 from smwm_ros.config import Config, Record
 from smwm_ros.core.actions import action_spec
-from smwm_ros.core.interfaces import Arena, Array, Frame
+from smwm_ros.interfaces import Arena, Array, Frame
 
 EPISODES_PER_BAG = 20
 PAUSE = 5.0  # between two episodes of a bag, as when a person resets the robot [s]

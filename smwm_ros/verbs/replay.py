@@ -21,7 +21,7 @@ from smwm_ros.verbs import options
 if TYPE_CHECKING:
     from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.core.dataset import TransitionDataset
-    from smwm_ros.core.interfaces import Array
+    from smwm_ros.interfaces import Array
 
 EXAMPLE = 'smwm replay my_bags/monday runs/mine'
 SHOWN = 8  # stretches named on the terminal; the page names all

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from smwm_ros import report
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Array
 from smwm_ros.core.photographs import photographs
 from smwm_ros.core.shards import shard_folder
 from smwm_ros.core.split import Episode
 from smwm_ros.fieldpath import expand
+from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts
 from smwm_ros.pages.film import film, MOST
 from smwm_ros.pages.numbers import number, with_unit

@@ -10,7 +10,7 @@ import numpy as np
 from smwm_ros import report
 from smwm_ros.bags.delay import best_lag, explained, how_strong
 from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts
 from smwm_ros.pages.numbers import number
 from smwm_ros.report import escape

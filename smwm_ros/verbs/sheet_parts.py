@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
-from smwm_ros.core.interfaces import ActionSpec, Array
+from smwm_ros.interfaces import ActionSpec, Array
 from smwm_ros.report import escape, wide
 
 FRAME = 94  # width of a frame in a strip [px]

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from smwm_ros import report
-from smwm_ros.core.interfaces import Array
+from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts
 from smwm_ros.pages.numbers import number
 from smwm_ros.toys.arrow import Arrow

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from smwm_ros.arenas import ARENA_NAMES, require_arena, require_fit
 from smwm_ros.config import Robot
-from smwm_ros.core.interfaces import Arena
 from smwm_ros.errors import ArenaError
+from smwm_ros.interfaces import Arena
 from smwm_ros.load import load_config
 
 

@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 from smwm_ros.core.actions import FieldCodec
-from smwm_ros.core.interfaces import ActionSpec
 from smwm_ros.errors import CodecError
 from smwm_ros.fieldpath import expand
+from smwm_ros.interfaces import ActionSpec
 from smwm_ros.nodes.messages import blank_message, message_class
 
 PERIOD = 0.1

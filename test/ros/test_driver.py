@@ -8,9 +8,9 @@ import pytest
 from smwm_ros import config
 from smwm_ros.core.beat import GRACE
 from smwm_ros.core.control import Controller
-from smwm_ros.core.interfaces import ActionSpec
 from smwm_ros.core.reasons import Reason
 from smwm_ros.core.timed_plan import TimedPlan
+from smwm_ros.interfaces import ActionSpec
 from smwm_ros.nodes.driver import Driver
 
 DT = 0.1

@@ -8,8 +8,8 @@ from harness import wait_until
 import pytest
 from smwm_ros.config import Node
 from smwm_ros.core.control import Controller
-from smwm_ros.core.interfaces import ActionSpec
 from smwm_ros.errors import CodecError
+from smwm_ros.interfaces import ActionSpec
 from smwm_ros.nodes.clocks import WallClock
 from smwm_ros.nodes.subscriber import Message, Subscriber, Topic
 from std_msgs.msg import String
