@@ -21,9 +21,9 @@ from smwm_ros import text
 from smwm_ros.bags.find import Bag
 from smwm_ros.bags.shard import convert_bag, Progress, Report
 from smwm_ros.config import Config
-from smwm_ros.core.crew import ATTEMPTS, end_with_parent, Failure, Worker
 from smwm_ros.errors import BagError, one_line, SmwmError
 from smwm_ros.progress import show_progress
+from smwm_ros.worker_processes import ATTEMPTS, end_with_parent, Failure, Worker
 
 _WORTH = 64_000_000  # so much is read while a process begins [bytes]
 _HOPELESS = 3  # bags that fail one after another before one is whole

@@ -19,9 +19,9 @@ from traceback import format_exc
 from typing import Any
 
 from smwm_ros.bags.write import PARTIAL
-from smwm_ros.core.crew import ATTEMPTS, Failure, Worker
 from smwm_ros.errors import BagError, SmwmError
 from smwm_ros.verbs.recording import record, Recording
+from smwm_ros.worker_processes import ATTEMPTS, Failure, Worker
 
 _TELL_EVERY = 0.1  # a worker tells how far it is this often [s]
 
