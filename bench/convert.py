@@ -32,7 +32,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
 from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
-from smwm_ros.core.images import fit
+from smwm_ros.codec.images import fit
 from smwm_ros.load import load_config
 
 WIDTH, HEIGHT, SIZE = 640, 480, 64

@@ -33,9 +33,9 @@ from parts.plot import chart
 from parts.stops import measure_stops, NAMES
 from rclpy.node import Node
 from sensor_msgs.msg import Image
+from smwm_ros.codec.images import fill_image
 from smwm_ros.core.beat import Metronome
 from smwm_ros.core.checkpoint import Checkpoint, save
-from smwm_ros.core.images import fill_image
 from smwm_ros.core.model import make_model
 from smwm_ros.load import load_config
 from smwm_ros.nodes.child import Child

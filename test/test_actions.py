@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from rosbags.typesys import get_typestore, Stores
+from smwm_ros.codec.fields import action_spec, FieldCodec, FieldReader
 from smwm_ros.config import Command, Robot
-from smwm_ros.core.actions import action_spec, FieldCodec, FieldReader
 from smwm_ros.errors import CodecError
 from smwm_ros.fieldpath import expand, parse_path
 from smwm_ros.interfaces import ActionSpec

@@ -20,7 +20,7 @@ from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.find import find_bags
 from smwm_ros.bags.read import BagReader, with_rescue
 from smwm_ros.bags.typestore import normal_type
-from smwm_ros.core.images import to_rgb
+from smwm_ros.codec.images import to_rgb
 from smwm_ros.errors import BagError, CodecError
 import yaml
 

@@ -12,9 +12,9 @@ from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.letter import Letter, Picture
 from smwm_ros.bags.write import BagWriter, COMMAND_DELAY
 from smwm_ros.cli import main
+from smwm_ros.codec.fields import FieldCodec, FieldReader
+from smwm_ros.codec.images import to_rgb
 from smwm_ros.config import Camera, Command, Robot, State
-from smwm_ros.core.actions import FieldCodec, FieldReader
-from smwm_ros.core.images import to_rgb
 from smwm_ros.errors import BagError, CodecError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import ActionSpec, Frame

@@ -17,9 +17,9 @@ from smwm_ros.arenas import ARENA_NAMES, make_arena
 from smwm_ros.bags.topics import as_recorded
 from smwm_ros.bags.write import SUFFIXES
 from smwm_ros.cli import main
+from smwm_ros.codec.fields import FieldReader
+from smwm_ros.codec.images import to_rgb
 from smwm_ros.config import Config
-from smwm_ros.core.actions import FieldReader
-from smwm_ros.core.images import to_rgb
 from smwm_ros.load import load_config
 from smwm_ros.verbs.recording import TRUTH_TOPIC
 import yaml

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for core/headers.py: sizes are known before anything is decoded."""
+"""Tests for codec/image_headers.py: sizes are known before anything is decoded."""
 
 from array import array
 import struct
@@ -9,9 +9,9 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from smwm_ros.core.headers import MAX_PIXELS, size_of
-from smwm_ros.core.images import to_rgb
-from smwm_ros.core.pictures import read_picture
+from smwm_ros.codec.image_files import read_picture
+from smwm_ros.codec.image_headers import MAX_PIXELS, size_of
+from smwm_ros.codec.images import to_rgb
 from smwm_ros.errors import CodecError, ConfigError
 
 WEBP = [cv2.IMWRITE_WEBP_QUALITY]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from properties import examples
 import pytest
-from smwm_ros.core.images import (
+from smwm_ros.codec.images import (
     compose,
     ENCODINGS,
     fill_image,

@@ -15,8 +15,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
+from smwm_ros.codec.fields import FieldCodec, FieldReader, NameMissingError
 from smwm_ros.config import Config
-from smwm_ros.core.actions import FieldCodec, FieldReader, NameMissingError
 from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.errors import BagError, CodecError
 from smwm_ros.fieldpath import expand

@@ -16,8 +16,8 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
+from smwm_ros.codec.images import read_image
 from smwm_ros.core.checkpoint import load
-from smwm_ros.core.images import read_image
 from smwm_ros.core.pilot import Pilot
 import torch
 

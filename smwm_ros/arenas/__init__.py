@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
+from smwm_ros.codec.fields import action_spec
 from smwm_ros.config import Config, Randomise, Robot
-from smwm_ros.core.actions import action_spec
 from smwm_ros.errors import ArenaError, did_you_mean
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Arena

@@ -16,8 +16,8 @@ from typing import Any
 import cv2
 import numpy as np
 from smwm_ros.bags.read import BagReader, Message
-from smwm_ros.core.actions import FieldReader
-from smwm_ros.core.images import to_rgb
+from smwm_ros.codec.fields import FieldReader
+from smwm_ros.codec.images import to_rgb
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 

@@ -18,7 +18,7 @@ import numpy as np
 from smwm_ros.bags.grid import FrameGate
 from smwm_ros.bags.numbers import JUMP
 from smwm_ros.bags.read import Message
-from smwm_ros.core.images import Tile
+from smwm_ros.codec.images import Tile
 from smwm_ros.interfaces import Array
 
 JUMPED = 'jumps of the clock'

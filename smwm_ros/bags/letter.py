@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from rosbags.typesys.store import Typestore
 from smwm_ros.bags.blank import make_room, new_message
-from smwm_ros.core.actions import FieldCodec
+from smwm_ros.codec.fields import FieldCodec
 from smwm_ros.interfaces import ActionSpec, Array
 
 _STAMP = struct.Struct('<iI')

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from smwm_ros.bags.align import Track
 from smwm_ros.bags.trajectory import along, is_trajectory
-from smwm_ros.core.actions import FieldReader
+from smwm_ros.codec.fields import FieldReader
 from smwm_ros.interfaces import Array
 
 JUMP = 1_000_000_000  # a clock that goes back by more than this has jumped [ns]

@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 from smwm_ros.bags.read import BagReader, Message
-from smwm_ros.core.images import Tile, to_rgb
+from smwm_ros.codec.images import Tile, to_rgb
 from smwm_ros.core.photographs import file_name
 
 Attach = Callable[[str, bytes], None]  # lays a file beside the columns of a shard

@@ -19,8 +19,8 @@ from smwm_ros.bags.propose import choose_camera, FIELDS, Proposal, propose
 from smwm_ros.bags.read import BagReader, Message, with_rescue
 from smwm_ros.bags.scan import Heard, scan
 from smwm_ros.bags.topics import sample_stamps
+from smwm_ros.codec.images import fit, size_in_words, to_rgb
 from smwm_ros.config import IMAGE_TYPES
-from smwm_ros.core.images import fit, size_in_words, to_rgb
 from smwm_ros.errors import CodecError, video_hint
 from smwm_ros.interfaces import Array
 

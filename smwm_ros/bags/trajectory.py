@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 import numpy as np
-from smwm_ros.core.actions import FieldReader
+from smwm_ros.codec.fields import FieldReader
 from smwm_ros.interfaces import Array
 
 HEAD = 'points[0].'  # what field paths of trajectories begin with

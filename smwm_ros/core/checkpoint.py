@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.torch import save as format_tensors
 from smwm_ros import __version__, config
+from smwm_ros.codec.fields import action_spec
 from smwm_ros.core import stored
-from smwm_ros.core.actions import action_spec
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.stored import Kind, read_json, section
 from smwm_ros.core.tensors import read_tensors

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core.actions import action_spec
+from smwm_ros.codec.fields import action_spec
 from smwm_ros.core.blobs import BlobColumn
 from smwm_ros.core.rows import Column, DATASET, Rows
 from smwm_ros.core.shards import (

@@ -15,8 +15,8 @@ import tempfile
 
 import cv2
 import numpy as np
+from smwm_ros.codec.image_files import read_folder, read_picture, SUFFIXES
 from smwm_ros.config import GOAL_NAME
-from smwm_ros.core.pictures import read_folder, read_picture, SUFFIXES
 from smwm_ros.errors import ConfigError, did_you_mean, writing
 from smwm_ros.files import publish
 from smwm_ros.interfaces import Array

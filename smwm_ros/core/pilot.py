@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros import config
+from smwm_ros.codec.image_files import read_folder
 from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.costs import View
 from smwm_ros.core.fast import collapse
 from smwm_ros.core.focus import columns_of
 from smwm_ros.core.guides import load_guides
 from smwm_ros.core.learner import pick_device
-from smwm_ros.core.pictures import read_folder
 from smwm_ros.core.planner import make_planner
 from smwm_ros.core.recorded import can_record, Recorded
 from smwm_ros.errors import CheckpointError, ConfigError

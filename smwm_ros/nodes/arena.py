@@ -28,8 +28,8 @@ from sensor_msgs.msg import Image
 from smwm_ros import config
 from smwm_ros.arenas import arena_of, require_arena, require_fit
 from smwm_ros.arenas.course import Course, read_tasks
+from smwm_ros.codec.images import fill_image
 from smwm_ros.config import CAMERA_FRAME
-from smwm_ros.core.images import fill_image
 from smwm_ros.errors import ArenaError, CodecError
 from smwm_ros.load import load_config
 from smwm_ros.nodes.guise import Command, Guise, RELIABLE, stamped

@@ -19,7 +19,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
-from smwm_ros.core.images import fill_image
+from smwm_ros.codec.images import fill_image
 from smwm_ros.errors import SmwmError
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.messages import LATCHED

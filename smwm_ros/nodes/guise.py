@@ -10,9 +10,9 @@ import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from smwm_ros import config
+from smwm_ros.codec.fields import action_spec, FieldCodec
+from smwm_ros.codec.images import fill_image
 from smwm_ros.config import BODY_FRAME, CAMERA_FRAME
-from smwm_ros.core.actions import action_spec, FieldCodec
-from smwm_ros.core.images import fill_image
 from smwm_ros.errors import CodecError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import ActionSpec, Array, Frame

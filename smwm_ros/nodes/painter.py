@@ -12,10 +12,10 @@ from geometry_msgs.msg import Point
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
+from smwm_ros.codec.images import fill_image
 from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.core.album import Album, load
 from smwm_ros.core.costs import rollout
-from smwm_ros.core.images import fill_image
 from smwm_ros.core.panel import panel
 from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.errors import CheckpointError

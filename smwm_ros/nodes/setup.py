@@ -11,11 +11,11 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.validate_topic_name import validate_topic_name
 from smwm_ros import config
-from smwm_ros.core.actions import FieldCodec
+from smwm_ros.codec.fields import FieldCodec
+from smwm_ros.codec.image_files import read_picture
+from smwm_ros.codec.images import compose, read_image, read_view, tiles
 from smwm_ros.core.checkpoint import Checkpoint, load
 from smwm_ros.core.guard import check_contract
-from smwm_ros.core.images import compose, read_image, read_view, tiles
-from smwm_ros.core.pictures import read_picture
 from smwm_ros.core.verdict import require_fit
 from smwm_ros.errors import CheckpointError, CodecError, ConfigError, SmwmError
 from smwm_ros.interfaces import Array

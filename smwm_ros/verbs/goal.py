@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Give the goal, and say what was accepted."""
-    from smwm_ros.core.pictures import read_file
+    from smwm_ros.codec.image_files import read_file
 
     picture = read_file(args.file) if args.what == 'image' else None
     with plan_node(args) as client:

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     checkpoint = load(args.checkpoint)
     if args.image:
-        from smwm_ros.core.pictures import read_picture
+        from smwm_ros.codec.image_files import read_picture
 
         how = checkpoint.dataset.resize
         pictures = [read_picture(args.image, checkpoint.image_size, how)]

@@ -14,9 +14,9 @@ from smwm_ros.arenas.drivers import driver
 from smwm_ros.arenas.vary import Varied
 from smwm_ros.bags.timeline import EPOCH, Timeline, timeline
 from smwm_ros.bags.write import BagWriter
+from smwm_ros.codec.fields import action_spec
 from smwm_ros.config import Arena as ArenaConfig
 from smwm_ros.config import Config, Record
-from smwm_ros.core.actions import action_spec
 from smwm_ros.interfaces import Arena, Array, Frame
 
 EPISODES_PER_BAG = 20

@@ -20,7 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
 from sensor_msgs.msg import Image
-from smwm_ros.core.images import fill_image
+from smwm_ros.codec.images import fill_image
 from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.nodes.messages import LATCHED
 from smwm_ros.nodes.plan import PlanNode

@@ -13,7 +13,7 @@ import pytest
 from remote import arena
 from sensor_msgs.msg import CompressedImage
 from smwm_ros.arenas import make_arena
-from smwm_ros.core.images import to_rgb
+from smwm_ros.codec.images import to_rgb
 
 RIGHT = (0.5, 0.0)
 

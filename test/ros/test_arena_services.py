@@ -10,7 +10,7 @@ import pytest
 from remote import arena
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
-from smwm_ros.core.images import to_rgb
+from smwm_ros.codec.images import to_rgb
 from smwm_ros.nodes.messages import LATCHED
 from std_msgs.msg import Float64MultiArray, String
 

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from smwm_ros.core.actions import FieldCodec
+from smwm_ros.codec.fields import FieldCodec
 from smwm_ros.errors import CodecError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import ActionSpec

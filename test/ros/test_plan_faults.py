@@ -232,7 +232,7 @@ SENDER = """
 import numpy as np, rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
-from smwm_ros.core.images import fill_image
+from smwm_ros.codec.images import fill_image
 rclpy.init()
 node = rclpy.create_node('camera')
 qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

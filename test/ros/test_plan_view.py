@@ -7,9 +7,9 @@ from harness import picture, wait_until, world
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
+from smwm_ros.codec.images import fill_image, to_rgb
 from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.core.checkpoint import load
-from smwm_ros.core.images import fill_image, to_rgb
 from smwm_ros.core.panel import CAPTION, GAP, TILE
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.nodes.painter import Painter

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from smwm_ros.core import headers
-from smwm_ros.core.depth import read_depth
-from smwm_ros.core.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
+from smwm_ros.codec import image_headers as headers
+from smwm_ros.codec.depth import read_depth
+from smwm_ros.codec.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
 from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import struct
 
 import numpy as np
-from smwm_ros.core.headers import MAX_PIXELS
+from smwm_ros.codec.image_headers import MAX_PIXELS
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from smwm_ros.core import headers
-from smwm_ros.core.images import fit
+from smwm_ros.codec import image_headers as headers
+from smwm_ros.codec.images import fit
 from smwm_ros.errors import CodecError, ConfigError
 from smwm_ros.interfaces import Array
 
