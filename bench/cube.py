@@ -15,7 +15,7 @@ from dataclasses import replace
 from common import main, Row
 from parts.success import Found, measure, note, prepare, row, Seed, unsolved
 from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 
 HELPED = {'proposals': {'proposals': True}, 'amortised': {'kind': 'amortised'}}
 

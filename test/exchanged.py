@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from smwm_ros.config import Camera, Command, Dataset, Robot, State
-from smwm_ros.core.dataset import write_index
-from smwm_ros.core.shards import columns, ShardWriter
+from smwm_ros.data.dataset import write_index
+from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.load import to_dict
 
 SIZE = 16

@@ -19,7 +19,7 @@ from smwm_ros.bags.convert import convert
 from smwm_ros.bags.find import find_bags
 from smwm_ros.bags.read import BagReader
 from smwm_ros.cli import main
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.load import load_config
 
 STORE = get_typestore(Stores.ROS2_JAZZY)

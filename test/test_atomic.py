@@ -13,7 +13,7 @@ from smwm_ros import report
 from smwm_ros.core import beside
 from smwm_ros.core.checkpoint import load, save, write_atomic
 from smwm_ros.core.run import Progress, Run
-from smwm_ros.core.shards import write_json
+from smwm_ros.data.shards import write_json
 from smwm_ros.errors import CheckpointError, SmwmError
 import torch
 from torch import nn

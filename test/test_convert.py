@@ -17,10 +17,10 @@ from smwm_ros.bags import convert as convert_module
 from smwm_ros.bags import workers
 from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
-from smwm_ros.bags.summary import describe
 from smwm_ros.cli import main
 from smwm_ros.config import Config
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.describe import describe
 from smwm_ros.errors import BagError, ConfigError, DatasetError, OutputError
 from smwm_ros.load import load_config
 
@@ -147,7 +147,7 @@ def test_a_full_disk_keeps_what_was_whole(
     def full(*_args: Any, **_rows: Any) -> None:
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr('smwm_ros.core.shards.ShardWriter.append', full)
+    monkeypatch.setattr('smwm_ros.data.shards.ShardWriter.append', full)
     with pytest.raises(OutputError, match='No space left on device'):
         convert([tiny_bag('b')], tmp_path / 'out', config())
     assert contents(tmp_path / 'out') == before

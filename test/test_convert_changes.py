@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from recordings import image, made, shown, TinyBag
 from rosbags.rosbag2 import StoragePlugin
-from smwm_ros.bags.summary import describe
 from smwm_ros.cli import main
+from smwm_ros.data.describe import describe
 
 Capture = pytest.CaptureFixture[str]
 BACK = 18.0  # ticks by which the clock steps back

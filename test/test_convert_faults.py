@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from recordings import contents, made, MakeBag, shown, STORE, TinyBag
 from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.summary import describe
-from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.shards import ShardWriter
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.describe import describe
+from smwm_ros.data.shards import ShardWriter
 from smwm_ros.errors import BagError, DatasetError, OutputError
 
 

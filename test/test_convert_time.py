@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from recordings import made, shown, STORE, TICK, TinyBag
 from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.summary import describe
+from smwm_ros.data.describe import describe
 from smwm_ros.errors import BagError
 
 

@@ -10,7 +10,7 @@ import pytest
 from recordings import contents, image, made, MakeBag, TinyBag
 from smwm_ros.bags.write import BagWriter
 from smwm_ros.codec.images import compose, read_view, tiles
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import BagError, ConfigError, DatasetError
 from smwm_ros.load import load_config
 

@@ -17,11 +17,11 @@ import pytest
 from smwm_ros.cli import main
 from smwm_ros.core import checkpoint as checkpoints
 from smwm_ros.core.checkpoint import META
-from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.library import Library
-from smwm_ros.core.rows import Column, Rows
-from smwm_ros.core.stored import Kind, mismatch, read_json
 from smwm_ros.core.train import train
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.rows import Column, Rows
+from smwm_ros.data.stored import Kind, mismatch, read_json
 from smwm_ros.errors import CheckpointError, ConfigError, DatasetError, SmwmError
 from smwm_ros.load import load_config, parse_override
 from smwm_ros.verbs.run_sheet import read_curves
@@ -148,7 +148,7 @@ def test_a_column_that_is_not_as_promised_is_named(dataset: Path, name: str, dam
 
 
 def test_opening_a_dataset_takes_no_torch(origin: Origin) -> None:
-    code = 'import sys; from smwm_ros.core.dataset import TransitionDataset as D; '
+    code = 'import sys; from smwm_ros.data.dataset import TransitionDataset as D; '
     code += f'D.open({str(origin.datasets[1])!r}); sys.exit("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
 
@@ -172,7 +172,7 @@ def test_frames_that_are_cut_while_they_are_in_use_end_in_one_line(
     code = f"""
 import os, sys
 import numpy as np
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
 data = TransitionDataset.open({str(folder)!r})
 data.pixels(np.arange(120))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smwm_ros.config import Dataset, Robot
-from smwm_ros.core.dataset import TransitionDataset, write_index
-from smwm_ros.core.shards import columns, ShardWriter
+from smwm_ros.data.dataset import TransitionDataset, write_index
+from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.errors import DatasetError
 from smwm_ros.load import to_dict
 

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import pytest
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from smwm_ros.cli import main
 from smwm_ros.config import Robot
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError, OutputError
 from smwm_ros.exchange import to_hdf5
 from smwm_ros.exchange.from_hdf5 import import_hdf5

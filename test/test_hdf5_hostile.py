@@ -11,7 +11,7 @@ from exchanged import write_dataset
 import h5py
 import numpy as np
 import pytest
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
 from smwm_ros.exchange.from_hdf5 import import_hdf5, known_settings
 from smwm_ros.exchange.to_hdf5 import write_hdf5

@@ -14,8 +14,8 @@ import pytest
 from smwm_ros.cli import main
 from smwm_ros.config import Config, Dataset
 from smwm_ros.core.checkpoint import load
-from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.pilot import Pilot
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange import from_official
 from smwm_ros.exchange.from_official import make_checkpoint, statistics

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from recordings import BEGIN, image, made, STORE, TinyBag
 from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.summary import describe
 from smwm_ros.cli import main
+from smwm_ros.data.describe import describe
 
 Capture = pytest.CaptureFixture[str]
 

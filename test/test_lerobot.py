@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from smwm_ros.cli import main
 from smwm_ros.config import Robot
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 
 LENGTH = [length for lengths in LENGTHS.values() for length in lengths]
 

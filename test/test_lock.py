@@ -19,7 +19,7 @@ import time
 import pytest
 from recordings import contents
 from smwm_ros.cli import main
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import OutputError
 from smwm_ros.lock import hold, NAME
 from test_output import here, VERBS  # noqa: F401 - a fixture

@@ -17,7 +17,7 @@ from smwm_ros.bags.blank import new_message
 from smwm_ros.bags.convert import convert
 from smwm_ros.codec.fields import FieldCodec, FieldReader, NameMissingError
 from smwm_ros.config import Config
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import BagError, CodecError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import ActionSpec

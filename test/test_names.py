@@ -10,8 +10,8 @@ import pytest
 from recordings import made, MakeBag
 from smwm_ros.bags.convert import convert
 from smwm_ros.bags.find import find_bags
-from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.shards import columns, safe_name, ShardWriter
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.shards import columns, safe_name, ShardWriter
 from smwm_ros.errors import DatasetError
 from smwm_ros.load import load_config
 

@@ -15,7 +15,7 @@ import pytest
 from recordings import image, made, shown, TinyBag, without_pictures
 from smwm_ros import report
 from smwm_ros.cli import main
-from smwm_ros.core.photographs import photographs
+from smwm_ros.data.photographs import photographs
 from smwm_ros.interfaces import ActionSpec
 from smwm_ros.pages.film import film, MOST, SIZE
 from smwm_ros.pages.index import entries, publish

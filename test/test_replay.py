@@ -12,9 +12,9 @@ import pytest
 from recordings import made, TinyBag
 from smwm_ros.cli import main
 from smwm_ros.core.checkpoint import save
-from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.core.replay import agree, chance, Leg, replay
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Array
 from smwm_ros.verbs.replay_sheet import page

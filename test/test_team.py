@@ -17,12 +17,12 @@ from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.core.augment import augment, lit, shifted, strength
 from smwm_ros.core.batches import Batches, Shuffle
-from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.feed import Ahead, open_feed
 from smwm_ros.core.learner import Learner
 from smwm_ros.core.metrics import collapse
 from smwm_ros.core.team import Team
 from smwm_ros.core.train import train
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Obs, Window
 import torch

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from recordings import without_pictures
 from smwm_ros.cli import main
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.load import load_config
 from smwm_ros.toys.arrow import Arrow
 from smwm_ros.toys.decoder import decode

@@ -24,11 +24,11 @@ from smwm_ros.cli import main
 from smwm_ros.core.batches import Batches, Shuffle
 from smwm_ros.core.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.core.costs import rollout
-from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.metrics import collapse, effective_rank, held_out
 from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Run
 from smwm_ros.core.train import train
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
 from smwm_ros.interfaces import Obs
 from test_checkpoint import Bomb
@@ -120,7 +120,7 @@ sys.path.insert(0, sys.argv[3])
 import torch
 torch.set_num_threads(1)
 from smwm_ros.core import batches
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.core.train import train
 from test_train import EVERYTHING, PLANNER, SHORT
 deal = batches.Shuffle.__call__

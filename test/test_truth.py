@@ -19,7 +19,7 @@ from smwm_ros.bags.find import find_bags
 from smwm_ros.bags.survey import survey
 from smwm_ros.cli import main
 from smwm_ros.codec.images import to_rgb
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.load import load_config
 from smwm_ros.verbs.recording import TRUTH_TOPIC
 

@@ -12,10 +12,10 @@ from exchanged import SETTINGS, write_dataset
 import numpy as np
 import pytest
 from recordings import made, TinyBag, without_pictures
-from smwm_ros.bags.summary import describe
 from smwm_ros.cli import main
 from smwm_ros.config import Command, Robot
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.describe import describe
 from smwm_ros.interfaces import ActionSpec
 from smwm_ros.verbs.sheet import contact_sheet
 from smwm_ros.verbs.sheet_parts import command_tile, DRIVEN

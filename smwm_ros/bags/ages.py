@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from smwm_ros.bags.grid import nanoseconds
 from smwm_ros.config import Dataset
-from smwm_ros.core.shards import BINS
+from smwm_ros.data.shards import BINS
 from smwm_ros.interfaces import Array
 
 _WORST = 10  # ticks remembered

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros.bags.grid import nanoseconds, ticks
 from smwm_ros.config import Dataset
-from smwm_ros.core.dataset import UNMEASURED
+from smwm_ros.data.dataset import UNMEASURED
 from smwm_ros.interfaces import Array
 
 SILENT = 'no command was heard in time'  # why a tick is dropped

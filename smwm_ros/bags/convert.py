@@ -19,8 +19,8 @@ from smwm_ros.bags.commands import after_hold
 from smwm_ros.bags.find import Bag, find_bags
 from smwm_ros.bags.workers import run, Tally, Work
 from smwm_ros.config import Config
-from smwm_ros.core.dataset import explain, INDEX, TransitionDataset, write_index
-from smwm_ros.core.shards import META, read_meta
+from smwm_ros.data.dataset import explain, INDEX, TransitionDataset, write_index
+from smwm_ros.data.shards import META, read_meta
 from smwm_ros.errors import BagError, DatasetError
 from smwm_ros.load import to_dict
 from smwm_ros.lock import hold

@@ -11,7 +11,7 @@ from pathlib import Path
 import re
 from typing import NamedTuple
 
-from smwm_ros.core.shards import safe_name
+from smwm_ros.data.shards import safe_name
 from smwm_ros.errors import BagError
 
 _SPLIT = re.compile(r'(?P<name>.+)_\d+')  # rosbag2 numbers the files of one recording

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 from smwm_ros.bags.read import BagReader, Message
 from smwm_ros.codec.images import Tile, to_rgb
-from smwm_ros.core.photographs import file_name
+from smwm_ros.data.photographs import file_name
 
 Attach = Callable[[str, bytes], None]  # lays a file beside the columns of a shard
 _EACH = 4  # of a camera, spread over the recording, and one for each further size of its images

@@ -30,7 +30,7 @@ from smwm_ros.bags.topics import mean_period
 from smwm_ros.codec.fields import FieldError, FieldReader, NameMissingError
 from smwm_ros.codec.images import compose, read_view, size_in_words, Tile, tiles
 from smwm_ros.config import Config
-from smwm_ros.core.shards import columns, ShardWriter
+from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.errors import BagError, CodecError
 from smwm_ros.interfaces import Array
 

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from smwm_ros.core import beside
 from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.roadmap import spread
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError
 from smwm_ros.interfaces import Array, Obs
 import torch

@@ -9,8 +9,8 @@ import sys
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.split import cuttable, Episode, gap_of
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Array, Obs, Window
 from smwm_ros.text import count_of, tell

@@ -15,8 +15,8 @@ from typing import Any
 
 from safetensors.torch import save as format_tensors
 from smwm_ros.core.checkpoint import read_meta
-from smwm_ros.core.stored import Kind, read_json, require
 from smwm_ros.core.tensors import read_tensors
+from smwm_ros.data.stored import Kind, read_json, require
 from smwm_ros.errors import CheckpointError
 from smwm_ros.files import write_together
 from torch import Tensor

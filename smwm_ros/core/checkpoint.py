@@ -20,10 +20,10 @@ import numpy as np
 from safetensors.torch import save as format_tensors
 from smwm_ros import __version__, config
 from smwm_ros.codec.fields import action_spec
-from smwm_ros.core import stored
 from smwm_ros.core.model import make_model, Smwm
-from smwm_ros.core.stored import Kind, read_json, section
 from smwm_ros.core.tensors import read_tensors
+from smwm_ros.data import stored
+from smwm_ros.data.stored import Kind, read_json, section
 from smwm_ros.errors import CheckpointError, ConfigError, one_line
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import write_atomic, write_together

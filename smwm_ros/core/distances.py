@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.model import Smwm
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Array, Obs
 import torch
 

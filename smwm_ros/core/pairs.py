@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of

@@ -15,8 +15,8 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.core import forms
 from smwm_ros.core.checkpoint import META, WEIGHTS
-from smwm_ros.core.stored import Kind, require
 from smwm_ros.core.tensors import require_finite
+from smwm_ros.data.stored import Kind, require
 from smwm_ros.errors import CheckpointError, one_line, writing
 from smwm_ros.files import write_atomic
 from smwm_ros.interfaces import Array, Window

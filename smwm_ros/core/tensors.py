@@ -8,7 +8,7 @@ import hashlib
 from pathlib import Path
 
 from safetensors.torch import load as parse_tensors
-from smwm_ros.core.stored import Kind
+from smwm_ros.data.stored import Kind
 from smwm_ros.errors import one_line
 from torch import Tensor
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from smwm_ros.config import Model
 from smwm_ros.core.metrics import MIN_STD
-from smwm_ros.core.stored import mismatch
+from smwm_ros.data.stored import mismatch
 from smwm_ros.errors import CheckpointError
 from smwm_ros.text import count_of
 

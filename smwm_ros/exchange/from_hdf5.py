@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from smwm_ros.codec.images import fit
 from smwm_ros.config import Config
-from smwm_ros.core.dataset import TransitionDataset, UNMEASURED, write_index
-from smwm_ros.core.shards import shard_folder, ShardWriter
+from smwm_ros.data.dataset import TransitionDataset, UNMEASURED, write_index
+from smwm_ros.data.shards import shard_folder, ShardWriter
 from smwm_ros.errors import DatasetError
 from smwm_ros.exchange.hdf5_table import open_hdf5, read_about, Shard, Table
 from smwm_ros.exchange.layout import CHUNK

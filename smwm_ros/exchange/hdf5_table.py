@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.config import Config
-from smwm_ros.core.shards import columns, safe_name
+from smwm_ros.data.shards import columns, safe_name
 from smwm_ros.errors import DatasetError, one_line, SmwmError
 from smwm_ros.exchange.layout import ABOUT, EPISODE, h5py, hdf5plugin, LAST_ACTION
 from smwm_ros.fieldpath import expand

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError, missing_extra, writing
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import appearing

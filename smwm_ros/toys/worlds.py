@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core.dataset import TransitionDataset, write_index
-from smwm_ros.core.shards import columns, ShardWriter
+from smwm_ros.data.dataset import TransitionDataset, write_index
+from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.toys.arrow import Arrow
 from smwm_ros.toys.dots import Dots, Moves, RANDOM
 

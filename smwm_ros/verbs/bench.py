@@ -19,7 +19,7 @@ import subprocess
 import sys
 from typing import Any
 
-from smwm_ros.core.stored import mismatch
+from smwm_ros.data.stored import mismatch
 from smwm_ros.errors import did_you_mean, one_line, SmwmError
 from smwm_ros.lock import hold_name
 from smwm_ros.text import count_of, tell, tell_program

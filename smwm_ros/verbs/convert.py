@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     """Convert, and say what was made."""
     config = config_of(args)
     from smwm_ros.bags.convert import convert
-    from smwm_ros.bags.summary import describe, warnings
+    from smwm_ros.data.describe import describe, warnings
 
     summary = convert(
         args.bags, args.out, config, args.jobs, args.fresh, args.runner, args.skip, args.msgs

@@ -25,8 +25,8 @@ from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
     from smwm_ros.core.checkpoint import Checkpoint
-    from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.pairs import Pair
+    from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.interfaces import Arena
     from smwm_ros.verbs.methods import Method
     from smwm_ros.verbs.scores import Round
@@ -62,8 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from smwm_ros.core.checkpoint import load
-    from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.guides import load_guides
+    from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.lock import hold_name
     from smwm_ros.verbs.gallery import write_page
     from smwm_ros.verbs.methods import gather, read_words

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was made."""
-    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.files import require_new
 
     require_new(args.out)

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import, and say what was made."""
-    from smwm_ros.bags.summary import describe
+    from smwm_ros.data.describe import describe
     from smwm_ros.errors import ConfigError
     from smwm_ros.exchange.from_hdf5 import import_hdf5, known_settings
     from smwm_ros.files import require_new

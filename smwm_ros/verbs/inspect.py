@@ -106,8 +106,8 @@ def _bag(bag: Bag) -> tuple[dict[str, Any], list[str]]:
 
 def _dataset(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Describe a dataset."""
-    from smwm_ros.bags.summary import describe
-    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.data.describe import describe
 
     data = TransitionDataset.open(path)
     mean, std = data.action_statistics()

@@ -11,8 +11,8 @@ from typing import Any, TYPE_CHECKING
 from smwm_ros.text import tell
 
 if TYPE_CHECKING:
-    from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.verdict import Verdict
+    from smwm_ros.data.dataset import TransitionDataset
 
 SAMPLES = 25_000  # frames of training episodes, as in the paper; a fifth as many held-out ones
 QUICK_SAMPLES = 2500  # after a training; a verdict on its own data does not rest on the probes
@@ -21,7 +21,7 @@ QUICK_SAMPLES = 2500  # after a training; a verdict on its own data does not res
 def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Tell what the meta.json of a checkpoint says."""
     from smwm_ros.core.checkpoint import CHECKPOINT
-    from smwm_ros.core.stored import read_json
+    from smwm_ros.data.stored import read_json
     import yaml
 
     found = read_json(path / 'meta.json', CHECKPOINT)
@@ -38,7 +38,7 @@ def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
 def recorded_data(path: Path) -> Path | None:
     """Return the dataset that a run remembers, if it still lies there."""
     from smwm_ros.core.checkpoint import CHECKPOINT
-    from smwm_ros.core.stored import read_json
+    from smwm_ros.data.stored import read_json
 
     info = read_json(path / 'meta.json', CHECKPOINT).get('info')
     name = info.get('data') if isinstance(info, dict) else None
@@ -56,10 +56,10 @@ def examine_run(
 ) -> tuple[dict[str, Any], list[str]]:
     """Examine a run on a dataset, and write the page."""
     from smwm_ros.core import checkpoint as checkpoints
-    from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.examine import examine
     from smwm_ros.core.learner import pick_device
     from smwm_ros.core.verdict import judge
+    from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.pages.index import publish
     from smwm_ros.verbs.run_sheet import in_a_word, read_curves, run_sheet
 

@@ -22,7 +22,7 @@ from smwm_ros.verbs import options
 if TYPE_CHECKING:
     from smwm_ros.config import Prepare
     from smwm_ros.core.checkpoint import Checkpoint
-    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.data.dataset import TransitionDataset
 
 EXAMPLE = 'smwm prepare runs/two_room --data data/two_room'
 TORN = 0.9  # share of joined places below which it is worth a warning
@@ -85,7 +85,7 @@ def _prepare(
 def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
     """Open the dataset that is named or remembered, and refuse that of another robot."""
     from smwm_ros.core.checkpoint import require
-    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.verbs.inspect_run import recorded_data
 
     path = named or recorded_data(folder)

@@ -20,7 +20,7 @@ from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
     from smwm_ros.core.checkpoint import Checkpoint
-    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.interfaces import Array
 
 EXAMPLE = 'smwm replay my_bags/monday runs/mine'
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.core.checkpoint import load
     from smwm_ros.core.pilot import Pilot
     from smwm_ros.core.replay import agree, chance, replay
-    from smwm_ros.core.shards import safe_name
+    from smwm_ros.data.shards import safe_name
     from smwm_ros.errors import ConfigError
     from smwm_ros.load import load_config, to_dict
     from smwm_ros.pages.index import publish

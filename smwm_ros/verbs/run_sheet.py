@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from smwm_ros import report
 from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.dataset import TransitionDataset
 from smwm_ros.core.examine import Examination
 from smwm_ros.core.run import CURVES
 from smwm_ros.core.verdict import Verdict
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array

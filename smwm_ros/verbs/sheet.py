@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from smwm_ros import report
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.pages import charts
 from smwm_ros.pages.numbers import number, unit, with_unit
 from smwm_ros.progress import show_progress

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from smwm_ros import report
-from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.photographs import photographs
-from smwm_ros.core.shards import shard_folder
-from smwm_ros.core.split import Episode
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.photographs import photographs
+from smwm_ros.data.shards import shard_folder
+from smwm_ros.data.split import Episode
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts

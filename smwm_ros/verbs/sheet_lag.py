@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from smwm_ros import report
 from smwm_ros.bags.delay import best_lag, explained, how_strong
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts
 from smwm_ros.pages.numbers import number

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from smwm_ros import report
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.pages import charts
 from smwm_ros.pages.numbers import number
 from smwm_ros.verbs.sheet_parts import more, strip, table, WORST

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-from smwm_ros.bags.summary import warnings as unfit
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.describe import warnings as unfit
 from smwm_ros.pages.numbers import number
 
 _DROPPED, _HELD = 0.05, 0.2  # shares of the ticks that are worth a warning

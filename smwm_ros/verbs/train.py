@@ -24,7 +24,7 @@ from smwm_ros.verbs import options
 if TYPE_CHECKING:
     from smwm_ros.config import Robot
     from smwm_ros.core.checkpoint import Checkpoint
-    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.data.dataset import TransitionDataset
 
 CLEARLY = 0.9  # of the misfit of the last step: less is worth a second look
 EXAMPLE = 'smwm train data/two_room --out runs/two_room train.steps=1500'
@@ -47,10 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     cfg = options.config_of(args)
-    from smwm_ros.core.dataset import TransitionDataset
     from smwm_ros.core.run import require_begun
     from smwm_ros.core.team import is_leader
     from smwm_ros.core.train import train
+    from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.lock import hold
 
     if args.resume:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
-    from smwm_ros.core.dataset import TransitionDataset
+    from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.pages.index import publish
     from smwm_ros.verbs.sheet import contact_sheet
 

@@ -12,7 +12,7 @@ from smwm_ros.arenas import ARENA_NAMES, make_arena, require_fit
 from smwm_ros.arenas.drivers import driver
 from smwm_ros.cli import main
 from smwm_ros.codec.fields import action_spec
-from smwm_ros.core.dataset import TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import ArenaError
 from smwm_ros.load import load_config
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from smwm_ros.codec import image_headers as headers
-from smwm_ros.core.rows import Bytes, DATASET
+from smwm_ros.data.rows import Bytes, DATASET
 from smwm_ros.errors import CodecError, DatasetError, one_line
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of

@@ -27,17 +27,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.codec.fields import action_spec
-from smwm_ros.core.blobs import BlobColumn
-from smwm_ros.core.rows import Column, DATASET, Rows
-from smwm_ros.core.shards import (
-    columns,
-    open_images,
-    read_meta,
-    shard_folder,
-    write_json,
-)
-from smwm_ros.core.split import Drive, gap_of, hold_out
-from smwm_ros.core.stored import read_json, require, section
+from smwm_ros.data.jpeg_column import BlobColumn
+from smwm_ros.data.rows import Column, DATASET, Rows
+from smwm_ros.data.shards import columns, open_images, read_meta, shard_folder, write_json
+from smwm_ros.data.split import Drive, gap_of, hold_out
+from smwm_ros.data.stored import read_json, require, section
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import ActionSpec, Array

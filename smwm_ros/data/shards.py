@@ -20,9 +20,9 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
-from smwm_ros.core.blobs import BlobColumn, BlobWriter
-from smwm_ros.core.rows import Column, DATASET, Rows
-from smwm_ros.core.stored import read_json, require
+from smwm_ros.data.jpeg_column import BlobColumn, BlobWriter
+from smwm_ros.data.rows import Column, DATASET, Rows
+from smwm_ros.data.stored import read_json, require
 from smwm_ros.errors import DatasetError, writing
 from smwm_ros.files import publish, write_atomic
 from smwm_ros.interfaces import Array

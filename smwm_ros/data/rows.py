@@ -15,7 +15,7 @@ from typing import NamedTuple
 import weakref
 
 import numpy as np
-from smwm_ros.core.stored import Kind
+from smwm_ros.data.stored import Kind
 from smwm_ros.errors import DatasetError, one_line
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of

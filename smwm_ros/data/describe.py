@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from smwm_ros.core.dataset import TransitionDataset
-from smwm_ros.core.split import cuttable, gap_of
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.split import cuttable, gap_of
 from smwm_ros.text import count_of
 
 
