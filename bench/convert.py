@@ -30,8 +30,8 @@ import numpy as np
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
-from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.convert import convert
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.codec.images import fit
 from smwm_ros.load import load_config
 

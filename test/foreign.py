@@ -21,7 +21,7 @@ from mcap.writer import Writer as McapWriter
 import numpy as np
 from recordings import image
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
-from smwm_ros.bags.blank import new_message
+from smwm_ros.bags.writing.blank import new_message
 import yaml
 
 SECOND = 1_000_000_000  # [ns]

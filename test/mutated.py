@@ -25,9 +25,9 @@ from types import FrameType
 
 from recordings import TinyBag
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
-from smwm_ros.bags.convert import convert
-from smwm_ros.bags.find import find_bags
-from smwm_ros.bags.survey import survey
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.reading.find import find_bags
+from smwm_ros.bags.survey.survey import survey
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_typestore, Stores
-from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.convert import convert
-from smwm_ros.bags.find import find_bags
-from smwm_ros.bags.read import BagReader
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.reading.find import find_bags
+from smwm_ros.bags.reading.reader import BagReader
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.cli import main
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.load import load_config

@@ -16,10 +16,10 @@ from recordings import BEGIN, MakeBag, read, STORE, TICK
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
-from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.find import find_bags
-from smwm_ros.bags.read import BagReader, with_rescue
-from smwm_ros.bags.typestore import normal_type
+from smwm_ros.bags.reading.find import find_bags
+from smwm_ros.bags.reading.reader import BagReader, with_rescue
+from smwm_ros.bags.reading.typestore import normal_type
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.codec.images import to_rgb
 from smwm_ros.errors import BagError, CodecError
 import yaml

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 import numpy as np
 from properties import examples
 import pytest
-from smwm_ros.bags.ages import Ages
-from smwm_ros.bags.align import align, Rows, Track, View
-from smwm_ros.bags.clock import choose_clock, choose_clocks, Stamps
-from smwm_ros.bags.grid import FrameGate, ticks
+from smwm_ros.bags.converting.ages import Ages
+from smwm_ros.bags.converting.align import align, Rows, Track, View
+from smwm_ros.bags.converting.grid import FrameGate, ticks
+from smwm_ros.bags.reading.clock import choose_clock, choose_clocks, Stamps
 from smwm_ros.config import Dataset
 from smwm_ros.errors import BagError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from recordings import MakeBag
-from smwm_ros.bags.convert import convert
+from smwm_ros.bags.converting.convert import convert
 from smwm_ros.cli import main
 from smwm_ros.errors import BagError
 from smwm_ros.load import load_config
@@ -63,7 +63,7 @@ def test_without_ray_the_extra_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, 'ray', None)
-    monkeypatch.delitem(sys.modules, 'smwm_ros.bags.cluster', raising=False)
+    monkeypatch.delitem(sys.modules, 'smwm_ros.bags.converting.ray_pool', raising=False)
     words = ['convert', str(tiny_bag()), '--out', str(tmp_path / 'out'), '--runner', 'ray']
     assert main(words) == 2
     assert "(the extra 'ray' of this package): pip install ray" in capsys.readouterr().err

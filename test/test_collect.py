@@ -8,9 +8,9 @@ import pytest
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import get_typestore, Stores
 from smwm_ros.arenas import ARENA_NAMES, make_arena
-from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.letter import Letter, Picture
-from smwm_ros.bags.write import BagWriter, COMMAND_DELAY
+from smwm_ros.bags.writing.blank import new_message
+from smwm_ros.bags.writing.serialise import Letter, Picture
+from smwm_ros.bags.writing.writer import BagWriter, COMMAND_DELAY
 from smwm_ros.cli import main
 from smwm_ros.codec.fields import FieldCodec, FieldReader
 from smwm_ros.codec.images import to_rgb

@@ -14,8 +14,8 @@ from recordings import contents
 from rosbags.highlevel import AnyReader
 from rosbags.interfaces import QosDurability, QosReliability
 from smwm_ros.arenas import ARENA_NAMES, make_arena
-from smwm_ros.bags.topics import as_recorded
-from smwm_ros.bags.write import SUFFIXES
+from smwm_ros.bags.reading.topics import as_recorded
+from smwm_ros.bags.writing.writer import SUFFIXES
 from smwm_ros.cli import main
 from smwm_ros.codec.fields import FieldReader
 from smwm_ros.codec.images import to_rgb

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from recordings import BEGIN, image, MakeBag, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin
-from smwm_ros.bags import convert as convert_module
-from smwm_ros.bags import workers
-from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.convert import convert
+from smwm_ros.bags.converting import convert as convert_module
+from smwm_ros.bags.converting import pool as workers
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.cli import main
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import TransitionDataset

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from recordings import contents, made, MakeBag, shown, STORE, TinyBag
-from smwm_ros.bags.blank import new_message
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.describe import describe
 from smwm_ros.data.shards import ShardWriter

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from recordings import made, MakeBag, shown, STORE, TinyBag
-from smwm_ros.bags.blank import new_message
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.errors import BagError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recordings import made, shown, STORE, TICK, TinyBag
-from smwm_ros.bags.blank import new_message
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.data.describe import describe
 from smwm_ros.errors import BagError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recordings import contents, image, made, MakeBag, TinyBag
-from smwm_ros.bags.write import BagWriter
+from smwm_ros.bags.writing.writer import BagWriter
 from smwm_ros.codec.images import compose, read_view, tiles
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import BagError, ConfigError, DatasetError

@@ -13,7 +13,7 @@ from recordings import image, made, MakeBag, STORE, TICK, TinyBag
 from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
-from smwm_ros.bags.blank import new_message
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.cli import main
 from smwm_ros.core.checkpoint import save
 from smwm_ros.errors import BagError, ConfigError

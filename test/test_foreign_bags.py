@@ -16,8 +16,8 @@ import foreign
 import numpy as np
 import pytest
 from recordings import inspect, read
-from smwm_ros.bags.find import find_bags
-from smwm_ros.bags.read import BagReader
+from smwm_ros.bags.reading.find import find_bags
+from smwm_ros.bags.reading.reader import BagReader
 from smwm_ros.cli import main
 from smwm_ros.errors import BagError
 import yaml

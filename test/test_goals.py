@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.bags.find import find_bags
-from smwm_ros.bags.seen import seen_at, seen_between
+from smwm_ros.bags.reading.find import find_bags
+from smwm_ros.bags.reading.frames_at import seen_at, seen_between
 from smwm_ros.cli import main
 from smwm_ros.core.checkpoint import load, META
 from smwm_ros.core.distances import distance_of

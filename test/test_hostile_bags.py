@@ -15,9 +15,9 @@ from backports import zstd
 import pytest
 from recordings import MakeBag, TinyBag
 from rosbags.rosbag2 import StoragePlugin
-from smwm_ros.bags.convert import convert
-from smwm_ros.bags.packed import MOST, unpack_all, unpack_part
-from smwm_ros.bags.recover_sqlite import CutSqlite
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.reading.recover_sqlite import CutSqlite
+from smwm_ros.bags.reading.zstd import MOST, unpack_all, unpack_part
 from smwm_ros.cli import main
 from smwm_ros.errors import BagError
 from smwm_ros.fieldpath import expand
@@ -54,7 +54,7 @@ def mcap_of_one_chunk(plain: bytes) -> bytes:
 def test_what_unpacks_to_more_than_a_recording_holds_is_refused(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('smwm_ros.bags.packed._FREE', 1 << 20)
+    monkeypatch.setattr('smwm_ros.bags.reading.zstd._FREE', 1 << 20)
     plain = bytes(MOST + 1 if kind == 'mcap' else 1 << 27)
     path = tmp_path / f'bomb.{kind}'
     path.write_bytes(mcap_of_one_chunk(plain) if kind == 'mcap' else zstd.compress(plain))
@@ -164,7 +164,7 @@ def test_the_batch_goes_on_after_whatever_a_bag_raises(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from smwm_ros.bags.recording import Recording
+    from smwm_ros.bags.converting.shard_builder import Recording
 
     tiny_bag('good')
     tiny_bag('bad')

@@ -12,9 +12,9 @@ import pytest
 from recordings import image, inspect, MakeBag, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
-from smwm_ros.bags import propose
-from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.convert import convert
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.survey.survey import propose
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.cli import main
 from smwm_ros.load import load_config
 import yaml

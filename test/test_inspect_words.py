@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from recordings import BEGIN, image, made, STORE, TinyBag
-from smwm_ros.bags.blank import new_message
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.cli import main
 from smwm_ros.data.describe import describe
 

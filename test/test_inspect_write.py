@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from recordings import image, MakeBag, TinyBag
-from smwm_ros.bags.convert import convert
-from smwm_ros.bags.delay import best_lag
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.survey.delay import best_lag
 from smwm_ros.cli import main
 from smwm_ros.load import load_config
 

@@ -13,8 +13,8 @@ import pytest
 from recordings import image, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
-from smwm_ros.bags.blank import new_message
-from smwm_ros.bags.convert import convert
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.codec.fields import FieldCodec, FieldReader, NameMissingError
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import TransitionDataset

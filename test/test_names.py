@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from recordings import made, MakeBag
-from smwm_ros.bags.convert import convert
-from smwm_ros.bags.find import find_bags
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.reading.find import find_bags
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.shards import columns, safe_name, ShardWriter
 from smwm_ros.errors import DatasetError

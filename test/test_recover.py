@@ -16,11 +16,11 @@ from recordings import BEGIN, MakeBag, TICK, TinyBag
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import get_typestore, Stores
-from smwm_ros.bags import recover_sqlite
-from smwm_ros.bags.convert import convert
-from smwm_ros.bags.find import find_bags
-from smwm_ros.bags.read import BagReader, DamagedBagError, with_rescue
-from smwm_ros.bags.survey import survey
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.reading import recover_sqlite
+from smwm_ros.bags.reading.find import find_bags
+from smwm_ros.bags.reading.reader import BagReader, DamagedBagError, with_rescue
+from smwm_ros.bags.survey.survey import survey
 from smwm_ros.errors import BagError
 from smwm_ros.load import load_config
 

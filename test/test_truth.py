@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 import pytest
 from recordings import contents
 from rosbags.highlevel import AnyReader
-from smwm_ros.bags.clock import choose_clock, Stamps
-from smwm_ros.bags.convert import convert
-from smwm_ros.bags.find import find_bags
-from smwm_ros.bags.survey import survey
+from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.reading.clock import choose_clock, Stamps
+from smwm_ros.bags.reading.find import find_bags
+from smwm_ros.bags.survey.survey import survey
 from smwm_ros.cli import main
 from smwm_ros.codec.images import to_rgb
 from smwm_ros.data.dataset import TransitionDataset

@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rosbags in, transition datasets out; the only folder that imports rosbags and mcap."""
+"""
+Rosbags to datasets, and arenas to rosbags; the only room that imports rosbags and mcap.
+
+Read in this order: reading, survey, converting, writing.
+"""

@@ -170,7 +170,7 @@ def remove_bags(folder: Path, recipe: dict[str, Any]) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what a process that was killed could not."""
-    from smwm_ros.bags.write import PARTIAL
+    from smwm_ros.bags.writing.writer import PARTIAL
 
     for leftover in folder.glob(f'{PARTIAL}*'):
         shutil.rmtree(leftover)

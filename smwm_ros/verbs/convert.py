@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert, and say what was made."""
     config = config_of(args)
-    from smwm_ros.bags.convert import convert
+    from smwm_ros.bags.converting.convert import convert
     from smwm_ros.data.describe import describe, warnings
 
     summary = convert(

@@ -94,8 +94,8 @@ def _what(pictures: int) -> str:
 
 def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
     """Return what the camera saw at a moment, or the landmarks of a drive."""
-    from smwm_ros.bags.find import find_bags
-    from smwm_ros.bags.seen import seen_at, seen_between
+    from smwm_ros.bags.reading.find import find_bags
+    from smwm_ros.bags.reading.frames_at import seen_at, seen_between
 
     bags = find_bags([args.bag], args.msgs)
     if len(bags) != 1:

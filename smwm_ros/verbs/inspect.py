@@ -21,7 +21,7 @@ from smwm_ros.verbs.inspect_run import describe_checkpoint, examine_run, recorde
 from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
-    from smwm_ros.bags.find import Bag
+    from smwm_ros.bags.reading.find import Bag
 
 _LONG = 20_000  # characters of a proposal that nobody reads
 _BURSTS = 20  # messages that follow each other so many times faster than on average
@@ -91,14 +91,14 @@ def _looks(path: Path, args: argparse.Namespace) -> list[Look]:
         return [partial(_dataset, path)]
     if (path / 'model.safetensors').is_file():
         return [partial(_run, path, args)]
-    from smwm_ros.bags.find import find_bags
+    from smwm_ros.bags.reading.find import find_bags
 
     return [partial(_bag, bag) for bag in find_bags([path], args.msgs)]
 
 
 def _bag(bag: Bag) -> tuple[dict[str, Any], list[str]]:
     """Describe a bag."""
-    from smwm_ros.bags.survey import survey
+    from smwm_ros.bags.survey.survey import survey
 
     found = survey(bag)
     return found, _bag_lines(found)
@@ -183,7 +183,7 @@ def _config_lines(sections: dict[str, Any], remarks: list[str]) -> list[str]:
 
 def _write_config(surveys: list[dict[str, Any]], out: Path) -> None:
     """Write one configuration for all bags."""
-    from smwm_ros.bags.merge import merge
+    from smwm_ros.bags.survey.merge import merge
     from smwm_ros.files import write_atomic
 
     sections, remarks = merge(surveys)
@@ -228,8 +228,8 @@ def _topic_line(topic: dict[str, Any]) -> str:
 def _write_thumbnails(args: argparse.Namespace) -> None:
     """Write one strip of frames for each bag among the paths."""
     import cv2
-    from smwm_ros.bags.find import find_bags
-    from smwm_ros.bags.survey import thumbnails
+    from smwm_ros.bags.reading.find import find_bags
+    from smwm_ros.bags.survey.survey import thumbnails
     from smwm_ros.errors import SmwmError
     from smwm_ros.files import write_atomic
 

@@ -12,8 +12,8 @@ import numpy as np
 from smwm_ros.arenas import arena_of, require_fit
 from smwm_ros.arenas.drivers import driver
 from smwm_ros.arenas.vary import Varied
-from smwm_ros.bags.timeline import EPOCH, Timeline, timeline
-from smwm_ros.bags.write import BagWriter
+from smwm_ros.bags.writing.timeline import EPOCH, Timeline, timeline
+from smwm_ros.bags.writing.writer import BagWriter
 from smwm_ros.codec.fields import action_spec
 from smwm_ros.config import Arena as ArenaConfig
 from smwm_ros.config import Config, Record

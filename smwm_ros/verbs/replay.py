@@ -99,7 +99,7 @@ def _goal(args: argparse.Namespace, checkpoint: Checkpoint) -> Array | None:
 
 def _dataset(args: argparse.Namespace, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
     """Read a recording as those were read that the checkpoint learnt from."""
-    from smwm_ros.bags.convert import convert
+    from smwm_ros.bags.converting.convert import convert
     from smwm_ros.config import Config
 
     config = replace(Config(), robot=checkpoint.robot, dataset=checkpoint.dataset)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from smwm_ros import report
-from smwm_ros.bags.delay import best_lag, explained, how_strong
+from smwm_ros.bags.survey.delay import best_lag, explained, how_strong
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts

@@ -18,7 +18,7 @@ import time
 from traceback import format_exc
 from typing import Any
 
-from smwm_ros.bags.write import PARTIAL
+from smwm_ros.bags.writing.writer import PARTIAL
 from smwm_ros.errors import BagError, SmwmError
 from smwm_ros.verbs.recording import record, Recording
 from smwm_ros.worker_processes import ATTEMPTS, Failure, Worker

@@ -14,7 +14,7 @@ import struct
 import cv2
 import numpy as np
 from rosbags.typesys.store import Typestore
-from smwm_ros.bags.blank import make_room, new_message
+from smwm_ros.bags.writing.blank import make_room, new_message
 from smwm_ros.codec.fields import FieldCodec
 from smwm_ros.interfaces import ActionSpec, Array
 

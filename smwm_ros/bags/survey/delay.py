@@ -15,7 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from smwm_ros.bags.read import BagReader, Message
+from smwm_ros.bags.reading.reader import BagReader, Message
 from smwm_ros.codec.fields import FieldReader
 from smwm_ros.codec.images import to_rgb
 from smwm_ros.errors import CodecError

@@ -15,9 +15,9 @@ from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.bags.grid import FrameGate
-from smwm_ros.bags.numbers import JUMP
-from smwm_ros.bags.read import Message
+from smwm_ros.bags.converting.grid import FrameGate
+from smwm_ros.bags.converting.number_track import JUMP
+from smwm_ros.bags.reading.reader import Message
 from smwm_ros.codec.images import Tile
 from smwm_ros.interfaces import Array
 

@@ -17,16 +17,16 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from smwm_ros.bags.ages import AgeBook
-from smwm_ros.bags.align import align, Rows, View
-from smwm_ros.bags.clock import Clocks
-from smwm_ros.bags.faults import Faults
-from smwm_ros.bags.frames import FrameTrack, JUMPED, Seen
-from smwm_ros.bags.grid import FrameGate, nanoseconds
-from smwm_ros.bags.numbers import EpisodeMarks, NumberTrack
-from smwm_ros.bags.photographs import Photographer
-from smwm_ros.bags.read import BagReader, Message
-from smwm_ros.bags.topics import mean_period
+from smwm_ros.bags.converting.ages import AgeBook
+from smwm_ros.bags.converting.align import align, Rows, View
+from smwm_ros.bags.converting.faults import Faults
+from smwm_ros.bags.converting.frame_track import FrameTrack, JUMPED, Seen
+from smwm_ros.bags.converting.grid import FrameGate, nanoseconds
+from smwm_ros.bags.converting.number_track import EpisodeMarks, NumberTrack
+from smwm_ros.bags.converting.photographs import Photographer
+from smwm_ros.bags.reading.clock import Clocks
+from smwm_ros.bags.reading.reader import BagReader, Message
+from smwm_ros.bags.reading.topics import mean_period
 from smwm_ros.codec.fields import FieldError, FieldReader, NameMissingError
 from smwm_ros.codec.images import compose, read_view, size_in_words, Tile, tiles
 from smwm_ros.config import Config

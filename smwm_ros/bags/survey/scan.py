@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rosbags.interfaces import Nodetype
-from smwm_ros.bags.clock import Stamps
-from smwm_ros.bags.commands import is_command
-from smwm_ros.bags.read import BagReader
-from smwm_ros.bags.trajectory import points_of
+from smwm_ros.bags.reading.clock import Stamps
+from smwm_ros.bags.reading.commands import is_command
+from smwm_ros.bags.reading.reader import BagReader
+from smwm_ros.bags.reading.trajectory import points_of
 from smwm_ros.errors import CodecError
 from smwm_ros.fieldpath import parse_path
 from smwm_ros.interfaces import Array

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cv2
-from smwm_ros.bags.read import BagReader, Message
+from smwm_ros.bags.reading.reader import BagReader, Message
 from smwm_ros.codec.images import Tile, to_rgb
 from smwm_ros.data.photographs import file_name
 

@@ -12,8 +12,8 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from rosbags.interfaces import Connection
-from smwm_ros.bags.mcap_records import Heard
-from smwm_ros.bags.steps import in_order
+from smwm_ros.bags.reading.mcap_records import Heard
+from smwm_ros.bags.reading.steps import in_order
 from smwm_ros.errors import BagError
 
 _NAMED = 3  # types of messages

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from smwm_ros.bags.find import Bag
-from smwm_ros.bags.read import BagReader, with_rescue
-from smwm_ros.bags.recording import Recording
-from smwm_ros.bags.topics import clocks_of, config_as_recorded, required_topics
+from smwm_ros.bags.converting.shard_builder import Recording
+from smwm_ros.bags.reading.find import Bag
+from smwm_ros.bags.reading.reader import BagReader, with_rescue
+from smwm_ros.bags.reading.topics import clocks_of, config_as_recorded, required_topics
 from smwm_ros.config import Config
 from smwm_ros.errors import BagError, CodecError, writing
 

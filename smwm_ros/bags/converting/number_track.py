@@ -7,8 +7,8 @@ from array import array
 from typing import Any
 
 import numpy as np
-from smwm_ros.bags.align import Track
-from smwm_ros.bags.trajectory import along, is_trajectory
+from smwm_ros.bags.converting.align import Track
+from smwm_ros.bags.reading.trajectory import along, is_trajectory
 from smwm_ros.codec.fields import FieldReader
 from smwm_ros.interfaces import Array
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import cv2
 from smwm_ros import text
-from smwm_ros.bags.find import Bag
-from smwm_ros.bags.shard import convert_bag, Progress, Report
+from smwm_ros.bags.converting.job import convert_bag, Progress, Report
+from smwm_ros.bags.reading.find import Bag
 from smwm_ros.config import Config
 from smwm_ros.errors import BagError, one_line, SmwmError
 from smwm_ros.progress import show_progress
@@ -73,7 +73,7 @@ def run(todo: list[Work], jobs: int | None, runner: str, tally: Tally) -> None:
         return
     with _progress() as report:
         if runner == 'ray':
-            from smwm_ros.bags.cluster import run_on_ray  # ray is an optional extra
+            from smwm_ros.bags.converting.ray_pool import run_on_ray  # ray is an optional extra
 
             run_on_ray(todo, jobs, tally, report)
         elif (workers := _workers(todo, jobs)) == 1:

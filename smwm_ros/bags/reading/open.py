@@ -14,13 +14,13 @@ from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 from rosbags.rosbag2 import ReaderError as Reader2Error
-from smwm_ros.bags.find import Bag, ROS1, write_ahead
-from smwm_ros.bags.packed import MOST, require_room, zstd
-from smwm_ros.bags.recover import CutMcap
-from smwm_ros.bags.recover_ros1 import CutBag
-from smwm_ros.bags.recover_sqlite import CutSqlite
-from smwm_ros.bags.sqlite_bounds import require_plain_tables
-from smwm_ros.bags.steps import files_step_back, steps_back
+from smwm_ros.bags.reading.find import Bag, ROS1, write_ahead
+from smwm_ros.bags.reading.recover_mcap import CutMcap
+from smwm_ros.bags.reading.recover_ros1 import CutBag
+from smwm_ros.bags.reading.recover_sqlite import CutSqlite
+from smwm_ros.bags.reading.sqlite_bounds import require_plain_tables
+from smwm_ros.bags.reading.steps import files_step_back, steps_back
+from smwm_ros.bags.reading.zstd import MOST, require_room, zstd
 from smwm_ros.errors import BagError
 from smwm_ros.text import count_of
 

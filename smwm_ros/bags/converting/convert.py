@@ -14,10 +14,10 @@ from pathlib import Path
 import shutil
 from typing import Any, NamedTuple
 
-from smwm_ros.bags.align import SILENT
-from smwm_ros.bags.commands import after_hold
-from smwm_ros.bags.find import Bag, find_bags
-from smwm_ros.bags.workers import run, Tally, Work
+from smwm_ros.bags.converting.align import SILENT
+from smwm_ros.bags.converting.pool import run, Tally, Work
+from smwm_ros.bags.reading.commands import after_hold
+from smwm_ros.bags.reading.find import Bag, find_bags
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import explain, INDEX, TransitionDataset, write_index
 from smwm_ros.data.shards import META, read_meta

@@ -21,8 +21,7 @@ from rosbags.interfaces import (
     MessageDefinition,
     MessageDefinitionFormat,
 )
-from smwm_ros.bags.blocks import Block, BlockReader
-from smwm_ros.bags.mcap_records import (
+from smwm_ros.bags.reading.mcap_records import (
     CHANNEL,
     CHUNK,
     DATA_END,
@@ -38,6 +37,7 @@ from smwm_ros.bags.mcap_records import (
     unpacked,
     walk,
 )
+from smwm_ros.bags.reading.unindexed import Block, BlockReader
 from smwm_ros.text import count_of
 
 _BLOCK = 1 << 20  # messages outside of chunks are read together up to so many bytes

@@ -12,13 +12,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from smwm_ros.bags.clock import choose_clock, Clock, Stamps
-from smwm_ros.bags.delay import estimate_delay
-from smwm_ros.bags.find import Bag
-from smwm_ros.bags.propose import choose_camera, FIELDS, Proposal, propose
-from smwm_ros.bags.read import BagReader, Message, with_rescue
-from smwm_ros.bags.scan import Heard, scan
-from smwm_ros.bags.topics import sample_stamps
+from smwm_ros.bags.reading.clock import choose_clock, Clock, Stamps
+from smwm_ros.bags.reading.find import Bag
+from smwm_ros.bags.reading.reader import BagReader, Message, with_rescue
+from smwm_ros.bags.reading.topics import sample_stamps
+from smwm_ros.bags.survey.delay import estimate_delay
+from smwm_ros.bags.survey.propose import choose_camera, FIELDS, Proposal, propose
+from smwm_ros.bags.survey.scan import Heard, scan
 from smwm_ros.codec.images import fit, size_in_words, to_rgb
 from smwm_ros.config import IMAGE_TYPES
 from smwm_ros.errors import CodecError, video_hint

@@ -20,10 +20,10 @@ from rosbags.interfaces import (
     MessageDefinition,
     MessageDefinitionFormat,
 )
-from smwm_ros.bags.blocks import Block, BlockReader
-from smwm_ros.bags.mcap_records import Heard
-from smwm_ros.bags.packed import unpack_part
-from smwm_ros.bags.typestore import normal_type
+from smwm_ros.bags.reading.mcap_records import Heard
+from smwm_ros.bags.reading.typestore import normal_type
+from smwm_ros.bags.reading.unindexed import Block, BlockReader
+from smwm_ros.bags.reading.zstd import unpack_part
 from smwm_ros.text import count_of
 
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7

@@ -22,9 +22,9 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
-from smwm_ros.bags.blank import jazzy
-from smwm_ros.bags.letter import Letter, Picture
-from smwm_ros.bags.topics import as_recorded
+from smwm_ros.bags.reading.topics import as_recorded
+from smwm_ros.bags.writing.blank import jazzy
+from smwm_ros.bags.writing.serialise import Letter, Picture
 from smwm_ros.config import CAMERA_FRAME, Command, Robot, State
 from smwm_ros.errors import BagError, writing
 from smwm_ros.fieldpath import expand

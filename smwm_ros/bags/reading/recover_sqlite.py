@@ -26,9 +26,9 @@ from rosbags.interfaces import (
     MessageDefinition,
     MessageDefinitionFormat,
 )
-from smwm_ros.bags.find import write_ahead
-from smwm_ros.bags.sqlite_bounds import open_file
-from smwm_ros.bags.steps import in_order
+from smwm_ros.bags.reading.find import write_ahead
+from smwm_ros.bags.reading.sqlite_bounds import open_file
+from smwm_ros.bags.reading.steps import in_order
 from smwm_ros.errors import BagError
 from smwm_ros.text import count_of
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
-from smwm_ros.bags.clock import choose_clocks, Clocks, Stamps
-from smwm_ros.bags.read import BagReader
+from smwm_ros.bags.reading.clock import choose_clocks, Clocks, Stamps
+from smwm_ros.bags.reading.reader import BagReader
 from smwm_ros.config import Config, Robot
 from smwm_ros.errors import BagError, CodecError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from smwm_ros.bags.shard import Report
-from smwm_ros.bags.workers import attempt, Tally, Work
+from smwm_ros.bags.converting.job import Report
+from smwm_ros.bags.converting.pool import attempt, Tally, Work
 from smwm_ros.errors import BagError, missing_extra
 
 try:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 import re
 
-from smwm_ros.bags.read import Topic
+from smwm_ros.bags.reading.reader import Topic
 from smwm_ros.config import IMAGE_TYPES
 
 TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from rosbags.interfaces import Connection
 from rosbags.typesys.store import Typestore
-from smwm_ros.bags.find import Bag, ROS1
-from smwm_ros.bags.open import Opener, Source
-from smwm_ros.bags.packed import unpack_all
-from smwm_ros.bags.typestore import normal_type, typestore, undefined
+from smwm_ros.bags.reading.find import Bag, ROS1
+from smwm_ros.bags.reading.open import Opener, Source
+from smwm_ros.bags.reading.typestore import normal_type, typestore, undefined
+from smwm_ros.bags.reading.zstd import unpack_all
 from smwm_ros.errors import (
     BagError,
     CodecError,

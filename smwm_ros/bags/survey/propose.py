@@ -8,8 +8,8 @@ from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.bags.clock import AGREE, Clock
-from smwm_ros.bags.commands import (
+from smwm_ros.bags.reading.clock import AGREE, Clock
+from smwm_ros.bags.reading.commands import (
     after_hold,
     doubt,
     is_measurement,
@@ -19,8 +19,8 @@ from smwm_ros.bags.commands import (
     stop_of,
     TRAJECTORY,
 )
-from smwm_ros.bags.read import Topic
-from smwm_ros.bags.scan import Heard, Limits, Scan
+from smwm_ros.bags.reading.reader import Topic
+from smwm_ros.bags.survey.scan import Heard, Limits, Scan
 from smwm_ros.config import Dataset, IMAGE_TYPES
 from smwm_ros.interfaces import Array
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from smwm_ros.bags.find import Bag
-from smwm_ros.bags.grid import nanoseconds
-from smwm_ros.bags.read import BagReader, Message, with_rescue
-from smwm_ros.bags.topics import as_recorded
+from smwm_ros.bags.converting.grid import nanoseconds
+from smwm_ros.bags.reading.find import Bag
+from smwm_ros.bags.reading.reader import BagReader, Message, with_rescue
+from smwm_ros.bags.reading.topics import as_recorded
 from smwm_ros.codec.images import compose, read_view, tiles
 from smwm_ros.config import Dataset, Robot
 from smwm_ros.errors import BagError, CodecError

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from struct import unpack, unpack_from
 from typing import BinaryIO, NamedTuple
 
-from smwm_ros.bags.packed import unpack_part
+from smwm_ros.bags.reading.zstd import unpack_part
 
 MAGIC = b'\x89MCAP0\r\n'
 NOTHING, SCHEMA, CHANNEL, MESSAGE, CHUNK, DATA_END = 0, 3, 4, 5, 6, 15
