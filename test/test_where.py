@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from smwm_ros.arenas import ARENA_NAMES, make_arena
+from smwm_ros.arenas.choose import arenas_of, choose_arena, require_robot
 from smwm_ros.config import Robot
 from smwm_ros.errors import ArenaError
 from smwm_ros.load import load_config
-from smwm_ros.verbs.where import arenas_of, choose_arena, require_robot
 
 
 @pytest.mark.parametrize('name', ARENA_NAMES)

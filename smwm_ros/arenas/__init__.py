@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated worlds; the only folder that imports pybullet."""
+"""
+Simulated worlds; the only room that imports pybullet.
+
+Read in this order: scene, world, bodies, appearance, ranges, vary, balls, course, rooms, two_room,
+two_room_differential, reacher, push_t, push_t_shape, push_t_expert, cube, collection_policies,
+choose, gym.
+"""
 
 from __future__ import annotations
 

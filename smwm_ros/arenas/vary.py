@@ -14,11 +14,11 @@ from math import exp
 from typing import Any
 
 import numpy as np
+from smwm_ros.arenas.appearance import PATTERNS, studio_of
 from smwm_ros.arenas.balls import Balls
-from smwm_ros.arenas.drivers import noisy_expert
+from smwm_ros.arenas.collection_policies import noisy_expert
 from smwm_ros.arenas.ranges import draw, NEUTRAL, Ranges, shift_of, SHIFTS, stream
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.studio import PATTERNS, studio_of
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Arena, Array, Frame
 

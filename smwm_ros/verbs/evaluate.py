@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
+    from smwm_ros.arenas.choose import choose_arena
     from smwm_ros.core.checkpoint import load
     from smwm_ros.core.guides import load_guides
     from smwm_ros.data.dataset import TransitionDataset
@@ -68,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.verbs.gallery import write_page
     from smwm_ros.verbs.methods import gather, read_words
     from smwm_ros.verbs.scores import sweep, table
-    from smwm_ros.verbs.where import choose_arena
 
     checkpoint = load(args.checkpoint)
     args.arena = choose_arena(args.arena, args.config, checkpoint.robot)
@@ -154,9 +154,9 @@ def _rounds(
     dataset: TransitionDataset | None,
 ) -> list[Round]:
     """Let everyone try the same pairs, for each offset and under each shift."""
+    from smwm_ros.arenas.choose import require_robot
     from smwm_ros.core.evaluate import evaluate
     from smwm_ros.verbs.scores import Round
-    from smwm_ros.verbs.where import require_robot
 
     ours = methods[0]
     with _arena_at(config, config.arena.image_size) as arena:

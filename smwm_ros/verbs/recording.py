@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.arenas import arena_of, require_fit
-from smwm_ros.arenas.drivers import driver
+from smwm_ros.arenas.collection_policies import driver
 from smwm_ros.arenas.vary import Varied
 from smwm_ros.bags.writing.timeline import EPOCH, Timeline, timeline
 from smwm_ros.bags.writing.writer import BagWriter

@@ -111,7 +111,7 @@ def _tell_verdict(args: argparse.Namespace, dataset: TransitionDataset, device: 
 
 def _next(args: argparse.Namespace, robot: Robot) -> str:
     """Say what to do with a checkpoint: an arena has few robots, and all others are real."""
-    from smwm_ros.verbs.where import arenas_of
+    from smwm_ros.arenas.choose import arenas_of
 
     if arenas_of(robot):
         return f'try it: smwm evaluate {args.out} --data {args.dataset}'

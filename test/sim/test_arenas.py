@@ -9,7 +9,7 @@ from contract import check_arena
 import numpy as np
 import pytest
 from smwm_ros.arenas import ARENA_NAMES, make_arena, require_fit
-from smwm_ros.arenas.drivers import driver
+from smwm_ros.arenas.collection_policies import driver
 from smwm_ros.cli import main
 from smwm_ros.codec.fields import action_spec
 from smwm_ros.data.dataset import TransitionDataset

@@ -5,6 +5,7 @@ from contract import drive, equal
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
+from smwm_ros.arenas.collection_policies import driver
 from smwm_ros.arenas.cube import (
     BORDER,
     DT,
@@ -21,7 +22,6 @@ from smwm_ros.arenas.cube import (
     STRAIGHT,
     WIDTH,
 )
-from smwm_ros.arenas.drivers import driver
 
 HELD = (0.0, 0.0, 0.1, WIDTH, 0.0, 0.0, 0.1, *STRAIGHT)
 APART = (0.1, 0.1, 0.1, HIGH[3], -0.05, 0.0, REST, *fourfold(0.3))

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.arenas.drivers import driver
+from smwm_ros.arenas.collection_policies import driver
 from smwm_ros.arenas.rooms import CLEAR, DT, RADIUS, REACHED, SPEED, WALL
 
 

@@ -8,11 +8,11 @@ from contract import drive, equal
 import numpy as np
 import pytest
 from smwm_ros.arenas import arena_of, make_arena
-from smwm_ros.arenas.drivers import noisy_expert
+from smwm_ros.arenas.appearance import posed
+from smwm_ros.arenas.collection_policies import noisy_expert
 from smwm_ros.arenas.ranges import draw, NEUTRAL, ranges_of, SHIFTS, USUAL
 from smwm_ros.arenas.rooms import CAMERA
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.studio import posed
 from smwm_ros.arenas.vary import felt_shifts, shifted, Varied
 from smwm_ros.config import Arena, Config, Randomise
 from smwm_ros.errors import ArenaError, ConfigError
