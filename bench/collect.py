@@ -22,10 +22,10 @@ from typing import Any
 from common import interleaved, main, paired_ratio, Row
 import numpy as np
 from smwm_ros.arenas import ARENA_NAMES, make_arena
+from smwm_ros.collect.pool import record_all
+from smwm_ros.collect.record import begin_episode, EPISODES_PER_BAG, record, Recording, recordings
 from smwm_ros.config import Config
 from smwm_ros.load import load_config
-from smwm_ros.verbs.recording import begin_episode, EPISODES_PER_BAG, record, Recording, recordings
-from smwm_ros.verbs.workers import record_all
 
 LENGTH = 100  # raw steps in an episode
 KNOBS = ['arena.image_size=64', f'arena.length={LENGTH}', 'arena.policy=mixed']

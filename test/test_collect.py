@@ -14,12 +14,12 @@ from smwm_ros.bags.writing.writer import BagWriter, COMMAND_DELAY
 from smwm_ros.cli import main
 from smwm_ros.codec.fields import FieldCodec, FieldReader
 from smwm_ros.codec.images import to_rgb
+from smwm_ros.collect.record import between, EPISODES_PER_BAG, PAUSE
 from smwm_ros.config import Camera, Command, Robot, State
 from smwm_ros.errors import BagError, CodecError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import ActionSpec, Frame
 from smwm_ros.load import load_config
-from smwm_ros.verbs.recording import between, EPISODES_PER_BAG, PAUSE
 
 SMALL = ['arena.episodes=23', 'arena.length=4', 'arena.image_size=16']
 

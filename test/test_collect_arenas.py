@@ -19,9 +19,9 @@ from smwm_ros.bags.writing.writer import SUFFIXES
 from smwm_ros.cli import main
 from smwm_ros.codec.fields import FieldReader
 from smwm_ros.codec.images import to_rgb
+from smwm_ros.collect.record import TRUTH_TOPIC
 from smwm_ros.config import Config
 from smwm_ros.load import load_config
-from smwm_ros.verbs.recording import TRUTH_TOPIC
 import yaml
 
 SMALL = ['--episodes=2', '--jobs=1', 'arena.length=8', 'arena.image_size=32']

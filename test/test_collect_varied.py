@@ -9,8 +9,8 @@ import pytest
 from rosbags.highlevel import AnyReader
 from smwm_ros.arenas import arena_of
 from smwm_ros.cli import main
+from smwm_ros.collect.record import begin_episode, DRAWN_TOPIC
 from smwm_ros.load import load_config
-from smwm_ros.verbs.recording import begin_episode, DRAWN_TOPIC
 
 WORDS = ['arena.episodes=3', 'arena.length=12', 'arena.image_size=16', 'arena.seed=4']
 VARIED = [*WORDS, 'randomise.usual=true', 'arena.distractors=2']

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from smwm_ros import config
+from smwm_ros.collect.fresh import fresh_episodes
+from smwm_ros.collect.record import begin_episode
 from smwm_ros.interfaces import Array, Frame
-from smwm_ros.verbs.fresh import fresh_episodes
-from smwm_ros.verbs.recording import begin_episode
 from worlds import Line
 
 SETTINGS = config.Arena(length=4, policy='random', seed=7)

@@ -19,9 +19,9 @@ from smwm_ros.bags.reading.find import find_bags
 from smwm_ros.bags.survey.survey import survey
 from smwm_ros.cli import main
 from smwm_ros.codec.images import to_rgb
+from smwm_ros.collect.record import TRUTH_TOPIC
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.load import load_config
-from smwm_ros.verbs.recording import TRUTH_TOPIC
 
 SMALL = ['arena.length=60', 'arena.image_size=32', '--episodes=2', '--policy=random', '--jobs=1']
 CAMERA, COMMAND = '/camera/image_raw', '/cmd_vel'

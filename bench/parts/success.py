@@ -27,6 +27,7 @@ import numpy as np
 from parts.outcomes import kept, named
 from smwm_ros.arenas import arena_of
 from smwm_ros.cli import main as smwm
+from smwm_ros.collect.fresh import fresh_episodes
 from smwm_ros.config import Config, Planner
 from smwm_ros.core.checkpoint import Checkpoint, load
 from smwm_ros.core.drivers import Driver, ExpertDriver, PilotDriver, RandomDriver
@@ -38,7 +39,6 @@ from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Arena
 from smwm_ros.load import load_config
-from smwm_ros.verbs.fresh import fresh_episodes
 from smwm_ros.verbs.methods import as_in_the_paper, other_kind
 import torch
 

@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
 
 def collect(args: argparse.Namespace, config: Config) -> None:
     """Record what is missing in a folder that is ours."""
+    from smwm_ros.collect.pool import record_all
+    from smwm_ros.collect.record import recordings
     from smwm_ros.progress import show_progress
-    from smwm_ros.verbs.recording import recordings
-    from smwm_ros.verbs.workers import record_all
 
     prepare(args.out, config, args.fresh)
     every = recordings(args.out, config)

@@ -179,8 +179,8 @@ def _draw(
     config: Config, offsets: Sequence[int], dataset: TransitionDataset | None, arena: Arena
 ) -> list[tuple[Evaluate, list[Pair]]]:
     """Return the protocol for each offset, with its pairs; the budget grows with the offset."""
+    from smwm_ros.collect.fresh import fresh_episodes
     from smwm_ros.core.pairs import draw_pairs, fresh_pairs
-    from smwm_ros.verbs.fresh import fresh_episodes
 
     base = config.evaluate
     protocols = [

@@ -19,8 +19,8 @@ from traceback import format_exc
 from typing import Any
 
 from smwm_ros.bags.writing.writer import PARTIAL
+from smwm_ros.collect.record import record, Recording
 from smwm_ros.errors import BagError, SmwmError
-from smwm_ros.verbs.recording import record, Recording
 from smwm_ros.worker_processes import ATTEMPTS, Failure, Worker
 
 _TELL_EVERY = 0.1  # a worker tells how far it is this often [s]

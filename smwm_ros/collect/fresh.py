@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from smwm_ros.collect.record import begin_episode
 from smwm_ros.config import Arena as ArenaConfig
 from smwm_ros.interfaces import Arena, Array
 from smwm_ros.progress import show_progress
-from smwm_ros.verbs.recording import begin_episode
 
 LAST_SEED = 2**31 - 1  # counted down from here; people count up from 0
 
