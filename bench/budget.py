@@ -17,7 +17,7 @@ from common import main, Row
 from parts.paper import PEER, SEARCH
 from parts.success import Found, note, prepared, QUICK, record, row, workplace
 from smwm_ros.config import Planner
-from smwm_ros.core.checkpoint import Checkpoint
+from smwm_ros.model.checkpoint import Checkpoint
 import torch
 
 PAPER = {**SEARCH, 'warm_start': False}

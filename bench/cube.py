@@ -14,8 +14,8 @@ from dataclasses import replace
 
 from common import main, Row
 from parts.success import Found, measure, note, prepare, row, Seed, unsolved
-from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.model.checkpoint import Checkpoint
 
 HELPED = {'proposals': {'proposals': True}, 'amortised': {'kind': 'amortised'}}
 

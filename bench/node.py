@@ -35,9 +35,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image
 from smwm_ros.core.beat import Metronome
-from smwm_ros.core.checkpoint import Checkpoint, save
-from smwm_ros.core.model import make_model
 from smwm_ros.load import load_config
+from smwm_ros.model.checkpoint import Checkpoint, save
+from smwm_ros.model.world_model import make_model
 from smwm_ros.nodes.child import Child
 from smwm_ros.nodes.messages import camera_qos, LATCHED
 from smwm_ros.nodes.trial import private_network

@@ -15,9 +15,9 @@ from dataclasses import replace
 from common import main, Row
 import numpy as np
 from parts.success import Found, note, prepare, prepared, QUICK, record, row, Seed, workplace
-from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.drivers import ExpertDriver, RandomDriver
 from smwm_ros.core.pairs import Pair
+from smwm_ros.model.checkpoint import Checkpoint
 import torch
 
 BUDGET = 100  # raw steps from one room into the other; the expert needs 25, mostly

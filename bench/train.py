@@ -30,15 +30,15 @@ import numpy as np
 from parts.peer import NAME, Peer, peer, python_of_peer
 from smwm_ros import config
 from smwm_ros.core.batches import Batches, Shuffle
-from smwm_ros.core.compiled import Compiled
 from smwm_ros.core.feed import open_feed
 from smwm_ros.core.learner import CPU, Learner, pick_device
-from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.train import train
-from smwm_ros.core.vit import SIDE
 from smwm_ros.data.dataset import TransitionDataset, write_index
 from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.compiled import Compiled
+from smwm_ros.model.vit import SIDE
+from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.toys.worlds import record, TOYS
 import torch
 from torch import nn, Tensor

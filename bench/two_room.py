@@ -18,12 +18,12 @@ from common import interleaved, main, paired_ratio, Row
 import numpy as np
 from parts import inertia
 from parts.success import Found, measure, note, record, row, Seed
-from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.drivers import PilotDriver, RandomDriver
 from smwm_ros.core.evaluate import run_pairs
 from smwm_ros.core.examine import examine, significant
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.model.checkpoint import Checkpoint
 import torch
 
 EPISODES = {10: 1000, 20: 2000, 50: 5000}  # of 100 raw steps: raw steps in all

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.core import album
-from smwm_ros.core.checkpoint import load, save
 from smwm_ros.core.panel import CAPTION, GAP, panel, TILE
 from smwm_ros.errors import CheckpointError
+from smwm_ros.model.checkpoint import load, save
 import torch
 from worlds import dot_dataset, tiny_checkpoint
 

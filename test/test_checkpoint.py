@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from smwm_ros.core.checkpoint import load, META, require, save, WEIGHTS
 from smwm_ros.errors import CheckpointError
+from smwm_ros.model.checkpoint import load, META, require, save, WEIGHTS
 from smwm_ros.share import shipped
 import torch
 from worlds import tiny_checkpoint

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from smwm_ros.core.compiled import Compiled
+from smwm_ros.model.compiled import Compiled
 import torch
 from torch import Tensor
 

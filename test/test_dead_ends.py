@@ -15,9 +15,9 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.cli import main
-from smwm_ros.core.checkpoint import save
 from smwm_ros.errors import BagError, ConfigError
 from smwm_ros.load import load_config
+from smwm_ros.model.checkpoint import save
 from worlds import tiny_checkpoint
 
 Capture = pytest.CaptureFixture[str]

@@ -10,11 +10,11 @@ from contract import check_world_model
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.model import make_model, Smwm
-from smwm_ros.core.multiplier import Multiplier
-from smwm_ros.core.sigreg import SigReg
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.multiplier import Multiplier
+from smwm_ros.model.sigreg import SigReg
+from smwm_ros.model.world_model import make_model, Smwm
 import torch
 from worlds import SIZE, TINY
 

@@ -24,11 +24,11 @@ from smwm_ros import config
 from smwm_ros.core.bounds import Bounds
 from smwm_ros.core.costs import Costs
 from smwm_ros.core.learner import Learner
-from smwm_ros.core.model import Smwm
-from smwm_ros.core.vit import Predictor, PredictorBlock
 from smwm_ros.exchange.official import read_original
 from smwm_ros.exchange.tensor_names import plain, theirs
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.vit import Predictor, PredictorBlock
+from smwm_ros.model.world_model import Smwm
 import torch
 from torch import nn, Tensor
 

@@ -13,12 +13,12 @@ import onnxruntime
 import pytest
 from smwm_ros import config
 from smwm_ros.cli import main
-from smwm_ros.core.checkpoint import Checkpoint, load, save
-from smwm_ros.core.model import make_model
 from smwm_ros.errors import CheckpointError
 from smwm_ros.exchange import to_onnx
 from smwm_ros.exchange.to_onnx import write_onnx
 from smwm_ros.interfaces import Obs
+from smwm_ros.model.checkpoint import Checkpoint, load, save
+from smwm_ros.model.world_model import make_model
 from test_presets import shallow
 import torch
 from worlds import tiny_checkpoint

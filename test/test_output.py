@@ -16,8 +16,8 @@ import pytest
 from recordings import TinyBag
 from smwm_ros import files
 from smwm_ros.cli import main
-from smwm_ros.core.checkpoint import load, save
 from smwm_ros.errors import OutputError
+from smwm_ros.model.checkpoint import load, save
 from worlds import dot_dataset, tiny_checkpoint
 
 SEARCH = 'planner.samples=8 planner.elites=4 planner.iterations=1'

@@ -14,11 +14,12 @@ from contract import check_world_model
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.checkpoint import load
 from smwm_ros.core.costs import rollout
-from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.train import train
-from smwm_ros.core.vit import (
+from smwm_ros.errors import ConfigError, TrainingError
+from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.checkpoint import load
+from smwm_ros.model.vit import (
     EncoderBlock,
     LATENT,
     Predictor,
@@ -26,8 +27,7 @@ from smwm_ros.core.vit import (
     TokenLinear,
     VisionEncoder,
 )
-from smwm_ros.errors import ConfigError, TrainingError
-from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.world_model import make_model, Smwm
 import torch
 from torch import nn
 from worlds import dot_dataset

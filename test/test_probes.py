@@ -13,11 +13,11 @@ from smwm_ros.core import examine as examining
 from smwm_ros.core.batches import Batches, state_statistics
 from smwm_ros.core.distances import measure_distances
 from smwm_ros.core.examine import examine
-from smwm_ros.core.model import make_model
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Array, Window
+from smwm_ros.model.world_model import make_model
 from smwm_ros.toys import judge as judging
 from smwm_ros.toys.worlds import TOYS
 import torch

@@ -20,11 +20,11 @@ from smwm_ros.core.batches import Batches, Shuffle
 from smwm_ros.core.feed import Ahead, open_feed
 from smwm_ros.core.learner import Learner
 from smwm_ros.core.metrics import collapse
-from smwm_ros.core.team import Team
 from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.distributed import Team
 import torch
 from torch import distributed
 from worlds import dot_dataset, TINY

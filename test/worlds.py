@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.model import make_model
 from smwm_ros.data.dataset import TransitionDataset, write_index
 from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.interfaces import ActionSpec, Array, Frame, Obs, Window
+from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.world_model import make_model
 import torch
 from torch import Tensor
 

@@ -25,7 +25,7 @@ from parts.fingerprint import fingerprint
 from parts.launches import as_if_gpu
 import planner as plan
 from smwm_ros import config
-from smwm_ros.core import vit
+from smwm_ros.model import vit
 import torch
 import train
 

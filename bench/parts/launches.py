@@ -14,7 +14,8 @@ from itertools import groupby
 from typing import Any, TypeVar
 from unittest import mock
 
-from smwm_ros.core import products, recorded, vit
+from smwm_ros.model import kernels as products
+from smwm_ros.model import recorded, vit
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from smwm_ros.core.model import Smwm
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Array, Obs
+from smwm_ros.model.world_model import Smwm
 import torch
 
 TICKS = (1, 2, 3, 4, 5, 7, 10, 15, 25)  # raw steps between two frames

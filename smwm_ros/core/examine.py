@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.core.batches import Batches, in_two
-from smwm_ros.core.checkpoint import Checkpoint, require
 from smwm_ros.core.metrics import measure, MIN_STD
-from smwm_ros.core.model import Smwm
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array, Obs
+from smwm_ros.model.checkpoint import Checkpoint, require
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.progress import show_progress
 import torch
 from torch import Tensor

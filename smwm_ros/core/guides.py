@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from smwm_ros import config
 from smwm_ros.core import proposals, roadmap
-from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.proposals import Policy
 from smwm_ros.core.roadmap import Roadmap
+from smwm_ros.model.checkpoint import Checkpoint
 import torch
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 import math
 
-from smwm_ros.core.model import Smwm
 from smwm_ros.interfaces import Window
+from smwm_ros.model.world_model import Smwm
 import torch
 from torch import nn, Tensor
 

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core import forms
-from smwm_ros.core.checkpoint import META, WEIGHTS
-from smwm_ros.core.tensors import require_finite
 from smwm_ros.data.stored import Kind, require
 from smwm_ros.errors import CheckpointError, one_line, writing
 from smwm_ros.files import write_atomic
 from smwm_ros.interfaces import Array, Window
+from smwm_ros.model import fastest as forms
+from smwm_ros.model.checkpoint import META, WEIGHTS
+from smwm_ros.model.tensors import require_finite
 from smwm_ros.text import brief
 import torch
 from torch import nn, Tensor

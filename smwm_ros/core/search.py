@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 from smwm_ros import config
 from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.compiled import fused
 from smwm_ros.core.costs import Costs, sum_of
 from smwm_ros.core.noise import Noise
 from smwm_ros.core.proposals import Propose
 from smwm_ros.core.solvers import best, better, descend, Elites, Fit, SOLVERS
 from smwm_ros.interfaces import Plans
+from smwm_ros.model.compiled import fused
 import torch
 from torch import Tensor
 

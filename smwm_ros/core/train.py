@@ -20,24 +20,24 @@ from typing import Any
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core import checkpoint as checkpoints
 from smwm_ros.core.batches import Batches, check, Shuffle, state_statistics
-from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.diary import Diary
 from smwm_ros.core.distances import measure_distances
 from smwm_ros.core.feed import open_feed
-from smwm_ros.core.focus import columns_of
 from smwm_ros.core.learner import Learner, memory_in_words, pick_device, seeded
 from smwm_ros.core.metrics import collapse
-from smwm_ros.core.model import make_model, Smwm
 from smwm_ros.core.run import Progress, Run
-from smwm_ros.core.team import is_leader, Team, team_of
 from smwm_ros.core.threads import threads
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.stored import section
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.lock import hold
+from smwm_ros.model import checkpoint as checkpoints
+from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.distributed import is_leader, Team, team_of
+from smwm_ros.model.goal_fields import columns_of
+from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.progress import show_progress
 import torch
 from torch import Tensor

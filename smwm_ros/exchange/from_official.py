@@ -13,14 +13,14 @@ import hashlib
 import numpy as np
 from smwm_ros.config import Config
 from smwm_ros.core.batches import Batches
-from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.metrics import held_out
-from smwm_ros.core.model import Smwm
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange.official import Original
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
+from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
 import torch
 

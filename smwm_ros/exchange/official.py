@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from smwm_ros.config import Model
-from smwm_ros.core.model import make_model, Smwm
-from smwm_ros.core.vit import HIDDEN, LATENT, PATCH, SIDE
 from smwm_ros.errors import CheckpointError
 from smwm_ros.exchange.pickled import read_tensors
 from smwm_ros.exchange.tensor_names import mistakes, plain, theirs
 from smwm_ros.load import read_yaml
+from smwm_ros.model.vit import HIDDEN, LATENT, PATCH, SIDE
+from smwm_ros.model.world_model import make_model, Smwm
 import torch
 from torch import Tensor
 

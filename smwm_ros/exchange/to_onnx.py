@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import warnings
 
-from smwm_ros.core.checkpoint import Checkpoint
-from smwm_ros.core.model import Smwm
-from smwm_ros.core.vit import Predictor, PredictorBlock
 from smwm_ros.errors import CheckpointError, missing_extra, writing
 from smwm_ros.files import appearing
 from smwm_ros.interfaces import Array
+from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.vit import Predictor, PredictorBlock
+from smwm_ros.model.world_model import Smwm
 import torch
 from torch import nn, Tensor
 

@@ -20,7 +20,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from smwm_ros import config
-from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.control import Controller
 from smwm_ros.core.effort import Effort, small
 from smwm_ros.core.guard import limits_of
@@ -30,6 +29,7 @@ from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.reasons import Reason
 from smwm_ros.core.timed_plan import oldest_image
 from smwm_ros.errors import SmwmError
+from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.nodes.activity import Activity
 from smwm_ros.nodes.health import Health
 from smwm_ros.nodes.messages import command_publisher, LATCHED

@@ -24,9 +24,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node as RosNode
 from rclpy.signals import SignalHandlerOptions
 from smwm_ros.config import Node
-from smwm_ros.core.checkpoint import read_meta
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
+from smwm_ros.model.checkpoint import read_meta
 from smwm_ros.nodes.child import Child
 from smwm_ros.nodes.messages import LATCHED, message_class
 from smwm_ros.share import shipped

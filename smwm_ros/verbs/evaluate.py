@@ -24,10 +24,10 @@ from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
-    from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.core.pairs import Pair
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.interfaces import Arena
+    from smwm_ros.model.checkpoint import Checkpoint
     from smwm_ros.verbs.methods import Method
     from smwm_ros.verbs.scores import Round
 
@@ -62,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from smwm_ros.arenas.choose import choose_arena
-    from smwm_ros.core.checkpoint import load
     from smwm_ros.core.guides import load_guides
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.lock import hold_name
+    from smwm_ros.model.checkpoint import load
     from smwm_ros.verbs.gallery import write_page
     from smwm_ros.verbs.methods import gather, read_words
     from smwm_ros.verbs.scores import sweep, table
@@ -138,7 +138,7 @@ def _shifts(text: str | None, config: Config) -> list[str]:
 
 def _require_same_robot(dataset: TransitionDataset, checkpoint: Checkpoint) -> None:
     """Refuse a dataset of another robot, and say when it is not what the run learnt from."""
-    from smwm_ros.core.checkpoint import require
+    from smwm_ros.model.checkpoint import require
 
     info = dataset.info
     require(checkpoint, str(dataset.folder), info.spec.size, info.spec.dt, info.image_size)

@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what was made."""
-    from smwm_ros.core import checkpoint as checkpoints
     from smwm_ros.files import require_new
+    from smwm_ros.model import checkpoint as checkpoints
 
     require_new(args.out)
     checkpoint = checkpoints.load(args.model)

@@ -17,9 +17,9 @@ from smwm_ros.text import count_of, tell
 from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
-    from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.core.library import Library
     from smwm_ros.interfaces import Array
+    from smwm_ros.model.checkpoint import Checkpoint
 
 EXAMPLE = 'smwm goals runs/mine --name dock --bag my_bags/monday --at 12.5'
 
@@ -51,8 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the goals, or keep one."""
-    from smwm_ros.core.checkpoint import load
     from smwm_ros.core.library import Library
+    from smwm_ros.model.checkpoint import load
     from smwm_ros.share import goals_folder
 
     library = Library(args.folder or goals_folder(args.checkpoint))

@@ -20,8 +20,8 @@ QUICK_SAMPLES = 2500  # after a training; a verdict on its own data does not res
 
 def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Tell what the meta.json of a checkpoint says."""
-    from smwm_ros.core.checkpoint import CHECKPOINT
     from smwm_ros.data.stored import read_json
+    from smwm_ros.model.checkpoint import CHECKPOINT
     import yaml
 
     found = read_json(path / 'meta.json', CHECKPOINT)
@@ -37,8 +37,8 @@ def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 def recorded_data(path: Path) -> Path | None:
     """Return the dataset that a run remembers, if it still lies there."""
-    from smwm_ros.core.checkpoint import CHECKPOINT
     from smwm_ros.data.stored import read_json
+    from smwm_ros.model.checkpoint import CHECKPOINT
 
     info = read_json(path / 'meta.json', CHECKPOINT).get('info')
     name = info.get('data') if isinstance(info, dict) else None
@@ -55,11 +55,11 @@ def examine_run(
     path: Path, dataset: Path, out: Path, samples: int
 ) -> tuple[dict[str, Any], list[str]]:
     """Examine a run on a dataset, and write the page."""
-    from smwm_ros.core import checkpoint as checkpoints
     from smwm_ros.core.examine import examine
     from smwm_ros.core.learner import pick_device
     from smwm_ros.core.verdict import judge
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.model import checkpoint as checkpoints
     from smwm_ros.pages.index import publish
     from smwm_ros.verbs.run_sheet import in_a_word, read_curves, run_sheet
 
@@ -103,7 +103,7 @@ def examine_run(
 
 def give_verdicts(run: Path, dataset: TransitionDataset, device: str) -> Verdict:
     """Judge the model of a run and its best one on what they learnt from, and store it in both."""
-    from smwm_ros.core.checkpoint import META, read_meta
+    from smwm_ros.model.checkpoint import META, read_meta
 
     verdict, best = _give_verdict(run, dataset, device), run / 'best'
     if (best / META).is_file():
@@ -117,10 +117,10 @@ def give_verdicts(run: Path, dataset: TransitionDataset, device: str) -> Verdict
 
 def _give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verdict:
     """Judge a model, unless it was judged before."""
-    from smwm_ros.core import checkpoint as checkpoints
     from smwm_ros.core.examine import examine
     from smwm_ros.core.learner import pick_device
     from smwm_ros.core.verdict import judge, stored_verdict
+    from smwm_ros.model import checkpoint as checkpoints
 
     checkpoint = checkpoints.load(folder)
     if known := stored_verdict(checkpoint.info, str(folder)):
@@ -138,8 +138,8 @@ def _warn(unstored: str) -> None:
 
 def _store(folder: Path, info: Mapping[str, Any], verdict: Verdict) -> str:
     """Store a verdict that is new in a checkpoint, for the plan node; say where that fails."""
-    from smwm_ros.core.checkpoint import add_info
     from smwm_ros.errors import OutputError
+    from smwm_ros.model.checkpoint import add_info
 
     found = {'name': verdict.name, 'why': verdict.why, 'advice': list(verdict.advice)}
     if info.get('verdict') != found:

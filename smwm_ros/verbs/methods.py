@@ -12,16 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.config import KINDS
-from smwm_ros.core import checkpoint as checkpoints
-from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.drivers import PilotDriver
-from smwm_ros.core.focus import without_focus
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.stored import section
 from smwm_ros.errors import CheckpointError, ConfigError, did_you_mean
 from smwm_ros.interfaces import Array
+from smwm_ros.model import checkpoint as checkpoints
+from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.goal_fields import without_focus
 from smwm_ros.text import tell
 
 ALWAYS = ('random', 'expert')  # floor and ceiling: nobody has to ask for them

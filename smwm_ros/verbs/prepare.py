@@ -21,8 +21,8 @@ from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
     from smwm_ros.config import Prepare
-    from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.model.checkpoint import Checkpoint
 
 EXAMPLE = 'smwm prepare runs/two_room --data data/two_room'
 TORN = 0.9  # share of joined places below which it is worth a warning
@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     cfg = options.config_of(args).prepare
-    from smwm_ros.core.checkpoint import load
     from smwm_ros.lock import hold
+    from smwm_ros.model.checkpoint import load
 
     folder: Path = args.run_folder
     checkpoint = load(folder)
@@ -84,8 +84,8 @@ def _prepare(
 
 def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
     """Open the dataset that is named or remembered, and refuse that of another robot."""
-    from smwm_ros.core.checkpoint import require
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.model.checkpoint import require
     from smwm_ros.verbs.inspect_run import recorded_data
 
     path = named or recorded_data(folder)

@@ -19,9 +19,9 @@ from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
-    from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.interfaces import Array
+    from smwm_ros.model.checkpoint import Checkpoint
 
 EXAMPLE = 'smwm replay my_bags/monday runs/mine'
 SHOWN = 8  # stretches named on the terminal; the page names all
@@ -48,12 +48,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from tempfile import TemporaryDirectory
 
-    from smwm_ros.core.checkpoint import load
     from smwm_ros.core.pilot import Pilot
     from smwm_ros.core.replay import agree, chance, replay
     from smwm_ros.data.shards import safe_name
     from smwm_ros.errors import ConfigError
     from smwm_ros.load import load_config, to_dict
+    from smwm_ros.model.checkpoint import load
     from smwm_ros.pages.index import publish
     from smwm_ros.progress import show_progress
     from smwm_ros.verbs.replay_sheet import in_words, page

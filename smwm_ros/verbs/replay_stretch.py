@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.replay import Leg
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Array
+from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.text import count_of
 from smwm_ros.verbs.inspect_run import recorded_data
 from smwm_ros.verbs.sheet_episode import place

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from smwm_ros import report
-from smwm_ros.core.checkpoint import Checkpoint
 from smwm_ros.core.examine import Examination
 from smwm_ros.core.run import CURVES
 from smwm_ros.core.verdict import Verdict
@@ -18,6 +17,7 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
+from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.pages import charts
 from smwm_ros.pages.numbers import number, with_unit
 from smwm_ros.report import escape

@@ -23,8 +23,8 @@ from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
     from smwm_ros.config import Robot
-    from smwm_ros.core.checkpoint import Checkpoint
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.model.checkpoint import Checkpoint
 
 CLEARLY = 0.9  # of the misfit of the last step: less is worth a second look
 EXAMPLE = 'smwm train data/two_room --out runs/two_room train.steps=1500'
@@ -48,10 +48,10 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     cfg = options.config_of(args)
     from smwm_ros.core.run import require_begun
-    from smwm_ros.core.team import is_leader
     from smwm_ros.core.train import train
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.lock import hold
+    from smwm_ros.model.distributed import is_leader
 
     if args.resume:
         require_begun(args.out)
@@ -134,7 +134,7 @@ def _fill_album(folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset
 
 def _tell_of_better(folder: Path, last: dict[str, float]) -> None:
     """Say where a checkpoint is that is clearly better than the last."""
-    from smwm_ros.core import checkpoint as checkpoints
+    from smwm_ros.model import checkpoint as checkpoints
 
     if not (folder / checkpoints.META).is_file():  # a run of an older version
         return

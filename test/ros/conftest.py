@@ -35,8 +35,8 @@ def checkpoint(tmp_path_factory):
     """Return a folder with a tiny untrained model of a planar robot, and its contents."""
     import numpy as np
     from smwm_ros import config
-    from smwm_ros.core.checkpoint import Checkpoint, save
-    from smwm_ros.core.model import make_model
+    from smwm_ros.model.checkpoint import Checkpoint, save
+    from smwm_ros.model.world_model import make_model
     import torch
 
     torch.manual_seed(0)

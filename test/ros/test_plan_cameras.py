@@ -7,8 +7,8 @@ from harness import picture, wait_until, world
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
-from smwm_ros.core.checkpoint import load, save
 from smwm_ros.errors import CheckpointError
+from smwm_ros.model.checkpoint import load, save
 from smwm_ros.nodes.setup import Setup
 
 LEFT = '/left/image_raw'

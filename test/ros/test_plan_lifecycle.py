@@ -16,7 +16,7 @@ import pytest
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
-from smwm_ros.core.checkpoint import add_info
+from smwm_ros.model.checkpoint import add_info
 from std_msgs.msg import Float64MultiArray
 
 

@@ -9,9 +9,9 @@ import pytest
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image, to_rgb
 from smwm_ros.config import CAMERA_FRAME
-from smwm_ros.core.checkpoint import load
 from smwm_ros.core.panel import CAPTION, GAP, TILE
 from smwm_ros.core.pilot import Pilot
+from smwm_ros.model.checkpoint import load
 from smwm_ros.nodes.painter import Painter
 from visualization_msgs.msg import Marker, MarkerArray
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from smwm_ros.config import Model
-from smwm_ros.core import toy, vit
-from smwm_ros.core.multiplier import Multiplier
-from smwm_ros.core.networks import Encoder, ForwardModel, Heads, InverseModel, StateHead
-from smwm_ros.core.sigreg import SigReg
-from smwm_ros.core.team import Team
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model import toy, vit
+from smwm_ros.model.distributed import Team
+from smwm_ros.model.multiplier import Multiplier
+from smwm_ros.model.networks import Encoder, ForwardModel, Heads, InverseModel, StateHead
+from smwm_ros.model.sigreg import SigReg
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows

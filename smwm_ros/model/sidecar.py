@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save as format_tensors
-from smwm_ros.core.checkpoint import read_meta
-from smwm_ros.core.tensors import read_tensors
 from smwm_ros.data.stored import Kind, read_json, require
 from smwm_ros.errors import CheckpointError
 from smwm_ros.files import write_together
+from smwm_ros.model.checkpoint import read_meta
+from smwm_ros.model.tensors import read_tensors
 from torch import Tensor
 
 FORMAT = 1

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from smwm_ros.core.compiled import fused
-from smwm_ros.core.model import Smwm
-from smwm_ros.core.networks import ForwardModel
-from smwm_ros.core.products import gap, Product, ROWS
-from smwm_ros.core.recorded import can_record, Recorded
-from smwm_ros.core.toy import ToyForwardModel
-from smwm_ros.core.vit import Predictor, PredictorBlock
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.compiled import fused
+from smwm_ros.model.kernels import gap, Product, ROWS
+from smwm_ros.model.networks import ForwardModel
+from smwm_ros.model.recorded import can_record, Recorded
+from smwm_ros.model.toy import ToyForwardModel
+from smwm_ros.model.vit import Predictor, PredictorBlock
+from smwm_ros.model.world_model import Smwm
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache, partial
 import platform
 
-from smwm_ros.core.forms import fastest
+from smwm_ros.model.fastest import fastest
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows

@@ -20,14 +20,14 @@ import numpy as np
 from safetensors.torch import save as format_tensors
 from smwm_ros import __version__, config
 from smwm_ros.codec.fields import action_spec
-from smwm_ros.core.model import make_model, Smwm
-from smwm_ros.core.tensors import read_tensors
 from smwm_ros.data import stored
 from smwm_ros.data.stored import Kind, read_json, section
 from smwm_ros.errors import CheckpointError, ConfigError, one_line
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import write_atomic, write_together
 from smwm_ros.interfaces import ActionSpec, Array
+from smwm_ros.model.tensors import read_tensors
+from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.text import brief
 import torch
 from torch import Tensor

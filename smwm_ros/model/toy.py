@@ -8,7 +8,7 @@ latent keeps is the work of the losses alone.
 
 from __future__ import annotations
 
-from smwm_ros.core.networks import perceptron
+from smwm_ros.model.networks import perceptron
 import torch
 from torch import nn, Tensor
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from smwm_ros.core.forms import fastest
-from smwm_ros.core.products import X86
+from smwm_ros.model.fastest import fastest
+from smwm_ros.model.kernels import X86
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+World models: networks, kinds, fast rollouts, checkpoints.
+
+Read in this order: world_model, networks, vit, toy, sigreg, multiplier, checkpoint, sidecar,
+tensors, goal_fields, fast_rollout, kernels, fastest, compiled, recorded, distributed.
+"""
