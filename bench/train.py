@@ -29,10 +29,6 @@ from common import interleaved, main, paired_ratio, Row
 import numpy as np
 from parts.peer import NAME, Peer, peer, python_of_peer
 from smwm_ros import config
-from smwm_ros.core.batches import Batches, Shuffle
-from smwm_ros.core.feed import open_feed
-from smwm_ros.core.learner import CPU, Learner, pick_device
-from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset, write_index
 from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.interfaces import Obs, Window
@@ -40,6 +36,10 @@ from smwm_ros.model.compiled import Compiled
 from smwm_ros.model.vit import SIDE
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.toys.worlds import record, TOYS
+from smwm_ros.training.batches import Batches, Shuffle
+from smwm_ros.training.feed import open_feed
+from smwm_ros.training.learner import CPU, Learner, pick_device
+from smwm_ros.training.train import train
 import torch
 from torch import nn, Tensor
 from torch.utils.data import DataLoader, Dataset

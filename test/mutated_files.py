@@ -29,17 +29,17 @@ from safetensors.torch import load_file, save
 from smwm_ros import config
 from smwm_ros.cli import main as smwm
 from smwm_ros.core import album, proposals, roadmap
-from smwm_ros.core.batches import Batches, check
 from smwm_ros.core.library import Library
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.recall import recall
-from smwm_ros.core.run import Run
-from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.describe import describe
 from smwm_ros.load import load_config
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import META, WEIGHTS
+from smwm_ros.training.batches import Batches, check
+from smwm_ros.training.run_folder import Run
+from smwm_ros.training.train import train
 from smwm_ros.verbs.inspect_run import describe_checkpoint, recorded_data
 from smwm_ros.verbs.run_sheet import read_curves
 from smwm_ros.verbs.sheet import contact_sheet

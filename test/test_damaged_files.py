@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from smwm_ros.cli import main
 from smwm_ros.core.library import Library
-from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.rows import Column, Rows
 from smwm_ros.data.stored import Kind, mismatch, read_json
@@ -24,6 +23,7 @@ from smwm_ros.errors import CheckpointError, ConfigError, DatasetError, SmwmErro
 from smwm_ros.load import load_config, parse_override
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import META
+from smwm_ros.training.train import train
 from smwm_ros.verbs.run_sheet import read_curves
 import torch
 from worlds import TINY

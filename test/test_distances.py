@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.distances import distance_of, measure_distances, TICKS
-from smwm_ros.core.train import train
 from smwm_ros.model.checkpoint import load, META
+from smwm_ros.training.latent_scale import distance_of, measure_distances, TICKS
+from smwm_ros.training.train import train
 from worlds import dot_dataset, TINY, tiny_checkpoint
 
 

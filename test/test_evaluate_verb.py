@@ -15,9 +15,9 @@ from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.core.evaluate import Outcome
 from smwm_ros.core.pairs import Pair
-from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.model.checkpoint import META, save
+from smwm_ros.training.train import train
 from smwm_ros.verbs.scores import Round
 from worlds import dot_dataset, TINY, tiny_checkpoint
 

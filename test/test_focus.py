@@ -12,10 +12,10 @@ from smwm_ros import config
 from smwm_ros.core.bounds import Bounds
 from smwm_ros.core.costs import Costs
 from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.train import train
 from smwm_ros.errors import ConfigError
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.goal_fields import without_focus
+from smwm_ros.training.train import train
 import torch
 from worlds import dot_dataset, draw_dot, PointMass, STATE, TINY, tiny_checkpoint
 

@@ -9,13 +9,13 @@ import logging
 from pathlib import Path
 
 import pytest
-from smwm_ros.core.run import Progress, Run
 from smwm_ros.model import fastest as forms
 from smwm_ros.model import kernels as products
 from smwm_ros.model import vit
 from smwm_ros.model.fastest import chosen, fastest, MARGIN, ROUNDS
 from smwm_ros.model.kernels import AFTER, can_pack, Product
 from smwm_ros.model.vit import LATENT, TokenLinear
+from smwm_ros.training.run_folder import Progress, Run
 import torch
 from torch import Tensor
 

@@ -14,14 +14,14 @@ import pytest
 from recordings import inspect, without_pictures
 from smwm_ros import config
 from smwm_ros.cli import main
-from smwm_ros.core.batches import in_two
 from smwm_ros.core.examine import Examination, examine, spectrum
 from smwm_ros.core.probes import linear, nonlinear, r2
-from smwm_ros.core.train import train
 from smwm_ros.core.verdict import judge, require_fit
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.model.checkpoint import add_info, Checkpoint, load, META, read_meta
+from smwm_ros.training.batches import in_two
+from smwm_ros.training.train import train
 import worlds
 from worlds import dot_dataset, TINY
 

@@ -13,10 +13,10 @@ import pytest
 from smwm_ros import config
 from smwm_ros.cli import main as smwm
 from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError
 from smwm_ros.model import checkpoint as checkpoints
+from smwm_ros.training.train import train
 from worlds import dot_dataset, draw_dot, TINY, tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.core.costs import rollout
-from smwm_ros.core.train import train
 from smwm_ros.errors import ConfigError, TrainingError
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model.checkpoint import load
@@ -28,6 +27,7 @@ from smwm_ros.model.vit import (
     VisionEncoder,
 )
 from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.training.train import train
 import torch
 from torch import nn
 from worlds import dot_dataset

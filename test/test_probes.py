@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.core import examine as examining
-from smwm_ros.core.batches import Batches, state_statistics
-from smwm_ros.core.distances import measure_distances
 from smwm_ros.core.examine import examine
 from smwm_ros.core.probes import linear, nonlinear, r2
-from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Array, Window
 from smwm_ros.model.world_model import make_model
 from smwm_ros.toys import judge as judging
 from smwm_ros.toys.worlds import TOYS
+from smwm_ros.training.batches import Batches, state_statistics
+from smwm_ros.training.latent_scale import measure_distances
+from smwm_ros.training.train import train
 import torch
 from worlds import dot_dataset, TINY, tiny_checkpoint
 

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.cli import main
-from smwm_ros.core.augment import augment, lit, shifted, strength
-from smwm_ros.core.batches import Batches, Shuffle
-from smwm_ros.core.feed import Ahead, open_feed
-from smwm_ros.core.learner import Learner
-from smwm_ros.core.metrics import collapse
-from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model.distributed import Team
+from smwm_ros.training.augment import augment, lit, shifted, strength
+from smwm_ros.training.batches import Batches, Shuffle
+from smwm_ros.training.feed import Ahead, open_feed
+from smwm_ros.training.learner import Learner
+from smwm_ros.training.metrics import collapse
+from smwm_ros.training.train import train
 import torch
 from torch import distributed
 from worlds import dot_dataset, TINY
@@ -66,7 +66,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import test_team
 from smwm_ros.cli import main
-from smwm_ros.core.learner import Learner
+from smwm_ros.training.learner import Learner
 Learner.step = test_team.check_first_step
 sys.exit(main(sys.argv[2:]))
 """

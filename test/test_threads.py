@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from smwm_ros import config
-from smwm_ros.core import threads as module
-from smwm_ros.core.threads import allowed_processors, idle_processors, Threads, threads
-from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.training import threads as module
+from smwm_ros.training.threads import allowed_processors, idle_processors, Threads, threads
+from smwm_ros.training.train import train
 import torch
 from worlds import dot_dataset
 

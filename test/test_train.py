@@ -21,16 +21,16 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.cli import main
-from smwm_ros.core.batches import Batches, Shuffle
 from smwm_ros.core.costs import rollout
-from smwm_ros.core.metrics import collapse, effective_rank, held_out
-from smwm_ros.core.run import Run
-from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
 from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.training.batches import Batches, Shuffle
+from smwm_ros.training.metrics import collapse, effective_rank, held_out
+from smwm_ros.training.run_folder import Run
+from smwm_ros.training.train import train
 from test_checkpoint import Bomb
 import torch
 from torch import nn
@@ -121,7 +121,7 @@ import torch
 torch.set_num_threads(1)
 from smwm_ros.core import batches
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.core.train import train
+from smwm_ros.training.train import train
 from test_train import EVERYTHING, PLANNER, SHORT
 deal = batches.Shuffle.__call__
 def die(self, step):

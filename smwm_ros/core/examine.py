@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.batches import Batches, in_two
-from smwm_ros.core.metrics import measure, MIN_STD
 from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.fieldpath import expand
@@ -19,6 +17,8 @@ from smwm_ros.interfaces import Array, Obs
 from smwm_ros.model.checkpoint import Checkpoint, require
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.progress import show_progress
+from smwm_ros.training.batches import Batches, in_two
+from smwm_ros.training.metrics import measure, MIN_STD
 import torch
 from torch import Tensor
 

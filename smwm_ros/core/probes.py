@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import copy
 
 import numpy as np
-from smwm_ros.core.learner import seeded
 from smwm_ros.interfaces import Array
+from smwm_ros.training.learner import seeded
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from smwm_ros.config import Model
-from smwm_ros.core.metrics import MIN_STD
 from smwm_ros.data.stored import mismatch
 from smwm_ros.errors import CheckpointError
 from smwm_ros.text import count_of
+from smwm_ros.training.metrics import MIN_STD
 
 STILL = 6.0  # grey levels; a camera that sees nothing move has this much noise
 READ = 0.25  # share of the mean command of a model step that two latents must show

@@ -12,8 +12,6 @@ import hashlib
 
 import numpy as np
 from smwm_ros.config import Config
-from smwm_ros.core.batches import Batches
-from smwm_ros.core.metrics import held_out
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange.official import Original
@@ -22,6 +20,8 @@ from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
+from smwm_ros.training.batches import Batches
+from smwm_ros.training.metrics import held_out
 import torch
 
 LOOK = 64  # windows that a model is tried on

@@ -15,7 +15,6 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 from smwm_ros import config
 from smwm_ros.core.control import Controller
-from smwm_ros.core.distances import distance_of
 from smwm_ros.core.journey import Event, Reach, Teacher
 from smwm_ros.core.library import Library
 from smwm_ros.errors import ConfigError, OutputError
@@ -28,6 +27,7 @@ from smwm_ros.nodes.subscriber import IMAGE_BYTES, LATENT_BYTES, Message, Subscr
 from smwm_ros.nodes.thinker import Aim, Thinker, Thought
 from smwm_ros.share import goals_folder
 from smwm_ros.text import count_of, line
+from smwm_ros.training.latent_scale import distance_of
 from std_msgs.msg import Float32MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 

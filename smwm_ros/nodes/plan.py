@@ -24,7 +24,6 @@ from smwm_ros.core.control import Controller
 from smwm_ros.core.effort import Effort, small
 from smwm_ros.core.guard import limits_of
 from smwm_ros.core.latch import StopLatch
-from smwm_ros.core.learner import keep_memory
 from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.reasons import Reason
 from smwm_ros.core.timed_plan import oldest_image
@@ -42,6 +41,7 @@ from smwm_ros.nodes.shadow import TOPIC as SHADOW
 from smwm_ros.nodes.stop_server import stop_file, StopServer
 from smwm_ros.nodes.thinker import Aim
 from smwm_ros.text import block, line
+from smwm_ros.training.learner import keep_memory
 from std_msgs.msg import String
 import torch
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.learner import seeded
 from smwm_ros.core.probes import fit
 from smwm_ros.interfaces import Array
 from smwm_ros.progress import show_progress
+from smwm_ros.training.learner import seeded
 import torch
 from torch import nn, Tensor
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.core.examine import significant, spectrum
-from smwm_ros.core.metrics import measure
 from smwm_ros.core.probes import linear, r2
 from smwm_ros.interfaces import Array, Obs, Window
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.toys.dots import Moves
 from smwm_ros.toys.worlds import draw, JUDGE, Toy
+from smwm_ros.training.metrics import measure
 import torch
 
 COUNT = 1000

@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from smwm_ros import config
-from smwm_ros.core.train import train
 from smwm_ros.toys.judge import Found, judge
 from smwm_ros.toys.worlds import record, Toy
+from smwm_ros.training.train import train
 
 TRANSITIONS = 8000
 

@@ -111,9 +111,9 @@ def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
 def _landmarks(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> list[Array]:
     """Return the pictures of a drive to come by when it is driven again."""
     import numpy as np
-    from smwm_ros.core.distances import distance_of
     from smwm_ros.core.journey import Teacher
     from smwm_ros.core.pilot import Pilot
+    from smwm_ros.training.latent_scale import distance_of
 
     distance = distance_of(checkpoint.info, spacing)
     if distance is None:

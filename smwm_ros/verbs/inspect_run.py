@@ -56,11 +56,11 @@ def examine_run(
 ) -> tuple[dict[str, Any], list[str]]:
     """Examine a run on a dataset, and write the page."""
     from smwm_ros.core.examine import examine
-    from smwm_ros.core.learner import pick_device
     from smwm_ros.core.verdict import judge
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.model import checkpoint as checkpoints
     from smwm_ros.pages.index import publish
+    from smwm_ros.training.learner import pick_device
     from smwm_ros.verbs.run_sheet import in_a_word, read_curves, run_sheet
 
     checkpoint, data = checkpoints.load(path), TransitionDataset.open(dataset)
@@ -118,9 +118,9 @@ def give_verdicts(run: Path, dataset: TransitionDataset, device: str) -> Verdict
 def _give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verdict:
     """Judge a model, unless it was judged before."""
     from smwm_ros.core.examine import examine
-    from smwm_ros.core.learner import pick_device
     from smwm_ros.core.verdict import judge, stored_verdict
     from smwm_ros.model import checkpoint as checkpoints
+    from smwm_ros.training.learner import pick_device
 
     checkpoint = checkpoints.load(folder)
     if known := stored_verdict(checkpoint.info, str(folder)):

@@ -14,7 +14,6 @@ from smwm_ros import config
 from smwm_ros.config import KINDS
 from smwm_ros.core.drivers import PilotDriver
 from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.train import train
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.stored import section
 from smwm_ros.errors import CheckpointError, ConfigError, did_you_mean
@@ -23,6 +22,7 @@ from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.goal_fields import without_focus
 from smwm_ros.text import tell
+from smwm_ros.training.train import train
 
 ALWAYS = ('random', 'expert')  # floor and ceiling: nobody has to ask for them
 PAPER = 'paper'  # the run itself, planning as the paper does

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from smwm_ros import report
 from smwm_ros.core.examine import Examination
-from smwm_ros.core.run import CURVES
 from smwm_ros.core.verdict import Verdict
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, one_line
@@ -22,6 +21,7 @@ from smwm_ros.pages import charts
 from smwm_ros.pages.numbers import number, with_unit
 from smwm_ros.report import escape
 from smwm_ros.text import count_of
+from smwm_ros.training.run_folder import CURVES
 from smwm_ros.verbs.sheet_episode import camera, place
 from smwm_ros.verbs.sheet_parts import FRAME, table
 from smwm_ros.verbs.sheet_warnings import odd

@@ -47,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     cfg = options.config_of(args)
-    from smwm_ros.core.run import require_begun
-    from smwm_ros.core.train import train
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.lock import hold
     from smwm_ros.model.distributed import is_leader
+    from smwm_ros.training.run_folder import require_begun
+    from smwm_ros.training.train import train
 
     if args.resume:
         require_begun(args.out)

@@ -15,8 +15,8 @@ from threading import Event, Thread
 from typing import TypeAlias
 
 import numpy as np
-from smwm_ros.core.batches import Batches
 from smwm_ros.interfaces import Array, Obs, Window
+from smwm_ros.training.batches import Batches
 import torch
 from torch import Tensor
 

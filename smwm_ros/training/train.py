@@ -20,14 +20,6 @@ from typing import Any
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core.batches import Batches, check, Shuffle, state_statistics
-from smwm_ros.core.diary import Diary
-from smwm_ros.core.distances import measure_distances
-from smwm_ros.core.feed import open_feed
-from smwm_ros.core.learner import Learner, memory_in_words, pick_device, seeded
-from smwm_ros.core.metrics import collapse
-from smwm_ros.core.run import Progress, Run
-from smwm_ros.core.threads import threads
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.stored import section
 from smwm_ros.errors import DatasetError, TrainingError
@@ -39,6 +31,14 @@ from smwm_ros.model.distributed import is_leader, Team, team_of
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.progress import show_progress
+from smwm_ros.training.batches import Batches, check, Shuffle, state_statistics
+from smwm_ros.training.feed import open_feed
+from smwm_ros.training.latent_scale import measure_distances
+from smwm_ros.training.learner import Learner, memory_in_words, pick_device, seeded
+from smwm_ros.training.metrics import collapse
+from smwm_ros.training.run_folder import Progress, Run
+from smwm_ros.training.tensorboard import Diary
+from smwm_ros.training.threads import threads
 import torch
 from torch import Tensor
 

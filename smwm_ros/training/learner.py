@@ -11,14 +11,14 @@ import os
 import sys
 
 from smwm_ros import config
-from smwm_ros.core.augment import augment, strength
-from smwm_ros.core.metrics import held_out
 from smwm_ros.errors import ConfigError, TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.model.compiled import Compiled
 from smwm_ros.model.distributed import Team
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
+from smwm_ros.training.augment import augment, strength
+from smwm_ros.training.metrics import held_out
 import torch
 from torch import Tensor
 from torch.optim import AdamW
