@@ -20,13 +20,13 @@ import numpy as np
 from parts import tiny
 from parts.paper import SEARCH
 from smwm_ros.config import Config, Planner
-from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.planner import make_planner
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.fast_rollout import collapse
 from smwm_ros.model.kernels import Product
 from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.planning.pilot import Pilot
+from smwm_ros.planning.planner import make_planner
 import torch
 from torch import nn, Tensor
 

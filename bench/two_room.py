@@ -21,9 +21,9 @@ from parts.success import Found, measure, note, record, row, Seed
 from smwm_ros.core.drivers import PilotDriver, RandomDriver
 from smwm_ros.core.evaluate import run_pairs
 from smwm_ros.core.examine import examine, significant
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.planning.pilot import Pilot
 import torch
 
 EPISODES = {10: 1000, 20: 2000, 50: 5000}  # of 100 raw steps: raw steps in all

@@ -28,15 +28,17 @@ from recordings import made, TinyBag
 from safetensors.torch import load_file, save
 from smwm_ros import config
 from smwm_ros.cli import main as smwm
-from smwm_ros.core import album, proposals, roadmap
 from smwm_ros.core.library import Library
-from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.recall import recall
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.describe import describe
 from smwm_ros.load import load_config
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import META, WEIGHTS
+from smwm_ros.planning import frame_bank as album
+from smwm_ros.planning import policy as proposals
+from smwm_ros.planning import roadmap
+from smwm_ros.planning.drives import recall
+from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.batches import Batches, check
 from smwm_ros.training.run_folder import Run
 from smwm_ros.training.train import train

@@ -14,9 +14,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from smwm_ros.core.planner import make_planner
 from smwm_ros.load import load_config
 from smwm_ros.model.fast_rollout import collapse
+from smwm_ros.planning.planner import make_planner
 from smwm_ros.verbs.methods import PAPER_PLANNER
 import torch
 from torch import nn, Tensor
@@ -186,7 +186,7 @@ def test_a_plan_asks_a_gpu_for_a_bounded_number_of_kernels(bench: SimpleNamespac
 def test_a_plan_that_looks_at_its_numbers_is_not_recorded(
     bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from smwm_ros.core import solvers
+    from smwm_ros.planning import solvers
 
     def curious(elites: Any, last: Any, settings: Any) -> Any:
         if elites.cost.min() < 0:

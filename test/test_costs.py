@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 from smwm_ros.config import Planner
-from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.costs import Costs
-from smwm_ros.core.planner import make_planner
 from smwm_ros.errors import ConfigError
+from smwm_ros.planning.bounds import Bounds
+from smwm_ros.planning.costs import Costs
+from smwm_ros.planning.planner import make_planner
 import torch
 from torch import Tensor
 from worlds import PointMass

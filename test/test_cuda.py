@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.guides import Guides
-from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.planner import make_planner, SearchPlanner
-from smwm_ros.core.proposals import Policy
 from smwm_ros.model.recorded import Recorded
 from smwm_ros.model.world_model import make_model
+from smwm_ros.planning.guides import Guides
+from smwm_ros.planning.pilot import Pilot
+from smwm_ros.planning.planner import make_planner, SearchPlanner
+from smwm_ros.planning.policy import Policy
 from smwm_ros.training.batches import Batches, Shuffle
 from smwm_ros.training.feed import open_feed
 from smwm_ros.training.learner import Learner

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from smwm_ros.core.drivers import Move, PilotDriver, RandomDriver, Task
-from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import ActionSpec, Array, Frame
+from smwm_ros.planning.pilot import PilotPlan
 from worlds import Line
 
 FRAME = Frame(np.zeros((1, 1, 3), np.uint8), np.zeros(1))

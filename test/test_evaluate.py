@@ -14,9 +14,9 @@ from smwm_ros.arenas.two_room import TwoRoom
 from smwm_ros.core.drivers import ExpertDriver, PilotDriver, RandomDriver
 from smwm_ros.core.evaluate import evaluate, Outcome, run_pairs, summarise
 from smwm_ros.core.pairs import draw_pairs, fresh_pairs, Pair
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.statistics import wilson
 from smwm_ros.errors import DatasetError
+from smwm_ros.planning.pilot import Pilot
 from worlds import dot_dataset, Line, tiny_checkpoint
 
 NO_STATE = config.State(topic='')

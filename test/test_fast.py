@@ -9,8 +9,6 @@ from functools import partial
 import numpy as np
 import pytest
 from smwm_ros.config import Model
-from smwm_ros.core import pilot
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.interfaces import Obs
 from smwm_ros.model import kernels as products
 from smwm_ros.model import vit
@@ -18,6 +16,8 @@ from smwm_ros.model.fast_rollout import collapse, Collapsed, FastPredictor
 from smwm_ros.model.kernels import Product
 from smwm_ros.model.vit import Predictor, VisionEncoder
 from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.planning import pilot
+from smwm_ros.planning.pilot import Pilot
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.costs import Costs
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.errors import ConfigError
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.goal_fields import without_focus
+from smwm_ros.planning.bounds import Bounds
+from smwm_ros.planning.costs import Costs
+from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.train import train
 import torch
 from worlds import dot_dataset, draw_dot, PointMass, STATE, TINY, tiny_checkpoint

@@ -16,9 +16,9 @@ from smwm_ros.bags.reading.frames_at import seen_at, seen_between
 from smwm_ros.cli import main
 from smwm_ros.core.journey import Event, Journey, Reach, Teacher
 from smwm_ros.core.library import Library
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.errors import BagError
 from smwm_ros.model.checkpoint import load, META
+from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.latent_scale import distance_of
 
 ROOT = Path(__file__).resolve().parent.parent

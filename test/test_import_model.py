@@ -13,7 +13,6 @@ from official import ACTIONS, CONFIG_JSON, CONFIG_YAML, shapes, state_dict, writ
 import pytest
 from smwm_ros.cli import main
 from smwm_ros.config import Config, Dataset
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange import from_official
@@ -21,6 +20,7 @@ from smwm_ros.exchange.from_official import make_checkpoint, statistics
 from smwm_ros.exchange.official import Original, read_original
 from smwm_ros.exchange.pickled import read_tensors
 from smwm_ros.model.checkpoint import load
+from smwm_ros.planning.pilot import Pilot
 from test_checkpoint import Bomb
 import torch
 from worlds import dot_dataset

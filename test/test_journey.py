@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from smwm_ros.core.journey import Journey, Reach, Teacher
-from smwm_ros.core.pilot import Pilot
+from smwm_ros.planning.pilot import Pilot
 from worlds import draw_dot, tiny_checkpoint
 
 REACH = Reach(near=1.0, far=2.0, settle=3)

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.config import Command, Evaluate, Planner
-from smwm_ros.core.bounds import Bounds
 from smwm_ros.core.drivers import PilotDriver
 from smwm_ros.core.evaluate import run_pairs
 from smwm_ros.core.latency import Record
 from smwm_ros.core.pairs import fresh_pairs, Pair
-from smwm_ros.core.pilot import Pilot
-from smwm_ros.core.planner import make_planner
 from smwm_ros.interfaces import Array, Frame
 from smwm_ros.model.checkpoint import load
+from smwm_ros.planning.bounds import Bounds
+from smwm_ros.planning.pilot import Pilot
+from smwm_ros.planning.planner import make_planner
 import torch
 from torch import nn, Tensor
 from worlds import draw_dot, Line, PointMass, ROBOT, SIZE, tiny_checkpoint

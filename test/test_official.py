@@ -21,13 +21,13 @@ from official import (
 )
 import pytest
 from smwm_ros import config
-from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.costs import Costs
 from smwm_ros.exchange.official import read_original
 from smwm_ros.exchange.tensor_names import plain, theirs
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model.vit import Predictor, PredictorBlock
 from smwm_ros.model.world_model import Smwm
+from smwm_ros.planning.bounds import Bounds
+from smwm_ros.planning.costs import Costs
 from smwm_ros.training.learner import Learner
 import torch
 from torch import nn, Tensor

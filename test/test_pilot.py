@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.errors import CheckpointError, ConfigError
+from smwm_ros.planning.pilot import Pilot
 from worlds import draw_dot, SIZE, tiny_checkpoint
 
 HERE, THERE = draw_dot(np.array([-0.5, 0.0])), draw_dot(np.array([0.5, 0.2]))

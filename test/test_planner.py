@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from smwm_ros.config import Planner
-from smwm_ros.core.planner import make_planner, SearchPlanner
-from smwm_ros.core.search import CancelledError
 from smwm_ros.interfaces import WorldModel
 from smwm_ros.model.world_model import make_model
+from smwm_ros.planning.planner import make_planner, SearchPlanner
+from smwm_ros.planning.search import CancelledError
 import torch
 from torch import Tensor
 from worlds import PointMass, SIZE, TINY

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 import pytest
 from smwm_ros.config import Planner
-from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.noise import coloured, Noise
-from smwm_ros.core.planner import make_planner, SearchPlanner
-from smwm_ros.core.solvers import cem, descend, Elites, Fit, mppi, SOLVERS
 from smwm_ros.interfaces import WorldModel
 from smwm_ros.model.fast_rollout import collapse
 from smwm_ros.model.world_model import make_model
+from smwm_ros.planning.bounds import Bounds
+from smwm_ros.planning.noise import coloured, Noise
+from smwm_ros.planning.planner import make_planner, SearchPlanner
+from smwm_ros.planning.solvers import cem, descend, Elites, Fit, mppi, SOLVERS
 import torch
 from torch import Tensor
 from worlds import PointMass, SIZE, TINY

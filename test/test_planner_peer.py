@@ -9,7 +9,7 @@ import numpy as np
 from peer_cem import ACTION, BentWorld, LATENT, peer_plan, SEED, VECTORS
 import pytest
 from smwm_ros.config import Planner
-from smwm_ros.core.planner import make_planner, SearchPlanner
+from smwm_ros.planning.planner import make_planner, SearchPlanner
 import torch
 from torch import Tensor
 

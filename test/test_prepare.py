@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.cli import main as smwm
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError
 from smwm_ros.model import checkpoint as checkpoints
+from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.train import train
 from worlds import dot_dataset, draw_dot, TINY, tiny_checkpoint
 
@@ -135,7 +135,7 @@ def test_a_roadmap_that_was_cut_off_is_told(run: Path, suffix: str) -> None:
 
 
 def test_an_empty_roadmap_is_told(run: Path) -> None:
-    from smwm_ros.core import roadmap
+    from smwm_ros.planning import roadmap
 
     road = roadmap.load(run, 'a test')
     roadmap.save(run, road._replace(edges=road.edges[:, :0]), {})

@@ -14,7 +14,6 @@ from contract import check_world_model
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.costs import rollout
 from smwm_ros.errors import ConfigError, TrainingError
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model.checkpoint import load
@@ -27,6 +26,7 @@ from smwm_ros.model.vit import (
     VisionEncoder,
 )
 from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.planning.costs import rollout
 from smwm_ros.training.train import train
 import torch
 from torch import nn

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 from smwm_ros.config import Planner
-from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.costs import Costs
-from smwm_ros.core.guides import Guides
-from smwm_ros.core.planner import make_planner, SearchPlanner
-from smwm_ros.core.proposals import learn, Policy, skill, STEPS_TO_GO
-from smwm_ros.core.recall import Recall
+from smwm_ros.planning.bounds import Bounds
+from smwm_ros.planning.costs import Costs
+from smwm_ros.planning.drives import Recall
+from smwm_ros.planning.guides import Guides
+from smwm_ros.planning.planner import make_planner, SearchPlanner
+from smwm_ros.planning.policy import learn, Policy, skill, STEPS_TO_GO
 import torch
 from torch import Tensor
 from worlds import PointMass

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from recordings import made, TinyBag
 from smwm_ros.cli import main
-from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.core.replay import agree, chance, Leg, replay
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import save
+from smwm_ros.planning.pilot import PilotPlan
 from smwm_ros.verbs.replay_sheet import page
 from smwm_ros.verbs.replay_stretch import HELD_OUT, LEARNT, STRANGE, Stretches, UNKNOWN
 from worlds import dot_dataset, tiny_checkpoint

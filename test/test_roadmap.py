@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from properties import examples
 import pytest
 from smwm_ros.config import Planner
-from smwm_ros.core.guides import Guides
-from smwm_ros.core.planner import make_planner
-from smwm_ros.core.recall import Recall
-from smwm_ros.core.roadmap import AHEAD, joined, Mover, Roadmap, RoadmapPlanner, spread, survey
 from smwm_ros.errors import DatasetError
+from smwm_ros.planning.drives import Recall
+from smwm_ros.planning.guides import Guides
+from smwm_ros.planning.planner import make_planner
+from smwm_ros.planning.roadmap import AHEAD, joined, Mover, Roadmap, RoadmapPlanner, spread, survey
 import torch
 from torch import Tensor
 from worlds import PointMass

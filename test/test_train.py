@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.cli import main
-from smwm_ros.core.costs import rollout
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
 from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.planning.costs import rollout
 from smwm_ros.training.batches import Batches, Shuffle
 from smwm_ros.training.metrics import collapse, effective_rank, held_out
 from smwm_ros.training.run_folder import Run

@@ -9,10 +9,10 @@ import sys
 import time
 from typing import Any
 
-from smwm_ros.core.pilot import Pilot, PilotPlan
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.plan import PlanNode
 from smwm_ros.nodes.process import run_node
+from smwm_ros.planning.pilot import Pilot, PilotPlan
 import torch
 
 ORDERS = Path(os.environ['SMWM_FAULT'])

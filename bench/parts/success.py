@@ -32,12 +32,12 @@ from smwm_ros.config import Config, Planner
 from smwm_ros.core.drivers import Driver, ExpertDriver, PilotDriver, RandomDriver
 from smwm_ros.core.evaluate import interval, Outcome, run_pairs
 from smwm_ros.core.pairs import fresh_pairs, Pair
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Arena
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint, load
 from smwm_ros.model.goal_fields import without_focus
+from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.train import train
 from smwm_ros.verbs.methods import as_in_the_paper, other_kind
 import torch

@@ -17,8 +17,8 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import read_image
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.model.checkpoint import load
+from smwm_ros.planning.pilot import Pilot
 import torch
 
 

@@ -13,9 +13,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from smwm_ros.config import Evaluate
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import ActionSpec, Arena, Array, Frame
+from smwm_ros.planning.pilot import Pilot
 
 
 class Task(NamedTuple):

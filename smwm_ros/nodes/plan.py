@@ -3,7 +3,7 @@
 Plan from pixels: camera images and a goal image in, commands out, at the checkpoint's rate.
 
 This file holds parameters, transitions and services. core/control.py decides whether the robot
-may move, core/pilot.py plans, and activity.py joins them with the topics.
+may move, planning/pilot.py plans, and activity.py joins them with the topics.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from smwm_ros.core.control import Controller
 from smwm_ros.core.effort import Effort, small
 from smwm_ros.core.guard import limits_of
 from smwm_ros.core.latch import StopLatch
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.core.reasons import Reason
 from smwm_ros.core.timed_plan import oldest_image
 from smwm_ros.errors import SmwmError
@@ -40,6 +39,7 @@ from smwm_ros.nodes.setup import set_up, Setup
 from smwm_ros.nodes.shadow import TOPIC as SHADOW
 from smwm_ros.nodes.stop_server import stop_file, StopServer
 from smwm_ros.nodes.thinker import Aim
+from smwm_ros.planning.pilot import Pilot
 from smwm_ros.text import block, line
 from smwm_ros.training.learner import keep_memory
 from std_msgs.msg import String

@@ -12,12 +12,12 @@ from smwm_ros.core.control import Controller
 from smwm_ros.core.journey import Event, Journey, Reach, Teacher
 from smwm_ros.core.latency import Outlook
 from smwm_ros.core.meter import Meter
-from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.core.reasons import Reason
-from smwm_ros.core.search import CancelledError
 from smwm_ros.core.timed_plan import TimedPlan
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
+from smwm_ros.planning.pilot import PilotPlan
+from smwm_ros.planning.search import CancelledError
 from smwm_ros.text import count_of
 
 # Plans are needed once per tick; a camera faster than this would only heat the CPU [ticks].

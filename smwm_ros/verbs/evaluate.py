@@ -62,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from smwm_ros.arenas.choose import choose_arena
-    from smwm_ros.core.guides import load_guides
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.lock import hold_name
     from smwm_ros.model.checkpoint import load
+    from smwm_ros.planning.guides import load_guides
     from smwm_ros.verbs.gallery import write_page
     from smwm_ros.verbs.methods import gather, read_words
     from smwm_ros.verbs.scores import sweep, table
@@ -199,7 +199,7 @@ def _draw(
 
 def _speed(method: Method, one: Round, config: Config) -> str:
     """Time plans of one problem at a time, as on a robot."""
-    from smwm_ros.core.pilot import Pilot
+    from smwm_ros.planning.pilot import Pilot
     from smwm_ros.verbs.methods import plan_times
 
     with _arena_at(config, config.arena.image_size) as arena:

@@ -112,7 +112,7 @@ def _landmarks(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> li
     """Return the pictures of a drive to come by when it is driven again."""
     import numpy as np
     from smwm_ros.core.journey import Teacher
-    from smwm_ros.core.pilot import Pilot
+    from smwm_ros.planning.pilot import Pilot
     from smwm_ros.training.latent_scale import distance_of
 
     distance = distance_of(checkpoint.info, spacing)

@@ -13,7 +13,6 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.config import KINDS
 from smwm_ros.core.drivers import PilotDriver
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.stored import section
 from smwm_ros.errors import CheckpointError, ConfigError, did_you_mean
@@ -21,6 +20,7 @@ from smwm_ros.interfaces import Array
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.goal_fields import without_focus
+from smwm_ros.planning.pilot import Pilot
 from smwm_ros.text import tell
 from smwm_ros.training.train import train
 

@@ -55,8 +55,10 @@ def _prepare(
     folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, cfg: Prepare
 ) -> None:
     """Make roadmap, proposals and album, and say how good they are."""
-    from smwm_ros.core import album, proposals, roadmap
-    from smwm_ros.core.recall import limits, recall
+    from smwm_ros.planning import frame_bank as album
+    from smwm_ros.planning import policy as proposals
+    from smwm_ros.planning import roadmap
+    from smwm_ros.planning.drives import limits, recall
 
     drives = recall(checkpoint, dataset)
     road = roadmap.survey(drives, roadmap.Mover(checkpoint.model, *limits(checkpoint)), cfg.nodes)

@@ -124,7 +124,7 @@ def _next(args: argparse.Namespace, robot: Robot) -> str:
 
 def _fill_album(folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset) -> None:
     """Lay frames beside the checkpoint for people to look at plans, unless they are there."""
-    from smwm_ros.core import album
+    from smwm_ros.planning import frame_bank as album
 
     try:
         album.load(folder, 'train')

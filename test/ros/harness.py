@@ -21,9 +21,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image
-from smwm_ros.core.pilot import PilotPlan
 from smwm_ros.nodes.messages import LATCHED
 from smwm_ros.nodes.plan import PlanNode
+from smwm_ros.planning.pilot import PilotPlan
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 

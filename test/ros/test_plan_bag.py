@@ -18,7 +18,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image, to_rgb
 from smwm_ros.core.beat import GRACE
-from smwm_ros.core.pilot import Pilot
+from smwm_ros.planning.pilot import Pilot
 
 ROOT = Path(__file__).resolve().parents[2]
 DT, SLICES = 0.1, 5

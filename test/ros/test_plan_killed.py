@@ -17,7 +17,7 @@ from test_plan_process import robot, start  # noqa: F401 - robot is a fixture
 # A pilot that ends its thread when the image is white, and a callback that fails when asked to.
 BREAKABLE = """
 import sys
-from smwm_ros.core.pilot import Pilot
+from smwm_ros.planning.pilot import Pilot
 from smwm_ros.nodes.plan import PlanNode
 from smwm_ros.nodes.process import run_node
 from std_msgs.msg import String
@@ -43,7 +43,7 @@ sys.exit(run_node(BreakableNode))
 # A pilot that computes for ever, and does not listen.
 HANGING = """
 import sys
-from smwm_ros.core.pilot import Pilot
+from smwm_ros.planning.pilot import Pilot
 from smwm_ros.nodes.plan import PlanNode
 from smwm_ros.nodes.process import run_node
 import torch

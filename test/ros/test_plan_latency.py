@@ -6,7 +6,7 @@ from itertools import groupby
 from harness import wait_until, world
 import numpy as np
 import pytest
-from smwm_ros.core.pilot import PilotPlan
+from smwm_ros.planning.pilot import PilotPlan
 
 DT = 0.05  # of the checkpoint [s]
 STEP = 1e-4  # by which each plan differs from the last

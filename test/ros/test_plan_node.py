@@ -245,7 +245,7 @@ def test_diagnostics_tell_rates_times_and_counts(checkpoint):
 
 
 def test_a_real_pilot_drives_within_limits(checkpoint):
-    from smwm_ros.core.pilot import Pilot
+    from smwm_ros.planning.pilot import Pilot
 
     with world(checkpoint, make_pilot=Pilot) as here:
         here.drive()

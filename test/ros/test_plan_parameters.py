@@ -10,13 +10,13 @@ from rcl_interfaces.srv import DescribeParameters, GetParameters
 import rclpy
 from rclpy.parameter import Parameter
 from smwm_ros import config
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import knobs
 from smwm_ros.model.checkpoint import load, save
 from smwm_ros.nodes.parameters import declare_knobs, parameter_type, read_knobs
 from smwm_ros.nodes.plan import PlanNode
 from smwm_ros.nodes.setup import set_up
+from smwm_ros.planning.pilot import Pilot
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image, to_rgb
 from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.core.panel import CAPTION, GAP, TILE
-from smwm_ros.core.pilot import Pilot
 from smwm_ros.model.checkpoint import load
 from smwm_ros.nodes.painter import Painter
+from smwm_ros.planning.pilot import Pilot
 from visualization_msgs.msg import Marker, MarkerArray
 
 MODEL = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
@@ -57,7 +57,7 @@ def framed(image, frame_id):
 @pytest.fixture
 def shots():
     """Return two frames of the album that comes with the model."""
-    from smwm_ros.core.album import load as open_album
+    from smwm_ros.planning.frame_bank import load as open_album
 
     album = open_album(MODEL, 'a test')
     return [album.nearest(album.latents[number])[0] for number in (3, 40)]

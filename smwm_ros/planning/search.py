@@ -14,13 +14,13 @@ import time
 from typing import NamedTuple
 
 from smwm_ros import config
-from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.costs import Costs, sum_of
-from smwm_ros.core.noise import Noise
-from smwm_ros.core.proposals import Propose
-from smwm_ros.core.solvers import best, better, descend, Elites, Fit, SOLVERS
 from smwm_ros.interfaces import Plans
 from smwm_ros.model.compiled import fused
+from smwm_ros.planning.bounds import Bounds
+from smwm_ros.planning.costs import Costs, sum_of
+from smwm_ros.planning.noise import Noise
+from smwm_ros.planning.policy import Propose
+from smwm_ros.planning.solvers import best, better, descend, Elites, Fit, SOLVERS
 import torch
 from torch import Tensor
 

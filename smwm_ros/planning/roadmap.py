@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from smwm_ros.core.recall import Recall
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.interfaces import Planner, Plans, WorldModel
 from smwm_ros.model import sidecar as beside
+from smwm_ros.planning.drives import Recall
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows

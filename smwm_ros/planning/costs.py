@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from smwm_ros import config
-from smwm_ros.core.bounds import Bounds
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import WorldModel
+from smwm_ros.planning.bounds import Bounds
 import torch
 from torch import Tensor
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.costs import Costs, sum_of
-from smwm_ros.core.recall import Recall
 from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.interfaces import Plans, WorldModel
 from smwm_ros.model import sidecar as beside
 from smwm_ros.model.networks import perceptron
+from smwm_ros.planning.bounds import Bounds
+from smwm_ros.planning.costs import Costs, sum_of
+from smwm_ros.planning.drives import Recall
 from smwm_ros.progress import show_progress
 from smwm_ros.training.learner import seeded
 import torch

@@ -14,14 +14,14 @@ from functools import partial
 import time
 
 from smwm_ros import config
-from smwm_ros.core.bounds import Bounds
-from smwm_ros.core.costs import Costs, Heads, View
-from smwm_ros.core.guides import Guides
-from smwm_ros.core.proposals import AmortisedPlanner, Propose
-from smwm_ros.core.roadmap import Mover, RoadmapPlanner
-from smwm_ros.core.search import Before, CancelledError, Found, Search
 from smwm_ros.interfaces import Plan, Planner, Plans, WorldModel
 from smwm_ros.model.recorded import can_record, Recorded
+from smwm_ros.planning.bounds import Bounds
+from smwm_ros.planning.costs import Costs, Heads, View
+from smwm_ros.planning.guides import Guides
+from smwm_ros.planning.policy import AmortisedPlanner, Propose
+from smwm_ros.planning.roadmap import Mover, RoadmapPlanner
+from smwm_ros.planning.search import Before, CancelledError, Found, Search
 import torch
 from torch import Tensor
 

@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from smwm_ros.core.roadmap import spread
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError
 from smwm_ros.interfaces import Array, Obs
 from smwm_ros.model import sidecar as beside
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.planning.roadmap import spread
 import torch
 from torch import Tensor
 

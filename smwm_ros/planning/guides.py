@@ -6,10 +6,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from smwm_ros import config
-from smwm_ros.core import proposals, roadmap
-from smwm_ros.core.proposals import Policy
-from smwm_ros.core.roadmap import Roadmap
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.planning import policy as proposals
+from smwm_ros.planning import roadmap
+from smwm_ros.planning.policy import Policy
+from smwm_ros.planning.roadmap import Roadmap
 import torch
 
 
