@@ -15,8 +15,8 @@ from dataclasses import replace
 from common import main, Row
 import numpy as np
 from parts.success import Found, note, prepare, prepared, QUICK, record, row, Seed, workplace
-from smwm_ros.core.drivers import ExpertDriver, RandomDriver
-from smwm_ros.core.pairs import Pair
+from smwm_ros.evaluation.pairs import Pair
+from smwm_ros.evaluation.policies import ExpertDriver, RandomDriver
 from smwm_ros.model.checkpoint import Checkpoint
 import torch
 

@@ -18,10 +18,10 @@ from common import interleaved, main, paired_ratio, Row
 import numpy as np
 from parts import inertia
 from parts.success import Found, measure, note, record, row, Seed
-from smwm_ros.core.drivers import PilotDriver, RandomDriver
-from smwm_ros.core.evaluate import run_pairs
-from smwm_ros.core.examine import examine, significant
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation.closed_loop import run_pairs
+from smwm_ros.evaluation.examine import examine, significant
+from smwm_ros.evaluation.policies import PilotDriver, RandomDriver
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.planning.pilot import Pilot
 import torch

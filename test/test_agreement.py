@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from smwm_ros.core.agreement import Agreement
+from smwm_ros.evaluation.agreement import Agreement
 from smwm_ros.interfaces import ActionSpec
 
 SPEC = ActionSpec(('x', 'turn'), (-0.5, -2.0), (0.5, 2.0), 0.1)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.core.drivers import Move, Task
-from smwm_ros.core.evaluate import Outcome
-from smwm_ros.core.pairs import Pair
-from smwm_ros.core.statistics import wilson
+from smwm_ros.evaluation.closed_loop import Outcome
+from smwm_ros.evaluation.pairs import Pair
+from smwm_ros.evaluation.policies import Move, Task
+from smwm_ros.evaluation.statistics import wilson
 from smwm_ros.interfaces import Frame
 from smwm_ros.load import load_config
 from worlds import tiny_checkpoint

@@ -14,10 +14,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from smwm_ros.evaluation.methods import PAPER_PLANNER
 from smwm_ros.load import load_config
 from smwm_ros.model.fast_rollout import collapse
 from smwm_ros.planning.planner import make_planner
-from smwm_ros.verbs.methods import PAPER_PLANNER
 import torch
 from torch import nn, Tensor
 

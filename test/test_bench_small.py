@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 from smwm_ros.arenas.two_room import TwoRoom
 from smwm_ros.config import Config, Model, Planner, Train
-from smwm_ros.core.drivers import Driver, ExpertDriver, PilotDriver, RandomDriver
-from smwm_ros.core.evaluate import Outcome
-from smwm_ros.core.pairs import Pair
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation.closed_loop import Outcome
+from smwm_ros.evaluation.methods import PAPER_PLANNER
+from smwm_ros.evaluation.pairs import Pair
+from smwm_ros.evaluation.policies import Driver, ExpertDriver, PilotDriver, RandomDriver
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.planning.pilot import Pilot
-from smwm_ros.verbs.methods import PAPER_PLANNER
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 ARENA, SEEDS = 'two_room', (0, 3)  # with these, a pair is solved at the start

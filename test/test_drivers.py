@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from smwm_ros.core.drivers import Move, PilotDriver, RandomDriver, Task
 from smwm_ros.errors import ConfigError
+from smwm_ros.evaluation.policies import Move, PilotDriver, RandomDriver, Task
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 from smwm_ros.planning.pilot import PilotPlan
 from worlds import Line

@@ -11,11 +11,11 @@ import pytest
 from smwm_ros import config
 from smwm_ros.arenas import make_arena
 from smwm_ros.arenas.two_room import TwoRoom
-from smwm_ros.core.drivers import ExpertDriver, PilotDriver, RandomDriver
-from smwm_ros.core.evaluate import evaluate, Outcome, run_pairs, summarise
-from smwm_ros.core.pairs import draw_pairs, fresh_pairs, Pair
-from smwm_ros.core.statistics import wilson
 from smwm_ros.errors import DatasetError
+from smwm_ros.evaluation.closed_loop import evaluate, Outcome, run_pairs, summarise
+from smwm_ros.evaluation.pairs import draw_pairs, fresh_pairs, Pair
+from smwm_ros.evaluation.policies import ExpertDriver, PilotDriver, RandomDriver
+from smwm_ros.evaluation.statistics import wilson
 from smwm_ros.planning.pilot import Pilot
 from worlds import dot_dataset, Line, tiny_checkpoint
 

@@ -13,12 +13,12 @@ import pytest
 from recordings import without_pictures
 from smwm_ros import config
 from smwm_ros.cli import main
-from smwm_ros.core.evaluate import Outcome
-from smwm_ros.core.pairs import Pair
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation.closed_loop import Outcome
+from smwm_ros.evaluation.pairs import Pair
+from smwm_ros.evaluation.scores import Round
 from smwm_ros.model.checkpoint import META, save
 from smwm_ros.training.train import train
-from smwm_ros.verbs.scores import Round
 from worlds import dot_dataset, TINY, tiny_checkpoint
 
 SMALL = ['evaluate.pairs=3', 'evaluate.budget=4', 'evaluate.repeats=2', 'planner.samples=8']

@@ -14,11 +14,11 @@ import pytest
 from recordings import inspect, without_pictures
 from smwm_ros import config
 from smwm_ros.cli import main
-from smwm_ros.core.examine import Examination, examine, spectrum
-from smwm_ros.core.probes import linear, nonlinear, r2
-from smwm_ros.core.verdict import judge, require_fit
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
+from smwm_ros.evaluation.examine import Examination, examine, spectrum
+from smwm_ros.evaluation.probes import linear, nonlinear, r2
+from smwm_ros.evaluation.verdict import judge, require_fit
 from smwm_ros.model.checkpoint import add_info, Checkpoint, load, META, read_meta
 from smwm_ros.training.batches import in_two
 from smwm_ros.training.train import train
@@ -153,7 +153,7 @@ def test_a_best_model_that_is_the_last_one_is_judged_once_and_another_one_apart(
         judged.append(checkpoint.folder)
         return examine(checkpoint, *words)
 
-    monkeypatch.setattr('smwm_ros.core.examine.examine', count)
+    monkeypatch.setattr('smwm_ros.evaluation.examine.examine', count)
     dot_dataset(tmp_path / 'data', episodes=6)
     run, best = tmp_path / 'run', tmp_path / 'run' / 'best'
     words = ['train', str(tmp_path / 'data'), '--out', str(run), 'train.device=cpu']

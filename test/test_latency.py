@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.config import Command, Evaluate, Planner
-from smwm_ros.core.drivers import PilotDriver
-from smwm_ros.core.evaluate import run_pairs
 from smwm_ros.core.latency import Record
-from smwm_ros.core.pairs import fresh_pairs, Pair
+from smwm_ros.evaluation.closed_loop import run_pairs
+from smwm_ros.evaluation.pairs import fresh_pairs, Pair
+from smwm_ros.evaluation.policies import PilotDriver
 from smwm_ros.interfaces import Array, Frame
 from smwm_ros.model.checkpoint import load
 from smwm_ros.planning.bounds import Bounds

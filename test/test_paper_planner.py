@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from smwm_ros.config import Dataset, Planner
+from smwm_ros.evaluation.methods import as_in_the_paper
 from smwm_ros.load import load_config, merge, to_dict
-from smwm_ros.verbs.methods import as_in_the_paper
 from worlds import tiny_checkpoint
 import yaml
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.arenas import make_arena
+from smwm_ros.evaluation.methods import as_in_the_paper, PAPER_PLANNER
 from smwm_ros.load import load_config
 from smwm_ros.model.sigreg import LAST_KNOT
-from smwm_ros.verbs.methods import as_in_the_paper, PAPER_PLANNER
 from worlds import tiny_checkpoint
 
 ARENAS = ('two_room', 'two_room_differential', 'reacher', 'push_t', 'cube')

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from recordings import made, TinyBag
 from smwm_ros.cli import main
-from smwm_ros.core.replay import agree, chance, Leg, replay
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
+from smwm_ros.evaluation.replay import agree, chance, Leg, replay
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import save
 from smwm_ros.planning.pilot import PilotPlan

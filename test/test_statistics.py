@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from smwm_ros.core.statistics import compare, interval_by_episode, wilson
+from smwm_ros.evaluation.statistics import compare, interval_by_episode, wilson
 
 
 def tried(b: int, c: int, both: int, neither: int) -> tuple[list[bool], list[bool]]:

@@ -18,7 +18,7 @@ from smwm_ros.arenas.ranges import ranges_of
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.vary import Varied
 from smwm_ros.config import Randomise
-from smwm_ros.core.drivers import RandomDriver
+from smwm_ros.evaluation.policies import RandomDriver
 from smwm_ros.interfaces import Array, Frame
 import torch
 

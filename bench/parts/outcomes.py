@@ -15,8 +15,8 @@ from pathlib import Path
 
 from parts.fingerprint import fingerprint
 from safetensors.torch import save
-from smwm_ros.core.evaluate import Outcome
-from smwm_ros.core.pairs import Pair
+from smwm_ros.evaluation.closed_loop import Outcome
+from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.files import write_atomic
 from smwm_ros.model.checkpoint import Checkpoint
 

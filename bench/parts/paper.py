@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from smwm_ros.verbs.methods import PAPER_PLANNER
+from smwm_ros.evaluation.methods import PAPER_PLANNER
 
 SEARCH = {name: getattr(PAPER_PLANNER, name) for name in ('samples', 'iterations', 'elites')}
 PEER = f'{SEARCH["samples"]} samples, {SEARCH["iterations"]} iterations'

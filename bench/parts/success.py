@@ -29,17 +29,17 @@ from smwm_ros.arenas import arena_of
 from smwm_ros.cli import main as smwm
 from smwm_ros.collect.fresh import fresh_episodes
 from smwm_ros.config import Config, Planner
-from smwm_ros.core.drivers import Driver, ExpertDriver, PilotDriver, RandomDriver
-from smwm_ros.core.evaluate import interval, Outcome, run_pairs
-from smwm_ros.core.pairs import fresh_pairs, Pair
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation.closed_loop import interval, Outcome, run_pairs
+from smwm_ros.evaluation.methods import as_in_the_paper, other_kind
+from smwm_ros.evaluation.pairs import fresh_pairs, Pair
+from smwm_ros.evaluation.policies import Driver, ExpertDriver, PilotDriver, RandomDriver
 from smwm_ros.interfaces import Arena
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint, load
 from smwm_ros.model.goal_fields import without_focus
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.train import train
-from smwm_ros.verbs.methods import as_in_the_paper, other_kind
 import torch
 
 QUICK = ['train.steps=60', 'evaluate.pairs=8', 'evaluate.repeats=2']

@@ -21,6 +21,7 @@ import numpy as np
 from parts.launches import as_if_gpu
 from parts.peer import NAME, Peer, peer
 from smwm_ros import config
+from smwm_ros.evaluation.methods import PAPER_PLANNER
 from smwm_ros.exchange.tensor_names import theirs
 from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint
@@ -29,7 +30,6 @@ from smwm_ros.model.kernels import Product
 from smwm_ros.model.vit import MEAN, Predictor, SIDE, STD
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.planning.pilot import Pilot
-from smwm_ros.verbs.methods import PAPER_PLANNER
 import torch
 from torch import nn, Tensor
 

@@ -15,8 +15,8 @@ from smwm_ros.codec.fields import FieldCodec
 from smwm_ros.codec.image_files import read_picture
 from smwm_ros.codec.images import compose, read_image, read_view, tiles
 from smwm_ros.core.guard import check_contract
-from smwm_ros.core.verdict import require_fit
 from smwm_ros.errors import CheckpointError, CodecError, ConfigError, SmwmError
+from smwm_ros.evaluation.verdict import require_fit
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint, load
 from smwm_ros.nodes.messages import blank_message, message_class

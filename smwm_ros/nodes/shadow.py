@@ -9,7 +9,7 @@ import json
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.serialization import deserialize_message
-from smwm_ros.core.agreement import Agreement
+from smwm_ros.evaluation.agreement import Agreement
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.guise import RELIABLE

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.probes import fit
+from smwm_ros.evaluation.probes import fit
 from smwm_ros.interfaces import Array
 from smwm_ros.progress import show_progress
 from smwm_ros.training.learner import seeded

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.examine import significant, spectrum
-from smwm_ros.core.probes import linear, r2
+from smwm_ros.evaluation.examine import significant, spectrum
+from smwm_ros.evaluation.probes import linear, r2
 from smwm_ros.interfaces import Array, Obs, Window
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.toys.dots import Moves

@@ -24,12 +24,12 @@ from smwm_ros.text import tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
-    from smwm_ros.core.pairs import Pair
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.evaluation.methods import Method
+    from smwm_ros.evaluation.pairs import Pair
+    from smwm_ros.evaluation.scores import Round
     from smwm_ros.interfaces import Arena
     from smwm_ros.model.checkpoint import Checkpoint
-    from smwm_ros.verbs.methods import Method
-    from smwm_ros.verbs.scores import Round
 
 EXAMPLE = 'smwm evaluate runs/two_room --data data/two_room --methods paper,sigreg'
 MARGIN = 100  # raw steps of a fresh episode beyond the offset, so that pairs differ
@@ -63,12 +63,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from smwm_ros.arenas.choose import choose_arena
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.evaluation.methods import gather, read_words
+    from smwm_ros.evaluation.scores import sweep, table
     from smwm_ros.lock import hold_name
     from smwm_ros.model.checkpoint import load
     from smwm_ros.planning.guides import load_guides
     from smwm_ros.verbs.gallery import write_page
-    from smwm_ros.verbs.methods import gather, read_words
-    from smwm_ros.verbs.scores import sweep, table
 
     checkpoint = load(args.checkpoint)
     args.arena = choose_arena(args.arena, args.config, checkpoint.robot)
@@ -155,8 +155,8 @@ def _rounds(
 ) -> list[Round]:
     """Let everyone try the same pairs, for each offset and under each shift."""
     from smwm_ros.arenas.choose import require_robot
-    from smwm_ros.core.evaluate import evaluate
-    from smwm_ros.verbs.scores import Round
+    from smwm_ros.evaluation.closed_loop import evaluate
+    from smwm_ros.evaluation.scores import Round
 
     ours = methods[0]
     with _arena_at(config, config.arena.image_size) as arena:
@@ -180,7 +180,7 @@ def _draw(
 ) -> list[tuple[Evaluate, list[Pair]]]:
     """Return the protocol for each offset, with its pairs; the budget grows with the offset."""
     from smwm_ros.collect.fresh import fresh_episodes
-    from smwm_ros.core.pairs import draw_pairs, fresh_pairs
+    from smwm_ros.evaluation.pairs import draw_pairs, fresh_pairs
 
     base = config.evaluate
     protocols = [
@@ -199,8 +199,8 @@ def _draw(
 
 def _speed(method: Method, one: Round, config: Config) -> str:
     """Time plans of one problem at a time, as on a robot."""
+    from smwm_ros.evaluation.methods import plan_times
     from smwm_ros.planning.pilot import Pilot
-    from smwm_ros.verbs.methods import plan_times
 
     with _arena_at(config, config.arena.image_size) as arena:
         images = [arena.set_state(pair.start_state).pixels for pair in one.pairs[:TIMED]]
@@ -233,9 +233,9 @@ def _write(
     rounds: Sequence[Round],
 ) -> None:
     """Write all that was found, and by what means."""
+    from smwm_ros.evaluation.scores import plain
     from smwm_ros.files import write_atomic
     from smwm_ros.load import to_dict
-    from smwm_ros.verbs.scores import plain
 
     found = {
         'checkpoint': str(args.checkpoint),

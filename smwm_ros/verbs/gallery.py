@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import report
-from smwm_ros.core.evaluate import Outcome
-from smwm_ros.core.pairs import Pair
+from smwm_ros.evaluation.closed_loop import Outcome
+from smwm_ros.evaluation.pairs import Pair
+from smwm_ros.evaluation.scores import difference, Round
 from smwm_ros.interfaces import Arena, Array
 from smwm_ros.pages import charts
 from smwm_ros.pages.film import film
@@ -18,7 +19,6 @@ from smwm_ros.pages.index import publish
 from smwm_ros.pages.numbers import number
 from smwm_ros.report import escape
 from smwm_ros.text import count_of
-from smwm_ros.verbs.scores import difference, Round
 
 FAILURES, SUCCESSES = 12, 6  # shown on the page
 FILMED = 3  # of either

@@ -11,8 +11,8 @@ from typing import Any, TYPE_CHECKING
 from smwm_ros.text import tell
 
 if TYPE_CHECKING:
-    from smwm_ros.core.verdict import Verdict
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.evaluation.verdict import Verdict
 
 SAMPLES = 25_000  # frames of training episodes, as in the paper; a fifth as many held-out ones
 QUICK_SAMPLES = 2500  # after a training; a verdict on its own data does not rest on the probes
@@ -55,9 +55,9 @@ def examine_run(
     path: Path, dataset: Path, out: Path, samples: int
 ) -> tuple[dict[str, Any], list[str]]:
     """Examine a run on a dataset, and write the page."""
-    from smwm_ros.core.examine import examine
-    from smwm_ros.core.verdict import judge
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.evaluation.examine import examine
+    from smwm_ros.evaluation.verdict import judge
     from smwm_ros.model import checkpoint as checkpoints
     from smwm_ros.pages.index import publish
     from smwm_ros.training.learner import pick_device
@@ -117,8 +117,8 @@ def give_verdicts(run: Path, dataset: TransitionDataset, device: str) -> Verdict
 
 def _give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verdict:
     """Judge a model, unless it was judged before."""
-    from smwm_ros.core.examine import examine
-    from smwm_ros.core.verdict import judge, stored_verdict
+    from smwm_ros.evaluation.examine import examine
+    from smwm_ros.evaluation.verdict import judge, stored_verdict
     from smwm_ros.model import checkpoint as checkpoints
     from smwm_ros.training.learner import pick_device
 

@@ -13,13 +13,13 @@ import numpy as np
 from smwm_ros import report
 from smwm_ros.arenas import make_arena
 from smwm_ros.config import Config
-from smwm_ros.core.drivers import RandomDriver
-from smwm_ros.core.evaluate import run_pairs
-from smwm_ros.core.pairs import draw_pairs
-from smwm_ros.core.statistics import wilson
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.stored import Kind, read_json
 from smwm_ros.errors import SmwmError
+from smwm_ros.evaluation.closed_loop import run_pairs
+from smwm_ros.evaluation.pairs import draw_pairs
+from smwm_ros.evaluation.policies import RandomDriver
+from smwm_ros.evaluation.statistics import wilson
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
 from smwm_ros.pages import charts

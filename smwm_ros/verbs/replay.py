@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from tempfile import TemporaryDirectory
 
-    from smwm_ros.core.replay import agree, chance, replay
     from smwm_ros.data.shards import safe_name
     from smwm_ros.errors import ConfigError
+    from smwm_ros.evaluation.replay import agree, chance, replay
     from smwm_ros.load import load_config, to_dict
     from smwm_ros.model.checkpoint import load
     from smwm_ros.pages.index import publish

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from smwm_ros import report
-from smwm_ros.core.replay import Leg
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation.replay import Leg
 from smwm_ros.interfaces import ActionSpec, Array
 from smwm_ros.pages import charts
 from smwm_ros.pages.film import film, MOST

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.replay import Leg
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
+from smwm_ros.evaluation.replay import Leg
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.text import count_of

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from smwm_ros import report
-from smwm_ros.core.examine import Examination
-from smwm_ros.core.verdict import Verdict
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, one_line
+from smwm_ros.evaluation.examine import Examination
+from smwm_ros.evaluation.verdict import Verdict
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.probes import linear, nonlinear, r2
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation.probes import linear, nonlinear, r2
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array, Obs
 from smwm_ros.model.checkpoint import Checkpoint, require

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from smwm_ros.core.evaluate import Outcome, summarise
-from smwm_ros.core.pairs import Pair
-from smwm_ros.core.statistics import compare
+from smwm_ros.evaluation.closed_loop import Outcome, summarise
+from smwm_ros.evaluation.pairs import Pair
+from smwm_ros.evaluation.statistics import compare
 from smwm_ros.text import count_of
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.agreement import Agreement
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
+from smwm_ros.evaluation.agreement import Agreement
 from smwm_ros.interfaces import ActionSpec, Array
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.text import count_of

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.config import KINDS
-from smwm_ros.core.drivers import PilotDriver
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.stored import section
 from smwm_ros.errors import CheckpointError, ConfigError, did_you_mean
+from smwm_ros.evaluation.policies import PilotDriver
 from smwm_ros.interfaces import Array
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.core.drivers import Driver, ExpertDriver, RandomDriver, Task
-from smwm_ros.core.pairs import Pair
-from smwm_ros.core.statistics import interval_by_episode
+from smwm_ros.evaluation.pairs import Pair
+from smwm_ros.evaluation.policies import Driver, ExpertDriver, RandomDriver, Task
+from smwm_ros.evaluation.statistics import interval_by_episode
 from smwm_ros.interfaces import Arena, Frame
 from smwm_ros.progress import show_progress
 

@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a model is worth: closed loop, probes, statistics, verdict.
+
+Read in this order: closed_loop, pairs, policies, methods, scores, statistics, examine, probes,
+verdict, replay, agreement.
+"""
