@@ -34,7 +34,7 @@ from parts.stops import measure_stops, NAMES
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image
-from smwm_ros.core.beat import Metronome
+from smwm_ros.control.ticks import Metronome
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint, save
 from smwm_ros.model.world_model import make_model

@@ -28,7 +28,7 @@ from recordings import made, TinyBag
 from safetensors.torch import load_file, save
 from smwm_ros import config
 from smwm_ros.cli import main as smwm
-from smwm_ros.core.library import Library
+from smwm_ros.control.goal_library import Library
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.describe import describe
 from smwm_ros.load import load_config

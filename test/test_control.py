@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for core/control.py: what each tick does, with times written out."""
+"""Tests for control/controller.py: what each tick does, with times written out."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.beat import LEAN, MARGIN, Metronome, PlanClock, ticks_between
-from smwm_ros.core.control import Controller
-from smwm_ros.core.latch import StopLatch
-from smwm_ros.core.reasons import MEANING, Reason
-from smwm_ros.core.timed_plan import TimedPlan
+from smwm_ros.control.controller import Controller
+from smwm_ros.control.reasons import MEANING, Reason
+from smwm_ros.control.stop_latch import StopLatch
+from smwm_ros.control.ticks import LEAN, MARGIN, Metronome, PlanClock, ticks_between
+from smwm_ros.control.timed_plan import TimedPlan
 from smwm_ros.interfaces import ActionSpec
 
 DT = 0.1

@@ -15,7 +15,7 @@ from mutated_files import attack, keep_state, KINDS, Origin, PLANNER, SETTINGS, 
 import numpy as np
 import pytest
 from smwm_ros.cli import main
-from smwm_ros.core.library import Library
+from smwm_ros.control.goal_library import Library
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.rows import Column, Rows
 from smwm_ros.data.stored import Kind, mismatch, read_json

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for core/effort.py: plans that would take far too long are refused before they begin."""
+"""Tests for control/search_time.py: plans that would take far too long are refused before they begin."""
 
 from dataclasses import replace
 
 import pytest
 from smwm_ros.config import Planner
-from smwm_ros.core.effort import Effort, small
+from smwm_ros.control.search_time import Effort, small
 from smwm_ros.errors import ConfigError
 
 USUAL = Planner(samples=128, horizon=5, iterations=4, elites=16)

@@ -14,8 +14,8 @@ from smwm_ros.arenas import make_arena
 from smwm_ros.bags.reading.find import find_bags
 from smwm_ros.bags.reading.frames_at import seen_at, seen_between
 from smwm_ros.cli import main
-from smwm_ros.core.journey import Event, Journey, Reach, Teacher
-from smwm_ros.core.library import Library
+from smwm_ros.control.goal_library import Library
+from smwm_ros.control.route import Event, Journey, Reach, Teacher
 from smwm_ros.errors import BagError
 from smwm_ros.model.checkpoint import load, META
 from smwm_ros.planning.pilot import Pilot

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for core/guard.py: what may reach a robot."""
+"""Tests for control/guard.py: what may reach a robot."""
 
 from dataclasses import replace
 import re
@@ -10,7 +10,7 @@ import numpy as np
 from properties import examples
 import pytest
 from smwm_ros import config
-from smwm_ros.core.guard import check_contract, Guard, Limits, limits_of
+from smwm_ros.control.guard import check_contract, Guard, Limits, limits_of
 from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.interfaces import ActionSpec
 

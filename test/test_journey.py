@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from smwm_ros.core.journey import Journey, Reach, Teacher
+from smwm_ros.control.route import Journey, Reach, Teacher
 from smwm_ros.planning.pilot import Pilot
 from worlds import draw_dot, tiny_checkpoint
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for core/latch.py: a stop holds until it is released, with a file in the next process."""
+"""Tests for control/stop_latch.py: a stop holds until it is released, with a file in the next process."""
 
 import pytest
-from smwm_ros.core.latch import StopLatch
-from smwm_ros.core.reasons import Reason
+from smwm_ros.control.reasons import Reason
+from smwm_ros.control.stop_latch import StopLatch
 
 
 def test_a_stop_holds_until_it_is_released():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.config import Command, Evaluate, Planner
-from smwm_ros.core.latency import Record
+from smwm_ros.control.command_record import Record
 from smwm_ros.evaluation.closed_loop import run_pairs
 from smwm_ros.evaluation.pairs import fresh_pairs, Pair
 from smwm_ros.evaluation.policies import PilotDriver

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from smwm_ros.core.library import Library
+from smwm_ros.control.goal_library import Library
 from smwm_ros.errors import ConfigError, OutputError
 from smwm_ros.share import goals_folder, shipped
 
@@ -66,7 +66,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 def test_a_folder_holds_so_many_goals_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr('smwm_ros.core.library.MOST', 3)
+    monkeypatch.setattr('smwm_ros.control.goal_library.MOST', 3)
     library = Library(tmp_path)
     for name in ('a', 'b', 'c'):
         library.keep(name, [RED])

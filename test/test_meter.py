@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for core/meter.py."""
+"""Tests for control/percentiles.py."""
 
 import math
 
 import numpy as np
 import pytest
-from smwm_ros.core.meter import Meter
+from smwm_ros.control.percentiles import Meter
 
 
 def test_percentiles_are_exact_over_all_values():

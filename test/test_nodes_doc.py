@@ -4,7 +4,7 @@
 from pathlib import Path
 import re
 
-from smwm_ros.core.reasons import MEANING, Reason
+from smwm_ros.control.reasons import MEANING, Reason
 
 TEST = Path(__file__).resolve().parent
 TEXT = (TEST.parent / 'docs' / 'nodes.md').read_text()

@@ -21,7 +21,7 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image
-from smwm_ros.core.beat import Metronome
+from smwm_ros.control.ticks import Metronome
 from smwm_ros.nodes.messages import LATCHED
 from std_msgs.msg import String
 

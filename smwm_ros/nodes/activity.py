@@ -10,9 +10,9 @@ from threading import Lock
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from smwm_ros import config
-from smwm_ros.core.control import Controller
-from smwm_ros.core.latch import StopLatch
-from smwm_ros.core.reasons import Reason
+from smwm_ros.control.controller import Controller
+from smwm_ros.control.reasons import Reason
+from smwm_ros.control.stop_latch import StopLatch
 from smwm_ros.nodes.cameras import Cameras
 from smwm_ros.nodes.clocks import clock_of
 from smwm_ros.nodes.driver import Driver

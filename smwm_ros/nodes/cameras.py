@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from smwm_ros import config
-from smwm_ros.core.control import Controller
+from smwm_ros.control.controller import Controller
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock

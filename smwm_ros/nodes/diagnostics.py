@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from smwm_ros.core.reasons import MEANING, Reason
+from smwm_ros.control.reasons import MEANING, Reason
 
 # Waiting for someone is no fault; having lost something is.
 _WAITING = {

@@ -8,11 +8,11 @@ import math
 from threading import Event, Thread
 import time
 
-from smwm_ros.core.beat import GRACE, MARGIN, Metronome
-from smwm_ros.core.control import Controller
-from smwm_ros.core.meter import Meter
-from smwm_ros.core.reasons import Reason
-from smwm_ros.core.timed_plan import Order
+from smwm_ros.control.controller import Controller
+from smwm_ros.control.percentiles import Meter
+from smwm_ros.control.reasons import Reason
+from smwm_ros.control.ticks import GRACE, MARGIN, Metronome
+from smwm_ros.control.timed_plan import Order
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 

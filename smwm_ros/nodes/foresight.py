@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from rclpy.node import Node
 from smwm_ros import config
-from smwm_ros.core.control import Controller
-from smwm_ros.core.latency import Outlook, Record
-from smwm_ros.core.meter import Meter
+from smwm_ros.control.command_record import Outlook, Record
+from smwm_ros.control.controller import Controller
+from smwm_ros.control.percentiles import Meter
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.driver import Driver

@@ -14,9 +14,9 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 from smwm_ros import config
-from smwm_ros.core.control import Controller
-from smwm_ros.core.journey import Event, Reach, Teacher
-from smwm_ros.core.library import Library
+from smwm_ros.control.controller import Controller
+from smwm_ros.control.goal_library import Library
+from smwm_ros.control.route import Event, Reach, Teacher
 from smwm_ros.errors import ConfigError, OutputError
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock

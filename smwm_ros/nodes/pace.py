@@ -6,7 +6,7 @@ from __future__ import annotations
 from threading import Event
 import time
 
-from smwm_ros.core.beat import Metronome
+from smwm_ros.control.ticks import Metronome
 
 _SLICES = 10  # of a raw step, each of which moves the clock on
 _SHORTEST = 0.002  # a slice lasts no shorter [s of wall time]

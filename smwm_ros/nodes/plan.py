@@ -2,7 +2,7 @@
 """
 Plan from pixels: camera images and a goal image in, commands out, at the checkpoint's rate.
 
-This file holds parameters, transitions and services. core/control.py decides whether the robot
+This file holds parameters, transitions and services. control/controller.py decides whether the robot
 may move, planning/pilot.py plans, and activity.py joins them with the topics.
 """
 
@@ -20,12 +20,12 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from smwm_ros import config
-from smwm_ros.core.control import Controller
-from smwm_ros.core.effort import Effort, small
-from smwm_ros.core.guard import limits_of
-from smwm_ros.core.latch import StopLatch
-from smwm_ros.core.reasons import Reason
-from smwm_ros.core.timed_plan import oldest_image
+from smwm_ros.control.controller import Controller
+from smwm_ros.control.guard import limits_of
+from smwm_ros.control.reasons import Reason
+from smwm_ros.control.search_time import Effort, small
+from smwm_ros.control.stop_latch import StopLatch
+from smwm_ros.control.timed_plan import oldest_image
 from smwm_ros.errors import SmwmError
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.nodes.activity import Activity

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from smwm_ros.core.reasons import MEANING, Reason
+from smwm_ros.control.reasons import MEANING, Reason
 from smwm_ros.nodes.diagnostics import level_of
 
 _QUIET = 5.0  # a reason that comes and goes is logged once in so long [s]

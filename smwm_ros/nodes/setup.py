@@ -14,7 +14,7 @@ from smwm_ros import config
 from smwm_ros.codec.fields import FieldCodec
 from smwm_ros.codec.image_files import read_picture
 from smwm_ros.codec.images import compose, read_image, read_view, tiles
-from smwm_ros.core.guard import check_contract
+from smwm_ros.control.guard import check_contract
 from smwm_ros.errors import CheckpointError, CodecError, ConfigError, SmwmError
 from smwm_ros.evaluation.verdict import require_fit
 from smwm_ros.interfaces import Array

@@ -17,9 +17,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.task import Future
-from smwm_ros.core.control import Controller
-from smwm_ros.core.latch import StopLatch
-from smwm_ros.core.reasons import Reason
+from smwm_ros.control.controller import Controller
+from smwm_ros.control.reasons import Reason
+from smwm_ros.control.stop_latch import StopLatch
 from smwm_ros.share import state_folder
 from std_srvs.srv import SetBool, Trigger
 

@@ -18,7 +18,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_policy_name_from_kind, QoSProfile
 from rclpy.serialization import deserialize_message
-from smwm_ros.core.control import Controller
+from smwm_ros.control.controller import Controller
 from smwm_ros.errors import CodecError
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.messages import LATCHED, VOLATILE

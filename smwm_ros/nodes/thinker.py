@@ -7,13 +7,13 @@ from collections.abc import Callable
 from threading import Condition, Thread
 from typing import NamedTuple, Protocol
 
-from smwm_ros.core.beat import PlanClock
-from smwm_ros.core.control import Controller
-from smwm_ros.core.journey import Event, Journey, Reach, Teacher
-from smwm_ros.core.latency import Outlook
-from smwm_ros.core.meter import Meter
-from smwm_ros.core.reasons import Reason
-from smwm_ros.core.timed_plan import TimedPlan
+from smwm_ros.control.command_record import Outlook
+from smwm_ros.control.controller import Controller
+from smwm_ros.control.percentiles import Meter
+from smwm_ros.control.reasons import Reason
+from smwm_ros.control.route import Event, Journey, Reach, Teacher
+from smwm_ros.control.ticks import PlanClock
+from smwm_ros.control.timed_plan import TimedPlan
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.planning.pilot import PilotPlan

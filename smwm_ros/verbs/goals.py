@@ -17,7 +17,7 @@ from smwm_ros.text import count_of, tell
 from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
-    from smwm_ros.core.library import Library
+    from smwm_ros.control.goal_library import Library
     from smwm_ros.interfaces import Array
     from smwm_ros.model.checkpoint import Checkpoint
 
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the goals, or keep one."""
-    from smwm_ros.core.library import Library
+    from smwm_ros.control.goal_library import Library
     from smwm_ros.model.checkpoint import load
     from smwm_ros.share import goals_folder
 
@@ -111,7 +111,7 @@ def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
 def _landmarks(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> list[Array]:
     """Return the pictures of a drive to come by when it is driven again."""
     import numpy as np
-    from smwm_ros.core.journey import Teacher
+    from smwm_ros.control.route import Teacher
     from smwm_ros.planning.pilot import Pilot
     from smwm_ros.training.latent_scale import distance_of
 

@@ -8,7 +8,7 @@ from harness import wait_until, world
 import numpy as np
 import pytest
 from smwm_ros.cli import main
-from smwm_ros.core.library import Library
+from smwm_ros.control.goal_library import Library
 from smwm_ros.nodes import client
 
 

@@ -15,7 +15,7 @@ import pytest
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, QoSProfile
 from smwm_ros.config import Config
-from smwm_ros.core.library import Library
+from smwm_ros.control.goal_library import Library
 from smwm_ros.load import knobs
 from smwm_ros.nodes.messages import message_class
 import std_srvs.srv

@@ -6,10 +6,10 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.beat import GRACE
-from smwm_ros.core.control import Controller
-from smwm_ros.core.reasons import Reason
-from smwm_ros.core.timed_plan import TimedPlan
+from smwm_ros.control.controller import Controller
+from smwm_ros.control.reasons import Reason
+from smwm_ros.control.ticks import GRACE
+from smwm_ros.control.timed_plan import TimedPlan
 from smwm_ros.interfaces import ActionSpec
 from smwm_ros.nodes.driver import Driver
 

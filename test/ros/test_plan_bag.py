@@ -17,7 +17,7 @@ from rosbags.highlevel import AnyReader
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image, to_rgb
-from smwm_ros.core.beat import GRACE
+from smwm_ros.control.ticks import GRACE
 from smwm_ros.planning.pilot import Pilot
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from harness import picture, wait_until, world
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
-from smwm_ros.core.library import Library
+from smwm_ros.control.goal_library import Library
 from smwm_ros.model.checkpoint import META
 from smwm_ros.nodes.messages import LATCHED
 from std_msgs.msg import Float32MultiArray, String

@@ -10,7 +10,7 @@ from harness import picture, wait_until, world
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
-from smwm_ros.core.reasons import Reason
+from smwm_ros.control.reasons import Reason
 from smwm_ros.nodes.diagnostics import level_of
 
 

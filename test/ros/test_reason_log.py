@@ -2,7 +2,7 @@
 """Tests for nodes/reason_log.py: what the console says of a robot that stops and goes on."""
 
 import pytest
-from smwm_ros.core.reasons import MEANING, Reason
+from smwm_ros.control.reasons import MEANING, Reason
 from smwm_ros.nodes.reason_log import ReasonLog
 
 

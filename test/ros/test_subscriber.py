@@ -7,7 +7,7 @@ import random
 from harness import wait_until
 import pytest
 from smwm_ros.config import Node
-from smwm_ros.core.control import Controller
+from smwm_ros.control.controller import Controller
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import ActionSpec
 from smwm_ros.nodes.clocks import WallClock

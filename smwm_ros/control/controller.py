@@ -13,10 +13,10 @@ from threading import Lock
 
 import numpy as np
 from smwm_ros.config import Node
-from smwm_ros.core.guard import Guard, limits_of
-from smwm_ros.core.latch import StopLatch
-from smwm_ros.core.reasons import Reason
-from smwm_ros.core.timed_plan import oldest_image, Order, TimedPlan
+from smwm_ros.control.guard import Guard, limits_of
+from smwm_ros.control.reasons import Reason
+from smwm_ros.control.stop_latch import StopLatch
+from smwm_ros.control.timed_plan import oldest_image, Order, TimedPlan
 from smwm_ros.interfaces import ActionSpec, Array
 
 

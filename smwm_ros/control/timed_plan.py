@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from smwm_ros.config import Node
-from smwm_ros.core.beat import ticks_between
-from smwm_ros.core.reasons import Reason
+from smwm_ros.control.reasons import Reason
+from smwm_ros.control.ticks import ticks_between
 from smwm_ros.interfaces import Array
 
 _TICKS = 3  # a slow robot's plans may rest on images older than node.image_timeout by so many

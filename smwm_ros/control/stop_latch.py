@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from smwm_ros.core.reasons import Reason
+from smwm_ros.control.reasons import Reason
 
 
 class StopLatch:

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.core.beat import ticks_between
+from smwm_ros.control.ticks import ticks_between
 from smwm_ros.interfaces import Array
 
 KEPT = 30.0  # how long a command is remembered [s]
