@@ -15,9 +15,9 @@ from smwm_ros.cli import main
 from smwm_ros.config import Config, Dataset
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
-from smwm_ros.exchange import from_official
-from smwm_ros.exchange.from_official import make_checkpoint, statistics
-from smwm_ros.exchange.official import Original, read_original
+from smwm_ros.exchange import from_foreign_model as from_official
+from smwm_ros.exchange.foreign_model import Original, read_original
+from smwm_ros.exchange.from_foreign_model import make_checkpoint, statistics
 from smwm_ros.exchange.pickled import read_tensors
 from smwm_ros.model.checkpoint import load
 from smwm_ros.planning.pilot import Pilot

@@ -21,7 +21,7 @@ from official import (
 )
 import pytest
 from smwm_ros import config
-from smwm_ros.exchange.official import read_original
+from smwm_ros.exchange.foreign_model import read_original
 from smwm_ros.exchange.tensor_names import plain, theirs
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model.vit import Predictor, PredictorBlock

@@ -1,2 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datasets in the formats of others: HDF5 of stable-worldmodel and LeWM, and LeRobot."""
+"""
+Datasets and models in the formats of others.
+
+Read in this order: hdf5_table, layout, from_hdf5, to_hdf5, to_lerobot, tensor_names, pickled,
+foreign_model, from_foreign_model, to_onnx.
+"""

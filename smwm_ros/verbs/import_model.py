@@ -25,8 +25,8 @@ def is_model(path: Path) -> bool:
 def import_model(args: argparse.Namespace, untold: Sequence[str]) -> int:
     """Import, try the model on the dataset if there is one, and say what was made."""
     from smwm_ros.data.dataset import TransitionDataset
-    from smwm_ros.exchange.from_official import make_checkpoint, statistics, try_on
-    from smwm_ros.exchange.official import read_original
+    from smwm_ros.exchange.foreign_model import read_original
+    from smwm_ros.exchange.from_foreign_model import make_checkpoint, statistics, try_on
     from smwm_ros.files import appearing
     from smwm_ros.model import checkpoint as checkpoints
 

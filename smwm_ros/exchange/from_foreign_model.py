@@ -14,7 +14,7 @@ import numpy as np
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
-from smwm_ros.exchange.official import Original
+from smwm_ros.exchange.foreign_model import Original
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
