@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 from common import main, Row
 import numpy as np
 from smwm_ros.load import load_config
+from smwm_ros.pages.toy import painted
 from smwm_ros.toys.judge import Found
 from smwm_ros.toys.study import study
 from smwm_ros.toys.worlds import TOYS
-from smwm_ros.verbs.toy_sheet import painted
 import torch
 
 SEEDS = (0, 1, 2)

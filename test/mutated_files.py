@@ -34,6 +34,8 @@ from smwm_ros.data.describe import describe
 from smwm_ros.load import load_config
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import META, WEIGHTS
+from smwm_ros.pages.dataset import contact_sheet
+from smwm_ros.pages.run import read_curves
 from smwm_ros.planning import frame_bank as album
 from smwm_ros.planning import policy as proposals
 from smwm_ros.planning import roadmap
@@ -43,8 +45,6 @@ from smwm_ros.training.batches import Batches, check
 from smwm_ros.training.run_folder import Run
 from smwm_ros.training.train import train
 from smwm_ros.verbs.inspect_run import describe_checkpoint, recorded_data
-from smwm_ros.verbs.run_sheet import read_curves
-from smwm_ros.verbs.sheet import contact_sheet
 import torch
 from worlds import TINY
 

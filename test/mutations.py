@@ -382,7 +382,7 @@ FILES = [
     M('a state written in place', f'{CORE}/run.py',
       'write_atomic(self._last, buffer.getvalue())', 'self._last.write_bytes(buffer.getvalue())',
       'test_atomic.py'),
-    M('a page written in place', 'smwm_ros/report.py',
+    M('a page written in place', 'smwm_ros/pages/html.py',
       'write_atomic(path, text.encode())', 'path.write_bytes(text.encode())', 'test_atomic.py'),
     M('weights of another checkpoint', f'{CORE}/checkpoint.py',
       'if found != digest:', 'if False:', 'test_checkpoint.py'),

@@ -9,11 +9,11 @@ from pathlib import Path
 import shutil
 
 import pytest
-from smwm_ros import report
 from smwm_ros.data.shards import write_json
 from smwm_ros.errors import CheckpointError, SmwmError
 from smwm_ros.model import sidecar as beside
 from smwm_ros.model.checkpoint import load, save, write_atomic
+from smwm_ros.pages import html as report
 from smwm_ros.training.run_folder import Progress, Run
 import torch
 from torch import nn

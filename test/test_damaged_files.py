@@ -23,8 +23,8 @@ from smwm_ros.errors import CheckpointError, ConfigError, DatasetError, SmwmErro
 from smwm_ros.load import load_config, parse_override
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import META
+from smwm_ros.pages.run import read_curves
 from smwm_ros.training.train import train
-from smwm_ros.verbs.run_sheet import read_curves
 import torch
 from worlds import TINY
 

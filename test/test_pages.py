@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 import pytest
 from recordings import image, made, shown, TinyBag, without_pictures
-from smwm_ros import report
 from smwm_ros.cli import main
 from smwm_ros.data.photographs import photographs
 from smwm_ros.interfaces import ActionSpec
+from smwm_ros.pages import html as report
+from smwm_ros.pages.dataset import contact_sheet
 from smwm_ros.pages.film import film, MOST, SIZE
 from smwm_ros.pages.index import entries, publish
-from smwm_ros.verbs.sheet import contact_sheet
-from smwm_ros.verbs.sheet_lag import lag
-from smwm_ros.verbs.sheet_parts import command_tile, DRIVEN, FRAME, PLANNED, strip
+from smwm_ros.pages.lag import lag
+from smwm_ros.pages.parts import command_tile, DRIVEN, FRAME, PLANNED, strip
 
 VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 

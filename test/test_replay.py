@@ -16,9 +16,9 @@ from smwm_ros.errors import DatasetError
 from smwm_ros.evaluation.replay import agree, chance, Leg, replay
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import save
+from smwm_ros.pages.replay import page
+from smwm_ros.pages.replay_stretch import HELD_OUT, LEARNT, STRANGE, Stretches, UNKNOWN
 from smwm_ros.planning.pilot import PilotPlan
-from smwm_ros.verbs.replay_sheet import page
-from smwm_ros.verbs.replay_stretch import HELD_OUT, LEARNT, STRANGE, Stretches, UNKNOWN
 from worlds import dot_dataset, tiny_checkpoint
 
 FIGURES = {'compared': 9.0, 'close': 0.5, 'direction': 0.5, 'difference': 0.1}

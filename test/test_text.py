@@ -18,7 +18,7 @@ from smwm_ros import progress
 from smwm_ros.cli import main
 from smwm_ros.errors import BagError, ConfigError, SmwmError
 from smwm_ros.load import load_config, read_yaml
-from smwm_ros.report import escape
+from smwm_ros.pages.html import escape
 from smwm_ros.text import brief, count_of, cut, LINE, line, printable, tell, WORD
 import yaml
 
@@ -119,7 +119,7 @@ def test_one_place_prints_and_one_escapes_for_pages() -> None:
     texts = {path.name: path.read_text(encoding='utf-8') for path in SOURCES}
     assert not [name for name, text in texts.items() if re.search(r'std(out|err)\.write\(', text)]
     escapes = re.compile(r'html\.escape|from html import .*\bescape')
-    assert [name for name, text in texts.items() if escapes.search(text)] == ['report.py']
+    assert [name for name, text in texts.items() if escapes.search(text)] == ['pages/html.py']
 
 
 def test_whatever_a_node_logs_was_made_a_line_before() -> None:

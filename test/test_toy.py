@@ -14,13 +14,13 @@ from recordings import without_pictures
 from smwm_ros.cli import main
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.load import load_config
+from smwm_ros.pages import toy as toy_sheet
 from smwm_ros.toys.arrow import Arrow
 from smwm_ros.toys.decoder import decode
 from smwm_ros.toys.dots import Dots
 from smwm_ros.toys.judge import Found
 from smwm_ros.toys.study import study
 from smwm_ros.toys.worlds import draw, JUDGE, record, TOYS, TRAIN
-from smwm_ros.verbs import toy_sheet
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 SIZE = 24  # of the canvas [px]

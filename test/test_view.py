@@ -17,8 +17,8 @@ from smwm_ros.config import Command, Robot
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.describe import describe
 from smwm_ros.interfaces import ActionSpec
-from smwm_ros.verbs.sheet import contact_sheet
-from smwm_ros.verbs.sheet_parts import command_tile, DRIVEN
+from smwm_ros.pages.dataset import contact_sheet
+from smwm_ros.pages.parts import command_tile, DRIVEN
 
 WHOLE = replace(SETTINGS, val_share=0.0)  # no drive is cut to be held out
 

@@ -1,2 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages for people: charts, films, and the index of a folder."""
+"""
+HTML pages for people.
+
+Read in this order: html, axes, charts, film, numbers, index, parts, dataset, episode, lag,
+dataset_sync, warnings, run, evaluation, replay, replay_stretch, toy.
+"""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from smwm_ros.pages.html import escape
 from smwm_ros.pages.numbers import log_ticks, number, ticks
-from smwm_ros.report import escape
 
 Span = tuple[float, float]
 

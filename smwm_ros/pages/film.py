@@ -10,7 +10,7 @@ from math import ceil, sqrt
 
 import cv2
 import numpy as np
-from smwm_ros.report import Array, escape
+from smwm_ros.pages.html import Array, escape
 
 MOST = 150  # frames; of a longer film one in so many is shown
 WIDE = 320  # of a frame on the sheet, at most [px]

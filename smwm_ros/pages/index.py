@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from smwm_ros.report import escape, GENERATOR, page, SUFFIX, write_text
+from smwm_ros.pages.html import escape, GENERATOR, page, SUFFIX, write_text
 from smwm_ros.text import count_of
 
 NAME = 'index.html'

@@ -128,7 +128,7 @@ def _measure(script: Path, quick: bool) -> list[Row]:
 
 def _write_down(path: Path, name: str, rows: list[Row]) -> None:
     """Replace the rows of one benchmark in the results file, those of a GPU by those of a GPU."""
-    from smwm_ros.report import write_text  # imports numpy and OpenCV
+    from smwm_ros.pages.html import write_text  # imports numpy and OpenCV
 
     results = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
     kinds = {_on_gpu(row) for row in rows}

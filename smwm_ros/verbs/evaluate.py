@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.evaluation.scores import sweep, table
     from smwm_ros.lock import hold_name
     from smwm_ros.model.checkpoint import load
+    from smwm_ros.pages.evaluation import write_page
     from smwm_ros.planning.guides import load_guides
-    from smwm_ros.verbs.gallery import write_page
 
     checkpoint = load(args.checkpoint)
     args.arena = choose_arena(args.arena, args.config, checkpoint.robot)

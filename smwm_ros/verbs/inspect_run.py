@@ -60,8 +60,8 @@ def examine_run(
     from smwm_ros.evaluation.verdict import judge
     from smwm_ros.model import checkpoint as checkpoints
     from smwm_ros.pages.index import publish
+    from smwm_ros.pages.run import in_a_word, read_curves, run_sheet
     from smwm_ros.training.learner import pick_device
-    from smwm_ros.verbs.run_sheet import in_a_word, read_curves, run_sheet
 
     checkpoint, data = checkpoints.load(path), TransitionDataset.open(dataset)
     horizon = checkpoint.planner.horizon

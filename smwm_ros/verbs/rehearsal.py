@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros import report
 from smwm_ros.arenas import make_arena
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import TransitionDataset
@@ -23,6 +22,7 @@ from smwm_ros.evaluation.statistics import wilson
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
 from smwm_ros.pages import charts
+from smwm_ros.pages import html as report
 from smwm_ros.pages.film import film
 from smwm_ros.pages.index import publish
 from smwm_ros.pages.numbers import number

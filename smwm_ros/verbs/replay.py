@@ -54,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.load import load_config, to_dict
     from smwm_ros.model.checkpoint import load
     from smwm_ros.pages.index import publish
+    from smwm_ros.pages.replay import in_words, page
+    from smwm_ros.pages.replay_stretch import Stretches
     from smwm_ros.planning.pilot import Pilot
     from smwm_ros.progress import show_progress
-    from smwm_ros.verbs.replay_sheet import in_words, page
-    from smwm_ros.verbs.replay_stretch import Stretches
 
     if args.leg < 1:
         raise ConfigError(f'--leg: {args.leg} is out of range; expected 1 or more')

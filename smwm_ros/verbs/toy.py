@@ -58,9 +58,9 @@ def _study(args: argparse.Namespace, cfg: Config) -> None:
     """Train and judge in a folder that is ours."""
     from smwm_ros.files import write_atomic
     from smwm_ros.pages.index import publish
+    from smwm_ros.pages.toy import plain, sheet, told
     from smwm_ros.toys.study import study
     from smwm_ros.toys.worlds import TOYS
-    from smwm_ros.verbs.toy_sheet import plain, sheet, told
 
     found = {}
     for name in args.worlds or TOYS:

@@ -96,8 +96,8 @@ def _tell(args: argparse.Namespace, target: float, checkpoint: Checkpoint) -> No
 
 def _tell_verdict(args: argparse.Namespace, dataset: TransitionDataset, device: str) -> None:
     """Judge the model and the best one before it, as the plan node wants to know, and say it."""
+    from smwm_ros.pages.run import in_a_word
     from smwm_ros.verbs.inspect_run import give_verdicts
-    from smwm_ros.verbs.run_sheet import in_a_word
 
     try:
         verdict = give_verdicts(args.out, dataset, device)

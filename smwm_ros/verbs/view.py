@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.pages.dataset import contact_sheet
     from smwm_ros.pages.index import publish
-    from smwm_ros.verbs.sheet import contact_sheet
 
     text, shown = contact_sheet(TransitionDataset.open(args.dataset), args.episodes)
     folder = args.dataset.resolve()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 from smwm_ros.interfaces import ActionSpec, Array
-from smwm_ros.report import escape, wide
+from smwm_ros.pages.html import escape, wide
 
 FRAME = 94  # width of a frame in a strip [px]
 WORST = 10  # rows in a list of the worst

@@ -8,12 +8,12 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
-from smwm_ros import report
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.pages import charts
+from smwm_ros.pages import html as report
 from smwm_ros.pages.numbers import number
-from smwm_ros.verbs.sheet_parts import more, strip, table, WORST
-from smwm_ros.verbs.sheet_warnings import SHARES
+from smwm_ros.pages.parts import more, strip, table, WORST
+from smwm_ros.pages.warnings import SHARES
 
 _EACH = 5  # worst ticks of each thing that can be old
 _MARKS = {'median below': 0.5, '99 % below': 0.99}  # shares of the ticks

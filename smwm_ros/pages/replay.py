@@ -6,19 +6,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from smwm_ros import report
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.replay import Leg
 from smwm_ros.interfaces import ActionSpec, Array
 from smwm_ros.pages import charts
+from smwm_ros.pages import html as report
+from smwm_ros.pages.episode import beside, camera
 from smwm_ros.pages.film import film, MOST
+from smwm_ros.pages.html import escape
 from smwm_ros.pages.numbers import number, unit, with_unit
-from smwm_ros.report import escape
+from smwm_ros.pages.parts import command_tile, DRIVEN, legend, PLANNED, table
+from smwm_ros.pages.replay_stretch import LEARNT, PARTLY, Stretch, Stretches, UNKNOWN
+from smwm_ros.pages.warnings import odd
 from smwm_ros.text import count_of
-from smwm_ros.verbs.replay_stretch import LEARNT, PARTLY, Stretch, Stretches, UNKNOWN
-from smwm_ros.verbs.sheet_episode import beside, camera
-from smwm_ros.verbs.sheet_parts import command_tile, DRIVEN, legend, PLANNED, table
-from smwm_ros.verbs.sheet_warnings import odd
 
 SHOWN = 4  # legs where both agree most, and as many where they agree least
 LENGTH = 300  # ticks in the charts of the whole recording

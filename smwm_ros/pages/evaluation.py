@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros import report
 from smwm_ros.evaluation.closed_loop import Outcome
 from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.evaluation.scores import difference, Round
 from smwm_ros.interfaces import Arena, Array
 from smwm_ros.pages import charts
+from smwm_ros.pages import html as report
 from smwm_ros.pages.film import film
+from smwm_ros.pages.html import escape
 from smwm_ros.pages.index import publish
 from smwm_ros.pages.numbers import number
-from smwm_ros.report import escape
 from smwm_ros.text import count_of
 
 FAILURES, SUCCESSES = 12, 6  # shown on the page

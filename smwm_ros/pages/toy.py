@@ -8,15 +8,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-from smwm_ros import report
 from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts
+from smwm_ros.pages import html as report
 from smwm_ros.pages.numbers import number
+from smwm_ros.pages.parts import table
 from smwm_ros.toys.arrow import Arrow
 from smwm_ros.toys.decoder import decode, Pictures
 from smwm_ros.toys.judge import Found
 from smwm_ros.toys.worlds import Toy, TOYS
-from smwm_ros.verbs.sheet_parts import table
 
 DIRECTIONS = 12  # of a spectrum
 SHOWN = 8  # transitions, and pictures of the decoder

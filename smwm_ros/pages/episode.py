@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from smwm_ros import report
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.photographs import photographs
 from smwm_ros.data.shards import shard_folder
@@ -15,10 +14,11 @@ from smwm_ros.data.split import Episode
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts
+from smwm_ros.pages import html as report
 from smwm_ros.pages.film import film, MOST
+from smwm_ros.pages.html import escape
 from smwm_ros.pages.numbers import number, with_unit
-from smwm_ros.report import escape
-from smwm_ros.verbs.sheet_parts import command_tile, DRIVEN, duration, legend, strip
+from smwm_ros.pages.parts import command_tile, DRIVEN, duration, legend, strip
 
 _FRAMES = 10  # in a strip
 _POINTS = 300  # of a curve

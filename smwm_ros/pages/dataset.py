@@ -7,18 +7,18 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-from smwm_ros import report
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.pages import charts
+from smwm_ros.pages import html as report
+from smwm_ros.pages.dataset_sync import sync
+from smwm_ros.pages.episode import camera, episode, legend_of_strips
+from smwm_ros.pages.html import escape
+from smwm_ros.pages.lag import lag, section
 from smwm_ros.pages.numbers import number, unit, with_unit
+from smwm_ros.pages.parts import duration, table
+from smwm_ros.pages.warnings import warnings
 from smwm_ros.progress import show_progress
-from smwm_ros.report import escape
 from smwm_ros.text import count_of
-from smwm_ros.verbs.sheet_episode import camera, episode, legend_of_strips
-from smwm_ros.verbs.sheet_lag import lag, section
-from smwm_ros.verbs.sheet_parts import duration, table
-from smwm_ros.verbs.sheet_sync import sync
-from smwm_ros.verbs.sheet_warnings import warnings
 
 _FILMED = 3  # episodes
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from smwm_ros import report
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.evaluation.examine import Examination
@@ -18,13 +17,14 @@ from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.pages import charts
+from smwm_ros.pages import html as report
+from smwm_ros.pages.episode import camera, place
+from smwm_ros.pages.html import escape
 from smwm_ros.pages.numbers import number, with_unit
-from smwm_ros.report import escape
+from smwm_ros.pages.parts import FRAME, table
+from smwm_ros.pages.warnings import odd
 from smwm_ros.text import count_of
 from smwm_ros.training.run_folder import CURVES
-from smwm_ros.verbs.sheet_episode import camera, place
-from smwm_ros.verbs.sheet_parts import FRAME, table
-from smwm_ros.verbs.sheet_warnings import odd
 
 DIRECTIONS = 15  # of a spectrum
 POINTS = 1000  # in a cloud

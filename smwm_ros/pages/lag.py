@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from smwm_ros import report
 from smwm_ros.bags.survey.delay import best_lag, explained, how_strong
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts
+from smwm_ros.pages import html as report
+from smwm_ros.pages.html import escape
 from smwm_ros.pages.numbers import number
-from smwm_ros.report import escape
 
 _LAGS = np.arange(-0.5, 1.0001, 0.02)  # of the motion behind the command [s]
 _FRAMES = 3000  # looked at
