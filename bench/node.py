@@ -38,7 +38,7 @@ from smwm_ros.control.ticks import Metronome
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint, save
 from smwm_ros.model.world_model import make_model
-from smwm_ros.nodes.child import Child
+from smwm_ros.nodes.child_process import Child
 from smwm_ros.nodes.messages import camera_qos, LATCHED
 from smwm_ros.nodes.trial import private_network
 from std_msgs.msg import String

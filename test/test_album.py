@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for planning/frame_bank.py and core/panel.py: what people are shown of a plan."""
+"""Tests for planning/frame_bank.py and nodes/plan_panel.py: what people are shown of a plan."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.core.panel import CAPTION, GAP, panel, TILE
 from smwm_ros.errors import CheckpointError
 from smwm_ros.model.checkpoint import load, save
+from smwm_ros.nodes.plan_panel import CAPTION, GAP, panel, TILE
 from smwm_ros.planning import frame_bank as album
 import torch
 from worlds import dot_dataset, tiny_checkpoint

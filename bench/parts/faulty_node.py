@@ -11,7 +11,7 @@ from typing import Any
 
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.plan import PlanNode
-from smwm_ros.nodes.process import run_node
+from smwm_ros.nodes.spin import run_node
 from smwm_ros.planning.pilot import Pilot, PilotPlan
 import torch
 

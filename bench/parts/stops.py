@@ -20,7 +20,7 @@ from parts.noise import CAMERA, NOISES
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage
-from smwm_ros.nodes.child import Child
+from smwm_ros.nodes.child_process import Child
 from smwm_ros.nodes.messages import camera_qos
 from std_srvs.srv import Trigger
 

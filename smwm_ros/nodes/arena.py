@@ -32,11 +32,11 @@ from smwm_ros.codec.images import fill_image
 from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.errors import ArenaError, CodecError
 from smwm_ros.load import load_config
-from smwm_ros.nodes.guise import Command, Guise, RELIABLE, stamped
 from smwm_ros.nodes.messages import LATCHED
-from smwm_ros.nodes.pace import Pace
 from smwm_ros.nodes.parameters import declare_knobs, read_knobs
-from smwm_ros.nodes.process import run_node
+from smwm_ros.nodes.robot_topics import Command, Guise, RELIABLE, stamped
+from smwm_ros.nodes.sim_time import Pace
+from smwm_ros.nodes.spin import run_node
 from smwm_ros.text import line
 from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import Trigger

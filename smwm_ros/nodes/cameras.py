@@ -14,11 +14,11 @@ from smwm_ros.control.controller import Controller
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
-from smwm_ros.nodes.foresight import Foresight
+from smwm_ros.nodes.latency import Foresight
 from smwm_ros.nodes.messages import camera_qos
-from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.planner_thread import Thinker, View
+from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.subscriber import IMAGE_BYTES, Message, Subscriber
-from smwm_ros.nodes.thinker import Thinker, View
 
 _STRIDE = 101  # images that differ mostly do so in one of so many bytes
 _REMEDY = 'set node.camera_reliability to best_effort'

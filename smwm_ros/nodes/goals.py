@@ -22,9 +22,9 @@ from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.messages import LATCHED
 from smwm_ros.nodes.peers import Wanted
-from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.planner_thread import Aim, Thinker, Thought
+from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.subscriber import IMAGE_BYTES, LATENT_BYTES, Message, Subscriber, TEXT_BYTES
-from smwm_ros.nodes.thinker import Aim, Thinker, Thought
 from smwm_ros.share import goals_folder
 from smwm_ros.text import count_of, line
 from smwm_ros.training.latent_scale import distance_of

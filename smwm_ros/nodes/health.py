@@ -7,7 +7,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode
 from smwm_ros import config
 from smwm_ros.control.reasons import Reason
-from smwm_ros.nodes.activity import Activity
+from smwm_ros.nodes.active import Activity
 from smwm_ros.nodes.diagnostics import fill
 from smwm_ros.text import count_of, line
 

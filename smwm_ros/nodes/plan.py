@@ -28,17 +28,17 @@ from smwm_ros.control.stop_latch import StopLatch
 from smwm_ros.control.timed_plan import oldest_image
 from smwm_ros.errors import SmwmError
 from smwm_ros.model.checkpoint import Checkpoint
-from smwm_ros.nodes.activity import Activity
+from smwm_ros.nodes.active import Activity
 from smwm_ros.nodes.health import Health
 from smwm_ros.nodes.messages import command_publisher, LATCHED
 from smwm_ros.nodes.parameters import declare_knobs, LiveKnobs, read_knobs
-from smwm_ros.nodes.process import run_node
+from smwm_ros.nodes.planner_thread import Aim
 from smwm_ros.nodes.ready import Ready
 from smwm_ros.nodes.reason_log import ReasonLog
-from smwm_ros.nodes.setup import set_up, Setup
+from smwm_ros.nodes.robot_setup import set_up, Setup
 from smwm_ros.nodes.shadow import TOPIC as SHADOW
+from smwm_ros.nodes.spin import run_node
 from smwm_ros.nodes.stop_server import stop_file, StopServer
-from smwm_ros.nodes.thinker import Aim
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.text import block, line
 from smwm_ros.training.learner import keep_memory

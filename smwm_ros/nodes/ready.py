@@ -6,8 +6,8 @@ from __future__ import annotations
 from rclpy.publisher import Publisher
 from smwm_ros.control.search_time import Effort
 from smwm_ros.interfaces import Array
-from smwm_ros.nodes.setup import Setup
-from smwm_ros.nodes.thinker import Pilotlike
+from smwm_ros.nodes.planner_thread import Pilotlike
+from smwm_ros.nodes.robot_setup import Setup
 
 
 class Ready:

@@ -12,8 +12,8 @@ from rclpy.serialization import deserialize_message
 from smwm_ros.evaluation.agreement import Agreement
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
-from smwm_ros.nodes.guise import RELIABLE
-from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.robot_setup import Setup
+from smwm_ros.nodes.robot_topics import RELIABLE
 from smwm_ros.nodes.subscriber import COMMAND_BYTES
 from smwm_ros.text import count_of, line
 from std_msgs.msg import String

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 from rclpy.node import Node
-from smwm_ros.nodes.thinker import Thought
+from smwm_ros.nodes.planner_thread import Thought
 from std_msgs.msg import Float32, String
 
 TOPIC = '~/stats'

@@ -27,7 +27,7 @@ from smwm_ros.config import Node
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import read_meta
-from smwm_ros.nodes.child import Child
+from smwm_ros.nodes.child_process import Child
 from smwm_ros.nodes.messages import LATCHED, message_class
 from smwm_ros.share import shipped
 from std_msgs.msg import String

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for nodes/driver.py, with a clock that moves only as the test says."""
+"""Tests for nodes/command_thread.py, with a clock that moves only as the test says."""
 
 from contextlib import suppress
 
@@ -11,7 +11,7 @@ from smwm_ros.control.reasons import Reason
 from smwm_ros.control.ticks import GRACE
 from smwm_ros.control.timed_plan import TimedPlan
 from smwm_ros.interfaces import ActionSpec
-from smwm_ros.nodes.driver import Driver
+from smwm_ros.nodes.command_thread import Driver
 
 DT = 0.1
 SPEC = ActionSpec(('x',), (-1.0,), (1.0,), DT)

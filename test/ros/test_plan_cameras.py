@@ -9,7 +9,7 @@ import pytest
 from sensor_msgs.msg import Image
 from smwm_ros.errors import CheckpointError
 from smwm_ros.model.checkpoint import load, save
-from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.robot_setup import Setup
 
 LEFT = '/left/image_raw'
 

@@ -19,7 +19,7 @@ BREAKABLE = """
 import sys
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.nodes.plan import PlanNode
-from smwm_ros.nodes.process import run_node
+from smwm_ros.nodes.spin import run_node
 from std_msgs.msg import String
 
 
@@ -45,7 +45,7 @@ HANGING = """
 import sys
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.nodes.plan import PlanNode
-from smwm_ros.nodes.process import run_node
+from smwm_ros.nodes.spin import run_node
 import torch
 
 

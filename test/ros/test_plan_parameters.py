@@ -15,7 +15,7 @@ from smwm_ros.load import knobs
 from smwm_ros.model.checkpoint import load, save
 from smwm_ros.nodes.parameters import declare_knobs, parameter_type, read_knobs
 from smwm_ros.nodes.plan import PlanNode
-from smwm_ros.nodes.setup import set_up
+from smwm_ros.nodes.robot_setup import set_up
 from smwm_ros.planning.pilot import Pilot
 
 

@@ -15,7 +15,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from smwm_ros.control.goal_library import Library
-from smwm_ros.nodes.child import Child
+from smwm_ros.nodes.child_process import Child
 from smwm_ros.nodes.messages import LATCHED
 from std_msgs.msg import Float32, String
 

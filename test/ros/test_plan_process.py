@@ -16,7 +16,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from smwm_ros.errors import SmwmError
-from smwm_ros.nodes.child import Child
+from smwm_ros.nodes.child_process import Child
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
@@ -211,7 +211,7 @@ def test_a_child_ends_with_its_parent_even_when_that_is_killed(tmp_path, checkpo
     script = (
         'import os, sys, time\n'
         'from pathlib import Path\n'
-        'from smwm_ros.nodes.child import Child\n'
+        'from smwm_ros.nodes.child_process import Child\n'
         f'knobs = {{"checkpoint": {str(checkpoint)!r}}}\n'
         f'child = Child("smwm_ros.nodes.plan", knobs, Path({str(tmp_path)!r}), os.environ)\n'
         'print(child.pid, flush=True)\n'

@@ -7,7 +7,7 @@ import threading
 
 from harness import PATIENCE, wait_until, world
 import pytest
-from smwm_ros.nodes.child import Child
+from smwm_ros.nodes.child_process import Child
 from test_plan_process import robot  # noqa: F401 - a fixture
 
 

@@ -9,9 +9,9 @@ import pytest
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image, to_rgb
 from smwm_ros.config import CAMERA_FRAME
-from smwm_ros.core.panel import CAPTION, GAP, TILE
 from smwm_ros.model.checkpoint import load
-from smwm_ros.nodes.painter import Painter
+from smwm_ros.nodes.plan_display import Painter
+from smwm_ros.nodes.plan_panel import CAPTION, GAP, TILE
 from smwm_ros.planning.pilot import Pilot
 from visualization_msgs.msg import Marker, MarkerArray
 

@@ -15,16 +15,16 @@ from smwm_ros.control.reasons import Reason
 from smwm_ros.control.stop_latch import StopLatch
 from smwm_ros.nodes.cameras import Cameras
 from smwm_ros.nodes.clocks import clock_of
-from smwm_ros.nodes.driver import Driver
-from smwm_ros.nodes.foresight import Foresight
+from smwm_ros.nodes.command_output import Mouth
+from smwm_ros.nodes.command_thread import Driver
 from smwm_ros.nodes.goals import Goals
-from smwm_ros.nodes.mouth import Mouth
-from smwm_ros.nodes.painter import Painter, Sketch
+from smwm_ros.nodes.latency import Foresight
 from smwm_ros.nodes.peers import deaf_ears, deaf_robot, Wanted
-from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.plan_display import Painter, Sketch
+from smwm_ros.nodes.planner_thread import Pilotlike, Thinker, Thought
+from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.shadow import Shadow
 from smwm_ros.nodes.stats import Stats
-from smwm_ros.nodes.thinker import Pilotlike, Thinker, Thought
 from smwm_ros.text import line
 
 _HANG = 1.0  # a planner that takes longer to end is left behind [s]

@@ -9,7 +9,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from smwm_ros.interfaces import Array
-from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.shadow import Shadow
 
 _ACK = Duration(seconds=0.2)  # the last stop command may take so long to be heard

@@ -13,8 +13,8 @@ from smwm_ros.control.controller import Controller
 from smwm_ros.control.percentiles import Meter
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
-from smwm_ros.nodes.driver import Driver
-from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.command_thread import Driver
+from smwm_ros.nodes.robot_setup import Setup
 
 
 class Foresight:

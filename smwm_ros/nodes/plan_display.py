@@ -14,11 +14,11 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image
 from smwm_ros.config import CAMERA_FRAME
-from smwm_ros.core.panel import panel
 from smwm_ros.errors import CheckpointError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array, Obs
-from smwm_ros.nodes.setup import Setup
+from smwm_ros.nodes.plan_panel import panel
+from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.planning.costs import rollout
 from smwm_ros.planning.frame_bank import Album, load
 from smwm_ros.planning.pilot import PilotPlan

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from smwm_ros.errors import SmwmError
-from smwm_ros.nodes.log import patient_log
+from smwm_ros.nodes.nonblocking_log import patient_log
 from smwm_ros.text import tell
 
 _LOOK = 0.5  # how often the main thread sees to the executor [s]
