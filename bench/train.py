@@ -33,12 +33,13 @@ from smwm_ros.data.dataset import TransitionDataset, write_index
 from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model.compiled import Compiled
+from smwm_ros.model.device import CPU, pick_device
 from smwm_ros.model.vit import SIDE
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.toys.worlds import record, TOYS
 from smwm_ros.training.batches import Batches, Shuffle
 from smwm_ros.training.feed import open_feed
-from smwm_ros.training.learner import CPU, Learner, pick_device
+from smwm_ros.training.learner import Learner
 from smwm_ros.training.train import train
 import torch
 from torch import nn, Tensor

@@ -33,18 +33,16 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.describe import describe
 from smwm_ros.load import load_config
 from smwm_ros.model import checkpoint as checkpoints
-from smwm_ros.model.checkpoint import META, WEIGHTS
+from smwm_ros.model.checkpoint import META, recorded_data, WEIGHTS
 from smwm_ros.pages.dataset import contact_sheet
 from smwm_ros.pages.run import read_curves
-from smwm_ros.planning import frame_bank as album
-from smwm_ros.planning import policy as proposals
-from smwm_ros.planning import roadmap
+from smwm_ros.planning import frame_bank, policy, roadmap
 from smwm_ros.planning.drives import recall
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.batches import Batches, check
 from smwm_ros.training.run_folder import Run
 from smwm_ros.training.train import train
-from smwm_ros.verbs.inspect_run import describe_checkpoint, recorded_data
+from smwm_ros.verbs.inspect_run import describe_checkpoint
 import torch
 from worlds import TINY
 
@@ -222,8 +220,8 @@ def run_readers(folder: Path, origin: Origin) -> Iterator[Work]:
 
     def beside() -> None:
         roadmap.load(folder, 'a test')
-        proposals.load(folder, 4, 'a test')
-        album.load(folder, 'a test').nearest(torch.zeros(TINY.latent))
+        policy.load(folder, 4, 'a test')
+        frame_bank.load(folder, 'a test').nearest(torch.zeros(TINY.latent))
 
     def tell() -> None:
         if (folder / WEIGHTS).is_file():  # else it is no run to smwm inspect

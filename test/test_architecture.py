@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from pathlib import Path
+import subprocess
 import sys
 
 import pytest
@@ -21,7 +22,7 @@ FORMATS = {'h5py', 'hdf5plugin', 'lerobot', 'datasets', 'onnxruntime', 'onnxscri
 BAGS = {'rosbags', 'mcap', 'ray', 'apsw', 'backports', 'compression', 'lz4'}
 
 # room: (the rooms it may import, the third parties it may import)
-BASE = {'text', 'errors', 'fieldpath', 'config', 'progress', 'lock', 'files'}
+BASE = {'text', 'errors', 'fieldpath', 'config', 'progress', 'lock', 'files', 'interfaces'}
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'text': (set(), set()),
     'errors': ({'text'}, set()),
@@ -31,24 +32,49 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'fieldpath': (set(), set()),
     'share': (set(), set()),
     'progress': ({'text'}, {'tqdm'}),
+    'worker_processes': ({'errors'}, set()),
     'config': ({'fieldpath'}, set()),
     'load': ({'config', 'errors', 'share', 'text'}, {'yaml'}),
-    'report': ({'files', 'text'}, ARRAYS),
-    'pages': ({'report', 'text'}, ARRAYS),
     'tables': ({'config', 'errors', 'load'}, set()),
-    'core': (BASE, ARRAYS | {'torch', 'safetensors'}),
-    'bags': ({*BASE, 'load', 'core'}, ARRAYS | BAGS | {'yaml'}),
-    'toys': ({*BASE, 'core'}, ARRAYS | {'torch'}),
-    'exchange': ({*BASE, 'load', 'core'}, ARRAYS | FORMATS | {'torch'}),
-    'arenas': ({*BASE, 'load', 'core'}, ARRAYS | {'pybullet', 'gymnasium'}),
-    'nodes': ({*BASE, 'load', 'share', 'core', 'arenas'}, ARRAYS | ROS | {'torch'}),
+    'interfaces': (set(), {'numpy', 'torch'}),  # torch for type checkers alone
+    'codec': (BASE, ARRAYS),
+    'data': ({*BASE, 'codec'}, ARRAYS),
+    'bags': ({*BASE, 'load', 'worker_processes', 'codec', 'data'}, ARRAYS | BAGS),
+    'arenas': ({*BASE, 'load', 'codec'}, ARRAYS | {'pybullet', 'gymnasium'}),
+    'collect': ({*BASE, 'worker_processes', 'codec', 'bags', 'arenas'}, {'numpy'}),
+    'control': ({*BASE, 'codec'}, ARRAYS),
+    'model': ({*BASE, 'codec', 'data'}, {'numpy', 'torch', 'safetensors'}),
+    'training': ({*BASE, 'data', 'model'}, {'numpy', 'torch'}),
+    'planning': ({*BASE, 'codec', 'data', 'model'}, ARRAYS | {'torch'}),
+    'evaluation': ({*BASE, 'data', 'model', 'training', 'planning'}, {'numpy', 'torch'}),
+    'toys': ({*BASE, 'data', 'model', 'training', 'evaluation'}, ARRAYS | {'torch'}),
+    'exchange': (
+        {*BASE, 'load', 'codec', 'data', 'model', 'training'},
+        FORMATS | {'numpy', 'torch'},
+    ),
+    'pages': ({*BASE, 'bags', 'data', 'model', 'training', 'evaluation', 'toys'}, ARRAYS),
+    'nodes': (
+        {*BASE, 'load', 'share', 'codec', 'arenas', 'model', 'training', 'planning'}
+        | {'evaluation', 'control'},
+        ARRAYS | ROS | {'torch'},
+    ),
     'cli': ({'errors', 'streams', 'text', 'verbs'}, set()),
     'verbs': (
-        {*BASE, 'load', 'share', 'report', 'pages', 'tables', 'cli'}
-        | {'core', 'bags', 'exchange', 'toys', 'arenas', 'nodes'},
+        {*BASE, 'load', 'share', 'tables', 'cli', 'codec', 'data', 'bags', 'arenas', 'collect'}
+        | {'model', 'training', 'planning', 'evaluation', 'toys', 'exchange', 'pages'}
+        | {'control', 'nodes'},
         ARRAYS | {'torch', 'yaml'},
     ),
 }
+# The parts of bags/, and the parts that each may import.
+BAG_ROOMS = {
+    'reading': set[str](),
+    'survey': {'reading'},
+    'converting': {'reading'},
+    'writing': {'reading'},
+}
+# These never import torch, not through others either: they start fast, and run where it is not.
+LIGHT = ('codec', 'data', 'control', 'bags', 'arenas', 'collect')
 # Foreign worlds: each lives behind one door.
 HOMES = {'pybullet': 'arenas', 'gymnasium': 'arenas', 'tqdm': 'progress'}
 HOMES |= {'rosbags': 'bags', 'mcap': 'bags', 'ray': 'bags'}
@@ -107,6 +133,37 @@ def test_the_table_of_rooms_has_no_cycle_but_that_of_the_command_line() -> None:
 @pytest.mark.parametrize('foreign', sorted(HOMES))
 def test_the_table_gives_each_foreign_world_one_home(foreign: str) -> None:
     assert [room for room, (_, names) in ROOMS.items() if foreign in names] == [HOMES[foreign]]
+
+
+@pytest.mark.parametrize('part', sorted(BAG_ROOMS))
+def test_a_part_of_bags_imports_only_what_it_may(part: str) -> None:
+    allowed = {part, *BAG_ROOMS[part]}
+    for path in SOURCES:
+        if path.parent.name == part and room_of(path) == 'bags':
+            found = {name.split('.')[2] for name in imports(path) if 'smwm_ros.bags.' in name}
+            assert found <= allowed, f'{path.name} imports {found - allowed}'
+
+
+@pytest.mark.parametrize('room', LIGHT)
+def test_a_light_room_leaves_torch_out(room: str) -> None:
+    names = [
+        '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__')
+        for path in SOURCES
+        if room_of(path) == room
+    ]
+    words = f'import sys, {", ".join(names)}; sys.exit("torch" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', words], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize('folder', sorted({path.parent for path in SOURCES}), ids=ids)
+def test_a_room_lists_its_files_in_reading_order(folder: Path) -> None:
+    if folder.name == 'smwm_ros':
+        return
+    about = ast.get_docstring(ast.parse((folder / '__init__.py').read_text(encoding='utf-8')))
+    listed = (about or '').partition('Read in this order: ')[2].rstrip('.').split()
+    names = {path.stem for path in folder.glob('*.py')} - {'__init__'}
+    names |= {path.name for path in folder.iterdir() if (path / '__init__.py').is_file()}
+    assert sorted(name.rstrip(',') for name in listed) == sorted(names)
 
 
 def test_every_room_of_the_table_exists() -> None:

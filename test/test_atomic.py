@@ -11,9 +11,9 @@ import shutil
 import pytest
 from smwm_ros.data.shards import write_json
 from smwm_ros.errors import CheckpointError, SmwmError
-from smwm_ros.model import sidecar as beside
+from smwm_ros.model import sidecar
 from smwm_ros.model.checkpoint import load, save, write_atomic
-from smwm_ros.pages import html as report
+from smwm_ros.pages import html
 from smwm_ros.training.run_folder import Progress, Run
 import torch
 from torch import nn
@@ -32,13 +32,13 @@ def save_state(folder: Path, number: int) -> None:
 def save_beside(folder: Path, number: int) -> None:
     if not number:
         save(folder, tiny_checkpoint())
-    beside.save(folder, 'roadmap', {'nodes': torch.full((3,), float(number))}, {})
+    sidecar.save(folder, 'roadmap', {'nodes': torch.full((3,), float(number))}, {})
 
 
 WRITERS: dict[str, Write] = {
     'bytes': lambda folder, number: write_atomic(folder / 'file', b'%d' % number),
     'json': lambda folder, number: write_json(folder / 'file', {'number': number}),
-    'page': lambda folder, number: report.write_text(folder / 'file', str(number)),
+    'page': lambda folder, number: html.write_text(folder / 'file', str(number)),
     'checkpoint': lambda folder, number: save(folder, tiny_checkpoint(seed=number)),
     'state': save_state,
     'roadmap': save_beside,

@@ -14,7 +14,7 @@ import pytest
 from recordings import BEGIN, image, MakeBag, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin
 from smwm_ros.bags.converting import convert as convert_module
-from smwm_ros.bags.converting import pool as workers
+from smwm_ros.bags.converting import pool
 from smwm_ros.bags.converting.convert import convert
 from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.cli import main
@@ -101,7 +101,7 @@ def test_an_interrupted_conversion_ends_like_one_that_was_not(
 ) -> None:
     bags = [tiny_bag(name, offset=30 * n) for n, name in enumerate(['a', 'b', 'c'])]
     convert(bags, tmp_path / 'whole', config())
-    whole, begun = workers.convert_bag, []
+    whole, begun = pool.convert_bag, []
 
     def killed(bag: Any, folder: Path, *rest: Any) -> None:
         begun.append(bag.name)
@@ -113,7 +113,7 @@ def test_an_interrupted_conversion_ends_like_one_that_was_not(
         whole(bag, folder, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(workers, 'convert_bag', killed)
+        patch.setattr(pool, 'convert_bag', killed)
         with pytest.raises(KeyboardInterrupt):
             convert(bags, tmp_path / 'out', config())
     assert begun == ['a', 'b']
@@ -406,9 +406,9 @@ def test_a_configuration_that_suits_no_bag_is_not_tried_on_all_of_them(
     tmp_path: Path, tiny_bag: MakeBag, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bags, tried = [tiny_bag(f'bag{number}') for number in range(6)], []
-    attempt = workers.attempt
+    attempt = pool.attempt
     monkeypatch.setattr(
-        workers, 'attempt', lambda work, tell: tried.append(work.bag.name) or attempt(work, tell)
+        pool, 'attempt', lambda work, tell: tried.append(work.bag.name) or attempt(work, tell)
     )
     with pytest.raises(BagError, match=r"the first 3 of 6 .*bag0: no topic '/front'"):
         made(tmp_path, *bags, words=('robot.camera.topic=/front',))

@@ -21,7 +21,7 @@ from smwm_ros.data.rows import Column, Rows
 from smwm_ros.data.stored import Kind, mismatch, read_json
 from smwm_ros.errors import CheckpointError, ConfigError, DatasetError, SmwmError
 from smwm_ros.load import load_config, parse_override
-from smwm_ros.model import checkpoint as checkpoints
+from smwm_ros.model import checkpoint
 from smwm_ros.model.checkpoint import META
 from smwm_ros.pages.run import read_curves
 from smwm_ros.training.train import train
@@ -216,25 +216,25 @@ def test_a_wrong_value_in_a_checkpoint_is_named(
 ) -> None:
     edit(run / META, at, value)
     with pytest.raises(CheckpointError, match=words):
-        checkpoints.load(run)
+        checkpoint.load(run)
     assert main(['prepare', str(run)]) == 2
     assert capsys.readouterr().err.count('\n') == 1
 
 
 def test_weights_that_are_no_numbers_are_refused_although_the_digest_agrees(run: Path) -> None:
-    found = checkpoints.load(run)
+    found = checkpoint.load(run)
     next(found.model.parameters()).data[0] = NAN
-    checkpoints.save(run, found)
+    checkpoint.save(run, found)
     with pytest.raises(CheckpointError, match=r'weight hold numbers that are not finite; copy'):
-        checkpoints.load(run)
+        checkpoint.load(run)
 
 
 def test_weights_of_another_kind_of_number_are_refused(run: Path) -> None:
-    found = checkpoints.load(run)
+    found = checkpoint.load(run)
     found.model.double()
-    checkpoints.save(run, found)
+    checkpoint.save(run, found)
     with pytest.raises(CheckpointError, match=r'torch.float64, expected \(.*; and \d+ more'):
-        checkpoints.load(run)
+        checkpoint.load(run)
 
 
 def state_of(path: Path) -> dict[str, Any]:
@@ -292,7 +292,7 @@ def test_a_state_that_is_whole_is_gone_on_from(origin: Origin, tmp_path: Path) -
     run = tmp_path / 'run'
     keep_state(data, run)
     again = train(data, run, TINY, SETTINGS, PLANNER).model.state_dict()
-    for name, tensor in checkpoints.load(origin.run).model.state_dict().items():
+    for name, tensor in checkpoint.load(origin.run).model.state_dict().items():
         assert torch.equal(tensor, again[name]), name
 
 

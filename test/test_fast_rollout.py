@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from smwm_ros.config import Model
 from smwm_ros.interfaces import Obs
-from smwm_ros.model import kernels as products
-from smwm_ros.model import vit
+from smwm_ros.model import kernels, vit
 from smwm_ros.model.fast_rollout import collapse, Collapsed, FastPredictor
 from smwm_ros.model.kernels import Product
 from smwm_ros.model.vit import Predictor, VisionEncoder
@@ -73,7 +72,7 @@ def question(model: Smwm, *batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def _both_layouts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lay weights out in both ways; on machines that know one only, they are the same."""
     form = 'plain' if request.param == 'layout of torch' else 'packed'
-    monkeypatch.setattr(products, 'fastest', lambda *_: form)
+    monkeypatch.setattr(kernels, 'fastest', lambda *_: form)
 
 
 @pytest.mark.usefixtures('_both_layouts')
@@ -148,7 +147,7 @@ def test_what_has_no_fast_form_has_none() -> None:
 def test_tiny_takes_less_than_two_thirds_of_the_arithmetic(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(products, 'can_pack', lambda kind: False)
+    monkeypatch.setattr(kernels, 'can_pack', lambda kind: False)
     model = random_model('tiny', layers=6)
     quick = fast(model)
     z, actions = question(model, 8)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 from smwm_ros.model import fastest as forms
-from smwm_ros.model import kernels as products
-from smwm_ros.model import vit
+from smwm_ros.model import kernels, vit
 from smwm_ros.model.fastest import chosen, fastest, MARGIN, ROUNDS
 from smwm_ros.model.kernels import AFTER, can_pack, Product
 from smwm_ros.model.vit import LATENT, TokenLinear
@@ -55,7 +54,7 @@ def faster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         return fastest(task, both, lambda: bench.now)
 
     usual = request.param == 'usual'
-    monkeypatch.setattr(products, 'fastest', race)
+    monkeypatch.setattr(kernels, 'fastest', race)
     monkeypatch.setattr(vit, 'fastest', race)
     return request.param
 
@@ -104,7 +103,7 @@ def test_products_of_one_shape_share_what_was_timed(monkeypatch: pytest.MonkeyPa
         asked.append(task)
         return fastest(task, given)
 
-    monkeypatch.setattr(products, 'fastest', noted)
+    monkeypatch.setattr(kernels, 'fastest', noted)
     for _ in range(2):
         Product(torch.randn(24, 16), torch.randn(24), 'relu', rows=7)
     Product(torch.randn(24, 16), torch.randn(24), 'relu', rows=8)

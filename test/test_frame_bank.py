@@ -11,34 +11,34 @@ from smwm_ros import config
 from smwm_ros.errors import CheckpointError
 from smwm_ros.model.checkpoint import load, save
 from smwm_ros.nodes.plan_panel import CAPTION, GAP, panel, TILE
-from smwm_ros.planning import frame_bank as album
+from smwm_ros.planning import frame_bank
 import torch
 from worlds import dot_dataset, tiny_checkpoint
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> tuple[Path, album.Album]:
+def run(tmp_path: Path) -> tuple[Path, frame_bank.Album]:
     """Return a run folder with an album of dots, and the album."""
     folder = tmp_path / 'run'
     save(folder, tiny_checkpoint())
     dataset = dot_dataset(tmp_path / 'data')
-    made = album.make(load(folder), dataset)
-    album.save(folder, made, dataset.fingerprint)
+    made = frame_bank.make(load(folder), dataset)
+    frame_bank.save(folder, made, dataset.fingerprint)
     return folder, made
 
 
-def test_an_album_is_read_back_as_it_was_made(run: tuple[Path, album.Album]) -> None:
+def test_an_album_is_read_back_as_it_was_made(run: tuple[Path, frame_bank.Album]) -> None:
     folder, made = run
-    again = album.load(folder, 'a test')
+    again = frame_bank.load(folder, 'a test')
     assert again.jpegs == made.jpegs
     assert torch.equal(again.latents, made.latents)
     assert np.allclose(again.read(made.latents), made.read(made.latents))
     assert again.skill == pytest.approx(made.skill, abs=1e-4, nan_ok=True)
 
 
-def test_each_page_is_the_nearest_to_its_own_latent(run: tuple[Path, album.Album]) -> None:
+def test_each_page_is_the_nearest_to_its_own_latent(run: tuple[Path, frame_bank.Album]) -> None:
     _, made = run
-    assert len(made.jpegs) == len(made.latents) <= album.PAGES
+    assert len(made.jpegs) == len(made.latents) <= frame_bank.PAGES
     for number in (0, len(made.latents) // 2, len(made.latents) - 1):
         frame, distance = made.nearest(made.latents[number] + 1e-7)
         assert distance < 1e-4
@@ -51,9 +51,11 @@ def test_the_probe_reads_what_depends_linearly_on_the_latent() -> None:
     rng = np.random.default_rng(0)
     latents = rng.normal(size=(300, 6))
     states = latents @ rng.normal(size=(6, 2)) + [5.0, -3.0]
-    weights, offset = album._fit(latents, states)
-    assert album._r2(latents @ weights + offset, states) == pytest.approx((1.0, 1.0), abs=1e-4)
-    score, constant = album._r2(states[::-1], states * [1.0, 0.0])
+    weights, offset = frame_bank._fit(latents, states)
+    assert frame_bank._r2(latents @ weights + offset, states) == pytest.approx(
+        (1.0, 1.0), abs=1e-4
+    )
+    score, constant = frame_bank._r2(states[::-1], states * [1.0, 0.0])
     assert score < 0.5
     assert np.isnan(constant)
 
@@ -63,26 +65,28 @@ def test_the_probe_learns_where_the_state_was_measured_and_of_nothing_reads_noth
 ) -> None:
     save(tmp_path / 'run', tiny_checkpoint())
     checkpoint = load(tmp_path / 'run')
-    whole = album.make(checkpoint, dot_dataset(tmp_path / 'whole'))
-    holes = album.make(checkpoint, dot_dataset(tmp_path / 'holes', unmeasured=slice(0, None, 5)))
+    whole = frame_bank.make(checkpoint, dot_dataset(tmp_path / 'whole'))
+    holes = frame_bank.make(
+        checkpoint, dot_dataset(tmp_path / 'holes', unmeasured=slice(0, None, 5))
+    )
     assert holes.jpegs == whole.jpegs
     assert holes.skill == pytest.approx(whole.skill, abs=0.1)
-    nothing = album.make(checkpoint, dot_dataset(tmp_path / 'none', unmeasured=slice(None)))
+    nothing = frame_bank.make(checkpoint, dot_dataset(tmp_path / 'none', unmeasured=slice(None)))
     assert nothing.jpegs == whole.jpegs
     assert np.isnan(nothing.skill).all()
     assert np.isfinite(nothing.read(nothing.latents)).all()
 
 
 def test_without_an_album_or_with_one_of_other_weights_the_command_is_named(
-    run: tuple[Path, album.Album], tmp_path: Path
+    run: tuple[Path, frame_bank.Album], tmp_path: Path
 ) -> None:
     folder, _ = run
     save(folder, tiny_checkpoint(seed=1))
     with pytest.raises(CheckpointError, match=r'was made for other weights .* smwm prepare'):
-        album.load(folder, 'a test')
+        frame_bank.load(folder, 'a test')
     save(tmp_path / 'bare', tiny_checkpoint())
     with pytest.raises(CheckpointError, match=r'a test: .* has no album yet; make it: smwm prep'):
-        album.load(tmp_path / 'bare', 'a test')
+        frame_bank.load(tmp_path / 'bare', 'a test')
 
 
 def tiles(image: np.ndarray | None) -> list[tuple[str, np.ndarray | None, str]]:
@@ -116,6 +120,8 @@ def test_the_bar_is_green_where_the_goal_counts_as_reached_and_empty_without_a_n
 
 
 def test_a_run_without_measured_states_has_an_album_without_a_probe(tmp_path: Path) -> None:
-    bound = album.make(tiny_checkpoint(), dot_dataset(tmp_path / 'data', state=config.State()))
+    bound = frame_bank.make(
+        tiny_checkpoint(), dot_dataset(tmp_path / 'data', state=config.State())
+    )
     assert bound.read(bound.latents).shape == (len(bound.latents), 0)
     assert bound.skill == ()

@@ -15,7 +15,7 @@ from smwm_ros.cli import main
 from smwm_ros.config import Config, Dataset
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
-from smwm_ros.exchange import from_foreign_model as from_official
+from smwm_ros.exchange import from_foreign_model
 from smwm_ros.exchange.foreign_model import Original, read_original
 from smwm_ros.exchange.from_foreign_model import make_checkpoint, statistics
 from smwm_ros.exchange.pickled import read_tensors
@@ -32,7 +32,7 @@ SAID += ['robot.command.high=[1,1]', 'planner.samples=16', 'planner.elites=4']
 
 @pytest.fixture(autouse=True)
 def a_short_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(from_official, 'LOOK', 2)
+    monkeypatch.setattr(from_foreign_model, 'LOOK', 2)
 
 
 @pytest.fixture(scope='module')

@@ -16,7 +16,7 @@ from recordings import image, made, shown, TinyBag, without_pictures
 from smwm_ros.cli import main
 from smwm_ros.data.photographs import photographs
 from smwm_ros.interfaces import ActionSpec
-from smwm_ros.pages import html as report
+from smwm_ros.pages import html
 from smwm_ros.pages.dataset import contact_sheet
 from smwm_ros.pages.film import film, MOST, SIZE
 from smwm_ros.pages.index import entries, publish
@@ -27,20 +27,20 @@ VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">
 
 
 def test_warnings_come_first_and_are_absent_where_there_are_none() -> None:
-    text = report.page('Title', 'About.', ['<p>body</p>'], ['a < b', 'c'])
+    text = html.page('Title', 'About.', ['<p>body</p>'], ['a < b', 'c'])
     places = [text.index(part) for part in ('<h1>', 'class="warnings"', 'a &lt; b', '<p>About.')]
     assert places == sorted(places)
-    assert 'class="warnings"' not in report.page('Title', 'About.', [])
+    assert 'class="warnings"' not in html.page('Title', 'About.', [])
 
 
 def test_pages_fit_on_a_phone() -> None:
-    text = report.page('Title', 'About.', [])
+    text = html.page('Title', 'About.', [])
     assert VIEWPORT in text
     assert 'img,svg{max-width:100%' in text
-    table = report.wide('<table></table>')
+    table = html.wide('<table></table>')
     assert table.startswith('<div class="wide">')
     assert '.wide{overflow-x:auto' in text
-    shown_strip = report.picture(np.zeros((4, 2000, 3), np.uint8), 'x', 2000, strip=True)
+    shown_strip = html.picture(np.zeros((4, 2000, 3), np.uint8), 'x', 2000, strip=True)
     assert shown_strip.startswith('<figure><div class="wide"><img')
 
 
@@ -210,11 +210,11 @@ def test_the_delay_of_a_command_is_marked_and_a_wrong_one_warned_of(
 def test_an_index_lists_every_page_and_is_kept_up_to_date(tmp_path: Path) -> None:
     icon = np.zeros((8, 8, 3), np.uint8)
     for number, name in enumerate(['a b.html', 'c.html', 'sub/d.html']):
-        text = report.page(f'<{name}>', f'About {name}.', [], ['w'] * number, icon)
+        text = html.page(f'<{name}>', f'About {name}.', [], ['w'] * number, icon)
         publish(tmp_path / name, text)
         os.utime(tmp_path / name, (number, number))
     (tmp_path / 'stranger.html').write_text('<html><title>mine</title></html>')
-    where = publish(tmp_path / 'c.html', report.page('C', 'Again.', [], ['w']))
+    where = publish(tmp_path / 'c.html', html.page('C', 'Again.', [], ['w']))
     assert str(tmp_path / 'index.html') in where
     found = entries(tmp_path)
     assert [one.path.name for one in found] == ['c.html', 'd.html', 'a b.html']
@@ -227,7 +227,7 @@ def test_an_index_lists_every_page_and_is_kept_up_to_date(tmp_path: Path) -> Non
     assert 'stranger' not in index
     assert VIEWPORT in index
     (tmp_path / 'a b.html').unlink()
-    publish(tmp_path / 'sub' / 'e.html', report.page('E', 'New.', []))
+    publish(tmp_path / 'sub' / 'e.html', html.page('E', 'New.', []))
     index = (tmp_path / 'index.html').read_text(encoding='utf-8')
     assert 'a%20b' not in index
     assert 'href="./sub/e.html"' in index, 'the index above is renewed, too'
@@ -235,11 +235,11 @@ def test_an_index_lists_every_page_and_is_kept_up_to_date(tmp_path: Path) -> Non
 
 def test_an_index_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / 'index.html').write_text('my site')
-    where = publish(tmp_path / 'page.html', report.page('A', 'B.', []))
+    where = publish(tmp_path / 'page.html', html.page('A', 'B.', []))
     assert where == str(tmp_path / 'page.html')
     assert (tmp_path / 'index.html').read_text() == 'my site'
     main_page = tmp_path / 'own' / 'index.html'
-    publish(main_page, report.page('Mine', 'Asked for.', []))
+    publish(main_page, html.page('Mine', 'Asked for.', []))
     assert '<h1>Mine' in main_page.read_text()
 
 

@@ -15,7 +15,7 @@ from smwm_ros.evaluation.examine import examine
 from smwm_ros.evaluation.probes import linear, nonlinear, r2
 from smwm_ros.interfaces import Array, Window
 from smwm_ros.model.world_model import make_model
-from smwm_ros.toys import judge as judging
+from smwm_ros.toys import judge
 from smwm_ros.toys.worlds import TOYS
 from smwm_ros.training.batches import Batches, state_statistics
 from smwm_ros.training.latent_scale import measure_distances
@@ -151,9 +151,9 @@ def test_the_probe_of_a_toy_world_is_judged_by_the_other_half(
         judged.append(true)
         return r2(read, true)
 
-    monkeypatch.setattr(judging, 'linear', noted)
-    monkeypatch.setattr(judging, 'r2', scored)
-    found = judging.judge(TOYS['single'], toy, 0, 40)
+    monkeypatch.setattr(judge, 'linear', noted)
+    monkeypatch.setattr(judge, 'r2', scored)
+    found = judge.judge(TOYS['single'], toy, 0, 40)
     states = found.moves.state[:, 0]
     assert np.array_equal(fitted[0], states[:20])
     assert np.array_equal(judged[0], states[20:])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from smwm_ros.cli import main as smwm
-from smwm_ros.verbs import bench as verb
+from smwm_ros.verbs import bench
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / 'bench'
@@ -90,10 +90,10 @@ def house(tmp_path: Path) -> Path:
     files = {
         'bench/parts/fingerprint.py': (BENCH / 'parts/fingerprint.py').read_text(encoding='utf-8'),
         'bench/one.py': "from parts import helper\nrun(['collect', 'maze'])\n",
-        'bench/parts/helper.py': 'def help():\n    from smwm_ros.core.solve import solve\n',
-        'smwm_ros/core/solve.py': '"""Solve."""\nimport smwm_ros.core.deep, smwm_ros.text\n',
-        'smwm_ros/core/deep.py': 'X = 1\n',
-        'smwm_ros/core/other.py': 'X = 1\n',
+        'bench/parts/helper.py': 'def help():\n    from smwm_ros.codec.solve import solve\n',
+        'smwm_ros/codec/solve.py': '"""Solve."""\nimport smwm_ros.codec.deep, smwm_ros.text\n',
+        'smwm_ros/codec/deep.py': 'X = 1\n',
+        'smwm_ros/codec/other.py': 'X = 1\n',
         'smwm_ros/text.py': 'X = 1\n',
         'smwm_ros/verbs/collect.py': 'X = 1\n',
         'smwm_ros/verbs/maze.py': 'X = 1\n',
@@ -116,8 +116,8 @@ def prints(house: Path) -> str:
 @pytest.mark.parametrize(
     'file',
     [
-        *('bench/one.py', 'bench/parts/helper.py', 'smwm_ros/core/solve.py'),
-        *('smwm_ros/core/deep.py', 'smwm_ros/verbs/collect.py', 'smwm_ros/arenas/maze.py'),
+        *('bench/one.py', 'bench/parts/helper.py', 'smwm_ros/codec/solve.py'),
+        *('smwm_ros/codec/deep.py', 'smwm_ros/verbs/collect.py', 'smwm_ros/arenas/maze.py'),
         'config/maze.yaml',
     ],
 )
@@ -128,7 +128,7 @@ def test_a_figure_is_older_than_any_change_of_what_it_runs(house: Path, file: st
     assert prints(house) != before
 
 
-@pytest.mark.parametrize('file', ['core/other.py', 'text.py', 'verbs/maze.py'])
+@pytest.mark.parametrize('file', ['codec/other.py', 'text.py', 'verbs/maze.py'])
 def test_what_a_benchmark_does_not_run_makes_no_figure_older(house: Path, file: str) -> None:
     before = prints(house)
     (house / 'smwm_ros' / file).write_text('Y = 2\n', encoding='utf-8')
@@ -137,7 +137,7 @@ def test_what_a_benchmark_does_not_run_makes_no_figure_older(house: Path, file: 
 
 def test_comments_and_docstrings_make_no_figure_older(house: Path) -> None:
     before = prints(house)
-    solve = house / 'smwm_ros/core/solve.py'
+    solve = house / 'smwm_ros/codec/solve.py'
     text = solve.read_text(encoding='utf-8').replace('Solve.', 'Solve\n\nat length.')
     solve.write_text(f'# Licence\n\n{text}', encoding='utf-8')
     assert prints(house) == before
@@ -146,10 +146,10 @@ def test_comments_and_docstrings_make_no_figure_older(house: Path) -> None:
 def test_a_file_that_moves_makes_no_figure_older(house: Path) -> None:
     before = prints(house)
     (house / 'smwm_ros/model').mkdir()
-    (house / 'smwm_ros/core/solve.py').rename(house / 'smwm_ros/model/solver.py')
+    (house / 'smwm_ros/codec/solve.py').rename(house / 'smwm_ros/model/solver.py')
     helper = house / 'bench/parts/helper.py'
     text = helper.read_text(encoding='utf-8')
-    helper.write_text(text.replace('core.solve', 'model.solver'), encoding='utf-8')
+    helper.write_text(text.replace('codec.solve', 'model.solver'), encoding='utf-8')
     assert prints(house) == before
 
 
@@ -160,7 +160,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / folder).mkdir()
     for name in ('toy.py', 'train.py'):
         shutil.copy(BENCH / name, tmp_path / 'bench')
-    monkeypatch.setattr(verb, 'ROOT', tmp_path)
+    monkeypatch.setattr(bench, 'ROOT', tmp_path)
     return tmp_path
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for control/search_time.py: plans that would take far too long are refused before they begin."""
+"""Tests for control/search_time.py: plans that take far too long are refused before."""
 
 from dataclasses import replace
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests for control/stop_latch.py: a stop holds until it is released, with a file in the next process."""
+"""Tests for control/stop_latch.py: a stop holds until released, with a file beyond the process."""
 
 import pytest
 from smwm_ros.control.reasons import Reason

@@ -119,8 +119,8 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[3])
 import torch
 torch.set_num_threads(1)
-from smwm_ros.core import batches
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.training import batches
 from smwm_ros.training.train import train
 from test_train import EVERYTHING, PLANNER, SHORT
 deal = batches.Shuffle.__call__

@@ -31,26 +31,18 @@ PART = re.compile(r'(<!-- generated:(?P<name>[\w:.-]+) -->\n).*?(<!-- end -->)',
 
 
 def tree() -> str:
-    """Return the package's files, each with the first line of its docstring."""
+    """Return the package's rooms and the files beside them, each with its first sentence."""
     lines = ['```', 'smwm_ros/']
     package = ROOT / 'smwm_ros'
-    for path in sorted(package.rglob('*.py'), key=_reading_order):
+    rooms = [path.parent for path in package.rglob('__init__.py') if path.parent != package]
+    files = [path for path in package.glob('*.py') if path.name != '__init__.py']
+    for path in [*sorted(files), *sorted(rooms)]:
         depth = len(path.relative_to(package).parts)
-        name = path.name
-        if name == '__init__.py':
-            if path.parent == package:
-                continue
-            depth, name = depth - 1, f'{path.parent.name}/'
-        about = (ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or '').split('\n')
-        sentence = about[0].split(';')[0].split(': ')[0].rstrip('.')
-        lines.append(f'{"    " * depth}{name}'.ljust(34) + sentence)
+        source = path / '__init__.py' if path.is_dir() else path
+        about = ast.get_docstring(ast.parse(source.read_text(encoding='utf-8'))) or ''
+        name = f'{path.name}/' if path.is_dir() else path.name
+        lines.append(f'{"    " * depth}{name}'.ljust(26) + about.split('\n')[0])
     return '\n'.join([*lines, '```'])
-
-
-def _reading_order(path: Path) -> tuple[object, ...]:
-    """Sort a folder's own line before its files, and files before folders."""
-    parts = path.relative_to(ROOT / 'smwm_ros').parts
-    return (len(parts) > 1, parts[:-1], parts[-1] != '__init__.py', parts[-1])
 
 
 def verbs() -> str:

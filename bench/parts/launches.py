@@ -14,8 +14,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 from unittest import mock
 
-from smwm_ros.model import kernels as products
-from smwm_ros.model import recorded, vit
+from smwm_ros.model import kernels, recorded, vit
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -126,7 +125,7 @@ def as_if_gpu() -> Iterator[list[Tape]]:
 
     with (
         mock.patch.dict(recorded.RECORDERS, cpu=record),
-        mock.patch.object(products, 'can_pack', return_value=False),
+        mock.patch.object(kernels, 'can_pack', return_value=False),
         mock.patch.object(vit, 'can_convolve', return_value=False),
     ):
         yield tapes

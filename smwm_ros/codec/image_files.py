@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from smwm_ros.codec import image_headers as headers
+from smwm_ros.codec import image_headers
 from smwm_ros.codec.images import fit
 from smwm_ros.errors import CodecError, ConfigError
 from smwm_ros.interfaces import Array
@@ -36,7 +36,7 @@ def read_file(path: Path) -> Array:
         if not path.is_file():
             raise ConfigError(f'{path}: cannot be read: missing, or no file')
         data = path.read_bytes()
-        headers.check(path.suffix, data)
+        image_headers.check(path.suffix, data)
     except OSError as error:
         raise ConfigError(f'{path}: cannot be read: {error.strerror}') from None
     except CodecError as error:

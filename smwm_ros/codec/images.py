@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from smwm_ros.codec import image_headers as headers
+from smwm_ros.codec import image_headers
 from smwm_ros.codec.depth import read_depth
 from smwm_ros.codec.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
 from smwm_ros.errors import CodecError, did_you_mean
@@ -59,7 +59,7 @@ def size_in_words(msg: Any) -> str:
     """Return WIDTHxHEIGHT of an image, or nothing where its header does not say it."""
     if hasattr(msg, 'width'):
         return f'{msg.width}x{msg.height}'
-    size = headers.size_of(memoryview(msg.data))
+    size = image_headers.size_of(memoryview(msg.data))
     return '{}x{}'.format(*size) if size else ''
 
 
@@ -186,7 +186,7 @@ def _decode_compressed(form: str, data: Array) -> tuple[Array, bool]:
 
 def _imdecode(form: str, data: Array, flag: int) -> Array:
     """Decompress, or say what could not be."""
-    headers.check(form, data.data)
+    image_headers.check(form, data.data)
     try:
         pixels: Array | None = cv2.imdecode(data, flag)
     except cv2.error:
@@ -194,7 +194,7 @@ def _imdecode(form: str, data: Array, flag: int) -> Array:
     if pixels is None:
         raise CodecError(
             f"'{form}' image of {count_of(data.size, 'byte')} cannot be decoded; expected "
-            f'{headers.FORMATS}'
+            f'{image_headers.FORMATS}'
         )
     return pixels
 

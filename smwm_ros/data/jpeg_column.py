@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from smwm_ros.codec import image_headers as headers
+from smwm_ros.codec import image_headers
 from smwm_ros.data.rows import Bytes, DATASET
 from smwm_ros.errors import CodecError, DatasetError, one_line
 from smwm_ros.interfaces import Array
@@ -75,7 +75,7 @@ class BlobColumn:
         """Return one image (H, W, 3) RGB."""
         path = self._bytes.path
         try:
-            headers.check('.jpeg', data.tobytes())
+            image_headers.check('.jpeg', data.tobytes())
             bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
         except (CodecError, cv2.error) as error:
             reason = f'image {row} cannot be decoded: {one_line(error)}'

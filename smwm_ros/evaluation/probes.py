@@ -14,7 +14,7 @@ import copy
 
 import numpy as np
 from smwm_ros.interfaces import Array
-from smwm_ros.training.learner import seeded
+from smwm_ros.model.device import seeded
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import asdict
 import hashlib
 import json
+import os
 from pathlib import Path
 import platform
 from typing import Any, NamedTuple
@@ -223,3 +224,16 @@ def _what_is_there(folder: Path) -> str:
         return f'{parent} does not exist either'
     names = sorted(item.parent.name for item in parent.glob(f'*/{META}'))
     return f'in {parent}: {", ".join(names) or "no checkpoints"}'
+
+
+def recorded_data(path: Path) -> Path | None:
+    """Return the dataset that a run remembers, if it still lies there."""
+    info = read_json(path / 'meta.json', CHECKPOINT).get('info')
+    name = info.get('data') if isinstance(info, dict) else None
+    if not isinstance(name, str):
+        return None
+    # best/ is a checkpoint inside of a run, whose dataset is told from there.
+    for place in (path / name, path.parent / name):
+        if os.path.isfile(place / 'dataset.json'):  # which takes any text for a path
+            return Path(os.path.normpath(place))
+    return None

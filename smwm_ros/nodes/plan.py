@@ -2,8 +2,8 @@
 """
 Plan from pixels: camera images and a goal image in, commands out, at the checkpoint's rate.
 
-This file holds parameters, transitions and services. control/controller.py decides whether the robot
-may move, planning/pilot.py plans, and activity.py joins them with the topics.
+This file holds parameters, transitions and services. control/controller.py decides whether the
+robot may move, planning/pilot.py plans, and active.py joins them with the topics.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from smwm_ros.control.stop_latch import StopLatch
 from smwm_ros.control.timed_plan import oldest_image
 from smwm_ros.errors import SmwmError
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.device import keep_memory
 from smwm_ros.nodes.active import Activity
 from smwm_ros.nodes.health import Health
 from smwm_ros.nodes.messages import command_publisher, LATCHED
@@ -41,7 +42,6 @@ from smwm_ros.nodes.spin import run_node
 from smwm_ros.nodes.stop_server import stop_file, StopServer
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.text import block, line
-from smwm_ros.training.learner import keep_memory
 from std_msgs.msg import String
 import torch
 

@@ -55,7 +55,7 @@ class Thought(NamedTuple):
 
 
 class Pilotlike(Protocol):
-    """What the thread needs of core.pilot.Pilot; tests hand in a simpler one."""
+    """What the thread needs of planning.pilot.Pilot; tests hand in a simpler one."""
 
     horizon: int  # raw steps in a plan
 

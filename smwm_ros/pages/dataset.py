@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.pages import charts
-from smwm_ros.pages import html as report
+from smwm_ros.pages import charts, html
 from smwm_ros.pages.dataset_sync import sync
 from smwm_ros.pages.episode import camera, episode, legend_of_strips
 from smwm_ros.pages.html import escape
@@ -29,10 +28,10 @@ def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
     shown = sorted({int(place) for place in places.round()})
     motion = lag(data)
     body = [
-        report.tiles(_facts(data)),
+        html.tiles(_facts(data)),
         *camera(data),
         '<h2>Distributions</h2>',
-        report.row(list(_histograms(data))),
+        html.row(list(_histograms(data))),
         *section(motion),
         *sync(data),
         '<h2>What was dropped, and why</h2>',
@@ -50,7 +49,7 @@ def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
         f'{duration(len(data) * data.info.spec.dt)} of driving.'
     )
     told = [*warnings(data), *([motion.warning] if motion and motion.warning else [])]
-    return report.page(title, about, body, told, data.pixels(np.array([0]))[0]), len(shown)
+    return html.page(title, about, body, told, data.pixels(np.array([0]))[0]), len(shown)
 
 
 def _facts(data: TransitionDataset) -> dict[str, str]:

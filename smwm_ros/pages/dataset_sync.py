@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.pages import charts
-from smwm_ros.pages import html as report
+from smwm_ros.pages import charts, html
 from smwm_ros.pages.numbers import number
 from smwm_ros.pages.parts import more, strip, table, WORST
 from smwm_ros.pages.warnings import SHARES
@@ -23,7 +22,7 @@ def sync(data: TransitionDataset) -> list[str]:
     """Return how old frames and commands are, the worst ticks, recordings, and gaps."""
     return [
         '<h2>How well the topics fit together</h2>',
-        report.row(list(_histograms(data))),
+        html.row(list(_histograms(data))),
         _worst_ticks(data),
         _recordings(data),
         '<h2>Gaps between episodes</h2>',
@@ -74,7 +73,7 @@ def _worst_ticks(data: TransitionDataset) -> str:
             rows.append([f'{name} {-1000 * age:.0f} ms old', shard, f'{seconds:.2f} s'])
             around = np.clip(begin + row + np.array([-1, 0, 1]), begin, end - 1)
             frames = strip(data.pixels(around), data.actions(around), data.info.spec)
-            pictures.append(report.picture(frames, width=frames.shape[1]))
+            pictures.append(html.picture(frames, width=frames.shape[1]))
     if not rows:
         return '<p>Every tick has a frame and a command of its own time.</p>'
     head = ['tick before, worst tick, tick after', 'what was old', 'recording', 'at']

@@ -13,8 +13,7 @@ from smwm_ros.data.shards import shard_folder
 from smwm_ros.data.split import Episode
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
-from smwm_ros.pages import charts
-from smwm_ros.pages import html as report
+from smwm_ros.pages import charts, html
 from smwm_ros.pages.film import film, MOST
 from smwm_ros.pages.html import escape
 from smwm_ros.pages.numbers import number, with_unit
@@ -53,7 +52,7 @@ def episode(data: TransitionDataset, count: int, shown: Episode, filmed: bool) -
         f'{", ".join(number(at, 0.1) for at in (some - rows[0]) * info.spec.dt)} s.'
     )
     frames = strip(data.pixels(some), data.actions(some), info.spec)
-    parts = [report.picture(frames, caption, frames.shape[1], strip=True)]
+    parts = [html.picture(frames, caption, frames.shape[1], strip=True)]
     if filmed:
         parts.append(_film(data, rows, f'Episode {count} as a film'))
     thin = slice(None, None, max(len(rows) // _POINTS, 1))
@@ -67,7 +66,7 @@ def episode(data: TransitionDataset, count: int, shown: Episode, filmed: bool) -
         names = expand(info.robot['state']['fields'])
         known = np.flatnonzero(data.measured(rows))[thin]
         shown_charts.append(_path(names, seconds[known], states[known]))
-    return [*parts, report.row(shown_charts)]
+    return [*parts, html.row(shown_charts)]
 
 
 def camera(data: TransitionDataset) -> list[str]:
@@ -86,7 +85,7 @@ def camera(data: TransitionDataset) -> list[str]:
             'version. Below is the first frame.</p>'
         )
         first = cv2.resize(data.pixels(np.array([0]))[0], None, fx=4, fy=4, interpolation=0)
-        return [heading, words, report.picture(first, '', min(first.shape[1], _LARGE))]
+        return [heading, words, html.picture(first, '', min(first.shape[1], _LARGE))]
     camera_info = data.info.robot['camera']
     topics = [camera_info['topic'], *camera_info.get('others', '').split()]
     some = sorted({int(at) for at in np.linspace(0, len(found) - 1, _PHOTOGRAPHS).round()})
@@ -96,8 +95,8 @@ def camera(data: TransitionDataset) -> list[str]:
         caption = f'{name}, {number(one.seconds, 0.1)} s: {topic}, {one.size} pixels'
         if jpeg := one.read():
             width = min(2 * int(one.size.partition('x')[0]), _LARGE)
-            figures.append(report.photograph(jpeg, caption, width))
-    return [heading, report.row(figures)]
+            figures.append(html.photograph(jpeg, caption, width))
+    return [heading, html.row(figures)]
 
 
 def legend_of_strips(data: TransitionDataset) -> str:

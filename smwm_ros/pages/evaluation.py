@@ -12,8 +12,7 @@ from smwm_ros.evaluation.closed_loop import Outcome
 from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.evaluation.scores import difference, Round
 from smwm_ros.interfaces import Arena, Array
-from smwm_ros.pages import charts
-from smwm_ros.pages import html as report
+from smwm_ros.pages import charts, html
 from smwm_ros.pages.film import film
 from smwm_ros.pages.html import escape
 from smwm_ros.pages.index import publish
@@ -74,9 +73,9 @@ def write_page(
         body.insert(1, film(frames, steps, period, caption))
     about = f'How often {method} reaches its goals in {arena_name}, and how it fails.'
     icon = drives[0].frames[0] if drives else None
-    text = report.page(f'{method} in {arena_name}', about, body, _warnings(shown, method), icon)
+    text = html.page(f'{method} in {arena_name}', about, body, _warnings(shown, method), icon)
     where = publish(page, text)
-    return [where, str(gif)] if report.write_gif(gif, frames, 1 / period) else [where]
+    return [where, str(gif)] if html.write_gif(gif, frames, 1 / period) else [where]
 
 
 def _warnings(shown: Round, method: str) -> list[str]:
@@ -109,7 +108,7 @@ def _headline(one: Round, method: str) -> str:
     """Return the numbers that people look for first."""
     results = one.results()
     low, high = results[method]['interval']
-    return report.tiles(
+    return html.tiles(
         {
             f'of the goals reached by {method}': f'{results[method]["success"]:.0%}',
             '95 % interval': f'{low:.0%} to {high:.0%}',
@@ -138,7 +137,7 @@ def _table(one: Round) -> str:
         ]
         numbers = ''.join(f'<td class="n">{cell}</td>' for cell in cells)
         rows.append(f'<td>{escape(name)}</td>{numbers}')
-    return report.wide(f'<table>{"".join(f"<tr>{row}</tr>" for row in rows)}</table>')
+    return html.wide(f'<table>{"".join(f"<tr>{row}</tr>" for row in rows)}</table>')
 
 
 def _charts(rounds: Sequence[Round]) -> list[str]:
@@ -162,26 +161,26 @@ def _strip(drive: Drive, drives: Sequence[Drive]) -> str:
     background = np.median([frame for one in drives for frame in one.frames[::5]], axis=0)
     css = 'good' if drive.outcome.success else 'bad'
     figures = [
-        report.picture(drive.frames[0], f'pair {drive.number}: start', DRAWN),
-        report.picture(drive.goal, 'goal', DRAWN),
-        report.picture(report.onion_skin(drive.frames, background), drive.verdict, DRAWN, css),
+        html.picture(drive.frames[0], f'pair {drive.number}: start', DRAWN),
+        html.picture(drive.goal, 'goal', DRAWN),
+        html.picture(html.onion_skin(drive.frames, background), drive.verdict, DRAWN, css),
     ]
     known = [(step, far) for step, far in enumerate(drive.outcome.distances) if far is not None]
     if len(known) > 1:
         steps, far = np.array(known).T
         curve: dict[str, tuple[Any, Any]] = {'to the goal': (steps, far)}
         figures.append(charts.line_chart('Latent distance', 'raw step', 'distance', curve))
-    return report.row(figures)
+    return html.row(figures)
 
 
 def _film(drives: Sequence[Drive]) -> list[Array]:
     """Return frames of a few drives: camera beside goal."""
     frames = []
     for drive in drives:
-        aim = report.label(drive.goal, 'goal', FILM)
+        aim = html.label(drive.goal, 'goal', FILM)
         for step, view in enumerate(drive.frames):
             last = step == len(drive.frames) - 1
             text = f'pair {drive.number}  ' + (drive.verdict if last else f'step {step}')
-            frame = np.concatenate([report.label(view, text, FILM), aim], axis=1)
+            frame = np.concatenate([html.label(view, text, FILM), aim], axis=1)
             frames += [frame] * (REST if last else 1)
     return frames

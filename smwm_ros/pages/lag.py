@@ -10,8 +10,7 @@ import numpy as np
 from smwm_ros.bags.survey.delay import best_lag, explained, how_strong
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Array
-from smwm_ros.pages import charts
-from smwm_ros.pages import html as report
+from smwm_ros.pages import charts, html
 from smwm_ros.pages.html import escape
 from smwm_ros.pages.numbers import number
 
@@ -79,7 +78,7 @@ def section(found: Lag | None) -> list[str]:
         '<h2>Command against motion</h2>',
         '<p>How well the strength of the command explains the motion at each lag: 1 is perfectly, '
         f'0 not at all. {escape(found.words)}</p>',
-        report.row([found.chart]),
+        html.row([found.chart]),
     ]
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.replay import Leg
 from smwm_ros.interfaces import ActionSpec, Array
-from smwm_ros.pages import charts
-from smwm_ros.pages import html as report
+from smwm_ros.pages import charts, html
 from smwm_ros.pages.episode import beside, camera
 from smwm_ros.pages.film import film, MOST
 from smwm_ros.pages.html import escape
@@ -56,14 +55,14 @@ def page(
     }
     first = _first(legs)
     body = [
-        report.tiles(facts),
+        html.tiles(facts),
         f'<p>{escape(in_words(found, floor))}. Close means that no field differs by more than a '
         'quarter of its range. The planner never moved the robot: it saw what the driver '
         'saw.</p>',
         '<h2>What is replayed</h2>',
         _table(stretches.all(legs)),
         f'<h2>Driven and planned: {escape(_span(first, stretches))}</h2>',
-        report.row(_charts(first, spec, stretches)),
+        html.row(_charts(first, spec, stretches)),
         _film(first, dataset, goal, stretches),
         *camera(dataset),
     ]
@@ -75,7 +74,7 @@ def page(
     about = 'What the planner would have commanded in the place of whoever drove.'
     warnings = [*_learnt(legs, stretches), *odd(dataset)]
     icon = dataset.pixels(np.array([legs[0].start]))[0]
-    return report.page(f'Replay: {title}', about, body, warnings, icon)
+    return html.page(f'Replay: {title}', about, body, warnings, icon)
 
 
 def _first(legs: Sequence[Leg]) -> list[Leg]:
@@ -175,8 +174,8 @@ def _leg(leg: Leg, dataset: TransitionDataset, goal: Array | None, stretches: St
     end = leg.start + len(leg.ours)
     first, last = dataset.pixels(np.array([leg.start, end]))
     pictures = [
-        report.picture(first, 'start', DRAWN),
-        report.picture(last if goal is None else goal, 'goal', DRAWN),
+        html.picture(first, 'start', DRAWN),
+        html.picture(last if goal is None else goal, 'goal', DRAWN),
     ]
-    figures = report.row([*pictures, *_charts([leg], dataset.info.spec, stretches)])
+    figures = html.row([*pictures, *_charts([leg], dataset.info.spec, stretches)])
     return f'<h3>{escape(stretches.place(leg))}</h3>{figures}'

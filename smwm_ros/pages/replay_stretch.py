@@ -12,10 +12,9 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
 from smwm_ros.evaluation.replay import Leg
 from smwm_ros.interfaces import Array
-from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.checkpoint import Checkpoint, recorded_data
 from smwm_ros.pages.episode import place
 from smwm_ros.text import count_of
-from smwm_ros.verbs.inspect_run import recorded_data
 
 HELD_OUT, LEARNT, PARTLY = 'held out', 'learnt from', 'partly learnt from'
 BETWEEN, STRANGE = 'left out beside held-out stretches', 'not in the dataset of the run'

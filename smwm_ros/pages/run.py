@@ -16,8 +16,7 @@ from smwm_ros.evaluation.verdict import Verdict
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
-from smwm_ros.pages import charts
-from smwm_ros.pages import html as report
+from smwm_ros.pages import charts, html
 from smwm_ros.pages.episode import camera, place
 from smwm_ros.pages.html import escape
 from smwm_ros.pages.numbers import number, with_unit
@@ -47,25 +46,25 @@ def run_sheet(
         if verdict.fit
         else '',
         f'<ul>{"".join(f"<li>{escape(words)}</li>" for words in verdict.advice)}</ul>',
-        report.tiles(_facts(found)),
+        html.tiles(_facts(found)),
         '<h2>Foresight</h2>',
-        report.row([_errors(found, checkpoint.planner.horizon)]),
+        html.row([_errors(found, checkpoint.planner.horizon)]),
         '<p>Each picture shows a held-out drive: above, the frames that came; below, what the '
         'model imagines from the first frame and the recorded commands, as the training frames '
         'whose latents are nearest.</p>',
-        report.row(list(_imagined(found, data))),
+        html.row(list(_imagined(found, data))),
         '<h2>The latent</h2>',
-        report.row([*_clouds(found, names), _spectrum(found, data)]),
+        html.row([*_clouds(found, names), _spectrum(found, data)]),
         '<h2>What can be read off it</h2>',
         _probes(found),
-        report.row(list(_actions(found, data))),
+        html.row(list(_actions(found, data))),
         *camera(data),
         '<h2>Training</h2>',
-        report.row(list(_curves(curves))) if curves else '<p>There is no train.csv here.</p>',
+        html.row(list(_curves(curves))) if curves else '<p>There is no train.csv here.</p>',
     ]
     about = 'What the model of this run knows, judged by drives that it has not seen.'
     first = data.pixels(np.array([0]))[0]
-    return report.page(title, about, body, _warnings(found, verdict, checkpoint, data), first)
+    return html.page(title, about, body, _warnings(found, verdict, checkpoint, data), first)
 
 
 def _warnings(
@@ -145,7 +144,7 @@ def _imagined(found: Examination, data: TransitionDataset) -> Iterator[str]:
         image = np.concatenate(rows)
         where = place(data, int(came[0]), int(came[-1]) + 1)
         caption = f'Drive {count + 1}: {where}; imagined below'
-        yield report.picture(image, caption, image.shape[1], strip=True)
+        yield html.picture(image, caption, image.shape[1], strip=True)
 
 
 def _tile(frame: Array, count: int) -> Array:

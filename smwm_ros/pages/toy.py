@@ -9,8 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 from smwm_ros.interfaces import Array
-from smwm_ros.pages import charts
-from smwm_ros.pages import html as report
+from smwm_ros.pages import charts, html
 from smwm_ros.pages.numbers import number
 from smwm_ros.pages.parts import table
 from smwm_ros.toys.arrow import Arrow
@@ -63,7 +62,7 @@ def sheet(found: Mapping[str, Found]) -> str:
     for name, one in found.items():
         body += _world(name, TOYS[name], one)
     icon = next(iter(found.values())).moves.pixels[0, 0] if found else None
-    return report.page('Toy worlds', about, body, icon=icon)
+    return html.page('Toy worlds', about, body, icon=icon)
 
 
 def _row(name: str, toy: Toy, found: Found) -> list[str]:
@@ -82,10 +81,10 @@ def _world(name: str, toy: Toy, found: Found) -> list[str]:
     )
     body = [
         f'<h2>{name}: {toy.about}</h2>',
-        report.picture(
+        html.picture(
             _large(strip), 'Transitions: before, and below it after.', _WIDTH, strip=True
         ),
-        report.row(_charts(toy, found)),
+        html.row(_charts(toy, found)),
         table(
             ['', *found.probes],
             [
@@ -139,7 +138,7 @@ def _decoded(found: Found) -> list[str]:
         'Images, and below them what a decoder makes of their latents; its error is '
         f'{pictures.error:.2f} of that of the mean image.'
     )
-    return [report.picture(_large(np.concatenate(rows)), caption, _WIDTH, strip=True)]
+    return [html.picture(_large(np.concatenate(rows)), caption, _WIDTH, strip=True)]
 
 
 def painted(found: Found) -> Pictures:

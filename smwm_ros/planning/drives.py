@@ -10,9 +10,9 @@ from smwm_ros.data.dataset import require_finite, TransitionDataset
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.device import pick_device
 from smwm_ros.progress import show_progress
 from smwm_ros.text import count_of
-from smwm_ros.training.learner import pick_device
 import torch
 from torch import Tensor
 

@@ -16,7 +16,7 @@ import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError
 from smwm_ros.interfaces import Array, Obs
-from smwm_ros.model import sidecar as beside
+from smwm_ros.model import sidecar
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.planning.roadmap import spread
 import torch
@@ -98,7 +98,7 @@ def save(folder: Path, album: Album, dataset: str) -> None:
         'offset': album.offset,
     }
     skill = [None if np.isnan(score) else round(score, 4) for score in album.skill]
-    beside.save(folder, NAME, tensors, {'skill': skill, 'dataset': dataset})
+    sidecar.save(folder, NAME, tensors, {'skill': skill, 'dataset': dataset})
 
 
 def load(folder: Path | None, needed_by: str) -> Album:
@@ -110,7 +110,7 @@ def load(folder: Path | None, needed_by: str) -> Album:
         'weights': ('D', 'P'),
         'offset': ('P',),
     }
-    tensors, meta = beside.load(folder, NAME, needed_by, sizes, {'skill': list})
+    tensors, meta = sidecar.load(folder, NAME, needed_by, sizes, {'skill': list})
     data, ends = tensors['jpeg'].numpy().tobytes(), tensors['ends'].long().tolist()
     jpegs = tuple(data[a:b] for a, b in zip([0, *ends], ends, strict=False))
     if not all(map(_is_image, jpegs)):

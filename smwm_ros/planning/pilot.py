@@ -16,13 +16,13 @@ from smwm_ros.codec.image_files import read_folder
 from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.interfaces import Array, Obs
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.device import pick_device
 from smwm_ros.model.fast_rollout import collapse
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.recorded import can_record, Recorded
 from smwm_ros.planning.costs import View
 from smwm_ros.planning.guides import load_guides
 from smwm_ros.planning.planner import make_planner
-from smwm_ros.training.learner import pick_device
 import torch
 from torch import Tensor
 

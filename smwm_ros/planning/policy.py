@@ -15,13 +15,13 @@ from typing import Any, TypeAlias
 
 from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.interfaces import Plans, WorldModel
-from smwm_ros.model import sidecar as beside
+from smwm_ros.model import sidecar
+from smwm_ros.model.device import seeded
 from smwm_ros.model.networks import perceptron
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs, sum_of
 from smwm_ros.planning.drives import Recall
 from smwm_ros.progress import show_progress
-from smwm_ros.training.learner import seeded
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
@@ -117,12 +117,12 @@ def _error(policy: Policy, drives: Recall, row: Tensor, luck: Tensor) -> Tensor:
 
 def save(folder: Path, policy: Policy, info: dict[str, Any]) -> None:
     """Write a policy beside its model."""
-    beside.save(folder, NAME, policy.state_dict(), info)
+    sidecar.save(folder, NAME, policy.state_dict(), info)
 
 
 def load(folder: Path | None, action_size: int, needed_by: str) -> Policy:
     """Read the policy beside a model; it comes ready to propose."""
-    tensors, _ = beside.load(folder, NAME, needed_by, {'mean': ('D',), 'std': ('D',)}, {})
+    tensors, _ = sidecar.load(folder, NAME, needed_by, {'mean': ('D',), 'std': ('D',)}, {})
     try:
         policy = Policy(len(tensors['mean']), action_size)
         policy.load_state_dict(tensors)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.interfaces import Planner, Plans, WorldModel
-from smwm_ros.model import sidecar as beside
+from smwm_ros.model import sidecar
 from smwm_ros.planning.drives import Recall
 import torch
 from torch import Tensor
@@ -119,13 +119,13 @@ def save(folder: Path, roadmap: Roadmap, info: dict[str, Any]) -> None:
     """Write a roadmap beside its model."""
     tensors = {'nodes': roadmap.nodes, 'edges': roadmap.edges}
     scale = {'step': roadmap.step, 'radius': roadmap.radius}
-    beside.save(folder, NAME, tensors, {**scale, **info})
+    sidecar.save(folder, NAME, tensors, {**scale, **info})
 
 
 def load(folder: Path | None, needed_by: str) -> Roadmap:
     """Read the roadmap beside a model."""
     sizes: dict[str, tuple[int | str, ...]] = {'nodes': ('N', 'D'), 'edges': (2, 'E')}
-    tensors, meta = beside.load(folder, NAME, needed_by, sizes, {'step': float, 'radius': float})
+    tensors, meta = sidecar.load(folder, NAME, needed_by, sizes, {'step': float, 'radius': float})
     roadmap = Roadmap(tensors['nodes'], tensors['edges'], meta['step'], meta['radius'])
     last = len(roadmap.nodes) - 1
     whole = roadmap.edges.dtype == torch.int64

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros.evaluation.probes import fit
 from smwm_ros.interfaces import Array
+from smwm_ros.model.device import seeded
 from smwm_ros.progress import show_progress
-from smwm_ros.training.learner import seeded
 import torch
 from torch import nn, Tensor
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-import ctypes
 import math
-import os
-import sys
 
 from smwm_ros import config
-from smwm_ros.errors import ConfigError, TrainingError
+from smwm_ros.errors import TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.model.compiled import Compiled
+from smwm_ros.model.device import keep_memory, seeded
 from smwm_ros.model.distributed import Team
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
@@ -24,9 +22,6 @@ from torch import Tensor
 from torch.optim import AdamW
 
 # How torch and numpy tell it, on a GPU and on the CPU.
-CPU = torch.device('cpu')
-M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX = -3, -1, -8  # of glibc's malloc.h
-LARGEST = 2**30  # block that is kept for the next step [bytes]
 OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'unable to allocate')
 
 
@@ -76,25 +71,6 @@ class Learner:
             self._model.team = team
 
 
-def keep_memory(one_heap: bool = False) -> None:
-    """
-    Let this process keep what it frees: every step needs the same blocks again.
-
-    With one heap for all threads, those that are not the main one keep large blocks, too.
-
-    glibc gives large blocks back to the system, which has to fill them with zeros for the next
-    step: a tenth of the time of `tiny`. Other libraries do as they please.
-    """
-    if sys.platform != 'linux':
-        return
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt:
-        mallopt(M_MMAP_THRESHOLD, LARGEST)
-        mallopt(M_TRIM_THRESHOLD, 2 * LARGEST - 1)
-        if one_heap:
-            mallopt(M_ARENA_MAX, 1)
-
-
 def learning_rate(step: int, settings: config.Train) -> float:
     """Rise linearly from zero, then fall to zero along a cosine; the first step is 0."""
     rise = int(settings.warmup * settings.steps)
@@ -102,27 +78,6 @@ def learning_rate(step: int, settings: config.Train) -> float:
         return settings.lr * step / rise
     done = (step - rise) / max(settings.steps - rise, 1)
     return settings.lr * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def pick_device(name: str, knob: str = 'train.device') -> torch.device:
-    """Return where to compute; 'auto' takes a GPU where there is one."""
-    if name == 'auto':
-        name = 'cuda' if torch.cuda.is_available() else 'cpu'
-    if name == 'cuda' and not torch.cuda.is_available():
-        raise ConfigError(f'{knob}: no CUDA GPU was found; valid here: auto, cpu')
-    if name == 'cuda':  # torchrun numbers the processes of a machine
-        device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', '0')))
-        torch.cuda.set_device(device)
-        return device
-    return torch.device(name)
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
-    """Let chance depend on a seed alone, and leave the generators of others as they were."""
-    with torch.random.fork_rng([device] if device.type == 'cuda' else []):
-        torch.manual_seed(seed)
-        yield
 
 
 @contextmanager

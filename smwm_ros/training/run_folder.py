@@ -17,7 +17,7 @@ from smwm_ros.data.stored import Kind, require
 from smwm_ros.errors import CheckpointError, one_line, writing
 from smwm_ros.files import write_atomic
 from smwm_ros.interfaces import Array, Window
-from smwm_ros.model import fastest as forms
+from smwm_ros.model import fastest
 from smwm_ros.model.checkpoint import META, WEIGHTS
 from smwm_ros.model.tensors import require_finite
 from smwm_ros.text import brief
@@ -81,7 +81,7 @@ class Run:
             'identity': self.identity,
             'model': model.state_dict(),
             'optimiser': optimiser.state_dict(),
-            'forms': forms.chosen(),  # others round differently
+            'forms': fastest.chosen(),  # others round differently
             **progress._asdict(),
         }
         torch.save(state, buffer)
@@ -99,7 +99,7 @@ class Run:
             _require_fit(optimiser)
         except Exception as error:  # torch trusts what it is given
             raise STATE.damaged(self._last, f'does not fit the model: {one_line(error)}') from None
-        forms.choose(state.get('forms', {}))
+        fastest.choose(state.get('forms', {}))
         return Progress(state['step'], state['curves'])
 
     def _read_state(self) -> dict[str, Any]:

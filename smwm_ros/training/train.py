@@ -27,6 +27,7 @@ from smwm_ros.interfaces import Window
 from smwm_ros.lock import hold
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.device import pick_device, seeded
 from smwm_ros.model.distributed import is_leader, Team, team_of
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.world_model import make_model, Smwm
@@ -34,7 +35,7 @@ from smwm_ros.progress import show_progress
 from smwm_ros.training.batches import Batches, check, Shuffle, state_statistics
 from smwm_ros.training.feed import open_feed
 from smwm_ros.training.latent_scale import measure_distances
-from smwm_ros.training.learner import Learner, memory_in_words, pick_device, seeded
+from smwm_ros.training.learner import Learner, memory_in_words
 from smwm_ros.training.metrics import collapse
 from smwm_ros.training.run_folder import Progress, Run
 from smwm_ros.training.tensorboard import Diary

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from smwm_ros.text import count_of, line, tell, tell_program
-from smwm_ros.verbs.inspect_run import describe_checkpoint, examine_run, recorded_data, SAMPLES
+from smwm_ros.verbs.inspect_run import describe_checkpoint, examine_run, SAMPLES
 from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def _dataset(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 def _run(path: Path, args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """Examine a run where there is a dataset to do it on, else tell what the checkpoint says."""
+    from smwm_ros.model.checkpoint import recorded_data
+
     data = args.data or recorded_data(path)
     if data is None:
         return describe_checkpoint(path)

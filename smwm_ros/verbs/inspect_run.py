@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-import os
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -35,22 +34,6 @@ def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
     return {'kind': 'checkpoint', 'path': str(path), 'bytes': size, 'meta': found}, lines
 
 
-def recorded_data(path: Path) -> Path | None:
-    """Return the dataset that a run remembers, if it still lies there."""
-    from smwm_ros.data.stored import read_json
-    from smwm_ros.model.checkpoint import CHECKPOINT
-
-    info = read_json(path / 'meta.json', CHECKPOINT).get('info')
-    name = info.get('data') if isinstance(info, dict) else None
-    if not isinstance(name, str):
-        return None
-    # best/ is a checkpoint inside of a run, whose dataset is told from there.
-    for place in (path / name, path.parent / name):
-        if os.path.isfile(place / 'dataset.json'):  # which takes any text for a path
-            return Path(os.path.normpath(place))
-    return None
-
-
 def examine_run(
     path: Path, dataset: Path, out: Path, samples: int
 ) -> tuple[dict[str, Any], list[str]]:
@@ -59,9 +42,9 @@ def examine_run(
     from smwm_ros.evaluation.examine import examine
     from smwm_ros.evaluation.verdict import judge
     from smwm_ros.model import checkpoint as checkpoints
+    from smwm_ros.model.device import pick_device
     from smwm_ros.pages.index import publish
     from smwm_ros.pages.run import in_a_word, read_curves, run_sheet
-    from smwm_ros.training.learner import pick_device
 
     checkpoint, data = checkpoints.load(path), TransitionDataset.open(dataset)
     horizon = checkpoint.planner.horizon
@@ -120,7 +103,7 @@ def _give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verd
     from smwm_ros.evaluation.examine import examine
     from smwm_ros.evaluation.verdict import judge, stored_verdict
     from smwm_ros.model import checkpoint as checkpoints
-    from smwm_ros.training.learner import pick_device
+    from smwm_ros.model.device import pick_device
 
     checkpoint = checkpoints.load(folder)
     if known := stored_verdict(checkpoint.info, str(folder)):

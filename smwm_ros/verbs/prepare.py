@@ -55,9 +55,8 @@ def _prepare(
     folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, cfg: Prepare
 ) -> None:
     """Make roadmap, proposals and album, and say how good they are."""
-    from smwm_ros.planning import frame_bank as album
+    from smwm_ros.planning import frame_bank, roadmap
     from smwm_ros.planning import policy as proposals
-    from smwm_ros.planning import roadmap
     from smwm_ros.planning.drives import limits, recall
 
     drives = recall(checkpoint, dataset)
@@ -69,7 +68,7 @@ def _prepare(
     origin = {'dataset': dataset.fingerprint}
     roadmap.save(folder, road, {**origin, 'joined': joined})
     proposals.save(folder, policy, {**origin, 'skill': skill})
-    album.save(folder, album.make(checkpoint, dataset), dataset.fingerprint)
+    frame_bank.save(folder, frame_bank.make(checkpoint, dataset), dataset.fingerprint)
     tell(
         f'The roadmap has {count_of(len(road.nodes), "place")}, out of '
         f'{count_of(len(drives.latents), "frame")}, and {count_of(road.edges.shape[1], "move")} '
@@ -87,8 +86,7 @@ def _prepare(
 def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
     """Open the dataset that is named or remembered, and refuse that of another robot."""
     from smwm_ros.data.dataset import TransitionDataset
-    from smwm_ros.model.checkpoint import require
-    from smwm_ros.verbs.inspect_run import recorded_data
+    from smwm_ros.model.checkpoint import recorded_data, require
 
     path = named or recorded_data(folder)
     if path is None:

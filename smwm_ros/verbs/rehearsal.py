@@ -21,8 +21,7 @@ from smwm_ros.evaluation.policies import RandomDriver
 from smwm_ros.evaluation.statistics import wilson
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
-from smwm_ros.pages import charts
-from smwm_ros.pages import html as report
+from smwm_ros.pages import charts, html
 from smwm_ros.pages.film import film
 from smwm_ros.pages.index import publish
 from smwm_ros.pages.numbers import number
@@ -91,7 +90,7 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
         control_hz=trial.control_hz,
         plan_ms=trial.plan_ms,
     )
-    report.write_text(record, json.dumps({'key': key, **outcome._asdict()}) + '\n')
+    html.write_text(record, json.dumps({'key': key, **outcome._asdict()}) + '\n')
     return outcome
 
 
@@ -128,7 +127,7 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
         arena.close()
     plan = np.percentile(outcome.plan_ms, [50, 99])
     body = [
-        report.tiles(
+        html.tiles(
             {
                 'of the goals reached': f'{outcome.success:.0%}',
                 'reached by chance': f'{outcome.random:.0%}',
@@ -138,7 +137,7 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
             }
         ),
         '<h2>Training</h2>',
-        report.row(_training_charts(folder / 'run' / 'train.csv')),
+        html.row(_training_charts(folder / 'run' / 'train.csv')),
         '<h2>Planning</h2>',
         charts.histogram(
             'Time of a plan',
@@ -160,9 +159,9 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
     about = (
         f'A simulated robot in {arena_name}, recorded, learnt from, and planned for over ROS 2.'
     )
-    page = report.page('smwm_ros demo', about, body, _warnings(outcome), drives[0][0])
+    page = html.page('smwm_ros demo', about, body, _warnings(outcome), drives[0][0])
     where, gif = publish(folder / 'report.html', page), folder / 'demo.gif'
-    written = report.write_gif(gif, frames, fps=1 / outcome.dt)
+    written = html.write_gif(gif, frames, fps=1 / outcome.dt)
     film_too = f' and {gif}' if written else '; no GIF: it needs OpenCV 4.12 or newer'
     tell(f'wrote {where}{film_too}')
 
@@ -227,11 +226,11 @@ def _drives(outcome: Outcome, drives: list[list[Any]], goals: list[Any]) -> list
         )
         css = 'good' if task['success'] else 'bad'
         rows.append(
-            report.row(
+            html.row(
                 [
-                    report.picture(drive[0], f'{count}: start', DRAWN),
-                    report.picture(goal, 'goal', DRAWN),
-                    report.picture(report.onion_skin(drive, background), verdict, DRAWN, css),
+                    html.picture(drive[0], f'{count}: start', DRAWN),
+                    html.picture(goal, 'goal', DRAWN),
+                    html.picture(html.onion_skin(drive, background), verdict, DRAWN, css),
                 ]
             )
         )
@@ -245,11 +244,11 @@ def _film(
     frames = []
     cut = zip(outcome.tasks[:FILM_TASKS], drives, goals, strict=False)
     for count, (task, drive, goal) in enumerate(cut, start=1):
-        aim = report.label(goal, 'goal', FILM)
+        aim = html.label(goal, 'goal', FILM)
         for step, view in enumerate(drive):
             last = step == len(drive) - 1
             verdict = ('  reached' if task['success'] else '  not reached') if last else ''
             text = f'task {count}  step {step}{verdict}'
-            frame = np.concatenate([report.label(view, text, FILM), aim], axis=1)
+            frame = np.concatenate([html.label(view, text, FILM), aim], axis=1)
             frames += [frame] * (6 if last else 1)  # rest on the outcome
     return frames

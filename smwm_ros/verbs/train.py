@@ -124,12 +124,12 @@ def _next(args: argparse.Namespace, robot: Robot) -> str:
 
 def _fill_album(folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset) -> None:
     """Lay frames beside the checkpoint for people to look at plans, unless they are there."""
-    from smwm_ros.planning import frame_bank as album
+    from smwm_ros.planning import frame_bank
 
     try:
-        album.load(folder, 'train')
+        frame_bank.load(folder, 'train')
     except CheckpointError:
-        album.save(folder, album.make(checkpoint, dataset), dataset.fingerprint)
+        frame_bank.save(folder, frame_bank.make(checkpoint, dataset), dataset.fingerprint)
 
 
 def _tell_of_better(folder: Path, last: dict[str, float]) -> None:

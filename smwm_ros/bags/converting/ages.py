@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from smwm_ros.bags.converting.grid import nanoseconds
+from smwm_ros.bags.reading.clock import nanoseconds
 from smwm_ros.config import Dataset
 from smwm_ros.data.shards import BINS
 from smwm_ros.interfaces import Array

@@ -15,7 +15,8 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.bags.converting.grid import nanoseconds, ticks
+from smwm_ros.bags.converting.grid import ticks
+from smwm_ros.bags.reading.clock import nanoseconds
 from smwm_ros.config import Dataset
 from smwm_ros.data.dataset import UNMEASURED
 from smwm_ros.interfaces import Array

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.bags.converting.grid import FrameGate
-from smwm_ros.bags.converting.number_track import JUMP
 from smwm_ros.bags.reading.reader import Message
+from smwm_ros.bags.reading.steps import JUMP
 from smwm_ros.codec.images import Tile
 from smwm_ros.interfaces import Array
 

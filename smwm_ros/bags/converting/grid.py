@@ -45,11 +45,6 @@ class FrameGate:
         return last is not None and (last - self._first) % self._dt == 0
 
 
-def nanoseconds(seconds: float) -> int:
-    """Turn seconds into whole nanoseconds."""
-    return round(seconds * 1e9)
-
-
 def ticks(frames: Array, dt: int, gap: int, shift: bool = False) -> tuple[Array, Array, Array]:
     """Return stamp, frame index and run number of every tick, each (m,); frames rise (n,)."""
     if not len(frames):

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.bags.converting.align import Track
+from smwm_ros.bags.reading.steps import JUMP
 from smwm_ros.bags.reading.trajectory import along, is_trajectory
 from smwm_ros.codec.fields import FieldReader
 from smwm_ros.interfaces import Array
 
-JUMP = 1_000_000_000  # a clock that goes back by more than this has jumped [ns]
 _ALWAYS = -(2**62)  # a stamp before all others [ns]
 
 

@@ -21,10 +21,10 @@ from smwm_ros.bags.converting.ages import AgeBook
 from smwm_ros.bags.converting.align import align, Rows, View
 from smwm_ros.bags.converting.faults import Faults
 from smwm_ros.bags.converting.frame_track import FrameTrack, JUMPED, Seen
-from smwm_ros.bags.converting.grid import FrameGate, nanoseconds
+from smwm_ros.bags.converting.grid import FrameGate
 from smwm_ros.bags.converting.number_track import EpisodeMarks, NumberTrack
 from smwm_ros.bags.converting.photographs import Photographer
-from smwm_ros.bags.reading.clock import Clocks
+from smwm_ros.bags.reading.clock import Clocks, nanoseconds
 from smwm_ros.bags.reading.reader import BagReader, Message
 from smwm_ros.bags.reading.topics import mean_period
 from smwm_ros.codec.fields import FieldError, FieldReader, NameMissingError

@@ -188,3 +188,8 @@ def _mixture(by_header: Mapping[str, Stamps | None]) -> str:
 
 def _list(bases: Mapping[str, str]) -> str:
     return ', '.join(f'{topic} by {base}' for topic, base in bases.items())
+
+
+def nanoseconds(seconds: float) -> int:
+    """Turn seconds into whole nanoseconds."""
+    return round(seconds * 1e9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from smwm_ros.bags.converting.grid import nanoseconds
+from smwm_ros.bags.reading.clock import nanoseconds
 from smwm_ros.bags.reading.find import Bag
 from smwm_ros.bags.reading.reader import BagReader, Message, with_rescue
 from smwm_ros.bags.reading.topics import as_recorded

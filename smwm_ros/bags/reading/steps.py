@@ -18,8 +18,9 @@ from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 from rosbags.rosbag2.storage_mcap import McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
-from smwm_ros.bags.converting.number_track import JUMP
 from smwm_ros.interfaces import Array
+
+JUMP = 1_000_000_000  # a clock that goes back by more than this has jumped [ns]
 
 _ENTRY = np.dtype([('stamp', '<u8'), ('offset', '<u8')])  # of the index of a mcap file
 
