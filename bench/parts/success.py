@@ -34,6 +34,7 @@ from smwm_ros.evaluation.closed_loop import interval, Outcome, run_pairs
 from smwm_ros.evaluation.methods import as_in_the_paper, other_kind
 from smwm_ros.evaluation.pairs import fresh_pairs, Pair
 from smwm_ros.evaluation.policies import Driver, ExpertDriver, PilotDriver, RandomDriver
+from smwm_ros.files import write_atomic
 from smwm_ros.interfaces import Arena
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint, load
@@ -85,11 +86,14 @@ class Seed(NamedTuple):
     def timed(
         self, dataset: TransitionDataset, name: str, seconds: list[float], steps: int = 0
     ) -> Checkpoint:
-        """Train our kind; note the seconds of the processor, unless it was trained before."""
+        """Train our kind; note the seconds of the processor, unless it was interrupted."""
         begun, anew = time.process_time(), not (self.folder / name).exists()
         checkpoint = self.trained(dataset, self.config.model.kind, name, steps)
+        noted = self.folder / f'{name}.seconds'
         if anew:
-            seconds.append(time.process_time() - begun)
+            write_atomic(noted, str(time.process_time() - begun).encode())
+        if noted.exists():
+            seconds.append(float(noted.read_text()))
         return checkpoint
 
     def drive(self, driver: Driver, pairs: Sequence[Pair], repeats: int = 1) -> list[Outcome]:
