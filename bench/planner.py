@@ -201,7 +201,7 @@ def plain_cem(
         for t in range(settings.horizon):
             place = model.predict(place, actions[:, t])
             away.append((place - goal).norm(dim=1))
-        cost = torch.stack(away).amin(dim=0) + settings.hurry * torch.stack(away).sum(dim=0)
+        cost = torch.stack(away).amin(dim=0) + settings.time_weight * torch.stack(away).sum(dim=0)
         elites = actions[cost.argsort()[: settings.elites]]
         mean, std = elites.mean(dim=0), elites.std(dim=0).clamp(min=settings.min_std)
     return mean

@@ -47,7 +47,7 @@ def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:
         'across': {'kind': 'roadmap'},
         'across cem': {},
         'across cem last': {'cost': 'last'},
-        'across amortised': {'kind': 'roadmap', 'legs': 'amortised'},
+        'across amortised': {'kind': 'roadmap', 'subplanner': 'amortised'},
     }.items():
         note(found, name, seed.plan(ours, pairs, replace(ours.planner, **knobs)))
     note(

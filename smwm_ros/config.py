@@ -24,10 +24,11 @@ def knob(
     high: float | None = None,
     choices: Sequence[str] = (),
     live: bool = False,
+    was: str = '',
 ) -> Any:
-    """Declare one knob: its default, what it means, and what values it takes."""
+    """Declare one knob: its default, what it means, what values it takes, and its former name."""
     meta = {'help': help, 'low': low, 'high': high, 'choices': tuple(choices), 'live': live}
-    return field(default=default, metadata=meta)
+    return field(default=default, metadata={**meta, 'was': was})
 
 
 # Coordinate frames (REP-103, REP-105) of what an arena measures and shows.
@@ -314,10 +315,11 @@ class Planner:
         '(amortised); with subgoals on the way (roadmap). The last two need smwm prepare',
         choices=(*SEARCHES, 'amortised', 'roadmap'),
     )
-    legs: str = knob(
+    subplanner: str = knob(
         'cem',
         'of roadmap: the kind that plans from subgoal to subgoal',
         choices=(*SEARCHES, 'amortised'),
+        was='legs',
     )
     proposals: bool = knob(
         False, 'searches begin with what the policy of smwm prepare proposes, too'
@@ -331,17 +333,18 @@ class Planner:
     cost: str = knob(
         'sum',
         'latent distance to the goal: squared and summed over the horizon, squared at its last '
-        'step or at the nearest one (min), or where it is nearest, with a little of all steps to '
-        'hurry (nearest)',
+        'step or at the nearest one (min), or at the nearest one plus time_weight times that of '
+        'all steps (nearest)',
         choices=('sum', 'last', 'min', 'nearest'),
     )
-    hurry: float = knob(
+    time_weight: float = knob(
         0.1,
-        'of cost nearest: what each step away from the goal counts beside the nearest approach; '
-        'less lets plans go a long way round',
+        'of cost nearest: weight of the distances of all steps beside that of the nearest one; '
+        'less allows detours',
         0.0,
         10.0,
         live=True,
+        was='hurry',
     )
     focus: tuple[str, ...] = knob(
         (),
@@ -385,15 +388,22 @@ class Planner:
         live=True,
     )
     min_std: float = knob(0.05, 'spread never falls below this [same]', 0.0, 10.0, live=True)
-    colour: float = knob(
+    noise_beta: float = knob(
         2.0,
-        'of icem: the power of its noise falls with frequency to this; 0 is white',
+        'of icem: exponent of the coloured noise, whose power falls with frequency to this; 0 is '
+        'white noise',
         0.0,
         10.0,
         live=True,
+        was='colour',
     )
-    kept: float = knob(
-        0.3, 'of icem: share of the elites that is tried again', 0.0, 1.0, live=True
+    elite_keep: float = knob(
+        0.3,
+        'of icem: share of the elites that the next iteration tries again',
+        0.0,
+        1.0,
+        live=True,
+        was='kept',
     )
     momentum: float = knob(
         0.1, 'of icem: share of mean and spread that stays as it was', 0.0, 0.99, live=True

@@ -38,6 +38,7 @@ class Knob(NamedTuple):
     high: float | None
     choices: tuple[str, ...]
     live: bool  # may change while a node runs
+    was: str  # its former name, '' for none
 
 
 def knobs(schema: type, prefix: str = '') -> Iterator[Knob]:
@@ -211,8 +212,12 @@ def _section(schema: Any, data: Any, prefix: str, mistakes: list[str]) -> Any:
         return None
     hints = get_type_hints(schema)
     declared: dict[str, Field[Any]] = {item.name: item for item in fields(schema)}
+    renamed = {item.metadata.get('was', ''): name for name, item in declared.items()}
     for key in [key for key in data if key not in declared]:
-        # Comparing takes time, and no more than some are told of.
+        if key in renamed:
+            mistakes.append(f'{prefix}{key}: this knob is now called {prefix}{renamed[key]}')
+            continue
+        # Comparing takes time, and only the first mistakes are shown.
         hint = did_you_mean(str(key), declared) if len(mistakes) < NAMED else ''
         mistakes.append(f'{prefix}{cut(str(key), VALUE)}: unknown key; {hint}')
     values: dict[str, Any] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from smwm_ros.config import Camera, Command, Config, Planner
+from smwm_ros.data.stored import section
 from smwm_ros.errors import ConfigError, did_you_mean
 from smwm_ros.load import (
     build,
@@ -293,3 +294,20 @@ def test_did_you_mean_names_the_nearest_and_all_choices() -> None:
     assert did_you_mean('colr', ['size', 'color']) == "did you mean 'color'? valid: color, size"
     assert did_you_mean('xyz', ['size', 'color']) == 'valid: color, size'
     assert did_you_mean('xyz', []) == 'there are no valid choices'
+
+
+@pytest.mark.parametrize(
+    ('was', 'name', 'value'),
+    [
+        ('legs', 'subplanner', 'icem'), ('hurry', 'time_weight', 0.5),
+        ('colour', 'noise_beta', 1.0), ('kept', 'elite_keep', 0.5),
+    ],
+)  # fmt: skip
+def test_the_former_name_of_a_knob_is_answered_with_its_name_and_old_files_are_read(
+    was: str, name: str, value: object
+) -> None:
+    with pytest.raises(
+        ConfigError, match=f'planner.{was}: this knob is now called planner.{name}$'
+    ):
+        load_config(None, [f'planner.{was}={value}'])
+    assert getattr(section(Planner, {was: value}, 'planner'), name) == value

@@ -19,7 +19,7 @@ BLOCK = 2
 LOW, HIGH = torch.tensor([-1.0, -2.0] * BLOCK), torch.tensor([1.0, 2.0] * BLOCK)
 START, GOAL = torch.zeros(1, 2), torch.tensor([[3.0, 0.0]])
 SETTINGS = Planner(horizon=3, samples=256, iterations=10, elites=16, cost='last')
-HURRY = SETTINGS.hurry
+TIME_WEIGHT = SETTINGS.time_weight
 
 
 def unsure(z: Tensor, action: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ STRAIGHT = actions((1, 0), (0, 0), (1, 0), (0, 0), (0, 1), (0, 1))  # to (1,0), 
         ('last', 5.0),
         ('sum', 4.0 + 1.0 + 5.0),
         ('min', 1.0),
-        ('nearest', 1.0 + HURRY * (2.0 + 1.0 + 5.0**0.5)),
+        ('nearest', 1.0 + TIME_WEIGHT * (2.0 + 1.0 + 5.0**0.5)),
     ],
 )
 def test_the_distance_to_the_goal_is_measured_as_the_knob_says(kind: str, wanted: float) -> None:

@@ -37,7 +37,7 @@ SEARCH = config.Planner(samples=24, elites=6, iterations=3, horizon=3)
 KINDS = {
     'recipe': SEARCH,
     'paper': replace(SEARCH, cost='last', smooth=0.0, warm_start=False, min_std=0.0),
-    'icem': replace(SEARCH, kind='icem', colour=1.0),
+    'icem': replace(SEARCH, kind='icem', noise_beta=1.0),
     'mppi': replace(SEARCH, kind='mppi'),
     'sampling': replace(SEARCH, kind='sampling'),
     'careful': replace(SEARCH, effort_weight=0.1, change_weight=0.1),

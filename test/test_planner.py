@@ -21,7 +21,7 @@ from worlds import PointMass, SIZE, TINY
 
 BLOCK = 3
 SETTINGS = Planner(horizon=4, samples=64, iterations=8, elites=8, cost='last')
-HURRY = SETTINGS.hurry
+TIME_WEIGHT = SETTINGS.time_weight
 LOW, HIGH = torch.full((2 * BLOCK,), -0.5), torch.full((2 * BLOCK,), 0.7)
 
 
@@ -65,7 +65,7 @@ def test_the_cost_is_that_of_the_returned_actions() -> None:
     near = planner(cost='nearest').plan(z, goal)
     path = z + near.actions.reshape(4, BLOCK, 2).sum(dim=1).cumsum(dim=0)
     far = torch.linalg.vector_norm(path - goal, dim=1)
-    assert near.cost == pytest.approx(float(far.min() + HURRY * far.sum()), rel=1e-4)
+    assert near.cost == pytest.approx(float(far.min() + TIME_WEIGHT * far.sum()), rel=1e-4)
 
 
 def test_summing_the_cost_hurries_to_a_near_goal() -> None:
@@ -87,7 +87,9 @@ def test_the_nearest_approach_favours_a_way_round_over_standing_nearer() -> None
     }
     assert found == {'sum': 0, 'last': 1}
     near = planner(cost='nearest')._costs(z, goal, samples.flatten(3))[0]
-    assert near.tolist() == pytest.approx([0.6 + HURRY * 2.4, HURRY * 2.5, HURRY * 2.5], abs=1e-5)
+    assert near.tolist() == pytest.approx(
+        [0.6 + TIME_WEIGHT * 2.4, TIME_WEIGHT * 2.5, TIME_WEIGHT * 2.5], abs=1e-5
+    )
 
 
 def test_a_seed_gives_one_plan() -> None:

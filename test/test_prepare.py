@@ -66,7 +66,7 @@ def pilot(folder: Path, **knobs: object) -> Pilot:
     'knobs',
     [
         {'kind': 'roadmap'},
-        {'kind': 'roadmap', 'legs': 'amortised'},
+        {'kind': 'roadmap', 'subplanner': 'amortised'},
         {'kind': 'amortised'},
         {'kind': 'icem', 'proposals': True},
     ],

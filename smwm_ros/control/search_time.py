@@ -57,7 +57,7 @@ class Effort(NamedTuple):
 
 def _steps(planner: Planner) -> float:
     """Return how many model steps a search imagines."""
-    if 'amortised' in (planner.kind, planner.legs if planner.kind == 'roadmap' else ''):
+    if 'amortised' in (planner.kind, planner.subplanner if planner.kind == 'roadmap' else ''):
         return 1.0
     tried = planner.samples + _GRADIENT * planner.refine * planner.elites
     return float(tried * planner.horizon * planner.iterations)

@@ -105,7 +105,7 @@ class Costs:
         distance = squared.sqrt()
         # Without hurry there is no reason to go at once; with much of it the way round a wall, or
         # round a block that is pushed from the other side, looks too long.
-        return distance.amin(dim=-1) + self._settings.hurry * distance.sum(dim=-1)
+        return distance.amin(dim=-1) + self._settings.time_weight * distance.sum(dim=-1)
 
     def _effort(self, samples: Tensor) -> Tensor:
         """Return the mean square of the raw actions; 1 is half the range away from rest."""

@@ -34,7 +34,7 @@ def load_guides(checkpoint: Checkpoint, settings: config.Planner) -> Guides:
     road = policy = None
     if settings.kind == 'roadmap':
         road = roadmap.load(where, 'planner.kind=roadmap')
-    if 'amortised' in (settings.kind, settings.legs) or settings.proposals:
+    if 'amortised' in (settings.kind, settings.subplanner) or settings.proposals:
         key = 'planner.proposals' if settings.proposals else 'planner.kind=amortised'
         policy = proposals.load(where, checkpoint.spec.size * checkpoint.action_block, key)
     return Guides(road, policy)

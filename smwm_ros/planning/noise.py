@@ -17,7 +17,7 @@ class Noise:
         shape: tuple[int, int, int],  # N, T, K*A
         block: int,  # K
         smooth: float,  # share of the variance that is the same for all K of a model step
-        colour: float,  # exponent: power falls with frequency to this; 0 is white
+        beta: float,  # exponent: power falls with frequency to this; 0 is white
         device: torch.device,
     ) -> None:
         samples, steps, width = shape
@@ -25,7 +25,7 @@ class Noise:
         self._held = (samples, steps, 1, width // block)
         self._raw = (samples, steps * block, width // block)
         self._block, self._smooth = block, smooth
-        self._mix = coloured(steps * block, colour).to(device) if colour else None
+        self._mix = coloured(steps * block, beta).to(device) if beta else None
         self.generator = torch.Generator(device)
 
     def seed(self, seed: int) -> None:

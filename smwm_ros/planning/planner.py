@@ -145,7 +145,7 @@ def make_planner(
     if settings.kind == 'roadmap':
         if roadmap is None:
             raise ValueError('planner.kind=roadmap: expected a roadmap in guides')
-        settings = replace(settings, kind=settings.legs)
+        settings = replace(settings, kind=settings.subplanner)
     else:
         roadmap = None
     propose = partial(policy.propose, model, horizon=settings.horizon) if policy else None

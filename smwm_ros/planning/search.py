@@ -59,13 +59,13 @@ class Search:
         self._propose = propose
         self._solver = SOLVERS[settings.kind]
         # Of icem: elites that are tried again in the next iteration, and by the next plan.
-        self._kept = round(settings.kept * settings.elites) if settings.kind == 'icem' else 0
+        self._kept = round(settings.elite_keep * settings.elites) if settings.kind == 'icem' else 0
         # A mean of proposals that differ may be worse than each of them.
         self._tracks = settings.kind == 'icem' or settings.budget_ms > 0 or propose is not None
         shape = (settings.samples, settings.horizon, bounds.width)
-        colour = settings.colour if settings.kind == 'icem' else 0.0
+        beta = settings.noise_beta if settings.kind == 'icem' else 0.0
         device = bounds.low.device
-        self.noise = Noise(shape, bounds.block, settings.smooth, colour, device)
+        self.noise = Noise(shape, bounds.block, settings.smooth, beta, device)
         self.cancelled = False
         self._clock = clock
         self._ending: float | None = None  # how long the end of the last search took [s]
