@@ -23,7 +23,13 @@ from common import interleaved, main, paired_ratio, Row
 import numpy as np
 from smwm_ros.arenas import ARENA_NAMES, make_arena
 from smwm_ros.collect.pool import record_all
-from smwm_ros.collect.record import begin_episode, EPISODES_PER_BAG, record, Recording, recordings
+from smwm_ros.collect.record import (
+    BagToRecord,
+    begin_episode,
+    EPISODES_PER_BAG,
+    record,
+    recordings,
+)
 from smwm_ros.config import Config
 from smwm_ros.load import load_config
 
@@ -70,7 +76,7 @@ def one_process(name: str, quick: bool) -> Row:
 
         def ours() -> float:
             begun = time.process_time()
-            record(Recording(path, config, episodes), lambda: None)
+            record(BagToRecord(path, config, episodes), lambda: None)
             rate = steps / (time.process_time() - begun)
             shutil.rmtree(path)
             return rate

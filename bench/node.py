@@ -38,7 +38,7 @@ from smwm_ros.control.ticks import Metronome
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint, save
 from smwm_ros.model.world_model import make_model
-from smwm_ros.nodes.child_process import Child
+from smwm_ros.nodes.child_process import ChildProcess
 from smwm_ros.nodes.messages import camera_qos, LATCHED
 from smwm_ros.nodes.trial import private_network
 from std_msgs.msg import String
@@ -156,7 +156,7 @@ def watch(checkpoint: Path, environment: Mapping[str, str], seconds: float) -> W
     knobs, memory = {'checkpoint': str(checkpoint)}, Memory([], [])
     with (
         camera_beside() as camera,
-        Child('smwm_ros.nodes.plan', knobs, checkpoint.parent, environment) as child,
+        ChildProcess('smwm_ros.nodes.plan', knobs, checkpoint.parent, environment) as child,
     ):
         camera.wait()
         steps = np.diff(camera.watch(seconds, lambda: weigh(child.pid, memory)))

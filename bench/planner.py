@@ -23,7 +23,7 @@ from smwm_ros.config import Config, Planner
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.fast_rollout import collapse
-from smwm_ros.model.kernels import Product
+from smwm_ros.model.kernels import PackedLinear
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.planning.planner import make_planner
@@ -211,7 +211,7 @@ def arithmetic(model: Smwm, settings: Planner) -> Callable[[], None]:
     """Return the matrix products of a plan."""
     layers = [layer for layer in model.forward_model.modules() if isinstance(layer, nn.Linear)]
     inputs = [torch.randn(settings.samples, layer.in_features) for layer in layers]
-    products = [Product(layer.weight, layer.bias) for layer in layers]
+    products = [PackedLinear(layer.weight, layer.bias) for layer in layers]
 
     def run() -> None:
         for _ in range(settings.iterations * settings.horizon):

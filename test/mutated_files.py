@@ -28,7 +28,7 @@ from recordings import made, TinyBag
 from safetensors.torch import load_file, save
 from smwm_ros import config
 from smwm_ros.cli import main as smwm
-from smwm_ros.control.goal_library import Library
+from smwm_ros.control.goal_library import GoalLibrary
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.describe import describe
 from smwm_ros.load import load_config
@@ -88,7 +88,7 @@ def whole(folder: Path) -> Origin:
     train(data, folder / 'run', TINY, SETTINGS, PLANNER)
     keep_state(data, folder / 'run')
     assert smwm(['prepare', str(folder / 'run'), 'prepare.steps=2']) == 0
-    library = Library(folder / 'run' / 'goals')
+    library = GoalLibrary(folder / 'run' / 'goals')
     library.keep('dock', list(data.pixels(np.arange(1))))
     library.keep('patrol', list(data.pixels(np.arange(3))))
     return Origin(folder)
@@ -230,7 +230,7 @@ def run_readers(folder: Path, origin: Origin) -> Iterator[Work]:
         read_curves(folder)
 
     def goals() -> None:
-        library = Library(folder / 'goals')
+        library = GoalLibrary(folder / 'goals')
         for name in library.names():
             library.load(name, 16, 'stretch')
 

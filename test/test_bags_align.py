@@ -11,7 +11,7 @@ import numpy as np
 from properties import examples
 import pytest
 from smwm_ros.bags.converting.ages import Ages
-from smwm_ros.bags.converting.align import align, Rows, Track, View
+from smwm_ros.bags.converting.align import align, Rows, Track, ViewTrack
 from smwm_ros.bags.converting.grid import FrameGate, ticks
 from smwm_ros.bags.reading.clock import choose_clock, choose_clocks, Stamps
 from smwm_ros.config import Dataset
@@ -235,7 +235,7 @@ def test_a_change_of_state_needs_fresh_measurements_on_both_sides() -> None:
 def test_a_further_camera_must_be_as_fresh_as_the_first() -> None:
     frames = np.arange(0, 1000, 100)
     commands = Track(frames, np.zeros((10, 1)))
-    view = View(
+    view = ViewTrack(
         '/left', np.array([-30, 70, 170, 470, 570, 670, 770, 870]), np.arange(8) != 5, np.zeros(8)
     )
     found = align(

@@ -9,7 +9,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import get_typestore, Stores
 from smwm_ros.arenas import ARENA_NAMES, make_arena
 from smwm_ros.bags.writing.blank import new_message
-from smwm_ros.bags.writing.serialise import Letter, Picture
+from smwm_ros.bags.writing.serialise import ImageTemplate, MessageTemplate
 from smwm_ros.bags.writing.writer import BagWriter, COMMAND_DELAY
 from smwm_ros.cli import main
 from smwm_ros.codec.fields import FieldCodec, FieldReader
@@ -262,7 +262,7 @@ def test_fields_of_any_depth_can_be_written(tmp_path, kind, field):
 )
 def test_messages_written_fast_have_the_bytes_of_those_written_field_by_field(kind, fields):
     store, rng = get_typestore(Stores.ROS2_JAZZY), np.random.default_rng(0)
-    letter = Letter(store, kind, expand(fields), 'somewhere')
+    letter = MessageTemplate(store, kind, expand(fields), 'somewhere')
     message = new_message(store, kind)
     for stamp in (0, 10**9 - 1, 1_700_000_000_123_456_789):
         values = rng.normal(size=2).round(3)
@@ -276,7 +276,7 @@ def test_messages_written_fast_have_the_bytes_of_those_written_field_by_field(ki
 @pytest.mark.parametrize('kind', ['sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'])
 def test_pictures_of_any_size_come_back(kind):
     store, rng = get_typestore(Stores.ROS2_JAZZY), np.random.default_rng(0)
-    picture = Picture(store, kind, 'camera_optical_frame')
+    picture = ImageTemplate(store, kind, 'camera_optical_frame')
     for height, width in ((16, 16), (16, 16), (17, 5), (5, 17)):
         rgb = rng.integers(0, 256, (height, width, 3), np.uint8)
         stamp = int(rng.integers(10**18))

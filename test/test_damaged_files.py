@@ -15,7 +15,7 @@ from mutated_files import attack, keep_state, KINDS, Origin, PLANNER, SETTINGS, 
 import numpy as np
 import pytest
 from smwm_ros.cli import main
-from smwm_ros.control.goal_library import Library
+from smwm_ros.control.goal_library import GoalLibrary
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.rows import Column, Rows
 from smwm_ros.data.stored import Kind, mismatch, read_json
@@ -309,7 +309,7 @@ def test_goals_are_found_whatever_the_letters_of_their_suffix(tmp_path: Path) ->
     picture = np.full((8, 8, 3), 7, np.uint8)
     (tmp_path / 'DOCK.PNG').write_bytes(cv2.imencode('.png', picture)[1].tobytes())
     (tmp_path / 'folder.png').mkdir()
-    library = Library(tmp_path)
+    library = GoalLibrary(tmp_path)
     assert library.names() == {'DOCK': 1}
     assert library.load('DOCK', 8, 'stretch').shape == (1, 8, 8, 3)
     library.keep('DOCK', [picture + 1])
@@ -320,7 +320,7 @@ def test_goals_are_found_whatever_the_letters_of_their_suffix(tmp_path: Path) ->
 def test_a_goal_that_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / 'dock.png').write_bytes(content)
     with pytest.raises(ConfigError, match=r'dock\.png: cannot be read: .*expected'):
-        Library(tmp_path).load('dock', 8, 'stretch')
+        GoalLibrary(tmp_path).load('dock', 8, 'stretch')
 
 
 LEVELS = [f'a{n}: &a{n} [{", ".join([f"*a{n - 1}"] * 9)}]' for n in range(1, 12)]

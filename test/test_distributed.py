@@ -18,10 +18,10 @@ from smwm_ros.cli import main
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Obs, Window
-from smwm_ros.model.distributed import Team
+from smwm_ros.model.distributed import ProcessGroup
 from smwm_ros.training.augment import augment, lit, shifted, strength
 from smwm_ros.training.batches import Batches, Shuffle
-from smwm_ros.training.feed import Ahead, open_feed
+from smwm_ros.training.feed import open_feed, PrefetchThread
 from smwm_ros.training.learner import Learner
 from smwm_ros.training.metrics import collapse
 from smwm_ros.training.train import train
@@ -49,7 +49,7 @@ def check_first_step(learner: Learner, number: int, batch: Window) -> dict[str, 
     if number == 1:
         parts = [torch.empty_like(batch.obs.pixels) for _ in range(learner._model.team.size)]
         distributed.all_gather(parts, batch.obs.pixels.contiguous())
-        twin.team = Team()
+        twin.team = ProcessGroup()
         whole = batch._replace(obs=batch.obs._replace(pixels=torch.cat(parts, dim=1)))
         step(Learner(twin, learner._settings, CPU), 1, whole)
         for (name, mine), alone in zip(
@@ -118,8 +118,8 @@ def test_two_processes_learn_what_one_learns(dots: TransitionDataset, tmp_path: 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(TrainingError, match='16 windows cannot be shared evenly by 3 processes'):
-        Team(0, 3).share(16)
-    parts = [Team(rank, 4).share(16) for rank in range(4)]
+        ProcessGroup(0, 3).share(16)
+    parts = [ProcessGroup(rank, 4).share(16) for rank in range(4)]
     assert np.concatenate([np.arange(16)[part] for part in parts]).tolist() == list(range(16))
 
 
@@ -152,13 +152,13 @@ def test_a_thread_that_is_ahead_ends_when_it_is_told_and_passes_errors_on() -> N
             raise DatasetError('damaged')
         return window
 
-    ahead = Ahead(prepare, CPU, range(1, 100))
+    ahead = PrefetchThread(prepare, CPU, range(1, 100))
     assert same(ahead(1), window)
     ahead(2)
     with pytest.raises(DatasetError, match='damaged'):
         ahead(3)
     ahead.close()
-    endless = Ahead(lambda step: window, CPU, range(10**9))
+    endless = PrefetchThread(lambda step: window, CPU, range(10**9))
     endless(0)
     endless.close()
     assert not endless._thread.is_alive()

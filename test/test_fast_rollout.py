@@ -12,7 +12,7 @@ from smwm_ros.config import Model
 from smwm_ros.interfaces import Obs
 from smwm_ros.model import kernels, vit
 from smwm_ros.model.fast_rollout import collapse, Collapsed, FastPredictor
-from smwm_ros.model.kernels import Product
+from smwm_ros.model.kernels import PackedLinear
 from smwm_ros.model.vit import Predictor, VisionEncoder
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.planning import pilot
@@ -98,7 +98,7 @@ def test_rollouts_of_the_whole_tiny_are_those_of_the_model() -> None:
 def test_modulating_all_steps_ahead_changes_nothing() -> None:
     model = random_model('tiny')
     z, actions = question(model, 9)
-    ahead = FastPredictor(model.forward_model, Product, ahead=True)  # type: ignore[arg-type]
+    ahead = FastPredictor(model.forward_model, PackedLinear, ahead=True)  # type: ignore[arg-type]
     assert (ahead(z, actions) - model.rollout(z, actions)).abs().max() < EXACT
 
 

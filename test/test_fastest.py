@@ -12,7 +12,7 @@ import pytest
 from smwm_ros.model import fastest as forms
 from smwm_ros.model import kernels, vit
 from smwm_ros.model.fastest import chosen, fastest, MARGIN, ROUNDS
-from smwm_ros.model.kernels import AFTER, can_pack, Product
+from smwm_ros.model.kernels import AFTER, can_pack, PackedLinear
 from smwm_ros.model.vit import LATENT, TokenLinear
 from smwm_ros.training.run_folder import Progress, Run
 import torch
@@ -105,8 +105,8 @@ def test_products_of_one_shape_share_what_was_timed(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(kernels, 'fastest', noted)
     for _ in range(2):
-        Product(torch.randn(24, 16), torch.randn(24), 'relu', rows=7)
-    Product(torch.randn(24, 16), torch.randn(24), 'relu', rows=8)
+        PackedLinear(torch.randn(24, 16), torch.randn(24), 'relu', rows=7)
+    PackedLinear(torch.randn(24, 16), torch.randn(24), 'relu', rows=8)
     assert len(asked) == 3
     assert len(chosen()) == 2
 
@@ -116,7 +116,7 @@ def test_products_of_one_shape_share_what_was_timed(monkeypatch: pytest.MonkeyPa
 def test_a_product_keeps_the_faster_layout_and_its_numbers(faster: str, after: str) -> None:
     torch.manual_seed(0)
     weight, bias, x = torch.randn(40, 32), torch.randn(40), torch.randn(5, 32)
-    product = Product(weight, bias, after, rows=5)
+    product = PackedLinear(weight, bias, after, rows=5)
     task = f'5 x 32 -> 40 {after} torch.float32, {torch.get_num_threads()} threads'
     assert chosen() == {task: 'plain' if faster == 'usual' else 'packed'}
     assert (product._packed is None) == (faster == 'usual')

@@ -17,7 +17,7 @@ from worlds import dot_dataset, tiny_checkpoint
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> tuple[Path, frame_bank.Album]:
+def run(tmp_path: Path) -> tuple[Path, frame_bank.FrameBank]:
     """Return a run folder with an album of dots, and the album."""
     folder = tmp_path / 'run'
     save(folder, tiny_checkpoint())
@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> tuple[Path, frame_bank.Album]:
     return folder, made
 
 
-def test_an_album_is_read_back_as_it_was_made(run: tuple[Path, frame_bank.Album]) -> None:
+def test_an_album_is_read_back_as_it_was_made(run: tuple[Path, frame_bank.FrameBank]) -> None:
     folder, made = run
     again = frame_bank.load(folder, 'a test')
     assert again.jpegs == made.jpegs
@@ -36,7 +36,9 @@ def test_an_album_is_read_back_as_it_was_made(run: tuple[Path, frame_bank.Album]
     assert again.skill == pytest.approx(made.skill, abs=1e-4, nan_ok=True)
 
 
-def test_each_page_is_the_nearest_to_its_own_latent(run: tuple[Path, frame_bank.Album]) -> None:
+def test_each_page_is_the_nearest_to_its_own_latent(
+    run: tuple[Path, frame_bank.FrameBank],
+) -> None:
     _, made = run
     assert len(made.jpegs) == len(made.latents) <= frame_bank.PAGES
     for number in (0, len(made.latents) // 2, len(made.latents) - 1):
@@ -78,7 +80,7 @@ def test_the_probe_learns_where_the_state_was_measured_and_of_nothing_reads_noth
 
 
 def test_without_an_album_or_with_one_of_other_weights_the_command_is_named(
-    run: tuple[Path, frame_bank.Album], tmp_path: Path
+    run: tuple[Path, frame_bank.FrameBank], tmp_path: Path
 ) -> None:
     folder, _ = run
     save(folder, tiny_checkpoint(seed=1))

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from smwm_ros.control.goal_library import Library
+from smwm_ros.control.goal_library import GoalLibrary
 from smwm_ros.errors import ConfigError, OutputError
 from smwm_ros.share import goals_folder, shipped
 
@@ -16,7 +16,7 @@ RED, BLUE = (np.full((8, 8, 3), colour, np.uint8) for colour in ((200, 0, 0), (0
 
 
 def test_goals_and_routes_come_back_as_they_were_kept(tmp_path: Path) -> None:
-    library = Library(tmp_path / 'goals')
+    library = GoalLibrary(tmp_path / 'goals')
     assert library.names() == {}
     library.keep('dock', [RED])
     library.keep('patrol', [RED, BLUE, RED])
@@ -31,7 +31,7 @@ def test_goals_and_routes_come_back_as_they_were_kept(tmp_path: Path) -> None:
 def test_keeping_a_name_again_replaces_it(
     tmp_path: Path, first: list[np.ndarray], second: list[np.ndarray]
 ) -> None:
-    library = Library(tmp_path)
+    library = GoalLibrary(tmp_path)
     library.keep('here', first)
     library.keep('here', second)
     assert np.array_equal(library.load('here', 8, 'stretch'), second)
@@ -42,11 +42,11 @@ def test_pictures_put_there_by_hand_are_goals(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / 'kitchen.JPG'.lower()), RED)
     (tmp_path / 'notes.txt').write_text('not a goal')
     (tmp_path / 'empty').mkdir()
-    assert Library(tmp_path).names() == {'kitchen': 1}
+    assert GoalLibrary(tmp_path).names() == {'kitchen': 1}
 
 
 def test_a_name_that_is_none_is_told_with_what_there_is(tmp_path: Path) -> None:
-    library = Library(tmp_path)
+    library = GoalLibrary(tmp_path)
     library.keep('dock', [RED])
     with pytest.raises(ConfigError, match=r"no goal 'dokc' in .*; did you mean 'dock'"):
         library.load('dokc', 8, 'stretch')
@@ -60,14 +60,14 @@ def test_a_name_that_is_none_is_told_with_what_there_is(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
     with pytest.raises(OutputError, match='cannot be written'):
-        Library(tmp_path / 'file').keep('dock', [RED])
+        GoalLibrary(tmp_path / 'file').keep('dock', [RED])
 
 
 def test_a_folder_holds_so_many_goals_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr('smwm_ros.control.goal_library.MOST', 3)
-    library = Library(tmp_path)
+    library = GoalLibrary(tmp_path)
     for name in ('a', 'b', 'c'):
         library.keep(name, [RED])
     with pytest.raises(ConfigError, match='holds 3 goals already, 3 at most; remove some'):

@@ -14,8 +14,8 @@ from smwm_ros.arenas import make_arena
 from smwm_ros.bags.reading.find import find_bags
 from smwm_ros.bags.reading.frames_at import seen_at, seen_between
 from smwm_ros.cli import main
-from smwm_ros.control.goal_library import Library
-from smwm_ros.control.route import Event, Journey, Reach, Teacher
+from smwm_ros.control.goal_library import GoalLibrary
+from smwm_ros.control.route import Event, GoalTolerance, Route, RouteRecorder
 from smwm_ros.errors import BagError
 from smwm_ros.model.checkpoint import load, META
 from smwm_ros.planning.pilot import Pilot
@@ -51,7 +51,7 @@ def test_goals_are_kept_by_the_command_line_and_listed(
     assert main([*keep, '--name', 'dock', '--bag', str(BAGS), '--at', '3']) == 0
     words = ['--name', 'tour', '--bag', str(BAGS), '--start', '0', '--stop', '8', '--spacing', '5']
     assert main([*keep, *words]) == 0
-    count = Library(folder).names()['tour']
+    count = GoalLibrary(folder).names()['tour']
     assert count > 2
     capsys.readouterr()
     assert main(keep) == 0
@@ -106,7 +106,7 @@ def test_a_drive_through_the_door_that_is_shown_once_is_driven_again(seed: int) 
     arena.reset(0)
     arena.set_goal(goal)
     frame = arena.set_state(start)
-    teacher = Teacher(spacing)
+    teacher = RouteRecorder(spacing)
     for _ in range(150):
         teacher.see(pilot.encode(frame.pixels[None])[0], frame.pixels)
         if arena.success():
@@ -114,7 +114,7 @@ def test_a_drive_through_the_door_that_is_shown_once_is_driven_again(seed: int) 
         frame = arena.step(arena.expert())
     assert arena.success(), 'the expert itself lost its way'
     shown = frame.state
-    journey = Journey(pilot.encode(np.stack(teacher.route())), Reach(near, far, 3))
+    journey = Route(pilot.encode(np.stack(teacher.route())), GoalTolerance(near, far, 3))
     assert len(journey.latents) > 3
     frame = arena.set_state(start)
     pilot.aim(journey.target)

@@ -164,18 +164,18 @@ def test_the_batch_goes_on_after_whatever_a_bag_raises(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from smwm_ros.bags.converting.shard_builder import Recording
+    from smwm_ros.bags.converting.shard_builder import ShardBuilder
 
     tiny_bag('good')
     tiny_bag('bad')
-    hear = Recording.hear
+    hear = ShardBuilder.hear
 
-    def explode(self: Recording, message: object) -> None:
+    def explode(self: ShardBuilder, message: object) -> None:
         if self._reader.bag.name == 'bad':
             raise OverflowError('too\nlarge')
         hear(self, message)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Recording, 'hear', explode)
+    monkeypatch.setattr(ShardBuilder, 'hear', explode)
     words = ['convert', str(tmp_path / 'bags'), '--out', str(tmp_path / 'out'), '--jobs=1']
     assert main([*words, '--skip', 'dataset.image_size=16']) == 0
     told = capsys.readouterr().out

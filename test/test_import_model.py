@@ -16,7 +16,7 @@ from smwm_ros.config import Config, Dataset
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange import from_foreign_model
-from smwm_ros.exchange.foreign_model import Original, read_original
+from smwm_ros.exchange.foreign_model import ForeignModel, read_original
 from smwm_ros.exchange.from_foreign_model import make_checkpoint, statistics
 from smwm_ros.exchange.pickled import read_tensors
 from smwm_ros.model.checkpoint import load
@@ -306,7 +306,7 @@ def test_the_kind_is_told_by_the_weights_of_the_losses(
 
 
 def test_two_fields_too_few_are_told() -> None:
-    original = Original('LeWM', Path('weights.pt'), {}, Config().model, 25, None)
+    original = ForeignModel('LeWM', Path('weights.pt'), {}, Config().model, 25, None)
     config = Config(dataset=Dataset(action_block=5))
     with pytest.raises(CheckpointError, match='has 25 action numbers a model step; the robot has'):
         make_checkpoint(original, config, np.zeros(2), np.ones(2))

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from smwm_ros.control.percentiles import Meter
+from smwm_ros.control.percentiles import Percentiles
 
 
 def test_percentiles_are_exact_over_all_values():
-    meter = Meter()
+    meter = Percentiles()
     values = np.random.default_rng(0).exponential(size=5000)
     for value in values:
         meter.add(value)
@@ -19,7 +19,7 @@ def test_percentiles_are_exact_over_all_values():
 
 
 def test_memory_is_bounded_and_the_latest_values_are_kept():
-    meter = Meter(capacity=10)
+    meter = Percentiles(capacity=10)
     for value in range(1000):
         meter.add(value)
     assert meter.count == 1000
@@ -27,5 +27,5 @@ def test_memory_is_bounded_and_the_latest_values_are_kept():
 
 
 def test_nothing_measured_is_not_a_number():
-    meter = Meter()
+    meter = Percentiles()
     assert all(math.isnan(it) for it in (meter.percentile(50), meter.mean()))

@@ -9,7 +9,7 @@ import pytest
 from smwm_ros.config import Planner
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs
-from smwm_ros.planning.drives import Recall
+from smwm_ros.planning.drives import RecordedDrives
 from smwm_ros.planning.guides import Guides
 from smwm_ros.planning.planner import make_planner, SearchPlanner
 from smwm_ros.planning.policy import learn, Policy, skill, STEPS_TO_GO
@@ -23,7 +23,7 @@ HERE = torch.tensor([[0.0, 0.0], [1.0, -1.0], [2.0, 0.5]])
 THERE = torch.tensor([[1.5, 0.5], [1.0, 0.5], [-1.0, 0.0]])
 
 
-def drives(seed: int, count: int = 50, length: int = 40) -> Recall:
+def drives(seed: int, count: int = 50, length: int = 40) -> RecordedDrives:
     """Drive straight for a while in one direction after the other."""
     chance = torch.Generator().manual_seed(seed)
     actions = (2 * torch.rand(count, length // 10, 2, generator=chance) - 1).repeat_interleave(
@@ -31,7 +31,7 @@ def drives(seed: int, count: int = 50, length: int = 40) -> Recall:
     )
     places = actions.cumsum(dim=1) - actions
     left = torch.arange(length - 1, -1, -1).repeat(count)
-    return Recall(places.flatten(0, 1), actions.flatten(0, 1), left, block=2)
+    return RecordedDrives(places.flatten(0, 1), actions.flatten(0, 1), left, block=2)
 
 
 @pytest.fixture(scope='module')

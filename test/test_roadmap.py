@@ -12,7 +12,7 @@ from properties import examples
 import pytest
 from smwm_ros.config import Planner
 from smwm_ros.errors import DatasetError
-from smwm_ros.planning.drives import Recall
+from smwm_ros.planning.drives import RecordedDrives
 from smwm_ros.planning.guides import Guides
 from smwm_ros.planning.planner import make_planner
 from smwm_ros.planning.roadmap import AHEAD, joined, Mover, Roadmap, RoadmapPlanner, spread, survey
@@ -38,7 +38,7 @@ class Walled(PointMass):
         return z
 
 
-def drives(model: PointMass, count: int = 60, length: int = 80) -> Recall:
+def drives(model: PointMass, count: int = 60, length: int = 80) -> RecordedDrives:
     """Walk about at random in -4..4; each step is a model step."""
     chance = torch.Generator().manual_seed(0)
     place = torch.rand(count, 2, generator=chance) * 8 - 4
@@ -55,7 +55,7 @@ def drives(model: PointMass, count: int = 60, length: int = 80) -> Recall:
         place = place.clamp(-4, 4)
     left = torch.arange(length - 1, -1, -1).repeat(count)
     latents, done = (torch.stack(part, dim=1).flatten(0, 1) for part in (places, actions))
-    return Recall(latents, done, left, block=1)
+    return RecordedDrives(latents, done, left, block=1)
 
 
 @pytest.fixture(scope='module')
@@ -207,14 +207,16 @@ def test_a_subgoal_is_a_short_look_ahead_and_never_where_the_robot_is(rooms: Roa
 
 
 def test_drives_that_never_move_make_no_roadmap() -> None:
-    still = Recall(torch.zeros(20, 2), torch.zeros(20, 2), torch.arange(19, -1, -1), block=1)
+    still = RecordedDrives(
+        torch.zeros(20, 2), torch.zeros(20, 2), torch.arange(19, -1, -1), block=1
+    )
     with pytest.raises(DatasetError, match='nothing can be told apart'):
         survey(still, Mover(PointMass(), -FAST, FAST), most=10)
 
 
 def test_drives_that_leap_between_places_make_no_roadmap() -> None:
     latents = torch.tensor([[0.0, 0.0], [1.0, 0.0]]).repeat(10, 1)
-    leaps = Recall(latents, torch.zeros(20, 2), torch.arange(19, -1, -1), block=1)
+    leaps = RecordedDrives(latents, torch.zeros(20, 2), torch.arange(19, -1, -1), block=1)
     with pytest.raises(DatasetError, match='no place in the drives was reached from another'):
         survey(leaps, Mover(PointMass(), 0 * FAST, 0 * FAST), most=10)
 

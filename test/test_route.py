@@ -7,23 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 import numpy as np
 import pytest
-from smwm_ros.control.route import Journey, Reach, Teacher
+from smwm_ros.control.route import GoalTolerance, Route, RouteRecorder
 from smwm_ros.planning.pilot import Pilot
 from worlds import draw_dot, tiny_checkpoint
 
-REACH = Reach(near=1.0, far=2.0, settle=3)
+REACH = GoalTolerance(near=1.0, far=2.0, settle=3)
 
 
 def at(*places: float) -> np.ndarray:
     return np.array([[place, 0.0] for place in places])
 
 
-def events(journey: Journey, *places: float) -> list[str]:
+def events(journey: Route, *places: float) -> list[str]:
     return [journey.see(z).name for z in at(*places)]
 
 
 def test_a_goal_is_reached_when_it_was_near_for_some_images() -> None:
-    journey = Journey(at(0), REACH)
+    journey = Route(at(0), REACH)
     assert events(journey, 5, 0.5, -0.5) == ['NOTHING'] * 3
     assert events(journey, 0.9) == ['REACHED']
     assert journey.reached
@@ -31,15 +31,15 @@ def test_a_goal_is_reached_when_it_was_near_for_some_images() -> None:
 
 
 def test_an_image_in_between_neither_counts_nor_undoes_what_was_counted() -> None:
-    assert events(Journey(at(0), REACH), 0.5, 1.5, 0.5, 1.5, 0.5)[-1] == 'REACHED'
+    assert events(Route(at(0), REACH), 0.5, 1.5, 0.5, 1.5, 0.5)[-1] == 'REACHED'
 
 
 def test_an_image_from_afar_begins_the_count_anew() -> None:
-    assert set(events(Journey(at(0), REACH), 0.5, 0.5, 2.1, 0.5, 0.5)) == {'NOTHING'}
+    assert set(events(Route(at(0), REACH), 0.5, 0.5, 2.1, 0.5, 0.5)) == {'NOTHING'}
 
 
 def test_a_goal_is_left_only_beyond_the_far_distance() -> None:
-    journey = Journey(at(0), REACH)
+    journey = Route(at(0), REACH)
     events(journey, 0, 0, 0)
     assert events(journey, 1.9, 1.9, 1.9) == ['NOTHING'] * 3
     assert events(journey, 2.1) == ['LEFT']
@@ -48,11 +48,11 @@ def test_a_goal_is_left_only_beyond_the_far_distance() -> None:
 
 @given(st.lists(st.floats(1.01, 1.99), max_size=50))
 def test_noise_between_near_and_far_never_says_anything(noise: list[float]) -> None:
-    assert set(events(Journey(at(0), REACH), *noise)) <= {'NOTHING'}
+    assert set(events(Route(at(0), REACH), *noise)) <= {'NOTHING'}
 
 
 def test_a_route_goes_on_from_each_subgoal_and_ends_at_the_last() -> None:
-    journey = Journey(at(0, 10, 20), REACH)
+    journey = Route(at(0, 10, 20), REACH)
     assert journey.target.tolist() == [0, 0]
     assert events(journey, -5, -1.5) == ['NOTHING', 'PASSED']
     assert journey.target.tolist() == [10, 0]
@@ -63,23 +63,23 @@ def test_a_route_goes_on_from_each_subgoal_and_ends_at_the_last() -> None:
 
 
 def test_a_subgoal_that_was_missed_is_left_out_when_the_next_is_near() -> None:
-    journey = Journey(at(0, 10, 20), REACH)
+    journey = Route(at(0, 10, 20), REACH)
     assert events(journey, 10.5) == ['PASSED']
     assert journey.at == 2
 
 
 def test_passing_the_goal_early_ends_no_route_that_leads_by_it_twice() -> None:
-    journey = Journey(at(0, 10, 20, 0), REACH)
+    journey = Route(at(0, 10, 20, 0), REACH)
     assert events(journey, 0, 0, 0, 0) == ['PASSED', *['NOTHING'] * 3]
     assert journey.at == 1
 
 
 def test_without_calibration_a_goal_is_never_reached_and_a_route_is_refused() -> None:
-    assert set(events(Journey(at(0), None), 0, 0, 0, 0)) == {'NOTHING'}
+    assert set(events(Route(at(0), None), 0, 0, 0, 0)) == {'NOTHING'}
     with pytest.raises(ValueError, match='a route needs to know when a subgoal is reached'):
-        Journey(at(0, 1), None)
+        Route(at(0, 1), None)
     with pytest.raises(ValueError, match=r'expected latents \(N, D\), found \(0, 2\)'):
-        Journey(np.zeros((0, 2)), REACH)
+        Route(np.zeros((0, 2)), REACH)
 
 
 @given(st.lists(st.floats(-3, 3), min_size=2, max_size=60), st.floats(0.5, 5))
@@ -87,7 +87,7 @@ def test_landmarks_are_apart_in_order_and_end_where_the_drive_ended(
     steps: list[float], spacing: float
 ) -> None:
     drive = at(*np.cumsum(steps))
-    teacher = Teacher(spacing)
+    teacher = RouteRecorder(spacing)
     for number, z in enumerate(drive):
         teacher.see(z, np.array(number))
     chosen = [int(picture) for picture in teacher.route()]
@@ -101,11 +101,11 @@ def test_landmarks_are_apart_in_order_and_end_where_the_drive_ended(
 
 
 def test_a_drive_that_nobody_saw_makes_no_route() -> None:
-    assert Teacher(1.0).route() == []
+    assert RouteRecorder(1.0).route() == []
 
 
 def test_a_goal_that_is_aimed_at_again_is_reached_again() -> None:
-    journey = Journey(at(0), REACH)
+    journey = Route(at(0), REACH)
     events(journey, 0, 0, 0)
     journey.restart()
     assert not journey.reached

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 from smwm_ros.config import Planner
-from smwm_ros.control.search_time import Effort, small
+from smwm_ros.control.search_time import SearchTime, small
 from smwm_ros.errors import ConfigError
 
 USUAL = Planner(samples=128, horizon=5, iterations=4, elites=16)
-EFFORT = Effort(0.002, small(USUAL))
+EFFORT = SearchTime(0.002, small(USUAL))
 
 
 def test_a_small_search_is_small_whatever_the_settings_are():
@@ -39,7 +39,7 @@ def test_a_budget_ends_a_search_after_its_first_iteration():
 
 def test_a_policy_without_a_search_takes_the_same_whatever_the_samples_are():
     policy = replace(USUAL, kind='amortised')
-    effort = Effort(0.002, small(policy))
+    effort = SearchTime(0.002, small(policy))
     assert effort.foresee(replace(policy, samples=100_000)) == pytest.approx(0.002)
 
 

@@ -16,7 +16,7 @@ from common import Row
 from parts.success import Found, note, prepared, QUICK, record, row, workplace
 from smwm_ros.arenas.ranges import ranges_of
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.vary import Varied
+from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.config import Randomise
 from smwm_ros.evaluation.policies import RandomDriver
 from smwm_ros.interfaces import Array, Frame
@@ -31,7 +31,7 @@ PAIRS = 50  # of each seed
 SEEDS = (0, 1, 2)
 
 
-class Staying(Varied):
+class Staying(RandomisedArena):
     """A robot with inertia, which has reached a goal once it has stayed there."""
 
     def __init__(self, scene: Scene) -> None:

@@ -20,7 +20,7 @@ from parts.noise import CAMERA, NOISES
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage
-from smwm_ros.nodes.child_process import Child
+from smwm_ros.nodes.child_process import ChildProcess
 from smwm_ros.nodes.messages import camera_qos
 from std_srvs.srv import Trigger
 
@@ -78,7 +78,7 @@ def measure_stops(
     worst = 0.0
     with (
         bystander(Caller, [Caller.film]) as caller,
-        Child('smwm_ros.nodes.plan', knobs, checkpoint.parent, environment) as child,
+        ChildProcess('smwm_ros.nodes.plan', knobs, checkpoint.parent, environment) as child,
     ):
         caller.stop()
         time.sleep(_SETTLE)  # the node is active by now

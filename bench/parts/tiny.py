@@ -26,7 +26,7 @@ from smwm_ros.exchange.tensor_names import theirs
 from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.fast_rollout import collapse
-from smwm_ros.model.kernels import Product
+from smwm_ros.model.kernels import PackedLinear
 from smwm_ros.model.vit import MEAN, Predictor, SIDE, STD
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.planning.pilot import Pilot
@@ -263,9 +263,11 @@ def require_same(ours: Tensor, theirs: Tensor, most: float) -> None:
 def floor(checkpoint: Checkpoint) -> Callable[[], float]:
     """Return how long the arithmetic takes at the best rate that the processor has anywhere."""
     work = arithmetic(checkpoint.model, checkpoint.planner)
-    cases = [(torch.randn(n, i), Product(torch.randn(o, i), torch.randn(o))) for n, i, o in RATED]
+    cases = [
+        (torch.randn(n, i), PackedLinear(torch.randn(o, i), torch.randn(o))) for n, i, o in RATED
+    ]
 
-    def seconds(x: Tensor, product: Product, times: int = 20) -> float:
+    def seconds(x: Tensor, product: PackedLinear, times: int = 20) -> float:
         begun = time.process_time()
         for _ in range(times):
             y = product(x)

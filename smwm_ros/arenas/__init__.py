@@ -58,9 +58,9 @@ def arena_of(config: Config) -> Arena:
     if config.randomise == Randomise() and not config.arena.distractors:
         return arena
     from smwm_ros.arenas.ranges import ranges_of
-    from smwm_ros.arenas.vary import Varied
+    from smwm_ros.arenas.vary import RandomisedArena
 
-    return Varied(arena, ranges_of(config.randomise), config.arena.distractors)
+    return RandomisedArena(arena, ranges_of(config.randomise), config.arena.distractors)
 
 
 def require_fit(arena: Arena, robot: Robot) -> None:

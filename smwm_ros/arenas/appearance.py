@@ -38,7 +38,7 @@ class _Link(NamedTuple):
     friction: float
 
 
-class Studio:
+class Appearance:
     """
     Changes how a world looks and what it is made of, each time from what it was at first.
 
@@ -122,13 +122,13 @@ class Studio:
             )
 
 
-_STUDIOS: WeakKeyDictionary[World, Studio] = WeakKeyDictionary()
+_STUDIOS: WeakKeyDictionary[World, Appearance] = WeakKeyDictionary()
 
 
-def studio_of(world: World) -> Studio:
+def studio_of(world: World) -> Appearance:
     """Return the studio of a world; the first one to ask must not have changed it."""
     if world not in _STUDIOS:
-        _STUDIOS[world] = Studio(world)
+        _STUDIOS[world] = Appearance(world)
     return _STUDIOS[world]
 
 

@@ -27,7 +27,7 @@ MATTER = {'friction', 'mass'}  # knobs that many an arena does not feel
 FELT = 1e-3  # what moves a state by less is not felt [m or rad]
 
 
-class Varied:
+class RandomisedArena:
     """A scene behind a veil: itself an arena."""
 
     def __init__(self, scene: Scene, ranges: Ranges, distractors: int = 0, seed: int = 0) -> None:
@@ -112,7 +112,7 @@ class Varied:
         self._shown = saved['shown'].copy()
         return Frame(self._shown.copy(), frame.state)
 
-    def among(self, ranges: Ranges, seed: int) -> Varied:
+    def among(self, ranges: Ranges, seed: int) -> RandomisedArena:
         """Return the same arena with other ranges, in the place of this one."""
         other = copy(self)
         other.ranges, other._seed = ranges, seed
@@ -197,7 +197,7 @@ class Varied:
         return noisy
 
 
-def shifted(arena: Arena, name: str, seed: int = 0) -> Varied:
+def shifted(arena: Arena, name: str, seed: int = 0) -> RandomisedArena:
     """
     Return an arena under a held-out shift; whatever else varies in it goes on to vary.
 
@@ -215,22 +215,22 @@ def felt_shifts(arena: Arena) -> list[str]:
     return [name for name, shift in SHIFTS.items() if _is_felt(varied, shift)]
 
 
-def _varied(arena: Arena) -> Varied:
+def _varied(arena: Arena) -> RandomisedArena:
     """Return an arena that may vary; it does not yet, if it did not before."""
-    if isinstance(arena, Varied):
+    if isinstance(arena, RandomisedArena):
         return arena
     assert isinstance(arena, Scene)
-    return Varied(arena, _NEUTRAL)
+    return RandomisedArena(arena, _NEUTRAL)
 
 
-def _is_felt(arena: Varied, shift: Ranges) -> bool:
+def _is_felt(arena: RandomisedArena, shift: Ranges) -> bool:
     """Say whether a shift changes anything; what is seen or commanded always does."""
     if MATTER.isdisjoint(shift):
         return True
     return not np.allclose(_ways(arena, shift), _ways(arena, {}), rtol=0.0, atol=FELT)
 
 
-def _ways(arena: Varied, shift: Ranges) -> Array:
+def _ways(arena: RandomisedArena, shift: Ranges) -> Array:
     """Return the states (N, P) of some episodes of the expert under a shift alone."""
     scene, size = arena.scene, arena.scene.image_size
     other = arena.among({**_NEUTRAL, **shift}, 0)

@@ -19,17 +19,17 @@ from traceback import format_exc
 from typing import Any
 
 from smwm_ros.bags.writing.writer import PARTIAL
-from smwm_ros.collect.record import record, Recording
+from smwm_ros.collect.record import BagToRecord, record
 from smwm_ros.errors import BagError, SmwmError
 from smwm_ros.worker_processes import ATTEMPTS, Failure, Worker
 
 _TELL_EVERY = 0.1  # a worker tells how far it is this often [s]
 
 
-class Crew:
+class CollectPool:
     """The workers, and what is to be done."""
 
-    def __init__(self, todo: Sequence[Recording], progress: Callable[[int], None]) -> None:
+    def __init__(self, todo: Sequence[BagToRecord], progress: Callable[[int], None]) -> None:
         self._waiting = deque(todo)
         self._progress = progress
         self._workers: list[Worker] = []
@@ -87,7 +87,7 @@ class Crew:
 
 
 def record_all(
-    todo: Sequence[Recording],
+    todo: Sequence[BagToRecord],
     jobs: int,
     progress: Callable[[int], None],
     tell: Callable[[str], None],
@@ -97,7 +97,7 @@ def record_all(
         for recording in todo:
             record(recording, lambda: progress(1))
     else:
-        Crew(todo, progress).work(jobs, tell)
+        CollectPool(todo, progress).work(jobs, tell)
 
 
 def serve(pipe: Any) -> None:
@@ -109,7 +109,7 @@ def serve(pipe: Any) -> None:
             pipe.send(_make(pipe.recv(), pipe))
 
 
-def _make(recording: Recording, pipe: Any) -> Failure | None:
+def _make(recording: BagToRecord, pipe: Any) -> Failure | None:
     """Make one bag."""
     done, told = 0, time.monotonic()
 

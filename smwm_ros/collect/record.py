@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros.arenas import arena_of, require_fit
 from smwm_ros.arenas.collection_policies import driver
-from smwm_ros.arenas.vary import Varied
+from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.bags.writing.timeline import EPOCH, Timeline, timeline
 from smwm_ros.bags.writing.writer import BagWriter
 from smwm_ros.codec.fields import action_spec
@@ -26,7 +26,7 @@ DRAWN_TOPIC = '/arena/randomisation'  # what each episode is like, as it begins
 JUMP = 1.0  # no state moves as much in one raw step: what seems to is an angle that wraps
 
 
-class Recording(NamedTuple):
+class BagToRecord(NamedTuple):
     """One bag to be made."""
 
     path: Path
@@ -34,11 +34,11 @@ class Recording(NamedTuple):
     episodes: range
 
 
-def recordings(folder: Path, config: Config) -> list[Recording]:
+def recordings(folder: Path, config: Config) -> list[BagToRecord]:
     """Share the episodes out over bags."""
     count = config.arena.episodes
     return [
-        Recording(
+        BagToRecord(
             folder / f'{config.arena.name}_{number:04d}',
             config,
             range(first, min(first + EPISODES_PER_BAG, count)),
@@ -47,7 +47,7 @@ def recordings(folder: Path, config: Config) -> list[Recording]:
     ]
 
 
-def record(recording: Recording, tick: Callable[[], None]) -> None:
+def record(recording: BagToRecord, tick: Callable[[], None]) -> None:
     """Drive the episodes of one bag and write it; call tick after every raw step."""
     config = recording.config
     arena = arena_of(config)
@@ -77,10 +77,10 @@ def _record_episode(
     period = round(arena.spec.dt * 1e9)
     begin = EPOCH + episode * (length * period + round(PAUSE * 1e9))
     times = timeline(config.record, length, period, begin, (seed, episode))
-    scribe = Scribe(bag, arena, times, length)
+    scribe = EpisodeRecorder(bag, arena, times, length)
     limits = action_spec(config.robot)
     frame, actions = begin_episode(config.arena, arena, episode)
-    if isinstance(arena, Varied):
+    if isinstance(arena, RandomisedArena):
         bag.note(DRAWN_TOPIC, json.dumps({'episode': episode, **arena.drawn()}), begin)
     scribe.show(0, frame)
     states, driven = [frame.state.tolist()], []
@@ -100,7 +100,7 @@ def _record_episode(
         bag.note(TRUTH_TOPIC, json.dumps(truth), begin + length * period)
 
 
-class Scribe:
+class EpisodeRecorder:
     """Makes messages of what happens in an episode, when its timeline says so."""
 
     def __init__(self, bag: BagWriter, arena: Arena, times: Timeline, length: int) -> None:

@@ -21,7 +21,7 @@ from smwm_ros.interfaces import Array
 KEPT = 30.0  # how long a command is remembered [s]
 
 
-class Outlook(NamedTuple):
+class PlanStart(NamedTuple):
     """From when a plan counts, and what it begins with."""
 
     start: float  # row k of the plan is for commands sent in [start + k*dt, start + (k+1)*dt)
@@ -49,7 +49,7 @@ class Record:
 
     def outlook(
         self, begin: float, tick: float, foresee: Callable[[float], Array | None]
-    ) -> Outlook:
+    ) -> PlanStart:
         """
         Return how a plan should begin that will first be played at a tick.
 
@@ -65,7 +65,7 @@ class Record:
         rows = [self._in_force(told, start + k * self._dt, foresee) for k in range(count)]
         known = [row for row in rows if row is not None]
         # A tick that comes a little early shall still find its row.
-        return Outlook(start - half, np.stack(known) if known and len(known) == count else None)
+        return PlanStart(start - half, np.stack(known) if known and len(known) == count else None)
 
     def _in_force(
         self,

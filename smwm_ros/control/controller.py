@@ -16,7 +16,7 @@ from smwm_ros.config import Node
 from smwm_ros.control.guard import Guard, limits_of
 from smwm_ros.control.reasons import Reason
 from smwm_ros.control.stop_latch import StopLatch
-from smwm_ros.control.timed_plan import oldest_image, Order, TimedPlan
+from smwm_ros.control.timed_plan import oldest_image, TickCommand, TimedPlan
 from smwm_ros.interfaces import ActionSpec, Array
 
 
@@ -178,22 +178,22 @@ class Controller:
             if era == self._era:
                 self._plan, self._fault = None, reason
 
-    def tick(self, now: float) -> Order:
+    def tick(self, now: float) -> TickCommand:
         """Decide what to command now."""
         with self._lock:
             reason, action = self._decide(now)
             if action is None or self._plan is None:
-                return Order(reason, self._stop_command(now))
+                return TickCommand(reason, self._stop_command(now))
             self._last, self._moving, self._stop_began = action, True, None
             self._played = self._plan
-            return Order(reason, action, now - self._plan.seen, now - self._plan.ready)
+            return TickCommand(reason, action, now - self._plan.seen, now - self._plan.ready)
 
-    def halt(self, now: float, reason: Reason) -> Order:
+    def halt(self, now: float, reason: Reason) -> TickCommand:
         """Stop at once, as when the clock stands still; plans stay valid."""
         with self._lock:
             if not self._hold:
                 self.guard.forget()
-            return Order(reason, self._stop_command(now))
+            return TickCommand(reason, self._stop_command(now))
 
     @property
     def slowed(self) -> bool:

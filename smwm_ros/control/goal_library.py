@@ -26,7 +26,7 @@ MOST = 1000  # goals in a folder
 _SHOWN = 80  # characters of a name that is none
 
 
-class Library:
+class GoalLibrary:
     """The goals in a folder; it need not be there before the first one is kept."""
 
     def __init__(self, folder: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 CAPACITY = 100_000
 
 
-class Meter:
+class Percentiles:
     """The latest values of one measurement; append and read from any thread."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:

@@ -17,7 +17,7 @@ from smwm_ros.interfaces import Array
 _SKIP = 1  # subgoals that may be left out, when the one after them is near already
 
 
-class Reach(NamedTuple):
+class GoalTolerance(NamedTuple):
     """What near and far mean, in latent distance."""
 
     near: float  # the goal is reached within this,
@@ -34,10 +34,10 @@ class Event(Enum):
     LEFT = 3  # the robot was at the goal, and is not any more
 
 
-class Journey:
+class Route:
     """Latents to come by in order, and how far the robot has come."""
 
-    def __init__(self, latents: Array, reach: Reach | None) -> None:
+    def __init__(self, latents: Array, reach: GoalTolerance | None) -> None:
         if latents.ndim != 2 or not len(latents):
             raise ValueError(f'expected latents (N, D), found {latents.shape}')
         if len(latents) > 1 and reach is None:
@@ -71,7 +71,7 @@ class Journey:
             return Event.PASSED
         return self._arrive(float(away[0]), self.reach) if self.at == last else Event.NOTHING
 
-    def _arrive(self, away: float, reach: Reach) -> Event:
+    def _arrive(self, away: float, reach: GoalTolerance) -> Event:
         """Look whether the goal is reached, or left again."""
         if away > reach.far:
             self._near = 0
@@ -86,7 +86,7 @@ class Journey:
         return Event.NOTHING
 
 
-class Teacher:
+class RouteRecorder:
     """Watches a drive, and keeps pictures to come by when it is repeated."""
 
     def __init__(self, spacing: float) -> None:

@@ -27,7 +27,7 @@ def small(planner: Planner) -> Planner:
     )
 
 
-class Effort(NamedTuple):
+class SearchTime(NamedTuple):
     """How long a search took on this machine."""
 
     seconds: float

@@ -28,7 +28,7 @@ class TimedPlan(NamedTuple):
         return max(0, ticks_between(self.seen if self.start is None else self.start, time, dt))
 
 
-class Order(NamedTuple):
+class TickCommand(NamedTuple):
     """What one tick of control does."""
 
     reason: Reason

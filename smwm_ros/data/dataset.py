@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.codec.fields import action_spec
-from smwm_ros.data.jpeg_column import BlobColumn
+from smwm_ros.data.jpeg_column import JpegColumn
 from smwm_ros.data.rows import Column, DATASET, Rows
 from smwm_ros.data.shards import columns, open_images, read_meta, shard_folder, write_json
 from smwm_ros.data.split import Drive, gap_of, hold_out
@@ -93,7 +93,7 @@ class TransitionDataset:
         row = columns(
             self.info.image_size, self.info.spec.size, self.info.state_size, _quality(self.info)
         )
-        self._pixels: list[Array | Rows | BlobColumn] = [
+        self._pixels: list[Array | Rows | JpegColumn] = [
             open_images(shard_folder(folder, name) / 'pixels.npy', row['pixels'], meta['rows'])
             for name, meta in self.metas.items()
         ]

@@ -15,7 +15,7 @@ from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
 
 
-class BlobWriter:
+class JpegWriter:
     """Appends images to a file."""
 
     def __init__(self, path: Path, quality: int) -> None:
@@ -41,7 +41,7 @@ class BlobWriter:
         self._file.close()
 
 
-class BlobColumn:
+class JpegColumn:
     """Images on disk, read and decoded when they are asked for."""
 
     def __init__(self, path: Path, ends: Array, shape: tuple[int, ...]) -> None:

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
-from smwm_ros.data.jpeg_column import BlobColumn, BlobWriter
+from smwm_ros.data.jpeg_column import JpegColumn, JpegWriter
 from smwm_ros.data.rows import Column, DATASET, Rows
 from smwm_ros.data.stored import read_json, require
 from smwm_ros.errors import DatasetError, writing
@@ -136,7 +136,7 @@ class ShardWriter:
         self._row = dict(row)
         self._temporary = folder.with_name(f'.{folder.name}.{os.getpid()}.tmp')
         self._files: dict[str, BinaryIO] = {}
-        self._blobs: dict[str, BlobWriter] = {}
+        self._blobs: dict[str, JpegWriter] = {}
         self._hashes = {name: blake2b(digest_size=16) for name in row}
         try:
             with writing(folder):
@@ -153,7 +153,7 @@ class ShardWriter:
             self._files[name].write(bytes(_HEADER))
             if column.quality is not None:
                 path = self._temporary / f'{name}.jpeg'
-                self._blobs[name] = BlobWriter(path, column.quality)
+                self._blobs[name] = JpegWriter(path, column.quality)
 
     def append(self, **rows: Array) -> None:
         """Append n rows to every column: pixels (n, H, W, 3), action (n, A) and so on."""
@@ -220,7 +220,7 @@ class ShardWriter:
         self._end()
 
     def _end(self) -> None:
-        files: list[BlobWriter | BinaryIO] = [*self._blobs.values(), *self._files.values()]
+        files: list[JpegWriter | BinaryIO] = [*self._blobs.values(), *self._files.values()]
         for file in files:
             with suppress(
                 OSError
@@ -236,9 +236,9 @@ def _npy_header(column: Column, rows: int) -> bytes:
     return (start + repr(form).encode('ascii')).ljust(_HEADER - 1) + b'\n'
 
 
-def open_images(path: Path, row: Column, rows: int) -> Rows | BlobColumn:
+def open_images(path: Path, row: Column, rows: int) -> Rows | JpegColumn:
     """Open a column of images, however they are stored."""
     stored = Rows(path, row.stored, rows)
     if row.quality is None:
         return stored
-    return BlobColumn(path.with_suffix('.jpeg'), stored.all(), row.shape)
+    return JpegColumn(path.with_suffix('.jpeg'), stored.all(), row.shape)

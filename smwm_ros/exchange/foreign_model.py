@@ -43,7 +43,7 @@ _LEWM = {
 }
 
 
-class Original(NamedTuple):
+class ForeignModel(NamedTuple):
     """A model of others, as it was found."""
 
     maker: str  # 'SMWM' or 'LeWM'
@@ -82,7 +82,7 @@ class Original(NamedTuple):
         return model.eval().requires_grad_(False)
 
 
-def read_original(path: Path) -> Original:
+def read_original(path: Path) -> ForeignModel:
     """Read the run folder of SMWM, the model folder of LeWM, or the weights in one of them."""
     weights, configuration = _find(path)
     if configuration.suffix == '.yaml':
@@ -115,7 +115,7 @@ def _find(path: Path) -> tuple[Path, Path]:
     )
 
 
-def _smwm(weights: Path, path: Path) -> Original:
+def _smwm(weights: Path, path: Path) -> ForeignModel:
     """Read a run of SMWM."""
     told = _Told(path, read_yaml(path), _SMWM)
     inverse, sigreg = told.number('loss.inverse.weight'), told.number('loss.sigreg.weight')
@@ -129,10 +129,10 @@ def _smwm(weights: Path, path: Path) -> Original:
         sigreg_weight=sigreg,
     )
     size = block * told.count('wm.action_dim')
-    return Original('SMWM', weights, plain(read_tensors(weights)), config, size, block)
+    return ForeignModel('SMWM', weights, plain(read_tensors(weights)), config, size, block)
 
 
-def _lewm(weights: Path, path: Path) -> Original:
+def _lewm(weights: Path, path: Path) -> ForeignModel:
     """Read a model that LeWM or stable-worldmodel saved."""
     try:
         data = json.loads(path.read_text(encoding='utf-8'))
@@ -144,7 +144,7 @@ def _lewm(weights: Path, path: Path) -> Original:
     told = _Told(path, data, _LEWM)
     config = Model(preset='tiny', kind='sigreg', history=told.count('predictor.num_frames'))
     size = told.count('action_encoder.input_dim')
-    return Original('LeWM', weights, plain(read_tensors(weights)), config, size, None)
+    return ForeignModel('LeWM', weights, plain(read_tensors(weights)), config, size, None)
 
 
 class _Told:

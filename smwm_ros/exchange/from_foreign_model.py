@@ -14,7 +14,7 @@ import numpy as np
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
-from smwm_ros.exchange.foreign_model import Original
+from smwm_ros.exchange.foreign_model import ForeignModel
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
@@ -27,7 +27,7 @@ import torch
 LOOK = 64  # windows that a model is tried on
 
 
-def make_checkpoint(original: Original, config: Config, mean: Array, std: Array) -> Checkpoint:
+def make_checkpoint(original: ForeignModel, config: Config, mean: Array, std: Array) -> Checkpoint:
     """Put model, robot and statistics (A,), (A,) together, or say what does not fit."""
     size, block = len(expand(config.robot.command.fields)), config.dataset.action_block
     told = original.action_block
@@ -86,7 +86,7 @@ def try_on(checkpoint: Checkpoint, dataset: TransitionDataset) -> dict[str, floa
     return held_out(model, batches.at(rows), settled=True)
 
 
-def _warnings(original: Original) -> list[str]:
+def _warnings(original: ForeignModel) -> list[str]:
     """Say what will not be as it was."""
     steps = original.config.history
     if original.maker != 'SMWM' or steps == 1:
@@ -98,7 +98,7 @@ def _warnings(original: Original) -> list[str]:
     ]
 
 
-def _about(original: Original) -> dict[str, str]:
+def _about(original: ForeignModel) -> dict[str, str]:
     """Say where a model came from."""
     content = original.weights.read_bytes()
     return {

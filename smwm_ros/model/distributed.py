@@ -21,7 +21,7 @@ import torch
 from torch import distributed, nn, Tensor
 
 
-class Team:
+class ProcessGroup:
     """This process among those of its kind; alone where nobody started others."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -95,14 +95,14 @@ def is_leader() -> bool:
 
 
 @contextmanager
-def team_of(device: torch.device) -> Iterator[Team]:
+def team_of(device: torch.device) -> Iterator[ProcessGroup]:
     """Join the processes that torchrun started, if it did."""
     size = int(os.environ.get('WORLD_SIZE', '1'))
     if size == 1:
-        yield Team()
+        yield ProcessGroup()
         return
     distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
     try:
-        yield Team(distributed.get_rank(), size)
+        yield ProcessGroup(distributed.get_rank(), size)
     finally:
         distributed.destroy_process_group()

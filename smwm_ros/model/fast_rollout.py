@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model.compiled import fused
-from smwm_ros.model.kernels import gap, Product, ROWS
+from smwm_ros.model.kernels import gap, PackedLinear, ROWS
 from smwm_ros.model.networks import ForwardModel
 from smwm_ros.model.recorded import can_record, Recorded
 from smwm_ros.model.toy import ToyForwardModel
@@ -28,7 +28,7 @@ from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 Imagine: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (N, D), (N, T, K*A) -> (N, T, D)
-Make: TypeAlias = Callable[..., Product]  # of weight, bias and what follows
+Make: TypeAlias = Callable[..., PackedLinear]  # of weight, bias and what follows
 PARTS = 6  # of a modulation: shift, scale and gate of the attention, then of the perceptron
 
 
@@ -43,7 +43,7 @@ def collapse(model: object, half: bool = False, rows: int = ROWS) -> Collapsed |
         return None
     forward = model.forward_model
     on_gpu = can_record(next(forward.parameters()).device)
-    make = partial(Product, half=half, rows=rows)
+    make = partial(PackedLinear, half=half, rows=rows)
     imagine: Imagine
     with torch.no_grad():
         if isinstance(forward, ForwardModel):

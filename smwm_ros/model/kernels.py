@@ -25,7 +25,7 @@ AFTER: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class Product:
+class PackedLinear:
     """
     A linear layer and what follows it, (..., I) -> (..., O), without gradients.
 

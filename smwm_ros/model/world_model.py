@@ -16,7 +16,7 @@ from smwm_ros.config import Model
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model import toy, vit
-from smwm_ros.model.distributed import Team
+from smwm_ros.model.distributed import ProcessGroup
 from smwm_ros.model.multiplier import Multiplier
 from smwm_ros.model.networks import Encoder, ForwardModel, Heads, InverseModel, StateHead
 from smwm_ros.model.sigreg import SigReg
@@ -39,7 +39,7 @@ class Smwm(nn.Module):
         self.config = config
         self.encoder: Encoder | vit.VisionEncoder | toy.ToyEncoder
         self.forward_model: nn.Module
-        self.team = Team()  # the processes that learn it
+        self.team = ProcessGroup()  # the processes that learn it
         width, hidden = config.latent, config.hidden
         if config.preset == 'tiny':
             width, hidden = vit.LATENT, vit.HIDDEN

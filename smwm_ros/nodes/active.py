@@ -15,13 +15,13 @@ from smwm_ros.control.reasons import Reason
 from smwm_ros.control.stop_latch import StopLatch
 from smwm_ros.nodes.cameras import Cameras
 from smwm_ros.nodes.clocks import clock_of
-from smwm_ros.nodes.command_output import Mouth
-from smwm_ros.nodes.command_thread import Driver
+from smwm_ros.nodes.command_output import CommandOutput
+from smwm_ros.nodes.command_thread import CommandThread
 from smwm_ros.nodes.goals import Goals
-from smwm_ros.nodes.latency import Foresight
+from smwm_ros.nodes.latency import LatencyRecord
 from smwm_ros.nodes.peers import deaf_ears, deaf_robot, Wanted
-from smwm_ros.nodes.plan_display import Painter, Sketch
-from smwm_ros.nodes.planner_thread import Pilotlike, Thinker, Thought
+from smwm_ros.nodes.plan_display import PlanDisplay, PlanSnapshot
+from smwm_ros.nodes.planner_thread import PilotLike, PlannerThread, PlanReport
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.shadow import Shadow
 from smwm_ros.nodes.stats import Stats
@@ -31,7 +31,7 @@ _HANG = 1.0  # a planner that takes longer to end is left behind [s]
 _SLOWING = 3.0  # a robot whose commands may not jump is given so long to slow down [s]
 
 
-class Activity:
+class ActiveSession:
     """Begins with the activate transition and ends with a stop command."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Activity:
         node: LifecycleNode,
         setup: Setup,
         knobs: config.Node,
-        pilot: Pilotlike,
+        pilot: PilotLike,
         commands: Publisher | None,  # None in a dry run
         goal_knobs: config.Goal,
         report: Callable[[Reason], None],
@@ -50,16 +50,16 @@ class Activity:
         self._clock = clock_of(node)
         dt = setup.robot.dt
         self.controller = Controller(setup.codec.spec, setup.robot.command.stop, knobs, latch)
-        self._foresight = Foresight(node, setup, knobs, self._clock, self.controller)
+        self._foresight = LatencyRecord(node, setup, knobs, self._clock, self.controller)
         note = self._foresight.note
         self._shadow = (
             Shadow(node, setup, self._clock, note, self._complain) if knobs.shadow else None
         )
-        self._mouth = Mouth(node, setup, commands, self._shadow, note)
+        self._mouth = CommandOutput(node, setup, commands, self._shadow, note)
         say = self._mouth.say
-        self.driver = Driver(self.controller, self._clock, dt, say, report, self._complain)
+        self.driver = CommandThread(self.controller, self._clock, dt, say, report, self._complain)
         outlook = partial(self._foresight.outlook, self.driver)
-        self.thinker = Thinker(
+        self.thinker = PlannerThread(
             pilot, self.controller, self._clock, dt, outlook, self._on_plan, self._complain
         )
         self._ending = Lock()
@@ -80,7 +80,7 @@ class Activity:
             self._complain,
             self.cameras.view,
         )
-        self.painter = Painter(node, setup, self._complain)
+        self.painter = PlanDisplay(node, setup, self._complain)
         self._subscribers = (self.cameras.subscriber, self.goals.subscriber)
         for thread in (*self._subscribers, self.thinker, self.driver):
             thread.start()
@@ -170,7 +170,7 @@ class Activity:
             **({} if self._to_go is None else {'to_go': self._to_go}),
         }
 
-    def _on_plan(self, thought: Thought) -> None:
+    def _on_plan(self, thought: PlanReport) -> None:
         """Let the command thread know, and tell how planning went."""
         self.driver.nudge()
         plan = thought.plan
@@ -180,7 +180,9 @@ class Activity:
         if self.painter.is_watched:
             near = 0.0 if goals.reach is None else goals.reach.near
             picture = goals.picture(thought.at)
-            sketch = Sketch(thought.pixels, picture, goals.count, near, plan, thought.frame_id)
+            sketch = PlanSnapshot(
+                thought.pixels, picture, goals.count, near, plan, thought.frame_id
+            )
             self.painter.offer(sketch)
 
     def _complain(self, text: str) -> None:

@@ -34,8 +34,8 @@ from smwm_ros.errors import ArenaError, CodecError
 from smwm_ros.load import load_config
 from smwm_ros.nodes.messages import LATCHED
 from smwm_ros.nodes.parameters import declare_knobs, read_knobs
-from smwm_ros.nodes.robot_topics import Command, Guise, RELIABLE, stamped
-from smwm_ros.nodes.sim_time import Pace
+from smwm_ros.nodes.robot_topics import Command, RELIABLE, RobotTopics, stamped
+from smwm_ros.nodes.sim_time import SimTime
 from smwm_ros.nodes.spin import run_node
 from smwm_ros.text import line
 from std_msgs.msg import Float64MultiArray, String
@@ -66,7 +66,7 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         self._course = Course(self._arena, tasks, sim.budget, knobs.seed)
         self._lock = Lock()  # of arena, course and command
         self._connect()
-        self._pace = Pace(robot.dt, sim.real_time_factor, sim.clock)
+        self._pace = SimTime(robot.dt, sim.real_time_factor, sim.clock)
         self._goal_due = 2  # ticks until the goal is shown, after the robot at its start
         self._told: tuple[Any, ...] = ()
         self._ended_for = 0  # ticks since the task ended
@@ -94,7 +94,7 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
 
     def _connect(self) -> None:
         """Make publishers, subscriptions and services."""
-        self._guise = Guise(self, self._robot, self._on_command)
+        self._guise = RobotTopics(self, self._robot, self._on_command)
         self._command = Command(self._guise.codec, self._sim.command_timeout)
         self._goal = self.create_publisher(Image, GOAL_TOPIC, LATCHED)
         self._task = self.create_publisher(String, '~/task', LATCHED)

@@ -14,9 +14,9 @@ from smwm_ros.control.controller import Controller
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
-from smwm_ros.nodes.latency import Foresight
+from smwm_ros.nodes.latency import LatencyRecord
 from smwm_ros.nodes.messages import camera_qos
-from smwm_ros.nodes.planner_thread import Thinker, View
+from smwm_ros.nodes.planner_thread import CameraView, PlannerThread
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.subscriber import IMAGE_BYTES, Message, Subscriber
 
@@ -33,9 +33,9 @@ class Cameras:
         setup: Setup,
         knobs: config.Node,
         clock: WallClock | RosClock,
-        foresight: Foresight,
+        foresight: LatencyRecord,
         controller: Controller,
-        thinker: Thinker,
+        thinker: PlannerThread,
         warn: Callable[[str], None],
     ) -> None:
         self._node, self._setup, self.knobs, self._clock = node, setup, knobs, clock
@@ -97,7 +97,7 @@ class Cameras:
             return
         self.newest = pixels, came
         taken = self._foresight.taken(message, came)
-        view = View(pixels, taken, heard.era, message.header.frame_id)
+        view = CameraView(pixels, taken, heard.era, message.header.frame_id)
         same = self._is_same(message)
         # In the shadow it is not we who drive, and a robot at rest shows the same for long.
         self._controller.saw_image(came, same and not self.knobs.shadow, heard.era)

@@ -29,7 +29,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-class Child:
+class ChildProcess:
     """One node of this package; leaving the `with` block kills it if it still runs."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Child:
                 start_new_session=True,  # Ctrl-C goes to the parent, which ends its children
             )
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> ChildProcess:
         """Return the child itself."""
         return self
 

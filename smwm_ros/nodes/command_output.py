@@ -15,7 +15,7 @@ from smwm_ros.nodes.shadow import Shadow
 _ACK = Duration(seconds=0.2)  # the last stop command may take so long to be heard
 
 
-class Mouth:
+class CommandOutput:
     """Publishes commands, and lets others know what the robot was told."""
 
     def __init__(

@@ -9,10 +9,10 @@ from threading import Event, Thread
 import time
 
 from smwm_ros.control.controller import Controller
-from smwm_ros.control.percentiles import Meter
+from smwm_ros.control.percentiles import Percentiles
 from smwm_ros.control.reasons import Reason
 from smwm_ros.control.ticks import GRACE, MARGIN, Metronome
-from smwm_ros.control.timed_plan import Order
+from smwm_ros.control.timed_plan import TickCommand
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 
@@ -20,7 +20,7 @@ LATE = 0.3  # a plan expected so much after a tick is still expected at it [shar
 _LOOK = 0.005  # how often a robot that slows down is looked at [s]
 
 
-class Driver:
+class CommandThread:
     """Ticks at absolute deadlines, asks the controller, and sends what it says."""
 
     def __init__(
@@ -42,9 +42,9 @@ class Driver:
         self._fresh = Event()  # a plan has come
         self._closing = False
         self._thread = Thread(target=self._run, name='driver', daemon=True)
-        self.late_ms = Meter()  # how long after its deadline a tick began
-        self.age_ms = Meter()  # of the image behind a motion command, when it is sent
-        self.interval_ms = Meter()  # between two motion commands in a row
+        self.late_ms = Percentiles()  # how long after its deadline a tick began
+        self.age_ms = Percentiles()  # of the image behind a motion command, when it is sent
+        self.interval_ms = Percentiles()  # between two motion commands in a row
         self.commands = 0  # motion commands sent
         self._sent: float | None = None  # when the last motion command was sent
 
@@ -119,7 +119,7 @@ class Driver:
                 self._beat.lean(order.waited)
             self._obey(order, now)
 
-    def _obey(self, order: Order, now: float) -> None:
+    def _obey(self, order: TickCommand, now: float) -> None:
         """Send the order's command, if it has one, and report its reason."""
         reason = order.reason
         if order.action is not None:

@@ -15,14 +15,14 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 from smwm_ros import config
 from smwm_ros.control.controller import Controller
-from smwm_ros.control.goal_library import Library
-from smwm_ros.control.route import Event, Reach, Teacher
+from smwm_ros.control.goal_library import GoalLibrary
+from smwm_ros.control.route import Event, GoalTolerance, RouteRecorder
 from smwm_ros.errors import ConfigError, OutputError
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.messages import LATCHED
 from smwm_ros.nodes.peers import Wanted
-from smwm_ros.nodes.planner_thread import Aim, Thinker, Thought
+from smwm_ros.nodes.planner_thread import GoalInput, PlannerThread, PlanReport
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.subscriber import IMAGE_BYTES, LATENT_BYTES, Message, Subscriber, TEXT_BYTES
 from smwm_ros.share import goals_folder
@@ -49,7 +49,7 @@ class Goals:
         setup: Setup,
         knobs: config.Goal,
         clock: WallClock | RosClock,
-        thinker: Thinker,
+        thinker: PlannerThread,
         controller: Controller,
         complain: Callable[[str], None],
         view: Callable[[], Array],  # what the camera shows (S, S, 3), or raises
@@ -59,13 +59,13 @@ class Goals:
         self._view = view
         run = setup.checkpoint.folder
         assert run is not None, 'a checkpoint that a node uses was loaded from somewhere'
-        self._library = Library(Path(knobs.folder) if knobs.folder else goals_folder(run))
+        self._library = GoalLibrary(Path(knobs.folder) if knobs.folder else goals_folder(run))
         self._kept: dict[str, Array] = {}  # that could not be written
         self._lock = RLock()  # goals come by topics and by services, in threads of their own
         self.count = 0
         self._source, self._last, self._stamp = '', np.zeros(0), -1.0
         self._progress = (0, 0, float('nan'))
-        self.reach: Reach | None = None
+        self.reach: GoalTolerance | None = None
         self._accepted = node.create_publisher(String, '~/goal/accepted', LATCHED)
         self._reached = node.create_publisher(String, '~/goal/reached', LATCHED)
         self._names = node.create_publisher(String, '~/goal/library', LATCHED)
@@ -109,10 +109,10 @@ class Goals:
         near, far = distance_of(info, knobs.near), distance_of(info, knobs.far)
         if near is not None and far is not None:
             # Near nothing at all: what is never reached is still driven to.
-            self.reach = Reach(near if knobs.near else -1.0, far, knobs.settle)
+            self.reach = GoalTolerance(near if knobs.near else -1.0, far, knobs.settle)
         self._thinker.judge(self.reach, knobs.stay)
 
-    def aim(self, aim: Aim, source: str, stamp: float = 0.0) -> None:
+    def aim(self, aim: GoalInput, source: str, stamp: float = 0.0) -> None:
         """Take a goal or a route."""
         places = aim.pixels if aim.pixels is not None else aim.latents
         assert places is not None
@@ -127,7 +127,7 @@ class Goals:
             said['subgoals'] = len(places)
             self._accepted.publish(String(data=json.dumps(said)))
 
-    def on_plan(self, thought: Thought) -> dict[str, int | bool]:
+    def on_plan(self, thought: PlanReport) -> dict[str, int | bool]:
         """Tell when a goal is reached; return what others are told of the way there."""
         self._progress = (thought.at, thought.of, thought.plan.distance)
         if thought.event is Event.REACHED:
@@ -159,7 +159,7 @@ class Goals:
         stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
         # The same one again is a publisher that repeats itself.
         if stamp != self._stamp or not np.array_equal(pixels, self._last):
-            self.aim(Aim(pixels), topic, stamp)
+            self.aim(GoalInput(pixels), topic, stamp)
 
     def _on_name(self, message: String, topic: str) -> None:
         """Take a goal or route by its name."""
@@ -172,7 +172,7 @@ class Goals:
         # `ros2 topic pub` repeats itself: a robot on its way there goes on.
         on_its_way = name == self._source and not self._controller.arrived
         if not (on_its_way and np.array_equal(pictures, self._last)):
-            self.aim(Aim(pictures), name)
+            self.aim(GoalInput(pictures), name)
 
     def _on_latent(self, message: Float32MultiArray, topic: str) -> None:
         """Take a latent, or several one after the other for a route."""
@@ -183,7 +183,7 @@ class Goals:
                 f'expected {size} finite numbers, or a multiple of that for a route, '
                 f'found {numbers.size}'
             )
-        self.aim(Aim(latents=numbers.reshape(-1, size)), topic)
+        self.aim(GoalInput(latents=numbers.reshape(-1, size)), topic)
 
     def _try(self, take: Callable[[Any, str], None], topic: str, heard: Message) -> None:
         """Take a goal from outside, whatever it is; a bad one leaves the old goal standing."""
@@ -197,7 +197,7 @@ class Goals:
         try:
             pixels = self._view()[None]
             answer.message = self._keep(pixels, 'view')
-            self.aim(Aim(pixels), answer.message.partition(':')[0])
+            self.aim(GoalInput(pixels), answer.message.partition(':')[0])
             answer.success = True
         except Exception as error:  # as above
             answer.success, answer.message = False, str(error)
@@ -217,7 +217,7 @@ class Goals:
         spacing = distance_of(self._setup.checkpoint.info, self._knobs.spacing)
         if spacing is None:
             raise ConfigError(f'no route can be learnt: {_UNMEASURED}')
-        before = self._thinker.teach(Teacher(spacing))
+        before = self._thinker.teach(RouteRecorder(spacing))
         return 'watching' if before is None else 'watching from now on; the drive before is lost'
 
     def _end_drive(self) -> str:

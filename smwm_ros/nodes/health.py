@@ -7,7 +7,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode
 from smwm_ros import config
 from smwm_ros.control.reasons import Reason
-from smwm_ros.nodes.active import Activity
+from smwm_ros.nodes.active import ActiveSession
 from smwm_ros.nodes.diagnostics import fill
 from smwm_ros.text import count_of, line
 
@@ -31,7 +31,7 @@ class Health:
     def publish(
         self,
         reason: Reason,
-        active: Activity | None,
+        active: ActiveSession | None,
         knobs: config.Node,
         dt: float,
         latched: Reason | None,
@@ -53,7 +53,7 @@ class Health:
         name = f'{self._node.get_fully_qualified_name().lstrip("/")}: control'
         self._publisher.publish(fill(message, name, reason, '; '.join(warnings), values))
 
-    def _misunderstandings(self, active: Activity) -> list[str]:
+    def _misunderstandings(self, active: ActiveSession) -> list[str]:
         """Return what lasts; the log has each of them once."""
         now = active.misunderstandings()
         self._seen = {text: self._seen.get(text, 0) + 1 for text in now}

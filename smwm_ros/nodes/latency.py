@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from rclpy.node import Node
 from smwm_ros import config
-from smwm_ros.control.command_record import Outlook, Record
+from smwm_ros.control.command_record import PlanStart, Record
 from smwm_ros.control.controller import Controller
-from smwm_ros.control.percentiles import Meter
+from smwm_ros.control.percentiles import Percentiles
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
-from smwm_ros.nodes.command_thread import Driver
+from smwm_ros.nodes.command_thread import CommandThread
 from smwm_ros.nodes.robot_setup import Setup
 
 
-class Foresight:
+class LatencyRecord:
     """Knows what the robot was told since an image was taken, and what it will be told."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Foresight:
         rest = None if setup.robot.command.stop == 'hold' else np.zeros(spec.size)
         self._record = Record(spec.dt, rest)
         self.knobs = knobs
-        self.camera_ms = Meter()  # how old images were when they came
+        self.camera_ms = Percentiles()  # how old images were when they came
         self.ahead = 0  # raw actions that the last plan began with
 
     @property
@@ -63,10 +63,10 @@ class Foresight:
         """Note what the robot is told now."""
         self._record.note(self._clock.now(), action)
 
-    def outlook(self, driver: Driver, seen: float, ready: float) -> Outlook:
+    def outlook(self, driver: CommandThread, seen: float, ready: float) -> PlanStart:
         """Return how a plan should begin of an image seen, that will be ready at a time."""
         if not self.knobs.compensate:
-            return Outlook(seen)
+            return PlanStart(seen)
         begin, tick = seen - self.actuation, driver.tick_for(ready)
         outlook = self._record.outlook(begin, tick, self._foresee)
         self.ahead = 0 if outlook.sent is None else len(outlook.sent)

@@ -23,18 +23,18 @@ from smwm_ros import config
 from smwm_ros.control.controller import Controller
 from smwm_ros.control.guard import limits_of
 from smwm_ros.control.reasons import Reason
-from smwm_ros.control.search_time import Effort, small
+from smwm_ros.control.search_time import SearchTime, small
 from smwm_ros.control.stop_latch import StopLatch
 from smwm_ros.control.timed_plan import oldest_image
 from smwm_ros.errors import SmwmError
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import keep_memory
-from smwm_ros.nodes.active import Activity
+from smwm_ros.nodes.active import ActiveSession
 from smwm_ros.nodes.health import Health
 from smwm_ros.nodes.messages import command_publisher, LATCHED
 from smwm_ros.nodes.parameters import declare_knobs, LiveKnobs, read_knobs
-from smwm_ros.nodes.planner_thread import Aim
-from smwm_ros.nodes.ready import Ready
+from smwm_ros.nodes.planner_thread import GoalInput
+from smwm_ros.nodes.ready import Configured
 from smwm_ros.nodes.reason_log import ReasonLog
 from smwm_ros.nodes.robot_setup import set_up, Setup
 from smwm_ros.nodes.shadow import TOPIC as SHADOW
@@ -73,8 +73,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         self.add_on_set_parameters_callback(self._on_set_files)
         self._live.watch('node', self._knobs)
         self._live.watch('goal', goal)
-        self._ready: Ready | None = None
-        self._active: Activity | None = None
+        self._ready: Configured | None = None
+        self._active: ActiveSession | None = None
         self._finished = self._hung = self.failed = False
         self._status = self.create_publisher(String, '~/status', LATCHED)
         self._latch = StopLatch(stop_file(self) if self._knobs.keep_stop else None)
@@ -135,7 +135,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         answer = super().on_activate(state)
         self._health.begin()
         ready = self._ready
-        self._active = Activity(
+        self._active = ActiveSession(
             self,
             ready.setup,
             self._knobs,
@@ -147,7 +147,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         )
         if ready.goal is not None:
             picture = self.get_parameter('goal_image').value
-            self._active.goals.aim(Aim(ready.goal[None]), picture)
+            self._active.goals.aim(GoalInput(ready.goal[None]), picture)
         commands = 'no commands' if self._knobs.dry_run else 'commands'
         commands += ' in the shadow' if self._knobs.shadow else ''
         text = f'active: plans, and publishes {commands}, once it has a goal'
@@ -198,13 +198,13 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         kind, topic = setup.command_type, setup.robot.command.topic
         topic = SHADOW if self._knobs.shadow else topic
         commands = None if self._knobs.dry_run else command_publisher(self, kind, topic)
-        self._ready = Ready(setup, pilot, commands, goal, effort)
+        self._ready = Configured(setup, pilot, commands, goal, effort)
         self.get_logger().info(line(setup.in_words(self)))
 
-    def _measure(self, setup: Setup) -> Effort:
+    def _measure(self, setup: Setup) -> SearchTime:
         """See how long a small search takes, whatever the settings are."""
         planner = small(setup.planner)
-        return Effort(self._make_pilot(setup.checkpoint, planner).warm_up(), planner)
+        return SearchTime(self._make_pilot(setup.checkpoint, planner).warm_up(), planner)
 
     def _longest_plan(self, knobs: config.Node, setup: Setup) -> float:
         """Return how long a plan may take: later than this, its image is too old [s]."""

@@ -20,7 +20,7 @@ from smwm_ros.interfaces import Array, Obs
 from smwm_ros.nodes.plan_panel import panel
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.planning.costs import rollout
-from smwm_ros.planning.frame_bank import Album, load
+from smwm_ros.planning.frame_bank import FrameBank, load
 from smwm_ros.planning.pilot import PilotPlan
 from std_msgs.msg import ColorRGBA
 import torch
@@ -33,7 +33,7 @@ _TRUSTED = 0.5  # a position that is read off latents worse than this (R2) is no
 _HANG = 1.0  # until the thread has ended [s]
 
 
-class Sketch(NamedTuple):
+class PlanSnapshot(NamedTuple):
     """What is to be painted."""
 
     pixels: Array  # (S, S, 3) what the plan was made from
@@ -44,7 +44,7 @@ class Sketch(NamedTuple):
     frame_id: str = ''  # of the camera
 
 
-class Painter:
+class PlanDisplay:
     """Draws the newest plan: a panel of images, and markers where a pose can be read."""
 
     def __init__(self, node: Node, setup: Setup, complain: Callable[[str], None]):
@@ -54,14 +54,14 @@ class Painter:
         self._image = node.create_publisher(Image, IMAGE, _QOS)
         self._markers = node.create_publisher(MarkerArray, MARKERS, _QOS)
         self._why = ''  # there is no album
-        self._album: Album | None = None
+        self._album: FrameBank | None = None
         try:
             self._album = load(setup.checkpoint.folder, 'the imagined end of a plan')
         except CheckpointError as error:
             self._why = str(error)
         self._pose = self._find_pose()
         self._news = Condition()
-        self._sketch: Sketch | None = None
+        self._sketch: PlanSnapshot | None = None
         self._number, self._farthest = 0, 0.0  # of the goal, and how far it was at most
         self._closing = False
         self._thread = Thread(target=self._run, name='painter', daemon=True)
@@ -72,7 +72,7 @@ class Painter:
         """Say whether anybody would see a drawing."""
         return bool(self._image.get_subscription_count() or self._markers.get_subscription_count())
 
-    def offer(self, sketch: Sketch) -> None:
+    def offer(self, sketch: PlanSnapshot) -> None:
         """Offer a plan to draw; one that is not drawn yet is gone."""
         with self._news:
             self._sketch = sketch
@@ -105,7 +105,7 @@ class Painter:
                 self._complain(f'plan not drawn: {type(error).__name__}: {error}')
 
     @torch.inference_mode()
-    def _paint(self, sketch: Sketch) -> None:
+    def _paint(self, sketch: PlanSnapshot) -> None:
         """Publish the panel and the markers."""
         latents = self._imagine(sketch)
         stamp = self._node.get_clock().now().to_msg()
@@ -117,7 +117,7 @@ class Painter:
         if self._pose and self._markers.get_subscription_count():
             self._markers.publish(self._marks(sketch, latents, stamp))
 
-    def _imagine(self, sketch: Sketch) -> Tensor:
+    def _imagine(self, sketch: PlanSnapshot) -> Tensor:
         """Return the latents (T+1, D) of now and after each model step of the plan."""
         made = self._setup.checkpoint
         z = self._encode(sketch.pixels)
@@ -133,7 +133,7 @@ class Painter:
         image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).to(device)
         return model.encode(Obs(image, torch.zeros(1, 0, device=device)))
 
-    def _panel(self, sketch: Sketch, end: Tensor) -> Array:
+    def _panel(self, sketch: PlanSnapshot, end: Tensor) -> Array:
         """Return the panel (H, W, 3)."""
         distance = sketch.plan.distance
         if sketch.number != self._number:
@@ -165,7 +165,7 @@ class Painter:
             return None
         return x, y
 
-    def _marks(self, sketch: Sketch, latents: Tensor, stamp: Any) -> MarkerArray:
+    def _marks(self, sketch: PlanSnapshot, latents: Tensor, stamp: Any) -> MarkerArray:
         """Return the way of the plan as a line, and its end and the goal as balls."""
         way = self._points(latents)
         marks = [

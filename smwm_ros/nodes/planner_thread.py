@@ -7,11 +7,11 @@ from collections.abc import Callable
 from threading import Condition, Thread
 from typing import NamedTuple, Protocol
 
-from smwm_ros.control.command_record import Outlook
+from smwm_ros.control.command_record import PlanStart
 from smwm_ros.control.controller import Controller
-from smwm_ros.control.percentiles import Meter
+from smwm_ros.control.percentiles import Percentiles
 from smwm_ros.control.reasons import Reason
-from smwm_ros.control.route import Event, Journey, Reach, Teacher
+from smwm_ros.control.route import Event, GoalTolerance, Route, RouteRecorder
 from smwm_ros.control.ticks import PlanClock
 from smwm_ros.control.timed_plan import TimedPlan
 from smwm_ros.interfaces import Array
@@ -25,7 +25,7 @@ _LEAST_GAP = 0.8
 _LATELY = 20  # plans; the next one is expected to take as long as their median
 
 
-class View(NamedTuple):
+class CameraView(NamedTuple):
     """One camera image as the planner sees it."""
 
     pixels: Array  # (S, S, 3) uint8 RGB
@@ -34,14 +34,14 @@ class View(NamedTuple):
     frame_id: str = ''  # of the camera
 
 
-class Aim(NamedTuple):
+class GoalInput(NamedTuple):
     """Where to go: by images or by latents, several for a route."""
 
     pixels: Array | None = None  # (N, S, S, 3) uint8 RGB
     latents: Array | None = None  # (N, D), where there are no images
 
 
-class Thought(NamedTuple):
+class PlanReport(NamedTuple):
     """One plan as others are told of it."""
 
     plan: PilotPlan
@@ -54,7 +54,7 @@ class Thought(NamedTuple):
     frame_id: str  # of the camera
 
 
-class Pilotlike(Protocol):
+class PilotLike(Protocol):
     """What the thread needs of planning.pilot.Pilot; tests hand in a simpler one."""
 
     horizon: int  # raw steps in a plan
@@ -80,17 +80,17 @@ class Pilotlike(Protocol):
         ...
 
 
-class Thinker:
+class PlannerThread:
     """Owns the pilot: nobody else touches it while the thread runs."""
 
     def __init__(
         self,
-        pilot: Pilotlike,
+        pilot: PilotLike,
         controller: Controller,
         clock: WallClock | RosClock,
         dt: float,
-        outlook: Callable[[float, float], Outlook],  # of an image, and when its plan is ready
-        done: Callable[[Thought], None],
+        outlook: Callable[[float, float], PlanStart],  # of an image, and when its plan is ready
+        done: Callable[[PlanReport], None],
         fail: Callable[[str], None],
     ) -> None:
         self._pilot = pilot
@@ -101,19 +101,19 @@ class Thinker:
         self._done = done
         self._fail = fail
         self._news = Condition()
-        self._view: View | None = None
-        self._aim: Aim | None = None  # that is not aimed at yet
-        self._journey: Journey | None = None
-        self._reach: Reach | None = None
+        self._view: CameraView | None = None
+        self._aim: GoalInput | None = None  # that is not aimed at yet
+        self._journey: Route | None = None
+        self._reach: GoalTolerance | None = None
         self._stays = False
-        self._teacher: Teacher | None = None
-        self._new_pilot: Pilotlike | None = None
+        self._teacher: RouteRecorder | None = None
+        self._new_pilot: PilotLike | None = None
         self._closing = False
         self._ticks = PlanClock(dt)
-        self._last: View | None = None  # of the previous plan
+        self._last: CameraView | None = None  # of the previous plan
         self._thread = Thread(target=self._run, name='thinker', daemon=True)
-        self.plan_ms = Meter()
-        self._lately_ms = Meter(_LATELY)
+        self.plan_ms = Percentiles()
+        self._lately_ms = Percentiles(_LATELY)
         self.errors = 0
 
     def start(self) -> None:
@@ -125,31 +125,31 @@ class Thinker:
         """Say whether the thread runs."""
         return self._thread.is_alive()
 
-    def see(self, view: View) -> None:
+    def see(self, view: CameraView) -> None:
         """Offer an image; an older one that nobody has looked at is gone."""
         with self._news:
             self._view = view
             self._news.notify()
 
-    def aim(self, aim: Aim) -> None:
+    def aim(self, aim: GoalInput) -> None:
         """Plan towards this goal from the next image on."""
         with self._news:
             self._aim = aim
 
-    def judge(self, reach: Reach | None, stays: bool) -> None:
+    def judge(self, reach: GoalTolerance | None, stays: bool) -> None:
         """Call a goal reached by these distances; who stays goes on to look at it."""
         with self._news:
             self._reach, self._stays = reach, stays
             if self._journey is not None and reach is not None:
                 self._journey.reach = reach
 
-    def teach(self, teacher: Teacher | None) -> Teacher | None:
+    def teach(self, teacher: RouteRecorder | None) -> RouteRecorder | None:
         """Show all images to somebody, or to nobody any more; return who saw them before."""
         with self._news:
             before, self._teacher = self._teacher, teacher
         return before
 
-    def replace(self, pilot: Pilotlike) -> None:
+    def replace(self, pilot: PilotLike) -> None:
         """Plan with another pilot from the next image on, towards the same goal."""
         with self._news:
             before, self._new_pilot = self._new_pilot or self._pilot, pilot
@@ -178,7 +178,7 @@ class Thinker:
             if self._teacher is not None:
                 self._show(view, latent)
 
-    def _is_worth(self, view: View) -> bool:
+    def _is_worth(self, view: CameraView) -> bool:
         """Say whether a plan from this image would be used."""
         if not self._controller.wants_plans or view.era != self._controller.era:
             return False
@@ -187,7 +187,7 @@ class Thinker:
             return True
         return view.seen - last.seen >= _LEAST_GAP * self._dt
 
-    def _think(self, view: View) -> Array | None:
+    def _think(self, view: CameraView) -> Array | None:
         """Make one plan, and hand it over; return the latent of the image."""
         began = self._clock.now()
         try:
@@ -221,7 +221,7 @@ class Thinker:
         age = 1e3 * (ready - view.seen)
         took = 1e3 * (ready - began)
         of = len(journey.latents)
-        thought = Thought(plan, event, at, of, view.pixels, took, age, view.frame_id)
+        thought = PlanReport(plan, event, at, of, view.pixels, took, age, view.frame_id)
         self.plan_ms.add(thought.plan_ms)
         self._lately_ms.add(thought.plan_ms)
         timed = TimedPlan(plan.actions, view.seen, ready, view.era, plan.cost, outlook.start)
@@ -229,10 +229,10 @@ class Thinker:
             self._done(thought)
         return plan.latent
 
-    def _refuse(self, view: View, now: float, ahead: int) -> None:
+    def _refuse(self, view: CameraView, now: float, ahead: int) -> None:
         """Stop the robot: what is known to be on its way already is longer than a plan."""
         self._last = None  # begin afresh
-        self._lately_ms = Meter(_LATELY)  # a planner that was slow may be so no more
+        self._lately_ms = Percentiles(_LATELY)  # a planner that was slow may be so no more
         self._controller.planner_failed(view.era, Reason.STALE_PLAN)
         self._fail(
             f'no plan: the image is {now - view.seen:.2f} s old, and of a plan of '
@@ -240,7 +240,7 @@ class Thinker:
             'ready; see node.camera_delay, node.actuation_delay and planner.horizon'
         )
 
-    def _judge(self, journey: Journey, plan: PilotPlan, era: int) -> Event:
+    def _judge(self, journey: Route, plan: PilotPlan, era: int) -> Event:
         """Look how far the robot has come; a subgoal that is passed gives way to the next."""
         event = Event.NOTHING if plan.latent is None else journey.see(plan.latent)
         if event is Event.PASSED:
@@ -249,7 +249,7 @@ class Thinker:
             self._controller.arrive(era, event is Event.REACHED, self._stays)
         return event
 
-    def _show(self, view: View, latent: Array | None) -> None:
+    def _show(self, view: CameraView, latent: Array | None) -> None:
         """Let the teacher see an image."""
         teacher = self._teacher
         try:
@@ -260,7 +260,7 @@ class Thinker:
         except Exception as error:  # as with plans
             self._fail(f'image not learnt: {type(error).__name__}: {error}')
 
-    def _prepare(self, view: View) -> Journey:
+    def _prepare(self, view: CameraView) -> Route:
         """Take over a new pilot or goal, and forget the last plan where it means nothing now."""
         with self._news:
             pilot, self._new_pilot = self._new_pilot, None
@@ -271,7 +271,7 @@ class Thinker:
         if aim is not None:
             latents = aim.latents if aim.pixels is None else self._pilot.encode(aim.pixels)
             assert latents is not None
-            self._journey = Journey(latents, self._reach)
+            self._journey = Route(latents, self._reach)
         assert self._journey is not None
         if aim is not None or pilot is not None:
             self._pilot.aim(self._journey.target)

@@ -47,7 +47,7 @@ class Command:
         self._action = None
 
 
-class Guise:
+class RobotTopics:
     """The topics of a robot."""
 
     def __init__(self, node: Node, robot: config.Robot, heard: Callable[[Any], None]) -> None:

@@ -12,7 +12,7 @@ _SLICES = 10  # of a raw step, each of which moves the clock on
 _SHORTEST = 0.002  # a slice lasts no shorter [s of wall time]
 
 
-class Pace:
+class SimTime:
     """
     Lets simulated time pass in slices of a raw step.
 

@@ -9,7 +9,7 @@ from math import isfinite
 from typing import Any
 
 from rclpy.node import Node
-from smwm_ros.nodes.planner_thread import Thought
+from smwm_ros.nodes.planner_thread import PlanReport
 from std_msgs.msg import Float32, String
 
 TOPIC = '~/stats'
@@ -26,7 +26,7 @@ class Stats:
             name: node.create_publisher(Float32, f'{TOPIC}/{name}', 10) for name in NUMBERS
         }
 
-    def publish(self, thought: Thought, goal: Mapping[str, int | bool]) -> None:
+    def publish(self, thought: PlanReport, goal: Mapping[str, int | bool]) -> None:
         """Say how a plan came about, and where the robot is on its way."""
         plan = thought.plan
         said: dict[str, Any] = {

@@ -27,7 +27,7 @@ from smwm_ros.config import Node
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import read_meta
-from smwm_ros.nodes.child_process import Child
+from smwm_ros.nodes.child_process import ChildProcess
 from smwm_ros.nodes.messages import LATCHED, message_class
 from smwm_ros.share import shipped
 from std_msgs.msg import String
@@ -80,8 +80,8 @@ def run_trial(
     plan_knobs = {'checkpoint': str(checkpoint.resolve()), **_planning(speed)}
     with (
         private_network() as environment,
-        Child('smwm_ros.nodes.arena', arena_knobs, folder, environment) as arena_child,
-        Child('smwm_ros.nodes.plan', plan_knobs, folder, environment) as plan_child,
+        ChildProcess('smwm_ros.nodes.arena', arena_knobs, folder, environment) as arena_child,
+        ChildProcess('smwm_ros.nodes.plan', plan_knobs, folder, environment) as plan_child,
         _watcher(robot['command'], [arena_child, plan_child]) as watcher,
     ):
         watcher.wait('both nodes are ready', watcher.ready, _START)
@@ -112,7 +112,7 @@ def _planning(speed: float) -> dict[str, Any]:
     return {'node': node, 'use_sim_time': speed != 1}
 
 
-class Watcher:
+class TrialNode:
     """Hears both nodes, and tells them when to begin and to stop."""
 
     def __init__(
@@ -242,7 +242,7 @@ def private_network() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _watcher(command: Mapping[str, Any], children: Sequence[Child]) -> Iterator[Watcher]:
+def _watcher(command: Mapping[str, Any], children: Sequence[ChildProcess]) -> Iterator[TrialNode]:
     """Make a watcher with a ROS context of its own, and take it down again."""
     context = Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
@@ -256,7 +256,7 @@ def _watcher(command: Mapping[str, Any], children: Sequence[Child]) -> Iterator[
         executor.spin_once(timeout_sec=_LOOK)
 
     try:
-        yield Watcher(node, spin, command)
+        yield TrialNode(node, spin, command)
     finally:
         executor.shutdown()
         node.destroy_node()

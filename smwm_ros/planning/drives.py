@@ -20,7 +20,7 @@ BATCH = 256  # frames encoded at once
 MOST = 100_000  # frames that are looked at; of more, some episodes are left out
 
 
-class Recall(NamedTuple):
+class RecordedDrives(NamedTuple):
     """Rows of some episodes, one after another."""
 
     latents: Tensor  # (R, D)
@@ -41,7 +41,9 @@ class Recall(NamedTuple):
 
 
 @torch.inference_mode()
-def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'train') -> Recall:
+def recall(
+    checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'train'
+) -> RecordedDrives:
     """Encode the episodes of a split, evenly chosen where there are very many frames."""
     episodes = [episode for episode in dataset.episodes if episode.split == split]
     total = sum(episode.stop - episode.start for episode in episodes)
@@ -67,7 +69,7 @@ def recall(checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'tra
         actions = (dataset.actions(rows) - checkpoint.mean) / checkpoint.std
         actions = actions.astype(np.float32)
     require_finite(dataset, actions)  # large ones are not, in units of the checkpoint
-    return Recall(
+    return RecordedDrives(
         torch.cat(latents),
         torch.from_numpy(actions),
         torch.from_numpy(left),

@@ -31,7 +31,7 @@ _QUALITY = 90  # of the frames as JPEG
 _BATCH = 128  # frames encoded at once
 
 
-class Album(NamedTuple):
+class FrameBank(NamedTuple):
     """Frames, their latents, and how to read the measured state off a latent."""
 
     jpegs: tuple[bytes, ...]  # of N frames
@@ -55,14 +55,14 @@ class Album(NamedTuple):
         return states
 
 
-def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> Album:
+def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> FrameBank:
     """Choose frames of the training episodes that are spread evenly, and learn the probe."""
     rows = _evenly(dataset.starts('train'), LOOKED_AT)
     latents = _encode(checkpoint, dataset, rows)
     pages = spread(latents, 0.0, min(PAGES, len(rows)))[0]
     jpegs = tuple(_jpeg(frame) for frame in dataset.pixels(rows[pages.numpy()]))
     weights, offset, skill = _probe(checkpoint, dataset, rows, latents)
-    return Album(
+    return FrameBank(
         jpegs,
         latents[pages],
         torch.from_numpy(weights).float(),
@@ -87,7 +87,7 @@ def _probe(
     return weights, offset, _r2(read, dataset.states(tried))
 
 
-def save(folder: Path, album: Album, dataset: str) -> None:
+def save(folder: Path, album: FrameBank, dataset: str) -> None:
     """Write an album beside the model it was made with."""
     pages = [np.frombuffer(jpeg, np.uint8) for jpeg in album.jpegs]
     tensors = {
@@ -101,7 +101,7 @@ def save(folder: Path, album: Album, dataset: str) -> None:
     sidecar.save(folder, NAME, tensors, {'skill': skill, 'dataset': dataset})
 
 
-def load(folder: Path | None, needed_by: str) -> Album:
+def load(folder: Path | None, needed_by: str) -> FrameBank:
     """Read the album beside a model."""
     sizes = {
         'jpeg': ('B',),
@@ -119,7 +119,7 @@ def load(folder: Path | None, needed_by: str) -> Album:
         float(score) if isinstance(score, (int, float)) else float('nan')
         for score in meta['skill']
     )
-    return Album(jpegs, tensors['latents'], tensors['weights'], tensors['offset'], skill)
+    return FrameBank(jpegs, tensors['latents'], tensors['weights'], tensors['offset'], skill)
 
 
 def _is_image(jpeg: bytes) -> bool:

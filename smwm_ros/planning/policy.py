@@ -20,7 +20,7 @@ from smwm_ros.model.device import seeded
 from smwm_ros.model.networks import perceptron
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs, sum_of
-from smwm_ros.planning.drives import Recall
+from smwm_ros.planning.drives import RecordedDrives
 from smwm_ros.progress import show_progress
 import torch
 from torch import nn, Tensor
@@ -72,7 +72,7 @@ class Policy(nn.Module):
         return torch.stack(plan, dim=2)
 
 
-def learn(drives: Recall, steps: int, seed: int) -> Policy:
+def learn(drives: RecordedDrives, steps: int, seed: int) -> Policy:
     """Train a policy on recorded drives."""
     latents, block = drives.latents, drives.block
     starts = drives.windows(block)
@@ -94,7 +94,7 @@ def learn(drives: Recall, steps: int, seed: int) -> Policy:
 
 
 @torch.inference_mode()
-def skill(policy: Policy, drives: Recall) -> float:
+def skill(policy: Policy, drives: RecordedDrives) -> float:
     """Return the share of the variance of the actions that the policy knows (R2)."""
     rows = drives.windows(drives.block)
     luck = torch.linspace(0, 1 - 1e-6, len(rows))[torch.randperm(len(rows), generator=_chance())]
@@ -106,7 +106,7 @@ def _chance() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def _error(policy: Policy, drives: Recall, row: Tensor, luck: Tensor) -> Tensor:
+def _error(policy: Policy, drives: RecordedDrives, row: Tensor, luck: Tensor) -> Tensor:
     """Return the squared error of lessons that start in rows; luck in 0..1 draws the goals."""
     most = (drives.left[row] // drives.block).clamp(max=STEPS_TO_GO[-1])
     steps = 1 + (luck * most).long()  # 1 to most

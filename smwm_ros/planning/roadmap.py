@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.interfaces import Planner, Plans, WorldModel
 from smwm_ros.model import sidecar
-from smwm_ros.planning.drives import Recall
+from smwm_ros.planning.drives import RecordedDrives
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
@@ -89,7 +89,7 @@ def spread(latents: Tensor, apart: float, most: int) -> tuple[Tensor, Tensor, fl
 
 
 @torch.inference_mode()
-def survey(drives: Recall, mover: Mover, most: int) -> Roadmap:
+def survey(drives: RecordedDrives, mover: Mover, most: int) -> Roadmap:
     """Make a roadmap of recorded drives."""
     step = drives.step
     if not step > 0:

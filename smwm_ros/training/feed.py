@@ -42,7 +42,7 @@ def open_feed(
         yield lambda step: batches.at(deal(step - 1), share)
     else:
         host = batches._replace(device=torch.device('cpu'))
-        thread = Ahead(lambda step: host.at(deal(step - 1), share), batches.device, steps)
+        thread = PrefetchThread(lambda step: host.at(deal(step - 1), share), batches.device, steps)
         try:
             yield thread
         finally:
@@ -85,7 +85,7 @@ class Resident:
         return Window(Obs(pixels.permute(0, 1, 4, 2, 3), self._states[rows]), action.flatten(2))
 
 
-class Ahead:
+class PrefetchThread:
     """A thread that prepares the batches of the next steps."""
 
     def __init__(

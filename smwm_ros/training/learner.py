@@ -12,7 +12,7 @@ from smwm_ros.errors import TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.model.compiled import Compiled
 from smwm_ros.model.device import keep_memory, seeded
-from smwm_ros.model.distributed import Team
+from smwm_ros.model.distributed import ProcessGroup
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
 from smwm_ros.training.augment import augment, strength
@@ -63,7 +63,7 @@ class Learner:
 
     def look(self, batch: Window, settled: bool) -> dict[str, float]:
         """Measure the model on a batch that it does not learn from, in this process alone."""
-        team, self._model.team = self._model.team, Team()
+        team, self._model.team = self._model.team, ProcessGroup()
         try:
             with seeded(self._settings.seed, self._device):
                 return held_out(self._model, batch, settled)

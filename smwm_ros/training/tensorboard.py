@@ -12,7 +12,7 @@ from typing import Any
 from smwm_ros.errors import writing
 
 
-class Diary:
+class TensorBoardLog:
     """Writes rows of curves as scalars; a context manager."""
 
     def __init__(self, folder: Path, first: int, wanted: bool = True) -> None:
@@ -29,7 +29,7 @@ class Diary:
         with writing(folder):
             self._writer = SummaryWriter(str(folder), purge_step=first + 1)
 
-    def __enter__(self) -> Diary:
+    def __enter__(self) -> TensorBoardLog:
         """Return the diary itself."""
         return self
 

@@ -28,7 +28,7 @@ from smwm_ros.lock import hold
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device, seeded
-from smwm_ros.model.distributed import is_leader, Team, team_of
+from smwm_ros.model.distributed import is_leader, ProcessGroup, team_of
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.progress import show_progress
@@ -38,7 +38,7 @@ from smwm_ros.training.latent_scale import measure_distances
 from smwm_ros.training.learner import Learner, memory_in_words
 from smwm_ros.training.metrics import collapse
 from smwm_ros.training.run_folder import Progress, Run
-from smwm_ros.training.tensorboard import Diary
+from smwm_ros.training.tensorboard import TensorBoardLog
 from smwm_ros.training.threads import threads
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ def _train(
     settings: config.Train,
     planner: config.Planner,
     device: torch.device,
-    team: Team,
+    team: ProcessGroup,
 ) -> None:
     """Train from the first step, or from where an earlier run was stopped, to the last."""
     steps = _window(model_config, settings)
@@ -168,7 +168,7 @@ def _loop(
             total=settings.steps, initial=first, desc='train', unit='step', disable=not team.leads
         ) as bar,
         threads(settings.threads, partial(_say, bar, team)) as workers,
-        Diary(run.scalars, first, team.leads) as diary,
+        TensorBoardLog(run.scalars, first, team.leads) as diary,
     ):
         for step in remaining:
             stretch.append(learner.step(step, feed(step)))
@@ -197,7 +197,7 @@ def _loop(
     return curves
 
 
-def _say(bar: Any, team: Team, text: str) -> None:
+def _say(bar: Any, team: ProcessGroup, text: str) -> None:
     """Write a line above the progress."""
     if team.leads:
         bar.write(text, file=sys.stderr)
@@ -269,7 +269,9 @@ def _in_brief(row: dict[str, float], terms: list[str]) -> str:
     )
 
 
-def _kept(run: Run, planner: config.Planner, dataset: TransitionDataset, team: Team) -> Checkpoint:
+def _kept(
+    run: Run, planner: config.Planner, dataset: TransitionDataset, team: ProcessGroup
+) -> Checkpoint:
     """Return a finished run; another planner or a measurement needs no new training."""
     run.require_same(checkpoints.read_meta(run.folder)['info'])
     checkpoint = checkpoints.load(run.folder)

@@ -17,7 +17,7 @@ from smwm_ros.text import count_of, tell
 from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
-    from smwm_ros.control.goal_library import Library
+    from smwm_ros.control.goal_library import GoalLibrary
     from smwm_ros.interfaces import Array
     from smwm_ros.model.checkpoint import Checkpoint
 
@@ -51,11 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List the goals, or keep one."""
-    from smwm_ros.control.goal_library import Library
+    from smwm_ros.control.goal_library import GoalLibrary
     from smwm_ros.model.checkpoint import load
     from smwm_ros.share import goals_folder
 
-    library = Library(args.folder or goals_folder(args.checkpoint))
+    library = GoalLibrary(args.folder or goals_folder(args.checkpoint))
     if not args.name:
         if args.image or args.bag:
             raise ConfigError('--name: missing; a goal is kept by its name')
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _list(library: Library) -> None:
+def _list(library: GoalLibrary) -> None:
     """Tell what is there."""
     names = library.names()
     if not names:
@@ -111,7 +111,7 @@ def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
 def _landmarks(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> list[Array]:
     """Return the pictures of a drive to come by when it is driven again."""
     import numpy as np
-    from smwm_ros.control.route import Teacher
+    from smwm_ros.control.route import RouteRecorder
     from smwm_ros.planning.pilot import Pilot
     from smwm_ros.training.latent_scale import distance_of
 
@@ -121,7 +121,7 @@ def _landmarks(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> li
             'the checkpoint does not say how far apart in its latent frames are; smwm train with '
             'the same dataset and run folder adds that, and trains nothing'
         )
-    pilot, teacher = Pilot(checkpoint), Teacher(distance)
+    pilot, teacher = Pilot(checkpoint), RouteRecorder(distance)
     for start in range(0, len(drive), 128):
         part = drive[start : start + 128]
         for z, picture in zip(pilot.encode(np.stack(part)), part, strict=True):

@@ -85,14 +85,14 @@ def run(args: argparse.Namespace) -> int:
 def _goal(args: argparse.Namespace, checkpoint: Checkpoint) -> Array | None:
     """Return the image that is always the goal, None where each leg has its own."""
     from smwm_ros.codec.image_files import read_picture
-    from smwm_ros.control.goal_library import Library
+    from smwm_ros.control.goal_library import GoalLibrary
     from smwm_ros.share import goals_folder
 
     size, how = checkpoint.image_size, checkpoint.dataset.resize
     if args.goal:
         return read_picture(args.goal, size, how)
     if args.name:
-        last: Array = Library(goals_folder(args.checkpoint)).load(args.name, size, how)[-1]
+        last: Array = GoalLibrary(goals_folder(args.checkpoint)).load(args.name, size, how)[-1]
         return last
     return None
 

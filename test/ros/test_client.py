@@ -8,14 +8,14 @@ from harness import wait_until, world
 import numpy as np
 import pytest
 from smwm_ros.cli import main
-from smwm_ros.control.goal_library import Library
+from smwm_ros.control.goal_library import GoalLibrary
 from smwm_ros.nodes import client
 
 
 @pytest.fixture
 def here(measured, tmp_path):  # noqa: F811
     """Return a node that drives and knows a goal."""
-    Library(tmp_path / 'goals').keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
+    GoalLibrary(tmp_path / 'goals').keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
     with world(
         measured,
         f'goal.folder:={tmp_path / "goals"}',

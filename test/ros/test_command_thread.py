@@ -11,7 +11,7 @@ from smwm_ros.control.reasons import Reason
 from smwm_ros.control.ticks import GRACE
 from smwm_ros.control.timed_plan import TimedPlan
 from smwm_ros.interfaces import ActionSpec
-from smwm_ros.nodes.command_thread import Driver
+from smwm_ros.nodes.command_thread import CommandThread
 
 DT = 0.1
 SPEC = ActionSpec(('x',), (-1.0,), (1.0,), DT)
@@ -31,7 +31,7 @@ class Stage:
         self.sent, self.reasons = [], []
         self._script = list(script)
         self.controller = Controller(SPEC, 'zero', NODE)
-        self.driver = Driver(
+        self.driver = CommandThread(
             self.controller, self, DT, self.send, self.reasons.append, pytest.fail
         )
         self.driver._beat.lean = lambda waited: None  # an even grid is easier to read

@@ -15,7 +15,7 @@ import pytest
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, qos_check_compatible, QoSCompatibility, QoSProfile
 from smwm_ros.config import Config
-from smwm_ros.control.goal_library import Library
+from smwm_ros.control.goal_library import GoalLibrary
 from smwm_ros.load import knobs
 from smwm_ros.nodes.messages import message_class
 import std_srvs.srv
@@ -44,7 +44,7 @@ def words_of(line):
 @pytest.fixture
 def here(measured, tmp_path):  # noqa: F811
     """Return a node that drives and knows the goals of the docs."""
-    library = Library(tmp_path)
+    library = GoalLibrary(tmp_path)
     for name in ('dock', 'view_1'):
         library.keep(name, [np.full((8, 8, 3), 77, np.uint8)])
     # With near 0 the robot goes on driving, whatever it sees.

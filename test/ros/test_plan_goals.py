@@ -9,7 +9,7 @@ from harness import picture, wait_until, world
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
-from smwm_ros.control.goal_library import Library
+from smwm_ros.control.goal_library import GoalLibrary
 from smwm_ros.model.checkpoint import META
 from smwm_ros.nodes.messages import LATCHED
 from std_msgs.msg import Float32MultiArray, String
@@ -178,7 +178,7 @@ def test_what_the_camera_shows_becomes_a_goal_with_a_name(measured):
         assert (answer.success, answer.message) == (True, 'dock')
         here.wait_for('GOAL_REACHED')
         wait_until(lambda: person.names == {'dock': 1}, 'the name')
-        assert Library(measured / 'goals').load('dock', 16, 'stretch')[0, 0, 0, 0] == 140
+        assert GoalLibrary(measured / 'goals').load('dock', 16, 'stretch')[0, 0, 0, 0] == 140
         person.go(20)
         person.name('dock')
         here.wait_for('RUNNING')
@@ -187,7 +187,7 @@ def test_what_the_camera_shows_becomes_a_goal_with_a_name(measured):
 
 
 def test_a_goal_of_the_library_folder_is_known_by_name_after_a_restart(measured, tmp_path):
-    Library(tmp_path / 'places').keep('window', [np.full((30, 40, 3), 77, np.uint8)])
+    GoalLibrary(tmp_path / 'places').keep('window', [np.full((30, 40, 3), 77, np.uint8)])
     with world(measured, f'goal.folder:={tmp_path}/places') as here:
         person = Person(here)
         wait_until(lambda: person.names == {'window': 1}, 'the name')
@@ -234,7 +234,7 @@ def test_a_drive_by_hand_is_a_route_that_is_driven_again(measured):
         assert answer.success
         assert answer.message.startswith('tour: ')
         wait_until(lambda: person.names, 'the name')
-        greys = Library(measured / 'goals').load('tour', 16, 'stretch')[:, 0, 0, 0].tolist()
+        greys = GoalLibrary(measured / 'goals').load('tour', 16, 'stretch')[:, 0, 0, 0].tolist()
         assert greys[0] <= 10, 'where it began, or at the next look'
         assert greys[-1] == 100
         assert person.names == {'tour': len(greys)}

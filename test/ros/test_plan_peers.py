@@ -14,8 +14,8 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
-from smwm_ros.control.goal_library import Library
-from smwm_ros.nodes.child_process import Child
+from smwm_ros.control.goal_library import GoalLibrary
+from smwm_ros.nodes.child_process import ChildProcess
 from smwm_ros.nodes.messages import LATCHED
 from std_msgs.msg import Float32, String
 
@@ -24,7 +24,7 @@ from std_msgs.msg import Float32, String
 def test_goals_are_heard_from_every_kind_of_publisher_and_each_counts_once(
     checkpoint, tmp_path, qos
 ):
-    Library(tmp_path).keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
+    GoalLibrary(tmp_path).keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
     with world(checkpoint, f'goal.folder:={tmp_path}') as here:
         here.camera_on = True
         here.wait_for('NO_GOAL')
@@ -43,7 +43,7 @@ def test_goals_are_heard_from_every_kind_of_publisher_and_each_counts_once(
 
 
 def test_a_name_that_is_published_again_and_again_leaves_the_robot_driving(checkpoint, tmp_path):
-    Library(tmp_path).keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
+    GoalLibrary(tmp_path).keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
     with world(checkpoint, f'goal.folder:={tmp_path}') as here:
         here.camera_on = True
         name = here.robot.create_publisher(String, '/goal/name', 10)
@@ -160,7 +160,7 @@ def test_two_robots_drive_side_by_side_in_namespaces_of_their_own(tmp_path):
                 ('plan', {'node': {'frozen_timeout': 0.0}}),
             ):
                 folder = tmp_path / name
-                child = Child(f'smwm_ros.nodes.{module}', knobs, folder, os.environ, words)
+                child = ChildProcess(f'smwm_ros.nodes.{module}', knobs, folder, os.environ, words)
                 children.enter_context(child)
         for name, heard in statuses.items():
             wait_until(lambda h=heard: h.count('RUNNING') >= 1, f'{name} to drive')

@@ -16,7 +16,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from smwm_ros.errors import SmwmError
-from smwm_ros.nodes.child_process import Child
+from smwm_ros.nodes.child_process import ChildProcess
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
@@ -166,7 +166,7 @@ def test_a_node_that_cannot_start_by_itself_ends_with_code_1_and_says_why(tmp_pa
 
 def test_a_mistake_in_the_nodes_own_parameters_is_one_line_that_a_parent_can_report(tmp_path):
     knobs = {'node': {'coast': -5, 'engaged': True}}
-    with Child('smwm_ros.nodes.plan', knobs, tmp_path, os.environ) as child:
+    with ChildProcess('smwm_ros.nodes.plan', knobs, tmp_path, os.environ) as child:
         wait_until(lambda: not is_alive(child), 'the end of the child')
         with pytest.raises(SmwmError, match='the plan node ended with code 2') as raised:
             child.check()
@@ -196,7 +196,7 @@ def test_a_child_is_gone_when_its_block_is_left_in_anger(tmp_path, checkpoint):
     knobs = {'checkpoint': str(checkpoint)}
 
     def leave_in_anger():
-        with Child('smwm_ros.nodes.plan', knobs, tmp_path, os.environ) as child:
+        with ChildProcess('smwm_ros.nodes.plan', knobs, tmp_path, os.environ) as child:
             pids.append(child.pid)
             raise KeyboardInterrupt
 

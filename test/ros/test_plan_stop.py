@@ -7,7 +7,7 @@ import threading
 
 from harness import PATIENCE, wait_until, world
 import pytest
-from smwm_ros.nodes.child_process import Child
+from smwm_ros.nodes.child_process import ChildProcess
 from test_plan_process import robot  # noqa: F401 - a fixture
 
 
@@ -109,7 +109,7 @@ def test_a_stop_outlives_the_process_where_that_is_wanted(
     environment = {**os.environ, 'XDG_STATE_HOME': str(tmp_path / 'state')}
 
     def start():
-        return Child('smwm_ros.nodes.plan', knobs, tmp_path, environment)
+        return ChildProcess('smwm_ros.nodes.plan', knobs, tmp_path, environment)
 
     with start() as child:
         wait_until(lambda: len(robot) > 2, 'commands')

@@ -10,7 +10,7 @@ from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image, to_rgb
 from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.model.checkpoint import load
-from smwm_ros.nodes.plan_display import Painter
+from smwm_ros.nodes.plan_display import PlanDisplay
 from smwm_ros.nodes.plan_panel import CAPTION, GAP, TILE
 from smwm_ros.planning.pilot import Pilot
 from visualization_msgs.msg import Marker, MarkerArray
@@ -28,9 +28,9 @@ def test_nothing_is_drawn_until_somebody_looks_and_then_camera_and_goal_are_show
     checkpoint, monkeypatch
 ):
     painted = []
-    paint = Painter._paint
+    paint = PlanDisplay._paint
     monkeypatch.setattr(
-        Painter, '_paint', lambda self, sketch: painted.append(1) or paint(self, sketch)
+        PlanDisplay, '_paint', lambda self, sketch: painted.append(1) or paint(self, sketch)
     )
     with world(checkpoint) as here:
         here.drive()

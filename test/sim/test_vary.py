@@ -13,7 +13,7 @@ from smwm_ros.arenas.collection_policies import noisy_expert
 from smwm_ros.arenas.ranges import draw, NEUTRAL, ranges_of, SHIFTS, USUAL
 from smwm_ros.arenas.rooms import CAMERA
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.vary import felt_shifts, shifted, Varied
+from smwm_ros.arenas.vary import felt_shifts, RandomisedArena, shifted
 from smwm_ros.config import Arena, Config, Randomise
 from smwm_ros.errors import ArenaError, ConfigError
 from smwm_ros.load import load_config
@@ -26,7 +26,7 @@ PUSHED = ('friction', 'mass')  # where something is pushed
 
 def varied(name='two_room', distractors=0, size=24, **ranges):
     """Make an arena that varies."""
-    return Varied(make_arena(name, size), ranges_of(Randomise(**ranges)), distractors)
+    return RandomisedArena(make_arena(name, size), ranges_of(Randomise(**ranges)), distractors)
 
 
 def flat(value):
@@ -69,7 +69,7 @@ def test_at_their_defaults_the_knobs_leave_the_arena_alone():
 )
 def test_any_other_value_of_a_knob_makes_the_arena_vary(words):
     arena = arena_of(load_config(None, ['arena.image_size=24', *words]))
-    assert isinstance(arena, Varied)
+    assert isinstance(arena, RandomisedArena)
     arena.close()
 
 

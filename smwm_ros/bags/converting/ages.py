@@ -46,7 +46,7 @@ class Ages:
         }
 
 
-class AgeBook:
+class AgeTable:
     """The ages of frames, commands and states."""
 
     def __init__(self, config: Dataset) -> None:

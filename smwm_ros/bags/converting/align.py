@@ -31,7 +31,7 @@ class Track(NamedTuple):
     values: Array  # (n, F) float64
 
 
-class View(NamedTuple):
+class ViewTrack(NamedTuple):
     """The frames of a further camera over time."""
 
     topic: str
@@ -64,7 +64,7 @@ def align(
     *,
     shift: bool = False,
     looks: Array | None = None,
-    others: Sequence[View] = (),
+    others: Sequence[ViewTrack] = (),
     marks: Track | None = None,
 ) -> Rows:
     """
@@ -76,7 +76,7 @@ def align(
     """
     old = nanoseconds(config.max_frame_age)
     stamp, frame, run = ticks(frames, dt, old, shift)
-    sieve = Sieve(len(stamp))
+    sieve = TickFilter(len(stamp))
     sieve.drop('the frame cannot be decoded', ~good[frame])
     sieve.ages['frame'] = stamp - frames[frame]
     seen = [_look(view, stamp, old, sieve) for view in others]
@@ -117,7 +117,7 @@ def _odd(keep: Array, frame: Array, age: Array, state: Array, hold: int) -> dict
     return {name: int((keep & where).sum()) for name, where in odd.items()}
 
 
-def _state(states: Track, stamp: Array, old: int, sieve: Sieve) -> Array:
+def _state(states: Track, stamp: Array, old: int, sieve: TickFilter) -> Array:
     """Return the last measured state at each tick (m, P), NaN where it is old or no number."""
     state, age = _latest(states, stamp)
     if states.values.shape[1]:
@@ -126,7 +126,7 @@ def _state(states: Track, stamp: Array, old: int, sieve: Sieve) -> Array:
     return state
 
 
-def _mark(marks: Track, stamp: Array, run: Array, sieve: Sieve) -> Array:
+def _mark(marks: Track, stamp: Array, run: Array, sieve: TickFilter) -> Array:
     """Cut runs where another episode is marked; return the numbers of the pieces (m,)."""
     mark, age = _latest(marks, stamp)
     mark[age == _NEVER] = -1  # before the first one
@@ -140,7 +140,7 @@ def _cut(run: Array, number: Array) -> Array:
     return pieces
 
 
-class Sieve:
+class TickFilter:
     """Ticks that are kept, and why the others are not: each counts for the first reason only."""
 
     def __init__(self, count: int) -> None:
@@ -154,7 +154,7 @@ class Sieve:
         self.keep[where] = False
 
 
-def _look(view: View, stamp: Array, old: int, sieve: Sieve) -> Array:
+def _look(view: ViewTrack, stamp: Array, old: int, sieve: TickFilter) -> Array:
     """Return the frame of a further camera that each tick sees (m,)."""
     index = np.searchsorted(view.stamps, stamp, side='right') - 1
     known = index >= 0
@@ -182,7 +182,7 @@ def _lead(age: Array, frame: Array, run: Array) -> Array:
 
 
 def _action(
-    commands: Track, stamp: Array, lead: Array | int, dt: int, config: Dataset, sieve: Sieve
+    commands: Track, stamp: Array, lead: Array | int, dt: int, config: Dataset, sieve: TickFilter
 ) -> tuple[Array, Array]:
     """Return raw actions (m, A) and the age of those that are held (m,); fresh ones have age 0."""
     if config.action == 'next_state_delta':

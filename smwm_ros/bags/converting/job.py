@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from smwm_ros.bags.converting.shard_builder import Recording
+from smwm_ros.bags.converting.shard_builder import ShardBuilder
 from smwm_ros.bags.reading.find import Bag
 from smwm_ros.bags.reading.reader import BagReader, with_rescue
 from smwm_ros.bags.reading.topics import clocks_of, config_as_recorded, required_topics
@@ -48,7 +48,7 @@ def _convert(
     topics = required_topics(reader, config)
     clocks = clocks_of(reader, config)
     report(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
-    with Recording(reader, folder, config, clocks) as recording:
+    with ShardBuilder(reader, folder, config, clocks) as recording:
         seen = size = 0
         for message in reader.messages(topics):
             recording.hear(message)

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from smwm_ros.bags.converting.ages import AgeBook
-from smwm_ros.bags.converting.align import align, Rows, View
+from smwm_ros.bags.converting.ages import AgeTable
+from smwm_ros.bags.converting.align import align, Rows, ViewTrack
 from smwm_ros.bags.converting.faults import Faults
 from smwm_ros.bags.converting.frame_track import FrameTrack, JUMPED, Seen
 from smwm_ros.bags.converting.grid import FrameGate
@@ -42,7 +42,7 @@ _NAMED = 4  # sizes of images
 _FAST = 1.5
 
 
-class Recording:
+class ShardBuilder:
     """Hears the messages of a bag in order, and writes the rows of its shard."""
 
     def __init__(self, reader: BagReader, folder: Path, config: Config, clocks: Clocks) -> None:
@@ -62,14 +62,14 @@ class Recording:
         self._counts: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
         self._episodes: list[tuple[int, int]] = []
-        self._ages = AgeBook(dataset)
+        self._ages = AgeTable(dataset)
         self._period = 0.0
         self._shift = mean_period(reader, robot.camera.topic) > self._dt / _FAST
         self._cameras = self._make_cameras(folder.parent)
         self._hearers = self._make_hearers()
         self._writer = ShardWriter(folder, self._row)
 
-    def __enter__(self) -> Recording:
+    def __enter__(self) -> ShardBuilder:
         """Start hearing."""
         return self
 
@@ -233,7 +233,7 @@ class Recording:
             self._config.dataset,
             shift=self._shift,
             looks=looks,
-            others=[View(topic, *camera.finish()) for topic, camera in others],
+            others=[ViewTrack(topic, *camera.finish()) for topic, camera in others],
             marks=self._marks.track() if self._config.dataset.episode_topic else None,
         )
         self._count(frames, rows)

@@ -23,7 +23,7 @@ _STAMP_AT = 4  # a header comes first, after the preamble that tells the byte or
 _NUMBERS = (struct.Struct('<d'), struct.Struct('<f'))
 
 
-class Letter:
+class MessageTemplate:
     """The messages of a topic that carry a vector."""
 
     def __init__(self, store: Typestore, kind: str, fields: Sequence[str], frame_id: str) -> None:
@@ -67,7 +67,7 @@ class Letter:
         return None
 
 
-class Picture:
+class ImageTemplate:
     """The messages of a camera."""
 
     def __init__(self, store: Typestore, kind: str, frame_id: str) -> None:

@@ -24,7 +24,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.rosbag2.errors import WriterError
 from smwm_ros.bags.reading.topics import as_recorded
 from smwm_ros.bags.writing.blank import jazzy
-from smwm_ros.bags.writing.serialise import Letter, Picture
+from smwm_ros.bags.writing.serialise import ImageTemplate, MessageTemplate
 from smwm_ros.config import CAMERA_FRAME, Command, Robot, State
 from smwm_ros.errors import BagError, writing
 from smwm_ros.fieldpath import expand
@@ -69,7 +69,7 @@ class BagWriter:
         self._store = jazzy()
         # A field that a message lacks is an error now, not in the middle of a recording.
         self._image, self._command, self._state = (
-            Picture(self._store, robot.camera.type, CAMERA_FRAME),
+            ImageTemplate(self._store, robot.camera.type, CAMERA_FRAME),
             self._letter(robot.command),
             self._letter(robot.state),
         )
@@ -157,9 +157,9 @@ class BagWriter:
             topic, kind, typestore=self._store, offered_qos_profiles=[_RELIABLE]
         )
 
-    def _letter(self, topic: Command | State) -> Letter:
+    def _letter(self, topic: Command | State) -> MessageTemplate:
         """Prepare the messages of a topic that carry a vector."""
-        return Letter(self._store, topic.type, expand(topic.fields), topic.frame_id)
+        return MessageTemplate(self._store, topic.type, expand(topic.fields), topic.frame_id)
 
     def _keep(self, topic: str, data: bytes, received: Sequence[int]) -> None:
         """Keep a message until it is flushed, once for each time of receipt."""
