@@ -251,11 +251,11 @@ def stalled(start: Start, rounds: int) -> Iterator[Row]:
     reader = os.open(pipe, os.O_RDWR)  # which never reads
     with robot() as here, start('smwm_ros.nodes.plan', log=pipe):
         here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
-        mouth = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        output = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         with suppress(BlockingIOError):
             while True:
-                os.write(mouth, b'x' * 512)
-        os.close(mouth)
+                os.write(output, b'x' * 512)
+        os.close(output)
         fault = Fault('log_stalls', spoil(wrong_encoding), spoil(None))
         yield from rows_of('log_stalls', [put(fault, here) for _ in range(rounds)])
     os.close(reader)

@@ -45,11 +45,11 @@ def start(bags: Path, out: Path) -> subprocess.Popen[str]:
 def until_both_work(process: subprocess.Popen[str]) -> list[int]:
     """Wait until there are two workers."""
     deadline = time.monotonic() + PATIENCE
-    while len(crew := workers(process)) < 2:
+    while len(processes := workers(process)) < 2:
         assert process.poll() is None, 'it ended before there were two workers'
         assert time.monotonic() < deadline, 'the workers did not begin'
         time.sleep(0.01)
-    return crew
+    return processes
 
 
 def gone(out: Path) -> bool:
@@ -81,10 +81,10 @@ def shared() -> set[str]:
 def kill(bags: Path, out: Path, parent: bool, rng: random.Random) -> str:
     """Kill a worker or the parent of a conversion at a random moment; return what is wrong."""
     before, process = shared(), start(bags, out)
-    crew = until_both_work(process)
+    processes = until_both_work(process)
     time.sleep(rng.uniform(0, 1.5))
     how = rng.choice(['SIGTERM', 'SIGHUP', 'SIGKILL']) if parent else 'SIGKILL'
-    target = process.pid if parent else rng.choice(crew)
+    target = process.pid if parent else rng.choice(processes)
     with suppress(ProcessLookupError):  # the conversion was faster
         os.kill(target, signal.Signals[how])
     try:

@@ -202,11 +202,11 @@ def test_an_interrupted_run_says_so_and_goes_on_from_whole_bags(
     out = tmp_path / 'bags'
     process = start(out, *WORDS)
     until_both_write(process, out)
-    crew = workers(process)
-    hold(crew)  # so that they cannot be done before the parent reacts
+    processes = workers(process)
+    hold(processes)  # so that they cannot be done before the parent reacts
     process.send_signal(signal.SIGINT)
-    until_one_is_told_to_end(crew)
-    for child in crew:
+    until_one_is_told_to_end(processes)
+    for child in processes:
         os.kill(child, signal.SIGCONT)
     code, errors = end(process)
     assert code == 130
@@ -221,11 +221,11 @@ def test_workers_end_when_their_parent_was_killed(tmp_path: Path) -> None:
     out = tmp_path / 'bags'
     process = start(out, 'arena.episodes=4000', *SMALL)
     until_both_write(process, out)
-    crew = workers(process)
+    processes = workers(process)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 60
-    while any(Path(f'/proc/{child}').exists() for child in crew):
+    while any(Path(f'/proc/{child}').exists() for child in processes):
         assert time.monotonic() < deadline, 'they go on for nobody'
         time.sleep(0.05)
     assert not list(out.glob('.recording-*'))

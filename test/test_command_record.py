@@ -46,43 +46,43 @@ def test_a_plan_begins_with_the_commands_since_its_image_in_order(
     late: float, back: int, early: float
 ) -> None:
     ticks = [k * DT for k in range(-20, 0)]
-    outlook = record(*(tick + early * DT * 0.2 for tick in ticks)).outlook(
+    plan_start = record(*(tick + early * DT * 0.2 for tick in ticks)).plan_start(
         -(back + late) * DT, 0.0, nothing
     )
     count = back + (late >= 0.5)
     if late == 0.5:
         return
-    sent = [] if outlook.sent is None else outlook.sent[:, 0].tolist()
+    sent = [] if plan_start.sent is None else plan_start.sent[:, 0].tolist()
     assert len(sent) == count
     assert sent == pytest.approx(ticks[len(ticks) - count :], abs=0.2 * DT)
     # The tick that the plan is for, a little early or late, finds the first free row.
     for tick in (-0.4 * DT, 0.0, 0.4 * DT):
-        assert int((tick - outlook.start) // DT) == count
+        assert int((tick - plan_start.start) // DT) == count
 
 
 def test_a_command_is_in_force_until_the_next_one_however_long() -> None:
-    outlook = record(-5.0, -0.47).outlook(-0.6, 0.0, nothing)
-    assert outlook.sent is not None
-    assert outlook.sent[:, 0].tolist() == [-5.0, -0.47, -0.47, -0.47, -0.47, -0.47]
+    plan_start = record(-5.0, -0.47).plan_start(-0.6, 0.0, nothing)
+    assert plan_start.sent is not None
+    assert plan_start.sent[:, 0].tolist() == [-5.0, -0.47, -0.47, -0.47, -0.47, -0.47]
 
 
 def test_what_is_still_to_be_sent_is_foreseen_by_the_plan_that_plays() -> None:
-    outlook = record(-0.3).outlook(-0.3, 0.0, lambda time: np.array([time + 50]))
-    assert outlook.sent is not None
-    assert outlook.sent[:, 0] == pytest.approx([-0.3, 49.8, 49.9])
+    plan_start = record(-0.3).plan_start(-0.3, 0.0, lambda time: np.array([time + 50]))
+    assert plan_start.sent is not None
+    assert plan_start.sent[:, 0] == pytest.approx([-0.3, 49.8, 49.9])
 
 
 def test_before_the_first_command_a_robot_rests_or_is_where_nobody_knows() -> None:
-    resting = Record(DT, np.zeros(2)).outlook(-0.2, 0.0, nothing)
+    resting = Record(DT, np.zeros(2)).plan_start(-0.2, 0.0, nothing)
     assert resting.sent is not None
     assert not resting.sent.any()
-    assert Record(DT, None).outlook(-0.2, 0.0, nothing).sent is None
+    assert Record(DT, None).plan_start(-0.2, 0.0, nothing).sent is None
 
 
 def test_when_time_jumps_back_the_record_begins_anew() -> None:
     made = record(100.0, 100.1)
     made.note(1.0, np.array([7.0]))
-    sent = made.outlook(0.9, 1.2, nothing).sent
+    sent = made.plan_start(0.9, 1.2, nothing).sent
     assert sent is not None
     assert sent[:, 0].tolist() == [0.0, 7.0, 7.0]
 

@@ -106,28 +106,28 @@ def test_a_drive_through_the_door_that_is_shown_once_is_driven_again(seed: int) 
     arena.reset(0)
     arena.set_goal(goal)
     frame = arena.set_state(start)
-    teacher = RouteRecorder(spacing)
+    recorder = RouteRecorder(spacing)
     for _ in range(150):
-        teacher.see(pilot.encode(frame.pixels[None])[0], frame.pixels)
+        recorder.see(pilot.encode(frame.pixels[None])[0], frame.pixels)
         if arena.success():
             break
         frame = arena.step(arena.expert())
     assert arena.success(), 'the expert itself lost its way'
     shown = frame.state
-    journey = Route(pilot.encode(np.stack(teacher.route())), GoalTolerance(near, far, 3))
-    assert len(journey.latents) > 3
+    goal_route = Route(pilot.encode(np.stack(recorder.route())), GoalTolerance(near, far, 3))
+    assert len(goal_route.latents) > 3
     frame = arena.set_state(start)
-    pilot.aim(journey.target)
+    pilot.aim(goal_route.target)
     pilot.reset()
     for step in range(300):
         plan = pilot.plan(frame.pixels, min(step, 1))
         assert plan.latent is not None
-        event = journey.see(plan.latent)
+        event = goal_route.see(plan.latent)
         if event is Event.REACHED:
             break
         if event is Event.PASSED:
-            pilot.aim(journey.target)
+            pilot.aim(goal_route.target)
         frame = arena.step(plan.actions[0])
     arena.close()
-    assert journey.reached
+    assert goal_route.reached
     assert np.linalg.norm(frame.state - shown) < 0.25

@@ -18,16 +18,16 @@ def at(*places: float) -> np.ndarray:
     return np.array([[place, 0.0] for place in places])
 
 
-def events(journey: Route, *places: float) -> list[str]:
-    return [journey.see(z).name for z in at(*places)]
+def events(goal_route: Route, *places: float) -> list[str]:
+    return [goal_route.see(z).name for z in at(*places)]
 
 
 def test_a_goal_is_reached_when_it_was_near_for_some_images() -> None:
-    journey = Route(at(0), REACH)
-    assert events(journey, 5, 0.5, -0.5) == ['NOTHING'] * 3
-    assert events(journey, 0.9) == ['REACHED']
-    assert journey.reached
-    assert events(journey, 0.0, 0.0) == ['NOTHING'] * 2, 'it is said once'
+    goal_route = Route(at(0), REACH)
+    assert events(goal_route, 5, 0.5, -0.5) == ['NOTHING'] * 3
+    assert events(goal_route, 0.9) == ['REACHED']
+    assert goal_route.reached
+    assert events(goal_route, 0.0, 0.0) == ['NOTHING'] * 2, 'it is said once'
 
 
 def test_an_image_in_between_neither_counts_nor_undoes_what_was_counted() -> None:
@@ -39,11 +39,11 @@ def test_an_image_from_afar_begins_the_count_anew() -> None:
 
 
 def test_a_goal_is_left_only_beyond_the_far_distance() -> None:
-    journey = Route(at(0), REACH)
-    events(journey, 0, 0, 0)
-    assert events(journey, 1.9, 1.9, 1.9) == ['NOTHING'] * 3
-    assert events(journey, 2.1) == ['LEFT']
-    assert events(journey, 0, 0, 0) == ['NOTHING', 'NOTHING', 'REACHED']
+    goal_route = Route(at(0), REACH)
+    events(goal_route, 0, 0, 0)
+    assert events(goal_route, 1.9, 1.9, 1.9) == ['NOTHING'] * 3
+    assert events(goal_route, 2.1) == ['LEFT']
+    assert events(goal_route, 0, 0, 0) == ['NOTHING', 'NOTHING', 'REACHED']
 
 
 @given(st.lists(st.floats(1.01, 1.99), max_size=50))
@@ -52,26 +52,26 @@ def test_noise_between_near_and_far_never_says_anything(noise: list[float]) -> N
 
 
 def test_a_route_goes_on_from_each_subgoal_and_ends_at_the_last() -> None:
-    journey = Route(at(0, 10, 20), REACH)
-    assert journey.target.tolist() == [0, 0]
-    assert events(journey, -5, -1.5) == ['NOTHING', 'PASSED']
-    assert journey.target.tolist() == [10, 0]
-    assert events(journey, 5, 9) == ['NOTHING', 'PASSED']
-    assert journey.at == 2
-    assert not journey.reached
-    assert events(journey, 18.5, 19.5, 20, 20.5) == ['NOTHING'] * 3 + ['REACHED']
+    goal_route = Route(at(0, 10, 20), REACH)
+    assert goal_route.target.tolist() == [0, 0]
+    assert events(goal_route, -5, -1.5) == ['NOTHING', 'PASSED']
+    assert goal_route.target.tolist() == [10, 0]
+    assert events(goal_route, 5, 9) == ['NOTHING', 'PASSED']
+    assert goal_route.at == 2
+    assert not goal_route.reached
+    assert events(goal_route, 18.5, 19.5, 20, 20.5) == ['NOTHING'] * 3 + ['REACHED']
 
 
 def test_a_subgoal_that_was_missed_is_left_out_when_the_next_is_near() -> None:
-    journey = Route(at(0, 10, 20), REACH)
-    assert events(journey, 10.5) == ['PASSED']
-    assert journey.at == 2
+    goal_route = Route(at(0, 10, 20), REACH)
+    assert events(goal_route, 10.5) == ['PASSED']
+    assert goal_route.at == 2
 
 
 def test_passing_the_goal_early_ends_no_route_that_leads_by_it_twice() -> None:
-    journey = Route(at(0, 10, 20, 0), REACH)
-    assert events(journey, 0, 0, 0, 0) == ['PASSED', *['NOTHING'] * 3]
-    assert journey.at == 1
+    goal_route = Route(at(0, 10, 20, 0), REACH)
+    assert events(goal_route, 0, 0, 0, 0) == ['PASSED', *['NOTHING'] * 3]
+    assert goal_route.at == 1
 
 
 def test_without_calibration_a_goal_is_never_reached_and_a_route_is_refused() -> None:
@@ -87,10 +87,10 @@ def test_landmarks_are_apart_in_order_and_end_where_the_drive_ended(
     steps: list[float], spacing: float
 ) -> None:
     drive = at(*np.cumsum(steps))
-    teacher = RouteRecorder(spacing)
+    recorder = RouteRecorder(spacing)
     for number, z in enumerate(drive):
-        teacher.see(z, np.array(number))
-    chosen = [int(picture) for picture in teacher.route()]
+        recorder.see(z, np.array(number))
+    chosen = [int(picture) for picture in recorder.route()]
     assert chosen == sorted(set(chosen))
     assert (chosen[0], chosen[-1]) == (0, len(drive) - 1)
     gaps = np.linalg.norm(np.diff(drive[chosen], axis=0), axis=1)
@@ -105,11 +105,11 @@ def test_a_drive_that_nobody_saw_makes_no_route() -> None:
 
 
 def test_a_goal_that_is_aimed_at_again_is_reached_again() -> None:
-    journey = Route(at(0), REACH)
-    events(journey, 0, 0, 0)
-    journey.restart()
-    assert not journey.reached
-    assert events(journey, 0, 0, 0)[-1] == 'REACHED'
+    goal_route = Route(at(0), REACH)
+    events(goal_route, 0, 0, 0)
+    goal_route.restart()
+    assert not goal_route.reached
+    assert events(goal_route, 0, 0, 0)[-1] == 'REACHED'
 
 
 def test_the_pilot_aims_at_latents_as_at_the_images_they_come_from() -> None:

@@ -77,20 +77,20 @@ def _record_episode(
     period = round(arena.spec.dt * 1e9)
     begin = EPOCH + episode * (length * period + round(PAUSE * 1e9))
     times = timeline(config.record, length, period, begin, (seed, episode))
-    scribe = EpisodeRecorder(bag, arena, times, length)
+    recorder = EpisodeRecorder(bag, arena, times, length)
     limits = action_spec(config.robot)
     frame, actions = begin_episode(config.arena, arena, episode)
     if isinstance(arena, RandomisedArena):
         bag.note(DRAWN_TOPIC, json.dumps({'episode': episode, **arena.drawn()}), begin)
-    scribe.show(0, frame)
+    recorder.show(0, frame)
     states, driven = [frame.state.tolist()], []
     for step in range(length):
-        if scribe.says(step):
+        if recorder.says(step):
             action = limits.clip(next(actions))
-        scribe.say(step, action)
+        recorder.say(step, action)
         before, frame = frame, arena.step(action)
-        scribe.show_between(step, before.state, frame.state)
-        scribe.show(step + 1, frame)
+        recorder.show_between(step, before.state, frame.state)
+        recorder.show(step + 1, frame)
         states.append(frame.state.tolist())
         driven.append(action.tolist())
         tick()

@@ -47,7 +47,7 @@ class Record:
             while len(self._told) > 1 and self._told[1][0] < time - KEPT:
                 self._told.popleft()
 
-    def outlook(
+    def plan_start(
         self, begin: float, tick: float, foresee: Callable[[float], Array | None]
     ) -> PlanStart:
         """

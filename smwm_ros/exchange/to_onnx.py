@@ -87,8 +87,8 @@ class Alone(nn.Module):
         shift, scale, gate, *mlp = block.modulation(condition).chunk(6, -1)
         seen = block.norm_attention(block.norm(x) * (1 + scale) + shift)
         x = x + gate * self.attend(seen)
-        thought: Tensor = x + mlp[2] * block.mlp(block.norm(x) * (1 + mlp[1]) + mlp[0])
-        return thought
+        plan_report: Tensor = x + mlp[2] * block.mlp(block.norm(x) * (1 + mlp[1]) + mlp[0])
+        return plan_report
 
 
 class Steps(nn.Module):

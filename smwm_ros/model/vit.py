@@ -99,8 +99,8 @@ class EncoderBlock(nn.Module):
         normal = self.norm_attention(x)
         query, key, value = self.query(normal[:, :asked]), self.key(normal), self.value(normal)
         x = x[:, :asked] + self.out(attention(query, key, value, self.heads))
-        thought: Tensor = x + self.mlp(self.norm_mlp(x))
-        return thought
+        plan_report: Tensor = x + self.mlp(self.norm_mlp(x))
+        return plan_report
 
 
 class VisionEncoder(nn.Module):
@@ -196,8 +196,8 @@ class PredictorBlock(nn.Module):
             6, -1
         )
         x = x + gate * self._attend(self.norm(x) * (1 + scale) + shift)
-        thought: Tensor = x + gate_mlp * self.mlp(self.norm(x) * (1 + scale_mlp) + shift_mlp)
-        return thought
+        plan_report: Tensor = x + gate_mlp * self.mlp(self.norm(x) * (1 + scale_mlp) + shift_mlp)
+        return plan_report
 
     def _attend(self, x: Tensor) -> Tensor:
         """Let every token look at itself and those before it."""

@@ -50,17 +50,17 @@ class ActiveSession:
         self._clock = clock_of(node)
         dt = setup.robot.dt
         self.controller = Controller(setup.codec.spec, setup.robot.command.stop, knobs, latch)
-        self._foresight = LatencyRecord(node, setup, knobs, self._clock, self.controller)
-        note = self._foresight.note
+        self._latency = LatencyRecord(node, setup, knobs, self._clock, self.controller)
+        note = self._latency.note
         self._shadow = (
             Shadow(node, setup, self._clock, note, self._complain) if knobs.shadow else None
         )
-        self._mouth = CommandOutput(node, setup, commands, self._shadow, note)
-        say = self._mouth.say
+        self._output = CommandOutput(node, setup, commands, self._shadow, note)
+        say = self._output.say
         self.driver = CommandThread(self.controller, self._clock, dt, say, report, self._complain)
-        outlook = partial(self._foresight.outlook, self.driver)
-        self.thinker = PlannerThread(
-            pilot, self.controller, self._clock, dt, outlook, self._on_plan, self._complain
+        plan_start = partial(self._latency.plan_start, self.driver)
+        self.planner_thread = PlannerThread(
+            pilot, self.controller, self._clock, dt, plan_start, self._on_plan, self._complain
         )
         self._ending = Lock()
         self._ended = False
@@ -68,36 +68,36 @@ class ActiveSession:
         self._shares: Mapping[str, float] = {}  # of each term in the cost of the last plan
         self._to_go: float | None = None  # of the last plan along a roadmap [model steps]
         self._stats = Stats(node)
-        listening = (self._clock, self._foresight, self.controller, self.thinker)
+        listening = (self._clock, self._latency, self.controller, self.planner_thread)
         self.cameras = Cameras(node, setup, knobs, *listening, self._complain)
         self.goals = Goals(
             node,
             setup,
             goal_knobs,
             self._clock,
-            self.thinker,
+            self.planner_thread,
             self.controller,
             self._complain,
             self.cameras.view,
         )
-        self.painter = PlanDisplay(node, setup, self._complain)
+        self.display = PlanDisplay(node, setup, self._complain)
         self._subscribers = (self.cameras.subscriber, self.goals.subscriber)
-        for thread in (*self._subscribers, self.thinker, self.driver):
+        for thread in (*self._subscribers, self.planner_thread, self.driver):
             thread.start()
 
     def configure(self, knobs: config.Node) -> None:
         """Take changed live knobs."""
-        self._foresight.knobs = self.cameras.knobs = knobs
+        self._latency.knobs = self.cameras.knobs = knobs
         self.controller.configure(knobs)
 
     def limit(self, setup: Setup) -> None:
         """Take a setup with other limits of the command's fields."""
-        self._setup = self._mouth.setup = setup
+        self._setup = self._output.setup = setup
         self.controller.limit(setup.codec.spec)
 
     def look_round(self) -> None:
         """See whether another node publishes commands on our topic."""
-        self.controller.contest(self._mouth.is_contested())
+        self.controller.contest(self._output.is_contested())
 
     def misunderstandings(self) -> list[str]:
         """Say which other nodes cannot be heard, or cannot hear."""
@@ -105,7 +105,7 @@ class ActiveSession:
         remedy = 'set robot.camera.type, or robot.camera.topic'
         heard = [Wanted(topic, robot.camera.type, remedy) for topic in robot.camera.topics]
         said = list(deaf_ears(self._node, [*heard, *self.goals.wanted]))
-        if self._mouth.commands:
+        if self._output.commands:
             command = robot.command
             remedy = 'set robot.command.type and robot.command.fields'
             said += deaf_robot(self._node, Wanted(command.topic, command.type, remedy))
@@ -122,17 +122,17 @@ class ActiveSession:
             self.driver.close()
             action = self.controller.final_stop()
             if action is not None:
-                self._mouth.say_last(action)
-            self.hung = not self.thinker.close(_HANG)
+                self._output.say_last(action)
+            self.hung = not self.planner_thread.close(_HANG)
             if self.hung:
                 self._complain('the planner hangs; its thread is left behind')
             for subscriber in self._subscribers:
                 subscriber.close()
-            self.painter.close()
+            self.display.close()
 
     def check(self) -> None:
         """Raise if a thread has died; only a mistake of ours can do that."""
-        for thread in (self.driver, self.thinker, *self._subscribers):
+        for thread in (self.driver, self.planner_thread, *self._subscribers):
             if not (thread.alive or self._ended):
                 raise RuntimeError(f'the thread of {type(thread).__name__} has died')
 
@@ -144,46 +144,46 @@ class ActiveSession:
         self.goals.close()
         if self._shadow is not None:
             self._shadow.close()
-        self.painter.deafen()
+        self.display.deafen()
 
     def values(self) -> dict[str, float | int | bool]:
         """Return what diagnostics tell, in numbers."""
-        driver, thinker = self.driver, self.thinker
+        driver, planner_thread = self.driver, self.planner_thread
         return {
             'rate_hz': 1e3 / driver.interval_ms.mean(),
             'commands': driver.commands,
             'deadline_misses': driver.missed,
             'jitter_ms_p50': driver.late_ms.percentile(50),
             'jitter_ms_p99': driver.late_ms.percentile(99),
-            'plans': thinker.plan_ms.count,
-            'plan_ms_p50': thinker.plan_ms.percentile(50),
-            'plan_ms_p99': thinker.plan_ms.percentile(99),
-            'planner_errors': thinker.errors,
+            'plans': planner_thread.plan_ms.count,
+            'plan_ms_p50': planner_thread.plan_ms.percentile(50),
+            'plan_ms_p99': planner_thread.plan_ms.percentile(99),
+            'planner_errors': planner_thread.errors,
             'image_age_ms_p50': driver.age_ms.percentile(50),
             'image_age_ms_p99': driver.age_ms.percentile(99),
-            **self._foresight.values(),
+            **self._latency.values(),
             **self.cameras.values(),
             **self.goals.values(),
             'guard_hits': self.controller.guard.interventions,
-            **self._mouth.values(),
+            **self._output.values(),
             **{f'cost_{name}': share for name, share in self._shares.items()},
             **({} if self._to_go is None else {'to_go': self._to_go}),
         }
 
-    def _on_plan(self, thought: PlanReport) -> None:
+    def _on_plan(self, plan_report: PlanReport) -> None:
         """Let the command thread know, and tell how planning went."""
         self.driver.nudge()
-        plan = thought.plan
+        plan = plan_report.plan
         self._shares, self._to_go = plan.shares, plan.to_go
         goals = self.goals
-        self._stats.publish(thought, goals.on_plan(thought))
-        if self.painter.is_watched:
+        self._stats.publish(plan_report, goals.on_plan(plan_report))
+        if self.display.is_watched:
             near = 0.0 if goals.reach is None else goals.reach.near
-            picture = goals.picture(thought.at)
+            picture = goals.picture(plan_report.at)
             sketch = PlanSnapshot(
-                thought.pixels, picture, goals.count, near, plan, thought.frame_id
+                plan_report.pixels, picture, goals.count, near, plan, plan_report.frame_id
             )
-            self.painter.offer(sketch)
+            self.display.offer(sketch)
 
     def _complain(self, text: str) -> None:
         """Warn, at most once a second."""

@@ -94,8 +94,8 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
 
     def _connect(self) -> None:
         """Make publishers, subscriptions and services."""
-        self._guise = RobotTopics(self, self._robot, self._on_command)
-        self._command = Command(self._guise.codec, self._sim.command_timeout)
+        self._topics = RobotTopics(self, self._robot, self._on_command)
+        self._command = Command(self._topics.codec, self._sim.command_timeout)
         self._goal = self.create_publisher(Image, GOAL_TOPIC, LATCHED)
         self._task = self.create_publisher(String, '~/task', LATCHED)
         self._drawn = self.create_publisher(String, '~/randomisation', LATCHED)
@@ -206,7 +206,7 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
             pause = self._sim.auto_next
             if pause and self._ended_for * self._robot.dt >= pause:
                 self._begin(self._advance)
-        self._guise.show(self._course.tick(self._command.current(self._now())), self._stamp())
+        self._topics.show(self._course.tick(self._command.current(self._now())), self._stamp())
         if self._goal_due:
             self._goal_due -= 1
             if not self._goal_due:

@@ -33,13 +33,13 @@ class Cameras:
         setup: Setup,
         knobs: config.Node,
         clock: WallClock | RosClock,
-        foresight: LatencyRecord,
+        latency: LatencyRecord,
         controller: Controller,
-        thinker: PlannerThread,
+        planner_thread: PlannerThread,
         warn: Callable[[str], None],
     ) -> None:
         self._node, self._setup, self.knobs, self._clock = node, setup, knobs, clock
-        self._foresight, self._controller, self._thinker = foresight, controller, thinker
+        self._latency, self._controller, self._planner_thread = latency, controller, planner_thread
         self._warn = warn
         self.bad = self.same = 0
         self._data: Array = np.zeros(0, np.uint8)  # of the last usable image, as it came
@@ -96,12 +96,12 @@ class Cameras:
             self._warn(f'image not used: {error}')
             return
         self.newest = pixels, came
-        taken = self._foresight.taken(message, came)
+        taken = self._latency.taken(message, came)
         view = CameraView(pixels, taken, heard.era, message.header.frame_id)
         same = self._is_same(message)
         # In the shadow it is not we who drive, and a robot at rest shows the same for long.
         self._controller.saw_image(came, same and not self.knobs.shadow, heard.era)
-        self._thinker.see(view)
+        self._planner_thread.see(view)
 
     def _on_view(self, topic: str, number: int, heard: Message) -> None:
         """Keep the newest view of a further camera."""

@@ -49,13 +49,17 @@ class Goals:
         setup: Setup,
         knobs: config.Goal,
         clock: WallClock | RosClock,
-        thinker: PlannerThread,
+        planner_thread: PlannerThread,
         controller: Controller,
         complain: Callable[[str], None],
         view: Callable[[], Array],  # what the camera shows (S, S, 3), or raises
     ) -> None:
         self._node, self._setup, self._knobs = node, setup, knobs
-        self._thinker, self._controller, self._complain = thinker, controller, complain
+        self._planner_thread, self._controller, self._complain = (
+            planner_thread,
+            controller,
+            complain,
+        )
         self._view = view
         run = setup.checkpoint.folder
         assert run is not None, 'a checkpoint that a node uses was loaded from somewhere'
@@ -110,7 +114,7 @@ class Goals:
         if near is not None and far is not None:
             # Near nothing at all: what is never reached is still driven to.
             self.reach = GoalTolerance(near if knobs.near else -1.0, far, knobs.settle)
-        self._thinker.judge(self.reach, knobs.stay)
+        self._planner_thread.judge(self.reach, knobs.stay)
 
     def aim(self, aim: GoalInput, source: str, stamp: float = 0.0) -> None:
         """Take a goal or a route."""
@@ -120,23 +124,23 @@ class Goals:
             raise ConfigError(f'a route of {count_of(len(places), "subgoal")}: {_UNMEASURED}')
         with self._lock:
             self._last, self._stamp, self._source = places, stamp, source
-            self._thinker.aim(aim)
+            self._planner_thread.aim(aim)
             self._controller.new_goal()
             self.count += 1
             said = {'number': self.count, 'source': source, 'stamp': stamp}
             said['subgoals'] = len(places)
             self._accepted.publish(String(data=json.dumps(said)))
 
-    def on_plan(self, thought: PlanReport) -> dict[str, int | bool]:
+    def on_plan(self, plan_report: PlanReport) -> dict[str, int | bool]:
         """Tell when a goal is reached; return what others are told of the way there."""
-        self._progress = (thought.at, thought.of, thought.plan.distance)
-        if thought.event is Event.REACHED:
-            distance = round(thought.plan.distance, 4)
+        self._progress = (plan_report.at, plan_report.of, plan_report.plan.distance)
+        if plan_report.event is Event.REACHED:
+            distance = round(plan_report.plan.distance, 4)
             told = {'number': self.count, 'source': self._source, 'distance': distance}
             self._reached.publish(String(data=json.dumps(told)))
             text = f'goal reached: {self._source}, distance {distance}'
             self._node.get_logger().info(line(text))
-        return {'goal': self.count, 'subgoal': thought.at, 'subgoals': thought.of}
+        return {'goal': self.count, 'subgoal': plan_report.at, 'subgoals': plan_report.of}
 
     def picture(self, at: int) -> Array | None:
         """Return a subgoal as an image (S, S, 3), None where it is a latent."""
@@ -217,15 +221,15 @@ class Goals:
         spacing = distance_of(self._setup.checkpoint.info, self._knobs.spacing)
         if spacing is None:
             raise ConfigError(f'no route can be learnt: {_UNMEASURED}')
-        before = self._thinker.teach(RouteRecorder(spacing))
+        before = self._planner_thread.teach(RouteRecorder(spacing))
         return 'watching' if before is None else 'watching from now on; the drive before is lost'
 
     def _end_drive(self) -> str:
         """Keep the route that was driven."""
-        teacher = self._thinker.teach(None)
-        if teacher is None:
+        recorder = self._planner_thread.teach(None)
+        if recorder is None:
             raise ConfigError('nothing was recorded; call this with true first')
-        pictures = teacher.route()
+        pictures = recorder.route()
         if len(pictures) < 2:
             raise ConfigError('the camera saw no drive')
         name = self._keep(np.stack(pictures), 'route')

@@ -63,14 +63,14 @@ class LatencyRecord:
         """Note what the robot is told now."""
         self._record.note(self._clock.now(), action)
 
-    def outlook(self, driver: CommandThread, seen: float, ready: float) -> PlanStart:
+    def plan_start(self, driver: CommandThread, seen: float, ready: float) -> PlanStart:
         """Return how a plan should begin of an image seen, that will be ready at a time."""
         if not self.knobs.compensate:
             return PlanStart(seen)
         begin, tick = seen - self.actuation, driver.tick_for(ready)
-        outlook = self._record.outlook(begin, tick, self._foresee)
-        self.ahead = 0 if outlook.sent is None else len(outlook.sent)
-        return outlook
+        plan_start = self._record.plan_start(begin, tick, self._foresee)
+        self.ahead = 0 if plan_start.sent is None else len(plan_start.sent)
+        return plan_start
 
     def values(self) -> dict[str, float | int]:
         """Return what diagnostics tell of it."""

@@ -34,19 +34,19 @@ def patient_log(name: str) -> Iterator[None]:
     if tee is None:
         yield
         return
-    ear, mouth = os.pipe()
+    ear, output = os.pipe()
     if _RESIZE:
         with suppress(OSError):  # more than this user may have
-            fcntl.fcntl(mouth, _RESIZE, _ROOM)
-    os.set_blocking(mouth, False)
+            fcntl.fcntl(output, _RESIZE, _ROOM)
+    os.set_blocking(output, False)
     told = os.dup(2)
     # Ctrl-C is for the node; whoever writes its last words ends with it.
-    scribe = subprocess.Popen(
+    recorder = subprocess.Popen(
         [tee, '-a', *_file(name)], stdin=ear, stdout=told, start_new_session=True
     )
     os.close(ear)
-    os.dup2(mouth, 2)
-    os.close(mouth)
+    os.dup2(output, 2)
+    os.close(output)
     try:
         yield
     finally:
@@ -54,7 +54,7 @@ def patient_log(name: str) -> Iterator[None]:
         os.dup2(told, 2)
         os.close(told)
         with suppress(subprocess.TimeoutExpired):
-            scribe.wait(_PATIENCE)
+            recorder.wait(_PATIENCE)
 
 
 def _file(name: str) -> list[str]:

@@ -267,7 +267,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             planner = self._live.current('planner')
             self._ready.pilot = self._make_pilot(self._ready.setup.checkpoint, planner)
             if self._active is not None:
-                self._active.thinker.replace(self._ready.pilot)
+                self._active.planner_thread.replace(self._ready.pilot)
 
     def _on_set_files(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         """Let the files be set while nothing has been made of them."""

@@ -54,9 +54,9 @@ class PlanDisplay:
         self._image = node.create_publisher(Image, IMAGE, _QOS)
         self._markers = node.create_publisher(MarkerArray, MARKERS, _QOS)
         self._why = ''  # there is no album
-        self._album: FrameBank | None = None
+        self._bank: FrameBank | None = None
         try:
-            self._album = load(setup.checkpoint.folder, 'the imagined end of a plan')
+            self._bank = load(setup.checkpoint.folder, 'the imagined end of a plan')
         except CheckpointError as error:
             self._why = str(error)
         self._pose = self._find_pose()
@@ -64,7 +64,7 @@ class PlanDisplay:
         self._sketch: PlanSnapshot | None = None
         self._number, self._farthest = 0, 0.0  # of the goal, and how far it was at most
         self._closing = False
-        self._thread = Thread(target=self._run, name='painter', daemon=True)
+        self._thread = Thread(target=self._run, name='display', daemon=True)
         self._thread.start()
 
     @property
@@ -140,7 +140,7 @@ class PlanDisplay:
             self._number, self._farthest = sketch.number, 0.0
         if math.isfinite(distance):
             self._farthest = max(self._farthest, distance)
-        imagined = None if self._album is None else self._album.nearest(end)[0]
+        imagined = None if self._bank is None else self._bank.nearest(end)[0]
         tiles = [
             ('camera', sketch.pixels, ''),
             ('goal', sketch.goal, 'the goal is no image'),
@@ -157,9 +157,9 @@ class PlanDisplay:
             for axis in 'xy'
         ]
         x, y = places
-        if x is None or y is None or self._album is None:
+        if x is None or y is None or self._bank is None:
             return None
-        skill = min(self._album.skill[x], self._album.skill[y])
+        skill = min(self._bank.skill[x], self._bank.skill[y])
         if not skill >= _TRUSTED:
             self._complain(f'no markers: positions are read off latents with R2 {skill:.2f} only')
             return None
@@ -181,9 +181,9 @@ class PlanDisplay:
 
     def _points(self, latents: Tensor) -> list[Point]:
         """Return about where latents (n, D) are, in the frame of the measured state."""
-        assert self._album is not None
+        assert self._bank is not None
         assert self._pose is not None
-        states = self._album.read(latents)
+        states = self._bank.read(latents)
         return [Point(x=float(row[self._pose[0]]), y=float(row[self._pose[1]])) for row in states]
 
     def _mark(

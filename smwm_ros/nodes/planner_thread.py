@@ -89,7 +89,7 @@ class PlannerThread:
         controller: Controller,
         clock: WallClock | RosClock,
         dt: float,
-        outlook: Callable[[float, float], PlanStart],  # of an image, and when its plan is ready
+        plan_start: Callable[[float, float], PlanStart],  # of an image, and when its plan is ready
         done: Callable[[PlanReport], None],
         fail: Callable[[str], None],
     ) -> None:
@@ -97,21 +97,21 @@ class PlannerThread:
         self._controller = controller
         self._clock = clock
         self._dt = dt
-        self._outlook = outlook
+        self._plan_start = plan_start
         self._done = done
         self._fail = fail
         self._news = Condition()
         self._view: CameraView | None = None
         self._aim: GoalInput | None = None  # that is not aimed at yet
-        self._journey: Route | None = None
+        self._goal_route: Route | None = None
         self._reach: GoalTolerance | None = None
         self._stays = False
-        self._teacher: RouteRecorder | None = None
+        self._recorder: RouteRecorder | None = None
         self._new_pilot: PilotLike | None = None
         self._closing = False
         self._ticks = PlanClock(dt)
         self._last: CameraView | None = None  # of the previous plan
-        self._thread = Thread(target=self._run, name='thinker', daemon=True)
+        self._thread = Thread(target=self._run, name='planner', daemon=True)
         self.plan_ms = Percentiles()
         self._lately_ms = Percentiles(_LATELY)
         self.errors = 0
@@ -140,13 +140,13 @@ class PlannerThread:
         """Call a goal reached by these distances; who stays goes on to look at it."""
         with self._news:
             self._reach, self._stays = reach, stays
-            if self._journey is not None and reach is not None:
-                self._journey.reach = reach
+            if self._goal_route is not None and reach is not None:
+                self._goal_route.reach = reach
 
-    def teach(self, teacher: RouteRecorder | None) -> RouteRecorder | None:
+    def teach(self, recorder: RouteRecorder | None) -> RouteRecorder | None:
         """Show all images to somebody, or to nobody any more; return who saw them before."""
         with self._news:
-            before, self._teacher = self._teacher, teacher
+            before, self._recorder = self._recorder, recorder
         return before
 
     def replace(self, pilot: PilotLike) -> None:
@@ -175,7 +175,7 @@ class PlannerThread:
                 view, self._view = self._view, None
             assert view is not None
             latent = self._think(view) if self._is_worth(view) else None
-            if self._teacher is not None:
+            if self._recorder is not None:
                 self._show(view, latent)
 
     def _is_worth(self, view: CameraView) -> bool:
@@ -191,17 +191,17 @@ class PlannerThread:
         """Make one plan, and hand it over; return the latent of the image."""
         began = self._clock.now()
         try:
-            journey = self._prepare(view)
+            goal_route = self._prepare(view)
             lately = self._lately_ms.percentile(50) if self._lately_ms.count else 0.0
-            outlook = self._outlook(view.seen, began + 1e-3 * lately)
-            ahead = 0 if outlook.sent is None else len(outlook.sent)
+            plan_start = self._plan_start(view.seen, began + 1e-3 * lately)
+            ahead = 0 if plan_start.sent is None else len(plan_start.sent)
             if ahead >= self._pilot.horizon:
                 self._refuse(view, began, ahead)
                 return None
-            elapsed = self._ticks.elapsed(outlook.start)
+            elapsed = self._ticks.elapsed(plan_start.start)
             if self._closing:  # after reset() a cancellation would be forgotten
                 return None
-            plan = self._pilot.plan(view.pixels, elapsed, outlook.sent)
+            plan = self._pilot.plan(view.pixels, elapsed, plan_start.sent)
         except CancelledError:
             self._last = None  # begin afresh
             return None
@@ -217,16 +217,16 @@ class PlannerThread:
             return None
         self._last = view
         ready = self._clock.now()
-        at, event = journey.at, self._judge(journey, plan, view.era)
+        at, event = goal_route.at, self._judge(goal_route, plan, view.era)
         age = 1e3 * (ready - view.seen)
         took = 1e3 * (ready - began)
-        of = len(journey.latents)
-        thought = PlanReport(plan, event, at, of, view.pixels, took, age, view.frame_id)
-        self.plan_ms.add(thought.plan_ms)
-        self._lately_ms.add(thought.plan_ms)
-        timed = TimedPlan(plan.actions, view.seen, ready, view.era, plan.cost, outlook.start)
+        of = len(goal_route.latents)
+        plan_report = PlanReport(plan, event, at, of, view.pixels, took, age, view.frame_id)
+        self.plan_ms.add(plan_report.plan_ms)
+        self._lately_ms.add(plan_report.plan_ms)
+        timed = TimedPlan(plan.actions, view.seen, ready, view.era, plan.cost, plan_start.start)
         if self._controller.take(timed):
-            self._done(thought)
+            self._done(plan_report)
         return plan.latent
 
     def _refuse(self, view: CameraView, now: float, ahead: int) -> None:
@@ -240,23 +240,23 @@ class PlannerThread:
             'ready; see node.camera_delay, node.actuation_delay and planner.horizon'
         )
 
-    def _judge(self, journey: Route, plan: PilotPlan, era: int) -> Event:
+    def _judge(self, goal_route: Route, plan: PilotPlan, era: int) -> Event:
         """Look how far the robot has come; a subgoal that is passed gives way to the next."""
-        event = Event.NOTHING if plan.latent is None else journey.see(plan.latent)
+        event = Event.NOTHING if plan.latent is None else goal_route.see(plan.latent)
         if event is Event.PASSED:
-            self._pilot.aim(journey.target)
+            self._pilot.aim(goal_route.target)
         elif event is not Event.NOTHING:
             self._controller.arrive(era, event is Event.REACHED, self._stays)
         return event
 
     def _show(self, view: CameraView, latent: Array | None) -> None:
         """Let the teacher see an image."""
-        teacher = self._teacher
+        recorder = self._recorder
         try:
             if latent is None:
                 latent = self._pilot.encode(view.pixels[None])[0]
-            if teacher is not None:
-                teacher.see(latent, view.pixels)
+            if recorder is not None:
+                recorder.see(latent, view.pixels)
         except Exception as error:  # as with plans
             self._fail(f'image not learnt: {type(error).__name__}: {error}')
 
@@ -271,15 +271,15 @@ class PlannerThread:
         if aim is not None:
             latents = aim.latents if aim.pixels is None else self._pilot.encode(aim.pixels)
             assert latents is not None
-            self._journey = Route(latents, self._reach)
-        assert self._journey is not None
+            self._goal_route = Route(latents, self._reach)
+        assert self._goal_route is not None
         if aim is not None or pilot is not None:
-            self._pilot.aim(self._journey.target)
+            self._pilot.aim(self._goal_route.target)
             with self._news:
                 if self._aim is aim:  # only now: a goal that cannot be aimed at is tried again
                     self._aim = None
         if pilot is not None or fresh:
             self._pilot.reset()
             self._ticks.reset()
-            self._journey.restart()
-        return self._journey
+            self._goal_route.restart()
+        return self._goal_route

@@ -61,9 +61,9 @@ def _listen() -> socket:
     The signals only write into a socket. A handler that did more could interrupt the last stop
     command half-way, and rclpy's own would close the publishers before it.
     """
-    ear, mouth = socketpair()
-    mouth.setblocking(False)
-    signal.set_wakeup_fd(mouth.detach(), warn_on_full_buffer=False)
+    ear, output = socketpair()
+    output.setblocking(False)
+    signal.set_wakeup_fd(output.detach(), warn_on_full_buffer=False)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # With nohup a node goes on without its terminal.
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:

@@ -26,12 +26,12 @@ class Stats:
             name: node.create_publisher(Float32, f'{TOPIC}/{name}', 10) for name in NUMBERS
         }
 
-    def publish(self, thought: PlanReport, goal: Mapping[str, int | bool]) -> None:
+    def publish(self, plan_report: PlanReport, goal: Mapping[str, int | bool]) -> None:
         """Say how a plan came about, and where the robot is on its way."""
-        plan = thought.plan
+        plan = plan_report.plan
         said: dict[str, Any] = {
-            'plan_ms': round(thought.plan_ms, 3),
-            'image_age_ms': round(thought.age_ms, 3),
+            'plan_ms': round(plan_report.plan_ms, 3),
+            'image_age_ms': round(plan_report.age_ms, 3),
             'cost': plan.cost,
             'spread': plan.spread,
             'distance': plan.distance,

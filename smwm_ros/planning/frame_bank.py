@@ -87,17 +87,17 @@ def _probe(
     return weights, offset, _r2(read, dataset.states(tried))
 
 
-def save(folder: Path, album: FrameBank, dataset: str) -> None:
+def save(folder: Path, bank: FrameBank, dataset: str) -> None:
     """Write an album beside the model it was made with."""
-    pages = [np.frombuffer(jpeg, np.uint8) for jpeg in album.jpegs]
+    pages = [np.frombuffer(jpeg, np.uint8) for jpeg in bank.jpegs]
     tensors = {
         'jpeg': torch.from_numpy(np.concatenate(pages)),
         'ends': torch.from_numpy(np.cumsum([len(page) for page in pages])),
-        'latents': album.latents,
-        'weights': album.weights,
-        'offset': album.offset,
+        'latents': bank.latents,
+        'weights': bank.weights,
+        'offset': bank.offset,
     }
-    skill = [None if np.isnan(score) else round(score, 4) for score in album.skill]
+    skill = [None if np.isnan(score) else round(score, 4) for score in bank.skill]
     sidecar.save(folder, NAME, tensors, {'skill': skill, 'dataset': dataset})
 
 

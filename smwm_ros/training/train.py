@@ -168,7 +168,7 @@ def _loop(
             total=settings.steps, initial=first, desc='train', unit='step', disable=not team.leads
         ) as bar,
         threads(settings.threads, partial(_say, bar, team)) as workers,
-        TensorBoardLog(run.scalars, first, team.leads) as diary,
+        TensorBoardLog(run.scalars, first, team.leads) as tb_log,
     ):
         for step in remaining:
             stretch.append(learner.step(step, feed(step)))
@@ -185,7 +185,7 @@ def _loop(
             row |= _pace(curves, len(stretch) * settings.batch, time.monotonic() - began)
             curves.append(row)
             bar.set_postfix_str(_in_brief(row, list(stretch[0])), refresh=False)
-            diary.write(row)
+            tb_log.write(row)
             warning = collapse(row) if step > settings.steps // 4 else None
             if warning and not warned:
                 _say(bar, team, f'warning: step {step}: {warning}')

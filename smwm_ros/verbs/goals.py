@@ -121,12 +121,12 @@ def _landmarks(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> li
             'the checkpoint does not say how far apart in its latent frames are; smwm train with '
             'the same dataset and run folder adds that, and trains nothing'
         )
-    pilot, teacher = Pilot(checkpoint), RouteRecorder(distance)
+    pilot, recorder = Pilot(checkpoint), RouteRecorder(distance)
     for start in range(0, len(drive), 128):
         part = drive[start : start + 128]
         for z, picture in zip(pilot.encode(np.stack(part)), part, strict=True):
-            teacher.see(z, picture)
-    route = teacher.route()
+            recorder.see(z, picture)
+    route = recorder.route()
     if len(route) < 2:
         raise ConfigError('the camera saw no drive; a goal is taken with --at')
     return route

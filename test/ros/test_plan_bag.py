@@ -70,10 +70,10 @@ class Theatre:
     def show(self, frame):
         """Show a frame, and wait for the plan that is made of it."""
         here = self.here
-        frames, plans = here.frames, here.active.thinker.plan_ms.count
+        frames, plans = here.frames, here.active.planner_thread.plan_ms.count
         here.show(fill_image(Image(), frame))
         self.wait(lambda: here.frames > frames, 'the image to be seen')
-        self.wait(lambda: here.active.thinker.plan_ms.count > plans, 'a plan')
+        self.wait(lambda: here.active.planner_thread.plan_ms.count > plans, 'a plan')
 
     def commands(self):
         """Return times (N,) [s] and speeds (N,) of all commands so far."""

@@ -188,10 +188,10 @@ def test_another_commander_stops_the_robot_until_it_is_gone(checkpoint):
 def test_a_command_that_cannot_be_published_stops_the_robot_until_a_person_looks(checkpoint):
     with world(checkpoint) as here:
         here.drive()
-        publish = here.active._mouth.commands.publish
-        here.active._mouth.commands.publish = lambda message: 1 / 0
+        publish = here.active._output.commands.publish
+        here.active._output.commands.publish = lambda message: 1 / 0
         here.wait_for('COMMAND_ERROR')
-        here.active._mouth.commands.publish = publish
+        here.active._output.commands.publish = publish
         here.wait_for_rest()
         here.engage()
         here.wait_for('RUNNING')

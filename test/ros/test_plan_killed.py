@@ -120,20 +120,20 @@ def test_a_node_that_breaks_stops_the_robot_says_why_and_ends(checkpoint, robot,
 
 def stuff(pipe):
     """Fill a pipe, so that whoever writes into it must wait until somebody reads."""
-    mouth = os.open(f'/proc/self/fd/{pipe}', os.O_WRONLY | os.O_NONBLOCK)
+    output = os.open(f'/proc/self/fd/{pipe}', os.O_WRONLY | os.O_NONBLOCK)
     try:
         while True:
-            os.write(mouth, b'x' * 512)
+            os.write(output, b'x' * 512)
     except BlockingIOError:
-        os.close(mouth)
+        os.close(output)
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='only Linux opens a pipe by its number')
 def test_a_log_that_cannot_be_written_does_not_keep_the_robot_moving(checkpoint, robot):  # noqa: F811
-    ear, mouth = os.pipe()
-    with node(checkpoint, 'node.image_timeout:=0.3', stderr=mouth) as process:
+    ear, output = os.pipe()
+    with node(checkpoint, 'node.image_timeout:=0.3', stderr=output) as process:
         wait_until(lambda: len(robot) > 2 and moves(robot[-1]), 'commands')
-        stuff(mouth)
+        stuff(output)
         robot.look = picture(10)
         robot.look.encoding = 'sepia'  # something to complain about
         wait_until(lambda: not moves(robot[-1]), 'a stop command')
@@ -143,7 +143,7 @@ def test_a_log_that_cannot_be_written_does_not_keep_the_robot_moving(checkpoint,
         wait_until(lambda: not moves(robot[-1]), 'a stop command')
         assert process.wait(PATIENCE) == 0
     os.close(ear)
-    os.close(mouth)
+    os.close(output)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

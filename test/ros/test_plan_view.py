@@ -59,8 +59,8 @@ def shots():
     """Return two frames of the album that comes with the model."""
     from smwm_ros.planning.frame_bank import load as open_album
 
-    album = open_album(MODEL, 'a test')
-    return [album.nearest(album.latents[number])[0] for number in (3, 40)]
+    bank = open_album(MODEL, 'a test')
+    return [bank.nearest(bank.latents[number])[0] for number in (3, 40)]
 
 
 def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_read(shots):

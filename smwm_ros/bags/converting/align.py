@@ -76,23 +76,25 @@ def align(
     """
     old = nanoseconds(config.max_frame_age)
     stamp, frame, run = ticks(frames, dt, old, shift)
-    sieve = TickFilter(len(stamp))
-    sieve.drop('the frame cannot be decoded', ~good[frame])
-    sieve.ages['frame'] = stamp - frames[frame]
-    seen = [_look(view, stamp, old, sieve) for view in others]
+    tick_filter = TickFilter(len(stamp))
+    tick_filter.drop('the frame cannot be decoded', ~good[frame])
+    tick_filter.ages['frame'] = stamp - frames[frame]
+    seen = [_look(view, stamp, old, tick_filter) for view in others]
     if looks is not None:
         run = _cut(run, looks[frame])
     for view, index in zip(others, seen, strict=True):
         run = _cut(run, np.append(view.looks, 0)[index])  # the last where there is no frame
-    lead = _lead(sieve.ages['frame'], frame, run) if shift else 0
-    action, age = _action(commands, stamp, lead, dt, config, sieve)
-    state = _state(states, stamp, old, sieve)
+    lead = _lead(tick_filter.ages['frame'], frame, run) if shift else 0
+    action, age = _action(commands, stamp, lead, dt, config, tick_filter)
+    state = _state(states, stamp, old, tick_filter)
     if marks is not None:
-        run = _mark(marks, stamp, run, sieve)
+        run = _mark(marks, stamp, run, tick_filter)
     shortest = max(config.min_length, config.action_block + 1)
-    episodes = _episodes(sieve.keep, run, shortest)
-    sieve.drop(f'in a stretch of fewer than {shortest} ticks', _outside(episodes, len(stamp)))
-    keep = sieve.keep
+    episodes = _episodes(tick_filter.keep, run, shortest)
+    tick_filter.drop(
+        f'in a stretch of fewer than {shortest} ticks', _outside(episodes, len(stamp))
+    )
+    keep = tick_filter.keep
     return Rows(
         frame[keep],
         [index[keep] for index in seen],
@@ -100,9 +102,9 @@ def align(
         state[keep],
         stamp[keep],
         _packed(episodes),
-        sieve.dropped,
+        tick_filter.dropped,
         _odd(keep, frame, age, state, nanoseconds(config.hold)),
-        {name: age[keep] for name, age in sieve.ages.items()},
+        {name: age[keep] for name, age in tick_filter.ages.items()},
     )
 
 
@@ -117,20 +119,20 @@ def _odd(keep: Array, frame: Array, age: Array, state: Array, hold: int) -> dict
     return {name: int((keep & where).sum()) for name, where in odd.items()}
 
 
-def _state(states: Track, stamp: Array, old: int, sieve: TickFilter) -> Array:
+def _state(states: Track, stamp: Array, old: int, tick_filter: TickFilter) -> Array:
     """Return the last measured state at each tick (m, P), NaN where it is old or no number."""
     state, age = _latest(states, stamp)
     if states.values.shape[1]:
         state[(age > old) | ~np.isfinite(state).all(1)] = np.nan
-        sieve.ages['state'] = age
+        tick_filter.ages['state'] = age
     return state
 
 
-def _mark(marks: Track, stamp: Array, run: Array, sieve: TickFilter) -> Array:
+def _mark(marks: Track, stamp: Array, run: Array, tick_filter: TickFilter) -> Array:
     """Cut runs where another episode is marked; return the numbers of the pieces (m,)."""
     mark, age = _latest(marks, stamp)
     mark[age == _NEVER] = -1  # before the first one
-    sieve.drop('outside of the marked episodes', mark[:, 0] < 0)
+    tick_filter.drop('outside of the marked episodes', mark[:, 0] < 0)
     return _cut(run, mark[:, 0])
 
 
@@ -154,16 +156,16 @@ class TickFilter:
         self.keep[where] = False
 
 
-def _look(view: ViewTrack, stamp: Array, old: int, sieve: TickFilter) -> Array:
+def _look(view: ViewTrack, stamp: Array, old: int, tick_filter: TickFilter) -> Array:
     """Return the frame of a further camera that each tick sees (m,)."""
     index = np.searchsorted(view.stamps, stamp, side='right') - 1
     known = index >= 0
     age = np.full(len(stamp), _NEVER)
     age[known] = stamp[known] - view.stamps[index[known]]
-    sieve.drop(f'no frame of {view.topic} in time', age > old)
+    tick_filter.drop(f'no frame of {view.topic} in time', age > old)
     known[known] = view.good[index[known]]
-    sieve.drop(f'the frame of {view.topic} cannot be decoded', ~known)
-    sieve.ages[f'frame of {view.topic}'] = age
+    tick_filter.drop(f'the frame of {view.topic} cannot be decoded', ~known)
+    tick_filter.ages[f'frame of {view.topic}'] = age
     return index
 
 
@@ -182,21 +184,26 @@ def _lead(age: Array, frame: Array, run: Array) -> Array:
 
 
 def _action(
-    commands: Track, stamp: Array, lead: Array | int, dt: int, config: Dataset, sieve: TickFilter
+    commands: Track,
+    stamp: Array,
+    lead: Array | int,
+    dt: int,
+    config: Dataset,
+    tick_filter: TickFilter,
 ) -> tuple[Array, Array]:
     """Return raw actions (m, A) and the age of those that are held (m,); fresh ones have age 0."""
     if config.action == 'next_state_delta':
         action = _measured(commands, stamp + dt, config) - _measured(commands, stamp, config)
-        sieve.drop('its change of state was not measured', ~np.isfinite(action).all(1))
+        tick_filter.drop('its change of state was not measured', ~np.isfinite(action).all(1))
         return action, np.zeros(len(stamp), np.int64)
     action, age = _actions(commands, stamp - lead, dt, config.action)
-    sieve.ages['command'] = age
+    tick_filter.ages['command'] = age
     late = age > nanoseconds(config.hold)
     if config.after_hold == 'zero':
         action[late] = 0.0
     else:
-        sieve.drop(SILENT, late)
-    sieve.drop('the command is not a number', ~np.isfinite(action).all(1))
+        tick_filter.drop(SILENT, late)
+    tick_filter.drop('the command is not a number', ~np.isfinite(action).all(1))
     return action, age
 
 

@@ -94,21 +94,21 @@ def _workers(todo: list[Work], jobs: int | None) -> int:
 
 def _run_parallel(todo: list[Work], jobs: int, tally: Tally, report: Report) -> None:
     """Convert several bags at once; one whose process dies is begun again by another."""
-    waiting, crew, deaths = deque(todo), list[Worker](), Counter[str]()
+    waiting, processes, deaths = deque(todo), list[Worker](), Counter[str]()
     try:
-        while crew or (waiting and not tally.hopeless):
-            while waiting and len(crew) < jobs and not tally.hopeless:
-                crew.append(Worker(_serve))
-                _begin(crew[-1], waiting.popleft())
-            ready: list[Any] = wait([worker.pipe for worker in crew])
-            for worker in [each for each in crew if each.pipe in ready]:
+        while processes or (waiting and not tally.hopeless):
+            while waiting and len(processes) < jobs and not tally.hopeless:
+                processes.append(Worker(_serve))
+                _begin(processes[-1], waiting.popleft())
+            ready: list[Any] = wait([worker.pipe for worker in processes])
+            for worker in [each for each in processes if each.pipe in ready]:
                 news = worker.hear()
                 if isinstance(news, Progress):
                     worker.progress.append(news)
                     report(news)
                     continue
                 if isinstance(news, Failure):
-                    crew.remove(worker)
+                    processes.remove(worker)
                     worker.stop()
                     _bury(worker, news, waiting, deaths, tally, report)
                     continue
@@ -116,10 +116,10 @@ def _run_parallel(todo: list[Work], jobs: int, tally: Tally, report: Report) -> 
                 if waiting and not tally.hopeless:
                     _begin(worker, waiting.popleft())
                 else:
-                    crew.remove(worker)
+                    processes.remove(worker)
                     worker.stop()
     finally:
-        for worker in crew:
+        for worker in processes:
             worker.stop()
 
 

@@ -70,8 +70,8 @@ class BagWriter:
         # A field that a message lacks is an error now, not in the middle of a recording.
         self._image, self._command, self._state = (
             ImageTemplate(self._store, robot.camera.type, CAMERA_FRAME),
-            self._letter(robot.command),
-            self._letter(robot.state),
+            self._template(robot.command),
+            self._template(robot.state),
         )
         self._topics: dict[str, Connection] = {}
         self._waiting: list[tuple[int, int, Connection, bytes]] = []  # a heap by time of receipt
@@ -157,7 +157,7 @@ class BagWriter:
             topic, kind, typestore=self._store, offered_qos_profiles=[_RELIABLE]
         )
 
-    def _letter(self, topic: Command | State) -> MessageTemplate:
+    def _template(self, topic: Command | State) -> MessageTemplate:
         """Prepare the messages of a topic that carry a vector."""
         return MessageTemplate(self._store, topic.type, expand(topic.fields), topic.frame_id)
 
