@@ -68,7 +68,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Command:
-    """What the robot is told: any message, as a vector of its numeric fields."""
+    """What the robot gets: any message, as a vector of its numeric fields."""
 
     topic: str = knob('cmd_vel', 'command topic, likewise')
     type: str = knob('geometry_msgs/msg/TwistStamped', 'message type of the command topic')

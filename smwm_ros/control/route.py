@@ -26,7 +26,7 @@ class GoalTolerance(NamedTuple):
 
 
 class Event(Enum):
-    """What an image says about the journey."""
+    """What an image says about the progress along a route."""
 
     NOTHING = 0
     PASSED = 1  # another subgoal is next

@@ -34,7 +34,7 @@ _HANG = 1.0  # until the thread has ended [s]
 
 
 class PlanSnapshot(NamedTuple):
-    """What is to be painted."""
+    """What the picture and the markers of a plan are made from."""
 
     pixels: Array  # (S, S, 3) what the plan was made from
     goal: Array | None  # (S, S, 3); None for a goal that is a latent

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An arena in the guise of a robot: it hears commands, and shows images and measured states."""
+"""The topics of a robot for an arena: commands in, images and measured states out."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class TensorBoardLog:
             self._writer = SummaryWriter(str(folder), purge_step=first + 1)
 
     def __enter__(self) -> TensorBoardLog:
-        """Return the diary itself."""
+        """Return the log itself."""
         return self
 
     def write(self, row: dict[str, float]) -> None:
