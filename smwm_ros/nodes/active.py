@@ -18,7 +18,7 @@ from smwm_ros.nodes.clocks import clock_of
 from smwm_ros.nodes.command_output import CommandOutput
 from smwm_ros.nodes.command_thread import CommandThread
 from smwm_ros.nodes.goals import Goals
-from smwm_ros.nodes.latency import LatencyRecord
+from smwm_ros.nodes.latency import LatencyCompensation
 from smwm_ros.nodes.peers import deaf_ears, deaf_robot, Wanted
 from smwm_ros.nodes.plan_display import PlanDisplay, PlanSnapshot
 from smwm_ros.nodes.planner_thread import PilotLike, PlannerThread, PlanReport
@@ -50,7 +50,7 @@ class ActiveSession:
         self._clock = clock_of(node)
         dt = setup.robot.dt
         self.controller = Controller(setup.codec.spec, setup.robot.command.stop, knobs, latch)
-        self._latency = LatencyRecord(node, setup, knobs, self._clock, self.controller)
+        self._latency = LatencyCompensation(node, setup, knobs, self._clock, self.controller)
         note = self._latency.note
         self._shadow = (
             Shadow(node, setup, self._clock, note, self._complain) if knobs.shadow else None

@@ -14,7 +14,7 @@ from smwm_ros.control.controller import Controller
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
-from smwm_ros.nodes.latency import LatencyRecord
+from smwm_ros.nodes.latency import LatencyCompensation
 from smwm_ros.nodes.messages import camera_qos
 from smwm_ros.nodes.planner_thread import CameraView, PlannerThread
 from smwm_ros.nodes.robot_setup import Setup
@@ -33,7 +33,7 @@ class Cameras:
         setup: Setup,
         knobs: config.Node,
         clock: WallClock | RosClock,
-        latency: LatencyRecord,
+        latency: LatencyCompensation,
         controller: Controller,
         planner_thread: PlannerThread,
         warn: Callable[[str], None],

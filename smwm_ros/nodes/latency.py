@@ -17,8 +17,8 @@ from smwm_ros.nodes.command_thread import CommandThread
 from smwm_ros.nodes.robot_setup import Setup
 
 
-class LatencyRecord:
-    """Knows what the robot was told since an image was taken, and what it will be told."""
+class LatencyCompensation:
+    """Knows the commands that were sent since an image was taken, and those to come."""
 
     def __init__(
         self,
