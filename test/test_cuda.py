@@ -160,7 +160,7 @@ def test_many_problems_are_planned_as_each_alone(gpu: torch.device) -> None:
 
 @pytest.mark.parametrize('preset', ['nano', 'toy', 'tiny'])
 def test_rollouts_on_a_gpu_are_those_of_the_model(gpu: torch.device, preset: str) -> None:
-    from test_fast import fast, question, random_model
+    from test_fast_rollout import fast, question, random_model
 
     model = random_model(preset)
     z, actions = question(model, 2, 33)

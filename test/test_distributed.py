@@ -64,10 +64,10 @@ step = Learner.step
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import test_team
+import test_distributed
 from smwm_ros.cli import main
 from smwm_ros.training.learner import Learner
-Learner.step = test_team.check_first_step
+Learner.step = test_distributed.check_first_step
 sys.exit(main(sys.argv[2:]))
 """
 

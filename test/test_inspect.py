@@ -13,7 +13,7 @@ from recordings import image, inspect, MakeBag, STORE, TICK, TinyBag
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from smwm_ros.bags.converting.convert import convert
-from smwm_ros.bags.survey.survey import propose
+from smwm_ros.bags.survey import propose
 from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.cli import main
 from smwm_ros.load import load_config

@@ -116,7 +116,9 @@ def calls(path: Path) -> list[ast.Call]:
 def test_one_place_prints_and_one_escapes_for_pages() -> None:
     prints = {path.name for path in SOURCES for call in calls(path) if name_of(call) == 'print'}
     assert prints == {'text.py'}
-    texts = {path.name: path.read_text(encoding='utf-8') for path in SOURCES}
+    texts = {
+        f'{path.parent.name}/{path.name}': path.read_text(encoding='utf-8') for path in SOURCES
+    }
     assert not [name for name, text in texts.items() if re.search(r'std(out|err)\.write\(', text)]
     escapes = re.compile(r'html\.escape|from html import .*\bescape')
     assert [name for name, text in texts.items() if escapes.search(text)] == ['pages/html.py']
