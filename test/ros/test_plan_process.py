@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests for the plan node as a process: how it ends, and what it says last."""
 
+from contextlib import contextmanager
 import os
 import pty
 from select import select
@@ -76,16 +77,21 @@ def robot():
     rclpy.try_shutdown()
 
 
+@contextmanager
+def running(words, **streams):
+    """Run a process, and kill it at the end: a test that fails must not wait for it for ever."""
+    with subprocess.Popen(words, text=True, **streams) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def start(checkpoint):
     """Start the plan node as `ros2 run` would."""
-    return subprocess.Popen(
-        [
-            *(sys.executable, '-m', 'smwm_ros.nodes.plan'),
-            *('--ros-args', '-p', f'checkpoint:={checkpoint}'),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    words = [sys.executable, '-m', 'smwm_ros.nodes.plan']
+    words += ['--ros-args', '-p', f'checkpoint:={checkpoint}']
+    return running(words, stderr=subprocess.PIPE)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -131,15 +137,10 @@ def drain(terminal):
 
 
 def test_with_nohup_a_node_goes_on_without_its_terminal(checkpoint, robot):
-    with subprocess.Popen(
-        [
-            *('nohup', sys.executable, '-m', 'smwm_ros.nodes.plan'),
-            *('--ros-args', '-p', f'checkpoint:={checkpoint}'),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    words = ['nohup', sys.executable, '-m', 'smwm_ros.nodes.plan']
+    words += ['--ros-args', '-p', f'checkpoint:={checkpoint}']
+    nothing = dict.fromkeys(('stdin', 'stdout', 'stderr'), subprocess.DEVNULL)
+    with running(words, **nothing) as process:
         wait_until(lambda: robot.moves, 'motion')
         process.send_signal(signal.SIGHUP)
         count = len(robot)
@@ -211,15 +212,13 @@ def test_a_child_ends_with_its_parent_even_when_that_is_killed(tmp_path, checkpo
     script = (
         'import os, sys, time\n'
         'from pathlib import Path\n'
-        'from smwm_ros.nodes.child_process import Child\n'
+        'from smwm_ros.nodes.child_process import ChildProcess\n'
         f'knobs = {{"checkpoint": {str(checkpoint)!r}}}\n'
-        f'child = Child("smwm_ros.nodes.plan", knobs, Path({str(tmp_path)!r}), os.environ)\n'
+        f'child = ChildProcess("smwm_ros.nodes.plan", knobs, Path({str(tmp_path)!r}), os.environ)\n'
         'print(child.pid, flush=True)\n'
         'time.sleep(600)\n'
     )
-    with subprocess.Popen(
-        [sys.executable, '-c', script], stdout=subprocess.PIPE, text=True
-    ) as parent:
+    with running([sys.executable, '-c', script], stdout=subprocess.PIPE) as parent:
         pid = int(parent.stdout.readline())
         log = tmp_path / 'plan.log'
         wait_until(lambda: '/camera/image_raw -> /cmd_vel' in log.read_text(), 'the node')
