@@ -214,7 +214,8 @@ def test_a_child_ends_with_its_parent_even_when_that_is_killed(tmp_path, checkpo
         'from pathlib import Path\n'
         'from smwm_ros.nodes.child_process import ChildProcess\n'
         f'knobs = {{"checkpoint": {str(checkpoint)!r}}}\n'
-        f'child = ChildProcess("smwm_ros.nodes.plan", knobs, Path({str(tmp_path)!r}), os.environ)\n'
+        f'folder = Path({str(tmp_path)!r})\n'
+        'child = ChildProcess("smwm_ros.nodes.plan", knobs, folder, os.environ)\n'
         'print(child.pid, flush=True)\n'
         'time.sleep(600)\n'
     )
