@@ -76,25 +76,23 @@ def align(
     """
     old = nanoseconds(config.max_frame_age)
     stamp, frame, run = ticks(frames, dt, old, shift)
-    tick_filter = TickFilter(len(stamp))
-    tick_filter.drop('the frame cannot be decoded', ~good[frame])
-    tick_filter.ages['frame'] = stamp - frames[frame]
-    seen = [_look(view, stamp, old, tick_filter) for view in others]
+    filtered = TickFilter(len(stamp))
+    filtered.drop('the frame cannot be decoded', ~good[frame])
+    filtered.ages['frame'] = stamp - frames[frame]
+    seen = [_look(view, stamp, old, filtered) for view in others]
     if looks is not None:
         run = _cut(run, looks[frame])
     for view, index in zip(others, seen, strict=True):
         run = _cut(run, np.append(view.looks, 0)[index])  # the last where there is no frame
-    lead = _lead(tick_filter.ages['frame'], frame, run) if shift else 0
-    action, age = _action(commands, stamp, lead, dt, config, tick_filter)
-    state = _state(states, stamp, old, tick_filter)
+    lead = _lead(filtered.ages['frame'], frame, run) if shift else 0
+    action, age = _action(commands, stamp, lead, dt, config, filtered)
+    state = _state(states, stamp, old, filtered)
     if marks is not None:
-        run = _mark(marks, stamp, run, tick_filter)
+        run = _mark(marks, stamp, run, filtered)
     shortest = max(config.min_length, config.action_block + 1)
-    episodes = _episodes(tick_filter.keep, run, shortest)
-    tick_filter.drop(
-        f'in a stretch of fewer than {shortest} ticks', _outside(episodes, len(stamp))
-    )
-    keep = tick_filter.keep
+    episodes = _episodes(filtered.keep, run, shortest)
+    filtered.drop(f'in a stretch of fewer than {shortest} ticks', _outside(episodes, len(stamp)))
+    keep = filtered.keep
     return Rows(
         frame[keep],
         [index[keep] for index in seen],
@@ -102,9 +100,9 @@ def align(
         state[keep],
         stamp[keep],
         _packed(episodes),
-        tick_filter.dropped,
+        filtered.dropped,
         _odd(keep, frame, age, state, nanoseconds(config.hold)),
-        {name: age[keep] for name, age in tick_filter.ages.items()},
+        {name: age[keep] for name, age in filtered.ages.items()},
     )
 
 
