@@ -78,6 +78,7 @@ class Heard:
         self.trained: list[Trained] = []
         self.driven: list[Driven] = []
         self.noise: list[np.ndarray] = []  # what the random policy did
+        self.episodes: list[np.ndarray] = []  # that its pairs come from
 
     def by(self, kind: type) -> list[Driven]:
         """Return what drivers of a kind tried."""
@@ -95,14 +96,19 @@ def listen(success: ModuleType, patch: pytest.MonkeyPatch, folder: Path) -> list
     """Note what a benchmark is going to ask for, and give it less of everything."""
     seeds: list[Heard] = []
     pilots: dict[int, tuple[Checkpoint, Planner]] = {}
-    train, run_pairs, smwm, prepared = (
-        getattr(success, name) for name in ('train', 'run_pairs', 'smwm', 'prepared')
+    train, run_pairs, smwm, prepared, fresh = (
+        getattr(success, name)
+        for name in ('train', 'run_pairs', 'smwm', 'prepared', 'fresh_episodes')
     )
     act = RandomDriver.act
 
     def heard_prepared(name: str, where: Path, number: int, knobs: Any) -> Any:
         seeds.append(Heard(number))
         return prepared(name, where, number, knobs)
+
+    def heard_fresh(*words: Any) -> Any:
+        seeds[-1].episodes = fresh(*words)
+        return seeds[-1].episodes
 
     def heard_train(
         dataset: TransitionDataset, where: Path, model: Model, settings: Train, planner: Planner
@@ -134,6 +140,7 @@ def listen(success: ModuleType, patch: pytest.MonkeyPatch, folder: Path) -> list
     for name, part in {
         'KEPT': folder,
         'prepared': heard_prepared,
+        'fresh_episodes': heard_fresh,
         'train': heard_train,
         'Pilot': heard_pilot,
         'run_pairs': heard_pairs,
@@ -217,6 +224,8 @@ def test_everyone_tries_all_pairs_and_the_random_policy_five_times(benchmark: Be
         tried = [seed.by(kind) for kind in (PilotDriver, RandomDriver, ExpertDriver)]
         assert [len(some) for some in tried] == [6, 1, 1]
     assert starts[0] != starts[1], 'each seed has pairs of its own'
+    first, second = (seed.episodes for seed in benchmark.seeds)
+    assert not np.array_equal(first[0], second[0]), 'from drives of its own'
 
 
 def test_the_random_policy_uses_all_that_the_robot_may_do(benchmark: Benchmark) -> None:
