@@ -100,7 +100,8 @@ def _text(path: Path) -> str:
     if path.suffix == '.py':
         for node in ast.walk(ast.parse('\n'.join(lines))):
             for silent in _silent(node):
-                lines[silent.lineno - 1 : silent.end_lineno] = [''] * _height(silent)
+                for number in range(silent.lineno, (silent.end_lineno or 0) + 1):
+                    lines[number - 1] = ''
     return '\n'.join(line for line in lines if line.split('#')[0].strip())
 
 
@@ -111,8 +112,3 @@ def _silent(node: ast.AST) -> Iterator[ast.stmt]:
     has_body = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
     if has_body and ast.get_docstring(node) is not None:
         yield node.body[0]
-
-
-def _height(node: ast.stmt) -> int:
-    """Return the lines that a statement takes."""
-    return (node.end_lineno or node.lineno) - node.lineno + 1

@@ -232,7 +232,7 @@ def recorded_data(path: Path) -> Path | None:
     name = info.get('data') if isinstance(info, dict) else None
     if not isinstance(name, str):
         return None
-    # best/ is a checkpoint inside of a run, whose dataset is told from there.
+    # best/ is a checkpoint inside a run, and paths to the dataset are relative to the run.
     for place in (path / name, path.parent / name):
         if os.path.isfile(place / 'dataset.json'):  # which takes any text for a path
             return Path(os.path.normpath(place))

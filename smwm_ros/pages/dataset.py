@@ -48,8 +48,8 @@ def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
         f'What the dataset holds: {count_of(len(data.metas), "recording", ",")}, '
         f'{duration(len(data) * data.info.spec.dt)} of driving.'
     )
-    told = [*warnings(data), *([motion.warning] if motion and motion.warning else [])]
-    return html.page(title, about, body, told, data.pixels(np.array([0]))[0]), len(shown)
+    cautions = [*warnings(data), *([motion.warning] if motion and motion.warning else [])]
+    return html.page(title, about, body, cautions, data.pixels(np.array([0]))[0]), len(shown)
 
 
 def _facts(data: TransitionDataset) -> dict[str, str]:

@@ -71,11 +71,11 @@ def _warnings(
     found: Examination, verdict: Verdict, checkpoint: Checkpoint, data: TransitionDataset
 ) -> list[str]:
     """Return why not to plan with it, and what is odd about its training and the data."""
-    told = [] if verdict.fit else [f'{in_a_word(verdict)} {_sentence(verdict.why)}']
-    told += [_sentence(words) for words in checkpoint.info.get('warnings', ())]
+    cautions = [] if verdict.fit else [f'{in_a_word(verdict)} {_sentence(verdict.why)}']
+    cautions += [_sentence(words) for words in checkpoint.info.get('warnings', ())]
     if found.note:
-        told.append(_sentence(found.note))
-    return told + odd(data)
+        cautions.append(_sentence(found.note))
+    return cautions + odd(data)
 
 
 def _sentence(words: str) -> str:

@@ -26,7 +26,7 @@ _HEAD = (
 )  # fmt: skip
 
 
-def told(toy: Toy, found: Found) -> str:
+def in_words(toy: Toy, found: Found) -> str:
     """Say in a line what was found."""
     measures = found.measures
     return (

@@ -3,7 +3,7 @@
 Show with toy worlds what the method does: figures and pictures on one HTML page.
 
 Models of the paper's demonstrations are trained on drawings of which it is known how many numbers
-the actions control: dots, some of which do as told, and an arrow that moves and turns. The page
+the actions control: dots, some of them commanded, and an arrow that moves and turns. The page
 and toy.json tell how many dimensions each latent has, and what can be read off it. It takes some
 minutes on one core; a run that is finished is kept. The settings are those of config/toy.yaml;
 with dataset.image_size=64 the canvas is that of the paper, and takes several times as long.
@@ -58,7 +58,7 @@ def _study(args: argparse.Namespace, cfg: Config) -> None:
     """Train and judge in a folder that is ours."""
     from smwm_ros.files import write_atomic
     from smwm_ros.pages.index import publish
-    from smwm_ros.pages.toy import plain, sheet, told
+    from smwm_ros.pages.toy import in_words, plain, sheet
     from smwm_ros.toys.study import study
     from smwm_ros.toys.worlds import TOYS
 
@@ -66,7 +66,7 @@ def _study(args: argparse.Namespace, cfg: Config) -> None:
     for name in args.worlds or TOYS:
         tell(f'{name}: {TOYS[name].about}')
         found[name] = study(TOYS[name], args.out / name, cfg, args.transitions)
-        tell(f'  {told(TOYS[name], found[name])}')
+        tell(f'  {in_words(TOYS[name], found[name])}')
     page = args.out / 'toy.html'
     where = publish(page, sheet(found))
     data = {name: plain(TOYS[name], one) for name, one in found.items()}
