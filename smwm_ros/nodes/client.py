@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Log
 import rclpy
 from rclpy.context import Context
@@ -28,6 +29,7 @@ from std_srvs.srv import SetBool, Trigger
 
 _FOUND = 8.0  # until nodes have found each other [s]
 _ANSWER = 10.0  # until a service has answered, or a goal is accepted [s]
+_ATTEMPTS = 10  # of a request that may be repeated, within that time
 _LOGGED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _REFUSED = 'goal not used: '
 
@@ -64,7 +66,7 @@ class Client:
 
     def stop(self) -> str:
         """Stop the robot; return what the node says."""
-        return self._call(Trigger, 'stop')
+        return self._call(Trigger, 'stop', repeat=True)
 
     def engage(self) -> str:
         """Let the robot move."""
@@ -90,19 +92,38 @@ class Client:
         """Give the arena node a measured state as the goal."""
         self._publish(Float64MultiArray(data=array('d', numbers)), 'arena/goal_state')
 
-    def _call(self, kind: Any, name: str, **words: Any) -> str:
-        """Call a service of the node; return what it says, or raise what it says."""
-        service = f'{self.target}/{name}'
-        client = self._node.create_client(kind, service)
-        if not self._wait(client.service_is_ready, _FOUND):
-            raise SmwmError(self._absent(f'no service {service}'))
-        future = client.call_async(kind.Request(**words))
-        if not self._wait(future.done, _ANSWER):
-            raise SmwmError(f'{service} did not answer within {_ANSWER:.0f} s')
-        answer = future.result()
+    def _call(self, kind: Any, name: str, repeat: bool = False, **words: Any) -> str:
+        """
+        Call a service of the node; return its message, or raise it.
+
+        A node may serve a client that it has not discovered yet, and its answer is lost. Discovery
+        goes in order: a service asked later answers only a client that the one before can answer.
+        A stop waits for nothing and is repeated; an engagement must not be, for between the two
+        somebody else may have stopped the robot.
+        """
+        client = self._client(kind, name)
+        if not repeat:
+            self._answer(self._client(GetState, 'get_state'), GetState.Request(), _ATTEMPTS)
+        answer = self._answer(client, kind.Request(**words), _ATTEMPTS if repeat else 1)
         if not answer.success:
             raise SmwmError(f'{self.target}: {answer.message}')
         return str(answer.message)
+
+    def _client(self, kind: Any, name: str) -> Any:
+        """Return a client of a service that is there."""
+        client = self._node.create_client(kind, f'{self.target}/{name}')
+        if not self._wait(client.service_is_ready, _FOUND):
+            raise SmwmError(self._absent(f'no service {client.service_name}'))
+        return client
+
+    def _answer(self, client: Any, request: Any, attempts: int) -> Any:
+        """Return the first answer to a request, which is sent again until there is one."""
+        calls: list[Any] = []
+        for _ in range(attempts):
+            calls.append(client.call_async(request))
+            if self._wait(lambda: any(call.done() for call in calls), _ANSWER / attempts):
+                return next(call.result() for call in calls if call.done())
+        raise SmwmError(f'{client.service_name} did not answer within {_ANSWER:.0f} s')
 
     def _aim(self, message: Any, topic: str) -> dict[str, Any]:
         """Publish a goal; return what the node has accepted, or raise why it has not."""

@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs that speak to a plan node: what a person types, against a node that runs."""
 
+from contextlib import suppress
+from functools import partial
 import json
+import threading
 
 import cv2
 from harness import wait_until, world
+from lifecycle_msgs.srv import GetState
 import numpy as np
 import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from smwm_ros.cli import main
 from smwm_ros.control.goal_library import GoalLibrary
 from smwm_ros.nodes import client
+from std_srvs.srv import SetBool, Trigger
 
 
 @pytest.fixture
@@ -75,6 +84,56 @@ def test_what_the_camera_shows_and_drives_are_kept(here, capsys):
     assert say(capsys, 'goal', 'route', 'start') == (0, 'route: watching\n')
     code, said = say(capsys, 'goal', 'route', 'start')
     assert (code, said) == (0, 'route: watching from now on; the drive before is lost\n')
+
+
+class LosesFirstAnswers(Node):
+    """A node whose first answer of each service is lost, as before it has discovered a client."""
+
+    def __init__(self, context):
+        super().__init__('plan', context=context)
+        self.calls = []
+        for kind, name in ((Trigger, 'stop'), (SetBool, 'engage'), (GetState, 'get_state')):
+            self.create_service(kind, f'~/{name}', partial(self._on_call, name))
+
+    def _on_call(self, name, _, answer):
+        self.calls.append(name)
+        if self.calls.count(name) == 1 and name != 'engage':
+            return None  # rclpy raises, and sends nothing
+        if name != 'get_state':
+            answer.success, answer.message = True, name
+        return answer
+
+
+@pytest.fixture
+def unlucky():
+    context = Context()
+    rclpy.init(context=context)
+    node = LosesFirstAnswers(context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    ended = threading.Event()
+
+    def serve():
+        while not ended.is_set():
+            with suppress(TypeError):
+                executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield node
+    ended.set()
+    thread.join()
+    executor.shutdown()
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_a_lost_answer_costs_a_second_and_an_engagement_is_never_repeated(unlucky, capsys):
+    assert say(capsys, 'stop') == (0, 'stop\n')
+    assert unlucky.calls == ['stop', 'stop']
+    unlucky.calls.clear()
+    assert say(capsys, 'engage') == (0, 'engage\n')
+    assert unlucky.calls == ['get_state', 'get_state', 'engage']
 
 
 def test_a_node_of_another_namespace_is_pointed_out(here, capsys, monkeypatch):
