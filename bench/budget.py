@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from common import main, Row
 from parts.paper import PEER, SEARCH
@@ -22,7 +23,7 @@ import torch
 
 PAPER = {**SEARCH, 'warm_start': False}
 SMALL = {'samples': 64, 'iterations': 4, 'elites': 8}
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     'recipe': {},
     'icem': {'kind': 'icem', **SMALL},
     'icem_tiny': {'kind': 'icem', 'samples': 32, 'iterations': 3, 'elites': 6},
@@ -65,9 +66,9 @@ def measure(quick: bool) -> Iterator[Row]:
         )
 
 
-def rollouts(planner: Planner, changes: dict[str, object]) -> int:
+def rollouts(planner: Planner, changes: dict[str, Any]) -> int:
     """Return how many paths are imagined for a plan."""
-    settings = replace(planner, **changes)  # type: ignore[arg-type]
+    settings = replace(planner, **changes)
     return settings.samples * settings.iterations
 
 

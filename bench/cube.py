@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from common import main, Row
 from parts.success import Found, measure, note, prepare, row, Seed, unsolved
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.model.checkpoint import Checkpoint
 
-HELPED = {'proposals': {'proposals': True}, 'amortised': {'kind': 'amortised'}}
+HELPED: dict[str, dict[str, Any]] = {
+    'proposals': {'proposals': True},
+    'amortised': {'kind': 'amortised'},
+}
 
 
 def everything(quick: bool) -> Iterator[Row]:

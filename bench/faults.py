@@ -13,6 +13,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 import json
 import multiprocessing
 import os
@@ -238,7 +239,7 @@ def simulated(start: Start, rounds: int) -> Iterator[Row]:
             mark, begun = here.mark(), time.monotonic()
             here.clock_time -= 50.0
             reason, detected, stopped = here.see(mark)
-            here.wait(lambda s=stopped: here.motion_after(s), 'motion')
+            here.wait(partial(here.motion_after, stopped), 'motion')
             again = here.motion_after(stopped)
             times.append(Times(reason, detected - begun, stopped - begun, again - begun))
         yield from rows_of('clock_jumps_back', times)

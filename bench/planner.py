@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 import time
 
 from common import interleaved, main, paired_ratio, Row
@@ -26,7 +27,7 @@ from smwm_ros.model.fast_rollout import collapse
 from smwm_ros.model.kernels import PackedLinear
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.planning.pilot import Pilot
-from smwm_ros.planning.planner import make_planner
+from smwm_ros.planning.planner import make_planner, SearchPlanner
 import torch
 from torch import nn, Tensor
 
@@ -46,6 +47,7 @@ def measure(quick: bool) -> Iterator[Row]:
     z, goal = torch.randn(2, config.model.latent)
     quick_model = collapse(model) or model
     planner = make_planner(quick_model, settings, -bound, bound, checkpoint.action_block)
+    assert isinstance(planner, SearchPlanner)
 
     def ours() -> Tensor:
         planner.reset()
@@ -91,7 +93,7 @@ def nano_on_gpu(rounds: int, device: str = 'cuda') -> Iterator[Row]:
         pilot = Pilot(random_checkpoint(Config()), replace(checkpoint.planner, device=where))
         pilot.set_goal(image[0, ::-1].copy())
         pilot.plan(image[0], 1)
-        parts[name] = timed(lambda p=pilot: p.plan(image[0], 1), time.perf_counter)
+        parts[name] = timed(partial(pilot.plan, image[0], 1), time.perf_counter)
     seconds = interleaved(parts, rounds)
     ours, theirs = (1e3 * float(np.median(seconds[name])) for name in parts)
     ratio = paired_ratio(seconds['processor'], seconds['gpu'])
@@ -140,7 +142,7 @@ def from_image(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
     for pilot in pilots.values():
         pilot.set_goal(image[::-1].copy())
         pilot.plan(image, 1)
-    parts = {name: timed(lambda p=pilot: p.plan(image, 1)) for name, pilot in pilots.items()}
+    parts = {name: timed(partial(pilot.plan, image, 1)) for name, pilot in pilots.items()}
     figures = interleaved(parts, max(rounds // 10, 5))
     yield Row(
         'planner.image_to_actions',

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from common import main, Row
 import numpy as np
@@ -43,12 +44,13 @@ def measure(quick: bool) -> Iterator[Row]:
 def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:
     """Try goals in the other room."""
     pairs = draw_across(seed)
-    for name, knobs in {
+    kinds: dict[str, dict[str, Any]] = {
         'across': {'kind': 'roadmap'},
         'across cem': {},
         'across cem last': {'cost': 'last'},
         'across amortised': {'kind': 'roadmap', 'subplanner': 'amortised'},
-    }.items():
+    }
+    for name, knobs in kinds.items():
         note(found, name, seed.plan(ours, pairs, replace(ours.planner, **knobs)))
     note(
         found, 'across random', seed.drive(RandomDriver(ours.spec, seed.config.train.seed), pairs)
@@ -80,13 +82,14 @@ def go_on(seed: Seed, ours: Checkpoint, found: Found, offsets: Sequence[int]) ->
 def go_near(seed: Seed, ours: Checkpoint, found: Found) -> None:
     """Try near goals with proposals."""
     pairs, cold = seed.pairs(), {**FEW, 'warm_start': False}
-    for name, knobs in {
+    kinds: dict[str, dict[str, Any]] = {
         'amortised': {'kind': 'amortised'},
         'few': FEW,
         'few proposed': {**FEW, 'proposals': True},
         'cold': cold,
         'cold proposed': {**cold, 'proposals': True},
-    }.items():
+    }
+    for name, knobs in kinds.items():
         note(found, name, seed.plan(ours, pairs, replace(ours.planner, **knobs)))
 
 

@@ -12,7 +12,7 @@ beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 import csv
 from dataclasses import asdict
@@ -291,13 +291,13 @@ class Plain:
             with torch.autocast(kind, torch.bfloat16, enabled=kind != 'cpu'):
                 state = torch.zeros(2, self._task.batch, 0, device=self._device)
                 terms = self._model.losses(Window(Obs(pixels, state), action))
-            torch.stack(list(terms.values())).sum().backward()
+            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
             self._optimiser.step()
             self._optimiser.zero_grad(set_to_none=True)
         return now(self._device) - begun
 
-    def _forever(self) -> Iterator[list[Tensor]]:
+    def _forever(self) -> Generator[list[Tensor], None, None]:
         """Deal batches, epoch after epoch."""
         while True:
             yield from self._loader

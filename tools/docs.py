@@ -163,7 +163,7 @@ def _help(verb: str) -> str:
     parser = build_parser()
     choices = parser._subparsers._group_actions[0].choices  # type: ignore[union-attr]
     text = io.StringIO()
-    choices[verb].print_help(text)  # type: ignore[index, call-overload]
+    choices[verb].print_help(text)  # type: ignore[index]
     return text.getvalue()
 
 

@@ -109,6 +109,6 @@ def _silent(node: ast.AST) -> Iterator[ast.stmt]:
     """Yield the statement of an import, or the docstring of what has one."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         yield node
-    has_body = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-    if has_body and ast.get_docstring(node) is not None:
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef
+    if isinstance(node, kinds) and ast.get_docstring(node) is not None:
         yield node.body[0]

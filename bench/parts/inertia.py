@@ -19,7 +19,7 @@ from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.config import Randomise
 from smwm_ros.evaluation.policies import RandomDriver
-from smwm_ros.interfaces import Array, Frame
+from smwm_ros.interfaces import Arena, Array, Frame
 import torch
 
 LAG = 0.3  # of the velocities behind the commands [s]
@@ -54,6 +54,12 @@ class Staying(RandomisedArena):
         return self._stayed >= STAY
 
 
+def staying(arena: Arena) -> Staying:
+    """Return an arena of the same scene that counts the steps at the goal."""
+    assert isinstance(arena, RandomisedArena)
+    return Staying(arena.scene)
+
+
 def measure(quick: bool) -> Iterator[Row]:
     """Train with every seed, and drive without delay, and late with compensation and without."""
     torch.set_num_threads(1)
@@ -66,7 +72,7 @@ def measure(quick: bool) -> Iterator[Row]:
                 dataset = record('two_room', folder, quick, EPISODES, number, [lag])
                 ours = seed.trained(dataset, seed.config.model.kind, 'ours', STEPS)
                 pairs = seed.pairs()
-                seed = seed._replace(arenas=[Staying(arena.scene) for arena in seed.arenas])
+                seed = seed._replace(arenas=[staying(arena) for arena in seed.arenas])
                 note(found, 'timely', seed.plan(ours, pairs))
                 note(found, 'random', seed.drive(RandomDriver(ours.spec, number), pairs))
                 for ticks in LATE:

@@ -38,11 +38,11 @@ class WaitError(AssertionError):
     """Something waits for a GPU."""
 
 
-class Tape(TorchDispatchMode):
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its types out
     """Operations in their order, with what they were done to."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._calls: list[tuple[Any, Any, Any, Any]] = []
 
     @classmethod

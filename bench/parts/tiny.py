@@ -97,7 +97,8 @@ def beside_platform(checkpoint: Checkpoint, rounds: int, device: str = 'cuda') -
             check(Ours(checkpoint, device).plan(), other, 100 * SAME)
             half = replace(checkpoint.planner, precision='bf16')
             ours = Ours(checkpoint._replace(planner=half), device)
-            parts = {'ours': ours.seconds, 'other': partial(other.seconds, 'plan')}
+            parts: dict[str, Callable[[], float]] = {'ours': ours.seconds}
+            parts['other'] = partial(other.seconds, 'plan')
             yield row('planner.cuda_peer', interleaved(parts, rounds), 'other', SOLVER)
 
 
@@ -212,6 +213,8 @@ def random_tiny(planner: config.Planner) -> Checkpoint:
             weight.normal_(0.0, 0.1)
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm1d):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
             layer.running_mean.normal_(0.0, 0.1)
             layer.running_var.uniform_(0.2, 0.5)
     dataset = config.Dataset(image_size=SIDE, action_block=BLOCK)

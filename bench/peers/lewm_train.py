@@ -12,7 +12,7 @@ first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ class Nano(nn.Module):
         """Encode (B, T, 3, S, S) uint8 as (B, T, 32)."""
         x = pixels.flatten(0, 1).float() / 127.5 - 1
         z: Tensor = self.trunk(x)
-        return z.unflatten(0, pixels.shape[:2])
+        return z.reshape(*pixels.shape[:2], -1)
 
     def ahead(self, z: Tensor, action: Tensor) -> Tensor:
         """Predict (B, 1, 32)."""
@@ -58,6 +58,9 @@ class Nano(nn.Module):
 
 class Tiny(nn.Module):
     """The networks of the paper, in the class of the package."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, action_size: int) -> None:
         super().__init__()
@@ -152,7 +155,7 @@ def step(
     model: Nano | Tiny,
     inverse: nn.Module,
     optimiser: torch.optim.Optimizer,
-    weights: list[Tensor],
+    weights: Sequence[Tensor],
     batch: dict[str, Tensor],
     device: str,
 ) -> None:
@@ -164,7 +167,7 @@ def step(
         loss = F.mse_loss(model.ahead(z[:, :1], action), z[:, 1:])
         read = inverse(torch.cat([z[:, :1], z[:, 1:]], dim=-1))
         loss = loss + F.mse_loss(read, action)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(weights, 1.0)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)

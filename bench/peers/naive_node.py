@@ -22,7 +22,7 @@ from smwm_ros.planning.pilot import Pilot
 import torch
 
 
-class NaiveNode(Node):
+class NaiveNode(Node):  # type: ignore[misc]  # rclpy has no complete types
     """Plans in a timer callback."""
 
     def __init__(self, checkpoint: str) -> None:
