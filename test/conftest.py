@@ -17,7 +17,7 @@ from rosbags.rosbag2 import StoragePlugin
 
 BENCH = Path(__file__).parents[1] / 'bench'
 BENCHES = ('common', 'cube', 'planner', 'roadmap', 'train', 'gpu.run', 'gpu.steps')
-BENCHES += ('parts.inertia', 'parts.launches', 'parts.outcomes', 'parts.success', 'parts.tiny')
+PARTS = ('parts.inertia', 'parts.launches', 'parts.outcomes', 'parts.success', 'parts.tiny')
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def bench() -> Iterator[SimpleNamespace]:
     sys.path.insert(0, str(BENCH))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('TQDM_DISABLE', '')  # common.py sets it for its process
-        found = {name.rpartition('.')[2]: import_module(name) for name in BENCHES}
+        found = {name.rpartition('.')[2]: import_module(name) for name in BENCHES + PARTS}
         yield SimpleNamespace(**found)
     sys.path[:] = path
     for name in set(sys.modules) - modules:

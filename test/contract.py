@@ -139,7 +139,8 @@ def check_refusals(arena: Arena) -> None:
     """Check that nonsense is refused, and that what is beyond the limits is clipped."""
     size = arena.spec.size
     first, high = arena.reset(3), np.array(arena.spec.high)
-    wrong = [np.zeros(size + 1), np.zeros(size - 1), np.zeros((1, size)), ['a'] * size, None]
+    wrong: list[Any] = [np.zeros(size + 1), np.zeros(size - 1), np.zeros((1, size))]
+    wrong += [['a'] * size, None]
     for number in (np.nan, np.inf):
         wrong.append(np.where(np.arange(size) == size - 1, number, high))
     for action in wrong:

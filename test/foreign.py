@@ -134,8 +134,8 @@ def write_sqlite(
                 'TEXT,encoded_message_definition TEXT,type_description_hash TEXT)'
             )
             for kind in sorted(set(kinds.values())):
-                row = (kind, 'ros2msg', store().generate_msgdef(kind, ros_version=2)[0], '')
-                db.execute('INSERT INTO message_definitions VALUES (NULL, ?, ?, ?, ?)', row)
+                definition = (kind, 'ros2msg', store().generate_msgdef(kind, ros_version=2)[0], '')
+                db.execute('INSERT INTO message_definitions VALUES (NULL, ?, ?, ?, ?)', definition)
         numbers = {}
         for number, topic in enumerate(topics or kinds, 1):
             values = (

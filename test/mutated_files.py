@@ -12,6 +12,7 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, suppress
+from functools import partial
 import hashlib
 import io
 import json
@@ -104,7 +105,7 @@ def keep_state(data: TransitionDataset, run: Path) -> None:
         save_state(self, *parts)
         raise Stopped
 
-    save_state, Run.save_state = Run.save_state, stop  # type: ignore[method-assign]
+    save_state, Run.save_state = Run.save_state, stop  # type: ignore[assignment, method-assign]
     try:
         with suppress(Stopped):
             train(data, run.with_name('stopped'), TINY, SETTINGS, PLANNER)
@@ -284,7 +285,7 @@ def attack(what: str, count: int, seed: int, origin: Origin) -> Counter[str]:
             if what == 'yaml':
                 text = rng.choice(configs).read_text()
                 copy.write_bytes(bomb(rng) if rng.random() < 0.1 else spoil_yaml(text, rng))
-                readers: Iterator[Work] = iter([lambda copy=copy: load_config(copy)])
+                readers: Iterator[Work] = iter([partial(load_config, copy)])
             else:
                 source = origin.run if what == 'run' else rng.choice(origin.datasets)
                 shutil.copytree(source, copy)

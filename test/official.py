@@ -73,7 +73,8 @@ VERSION_4 = (  # of transformers, by the names of version 5
 
 def shapes(history: int) -> dict[str, tuple[int, ...]]:
     """Return every tensor of a model of SMWM by its name."""
-    layers = {'encoder.layernorm': (192,), 'predictor.transformer.norm': (192,)}
+    layers = dict[str, tuple[int, ...]]()
+    layers |= {'encoder.layernorm': (192,), 'predictor.transformer.norm': (192,)}
     layers['encoder.embeddings.patch_embeddings.projection'] = (192, 3, 14, 14)
     for number in range(12):
         layers |= {f'encoder.layers.{number}.{name}': x for name, x in ENCODER_LAYER.items()}

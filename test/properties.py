@@ -22,4 +22,5 @@ settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'here'))
 
 def examples(count: int) -> settings:
     """Let a test look at another number of examples; explore multiplies that, too."""
+    assert settings.default is not None
     return settings(max_examples=count * settings.default.max_examples // _USUAL)

@@ -11,8 +11,9 @@ import shutil
 import pytest
 from smwm_ros.data.shards import write_json
 from smwm_ros.errors import CheckpointError, SmwmError
+from smwm_ros.files import write_atomic
 from smwm_ros.model import sidecar
-from smwm_ros.model.checkpoint import load, save, write_atomic
+from smwm_ros.model.checkpoint import load, save
 from smwm_ros.pages import html
 from smwm_ros.training.run_folder import Progress, Run
 import torch

@@ -229,7 +229,7 @@ def test_outcomes_are_kept_for_the_same_model_settings_and_pairs_alone(
         outcomes.named(script, checkpoint, pairs, 'other'),
     }
     assert len(others - {name}) == 5
-    path = {'path': [[0.5, 1.5]], 'distances': [1.0, None]}
+    path: dict[str, Any] = {'path': [[0.5, 1.5]], 'distances': [1.0, None]}
     tried = apart([GOOD._replace(**path), BAD._replace(**path)])
     assert outcomes.kept(tmp_path / 'new', name, lambda: tried) == tried
     assert outcomes.kept(tmp_path / 'new', name, list) == tried

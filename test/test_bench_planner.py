@@ -36,7 +36,8 @@ def test_the_plain_cem_finds_our_plan_by_as_many_iterations(bench: SimpleNamespa
     plans = []
     for iterations in (1, 2, 4):
         settings = replace(config.planner, iterations=iterations)
-        ours = make_planner(model, settings, -bound, bound, 5).plan(z, goal).actions
+        planner = make_planner(model, settings, -bound, bound, 5)
+        ours = planner.plan_many(z[None], goal[None]).actions[0]
         plain = bench.planner.plain_cem(checkpoint.model, settings, bound, 2, z, goal)
         assert torch.allclose(ours, plain, atol=1e-3)
         plans.append(plain)

@@ -127,8 +127,11 @@ def listen(success: ModuleType, patch: pytest.MonkeyPatch, folder: Path) -> list
         arenas: Any, pairs: Any, driver: Driver, budget: int, name: str, repeats: int = 1
     ) -> list[Outcome]:
         outcomes: list[Outcome] = run_pairs(arenas, pairs, driver, budget, name, repeats)
-        how: Any = pilots.get(id(getattr(driver, 'pilot', None)), (None, None))
-        seeds[-1].driven.append(Driven(pairs, driver, *how, budget, repeats, outcomes))
+        with_what: Any = pilots.get(id(getattr(driver, 'pilot', None)), (None, None))
+        checkpoint, planner = with_what
+        seeds[-1].driven.append(
+            Driven(pairs, driver, checkpoint, planner, budget, repeats, outcomes)
+        )
         return outcomes
 
     def heard_act(self: RandomDriver, *words: Any) -> Any:
@@ -224,8 +227,8 @@ def test_everyone_tries_all_pairs_and_the_random_policy_five_times(benchmark: Be
         tried = [seed.by(kind) for kind in (PilotDriver, RandomDriver, ExpertDriver)]
         assert [len(some) for some in tried] == [6, 1, 1]
     assert starts[0] != starts[1], 'each seed has pairs of its own'
-    first, second = (seed.episodes for seed in benchmark.seeds)
-    assert not np.array_equal(first[0], second[0]), 'from drives of its own'
+    drives = [seed.episodes for seed in benchmark.seeds]
+    assert not np.array_equal(drives[0][0], drives[1][0]), 'from drives of its own'
 
 
 def test_the_random_policy_uses_all_that_the_robot_may_do(benchmark: Benchmark) -> None:

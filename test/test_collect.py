@@ -2,6 +2,7 @@
 """Tests for collecting bags in an arena, and for writing them."""
 
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,10 +49,10 @@ def contents(folder):
 
 def read(path):
     """Return stamps, receive times and messages of a bag, by topic."""
-    found = {}
+    found = dict[str, list[tuple[int, int, Any]]]()
     with AnyReader([path]) as reader:
         for connection, received, raw in reader.messages():
-            msg = reader.deserialize(raw, connection.msgtype)
+            msg: Any = reader.deserialize(raw, connection.msgtype)
             stamp = msg.header.stamp.sec * 10**9 + msg.header.stamp.nanosec
             found.setdefault(connection.topic, []).append((stamp, received, msg))
     return found
@@ -280,7 +281,7 @@ def test_pictures_of_any_size_come_back(kind):
     for height, width in ((16, 16), (16, 16), (17, 5), (5, 17)):
         rgb = rng.integers(0, 256, (height, width, 3), np.uint8)
         stamp = int(rng.integers(10**18))
-        message = store.deserialize_cdr(picture.write(rgb, stamp), kind)
+        message: Any = store.deserialize_cdr(picture.write(rgb, stamp), kind)
         assert np.array_equal(to_rgb(message), rgb)
         assert message.header.stamp.sec * 10**9 + message.header.stamp.nanosec == stamp
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from recordings import contents
 from rosbags.highlevel import AnyReader
-from rosbags.interfaces import QosDurability, QosReliability
+from rosbags.interfaces import ConnectionExtRosbag2, QosDurability, QosReliability
 from smwm_ros.arenas import ARENA_NAMES, make_arena
 from smwm_ros.bags.reading.topics import as_recorded
 from smwm_ros.bags.writing.writer import SUFFIXES
@@ -137,6 +137,7 @@ def test_both_storages_hold_the_same_messages_and_qos(stored: Path, tmp_path: Pa
         with AnyReader([bag]) as reader:
             heard.append([(c.topic, t, bytes(raw)) for c, t, raw in reader.messages()])
             for connection in reader.connections:
+                assert isinstance(connection.ext, ConnectionExtRosbag2)
                 (qos,) = connection.ext.offered_qos_profiles
                 assert qos.reliability == QosReliability.RELIABLE
                 assert qos.durability == QosDurability.VOLATILE

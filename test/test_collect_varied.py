@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 from smwm_ros.arenas import arena_of
+from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.cli import main
 from smwm_ros.collect.record import begin_episode, DRAWN_TOPIC
 from smwm_ros.load import load_config
@@ -44,6 +45,7 @@ def test_what_was_drawn_is_told_as_each_episode_begins(varied):
     told = [(time, json.loads(message.data)) for time, message in read(varied, DRAWN_TOPIC)]
     config = load_config('two_room', VARIED)
     arena = arena_of(config)
+    assert isinstance(arena, RandomisedArena)
     images = [time for time, _ in read(varied, '/camera/image_raw')]
     for episode, (time, drawn) in enumerate(told):
         begin_episode(config.arena, arena, episode)

@@ -133,7 +133,7 @@ def test_every_knob_is_told_in_full(path: str) -> None:
 def test_plain_data_and_config_turn_into_each_other() -> None:
     data = to_dict(Config())
     assert build(Config, data, 'here') == Config()
-    changed = {}
+    changed = dict[str, Any]()
     for path, knob in KNOBS.items():
         changed = merge(changed, nested(path, other(knob)))
     config = build(Config, changed, 'here')

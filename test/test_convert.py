@@ -16,6 +16,7 @@ from rosbags.rosbag2 import StoragePlugin
 from smwm_ros.bags.converting import convert as convert_module
 from smwm_ros.bags.converting import pool
 from smwm_ros.bags.converting.convert import convert
+from smwm_ros.bags.converting.job import convert_bag
 from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.cli import main
 from smwm_ros.config import Config
@@ -101,7 +102,7 @@ def test_an_interrupted_conversion_ends_like_one_that_was_not(
 ) -> None:
     bags = [tiny_bag(name, offset=30 * n) for n, name in enumerate(['a', 'b', 'c'])]
     convert(bags, tmp_path / 'whole', config())
-    whole, begun = pool.convert_bag, []
+    whole, begun = convert_bag, list[str]()
 
     def killed(bag: Any, folder: Path, *rest: Any) -> None:
         begun.append(bag.name)
@@ -322,7 +323,8 @@ def test_commands_without_a_header_make_everything_go_by_receive_time(tmp_path: 
         msg = new_message(STORE, 'geometry_msgs/msg/Twist')
         msg.linear.x = float(tick)
         bag.send('/cmd_vel', msg, tick + 2)
-    words = ('robot.command.type=geometry_msgs/msg/Twist', 'robot.command.fields=[linear.x]')
+    words: tuple[str, ...] = ('robot.command.type=geometry_msgs/msg/Twist',)
+    words += ('robot.command.fields=[linear.x]',)
     words += ('robot.command.low=[-1]', 'robot.command.high=[1]')
     path = bag.close()
     data = made(tmp_path, path, words=words)
@@ -396,8 +398,7 @@ def test_bags_that_cannot_be_converted_are_named_in_their_order(
     bags = [tmp_path / f'{name}.mcap' for name in 'abc']
     for bag in bags:
         bag.write_bytes(b'nonsense')
-    run = convert_module.run
-    monkeypatch.setattr(convert_module, 'run', lambda todo, *rest: run(todo[::-1], *rest))
+    monkeypatch.setattr(convert_module, 'run', lambda todo, *rest: pool.run(todo[::-1], *rest))
     with pytest.raises(BagError, match=r'a\.mcap: .*b\.mcap: .*c\.mcap: '):
         convert(bags, tmp_path / 'out', config(), 1)
 
@@ -405,11 +406,14 @@ def test_bags_that_cannot_be_converted_are_named_in_their_order(
 def test_a_configuration_that_suits_no_bag_is_not_tried_on_all_of_them(
     tmp_path: Path, tiny_bag: MakeBag, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bags, tried = [tiny_bag(f'bag{number}') for number in range(6)], []
+    bags, tried = [tiny_bag(f'bag{number}') for number in range(6)], list[str]()
     attempt = pool.attempt
-    monkeypatch.setattr(
-        pool, 'attempt', lambda work, tell: tried.append(work.bag.name) or attempt(work, tell)
-    )
+
+    def noted(work: Any, tell: Any) -> Any:
+        tried.append(work.bag.name)
+        return attempt(work, tell)
+
+    monkeypatch.setattr(pool, 'attempt', noted)
     with pytest.raises(BagError, match=r"the first 3 of 6 .*bag0: no topic '/front'"):
         made(tmp_path, *bags, words=('robot.camera.topic=/front',))
     assert tried == ['bag0', 'bag1', 'bag2']

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from smwm_ros.config import Planner
@@ -28,8 +29,8 @@ def unsure(z: Tensor, action: Tensor) -> Tensor:
     return torch.stack([place, place + 2.0 * (z[..., :1] > 1.0)])
 
 
-def costs(keep_out: Tensor | None = None, rest: Tensor | None = None, **knobs: object) -> Costs:
-    settings = replace(SETTINGS, **knobs)  # type: ignore[arg-type]
+def costs(keep_out: Tensor | None = None, rest: Tensor | None = None, **knobs: Any) -> Costs:
+    settings = replace(SETTINGS, **knobs)
     return Costs(PointMass(), settings, Bounds(LOW, HIGH, BLOCK), rest, keep_out, unsure)
 
 
@@ -87,7 +88,7 @@ def test_keeping_out_counts_how_near_the_steps_come_to_the_nearest_example() -> 
 
 
 def test_terms_add_up_and_those_without_weight_are_not_there() -> None:
-    weights = {'effort_weight': 1.0, 'change_weight': 2.0, 'doubt_weight': 3.0}
+    weights: dict[str, Any] = {'effort_weight': 1.0, 'change_weight': 2.0, 'doubt_weight': 3.0}
     everything = costs(torch.ones(1, 2), **weights)
     terms = everything.terms(START, GOAL, STRAIGHT)
     assert list(terms) == ['goal', 'effort', 'change', 'doubt', 'keep_out']

@@ -265,7 +265,7 @@ def test_a_step_of_training_on_a_gpu_is_that_of_the_processor(
                 batch = give(1)
             with no_waiting():
                 losses.append(learner.step(1, batch))
-        terms.append([float(sum(one.values()).cpu()) for one in losses])
+        terms.append([float(sum(one.values())) for one in losses])
     assert terms[0] == pytest.approx(terms[1], rel=1e-2)
 
 

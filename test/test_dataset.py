@@ -92,7 +92,7 @@ def test_a_sequence_holds_the_frames_at_block_boundaries_and_all_actions_between
 
 def test_the_split_is_by_episode_and_follows_the_seed(tmp_path: Path) -> None:
     lengths = [[10] * 20, [10] * 20]
-    splits = []
+    splits = list[list[str]]()
     for seed in (0, 0, 1):
         folder = make(tmp_path / str(len(splits)), lengths, val_share=0.25, seed=seed)
         splits.append([episode.split for episode in TransitionDataset.open(folder).episodes])

@@ -56,6 +56,7 @@ def check_first_step(learner: Learner, number: int, batch: Window) -> dict[str, 
             learner._model.named_parameters(), twin.parameters(), strict=True
         ):
             assert mine.grad is not None
+            assert alone.grad is not None
             assert torch.allclose(mine.grad, alone.grad, rtol=1e-3, atol=1e-6), name
     return found
 

@@ -50,6 +50,8 @@ def random_model(preset: str, seed: int = 0, layers: int = 2, history: int = 1) 
             if isinstance(layer, nn.BatchNorm1d):
                 layer.weight.normal_(1.0, 0.3)
                 layer.bias.normal_(0.0, 0.3)
+                assert layer.running_mean is not None
+                assert layer.running_var is not None
                 layer.running_mean.normal_(0.0, 0.5)
                 layer.running_var.uniform_(0.3, 3.0)
     return model

@@ -34,7 +34,9 @@ def test_the_header_says_what_decoding_gives(suffix, words, width, height, chann
     written, data = cv2.imencode(suffix, picture, words)
     assert written
     assert size_of(data.tobytes()) == (width, height)
-    assert cv2.imdecode(data, cv2.IMREAD_COLOR).shape[:2] == (height, width)
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    assert decoded.shape[:2] == (height, width)
 
 
 def test_segments_before_the_frame_of_a_jpeg_are_passed_over():

@@ -285,6 +285,7 @@ def test_thumbnails_show_the_bag_from_its_beginning_to_its_end(
     strip = tmp_path / 'new' / 'strip.png'
     assert main(['inspect', *map(str, bags), '--thumbnails', str(strip)]) == 0
     pixels = cv2.imread(str(strip))
+    assert pixels is not None
     assert pixels.shape == (2 * 128, 12 * 128, 3)
     shown = pixels[64, 64::128, 0].astype(int)
     assert shown[0] == 0

@@ -127,8 +127,8 @@ def test_positions_are_never_advised_to_become_zero(tmp_path: Path, capsys: Capt
     _, remarks = inspect(capsys, path)
     assert 'a larger dataset.hold keeps them' in remarks
     assert 'after_hold' not in remarks
-    words = ('robot.command.fields=["data[0:2]"]', 'robot.command.stop=hold', 'dataset.hold=0.1')
-    words = (*words, 'robot.command.type=std_msgs/msg/Float64MultiArray', 'dataset.min_length=50')
+    words = ['robot.command.fields=["data[0:2]"]', 'robot.command.stop=hold', 'dataset.hold=0.1']
+    words += ['robot.command.type=std_msgs/msg/Float64MultiArray', 'dataset.min_length=50']
     with pytest.raises(DatasetError, match=r'a larger dataset\.hold keeps them'):
         made(tmp_path, path, 'robot.command.topic=/arm/position_commands', *words)
 

@@ -93,11 +93,12 @@ def test_the_delay_of_a_robot_is_found_where_pictures_follow_commands(delay: flo
 
 def test_no_delay_is_given_where_pictures_do_not_follow_commands() -> None:
     assert best_lag(*moved(0.1, noise=5.0)) is None
-    stamps, strength, *frames, changes = moved(0.1)
-    assert best_lag(stamps, np.ones_like(strength), *frames, changes) is None
+    stamps, strength, begin, end, changes = moved(0.1)
+    assert best_lag(stamps, np.ones_like(strength), begin, end, changes) is None
     half = len(changes) // 2
     other = moved(0.4)[-1]
-    assert best_lag(stamps, strength, *frames, np.append(changes[:half], other[half:])) is None
+    mixed = np.append(changes[:half], other[half:])
+    assert best_lag(stamps, strength, begin, end, mixed) is None
 
 
 def test_the_delay_is_proposed_or_said_to_be_unknown(tmp_path: Path, capsys: Capture) -> None:

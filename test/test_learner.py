@@ -15,6 +15,7 @@ from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.learner import Learner, learning_rate
 import torch
+from torch import Tensor
 from worlds import SIZE, TINY, tiny_checkpoint
 
 CPU = torch.device('cpu')
@@ -69,7 +70,7 @@ def test_steps_equal_a_computation_in_float64(model: Smwm, batch: Window) -> Non
 
 
 def test_chance_depends_on_the_seed_and_the_step_alone(batch: Window) -> None:
-    def terms(seed: int, step: int) -> dict[str, float]:
+    def terms(seed: int, step: int) -> dict[str, Tensor]:
         torch.manual_seed(0)
         kind = replace(TINY, kind='sigreg', sigreg_directions=8)
         learner = Learner(make_model(kind, SIZE, 4), replace(SETTINGS, seed=seed), CPU)

@@ -33,8 +33,8 @@ with getattr(lock, sys.argv[1])(Path(sys.argv[2])):
     sys.stdin.read()
 """
 # Verbs whose single file is made in an instant wait for each other instead.
-LONG = ('collect', 'convert', 'train', 'toy', 'import', 'export', 'export-model', 'evaluate')
-LONG += ('goals',)
+LONG = ['collect', 'convert', 'train', 'toy', 'import', 'export', 'export-model', 'evaluate']
+LONG += ['goals']
 BESIDE = ('import', 'export', 'export-model', 'evaluate')
 
 

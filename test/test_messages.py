@@ -194,8 +194,8 @@ def test_joints_are_found_by_name_in_any_order_and_among_the_messages_of_others(
     kind = 'sensor_msgs/msg/JointState'
     path = bag.close()
     data = made(path, kind, ['position[name=elbow]', 'position[name=wrist]'])
-    tick = np.arange(30)
-    assert (data.actions(tick) == np.stack([tick, -tick], 1)).all()
+    rows = np.arange(30)
+    assert (data.actions(rows) == np.stack([rows, -rows], 1)).all()
     counts = data.metas['bag']['counts']
     assert counts['messages of /numbers without the names'] == 30
     (tmp_path / 'other').mkdir()

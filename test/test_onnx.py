@@ -18,9 +18,11 @@ from smwm_ros.exchange import to_onnx
 from smwm_ros.exchange.to_onnx import write_onnx
 from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint, load, save
+from smwm_ros.model.vit import Predictor, VisionEncoder
 from smwm_ros.model.world_model import make_model
 from test_presets import shallow
 import torch
+from torch import nn
 from worlds import tiny_checkpoint
 
 
@@ -74,9 +76,10 @@ def tiny(history: int, side: int) -> Checkpoint:
     knobs, small = config.Model(preset='tiny', history=history), tiny_checkpoint()
     torch.manual_seed(0)
     model = shallow(make_model(knobs, side, 4)).eval().requires_grad_(False)
-    model.encoder.layers, model.forward_model.layers = (
-        part.layers[:1] for part in (model.encoder, model.forward_model)
-    )
+    encoder, predictor = model.encoder, model.forward_model
+    assert isinstance(encoder, VisionEncoder)
+    assert isinstance(predictor, Predictor)
+    encoder.layers, predictor.layers = nn.Sequential(encoder.layers[0]), predictor.layers[:1]
     dataset = replace(small.dataset, image_size=side)
     return small._replace(model=model, model_config=knobs, dataset=dataset)
 

@@ -234,7 +234,8 @@ def test_an_editable_install_is_found_from_above_the_folder_it_was_cloned_into(
 def test_colcon_build_brings_all_that_ros2_looks_for(source: Path, mode: str) -> None:
     workspace = source.parent.parent
     base = workspace / mode
-    words = ['--build-base', base / 'build', '--install-base', base / 'install']
+    words: list[str | Path] = ['--build-base', base / 'build']
+    words += ['--install-base', base / 'install']
     words += ['--symlink-install'] if mode == 'symlinked' else []
     colcon = ('colcon', '--log-base', base / 'log')
     run(*colcon, 'build', '--base-paths', 'src', *words, cwd=workspace)

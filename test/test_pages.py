@@ -109,6 +109,7 @@ def test_a_dataset_keeps_a_few_frames_as_the_camera_saw_them(tmp_path: Path) -> 
     assert {one.size for one in found} == {'60x48'}
     assert np.ptp([one.seconds for one in found]) > 10, 'spread over the recording'
     pixels = cv2.imdecode(np.frombuffer(found[-1].read(), np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
     assert pixels.shape == (48, 60, 3)
     tick = round(10 * found[-1].seconds)
     assert abs(int(pixels[0, 0, 0]) - 4 * tick % 256) <= 2
@@ -180,6 +181,7 @@ def test_a_frame_of_a_film_lies_where_the_script_looks_for_it() -> None:
     data = json.loads(re.findall(r'data-film="([^"]*)"', text)[0].replace('&quot;', '"'))
     code = re.findall(r'base64,([^)]*)\)', text)[0]
     sheet = cv2.imdecode(np.frombuffer(b64decode(code), np.uint8), cv2.IMREAD_COLOR)
+    assert sheet is not None
     assert sheet.shape[:2] == (20 * data['rows'], 30 * data['columns'])
     for at in range(11):
         row, column = divmod(at, data['columns'])

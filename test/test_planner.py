@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,9 +26,11 @@ TIME_WEIGHT = SETTINGS.time_weight
 LOW, HIGH = torch.full((2 * BLOCK,), -0.5), torch.full((2 * BLOCK,), 0.7)
 
 
-def planner(model: WorldModel | None = None, **knobs: object) -> SearchPlanner:
-    settings = replace(SETTINGS, **knobs)  # type: ignore[arg-type]
-    return make_planner(model or PointMass(), settings, LOW, HIGH, BLOCK)
+def planner(model: WorldModel | None = None, **knobs: Any) -> SearchPlanner:
+    settings = replace(SETTINGS, **knobs)
+    made = make_planner(model or PointMass(), settings, LOW, HIGH, BLOCK)
+    assert isinstance(made, SearchPlanner)
+    return made
 
 
 class Spy(PointMass):
@@ -117,7 +120,7 @@ def test_a_warm_start_is_the_last_plan_shifted(raw_steps: int, seed: int) -> Non
 
 
 @pytest.mark.parametrize('knobs', [{'warm_start': False}, {}])
-def test_a_start_is_cold_when_asked_for_or_when_the_plan_is_used_up(knobs: dict) -> None:
+def test_a_start_is_cold_when_asked_for_or_when_the_plan_is_used_up(knobs: dict[str, Any]) -> None:
     spy = Spy()
     cold = planner(spy, **knobs)
     cold.plan(torch.zeros(2), torch.ones(2))
@@ -139,6 +142,7 @@ def test_every_action_tried_or_returned_is_inside_the_bounds(
     spy = Spy()
     settings = replace(SETTINGS, samples=12, elites=4, iterations=3, init_std=init_std, seed=seed)
     cem = make_planner(spy, settings, low, high, BLOCK)
+    assert isinstance(cem, SearchPlanner)
     for goal in (torch.full((2,), 9.0), torch.full((2,), -9.0)):
         plan = cem.plan(torch.zeros(2), goal)
         for actions in (*spy.seen, plan.actions):
@@ -225,7 +229,7 @@ def test_smooth_samples_share_their_noise_within_a_model_step_and_no_further(sha
     spy = Spy()
     settings = replace(SETTINGS, samples=4000, iterations=1, smooth=share, init_std=1.0)
     wide = torch.full((2 * BLOCK,), 99.0)
-    make_planner(spy, settings, -wide, wide, BLOCK).plan(torch.zeros(2), torch.ones(2))
+    make_planner(spy, settings, -wide, wide, BLOCK).plan_many(torch.zeros(1, 2), torch.ones(1, 2))
     tried = torch.stack(spy.seen[:4], dim=2)[0, 1:]  # (N, T, K*A)
     raw = tried.reshape(-1, 4 * BLOCK, 2).permute(2, 1, 0)  # (A, T*K, N)
     for field in raw:
@@ -237,7 +241,7 @@ def test_smooth_samples_share_their_noise_within_a_model_step_and_no_further(sha
 
 
 @pytest.mark.parametrize('knobs', [{}, {'refine': 50}, {'kind': 'icem'}, {'budget_ms': 1000.0}])
-def test_a_search_that_is_cancelled_ends_before_its_next_round(knobs: dict[str, object]) -> None:
+def test_a_search_that_is_cancelled_ends_before_its_next_round(knobs: dict[str, Any]) -> None:
     z, goal = torch.zeros(2), torch.ones(2)
     made = planner(**knobs)
     usual = made.plan(z, goal)

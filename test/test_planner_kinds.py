@@ -8,6 +8,7 @@ from dataclasses import replace
 import gc
 from itertools import pairwise
 import math
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,10 +32,12 @@ HERE, THERE = torch.tensor([1.0, -1.0]), torch.tensor([2.5, 0.5])
 KINDS = [*({'kind': kind} for kind in SOLVERS), {'kind': 'cem', 'refine': 2}]
 
 
-def planner(model: WorldModel | None = None, step: float = 0.0, **knobs: object) -> SearchPlanner:
-    settings = replace(SETTINGS, **knobs)  # type: ignore[arg-type]
+def planner(model: WorldModel | None = None, step: float = 0.0, **knobs: Any) -> SearchPlanner:
+    settings = replace(SETTINGS, **knobs)
     steps = torch.full((2,), step) if step else None
-    return make_planner(model or PointMass(), settings, LOW, HIGH, BLOCK, step=steps)
+    made = make_planner(model or PointMass(), settings, LOW, HIGH, BLOCK, step=steps)
+    assert isinstance(made, SearchPlanner)
+    return made
 
 
 class Spy(PointMass):
@@ -55,7 +58,7 @@ each_kind = pytest.mark.parametrize('knobs', KINDS, ids=str)
 
 
 @each_kind
-def test_a_reachable_goal_is_reached(knobs: dict[str, object]) -> None:
+def test_a_reachable_goal_is_reached(knobs: dict[str, Any]) -> None:
     plan = planner(iterations=20, **knobs).plan(HERE, THERE)
     end = HERE + plan.actions.reshape(-1, 2).sum(dim=0)
     # Around the best sample alone, and not a mean of several, the search is coarser.
@@ -64,7 +67,7 @@ def test_a_reachable_goal_is_reached(knobs: dict[str, object]) -> None:
 
 
 @each_kind
-def test_a_seed_gives_one_plan_also_after_a_reset(knobs: dict[str, object]) -> None:
+def test_a_seed_gives_one_plan_also_after_a_reset(knobs: dict[str, Any]) -> None:
     one, two = planner(**knobs), planner(**knobs)
     first = one.plan(HERE, THERE)
     one.shift(2)
@@ -84,7 +87,7 @@ def test_a_seed_gives_one_plan_also_after_a_reset(knobs: dict[str, object]) -> N
     st.integers(0, 1000),
 )
 def test_whatever_is_tried_or_returned_keeps_the_bounds_and_changes_no_faster_than_allowed(
-    knobs: dict[str, object], init_std: float, step: float, shifts: list[int], seed: int
+    knobs: dict[str, Any], init_std: float, step: float, shifts: list[int], seed: int
 ) -> None:
     spy = Spy()
     little = {'samples': 12, 'elites': 4, 'iterations': 3, 'init_std': init_std, 'seed': seed}
@@ -107,7 +110,7 @@ def test_whatever_is_tried_or_returned_keeps_the_bounds_and_changes_no_faster_th
 
 
 @each_kind
-def test_what_has_no_cost_is_never_followed(knobs: dict[str, object]) -> None:
+def test_what_has_no_cost_is_never_followed(knobs: dict[str, Any]) -> None:
     def charge(path: Tensor) -> Tensor:  # the goal lies where the model knows nothing
         return torch.where(path[..., :1] > 0.4, torch.nan, 0.0)
 
@@ -121,7 +124,7 @@ def test_what_has_no_cost_is_never_followed(knobs: dict[str, object]) -> None:
 
 @each_kind
 def test_a_world_without_any_cost_leaves_a_plan_inside_the_bounds(
-    knobs: dict[str, object],
+    knobs: dict[str, Any],
 ) -> None:
     nowhere = planner(Spy(lambda path: torch.full_like(path, torch.nan)), **knobs)
     plan = nowhere.plan(HERE, THERE)
@@ -131,7 +134,7 @@ def test_a_world_without_any_cost_leaves_a_plan_inside_the_bounds(
 
 @each_kind
 def test_many_problems_at_once_are_solved_as_each_would_be_alone(
-    knobs: dict[str, object],
+    knobs: dict[str, Any],
 ) -> None:
     torch.manual_seed(0)
     model = make_model(TINY, SIZE, 2 * BLOCK).eval().requires_grad_(False)
@@ -153,7 +156,7 @@ def test_many_problems_at_once_are_solved_as_each_would_be_alone(
 
 @each_kind
 def test_planning_again_and_again_keeps_no_more_than_the_last_plan(
-    knobs: dict[str, object],
+    knobs: dict[str, Any],
 ) -> None:
     def alive() -> int:
         gc.collect()
@@ -274,7 +277,7 @@ def test_refined_elites_are_never_worse_and_stay_inside(
 
 
 def test_gradients_find_what_few_samples_do_not() -> None:
-    few = {'samples': 8, 'elites': 4, 'iterations': 2}
+    few: dict[str, Any] = {'samples': 8, 'elites': 4, 'iterations': 2}
     plain, refined = planner(**few), planner(**few, refine=8)
     assert refined.plan(HERE, THERE).cost < 0.1 * plain.plan(HERE, THERE).cost
 
@@ -310,11 +313,12 @@ class Timed(PointMass):
 @each_kind
 @pytest.mark.parametrize('budget', [1.0, 25.0, 60.0, 1e4])
 def test_iterations_end_in_time_and_the_best_so_far_is_returned(
-    knobs: dict[str, object], budget: float
+    knobs: dict[str, Any], budget: float
 ) -> None:
     slow = Timed([0.01])  # [s] each time that samples are imagined
-    settings = replace(SETTINGS, budget_ms=budget, **knobs)  # type: ignore[arg-type]
+    settings = replace(SETTINGS, budget_ms=budget, **knobs)
     search = make_planner(slow, settings, LOW, HIGH, BLOCK, clock=slow.clock)
+    assert isinstance(search, SearchPlanner)
     for _ in range(2):
         begun = slow.now
         plan = search.plan(HERE, THERE)
@@ -336,6 +340,7 @@ def test_no_iteration_begins_that_would_end_too_late_if_it_took_as_long_as_the_l
     slow = Timed(seconds)
     settings = replace(SETTINGS, budget_ms=150.0)
     search = make_planner(slow, settings, LOW, HIGH, BLOCK, clock=slow.clock)
+    assert isinstance(search, SearchPlanner)
     search.plan(HERE, THERE)
     done = slow.rounds - 1  # the last one scores what is returned
     ends = [sum(seconds[: number + 1]) for number in range(done)]
@@ -349,7 +354,8 @@ def test_without_a_budget_no_clock_is_read() -> None:
     def clock() -> float:
         raise AssertionError('nobody asked for the time')
 
-    make_planner(PointMass(), SETTINGS, LOW, HIGH, BLOCK, clock=clock).plan(HERE, THERE)
+    search = make_planner(PointMass(), SETTINGS, LOW, HIGH, BLOCK, clock=clock)
+    search.plan_many(HERE[None], THERE[None])
 
 
 def test_one_sample_of_luck_is_returned_when_time_is_short() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from peer_cem import ACTION, BentWorld, LATENT, peer_plan, SEED, VECTORS
@@ -31,9 +32,12 @@ class Replay:
         return next(self._draws)
 
 
-def paper(world: BentWorld, **knobs: int) -> SearchPlanner:
+def paper(world: BentWorld, **knobs: Any) -> SearchPlanner:
     settings = Planner(cost='last', init_std=1.0, min_std=0.0, seed=SEED, **knobs)
-    return make_planner(world, settings, -UNBOUNDED, UNBOUNDED)
+    # A search predicts, and needs nothing else of a world model.
+    planner = make_planner(world, settings, -UNBOUNDED, UNBOUNDED)  # type: ignore[arg-type]
+    assert isinstance(planner, SearchPlanner)
+    return planner
 
 
 def test_each_iteration_is_that_of_the_solver_on_frozen_vectors() -> None:
@@ -45,7 +49,7 @@ def test_each_iteration_is_that_of_the_solver_on_frozen_vectors() -> None:
     z, goal = found['z'], found['goal']
     for number in range(iterations):
         planner = paper(world, **size, iterations=number + 1)
-        planner._noise = Replay(found['noise'])  # type: ignore[assignment]
+        planner._search.noise = Replay(found['noise'])  # type: ignore[assignment]
         plan = planner.plan(z, goal)
         assert torch.allclose(plan.actions, found['means'][number], atol=TOLERANCE)
         assert plan.spread == pytest.approx(float(found['stds'][number].mean()), abs=TOLERANCE)

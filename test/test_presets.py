@@ -107,7 +107,8 @@ def shallow(model: Smwm) -> Smwm:
     encoder, predictor = model.encoder, model.forward_model
     assert isinstance(encoder, VisionEncoder)
     assert isinstance(predictor, Predictor)
-    encoder.layers, predictor.layers = encoder.layers[:2], predictor.layers[:2]
+    encoder.layers = nn.Sequential(*list(encoder.layers)[:2])
+    predictor.layers = predictor.layers[:2]
     return wake(model)
 
 

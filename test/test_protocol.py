@@ -10,6 +10,7 @@ import pytest
 from smwm_ros import config
 from smwm_ros.arenas import make_arena
 from smwm_ros.evaluation.methods import as_in_the_paper, PAPER_PLANNER
+from smwm_ros.interfaces import Arena
 from smwm_ros.load import load_config
 from smwm_ros.model.sigreg import LAST_KNOT
 from worlds import tiny_checkpoint
@@ -38,15 +39,17 @@ RADII = {
 
 
 @pytest.fixture(scope='module')
-def arenas() -> Iterator[dict[str, object]]:
-    made = {name: make_arena(name, 16) for name in ARENAS}
+def arenas() -> Iterator[dict[str, Arena]]:
+    made: dict[str, Arena] = {name: make_arena(name, 16) for name in ARENAS}
     yield made
     for arena in made.values():
         arena.close()
 
 
 @pytest.mark.parametrize('name', RADII)
-def test_a_goal_is_reached_within_the_radius_of_the_paper(arenas: dict, name: str) -> None:
+def test_a_goal_is_reached_within_the_radius_of_the_paper(
+    arenas: dict[str, Arena], name: str
+) -> None:
     arena, state, fields, radius = RADII[name]
     world = arenas[arena]
     for share, reached in ((0.98, True), (1.02, False)):
@@ -59,7 +62,7 @@ def test_a_goal_is_reached_within_the_radius_of_the_paper(arenas: dict, name: st
 
 
 @pytest.mark.parametrize('side', [-1, 1])
-def test_the_block_may_be_turned_by_twenty_degrees(arenas: dict, side: int) -> None:
+def test_the_block_may_be_turned_by_twenty_degrees(arenas: dict[str, Arena], side: int) -> None:
     for degrees, reached in ((19.5, True), (20.5, False)):
         angle = np.deg2rad(side * degrees)
         arenas['push_t'].aim(np.array([*PUSH_T[:4], np.cos(angle), np.sin(angle)]))

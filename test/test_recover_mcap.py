@@ -20,6 +20,7 @@ from smwm_ros.bags.converting.convert import convert
 from smwm_ros.bags.reading import recover_sqlite
 from smwm_ros.bags.reading.find import find_bags
 from smwm_ros.bags.reading.reader import BagReader, DamagedBagError, with_rescue
+from smwm_ros.bags.reading.sqlite_bounds import open_file
 from smwm_ros.bags.survey.survey import survey
 from smwm_ros.errors import BagError
 from smwm_ros.load import load_config
@@ -111,7 +112,7 @@ os._exit(0)  # as a recorder that is killed
     if folder != 'as it was left':
         path.with_name('bare.db3-shm').unlink()
     if folder == 'read-only':  # not to root, though, so as if
-        plain = recover_sqlite.open_file
+        plain = open_file
 
         def refuse(file: Path, how: str) -> apsw.Connection:
             if file == path:

@@ -183,9 +183,12 @@ def test_training_says_what_it_takes_and_goes_on_with_another_number(
     nano = config.Model(latent=4, hidden=8)
     seen = []
     step = Threads.step
-    monkeypatch.setattr(
-        Threads, 'step', lambda self: (step(self), seen.append(torch.get_num_threads()))
-    )
+
+    def counted_step(self: Threads) -> None:
+        step(self)
+        seen.append(torch.get_num_threads())
+
+    monkeypatch.setattr(Threads, 'step', counted_step)
     monkeypatch.setattr(module, 'idle_processors', lambda: 4.0)
     train(dots, tmp_path / 'run', nano, settings, config.Planner())
     assert seen == [4, 4]

@@ -97,10 +97,11 @@ def truth_of(bag: Path) -> list[dict[str, Any]]:
     """Read what really happened in each episode of a bag."""
     with AnyReader([bag]) as reader:
         wanted = [item for item in reader.connections if item.topic == TRUTH_TOPIC]
-        return [
-            json.loads(reader.deserialize(raw, item.msgtype).data)
+        messages: list[Any] = [
+            reader.deserialize(raw, item.msgtype)
             for item, _, raw in (reader.messages(wanted) if wanted else ())
         ]
+        return [json.loads(message.data) for message in messages]
 
 
 LATE = ('dataset.command_delay=0.08',)
@@ -219,8 +220,8 @@ def test_lost_frames_cut_and_nothing_crosses(make: Make) -> None:
         inner = range(min(set(range(61)) - lost), max(set(range(61)) - lost))
         holes += sum(index in lost and index - 1 not in lost for index in inner)
     assert case.meta['counts']['gaps between frames'] == holes
-    for episode in case.data.episodes:
-        assert (np.diff(case.data.stamps[episode.start : episode.stop]) == 10**8).all()
+    for part in case.data.episodes:
+        assert (np.diff(case.data.stamps[part.start : part.stop]) == 10**8).all()
 
 
 def test_pauses_of_the_recorder_cut_and_leave_no_rows(make: Make) -> None:

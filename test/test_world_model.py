@@ -203,8 +203,10 @@ def test_the_loss_of_the_state_is_that_of_the_states_that_were_measured() -> Non
     error = model.state_head.error(z, z_next, state)
     alone = model.state_head.error(z[known], z_next[known], state[known])
     assert error.item() == pytest.approx(alone.item(), rel=1e-6)
-    error.backward()  # type: ignore[no-untyped-call]
-    assert all(part.grad.isfinite().all() for part in model.state_head.parameters())
+    error.backward()
+    for part in model.state_head.parameters():
+        assert part.grad is not None
+        assert part.grad.isfinite().all()
     nothing = model.state_head.error(z, z_next, torch.full_like(state, torch.nan))
     assert nothing.item() == 0.0
 

@@ -73,9 +73,22 @@ class Line:
         self.goal = float(state[0])
         return self._frame(self.goal)
 
+    def save(self) -> tuple[float, float]:
+        """Return the place and the goal."""
+        return self.place, self.goal
+
+    def restore(self, saved: tuple[float, float]) -> Frame:
+        """Go back to a place and a goal."""
+        self.place, self.goal = saved
+        return self._frame(self.place)
+
+    def distance(self) -> float:
+        """Return the distance to the goal in units of 0.5."""
+        return abs(self.place - self.goal) / 0.5
+
     def success(self) -> bool:
         """Say whether the robot is at the goal."""
-        return abs(self.place - self.goal) < 0.5
+        return self.distance() < 1
 
     def expert(self) -> Array:
         """Go there at full speed."""

@@ -6,6 +6,7 @@ import gc
 import json
 import threading
 import time
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
@@ -103,10 +104,9 @@ class World:
 
     def __init__(self, plan, robot, pilots, command_type=TwistStamped):
         self.plan, self.robot, self.pilots = plan, robot, pilots
-        self.commands, self.statuses, self.health = [], [], {}
-        self.accepted = []
-        self.stats = []
-        self.log = []
+        self.commands, self.statuses = list[Any](), list[str]()
+        self.health = dict[str, Any]()
+        self.accepted, self.stats, self.log = list[Any](), list[Any](), list[Any]()
         self.camera_on = False
         self.grey = 0
         self.spoil = None  # makes other images than a changing grey

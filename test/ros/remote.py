@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
-from harness import LATCHED, PATIENCE, wait_until
+from harness import PATIENCE, wait_until
 from nav_msgs.msg import Odometry
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
+from smwm_ros.nodes.messages import LATCHED
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -27,8 +29,8 @@ class Remote:
 
     def __init__(self, node, process, camera, state, command):
         self.node, self.process = node, process
-        self.images, self.states, self.goals, self.tasks = [], [], [], []
-        self.health, self.drawn = [], []
+        self.images, self.states, self.goals = list[Image](), list[Any](), list[Image]()
+        self.tasks, self.health, self.drawn = list[Any](), list[Any](), list[Any]()
         node.create_subscription(*camera, self.images.append, 10)
         node.create_subscription(*state, self.states.append, 10)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_health, 10)

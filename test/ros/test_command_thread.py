@@ -11,6 +11,7 @@ from smwm_ros.control.reasons import Reason
 from smwm_ros.control.ticks import GRACE
 from smwm_ros.control.timed_plan import TimedPlan
 from smwm_ros.interfaces import ActionSpec
+from smwm_ros.nodes.clocks import WallClock
 from smwm_ros.nodes.command_thread import CommandThread
 
 DT = 0.1
@@ -23,18 +24,19 @@ class EndOfScriptError(Exception):
     """The test has seen enough."""
 
 
-class Stage:
+class Stage(WallClock):
     """A driver that plays a plan from 0 s on; each of its waits runs a step of a script."""
 
     def __init__(self, *script):
         self.time = 0.0
-        self.sent, self.reasons = [], []
+        self.sent, self.reasons = list[tuple[float, float]](), list[Reason]()
         self._script = list(script)
         self.controller = Controller(SPEC, 'zero', NODE)
         self.driver = CommandThread(
             self.controller, self, DT, self.send, self.reasons.append, pytest.fail
         )
-        self.driver._beat.lean = lambda waited: None  # an even grid is easier to read
+        # An even grid is easier to read.
+        self.driver._beat.lean = lambda waited: None  # type: ignore[method-assign]
         self.controller.new_goal()
         self.take(0.0)
         self.driver._wake.clear()

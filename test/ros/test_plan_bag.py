@@ -95,8 +95,8 @@ def frames():
 def test_a_recorded_drive_with_a_hole_is_followed_within_bounds():
     *shots, goal = frames()  # the goal is of another drive, and stays far
     shots = shots[:FRAMES]
-    words = ('use_sim_time:=true', 'node.frozen_timeout:=0.0', f'node.image_timeout:={STALE}')
-    words += ('goal.near:=0.0',)  # this drive is not about arriving
+    words = ['use_sim_time:=true', 'node.frozen_timeout:=0.0', f'node.image_timeout:={STALE}']
+    words += ['goal.near:=0.0']  # this drive is not about arriving
     with world(ROOT / 'models' / 'two_room', *words, make_pilot=Pilot) as here:
         theatre = Theatre(here)
         wait_until(lambda: here.plan._active is not None, 'the node to be active')

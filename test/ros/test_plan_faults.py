@@ -321,7 +321,7 @@ def test_a_seed_gives_one_first_plan(checkpoint):
 
     first = []
     for seed in (0, 0, 1):
-        plans = []
+        plans = list[np.ndarray]()
         words = (f'planner.seed:={seed}', 'node.compensate:=false')
         with world(checkpoint, *words, make_pilot=Recorder) as here:
             here.spoil = lambda: picture(90)

@@ -137,7 +137,7 @@ def listener():
     executor.add_node(node)
     thread = threading.Thread(target=executor.spin)
     thread.start()
-    statuses = {name: [] for name in ('left', 'right')}
+    statuses: dict[str, list[str]] = {name: [] for name in ('left', 'right')}
     for name, heard in statuses.items():
         node.create_subscription(
             String, f'/{name}/plan/status', lambda m, h=heard: h.append(m.data), LATCHED

@@ -11,18 +11,19 @@ import sys
 import threading
 
 from geometry_msgs.msg import TwistStamped
-from harness import LATCHED, PATIENCE, picture, wait_until
+from harness import PATIENCE, picture, wait_until
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.child_process import ChildProcess
+from smwm_ros.nodes.messages import LATCHED
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 
-class Robot(list):
+class Robot(list[TwistStamped]):
     """The commands that were heard, and what the camera shows."""
 
     def __init__(self, node):
@@ -33,7 +34,7 @@ class Robot(list):
         node.create_publisher(Image, '/goal/image', LATCHED).publish(picture(200))
         node.create_timer(0.02, lambda: self._camera.publish(self.look))
         node.create_subscription(TwistStamped, '/cmd_vel', self.append, 100)
-        self.statuses = []
+        self.statuses = list[str]()
         node.create_subscription(
             String, '/plan/status', lambda m: self.statuses.append(m.data), LATCHED
         )
@@ -196,12 +197,13 @@ def is_running(pid):
 def test_a_child_is_gone_when_its_block_is_left_in_anger(tmp_path, checkpoint):
     knobs = {'checkpoint': str(checkpoint)}
 
+    pids = list[int]()
+
     def leave_in_anger():
         with ChildProcess('smwm_ros.nodes.plan', knobs, tmp_path, os.environ) as child:
             pids.append(child.pid)
             raise KeyboardInterrupt
 
-    pids = []
     with pytest.raises(KeyboardInterrupt):
         leave_in_anger()
     assert not is_running(pids[0])

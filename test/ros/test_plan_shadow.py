@@ -2,6 +2,7 @@
 """Tests of the plan node in the shadow of another driver: it compares, and commands nothing."""
 
 import json
+from typing import Any
 
 from geometry_msgs.msg import TwistStamped
 from harness import wait_until, world
@@ -17,8 +18,8 @@ class Human:
 
     def __init__(self, here):
         self.here = here
-        self.command = THEIRS
-        self.shadow, self.told = [], []
+        self.command: tuple[float, float] | None = THEIRS
+        self.shadow, self.told = list[TwistStamped](), list[dict[str, Any]]()
         node = here.robot
         self._commands = node.create_publisher(TwistStamped, '/cmd_vel', 10)
         node.create_subscription(TwistStamped, '/plan/shadow/command', self.shadow.append, 10)

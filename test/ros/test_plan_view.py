@@ -29,14 +29,17 @@ def test_nothing_is_drawn_until_somebody_looks_and_then_camera_and_goal_are_show
 ):
     painted = []
     paint = PlanDisplay._paint
-    monkeypatch.setattr(
-        PlanDisplay, '_paint', lambda self, sketch: painted.append(1) or paint(self, sketch)
-    )
+
+    def counted_paint(self, sketch):
+        painted.append(1)
+        return paint(self, sketch)
+
+    monkeypatch.setattr(PlanDisplay, '_paint', counted_paint)
     with world(checkpoint) as here:
         here.drive()
         wait_until(lambda: here.values()['plans'] > 5, 'plans')
         assert painted == []
-        seen = []
+        seen = list[Image]()
         here.robot.create_subscription(Image, '/plan/plan/image', seen.append, 1)
         wait_until(lambda: seen, 'a panel')
         sheet = to_rgb(seen[-1])
@@ -65,7 +68,7 @@ def shots():
 
 def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_read(shots):
     with world(MODEL, make_pilot=Pilot) as here:
-        sheets, marks = [], []
+        sheets, marks = list[Image](), list[MarkerArray]()
         here.robot.create_subscription(Image, '/plan/plan/image', sheets.append, 1)
         here.robot.create_subscription(MarkerArray, '/plan/plan/markers', marks.append, 1)
         noise = np.random.default_rng(0)

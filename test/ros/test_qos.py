@@ -26,7 +26,7 @@ def node():
 
 @pytest.mark.parametrize('reliability', ['best_effort', 'reliable'])
 def test_after_a_pause_only_the_newest_image_is_heard(node, reliability):
-    heard = []
+    heard = list[Image]()
     camera = node.create_publisher(Image, '/camera', QoSProfile(depth=2 * BURST))
     node.create_subscription(Image, '/camera', heard.append, camera_qos(reliability))
     wait_until(lambda: camera.get_subscription_count(), 'a subscription')

@@ -6,13 +6,21 @@ from smwm_ros.control.reasons import MEANING, Reason
 from smwm_ros.nodes.reason_log import ReasonLog
 
 
+class LogOfTexts(ReasonLog):
+    """A log that keeps its texts."""
+
+    def __init__(self):
+        self.said = list[tuple[str, str]]()
+        super().__init__(
+            lambda text: self.said.append(('info', text)),
+            lambda text: self.said.append(('warn', text)),
+        )
+
+
 @pytest.fixture
 def log():
-    """Return a log, and what it said as (level, text)."""
-    said = []
-    made = ReasonLog(lambda t: said.append(('info', t)), lambda t: said.append(('warn', t)))
-    made.said = said
-    return made
+    """Return a log with its texts as (level, text)."""
+    return LogOfTexts()
 
 
 def test_a_fault_is_logged_when_it_begins_and_when_it_ends(log):

@@ -3,6 +3,7 @@
 
 from itertools import combinations
 import random
+from typing import Any
 
 from harness import wait_until
 import pytest
@@ -65,7 +66,7 @@ def test_a_message_that_is_too_large_is_not_looked_at():
 
 
 def test_of_messages_that_wait_the_newest_of_each_topic_is_read():
-    read = []
+    read = list[Any]()
     controller = Controller(ActionSpec(('a',), (-1.0,), (1.0,), 0.1), 'zero', Node())
     reader = Subscriber(None, WallClock(), controller, read.append, 'reader')
     heard = lambda message: read.append((message.topic.name, message.data))  # noqa: E731

@@ -101,7 +101,7 @@ def test_foxglove_shows_what_the_node_publishes_and_calls_what_it_serves(names):
 
 def rules():
     """Return what each enclave of the policy may do: {(enclave, verb): names}."""
-    allowed = {}
+    allowed = dict[tuple[str | None, str], set[str]]()
     for enclave in ElementTree.parse(CONFIG / 'sros2.xml').iter('enclave'):
         for profile in enclave.iter('profile'):
             own = f'{profile.get("ns")}{profile.get("node")}'
@@ -112,7 +112,7 @@ def rules():
                     names = allowed.setdefault((enclave.get('path'), verb), set())
                     for item in group:
                         assert item.tag == group.tag[:-1]
-                        text = item.text
+                        text = item.text or ''
                         names.add(own + text[1:] if text[0] == '~' else f'/{text}')
     return allowed
 

@@ -109,11 +109,11 @@ def test_what_was_recorded_and_converted_can_be_replayed_to_the_bit(name, tmp_pa
     rows = recorded.starts('all', 1)
     assert len(rows) == 24
     arena = make_arena(name, 16)
-    for row in rows:
-        arena.set_state(recorded.states([row])[0])
-        frame = arena.step(recorded.actions([row])[0])
-        assert np.array_equal(frame.pixels, recorded.pixels([row + 1])[0])
-        assert np.array_equal(frame.state, recorded.states([row + 1])[0])
+    for row in np.array(rows):
+        arena.set_state(recorded.states(row[None])[0])
+        frame = arena.step(recorded.actions(row[None])[0])
+        assert np.array_equal(frame.pixels, recorded.pixels(row + 1)[0])
+        assert np.array_equal(frame.state, recorded.states(row + 1)[0])
     arena.close()
 
 

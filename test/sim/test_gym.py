@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests for the arenas as environments of Gymnasium."""
 
-import os
-import signal
 import subprocess
 import sys
 
@@ -122,7 +120,7 @@ def test_processes_give_what_one_process_gives():
 def test_a_process_that_dies_is_named():
     fleet = ArenaFleet('two_room', 2, image_size=16)
     fleet.reset(seed=0)
-    os.kill(fleet.processes[1].pid, signal.SIGKILL)
+    fleet.processes[1].kill()
     fleet.processes[1].join()
     with pytest.raises(ArenaError, match=r'environment 1 \(exit code -9\) of 2: the process died'):
         fleet.step(fleet.action_space.sample())

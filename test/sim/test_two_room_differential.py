@@ -102,8 +102,8 @@ def test_a_quaternion_of_zeros_is_refused(room):
 @pytest.mark.parametrize('start', [(0.0, 0.05), (-0.14, -0.89), (0.9, 0.9), (0.14, 0.12)])
 @pytest.mark.parametrize('heading', [0.0, 2.0])
 def test_the_expert_finds_its_way_round_the_door(room, start, goal, heading):
-    room.set_state(pose(*start, heading))
-    room.aim(pose(*goal, 0.0))
+    room.set_state(pose(start[0], start[1], heading))
+    room.aim(pose(goal[0], goal[1], 0.0))
     assert room.success() or any(room.step(room.expert()) and room.success() for _ in range(120))
 
 

@@ -176,7 +176,8 @@ def test_a_shift_of_looks_changes_pictures_and_no_motion(plain, name):
     changed = drive_as(arena, 2, actions)
     assert same_states(frames, changed)
     assert not any(map(looks_alike, frames, changed))
-    assert not looks_alike(plain.set_goal([0.5, 0.5]), arena.set_goal([0.5, 0.5]))
+    goal = np.array([0.5, 0.5])
+    assert not looks_alike(plain.set_goal(goal), arena.set_goal(goal))
     arena.close()
 
 
