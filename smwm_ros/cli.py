@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `smwm` command: finds the verb, reads its words, and turns user errors into one line."""
+"""The `smwm` command: finds the verb, parses arguments, and prints user errors in one line."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _SETTING = re.compile(r'[A-Za-z_][\w.]*=')
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with a word in one line, whatever the word is."""
+    """Prints errors in one line, whatever characters the arguments hold."""
 
     def error(self, message: str) -> NoReturn:
-        """Say it, and end."""
+        """Print the error, and exit."""
         super().error(line(message))
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of all verbs; their modules are light, so this takes no time."""
+    """Build the parser of all verbs; their modules import nothing heavy."""
     parser = _Parser(
         prog='smwm',
         description='From rosbags to a robot that plans from pixels.',
@@ -76,18 +76,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def dispatch(words: Sequence[str]) -> int:
-    """Run one verb by its words; errors pass through."""
+    """Run one verb; errors pass through."""
     settings = [word for word in words if _SETTING.match(word)]
     args = build_parser().parse_args([word for word in words if not _SETTING.match(word)])
     if settings and 'settings' not in args:
-        raise ConfigError(f"'{settings[0]}': this verb takes no key=value words")
+        raise ConfigError(f"'{settings[0]}': this command takes no key=value words")
     args.settings = settings
     code: int = args.run(args)
     return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 is success, 2 a mistake of the user, 1 anything else."""
+    """Run one verb; return 0 for success, 2 for a user error, 1 for anything else."""
     # Threads that spin while they wait make a shared machine 10 times slower. OpenMP reads this
     # when torch is imported, which no module has done yet.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
@@ -96,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with lasting_streams() as out:
         code = _attempt(words, name)
         out.flush()
-        # A reader that has seen enough (`| head`) is no failure.
+        # A closed pipe (`| head`) is not a failure.
         if code == 0 and out.error and not isinstance(out.error, BrokenPipeError):
             tell(f'{name}: stdout: cannot be written: {in_words(out.error)}', file=sys.stderr)
             return 2
@@ -104,14 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _attempt(words: Sequence[str], name: str) -> int:
-    """Run one verb, and say what the user, or the system, has against it."""
+    """Run one verb, and print user and system errors."""
     try:
         return dispatch(words)
     except SmwmError as error:
         tell(f'{name}: {error}', file=sys.stderr)
         return 2
     except OSError as error:
-        # tempfile says so, without a name, where it finds no place.
+        # tempfile raises this without a file name when it finds no usable folder.
         placeless = error.errno == errno.ENOENT and error.filename is None
         if error.errno not in ADVICE and not placeless:
             raise
@@ -119,7 +119,7 @@ def _attempt(words: Sequence[str], name: str) -> int:
         tell(f'{name}: {where}{in_words(error)}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        tell(f'{name}: interrupted; run it again to go on', file=sys.stderr)
+        tell(f'{name}: interrupted; run it again to resume', file=sys.stderr)
         return 130
 
 

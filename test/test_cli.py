@@ -176,7 +176,7 @@ WORDS = ['train', 'data', '--out', 'runs/x']
     [
         (None, 7, ''),
         (SmwmError('the bag is empty'), 2, 'smwm train: the bag is empty\n'),
-        (KeyboardInterrupt(), 130, 'smwm train: interrupted; run it again to go on\n'),
+        (KeyboardInterrupt(), 130, 'smwm train: interrupted; run it again to resume\n'),
     ],
 )
 def test_the_exit_code_says_how_a_verb_ended(

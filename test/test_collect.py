@@ -140,7 +140,7 @@ def test_another_recipe_is_refused_until_fresh_starts_over(bags, tmp_path, capsy
     assert collect(out, *few) == 0
     before = contents(out)
     assert collect(out, *few, 'arena.seed=5') == 2
-    assert 'arena.seed=0 there, 5 asked for' in capsys.readouterr().err
+    assert 'arena.seed=0 there, 5 requested' in capsys.readouterr().err
     assert contents(out) == before
     assert collect(out, '--fresh', *few, 'arena.seed=5') == 0
     assert contents(out) != before
@@ -149,7 +149,7 @@ def test_another_recipe_is_refused_until_fresh_starts_over(bags, tmp_path, capsy
 def test_a_folder_of_something_else_is_left_alone_even_by_fresh(tmp_path, capsys):
     (tmp_path / 'thesis.txt').write_text('precious')
     assert collect(tmp_path, '--fresh', *SMALL) == 2
-    assert 'holds files, but no collect.json' in capsys.readouterr().err
+    assert 'not empty, and no collect.json' in capsys.readouterr().err
     assert contents(tmp_path) == {'thesis.txt': b'precious'}
 
 

@@ -208,7 +208,7 @@ def test_another_way_of_recording_is_another_recipe(
 ) -> None:
     bag = collect('two_room', tmp_path / 'bags')
     assert main(['collect', 'two_room', f'--out={bag.parent}', *SMALL, '--storage=sqlite3']) == 2
-    assert 'record.storage=mcap there, sqlite3 asked for' in capsys.readouterr().err
+    assert 'record.storage=mcap there, sqlite3 requested' in capsys.readouterr().err
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(

@@ -166,7 +166,7 @@ def test_a_worker_that_fails_once_costs_nothing(
         (
             'raise MemoryError',
             2,
-            'ran out of memory (MemoryError), 3 times; run it again to go on',
+            'ran out of memory (MemoryError), 3 times; run it again to resume',
         ),
         ('raise ValueError(3)', 1, 'failed (ValueError: 3), 3 times'),
     ],
@@ -210,7 +210,7 @@ def test_an_interrupted_run_says_so_and_goes_on_from_whole_bags(
         os.kill(child, signal.SIGCONT)
     code, errors = end(process)
     assert code == 130
-    assert 'interrupted; run it again to go on' in errors
+    assert 'interrupted; run it again to resume' in errors
     assert 'Traceback' not in errors
     assert not list(out.glob('.recording-*'))
     assert main(['collect', f'--out={out}', '--jobs=1', *WORDS]) == 0

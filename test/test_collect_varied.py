@@ -82,4 +82,4 @@ def test_a_seed_gives_the_same_bytes_and_defaults_tell_of_nothing(varied, tmp_pa
 def test_bags_of_other_ranges_are_not_mixed(varied, capsys):
     words = ['collect', 'two_room', '--out', str(varied), *VARIED, 'randomise.gain=[0.5,0.6]']
     assert main(words) == 2
-    assert 'randomise.gain=[1.0, 1.0] there, [0.5, 0.6] asked for' in capsys.readouterr().err
+    assert 'randomise.gain=[1.0, 1.0] there, [0.5, 0.6] requested' in capsys.readouterr().err

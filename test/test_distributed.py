@@ -102,7 +102,7 @@ def test_two_processes_learn_what_one_learns(dots: TransitionDataset, tmp_path: 
     processes = [start(words, rank, 2, port) for rank in range(2)]
     told = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], told
-    assert 'The checkpoint is' in told[0][0]
+    assert 'Checkpoint: ' in told[0][0]
     assert 'train:' in told[0][1], 'the leader shows its progress'
     assert told[1][0] == ''
     assert 'train:' not in told[1][1], 'the other shows nothing'

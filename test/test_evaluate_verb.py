@@ -46,7 +46,7 @@ def test_the_verb_prints_a_table_and_writes_every_attempt(
     save(tmp_path / 'run', tiny_checkpoint())
     assert main(['evaluate', str(tmp_path / 'run'), '--data', str(dots.folder), *SMALL]) == 0
     said = capsys.readouterr().out
-    assert 'trained on another dataset' in said
+    assert 'not the dataset that the checkpoint was trained on' in said
     for name in ('smwm', 'random', 'expert'):
         assert f'\n{name} ' in said
     assert 'of 3 pairs.' in said
@@ -135,7 +135,7 @@ REFUSED = {
     "did you mean 'camera'": ['--shift', 'camra'],
     "'friction': changes nothing here": ['--shift', 'friction'],
     'is trained from --data, which is missing': ['--methods', 'forward_only'],
-    'expected numbers with commas': ['--horizons', '25,fifty'],
+    'expected numbers like 25,50': ['--horizons', '25,fifty'],
     '--horizons: 0 is out of range': ['--horizons', '25,0'],
     'planner.horizon': ['planner.horizon=0'],
     'elites: 9 is more than the 8 samples': ['planner.samples=8', 'planner.elites=9'],

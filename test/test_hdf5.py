@@ -245,7 +245,7 @@ def test_what_a_file_of_others_lacks_is_asked_for(
 ) -> None:
     words = ['import', str(theirs()), '--out', str(tmp_path / 'made')]
     assert main([*words, *SAID[1:]]) == 2
-    assert 'does not tell robot.dt; say it in --config' in capsys.readouterr().err
+    assert 'does not define robot.dt; give --config' in capsys.readouterr().err
     assert main([*words, SAID[0]]) == 2
     assert 'robot.command.fields, robot.command.low' in capsys.readouterr().err
     assert not (tmp_path / 'made').exists()

@@ -52,8 +52,8 @@ def test_a_run_of_smwm_becomes_a_checkpoint_that_plans(
     assert main([*words, 'planner.samples=4', 'planner.elites=2', 'planner.iterations=1']) == 0
     told = capsys.readouterr().out
     assert f'the SMWM model of {run / "checkpoints" / "last.ckpt"}' in told
-    assert 'actions are read back with R2' in told
-    assert 'warning: the dataset holds images of 16 px, and the model learnt from 224 px' in told
+    assert 'its inverse model recovers the actions with R2' in told
+    assert 'warning: the dataset has images of 16 px; the model was trained on 224 px' in told
     assert 'warning: this is poor for data that a model was trained on' in told, 'random weights'
     ours = load(tmp_path / 'ours')
     assert ours.model_config.kind == 'smwm'
@@ -106,14 +106,14 @@ def test_a_model_of_smwm_that_remembers_is_said_to_plan_differently(
 @pytest.mark.parametrize(
     ('words', 'told'),
     [
-        ([], 'does not tell robot.dt, robot.command.fields, .*, mean and standard deviation of'),
-        (SAID, 'does not tell mean and standard deviation of the actions; give --data'),
+        ([], 'does not define robot.dt, robot.command.fields, .*, mean and standard deviation of'),
+        (SAID, 'does not define mean and standard deviation of the actions; give --data'),
         (
             ['--mean', '0,0', '--std', '1,1'],
-            r'does not tell robot\.dt, .*robot.command.high; give',
+            r'does not define robot\.dt, .*robot.command.high; give',
         ),
         (['--mean', '0,0'], 'expected --mean and --std together'),
-        (['--mean', '0,x', '--std', '1,1'], "numbers with commas between: .*'x'"),
+        (['--mean', '0,x', '--std', '1,1'], "numbers separated by commas: .*'x'"),
         (['--mean', '0,0', '--std', '1,0', *SAID], 'expected finite numbers and a std above 0'),
         (['--mean', '0', '--std', '1', *SAID], 'expected 2 numbers each, .* found 1 and 1'),
         (

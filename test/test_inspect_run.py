@@ -191,7 +191,7 @@ def test_a_run_that_cannot_be_written_is_inspected_all_the_same(
     assert main(['inspect', str(place / 'good'), '--out', str(page), '--samples', '100']) == 0
     said = capsys.readouterr().out
     assert 'Fit to plan with.' in said
-    assert 'the plan node will not know this verdict: ' in said
+    assert 'the verdict is not stored for the plan node: ' in said
 
 
 def refuse_to_replace(part: Path, path: Path, real: Any = Path.replace) -> Any:

@@ -32,7 +32,7 @@ def test_one_configuration_is_written_for_all_bags_with_the_widest_limits(
     bags = [drive(tmp_path / 'bags' / f'{speed:g}', speed) for speed in (0.5, 2.0, 1.0)]
     out = tmp_path / 'robot.yaml'
     assert main(['inspect', str(tmp_path / 'bags'), '--write', str(out)]) == 0
-    assert 'a configuration for 3 bags' in capsys.readouterr().out
+    assert 'configuration proposed from 3 bags' in capsys.readouterr().out
     config = load_config(out, ['dataset.image_size=16'])
     assert config.robot.command.fields == ('twist.linear.x', 'twist.angular.z')
     assert config.robot.command.high[0] == pytest.approx(2.0, abs=0.02)
@@ -47,7 +47,7 @@ def test_one_bag_is_no_bags(tmp_path: Path, tiny_bag: MakeBag, capsys: Capture) 
     assert main(words) == 0
     assert out.read_text().startswith('# proposed from 1 bag: ')
     said = capsys.readouterr().out
-    assert 'a configuration for 1 bag;' in said
+    assert 'configuration proposed from 1 bag;' in said
     assert 'frames of 1 bag,' in said
 
 

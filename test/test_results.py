@@ -187,9 +187,9 @@ def test_rows_of_a_gpu_and_of_a_processor_replace_their_own_kind_alone(clone: Pa
 @pytest.mark.parametrize(
     ('row', 'reason'),
     [
-        ({**ROW, 'value': float('nan')}, 'line 1: no row of a benchmark: .*NaN'),
-        ({**ROW, 'value': 'fast'}, "line 1: no row of a benchmark: the row.value: .*'fast'"),
-        ({'measure': 'toy.x'}, 'line 1: no row of a benchmark: '),
+        ({**ROW, 'value': float('nan')}, 'line 1: not a row of a benchmark: .*NaN'),
+        ({**ROW, 'value': 'fast'}, "line 1: not a row of a benchmark: the row.value: .*'fast'"),
+        ({'measure': 'toy.x'}, 'line 1: not a row of a benchmark: '),
         ({**ROW, 'measure': 'tyo.x'}, "line 1: tyo: no such benchmark; did you mean 'toy'"),
     ],
 )

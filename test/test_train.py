@@ -315,7 +315,7 @@ def test_the_command_tells_lambda_and_where_a_better_model_is(
     words += ['model.latent=4', 'train.steps=4', 'train.batch=8', 'train.device=cpu']
     assert main(words) == 0
     told = capsys.readouterr().out
-    assert 'Lambda, which was left to the training, ended at' in told
+    assert 'Adaptive lambda ended at' in told
     assert 'where the target was 0.50' in told
     assert 'did better' not in told, 'the last step is the best of one look'
     path = run / 'best' / META
@@ -324,7 +324,7 @@ def test_the_command_tells_lambda_and_where_a_better_model_is(
     path.write_text(json.dumps(meta))
     assert main(words) == 0
     told = capsys.readouterr().out
-    assert f'did better at step 3 than at the end; that one is in {run / "best"}' in told
+    assert f'was better at step 3 than at the end: see {run / "best"}' in told
     path.unlink()  # as in runs of older versions
     assert main(words) == 0
     assert 'did better' not in capsys.readouterr().out

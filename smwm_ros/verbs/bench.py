@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Run the side-by-side benchmarks and write their figures down.
+Run the benchmarks and store their figures.
 
-Each benchmark is a script in bench/ of the source tree and runs alone, too. Without names, all of
-them run. The figures go to docs/results.json, from which `make docs` writes docs/results.md. What
-a benchmark printed with --json on another machine comes there with --import.
+Each benchmark is a script in bench/ of the source tree and can run alone. Without names, all run.
+Figures are stored in docs/results.json, from which `make docs` writes docs/results.md. --import
+adds the rows that a benchmark printed with --json on another machine.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('names', nargs='*', metavar='NAME', help='benchmarks (default: all)')
     parser.add_argument(
-        '--quick', action='store_true', help='under a minute each; figures are not written down'
+        '--quick', action='store_true', help='under a minute each; figures are not stored'
     )
     parser.add_argument(
         '--import',
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         metavar='FILE',
         default=[],
-        help='run nothing; take the rows that benchmarks printed into these files',
+        help='run nothing; import printed rows from these files',
     )
 
 
@@ -55,18 +55,18 @@ def run(args: argparse.Namespace) -> int:
         path.stem: path for path in sorted(ROOT.glob('bench/*.py')) if path.stem != 'common'
     }
     if not scripts:
-        raise SmwmError(f'{ROOT}: no bench/ here; benchmarks run from the source tree')
+        raise SmwmError(f'{ROOT}: no bench/ folder; run benchmarks from the source tree')
     for name in args.names:
         if name not in scripts:
             raise SmwmError(f'{name}: no such benchmark; {did_you_mean(name, scripts)}')
     results = ROOT / 'docs' / 'results.json'
     if args.files:
         if args.names or args.quick:
-            raise SmwmError('--import takes files alone, without names and --quick')
+            raise SmwmError('--import takes files only, without names or --quick')
         imported = _rows_of(args.files, scripts)
         with hold_name(results):
             for name, rows in imported.items():
-                _write_down(results, name, rows)
+                _store(results, name, rows)
                 tell(f'{name}: {count_of(len(rows), "row")}')
         return 0
     with nullcontext() if args.quick else hold_name(results):
@@ -74,12 +74,12 @@ def run(args: argparse.Namespace) -> int:
             tell(f'bench/{name}.py')
             rows = _measure(scripts[name], args.quick)
             if not args.quick:
-                _write_down(results, name, rows)
+                _store(results, name, rows)
     return 0
 
 
 def _rows_of(files: list[str], scripts: Iterable[str]) -> dict[str, list[Row]]:
-    """Read the rows of some files; return those of each benchmark."""
+    """Read rows from files; return them by benchmark."""
     found: dict[str, list[Row]] = {}
     for file in files:
         try:
@@ -98,22 +98,22 @@ def _rows_of(files: list[str], scripts: Iterable[str]) -> dict[str, list[Row]]:
 
 
 def _row(line: str, where: str) -> tuple[str, Row]:
-    """Return the benchmark of one printed row, and the row."""
+    """Parse a printed row; return its benchmark and the row."""
     try:
         row = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise SmwmError(f'{where}: no row of a benchmark: {one_line(error)}') from error
+        raise SmwmError(f'{where}: not a row of a benchmark: {one_line(error)}') from error
     if reason := mismatch(row, SHAPE, 'the row'):
-        raise SmwmError(f'{where}: no row of a benchmark: {reason}')
+        raise SmwmError(f'{where}: not a row of a benchmark: {reason}')
     return row['measure'].partition('.')[0], row
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f'{constant} is no figure')
+    raise ValueError(f'{constant} is not a number')
 
 
 def _measure(script: Path, quick: bool) -> list[Row]:
-    """Run one benchmark, show its rows as they come, and return them."""
+    """Run one benchmark, print its rows as they arrive, and return them."""
     command = [sys.executable, str(script), '--json', *(['--quick'] if quick else [])]
     rows = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
@@ -122,12 +122,12 @@ def _measure(script: Path, quick: bool) -> list[Row]:
             tell_program(f'  {line.rstrip()}')
             rows.append(json.loads(line))
     if process.returncode:
-        raise SmwmError(f'{script.name}: ended with {process.returncode}; its message is above')
+        raise SmwmError(f'{script.name}: exit code {process.returncode}; see its output above')
     return rows
 
 
-def _write_down(path: Path, name: str, rows: list[Row]) -> None:
-    """Replace the rows of one benchmark in the results file, those of a GPU by those of a GPU."""
+def _store(path: Path, name: str, rows: list[Row]) -> None:
+    """Replace the rows of one benchmark in the results file; GPU rows replace GPU rows only."""
     from smwm_ros.pages.html import write_text  # imports numpy and OpenCV
 
     results = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}

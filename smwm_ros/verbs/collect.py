@@ -2,10 +2,9 @@
 """
 Record rosbags in a simulated arena, faster than real time.
 
-A second run goes on where the first one stopped: whole bags are kept. The same seed gives the
-same bytes, whatever --jobs says, and whatever processes die on the way. What a real robot gets
-wrong is there on request, by the knobs of record: other rates, clocks, latency, loss. What
-really happened is then told in the bag, on /recording/truth.
+Run it again to resume: complete bags are kept. The same seed gives the same bytes, whatever --jobs
+is and whatever processes are killed. The knobs of `record` add the faults of real recordings:
+other rates, clock offsets, latency, message loss; /recording/truth then holds the true values.
 """
 
 from __future__ import annotations
@@ -28,29 +27,32 @@ from smwm_ros.verbs import options
 
 EXAMPLE = 'smwm collect two_room --episodes 180 --policy mixed --out runs/bags'
 RECIPE = 'collect.json'
-SECTIONS = ('arena', 'randomise', 'record', 'robot')  # of the configuration that bags follow from
+SECTIONS = ('arena', 'randomise', 'record', 'robot')  # of the configuration that define the bags
 FLAGS = {'episodes': 'arena.episodes', 'policy': 'arena.policy', 'storage': 'record.storage'}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
-    parser.add_argument('arena', nargs='?', default='two_room', help='which arena (two_room)')
+    parser.add_argument('arena', nargs='?', default='two_room', help='arena (default: two_room)')
     parser.add_argument(
-        '--out', type=Path, default=Path('runs/bags'), help='folder of the bags (runs/bags)'
+        '--out',
+        type=Path,
+        default=Path('runs/bags'),
+        help='bag folder (default: runs/bags)',
     )
     for flag, path in FLAGS.items():
         parser.add_argument(f'--{flag}', metavar=flag[0].upper(), help=f'the knob {path}')
     parser.add_argument(
-        '--jobs', type=int, default=0, help='processes at once (one for each core)'
+        '--jobs', type=int, default=0, help='parallel processes (default: one per core)'
     )
     parser.add_argument(
-        '--fresh', action='store_true', help='remove what an earlier run left in --out first'
+        '--fresh', action='store_true', help='remove the bags of an earlier run in --out first'
     )
     options.add_config(parser, SECTIONS)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Record what is missing."""
+    """Record the missing bags."""
     from smwm_ros.lock import hold
 
     config = configured(args)
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def collect(args: argparse.Namespace, config: Config) -> None:
-    """Record what is missing in a folder that is ours."""
+    """Record the missing bags; the folder is locked."""
     from smwm_ros.collect.pool import record_all
     from smwm_ros.collect.record import recordings
     from smwm_ros.progress import show_progress
@@ -88,7 +90,7 @@ def collect(args: argparse.Namespace, config: Config) -> None:
 
 
 def configured(args: argparse.Namespace) -> Config:
-    """Build the configuration, and check that it fits the arena before anything is touched."""
+    """Build the configuration, and check that it fits the arena before writing anything."""
     from smwm_ros.arenas import arena_of, require_arena, require_fit
 
     require_arena(args.arena)
@@ -107,13 +109,13 @@ def configured(args: argparse.Namespace) -> Config:
 
 
 def prepare(folder: Path, config: Config, fresh: bool) -> None:
-    """Make the folder ready for bags of one recipe; refuse a folder that holds anything else."""
+    """Prepare the folder for bags of one configuration; refuse a folder with anything else."""
     recipe = {section: to_dict(getattr(config, section)) for section in SECTIONS}
     path = folder / RECIPE
     if not path.is_file():
         if any(not item.name.startswith('.') for item in folder.iterdir()):
             raise BagError(
-                f'{folder}: holds files, but no {RECIPE} of an earlier run; choose an empty folder'
+                f'{folder}: not empty, and no {RECIPE} of an earlier run; choose an empty folder'
             )
     elif fresh:
         remove_bags(folder, read_recipe(path))
@@ -124,29 +126,29 @@ def prepare(folder: Path, config: Config, fresh: bool) -> None:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Read what an earlier run recorded."""
+    """Read the configuration of an earlier run."""
     try:
         recipe = json.loads(path.read_text(encoding='utf-8'))
     except ValueError:
         recipe = None
     if not isinstance(recipe, dict) or not isinstance(recipe.get('arena'), dict):
-        raise BagError(f'{path}: damaged; remove the folder, or choose another one with --out')
+        raise BagError(f'{path}: damaged; remove the folder, or choose another --out')
     return recipe
 
 
 def require_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Refuse to mix bags of two recipes, and say which knobs differ."""
+    """Refuse to mix bags of two configurations; name the knobs that differ."""
     usual = {section: to_dict(getattr(Config(), section)) for section in SECTIONS}
-    # An older version did not know every knob: there it was as it is by default.
+    # Knobs that an older version lacked had their defaults.
     before, now = {**flatten(usual), **flatten(old)}, flatten(new)
     differ = [
-        f'{key}={before.get(key)} there, {now.get(key)} asked for'
+        f'{key}={before.get(key)} there, {now.get(key)} requested'
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
     if differ:
         raise BagError(
-            f'{path.parent}: holds bags of another recipe ({"; ".join(differ)}); '
+            f'{path.parent}: holds bags of another configuration ({"; ".join(differ)}); '
             'choose another --out, or start over with --fresh'
         )
 
@@ -169,7 +171,7 @@ def remove_bags(folder: Path, recipe: dict[str, Any]) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a process that was killed could not."""
+    """Remove partial bags of killed processes."""
     from smwm_ros.bags.writing.writer import PARTIAL
 
     for leftover in folder.glob(f'{PARTIAL}*'):
@@ -177,5 +179,5 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Say whether a bag is there; it gets its name only when it is whole."""
+    """Return whether a bag is complete: it gets its name only then."""
     return (path / 'metadata.yaml').is_file()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Turn rosbags into a transition dataset.
+Convert rosbags into a transition dataset.
 
-A folder stands for all bags in it. What an interrupted conversion finished is kept when the same
-command runs again, and a new bag is added to what is there.
+A folder stands for all bags in it. Run the same command again to resume an interrupted conversion
+or to add new bags: bags that are already converted are kept.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ EXAMPLE = 'smwm convert recordings/ --out data/robot --config robot.yaml dataset
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument(
-        'bags', nargs='+', type=Path, metavar='BAG', help='bag, or folder of bags; ROS 1 or 2'
+        'bags', nargs='+', type=Path, metavar='BAG', help='bag or folder of bags, ROS 1 or ROS 2'
     )
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='dataset folder')
     parser.add_argument(
         '--jobs',
         type=_positive,
         metavar='N',
-        help='bags converted at once (default: one for each core, if there is enough to convert)',
+        help='bags converted in parallel (default: up to one per core)',
     )
     parser.add_argument(
         '--runner',
         choices=('local', 'ray'),
         default='local',
-        help='where bags are converted: here, or on a Ray cluster (default local)',
+        help='convert on this machine or on a Ray cluster (default: local)',
     )
     parser.add_argument(
-        '--fresh', action='store_true', help='start over: remove the dataset that is there'
+        '--fresh', action='store_true', help='start over: remove the existing dataset first'
     )
     parser.add_argument(
-        '--skip', action='store_true', help='leave out bags that cannot be converted, and say why'
+        '--skip', action='store_true', help='skip bags that cannot be converted, and report why'
     )
     add_msgs(parser)
     add_config(parser, ['robot', 'dataset'])
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert, and say what was made."""
+    """Convert, and describe the dataset."""
     config = config_of(args)
     from smwm_ros.bags.converting.convert import convert
     from smwm_ros.data.describe import describe, warnings
@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> int:
         args.bags, args.out, config, args.jobs, args.fresh, args.runner, args.skip, args.msgs
     )
     for name, error in summary.skipped.items():
-        tell(f'{name} is left out: {error}')
+        tell(f'skipped: {name}: {error}')
     if summary.kept:
-        tell(f'kept as converted before: {count_of(summary.kept, "bag")}')
+        tell(f'already converted: {count_of(summary.kept, "bag")}')
     tell(*describe(summary.dataset))
     for warning in warnings(summary.dataset):
         tell(f'warning: {warning}', file=sys.stderr)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Run the whole pipeline in miniature: collect, convert, train, and plan over ROS 2.
+Run the whole pipeline in an arena: collect, convert, train, and plan over ROS 2.
 
-A simulated robot is driven and recorded into rosbags, the bags become a dataset, a world model is
-trained on it, and then the arena and the planner run as two ROS 2 processes: images in, commands
-out. Running it again goes on where it stopped and reuses what is done.
+Drives a simulated robot and records rosbags, converts them into a dataset, trains a world model,
+then runs the arena node and the plan node as two ROS 2 processes and writes a report. Run it again
+to resume: finished steps are reused.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from smwm_ros.text import tell
 EXAMPLE = 'smwm demo --arena two_room --out runs/demo'
 ARENA = 'two_room'
 MADE = ('bags', 'dataset', 'run', 'logs', 'rehearsal.json', 'report.html', 'demo.gif')
-REQUIRED_SUCCESS = 0.8  # below this the demo has failed, and says so
+REQUIRED_SUCCESS = 0.8  # below this the demo fails
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
-    parser.add_argument('--arena', default=ARENA, help=f'which world (default: {ARENA})')
+    parser.add_argument('--arena', default=ARENA, help=f'arena (default: {ARENA})')
     parser.add_argument(
         '--out',
         type=Path,
-        help='folder (default: runs/demo, and runs/demo_ARENA for any world but two_room)',
+        help='output folder (default: runs/demo for two_room, runs/demo_ARENA for others)',
     )
-    parser.add_argument('--fresh', action='store_true', help='start over, reuse nothing')
+    parser.add_argument('--fresh', action='store_true', help='start over: reuse nothing')
     parser.add_argument('--pairs', type=int, default=20, help='tasks to plan for (default: 20)')
     parser.set_defaults(settings=[])
     parser.epilog = (
-        f'{parser.epilog}\n\nkey=value words go to every step; '
+        f'{parser.epilog}\n\nkey=value words are passed to every step; '
         'see `smwm collect|convert|train|evaluate --help`'
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the five steps; 1 when the robot reached too few goals."""
+    """Run the five steps; return 1 when the robot reached too few goals."""
     from smwm_ros.lock import hold
 
     config = demo_config(args.arena, args.pairs, args.settings)
@@ -52,16 +52,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace, config: Config, out: Path) -> int:
-    """Run the five steps in a folder that is ours."""
+    """Run the five steps; the folder is locked."""
     from smwm_ros.files import remove
 
     begun = time.monotonic()
     for name in MADE if args.fresh else ():
         remove(out / name)
     folders = {name: str(out / name) for name in ('bags', 'dataset', 'run')}
-    step(1, 'Drive a simulated robot and record it, as `ros2 bag record` would.')
+    step(1, 'Drive a simulated robot and record rosbags, as `ros2 bag record` would.')
     verb('collect', args.arena, '--out', folders['bags'], settings=args.settings)
-    step(2, 'Turn the bags into a transition dataset: (image, action, next image).')
+    step(2, 'Convert the bags into a transition dataset: (image, action, next image).')
     verb(
         *('convert', folders['bags'], '--out', folders['dataset'], '--config', args.arena),
         settings=args.settings,
@@ -71,7 +71,7 @@ def _demo(args: argparse.Namespace, config: Config, out: Path) -> int:
         *('train', folders['dataset'], '--out', folders['run'], '--config', args.arena),
         settings=args.settings,
     )
-    step(4, 'Let it plan: the arena and the planner run as two ROS 2 processes.')
+    step(4, 'Plan: the arena node and the plan node run as two ROS 2 processes.')
     from smwm_ros.verbs import rehearsal  # imports torch and rclpy
 
     outcome = rehearsal.rehearse(out, args.arena, config)
@@ -80,15 +80,15 @@ def _demo(args: argparse.Namespace, config: Config, out: Path) -> int:
     tell(*rehearsal.summary(outcome, time.monotonic() - begun).split('\n'))
     if outcome.success < REQUIRED_SUCCESS:
         tell(
-            f'FAILED: the planner reached {outcome.success:.0%} of its goals, and at least '
-            f'{REQUIRED_SUCCESS:.0%} is required. {out}/report.html shows where.'
+            f'FAILED: the planner reached {outcome.success:.0%} of its goals; at least '
+            f'{REQUIRED_SUCCESS:.0%} are required. {out}/report.html shows each drive.'
         )
         return 1
     return 0
 
 
 def demo_config(arena: str, pairs: int, settings: list[str]) -> Config:
-    """Return the shipped configuration of an arena, or say which arenas there are."""
+    """Return the shipped configuration of an arena, or raise with the list of arenas."""
     from smwm_ros.arenas import require_arena
 
     require_arena(arena)
@@ -98,12 +98,12 @@ def demo_config(arena: str, pairs: int, settings: list[str]) -> Config:
 
 
 def step(number: int, words: str) -> None:
-    """Say in plain words what comes next."""
+    """Print the heading of a step."""
     tell('', f'[{number}/5] {words}')
 
 
 def verb(*words: str, settings: list[str]) -> None:
-    """Show a command as a user would type it, and run it."""
+    """Print a command as a user would type it, and run it."""
     from smwm_ros.cli import dispatch
 
     tell(f'$ smwm {" ".join([*words, *settings])}')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let a plan node that runs move its robot, after a stop or before the first motion."""
+"""Engage a running plan node: let it move the robot, at first or after a stop."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 """
 Measure how often a checkpoint reaches its goals in an arena.
 
-Start and goal are two frames of one held-out episode: of --data, or of episodes that are driven
-anew for this alone. All methods try the same pairs, within the same budget of raw steps, and so
-do the random policy and the scripted expert. Everyone plans with the settings of RUN; `paper` is
-RUN itself, planning as the paper does. What is found is in evaluate.json, with a page and a film.
+Start and goal are two frames of one held-out episode of --data, or of fresh episodes. All methods,
+the random policy and the scripted expert try the same pairs within the same budget of raw steps.
+All methods use the planner settings of RUN; `paper` is RUN with the planner of the paper. Writes
+evaluate.json, a page and a film.
 """
 
 from __future__ import annotations
@@ -32,30 +32,31 @@ if TYPE_CHECKING:
     from smwm_ros.model.checkpoint import Checkpoint
 
 EXAMPLE = 'smwm evaluate runs/two_room --data data/two_room --methods paper,sigreg'
-MARGIN = 100  # raw steps of a fresh episode beyond the offset, so that pairs differ
+MARGIN = 100  # extra raw steps of a fresh episode, so that pairs differ
 PAIRS_PER_EPISODE = 4
-TIMED = 50  # plans
+TIMED = 50  # plans to time
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('checkpoint', type=Path, metavar='RUN', help='run folder of smwm train')
     parser.add_argument(
-        '--data', type=Path, help='dataset with the held-out episodes (default: fresh episodes)'
+        '--data', type=Path, help='dataset with held-out episodes (default: drive fresh episodes)'
     )
-    parser.add_argument('--arena', help='which arena (the one with the robot of the run)')
+    parser.add_argument('--arena', help='arena (default: the one with the robot of the run)')
     parser.add_argument(
         '--methods',
-        help='who else plans, with commas: kinds of model, trained beside RUN where they are not '
-        'yet; paper; run folders. random and expert always take part',
+        help='further methods, separated by commas: model kinds (trained next to RUN if missing), '
+        '`paper`, run folders; random and expert always take part',
     )
     parser.add_argument(
-        '--horizons', help='offsets with commas, such as 25,50,75,100; the budget grows along'
+        '--horizons',
+        help='goal offsets, separated by commas (25,50,75,100); the budget scales with them',
     )
     parser.add_argument(
-        '--shift', help='held-out shifts with commas, such as camera,light,friction; or all'
+        '--shift', help='held-out shifts, separated by commas (camera,light,friction), or all'
     )
-    parser.add_argument('--out', type=Path, help='JSON file to write (RUN/evaluate.json)')
+    parser.add_argument('--out', type=Path, help='JSON file to write (default: RUN/evaluate.json)')
     options.add_config(parser, ('evaluate', 'planner', 'randomise'))
 
 
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     with hold_name(out):
         methods = gather(words, args.checkpoint, checkpoint, dataset, config)
         for method in methods:
-            load_guides(method.checkpoint, method.planner)  # or say what is missing, at once
+            load_guides(method.checkpoint, method.planner)  # raises now if files are missing
         rounds = _rounds(config, methods, offsets, shifts, dataset)
         for one in rounds:
             tell(f'{one.title}:', *table(one).split('\n'), '')
@@ -92,12 +93,12 @@ def run(args: argparse.Namespace) -> int:
         _write(out, args, config, methods, dataset, rounds)
         with _arena_at(config, 128, rounds[0].shift) as arena:
             pages = write_page(out, args.arena, methods[0].name, rounds, arena)
-    tell(f'Every attempt is in {out}; to look at: {", ".join(map(str, pages))}.')
+    tell(f'All attempts: {out}; page and film: {", ".join(map(str, pages))}')
     return 0
 
 
 def _config(args: argparse.Namespace, checkpoint: Checkpoint) -> Config:
-    """Return the settings: of the arena, with the planner of the checkpoint; words come last."""
+    """Return the settings of the arena, the planner of the checkpoint, then key=value words."""
     from smwm_ros.load import load_config, to_dict
 
     here = [f'arena.name={args.arena}', f'arena.image_size={checkpoint.image_size}']
@@ -108,20 +109,20 @@ def _config(args: argparse.Namespace, checkpoint: Checkpoint) -> Config:
 
 
 def _offsets(text: str | None, config: Config) -> list[int]:
-    """Return the offsets to try."""
+    """Parse --horizons."""
     if text is None:
         return [config.evaluate.offset]
     try:
         offsets = [int(word) for word in text.split(',')]
     except ValueError:
-        raise ConfigError(f"--horizons: expected numbers with commas, found '{text}'") from None
+        raise ConfigError(f"--horizons: expected numbers like 25,50, found '{text}'") from None
     if min(offsets) < 1:
         raise ConfigError(f'--horizons: {min(offsets)} is out of range; expected 1 or more')
     return list(dict.fromkeys(offsets))
 
 
 def _shifts(text: str | None, config: Config) -> list[str]:
-    """Return the conditions to try: always the arena as it is, then the shifts."""
+    """Return the conditions: the arena without shift first, then the shifts."""
     from smwm_ros.arenas.ranges import shift_of
     from smwm_ros.arenas.vary import felt_shifts
 
@@ -130,20 +131,20 @@ def _shifts(text: str | None, config: Config) -> list[str]:
         with _arena_at(config, config.arena.image_size) as arena:
             names = felt_shifts(arena)
     for name in filter(None, names):
-        shift_of(name)  # or say which there are
+        shift_of(name)  # raises with the list of shifts
         with _arena_at(config, config.arena.image_size, name):
-            pass  # or say that nothing feels it here, before hours are spent
+            pass  # raises now, not after hours, if the shift has no effect here
     return list(dict.fromkeys(['', *names]))
 
 
 def _require_same_robot(dataset: TransitionDataset, checkpoint: Checkpoint) -> None:
-    """Refuse a dataset of another robot, and say when it is not what the run learnt from."""
+    """Refuse a dataset of another robot; note if it is not the training dataset."""
     from smwm_ros.model.checkpoint import require
 
     info = dataset.info
     require(checkpoint, str(dataset.folder), info.spec.size, info.spec.dt, info.image_size)
     if dataset.fingerprint != checkpoint.info.get('dataset'):
-        tell('note: the checkpoint was trained on another dataset than --data')
+        tell('note: --data is not the dataset that the checkpoint was trained on')
 
 
 def _rounds(
@@ -153,7 +154,7 @@ def _rounds(
     shifts: Sequence[str],
     dataset: TransitionDataset | None,
 ) -> list[Round]:
-    """Let everyone try the same pairs, for each offset and under each shift."""
+    """Evaluate all methods on the same pairs, for each offset and shift."""
     from smwm_ros.arenas.choose import require_robot
     from smwm_ros.evaluation.closed_loop import evaluate
     from smwm_ros.evaluation.scores import Round
@@ -178,7 +179,7 @@ def _rounds(
 def _draw(
     config: Config, offsets: Sequence[int], dataset: TransitionDataset | None, arena: Arena
 ) -> list[tuple[Evaluate, list[Pair]]]:
-    """Return the protocol for each offset, with its pairs; the budget grows with the offset."""
+    """Return protocol and pairs for each offset; the budget scales with the offset."""
     from smwm_ros.collect.fresh import fresh_episodes
     from smwm_ros.evaluation.pairs import draw_pairs, fresh_pairs
 
@@ -190,7 +191,7 @@ def _draw(
     if dataset:
         return [(protocol, draw_pairs(dataset, protocol)) for protocol in protocols]
     length = max(config.arena.length, max(offsets) + MARGIN)
-    # Few pairs from each episode: two of one episode tell less than two of different ones.
+    # Few pairs per episode: pairs of one episode are correlated.
     count = max(1, base.pairs // PAIRS_PER_EPISODE)
     settings = replace(config.arena, length=length)
     episodes = fresh_episodes(arena, settings, count, base.seed)
@@ -198,19 +199,19 @@ def _draw(
 
 
 def _speed(method: Method, one: Round, config: Config) -> str:
-    """Time plans of one problem at a time, as on a robot."""
+    """Time single plans, as on a robot."""
     from smwm_ros.evaluation.methods import plan_times
     from smwm_ros.planning.pilot import Pilot
 
     with _arena_at(config, config.arena.image_size) as arena:
         images = [arena.set_state(pair.start_state).pixels for pair in one.pairs[:TIMED]]
     times = plan_times(Pilot(method.checkpoint, method.planner), images)
-    return f'A plan takes {times["median"]:.1f} ms alone (p99 {times["p99"]:.1f}).'
+    return f'Planning time: median {times["median"]:.1f} ms, p99 {times["p99"]:.1f} ms.'
 
 
 @contextmanager
 def _arena_at(config: Config, image_size: int, shift: str = '') -> Iterator[Arena]:
-    """Make an arena with images of a size, maybe shifted, and free it afterwards."""
+    """Make an arena with images of a size, optionally shifted, and close it afterwards."""
     from smwm_ros.arenas import arena_of
 
     arena = arena_of(replace(config, arena=replace(config.arena, image_size=image_size)))
@@ -232,7 +233,7 @@ def _write(
     dataset: TransitionDataset | None,
     rounds: Sequence[Round],
 ) -> None:
-    """Write all that was found, and by what means."""
+    """Write all results with the settings that produced them."""
     from smwm_ros.evaluation.scores import plain
     from smwm_ros.files import write_atomic
     from smwm_ros.load import to_dict

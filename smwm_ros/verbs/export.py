@@ -2,8 +2,8 @@
 """
 Write a dataset in the format of another project.
 
-hdf5 is the file that stable-worldmodel and LeWM read; lerobot is a LeRobotDataset v3, written by
-the lerobot package itself. Each needs the optional extra of its name.
+hdf5 is the file format of stable-worldmodel and LeWM; lerobot is a LeRobotDataset v3, written by
+the lerobot package. Each needs the optional extra of its name.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--task',
         default='play',
         metavar='TEXT',
-        help='what the robot does, as lerobot tells it of every frame (default play)',
+        help='task description of every frame in lerobot (default: play)',
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and say what was made."""
+    """Export, and describe the result."""
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.files import require_new
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Write a model as ONNX: encoder and forward model, checked against torch.
+Export encoder and forward model as ONNX, checked against torch.
 
-For computers on robots that run ONNX faster than torch, a Jetson with TensorRT among them. Needs
-the extra onnx.
+For robot computers with an ONNX runtime, such as a Jetson with TensorRT. Needs the extra `onnx`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and say what was made."""
+    """Export, and print the files."""
     from smwm_ros.files import require_new
     from smwm_ros.model import checkpoint as checkpoints
 
@@ -35,6 +34,6 @@ def run(args: argparse.Namespace) -> int:
 
     for name, apart in write_onnx(checkpoint, args.out).items():
         size = (args.out / f'{name}.onnx').stat().st_size / 1e6
-        tell(f'{args.out / name}.onnx: {size:.1f} MB, within {apart:.1g} of the model')
-    tell(f'{args.out}/model.json: how actions are normalised, and what they mean')
+        tell(f'{args.out / name}.onnx: {size:.1f} MB, largest difference to torch {apart:.1g}')
+    tell(f'{args.out}/model.json: action fields and normalisation')
     return 0

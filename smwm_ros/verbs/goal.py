@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Give a goal to a plan node that runs: a picture, a name, what its camera shows, a drive.
+Send a goal to a running plan node: an image, a stored name, the current camera image, a route.
 
-A state is a goal of the arena node: its numbers in the order of robot.state.fields.
+`state` sets the goal of an arena node: one number for each of robot.state.fields.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest='what', metavar='KIND', required=True, help='kind of goal')
     image = kinds.add_parser('image', help='an image file that shows the goal')
     image.add_argument('file', type=Path, help='PNG or JPEG')
-    name = kinds.add_parser('name', help='a goal or route that is kept, see smwm goals')
+    name = kinds.add_parser('name', help='a stored goal or route, see smwm goals')
     name.add_argument('name', help='as smwm goals lists it')
-    kinds.add_parser('capture', help='what the camera shows now, which is kept')
-    route = kinds.add_parser('route', help='watch a drive (start), and keep it (stop)')
-    route.add_argument('step', choices=('start', 'stop'), help='of the drive')
+    kinds.add_parser('capture', help='the current camera image, which is stored')
+    route = kinds.add_parser('route', help='record a drive as a route: start, then stop')
+    route.add_argument('step', choices=('start', 'stop'), help='begin or end the recording')
     state = kinds.add_parser('state', help='a measured state, for the arena node')
     state.add_argument('numbers', type=float, nargs='+', help='one for each field')
     for kind in kinds.choices.values():
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Give the goal, and say what was accepted."""
+    """Send the goal, and print what was accepted."""
     from smwm_ros.codec.image_files import read_file
 
     picture = read_file(args.file) if args.what == 'image' else None
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             tell(f'route: {client.record(args.step == "start")}')
         elif args.what == 'state':
             client.aim_at_state(args.numbers)
-            tell('sent to the arena; its log says when it does not fit')
+            tell('sent to the arena node; see its log if the state is refused')
         else:
             accepted = (
                 client.aim_at_name(args.name)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Keep named goals for a checkpoint: pictures, moments of a bag, or a drive to be driven again.
+Store named goals of a run: an image, a moment of a bag, or a route along a recorded drive.
 
-Without --name it lists what is there. A bag gives a goal with --at, and a route without. The plan
-node finds the goals by name; they are pictures in a folder, and may be changed by hand.
+Without --name it lists the stored goals. A bag gives a goal with --at, and a route without. Send
+one to the plan node by its name on /goal/name. Goals are image files in RUN/goals.
 """
 
 from __future__ import annotations
@@ -27,30 +27,32 @@ EXAMPLE = 'smwm goals runs/mine --name dock --bag my_bags/monday --at 12.5'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('checkpoint', type=Path, metavar='RUN', help='run folder of smwm train')
-    parser.add_argument('--name', help='of the goal or route that is kept')
+    parser.add_argument('--name', help='name of the goal or route to store')
     source = parser.add_mutually_exclusive_group()
-    source.add_argument('--image', type=Path, metavar='FILE', help='picture of the goal')
-    source.add_argument('--bag', type=Path, help='recording that shows the goal, or the drive')
+    source.add_argument('--image', type=Path, metavar='FILE', help='image of the goal')
+    source.add_argument('--bag', type=Path, help='bag that shows the goal or the drive')
     parser.add_argument(
-        '--at', type=float, metavar='S', help='moment of the bag [s after it began]'
+        '--at', type=float, metavar='S', help='time of the goal [s from the start of the bag]'
     )
     parser.add_argument(
-        '--start', type=float, default=0.0, metavar='S', help='where a route begins [s] (0)'
+        '--start', type=float, default=0.0, metavar='S', help='start of the route [s] (default: 0)'
     )
-    parser.add_argument('--stop', type=float, metavar='S', help='where it ends [s] (the end)')
+    parser.add_argument(
+        '--stop', type=float, metavar='S', help='end of the route [s] (default: of the bag)'
+    )
     parser.add_argument(
         '--spacing',
         type=float,
         default=10.0,
         metavar='N',
-        help='control periods of driving between two subgoals of a route (10)',
+        help='control periods between two subgoals of a route (default: 10)',
     )
-    parser.add_argument('--folder', type=Path, help='where they are kept (RUN/goals)')
+    parser.add_argument('--folder', type=Path, help='folder of the goals (default: RUN/goals)')
     add_msgs(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """List the goals, or keep one."""
+    """List the goals, or store one."""
     from smwm_ros.control.goal_library import GoalLibrary
     from smwm_ros.model.checkpoint import load
     from smwm_ros.share import goals_folder
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     library = GoalLibrary(args.folder or goals_folder(args.checkpoint))
     if not args.name:
         if args.image or args.bag:
-            raise ConfigError('--name: missing; a goal is kept by its name')
+            raise ConfigError('--name: missing; every goal is stored under a name')
         _list(library)
         return 0
     checkpoint = load(args.checkpoint)
@@ -70,17 +72,17 @@ def run(args: argparse.Namespace) -> int:
     elif args.bag:
         pictures = _from_bag(args, checkpoint)
     else:
-        raise ConfigError(f"'{args.name}': give --image or --bag, that shows the goal")
+        raise ConfigError(f"'{args.name}': give --image or --bag to define the goal")
     path = library.keep(args.name, pictures)
     tell(
-        f'{path}: {_what(len(pictures))}; to go there: '
+        f'{path}: {_what(len(pictures))}; send it with: '
         f'ros2 topic pub --once /goal/name std_msgs/msg/String "{{data: {args.name}}}"'
     )
     return 0
 
 
 def _list(library: GoalLibrary) -> None:
-    """Tell what is there."""
+    """Print the stored goals."""
     names = library.names()
     if not names:
         tell(f'{library.folder}: no goals yet')
@@ -93,7 +95,7 @@ def _what(pictures: int) -> str:
 
 
 def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
-    """Return what the camera saw at a moment, or the landmarks of a drive."""
+    """Return the frame at a time of the bag, or the subgoals of a drive."""
     from smwm_ros.bags.reading.find import find_bags
     from smwm_ros.bags.reading.frames_at import seen_at, seen_between
 
@@ -105,11 +107,11 @@ def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
     if args.at is not None:
         return [seen_at(bags[0], robot, dataset, args.at)]
     drive = seen_between(bags[0], robot, dataset, args.start, args.stop)
-    return _landmarks(drive, checkpoint, args.spacing)
+    return _subgoals(drive, checkpoint, args.spacing)
 
 
-def _landmarks(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> list[Array]:
-    """Return the pictures of a drive to come by when it is driven again."""
+def _subgoals(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> list[Array]:
+    """Return the frames of a drive that become subgoals of the route."""
     import numpy as np
     from smwm_ros.control.route import RouteRecorder
     from smwm_ros.planning.pilot import Pilot
@@ -118,8 +120,8 @@ def _landmarks(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> li
     distance = distance_of(checkpoint.info, spacing)
     if distance is None:
         raise ConfigError(
-            'the checkpoint does not say how far apart in its latent frames are; smwm train with '
-            'the same dataset and run folder adds that, and trains nothing'
+            'the checkpoint has no latent distances between frames; run smwm train again with the '
+            'same dataset and run folder to add them (nothing is trained)'
         )
     pilot, recorder = Pilot(checkpoint), RouteRecorder(distance)
     for start in range(0, len(drive), 128):
@@ -128,5 +130,7 @@ def _landmarks(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> li
             recorder.see(z, picture)
     route = recorder.route()
     if len(route) < 2:
-        raise ConfigError('the camera saw no drive; a goal is taken with --at')
+        raise ConfigError(
+            'the images show no motion, so there is no route; --at gives a single goal'
+        )
     return route

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: N999 - the verb is called so, and the command line finds it by its name
+# ruff: noqa: N999 - named like its command, which is found by module name
 """
-Make a dataset of an HDF5 file, or a run of a model, of SMWM, stable-worldmodel or LeWM.
+Import an HDF5 dataset or a model of SMWM, stable-worldmodel or LeWM.
 
-A file of smwm export carries its configuration and gives the same dataset again. A file of others
-lacks it, so the control period and what the action means must be said. A model (the run folder of
-SMWM with config.yaml, the folder of LeWM with config.json) needs them too, and the mean and the
-standard deviation of the actions: --data takes all of that from a dataset of the robot.
+A file of `smwm export` holds its configuration and becomes the same dataset again. Other files do
+not: give the control period and the meaning of the action in --config or as key=value words. A
+model (run folder of SMWM with config.yaml, folder of LeWM with config.json) also needs the mean
+and the standard deviation of the actions; --data takes all of these from a dataset of the robot.
 """
 
 from __future__ import annotations
@@ -26,35 +26,38 @@ ASKED = ('robot.dt', 'robot.command.fields', 'robot.command.low', 'robot.command
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument(
-        'file', type=Path, metavar='PATH', help='HDF5 file, or folder or weights of a model'
+        'file', type=Path, metavar='PATH', help='HDF5 file, or folder or weights file of a model'
     )
     parser.add_argument(
         '--out',
         required=True,
         type=Path,
         metavar='DIR',
-        help='dataset or run folder; must not exist',
+        help='dataset or run folder to write; must not exist',
     )
     parser.add_argument(
         '--state',
         default='state',
         metavar='COLUMN',
-        help='column of the measured state that robot.state describes (default state)',
+        help='column of the measured state that robot.state describes (default: state)',
     )
     parser.add_argument(
-        '--data', type=Path, metavar='DATASET', help='of the robot that a model was trained on'
+        '--data',
+        type=Path,
+        metavar='DATASET',
+        help='dataset of the robot that a model is for',
     )
     for name, what in (('mean', 'mean'), ('std', 'standard deviation')):
         parser.add_argument(
             f'--{name}',
             metavar='A,B',
-            help=f'{what} of the raw actions that a model learnt from, where there is no --data',
+            help=f'{what} of the raw actions in the training data of a model, without --data',
         )
     add_config(parser, ['robot', 'dataset', 'planner'])
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import, and say what was made."""
+    """Import, and describe the result."""
     from smwm_ros.data.describe import describe
     from smwm_ros.errors import ConfigError
     from smwm_ros.exchange.from_hdf5 import import_hdf5, known_settings
@@ -62,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.verbs.import_model import import_model, is_model
 
     require_new(args.out)
-    missing = [key for key in ASKED if not _says(_given(args), key)]
+    missing = [key for key in ASKED if not _has(_given(args), key)]
     if is_model(args.file):
         return import_model(args, missing)
     known = known_settings(args.file)
     if known is None and missing:
         raise ConfigError(
-            f'{args.file}: does not tell {", ".join(missing)}; say it in --config, or in words '
+            f'{args.file}: does not define {", ".join(missing)}; give --config, or words '
             f'such as robot.dt=0.1'
         )
     data = import_hdf5(args.file, args.out, config_of(args, known), args.state)
@@ -77,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what the user said, without any default."""
+    """Return what the user gave, without defaults."""
     from smwm_ros.load import config_path, merge, parse_override, read_yaml
 
     given = read_yaml(config_path(args.config)) if args.config else {}
@@ -86,8 +89,8 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def _says(given: Any, key: str) -> bool:
-    """Tell whether a knob is among what was given."""
+def _has(given: Any, key: str) -> bool:
+    """Return whether a knob is in the given settings."""
     for name in key.split('.'):
         if not isinstance(given, Mapping) or name not in given:
             return False

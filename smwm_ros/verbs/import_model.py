@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `smwm import` does with a model of SMWM or LeWM: it makes a run folder of it."""
+"""Import a model of SMWM or LeWM as a run folder; part of `smwm import`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from smwm_ros.verbs.options import config_of
 
 SUFFIXES = ('.ckpt', '.pt', '.pth')
 SIDE = 224  # of the images that these models were trained on [px]
-MIN_INVERSE_R2 = 0.5  # of a model that is shown what it knows
+MIN_INVERSE_R2 = 0.5  # of a model on data like its training data
 
 
 def is_model(path: Path) -> bool:
-    """Tell a model of others from a dataset of others."""
+    """Return whether a path holds a model rather than a dataset."""
     return path.is_dir() or path.suffix in SUFFIXES
 
 
-def import_model(args: argparse.Namespace, untold: Sequence[str]) -> int:
-    """Import, try the model on the dataset if there is one, and say what was made."""
+def import_model(args: argparse.Namespace, undefined: Sequence[str]) -> int:
+    """Import a model, and check it on the dataset if there is one."""
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.exchange.foreign_model import read_original
     from smwm_ros.exchange.from_foreign_model import make_checkpoint, statistics, try_on
@@ -34,27 +34,29 @@ def import_model(args: argparse.Namespace, untold: Sequence[str]) -> int:
     data = TransitionDataset.open(args.data) if args.data else None
     given = _statistics(args)
     if data is None:
-        _ask(args, [*untold, *([] if given else ['mean and standard deviation of the actions'])])
+        _require(
+            args, [*undefined, *([] if given else ['mean and standard deviation of the actions'])]
+        )
     config = config_of(args, _base(original.action_block, data))
     mean, std = given or statistics(data)  # type: ignore[arg-type]
     checkpoint = make_checkpoint(original, config, mean, std)
-    told = [f'{args.out}: the {original.maker} model of {original.weights}']
+    lines = [f'{args.out}: the {original.maker} model of {original.weights}']
     warnings = checkpoint.info['warnings']
     if data:
         summary = try_on(checkpoint, data)
-        verdict, *doubts = _judge(summary, original.inverts, data.info.image_size, args.data)
-        told.append(verdict)
+        verdict, *doubts = _check(summary, original.inverts, data.info.image_size, args.data)
+        lines.append(verdict)
         warnings = [*warnings, *doubts]
         info = {**checkpoint.info, 'dataset': data.fingerprint, 'summary': summary}
         checkpoint = checkpoint._replace(info={**info, 'warnings': warnings})
     with appearing(args.out) as part:
         checkpoints.save(part, checkpoint)
-    tell(*told, *(f'warning: {text}' for text in warnings))
+    tell(*lines, *(f'warning: {text}' for text in warnings))
     return 0
 
 
 def _statistics(args: argparse.Namespace) -> tuple[Any, Any] | None:
-    """Return mean and standard deviation (A,) as the user gave them."""
+    """Return mean and standard deviation (A,) from --mean and --std."""
     import numpy as np
 
     if args.mean is None and args.std is None:
@@ -67,18 +69,18 @@ def _statistics(args: argparse.Namespace) -> tuple[Any, Any] | None:
         )
     except ValueError as error:
         raise ConfigError(
-            f'--mean and --std: expected numbers with commas between: {error}'
+            f'--mean and --std: expected numbers separated by commas: {error}'
         ) from None
     return mean, std
 
 
-def _ask(args: argparse.Namespace, untold: Sequence[str]) -> None:
-    """Refuse to guess."""
-    if untold:
+def _require(args: argparse.Namespace, undefined: Sequence[str]) -> None:
+    """Raise when settings are missing: a guess would be wrong."""
+    if undefined:
         raise ConfigError(
-            f'{args.file}: does not tell {", ".join(untold)}; give --data with a dataset of this '
-            'robot (smwm convert, or smwm import of its HDF5 file), or say them: robot.dt=0.1, '
-            '--mean 0,0 --std 1,1'
+            f'{args.file}: does not define {", ".join(undefined)}; give --data with a dataset of '
+            'this robot (smwm convert, or smwm import of its HDF5 file), or set each one: '
+            'robot.dt=0.1 --mean 0,0 --std 1,1'
         )
 
 
@@ -89,18 +91,18 @@ def _base(block: int | None, data: Any) -> dict[str, Any]:
     return {'dataset': {'image_size': SIDE, **({'action_block': block} if block else {})}}
 
 
-def _judge(summary: dict[str, float], inverts: bool, side: int, data: Any) -> list[str]:
-    """Say how the model does on the dataset, and what looks wrong."""
-    read = f'actions are read back with R2 {summary["inverse_r2"]:.2f}'
-    told = [
-        f'On {data} its forward model errs by {summary["forward_over_copy"]:.2f} of what moves; '
-        + (read if inverts else 'it has no inverse model, so actions cannot be read back')
+def _check(summary: dict[str, float], inverts: bool, side: int, data: Any) -> list[str]:
+    """Return how well the model fits the dataset, and warnings."""
+    inverse = f'its inverse model recovers the actions with R2 {summary["inverse_r2"]:.2f}'
+    lines = [
+        f'On {data} its forward error is {summary["forward_over_copy"]:.2f} of the copy baseline; '
+        + (inverse if inverts else 'it has no inverse model')
     ]
     if side != SIDE:
-        told.append(f'the dataset holds images of {side} px, and the model learnt from {SIDE} px')
+        lines.append(f'the dataset has images of {side} px; the model was trained on {SIDE} px')
     if summary['forward_over_copy'] >= 1 or (inverts and summary['inverse_r2'] < MIN_INVERSE_R2):
-        told.append(
-            'this is poor for data that a model was trained on: check robot.command.fields, '
-            'dataset.action_block, and the mean and standard deviation of the actions'
+        lines.append(
+            'this is poor for training data: check robot.command.fields, dataset.action_block, '
+            'and the mean and standard deviation of the actions'
         )
-    return told
+    return lines

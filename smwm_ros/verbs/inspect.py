@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Tell what is in a rosbag or a dataset, and whether a trained model is fit to plan with.
+Describe a rosbag or a dataset, and judge whether a trained model is fit to plan with.
 
-For a bag it ends with a robot configuration, made from what the bag holds, to paste and correct.
-A training run is examined on episodes that were held out of its dataset: a verdict in words, and
-a page with curves, latents, probes, rollouts and pictures (inspect.html in the run).
+A bag: topics, types, rates, clocks, and a proposed robot configuration (--write saves one for all
+bags). A dataset: episodes, actions, sources. A run: examines its model on held-out episodes,
+prints a verdict, and writes a page with curves, latents, probes and rollouts (RUN/inspect.html).
 """
 
 from __future__ import annotations
@@ -23,36 +23,42 @@ from smwm_ros.verbs.options import add_msgs
 if TYPE_CHECKING:
     from smwm_ros.bags.reading.find import Bag
 
-_LONG = 20_000  # characters of a proposal that nobody reads
-_BURSTS = 20  # messages that follow each other so many times faster than on average
+_LONG = 20_000  # characters of a proposal that is not printed
+_BURSTS = 20  # ratio of usual to mean rate from which a topic is called bursty
 EXAMPLE = 'smwm inspect recordings/run_1 --thumbnails frames.png'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('paths', nargs='+', type=Path, metavar='PATH', help='bags, datasets, runs')
-    parser.add_argument('--json', action='store_true', help='print one JSON object a line')
+    parser.add_argument('--json', action='store_true', help='print one JSON object per line')
     parser.add_argument(
-        '--thumbnails', type=Path, metavar='FILE', help='write frames of the bags as a PNG'
+        '--thumbnails', type=Path, metavar='FILE', help='write sample frames of the bags as a PNG'
     )
     parser.add_argument(
-        '--write', type=Path, metavar='FILE', help='write one configuration for all bags (YAML)'
+        '--write',
+        type=Path,
+        metavar='FILE',
+        help='write a proposed configuration for all bags',
     )
     add_msgs(parser)
     parser.add_argument(
-        '--data', type=Path, metavar='DATASET', help='examine runs on this, not on their own data'
+        '--data',
+        type=Path,
+        metavar='DATASET',
+        help='dataset to examine runs on (default: that of the run)',
     )
     parser.add_argument(
         '--out', type=Path, metavar='FILE', help='page of a run (default: RUN/inspect.html)'
     )
     parser.add_argument(
         '--samples', type=_count, default=SAMPLES, metavar='N',
-        help=f'training frames that probes of a run are fitted to (default {SAMPLES})',
+        help=f'training frames to fit the probes of a run on (default: {SAMPLES})',
     )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    """Describe each path; what cannot be read is named when all others are described."""
+    """Describe each path; report unreadable ones after all others."""
     from smwm_ros.errors import BagError
     from smwm_ros.files import require_new
 
@@ -86,7 +92,7 @@ Look = Callable[[], tuple[dict[str, Any], list[str]]]
 
 
 def _looks(path: Path, args: argparse.Namespace) -> list[Look]:
-    """Return what looks at each thing that a path holds: plain data, and lines for a reader."""
+    """Return a function for each bag, dataset or run in a path: plain data, and lines to print."""
     if (path / 'dataset.json').is_file() or (path / 'shards').is_dir():
         return [partial(_dataset, path)]
     if (path / 'model.safetensors').is_file():
@@ -127,7 +133,7 @@ def _dataset(path: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def _run(path: Path, args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """Examine a run where there is a dataset to do it on, else tell what the checkpoint says."""
+    """Examine a run if its dataset is found, else print its metadata."""
     from smwm_ros.model.checkpoint import recorded_data
 
     data = args.data or recorded_data(path)
@@ -153,30 +159,30 @@ def _bag_lines(found: dict[str, Any]) -> list[str]:
     lines += [f'  {_topic_line(topic)}' for topic in found['topics']]
     if found['scanned'] < 1:
         share = f'{found["scanned"]:.0%}'
-        lines.append(f'  rates, gaps and limits are of the first {share} of the messages')
+        lines.append(f'  rates, gaps and limits are measured on the first {share} of the messages')
     if found['clock']:
         clock = found['clock']
-        lines.append(f'  time would be taken from {clock["base"]}: {clock["why"]}')
+        lines.append(f'  clock: {clock["base"]}: {clock["why"]}')
     missing = [part for part in ('camera', 'command') if part not in found['robot']]
     if missing:
-        lines.append(f'no {" and no ".join(missing)} topic that could be proposed')
+        lines.append(f'no {" and no ".join(missing)} topic found')
     if 'command' in missing and 'state' in found['robot']:
         lines.append(
-            f'with dataset.action=next_state_delta, changes of {found["robot"]["state"]["topic"]} '
-            f'may stand for commands: name it as the command too'
+            'dataset.action=next_state_delta makes actions of '
+            f'{found["robot"]["state"]["topic"]}: set robot.command.topic to it too'
         )
     sections = {name: found[name] for name in ('robot', 'dataset') if found[name]}
     if sections:
         lines += ['', '# proposed from this bag: check the fields, widen the limits']
         proposed = _config_lines(sections, found['remarks'])
         if sum(map(len, proposed)) > _LONG:
-            proposed = ['# it is too long to be shown; --write FILE keeps it']
+            proposed = ['# too long to print; use --write FILE']
         lines += proposed
     return lines
 
 
 def _config_lines(sections: dict[str, Any], remarks: list[str]) -> list[str]:
-    """Return a configuration as YAML, after what a user must know of it."""
+    """Return a configuration as YAML, with remarks for the user on top."""
     import yaml
 
     text = yaml.safe_dump(sections, sort_keys=False, default_flow_style=None)
@@ -189,12 +195,12 @@ def _write_config(surveys: list[dict[str, Any]], out: Path) -> None:
     from smwm_ros.files import write_atomic
 
     sections, remarks = merge(surveys)
-    head = f'# proposed from {count_of(len(surveys), "bag")}: check the fields, and the limits'
+    head = f'# proposed from {count_of(len(surveys), "bag")}: check the fields and the limits'
     lines = [head, *_config_lines(sections, remarks)]
     write_atomic(out, '\n'.join([*lines, '']).encode())
     tell(
-        f'{out}: a configuration for {count_of(len(surveys), "bag")}; check it, then smwm convert '
-        f'--config {out}'
+        f'{out}: configuration proposed from {count_of(len(surveys), "bag")}; check it, then run '
+        f'smwm convert --config {out}'
     )
 
 
@@ -220,7 +226,7 @@ def _topic_line(topic: dict[str, Any]) -> str:
     if 'flaw' in header:
         words.append(f'header: {header["flaw"]}')
     elif header:
-        # All digits: seconds between two clocks matter also where both are years from receive.
+        # All digits: two clocks years from the receive time may still differ by seconds.
         offset = f'{header["offset"]:+.4f}'.rstrip('0').rstrip('.')
         late = f', up to {header["latest"]:g} s late' if header['latest'] > 0.1 else ''
         words.append(f'header {offset} s from receive, drift {header["drift"]:+g} s{late}')
@@ -228,7 +234,7 @@ def _topic_line(topic: dict[str, Any]) -> str:
 
 
 def _write_thumbnails(args: argparse.Namespace) -> None:
-    """Write one strip of frames for each bag among the paths."""
+    """Write one row of frames for each bag among the paths."""
     import cv2
     from smwm_ros.bags.reading.find import find_bags
     from smwm_ros.bags.survey.survey import thumbnails
@@ -239,6 +245,6 @@ def _write_thumbnails(args: argparse.Namespace) -> None:
     strips = [thumbnails(bag) for bag in find_bags(args.paths, args.msgs)]
     whole, png = cv2.imencode('.png', cv2.cvtColor(cv2.vconcat(strips), cv2.COLOR_RGB2BGR))
     if not whole:
-        raise SmwmError(f'{out}: the frames cannot be made a PNG')
+        raise SmwmError(f'{out}: the frames cannot be encoded as PNG')
     write_atomic(out, png.tobytes())
     tell(f'{out}: frames of {count_of(len(strips), "bag")}, one row each')

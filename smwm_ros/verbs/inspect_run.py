@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inspect a training run: examine its model on recorded drives, and say what to make of it."""
+"""Inspect a training run: examine its model on recorded drives, and give a verdict."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from smwm_ros.evaluation.verdict import Verdict
 
 SAMPLES = 25_000  # frames of training episodes, as in the paper; a fifth as many held-out ones
-QUICK_SAMPLES = 2500  # after a training; a verdict on its own data does not rest on the probes
+QUICK_SAMPLES = 2500  # after training; a verdict on its own data does not use the probes
 
 
 def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Tell what the meta.json of a checkpoint says."""
+    """Describe the meta.json of a checkpoint."""
     from smwm_ros.data.stored import read_json
     from smwm_ros.model.checkpoint import CHECKPOINT
     import yaml
@@ -27,8 +27,8 @@ def describe_checkpoint(path: Path) -> tuple[dict[str, Any], list[str]]:
     size = (path / 'model.safetensors').stat().st_size
     text = yaml.safe_dump(found, sort_keys=False, default_flow_style=None)
     lines = [
-        f'{path}: checkpoint, {size / 1e6:.1f} MB of weights; its dataset is not here: with '
-        '--data DATASET it is told whether to plan with it',
+        f'{path}: checkpoint, {size / 1e6:.1f} MB of weights; its dataset is not found: give '
+        '--data DATASET for a verdict on whether to plan with it',
         *text.splitlines(),
     ]
     return {'kind': 'checkpoint', 'path': str(path), 'bytes': size, 'meta': found}, lines
@@ -71,21 +71,21 @@ def examine_run(
         },
         'spectrum': found.spectrum.tolist(),
     }
-    other = '' if same else ', which it was not trained on'
+    other = '' if same else ', not its training data'
     lines = [
         f'{path}: {checkpoint.model_config.kind}, examined on {dataset}{other}',
         *([f'  {found.note}'] if found.note else []),
         f'{in_a_word(verdict)} {verdict.why[0].upper()}{verdict.why[1:]}.',
         *(f'  - {words}' for words in verdict.advice),
         *_figures(found.measures),
-        f'  the page is {where}',
+        f'  page: {where}',
         *([f'  {unstored}'] if unstored else []),
     ]
     return plain, lines
 
 
 def give_verdicts(run: Path, dataset: TransitionDataset, device: str) -> Verdict:
-    """Judge the model of a run and its best one on what they learnt from, and store it in both."""
+    """Judge the last and the best model of a run on its dataset, and store the verdicts."""
     from smwm_ros.model.checkpoint import META, read_meta
 
     verdict, best = _give_verdict(run, dataset, device), run / 'best'
@@ -99,7 +99,7 @@ def give_verdicts(run: Path, dataset: TransitionDataset, device: str) -> Verdict
 
 
 def _give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verdict:
-    """Judge a model, unless it was judged before."""
+    """Judge a model, unless it has a verdict."""
     from smwm_ros.evaluation.examine import examine
     from smwm_ros.evaluation.verdict import judge, stored_verdict
     from smwm_ros.model import checkpoint as checkpoints
@@ -120,7 +120,7 @@ def _warn(unstored: str) -> None:
 
 
 def _store(folder: Path, info: Mapping[str, Any], verdict: Verdict) -> str:
-    """Store a verdict that is new in a checkpoint, for the plan node; say where that fails."""
+    """Store a new verdict in a checkpoint for the plan node; return a warning if that fails."""
     from smwm_ros.errors import OutputError
     from smwm_ros.model.checkpoint import add_info
 
@@ -129,19 +129,19 @@ def _store(folder: Path, info: Mapping[str, Any], verdict: Verdict) -> str:
         try:
             add_info(folder, verdict=found)
         except OutputError as error:  # a folder that others share may be read-only
-            return f'the plan node will not know this verdict: {error}'
+            return f'the verdict is not stored for the plan node: {error}'
     return ''
 
 
 def _figures(measures: dict[str, float]) -> list[str]:
-    """Say the figures in short."""
+    """Return the main figures, one per line."""
     names = {
-        'command_r2': 'mean command of a model step, read back, R2',
-        'inverse_r2': 'each command of it',
-        'forward_over_copy': 'forward error over copying, one step',
-        'rollout_over_copy': 'the same at the horizon of the planner',
-        'linear_r2': 'measured state read off by a linear probe, R2',
-        'nonlinear_r2': 'by a nonlinear one',
+        'command_r2': 'inverse model, mean command of a model step, R2',
+        'inverse_r2': 'inverse model, each command, R2',
+        'forward_over_copy': 'forward error over copy baseline, one step',
+        'rollout_over_copy': 'forward error over copy baseline, planner horizon',
+        'linear_r2': 'linear probe of the measured state, R2',
+        'nonlinear_r2': 'nonlinear probe of the measured state, R2',
         'effective_rank': 'effective rank of the latent',
     }
     return [

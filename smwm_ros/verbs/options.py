@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that verbs share: where the configuration comes from, and how --help lists its knobs."""
+"""Options that commands share: the configuration, the list of knobs in --help, namespaces."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _COLUMN, _WIDTH = 36, 99
 def add_config(parser: argparse.ArgumentParser, sections: Sequence[str]) -> None:
     """Add --config, and list the knobs of the named sections under --help."""
     parser.add_argument(
-        '--config', metavar='FILE', help='YAML file, or the name of a shipped config (two_room)'
+        '--config', metavar='FILE', help='YAML file, or the name of a shipped one (two_room)'
     )
     parser.set_defaults(settings=[])
     lines = [
         line
         for knob in knobs(Config)
         if knob.path.partition('.')[0] in sections
-        for line in _told(knob)
+        for line in _help_lines(knob)
     ]
     parser.epilog = '\n'.join(
         [
@@ -45,17 +45,17 @@ def add_config(parser: argparse.ArgumentParser, sections: Sequence[str]) -> None
 
 
 def add_namespace(parser: argparse.ArgumentParser) -> None:
-    """Add --namespace, of the node that is spoken to."""
+    """Add --namespace, the namespace of the plan node."""
     parser.add_argument(
-        '--namespace', default='', metavar='NS', help='namespace of the plan node (none)'
+        '--namespace', default='', metavar='NS', help='namespace of the plan node (default: none)'
     )
 
 
 @contextmanager
 def plan_node(args: argparse.Namespace) -> Iterator[Client]:
-    """Speak to the plan node in the namespace that was given."""
+    """Connect to the plan node in the given namespace."""
     if find_spec('rclpy') is None:
-        raise missing_extra('speaking to a node', 'ros', "'.[ros]' in its folder")
+        raise missing_extra('calling a node', 'ros', "'.[ros]' in its folder")
     from smwm_ros.nodes.client import Client
 
     with Client(args.namespace) as client:
@@ -63,19 +63,19 @@ def plan_node(args: argparse.Namespace) -> Iterator[Client]:
 
 
 def add_msgs(parser: argparse.ArgumentParser) -> None:
-    """Add --msgs, for bags that do not hold the definitions of their messages."""
+    """Add --msgs, for bags without message definitions."""
     parser.add_argument(
         '--msgs',
         nargs='+',
         type=Path,
         default=[],
         metavar='FOLDER',
-        help='folders of .msg files (PACKAGE/msg/NAME.msg), for types that bags do not define',
+        help='folders of message definitions (PACKAGE/msg/NAME.msg), for bags that hold none',
     )
 
 
-def _told(knob: Knob) -> list[str]:
-    """Return the lines that tell of one knob: how it is given on the left, what it does right."""
+def _help_lines(knob: Knob) -> list[str]:
+    """Return the help of one knob: key=default on the left, its meaning on the right."""
     default = list(knob.default) if isinstance(knob.default, tuple) else knob.default
     text = yaml.safe_dump(default, default_flow_style=True, width=200).removesuffix('...\n')
     about = knob.help
@@ -83,7 +83,7 @@ def _told(knob: Knob) -> list[str]:
         about += f'; one of {", ".join(knob.choices)}'
     if knob.low is not None:
         about += f'; {knob.low} to {knob.high}'
-    head = f'  {knob.path}={text.strip().replace(", ", ",")}'  # one word to a shell
+    head = f'  {knob.path}={text.strip().replace(", ", ",")}'  # no spaces: one argument in a shell
     lines = [f'{"":{_COLUMN}}{line}' for line in wrap(about, _WIDTH - _COLUMN)]
     if len(head) <= _COLUMN - 2:
         return [head.ljust(_COLUMN) + lines[0].lstrip(), *lines[1:]]
@@ -91,5 +91,5 @@ def _told(knob: Knob) -> list[str]:
 
 
 def config_of(args: argparse.Namespace, base: Mapping[str, Any] | None = None) -> Config:
-    """Build the configuration: base, then the --config file, then the key=value words."""
+    """Build the configuration: base, overridden by --config, overridden by key=value words."""
     return load_config(args.config, args.settings, base)

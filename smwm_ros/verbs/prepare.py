@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Make the roadmap and the proposals that two kinds of planners need.
+Build the roadmap and train the policy that some planners need.
 
-Both are made of the latents of recorded drives: of the dataset that RUN was trained on, or of
-another of the same robot, where it lives now. They lie beside the model, in roadmap.safetensors
-and proposals.safetensors, and are used with planner.kind=roadmap, planner.kind=amortised and
-planner.proposals=true. Running it again replaces them, and the album that smwm train has made: the
-frames that show people where a plan ends.
+Both are built from latents of recorded drives: the dataset that RUN was trained on, or another one
+of the same robot. They are saved in the run as roadmap.safetensors and proposals.safetensors, for
+planner.kind=roadmap, planner.kind=amortised and planner.proposals=true. Running it again replaces
+them and album.safetensors, the frames that are displayed for the end of a plan.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ if TYPE_CHECKING:
     from smwm_ros.model.checkpoint import Checkpoint
 
 EXAMPLE = 'smwm prepare runs/two_room --data data/two_room'
-TORN = 0.9  # share of joined places below which it is worth a warning
+TORN = 0.9  # share of connected pairs of nodes below which a warning is due
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('run_folder', type=Path, metavar='RUN', help='run folder of smwm train')
     parser.add_argument(
-        '--data', type=Path, help='dataset of the drives (default: what RUN was trained on)'
+        '--data', type=Path, help='dataset of the drives (default: the one RUN was trained on)'
     )
     options.add_config(parser, ('prepare',))
 
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def _prepare(
     folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, cfg: Prepare
 ) -> None:
-    """Make roadmap, proposals and album, and say how good they are."""
+    """Build roadmap, policy and frame bank, and report their quality."""
     from smwm_ros.planning import frame_bank, roadmap
     from smwm_ros.planning import policy as proposals
     from smwm_ros.planning.drives import limits, recall
@@ -70,32 +69,29 @@ def _prepare(
     proposals.save(folder, policy, {**origin, 'skill': skill})
     frame_bank.save(folder, frame_bank.make(checkpoint, dataset), dataset.fingerprint)
     tell(
-        f'The roadmap has {count_of(len(road.nodes), "place")}, out of '
-        f'{count_of(len(drives.latents), "frame")}, and {count_of(road.edges.shape[1], "move")} '
-        f'between them; ways join {joined:.0%} of all pairs of places.'
+        f'Roadmap: {count_of(len(road.nodes), "node")} from '
+        f'{count_of(len(drives.latents), "frame")}, {count_of(road.edges.shape[1], "edge")}; '
+        f'{joined:.0%} of all pairs of nodes are connected.'
     )
     if joined < TORN:
-        tell('warning: many places cannot be reached from many others; drive more between them')
-    tell(
-        f'The policy knows {max(skill, 0):.0%} of what was done in held-out drives from where the '
-        'robot was and where it came to.'
-    )
-    tell(f'Both lie in {folder}; try them: smwm evaluate {folder} planner.kind=roadmap')
+        tell('warning: many nodes are not connected; record more drives between these places')
+    tell(f'Policy: explains {max(skill, 0):.0%} of the variance of actions in held-out drives.')
+    tell(f'Saved in {folder}; try: smwm evaluate {folder} planner.kind=roadmap')
 
 
 def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
-    """Open the dataset that is named or remembered, and refuse that of another robot."""
+    """Open --data or the training dataset; refuse a dataset of another robot."""
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.model.checkpoint import recorded_data, require
 
     path = named or recorded_data(folder)
     if path is None:
         raise ConfigError(
-            f'--data: missing, and the dataset that {folder} was trained on is not where it was'
+            f'--data: missing, and the dataset that {folder} was trained on was moved or removed'
         )
     dataset = TransitionDataset.open(path)
     info = dataset.info
     require(checkpoint, str(path), info.spec.size, info.spec.dt, info.image_size)
     if dataset.fingerprint != checkpoint.info.get('dataset'):
-        tell(f'note: {folder} was trained on another dataset than {path}')
+        tell(f'note: {path} is not the dataset that {folder} was trained on')
     return dataset

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rehearse a checkpoint over ROS 2 in an arena, beside chance, and show how it went."""
+"""Run a checkpoint over ROS 2 in an arena, beside a random policy, and write a report."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from smwm_ros.pages.numbers import number
 from smwm_ros.progress import show_progress
 from smwm_ros.text import count_of, tell
 
-RANDOM_REPEATS = 10  # rollouts of the random policy per pair, so that its floor is no luck
+RANDOM_REPEATS = 10  # rollouts of the random policy per pair, for a stable floor
 PICTURE = 128  # size at which the arena is drawn for the report [px]
 DRAWN = 140  # width at which such a picture is shown [px]
 FILM = 192  # width of half the film: the camera, or the goal [px]
 FILM_TASKS = 6
-SLOW = 0.9  # of the control rate; less is worth a warning
+SLOW = 0.9  # share of the control rate below which the report warns
 
 
 class Outcome(NamedTuple):
-    """How a rehearsal went."""
+    """Result of a rehearsal."""
 
-    tasks: list[dict[str, Any]]  # start, goal, success, steps, path: states driven through
+    tasks: list[dict[str, Any]]  # start, goal, success, steps, path (visited states)
     random: float  # success of the random policy on the same pairs
     random_rollouts: int
     solved_at_start: int
@@ -54,13 +54,13 @@ class Outcome(NamedTuple):
 
 
 def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
-    """Let the planner and chance try the same pairs; reuse the outcome of the same rehearsal."""
+    """Run planner and random policy on the same pairs; reuse a stored result of the same run."""
     key = _fingerprint(folder / 'run', config)
     record = folder / 'rehearsal.json'
     if record.is_file():
         kept = read_json(record, Kind(SmwmError, 'remove it'))
         if kept.pop('key', None) == key:
-            tell(f'reused: {record} holds the outcome of this very checkpoint and protocol')
+            tell(f'reused: {record} holds the result of this checkpoint and protocol')
             return Outcome(**kept)
     protocol = config.evaluate
     pairs = draw_pairs(TransitionDataset.open(folder / 'dataset'), protocol)
@@ -95,7 +95,7 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
 
 
 def summary(outcome: Outcome, seconds: float) -> str:
-    """Return the outcome in plain words."""
+    """Return the result as text."""
     reached = sum(task['success'] for task in outcome.tasks)
     low, high = wilson(reached, len(outcome.tasks))
     plan = np.percentile(outcome.plan_ms, [50, 99])
@@ -105,9 +105,9 @@ def summary(outcome: Outcome, seconds: float) -> str:
             f'planner   reached {reached} of {count_of(len(outcome.tasks), "goal")} '
             f'({outcome.success:.0%}; 95 % interval {low:.0%} to {high:.0%})',
             f'random    reached {outcome.random:.0%} on the same pairs '
-            f'({count_of(outcome.random_rollouts, "rollout")}; within reach at the start: '
+            f'({count_of(outcome.random_rollouts, "rollout")}; solved at the start: '
             f'{count_of(outcome.solved_at_start, "pair")})',
-            f'control   {outcome.control_hz:.2f} Hz achieved of {1 / outcome.dt:.0f} Hz asked for',
+            f'control   {outcome.control_hz:.2f} Hz of {1 / outcome.dt:.0f} Hz requested',
             f'planning  median {plan[0]:.0f} ms, p99 {plan[1]:.0f} ms',
             f'took      {seconds:.0f} s',
         ]
@@ -129,45 +129,46 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
     body = [
         html.tiles(
             {
-                'of the goals reached': f'{outcome.success:.0%}',
-                'reached by chance': f'{outcome.random:.0%}',
+                'goals reached': f'{outcome.success:.0%}',
+                'random policy': f'{outcome.random:.0%}',
                 'control rate': f'{outcome.control_hz:.2f} Hz',
-                'a plan, median': f'{plan[0]:.0f} ms',
-                'a plan, p99': f'{plan[1]:.0f} ms',
+                'planning, median': f'{plan[0]:.0f} ms',
+                'planning, p99': f'{plan[1]:.0f} ms',
             }
         ),
         '<h2>Training</h2>',
         html.row(_training_charts(folder / 'run' / 'train.csv')),
         '<h2>Planning</h2>',
         charts.histogram(
-            'Time of a plan',
+            'Planning time',
             'time [ms]',
             'plans',
             np.asarray(outcome.plan_ms),
             {'median': float(plan[0]), 'p99': float(plan[1])},
             'ms',
         ),
-        '<h2>The drives</h2>',
-        '<p>From left to right: what the camera saw first, the goal, and the path.</p>',
+        '<h2>Drives</h2>',
+        '<p>From left to right: first camera image, goal, path.</p>',
         *_drives(outcome, drives, goals),
     ]
     frames = _film(outcome, drives, goals)
     steps = [f'{number(outcome.dt * at, 0.1)} s' for at in range(len(frames))]
     body.insert(
-        1, film(frames, steps, outcome.dt, 'The first drives (left: the camera, right: the goal).')
+        1,
+        film(frames, steps, outcome.dt, 'The first drives: camera left, goal right.'),
     )
     about = (
-        f'A simulated robot in {arena_name}, recorded, learnt from, and planned for over ROS 2.'
+        f'A simulated robot in {arena_name}: recorded, trained on, and driven by plans over ROS 2.'
     )
     page = html.page('smwm_ros demo', about, body, _warnings(outcome), drives[0][0])
     where, gif = publish(folder / 'report.html', page), folder / 'demo.gif'
     written = html.write_gif(gif, frames, fps=1 / outcome.dt)
-    film_too = f' and {gif}' if written else '; no GIF: it needs OpenCV 4.12 or newer'
+    film_too = f' and {gif}' if written else '; no GIF: that needs OpenCV 4.12 or newer'
     tell(f'wrote {where}{film_too}')
 
 
 def _warnings(outcome: Outcome) -> list[str]:
-    """Return what is not as it should be."""
+    """Return the warnings of the report."""
     late = outcome.control_hz < SLOW / outcome.dt
     return [
         f'Commands came at {outcome.control_hz:.2f} Hz instead of {1 / outcome.dt:.0f} Hz.'
@@ -175,7 +176,7 @@ def _warnings(outcome: Outcome) -> list[str]:
 
 
 def _fingerprint(run: Path, config: Config) -> str:
-    """Hash what decides a rehearsal: the checkpoint and the protocol."""
+    """Hash the checkpoint and the protocol."""
     parts = [
         (run / 'meta.json').read_text(encoding='utf-8'),
         hashlib.sha256((run / 'model.safetensors').read_bytes()).hexdigest(),
@@ -199,13 +200,13 @@ def _training_charts(log: Path) -> list[str]:
     losses = {
         'forward': curve('forward'),
         'inverse': curve('inverse'),
-        'held out forward': curve('val_forward'),
-        'held out inverse': curve('val_inverse'),
+        'held-out forward': curve('val_forward'),
+        'held-out inverse': curve('val_inverse'),
     }
     return [
         charts.line_chart('Loss', 'training step', 'loss', losses, log=True),
         charts.line_chart(
-            'Dimensions that the latent uses',
+            'Effective rank of the latent',
             'training step',
             'effective rank',
             {'effective rank': curve('effective_rank')},
@@ -216,7 +217,7 @@ def _training_charts(log: Path) -> list[str]:
 def _drives(outcome: Outcome, drives: list[list[Any]], goals: list[Any]) -> list[str]:
     """Return a row of three pictures for each task."""
     rows = []
-    # Of all drives together, so that a robot that stood still in one of them is no background.
+    # Over all drives: a robot at rest in one of them is not part of the background.
     background = np.median([frame for drive in drives for frame in drive[::3]], axis=0)
     for count, (task, drive, goal) in enumerate(
         zip(outcome.tasks, drives, goals, strict=True), start=1
@@ -250,5 +251,5 @@ def _film(
             verdict = ('  reached' if task['success'] else '  not reached') if last else ''
             text = f'task {count}  step {step}{verdict}'
             frame = np.concatenate([html.label(view, text, FILM), aim], axis=1)
-            frames += [frame] * (6 if last else 1)  # rest on the outcome
+            frames += [frame] * (6 if last else 1)  # hold the last frame
     return frames

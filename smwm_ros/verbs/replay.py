@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Ask a checkpoint what it would have done in the place of whoever drove a recording.
+Compare the plans of a checkpoint with the commands of a recording.
 
-The recording is cut into legs, and the last image of each is its goal, unless one is given. What
-the planner says is compared with what was driven, tick by tick, and beside it with what was driven
-at other times, which is chance. The page shows where both agree, where they do not, and which
-stretches were held out of the dataset of the run.
+The recording is cut into legs; the last image of each is its goal, unless --goal or --name gives
+one. Planned commands are compared with the recorded ones tick by tick, and with recorded commands
+of other times as the chance level. The page shows where they agree, where they do not, and which
+stretches were held out of the training.
 """
 
 from __future__ import annotations
@@ -24,18 +24,20 @@ if TYPE_CHECKING:
     from smwm_ros.model.checkpoint import Checkpoint
 
 EXAMPLE = 'smwm replay my_bags/monday runs/mine'
-SHOWN = 8  # stretches named on the terminal; the page names all
+SHOWN = 8  # stretches printed; the page has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
-    parser.add_argument('bag', type=Path, metavar='BAG', help='recording, or a folder of them')
+    parser.add_argument('bag', type=Path, metavar='BAG', help='bag or folder of bags')
     parser.add_argument('checkpoint', type=Path, metavar='RUN', help='run folder of smwm train')
     goal = parser.add_mutually_exclusive_group()
-    goal.add_argument('--goal', type=Path, metavar='FILE', help='picture that is always the goal')
-    goal.add_argument('--name', help='goal of RUN/goals that is always the goal')
+    goal.add_argument(
+        '--goal', type=Path, metavar='FILE', help='image that is the goal of all legs'
+    )
+    goal.add_argument('--name', help='goal of RUN/goals, for all legs')
     parser.add_argument(
-        '--leg', type=int, default=25, metavar='N', help='control periods in a leg (25)'
+        '--leg', type=int, default=25, metavar='N', help='control periods per leg (default: 25)'
     )
     parser.add_argument(
         '--out', type=Path, metavar='FILE', help='page to write (default: RUN/replay_BAG.html)'
@@ -78,12 +80,12 @@ def run(args: argparse.Namespace) -> int:
         for line in stretches.all(legs)[:SHOWN]:
             tell(line)
     tell(in_words(found, floor))
-    tell(f'To look at: {where}.')
+    tell(f'page: {where}')
     return 0
 
 
 def _goal(args: argparse.Namespace, checkpoint: Checkpoint) -> Array | None:
-    """Return the image that is always the goal, None where each leg has its own."""
+    """Return the goal image of all legs; None if each leg has its own."""
     from smwm_ros.codec.image_files import read_picture
     from smwm_ros.control.goal_library import GoalLibrary
     from smwm_ros.share import goals_folder
@@ -98,7 +100,7 @@ def _goal(args: argparse.Namespace, checkpoint: Checkpoint) -> Array | None:
 
 
 def _dataset(args: argparse.Namespace, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
-    """Read a recording as those were read that the checkpoint learnt from."""
+    """Convert a recording with the settings of the checkpoint."""
     from smwm_ros.bags.converting.convert import convert
     from smwm_ros.config import Config
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Show what a plan node that runs is doing, why, and how well it keeps its time."""
+"""Show the state of a running plan node, the reason for it, and its timing."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from smwm_ros.text import tell
 from smwm_ros.verbs.options import add_namespace, plan_node
 
 EXAMPLE = 'smwm status --namespace robot_1'
-# What is shown: key of the diagnostics, name, unit.
+# Key of the diagnostics, label, unit.
 _SHOWN = (
-    ('rate_hz', 'commands', 'Hz'),
-    ('plan_ms_p50', 'a plan takes', 'ms (median)'),
-    ('image_age_ms_p99', 'age of the image behind a command', 'ms (99th percentile)'),
+    ('rate_hz', 'command rate', 'Hz'),
+    ('plan_ms_p50', 'planning time', 'ms (median)'),
+    ('image_age_ms_p99', 'age of the image at the command', 'ms (p99)'),
     ('camera_hz', 'images in the last second', ''),
-    ('frames_bad', 'images that could not be used', ''),
-    ('goals', 'goals so far', ''),
+    ('frames_bad', 'unusable images', ''),
+    ('goals', 'goals accepted', ''),
     ('goal_distance', 'latent distance to the goal', ''),
-    ('near_distance', 'it is reached below', ''),
+    ('near_distance', 'reached below', ''),
 )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stop the robot of a plan node that runs, until `smwm engage`."""
+"""Stop the robot of a running plan node, until `smwm engage`."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Show with toy worlds what the method does: figures and pictures on one HTML page.
+Reproduce the toy experiments of the paper: figures and pictures on one HTML page.
 
-Models of the paper's demonstrations are trained on drawings of which it is known how many numbers
-the actions control: dots, some of them commanded, and an arrow that moves and turns. The page
-and toy.json tell how many dimensions each latent has, and what can be read off it. It takes some
-minutes on one core; a run that is finished is kept. The settings are those of config/toy.yaml;
-with dataset.image_size=64 the canvas is that of the paper, and takes several times as long.
+Trains models on drawn worlds whose number of controlled dimensions is known: dots, some of them
+commanded, and an arrow that moves and turns. The page and toy.json report the dimensions of each
+latent and what probes read from it. Takes minutes on one core; finished runs are kept. Settings
+are in config/toy.yaml; dataset.image_size=64 is the canvas of the paper, several times slower.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('worlds', nargs='*', metavar='WORLD', help='toy worlds (default: all)')
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='FOLDER', help='for the page and the runs'
+        '--out', type=Path, required=True, metavar='FOLDER', help='folder of the page and the runs'
     )
     parser.add_argument(
         '--transitions',
         type=_count,
         default=8000,
         metavar='N',
-        help='to learn from (default 8000)',
+        help='training transitions (default: 8000)',
     )
     options.add_config(parser, ('model', 'train'))
     parser.set_defaults(config='toy')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and judge one world after the other, and write the page."""
+    """Train and probe one world after the other, and write the page."""
     from smwm_ros.errors import did_you_mean, SmwmError
     from smwm_ros.lock import hold
     from smwm_ros.toys.worlds import TOYS
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _study(args: argparse.Namespace, cfg: Config) -> None:
-    """Train and judge in a folder that is ours."""
+    """Train and probe; the folder is locked."""
     from smwm_ros.files import write_atomic
     from smwm_ros.pages.index import publish
     from smwm_ros.pages.toy import in_words, plain, sheet
@@ -71,7 +70,7 @@ def _study(args: argparse.Namespace, cfg: Config) -> None:
     where = publish(page, sheet(found))
     data = {name: plain(TOYS[name], one) for name, one in found.items()}
     write_atomic(args.out / 'toy.json', (json.dumps(data, indent=1) + '\n').encode())
-    tell(f'{where}: {count_of(len(found), "world")}; the figures are in toy.json beside it')
+    tell(f'{where}: {count_of(len(found), "world")}; figures in toy.json next to it')
 
 
 def _count(word: str) -> int:

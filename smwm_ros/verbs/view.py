@@ -2,8 +2,8 @@
 """
 Show a dataset as one HTML page: frames, actions, paths, gaps, histograms, sources.
 
-The page needs nothing beside itself. Of many episodes it shows some, spread over the recordings;
-all numbers are of the whole dataset.
+The page is a single file. It shows a sample of the episodes, spread over the recordings; all
+numbers are of the whole dataset.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('dataset', type=Path, metavar='DATASET', help='folder of smwm convert')
     parser.add_argument(
-        '--out', type=Path, metavar='FILE', help='HTML file (default: DATASET.html, beside it)'
+        '--out',
+        type=Path,
+        metavar='FILE',
+        help='HTML file (default: DATASET.html)',
     )
     parser.add_argument(
-        '--episodes', type=_count, default=12, metavar='N', help='episodes shown (default 12)'
+        '--episodes', type=_count, default=12, metavar='N', help='episodes to show (default: 12)'
     )
 
 

@@ -57,7 +57,7 @@ def test_status_says_what_the_robot_does_and_why(here, capsys):
     code, said = say(capsys, 'status')
     assert code == 0
     assert said.startswith('/plan: RUNNING: commands follow the plan')
-    assert 'a plan takes: ' in said
+    assert 'planning time: ' in said
     assert 'nan' not in said
 
 

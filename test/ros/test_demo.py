@@ -43,10 +43,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 def test_a_planner_that_reaches_too_few_goals_fails_the_demo_and_says_so(done: Done) -> None:
     assert done.code == 1
-    assert 'FAILED: the planner reached 0% of its goals, and at least 80%' in done.out
+    assert 'FAILED: the planner reached 0% of its goals; at least 80%' in done.out
     assert '$ smwm collect two_room' in done.out
     assert 'random    reached' in done.out
-    assert 'Hz achieved of 10 Hz' in done.out
+    assert 'Hz of 10 Hz requested' in done.out
 
 
 def test_its_report_needs_nothing_beside_itself(done: Done) -> None:
@@ -63,7 +63,7 @@ def test_run_again_it_reuses_what_is_done(done: Done) -> None:
     made = weights.stat().st_mtime_ns
     code, out = demo(done.folder)
     assert code == 1
-    assert 'holds the outcome of this very checkpoint and protocol' in out
+    assert 'holds the result of this checkpoint and protocol' in out
     assert weights.stat().st_mtime_ns == made
 
 
@@ -82,7 +82,7 @@ def test_an_arena_of_another_robot_gets_a_folder_of_its_own(
     code, out = run('--arena', 'reacher')
     assert code == 1
     assert '$ smwm collect reacher' in out
-    assert 'Hz achieved of 10 Hz' in out
+    assert 'Hz of 10 Hz requested' in out
     assert (tmp_path / 'runs' / 'demo_reacher' / 'report.html').is_file()
 
 
