@@ -87,7 +87,7 @@ def test_frames_without_a_measured_state_are_left_out_of_the_probes(
         assert probe['linear'] > 0.8
         assert probe['nonlinear'] > 0.8
     page = (place / 'h.html').read_text(encoding='utf-8')
-    assert '<p>No measured state: ' in page
+    assert '<p>Without measured state: ' in page
     assert 'coloured by pose.pose.position.y' in page
     assert 'nan' not in without_pictures(page)
     dot_dataset(place / 'nowhere', unmeasured=slice(None))

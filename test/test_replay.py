@@ -120,7 +120,7 @@ def test_a_replay_says_which_stretch_it_shows_and_whether_it_was_held_out(tmp_pa
     assert [one.split for one in stretches[1:]] != [one.split for one in stretches[:-1]]
 
     text = page('a', again, legs, None, found, FIGURES, FIGURES)
-    assert text.index('The run learnt from ') < text.index('class="tiles"')
+    assert text.index('The run was trained on ') < text.index('class="tiles"')
     assert f'monday, 0 to 1.0 s, {found.split(legs[0])}' in text
     assert 'class="film"' in text
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-HTML pages for people.
+HTML reports: datasets, runs, evaluations, replays and toy worlds.
 
 Read in this order: html, axes, charts, film, numbers, index, parts, dataset, episode, lag,
 dataset_sync, warnings, run, evaluation, replay, replay_stretch, toy.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What all charts have: a title, a legend, axes with ticks, as SVG that scales to the screen.
+The frame of every chart: title, legend and axes with ticks, as SVG that scales to the screen.
 
-The legend stands between the title and the plot, so that no curve runs through it.
+The legend stands between title and plot, where no curve crosses it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contact sheet of a dataset: what was recorded, how well it fits together, what was lost."""
+"""The page of a dataset: contents, synchronisation of topics, dropped ticks, sources."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
         html.row(list(_histograms(data))),
         *section(motion),
         *sync(data),
-        '<h2>What was dropped, and why</h2>',
+        '<h2>Dropped ticks</h2>',
         _losses(data),
-        '<h2>Where it comes from</h2>',
+        '<h2>Sources</h2>',
         _sources(data),
         f'<h2>Episodes ({len(shown)} of {len(data.episodes)})</h2>',
         legend_of_strips(data),
@@ -45,7 +45,7 @@ def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
         body += episode(data, each, data.episodes[each], filmed=place < _FILMED)
     title = f'Dataset {data.folder.resolve().name}'
     about = (
-        f'What the dataset holds: {count_of(len(data.metas), "recording", ",")}, '
+        f'Contents: {count_of(len(data.metas), "recording", ",")}, '
         f'{duration(len(data) * data.info.spec.dt)} of driving.'
     )
     cautions = [*warnings(data), *([motion.warning] if motion and motion.warning else [])]
@@ -53,7 +53,7 @@ def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
 
 
 def _facts(data: TransitionDataset) -> dict[str, str]:
-    """Return the numbers people look for first."""
+    """Return the key figures."""
     info = data.info
     mine = [episode for episode in data.episodes if episode.split == 'val']
     held_out = sum(episode.stop - episode.start for episode in mine) / len(data)
@@ -87,7 +87,7 @@ def _histograms(data: TransitionDataset) -> Iterator[str]:
 
 
 def _losses(data: TransitionDataset) -> str:
-    """Return what was dropped and counted, over all recordings and in which most."""
+    """Return dropped and counted ticks, and the recording with most of each."""
     total: Counter[str] = Counter()
     worst: dict[str, tuple[int, str]] = {}
     for name, meta in data.metas.items():
@@ -106,7 +106,7 @@ def _losses(data: TransitionDataset) -> str:
         for text in [*meta['notes'], *meta['faults'].values()]
     ]
     listed = ''.join(f'<li>{escape(note)}</li>' for note in notes)
-    return table(['', 'what', 'how many', 'most in'], cells) + f'<ul>{listed}</ul>'
+    return table(['', 'reason', 'ticks', 'most in'], cells) + f'<ul>{listed}</ul>'
 
 
 def _sources(data: TransitionDataset) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a contact sheet that tells how well the topics of a recording fit together."""
+"""The part of a dataset page on synchronisation: ages of frames and commands, clocks, gaps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MARKS = {'median below': 0.5, '99 % below': 0.99}  # shares of the ticks
 def sync(data: TransitionDataset) -> list[str]:
     """Return how old frames and commands are, the worst ticks, recordings, and gaps."""
     return [
-        '<h2>How well the topics fit together</h2>',
+        '<h2>Synchronisation of topics</h2>',
         html.row(list(_histograms(data))),
         _worst_ticks(data),
         _recordings(data),
@@ -48,7 +48,7 @@ def _histograms(data: TransitionDataset) -> Iterator[str]:
 
 
 def _ages(data: TransitionDataset) -> dict[str, list[Mapping[str, Any]]]:
-    """Return what the shards tell of the ages of each thing."""
+    """Return the age statistics of each stream, by shard."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for meta in data.metas.values():
         for name, part in meta.get('ages', {}).items():
@@ -75,8 +75,8 @@ def _worst_ticks(data: TransitionDataset) -> str:
             frames = strip(data.pixels(around), data.actions(around), data.info.spec)
             pictures.append(html.picture(frames, width=frames.shape[1]))
     if not rows:
-        return '<p>Every tick has a frame and a command of its own time.</p>'
-    head = ['tick before, worst tick, tick after', 'what was old', 'recording', 'at']
+        return '<p>Every tick has a frame and a command of its own period.</p>'
+    head = ['previous, worst and next tick', 'age', 'recording', 'at']
     return table(head, rows, pictures)
 
 
@@ -96,7 +96,7 @@ def _recordings(data: TransitionDataset) -> str:
         ]
         for _, name, clock, shares, period in rows[:WORST]
     ]
-    head = ['recording, worst first', *SHARES, 'between frames', 'clock']
+    head = ['recording, worst first', *SHARES, 'frame period', 'clock']
     return table(head, cells) + more(len(rows))
 
 
@@ -113,9 +113,9 @@ def _gaps(data: TransitionDataset) -> str:
             gaps.append(((start - end) / 1e9, name, (end - begin) / 1e9))
     if not gaps:
         return '<p>None: every recording is one episode.</p>'
-    gaps.sort(key=lambda gap: (gap[0] > 0, -abs(gap[0])))  # a clock that went back comes first
+    gaps.sort(key=lambda gap: (gap[0] > 0, -abs(gap[0])))  # clocks that stepped back come first
     cells = [
-        [name, f'{at:.2f} s', f'{gap:.2f} s' + ('' if gap > 0 else ' (the clock went back)')]
+        [name, f'{at:.2f} s', f'{gap:.2f} s' + ('' if gap > 0 else ' (the clock stepped back)')]
         for gap, name, at in gaps[:WORST]
     ]
     return table(['recording', 'after', 'without data for'], cells) + more(len(gaps))

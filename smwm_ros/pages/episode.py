@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a contact sheet that shows episodes: strips, films, curves, and camera frames."""
+"""The part of a dataset page that shows episodes: strips, films, curves, camera images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PHOTOGRAPHS, _LARGE = 12, 480  # frames of cameras on a page, and their width [
 
 
 def place(data: TransitionDataset, start: int, stop: int) -> str:
-    """Say which stretch of which recording the rows are, in seconds since it began."""
+    """Return recording and time range of rows [s from its start]."""
     begin = 0
     for name, meta in data.metas.items():
         if start < begin + meta['rows']:
@@ -70,19 +70,19 @@ def episode(data: TransitionDataset, count: int, shown: Episode, filmed: bool) -
 
 
 def camera(data: TransitionDataset) -> list[str]:
-    """Return frames as the cameras saw them, or say that only small ones are stored."""
+    """Return full-size camera images, or a note that only resized frames are stored."""
     found = [
         (name, photograph)
         for name in data.metas
         for photograph in photographs(shard_folder(data.folder, name))
     ]
-    heading = '<h2>As the camera saw it</h2>'
+    heading = '<h2>Camera images</h2>'
     if not found:
         side = data.info.image_size
         words = (
-            f'<p>Only frames of {side} by {side} pixels, as the model sees them, are stored here: '
-            'the camera gave no larger ones, or the dataset was imported or made by an older '
-            'version. Below is the first frame.</p>'
+            f'<p>Only frames of {side} by {side} pixels, the input of the model, are stored: the '
+            'camera images are not larger, or the dataset was imported or made by an older '
+            'version. This is the first frame.</p>'
         )
         first = cv2.resize(data.pixels(np.array([0]))[0], None, fx=4, fy=4, interpolation=0)
         return [heading, words, html.picture(first, '', min(first.shape[1], _LARGE))]
@@ -100,9 +100,9 @@ def camera(data: TransitionDataset) -> list[str]:
 
 
 def legend_of_strips(data: TransitionDataset) -> str:
-    """Say what stands below the frames of a strip."""
-    words = f'what was commanded, {legend(data.info.spec)}'
-    return f'<p>Below each frame, and beside it in a film, is {escape(words)}.</p>'
+    """Describe how commands are drawn in strips and films."""
+    words = f'the command, {legend(data.info.spec)}'
+    return f'<p>Below each frame, and beside it in a film: {escape(words)}.</p>'
 
 
 def _film(data: TransitionDataset, rows: Array, caption: str) -> str:
@@ -115,7 +115,7 @@ def _film(data: TransitionDataset, rows: Array, caption: str) -> str:
         for frame, action in zip(data.pixels(some), data.actions(some), strict=True)
     ]
     texts = [f'{number(at, 0.1)} s' for at in (some - rows[0]) * spec.dt]
-    caption += f'. Beside it is what was commanded, {legend(spec)}.'
+    caption += f'. Beside it: the command, {legend(spec)}.'
     if every > 1:
         caption += f' One frame in {every} is shown.'
     return film(frames, texts, every * spec.dt, caption)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page and a film of an evaluation: who reached how many goals, and how it failed."""
+"""Page and film of an evaluation: success by method, and drives that failed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ FAILURES, SUCCESSES = 12, 6  # shown on the page
 FILMED = 3  # of either
 DRAWN = 128  # width of a picture on the page [px]
 FILM = 192  # width of half the film: the camera, or the goal [px]
-REST = 8  # frames that the film rests on an outcome
-_SOLVED = 0.2  # share of the pairs that is worth a warning
+REST = 8  # times that the last frame of a drive is repeated
+_SOLVED = 0.2  # share of pairs solved at the start above which the page warns
 
 
 class Drive(NamedTuple):
-    """One attempt, with what was seen."""
+    """One attempt, with its frames."""
 
     number: int
     outcome: Outcome
@@ -37,17 +37,17 @@ class Drive(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Say how it ended."""
+        """Return how it ended."""
         if self.outcome.solved_at_start:
             return 'solved at the start'
-        how = 'reached' if self.outcome.success else 'not'
+        how = 'reached' if self.outcome.success else 'not reached'
         return f'{how} in {count_of(self.outcome.steps, "step")}'
 
 
 def write_page(
     out: Path, arena_name: str, method: str, rounds: Sequence[Round], arena: Arena
 ) -> list[str]:
-    """Write the page and the film beside a JSON file; return what to look at."""
+    """Write page and film next to the JSON file; return their paths."""
     shown = rounds[0]
     drives = _choose(shown.pairs, shown.outcomes[method], arena)
     failures = [drive for drive in drives if not drive.outcome.success]
@@ -60,18 +60,16 @@ def write_page(
         if some:
             total = sum(o.success is some[0].outcome.success for o in shown.outcomes[method])
             body.append(f'<h2>{title} of {escape(method)}: {len(some)} of {total}</h2>')
-            body.append(
-                '<p>From left to right: what the camera saw first, the goal, and the path.</p>'
-            )
+            body.append('<p>From left to right: first camera image, goal, path.</p>')
             body += [_strip(drive, drives) for drive in some]
     page, gif = out.with_suffix('.html'), out.with_suffix('.gif')
     frames = _film([*failures[:FILMED], *successes[:FILMED]])
     period = arena.spec.dt
     if frames:
         steps = [f'{number(period * at, 0.1)} s' for at in range(len(frames))]
-        caption = 'First attempts that failed, then some that succeeded; on the right, the goal.'
+        caption = 'Failed attempts first, then successful ones; the goal is on the right.'
         body.insert(1, film(frames, steps, period, caption))
-    about = f'How often {method} reaches its goals in {arena_name}, and how it fails.'
+    about = f'Success of {method} in {arena_name}, and the drives that failed.'
     icon = drives[0].frames[0] if drives else None
     text = html.page(f'{method} in {arena_name}', about, body, _warnings(shown, method), icon)
     where = publish(page, text)
@@ -79,7 +77,7 @@ def write_page(
 
 
 def _warnings(shown: Round, method: str) -> list[str]:
-    """Return what makes the figures say little."""
+    """Return warnings about the figures."""
     solved = sum(one.solved_at_start for one in shown.outcomes[method])
     if solved <= _SOLVED * len(shown.pairs):
         return []
@@ -105,14 +103,14 @@ def _choose(pairs: Sequence[Pair], outcomes: Sequence[Outcome], arena: Arena) ->
 
 
 def _headline(one: Round, method: str) -> str:
-    """Return the numbers that people look for first."""
+    """Return the key figures."""
     results = one.results()
     low, high = results[method]['interval']
     return html.tiles(
         {
-            f'of the goals reached by {method}': f'{results[method]["success"]:.0%}',
+            f'goals reached by {method}': f'{results[method]["success"]:.0%}',
             '95 % interval': f'{low:.0%} to {high:.0%}',
-            'reached by chance': f'{results["random"]["success"]:.0%}',
+            'reached by the random policy': f'{results["random"]["success"]:.0%}',
             'reached by the scripted expert': f'{results["expert"]["success"]:.0%}',
             'pairs': str(len(one.pairs)),
         }

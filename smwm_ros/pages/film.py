@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A film within a page: its frames on one sheet, a few lines of script that show one at a time."""
+"""A film in a page: all frames on one sheet, and a script that shows one at a time."""
 
 from __future__ import annotations
 

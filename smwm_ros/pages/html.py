@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages for people that need nothing beside themselves, onion-skin paths, and GIFs."""
+"""Single-file HTML pages, onion-skin pictures of paths, and GIFs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ td,th{padding:.2rem .5rem}}
 
 
 def escape(text: str) -> str:
-    """Return a text as a page may hold it: no markup, nothing unprintable, and not too long."""
+    """Return a text that is safe in a page: no markup, nothing unprintable, limited length."""
     return html.escape(line(text))
 
 

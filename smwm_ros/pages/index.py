@@ -18,7 +18,7 @@ _FACES = ('data:image/png;base64,', 'data:image/jpeg;base64,')
 
 
 class Entry(NamedTuple):
-    """What an index says of a page."""
+    """A row of an index."""
 
     path: Path
     title: str
@@ -31,8 +31,8 @@ def publish(path: Path, text: str) -> str:
     """
     Write a page, and the index of its folder; return where to look.
 
-    A folder above is indexed anew where it has an index of ours. An index.html of somebody else
-    is left alone.
+    The index of the folder above is updated too if this package wrote it. Other files named
+    index.html are not touched.
     """
     write_text(path, text)
     above = path.parent.resolve().parent / NAME
@@ -46,7 +46,7 @@ def publish(path: Path, text: str) -> str:
 
 
 def entries(folder: Path) -> list[Entry]:
-    """Return what is said of the pages in a folder and in those within it, the newest first."""
+    """Return the entries of all pages in a folder and its subfolders, newest first."""
     found = [
         entry
         for path in [*folder.glob(f'*{SUFFIX}'), *folder.glob(f'*/*{SUFFIX}')]
@@ -67,7 +67,7 @@ def _index(folder: Path) -> str:
         '</small></td></tr>'
         for one in entries(folder)
     ]
-    about = 'Every page that was written here, the newest first.'
+    about = 'All pages in this folder, newest first.'
     return page(f'Pages of {folder.resolve().name}', about, [f'<table>{"".join(rows)}</table>'])
 
 
@@ -85,7 +85,7 @@ def _warned(count: int) -> str:
 
 
 def _read(path: Path) -> Entry | None:
-    """Return what a page says of itself in its head, None if it is no page of ours."""
+    """Read the entry of a page from its head; None if this package did not write it."""
     try:
         with path.open('rb') as file:
             head = _Head(file.read(_HEAD).decode(errors='replace'))
@@ -110,7 +110,7 @@ class _Head(HTMLParser):
         self.feed(text.partition('<style>')[0])
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take what a tag says."""
+        """Read meta and icon tags."""
         said = {name: value or '' for name, value in attrs}
         self._in_title = tag == 'title'
         if tag == 'meta' and 'name' in said:
@@ -119,10 +119,10 @@ class _Head(HTMLParser):
             self.icon = said.get('href', '')
 
     def handle_endtag(self, tag: str) -> None:
-        """Leave the title."""
+        """End the title."""
         self._in_title = False
 
     def handle_data(self, data: str) -> None:
-        """Take the title."""
+        """Collect the title."""
         if self._in_title:
             self.title += data

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a contact sheet that shows how long after a command the robot moves."""
+"""The part of a dataset page on the delay between command and motion."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from smwm_ros.pages.numbers import number
 _LAGS = np.arange(-0.5, 1.0001, 0.02)  # of the motion behind the command [s]
 _FRAMES = 3000  # looked at
 _SMALL = 32  # frames are compared at this size [px]
-_FEW = 20  # changes; of fewer nothing can be said
-_APART = 0.1  # of what is estimated and what is configured, worth a warning [s]
+_FEW = 20  # changes needed for an estimate
+_APART = 0.1  # difference of estimated and configured delay above which to warn [s]
 
 
 class Lag(NamedTuple):
-    """How commands and motion go together."""
+    """Delay between command and motion."""
 
     chart: str
     words: str  # in a sentence
@@ -30,7 +30,7 @@ class Lag(NamedTuple):
 
 
 class _Time(NamedTuple):
-    """Drives one after the other, as if nothing else had happened between them."""
+    """Drives joined one after the other, without the pauses between them."""
 
     stamps: Array  # (m,) when a command begins to hold [s]
     strength: Array  # (m,)
@@ -40,9 +40,9 @@ class _Time(NamedTuple):
 
 
 def lag(data: TransitionDataset) -> Lag | None:
-    """Return how motion follows the command, None where nothing can be said."""
+    """Return how motion follows the command; None if there is too little data."""
     if data.info.dataset.get('action') == 'next_state_delta':
-        return None  # what was commanded is what moved
+        return None  # actions are measured motion
     configured = float(data.info.dataset['command_delay'])
     lags = _LAGS - configured  # rows hold commands that much later
     time = _timeline(data, lags)
@@ -76,29 +76,29 @@ def section(found: Lag | None) -> list[str]:
         return []
     return [
         '<h2>Command against motion</h2>',
-        '<p>How well the strength of the command explains the motion at each lag: 1 is perfectly, '
-        f'0 not at all. {escape(found.words)}</p>',
+        '<p>Correlation of command magnitude and motion at each lag (1: perfect, 0: none). '
+        f'{escape(found.words)}</p>',
         html.row([found.chart]),
     ]
 
 
 def _words(estimate: float | None, configured: float, dt: float) -> tuple[str, str]:
-    """Say what was found, and whether the configuration says something else."""
+    """Return the finding, and a warning where the configuration differs from it."""
     if estimate is None:
-        return 'No lag stands out in all parts of the data, so no delay is estimated.', ''
+        return 'No delay can be estimated: no lag stands out in all parts of the data.', ''
     about = f'after about {number(round(estimate, 2))} s'
-    words = f'The picture answers a command {about if estimate >= dt / 2 else "at once"}.'
+    words = f'The image responds to a command {about if estimate >= dt / 2 else "at once"}.'
     if abs(estimate - configured) <= max(dt, _APART):
         return words, ''
     return words, (
-        f'The picture answers a command {about}, and '
+        f'The image responds to a command {about}, but '
         f'dataset.command_delay is {number(configured)} s: convert again with '
         f'dataset.command_delay={number(round(estimate, 2))}.'
     )
 
 
 def _timeline(data: TransitionDataset, lags: Array) -> _Time:
-    """Lay the first drives one after the other, so far apart that no lag joins two."""
+    """Join the first drives, with pauses longer than any lag."""
     robot, dt, reach = data.info.robot['command'], data.info.spec.dt, np.ptp(_LAGS) + 1
     spec, begin, count = data.info.spec, 0.0, 0
     stamps, strength, rows, begins = [], [], [], []
@@ -112,7 +112,7 @@ def _timeline(data: TransitionDataset, lags: Array) -> _Time:
         strength.append(np.append(strong, 0.0))
         inside = seconds[:-1] - lags[-1] >= begin
         inside &= seconds[:-1] + dt - lags[0] <= seconds[-1]
-        inside[-1:] = False  # nothing is known of what came after it
+        inside[-1:] = False  # the motion after it is not recorded
         rows.append(here[inside])
         begins.append(seconds[:-1][inside])
         begin, count = seconds[-1] + reach, count + len(here)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the parts of a contact sheet are made of: tables, and frames with what was commanded."""
+"""Parts of pages: tables, and frames with their commands drawn below."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], pictures: Sequence
 
 
 def more(count: int) -> str:
-    """Say that a list goes on."""
+    """Return how many more rows a list has."""
     return f'<p>and {count - WORST} more</p>' if count > WORST else ''
 
 
 def duration(seconds: float) -> str:
-    """Say a duration in the unit that suits it."""
+    """Format a duration in s, min or h."""
     if seconds < 120:
         return f'{seconds:.1f} s'
     return f'{seconds / 60:.1f} min' if seconds < 7200 else f'{seconds / 3600:.1f} h'
@@ -55,23 +55,21 @@ def strip(frames: Array, actions: Array, spec: ActionSpec) -> Array:
 
 
 def legend(spec: ActionSpec) -> str:
-    """Say what is drawn beside a frame for its command."""
+    """Describe how commands are drawn."""
     turn = _turn(spec)
     if spec.size != 2:
         names = ', '.join(spec.fields[:_BARS])
-        more_ = f' and {spec.size - _BARS} more that are not drawn' if spec.size > _BARS else ''
+        more_ = f' and {spec.size - _BARS} more not drawn' if spec.size > _BARS else ''
         words = (
-            'bars from the middle, to the right where it is positive, as far as the limit: '
-            f'{names}{more_}, from top to bottom'
+            'one bar per field, from the middle to the limit, positive to the right; top to '
+            f'bottom: {names}{more_}'
         )
     elif turn is None:
         right, up = spec.fields
-        words = f'an arrow: {right} to the right, {up} up, in the circle of its limits'
+        words = f'an arrow: {right} to the right, {up} up; the circle is the limit'
     else:
         ahead = spec.fields[1 - turn]
-        words = (
-            f'an arrow: {ahead} up, {spec.fields[turn]} to the left, in the circle of its limits'
-        )
+        words = f'an arrow: {ahead} up, {spec.fields[turn]} to the left; the circle is the limit'
     return words
 
 

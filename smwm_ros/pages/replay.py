@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a replay: what was driven, and what the planner would have driven."""
+"""The page of a replay: recorded and planned commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DRAWN = 144  # width of a picture, and height of a film [px]
 
 
 def in_words(found: Mapping[str, float], floor: Mapping[str, float]) -> str:
-    """Say how far both drivers agree, beside chance."""
+    """Return how far recorded and planned commands agree, with the chance level."""
     return (
         f'{count_of(round(found["compared"]), "command")} compared: {found["close"]:.0%} are '
         f'close (chance {floor["close"]:.0%}), cosine of the directions '
@@ -47,21 +47,21 @@ def page(
     """Return the page."""
     spec = dataset.info.spec
     facts = {
-        'of the commands are close': f'{found["close"]:.0%}',
+        'commands close': f'{found["close"]:.0%}',
         'close by chance': f'{floor["close"]:.0%}',
         'cosine of the directions': number(found['direction'], 0.01),
-        'of the range apart': f'{found["difference"]:.0%}',
+        'mean difference [range]': f'{found["difference"]:.0%}',
         'legs': f'{len(legs):,}',
     }
     first = _first(legs)
     body = [
         html.tiles(facts),
-        f'<p>{escape(in_words(found, floor))}. Close means that no field differs by more than a '
-        'quarter of its range. The planner never moved the robot: it saw what the driver '
-        'saw.</p>',
-        '<h2>What is replayed</h2>',
+        f'<p>{escape(in_words(found, floor))}. Close: no field differs by more than a '
+        'quarter of its range. The plans are made from the recorded images; they did not move the '
+        'robot.</p>',
+        '<h2>Recording</h2>',
         _table(stretches.all(legs)),
-        f'<h2>Driven and planned: {escape(_span(first, stretches))}</h2>',
+        f'<h2>Recorded and planned: {escape(_span(first, stretches))}</h2>',
         html.row(_charts(first, spec, stretches)),
         _film(first, dataset, goal, stretches),
         *camera(dataset),
@@ -69,16 +69,16 @@ def page(
     ranked = sorted(legs, key=lambda leg: _apart(leg, spec))
     half = min(SHOWN, len(ranked) // 2)
     for name, some in (('most', ranked[:half]), ('least', ranked[len(ranked) - half :][::-1])):
-        body.append(f'<h2>Legs in which they agree {name}</h2>')
+        body.append(f'<h2>Legs that agree {name}</h2>')
         body += [_leg(leg, dataset, goal, stretches) for leg in some]
-    about = 'What the planner would have commanded in the place of whoever drove.'
+    about = 'Planned commands beside the recorded ones.'
     warnings = [*_learnt(legs, stretches), *odd(dataset)]
     icon = dataset.pixels(np.array([legs[0].start]))[0]
     return html.page(f'Replay: {title}', about, body, warnings, icon)
 
 
 def _first(legs: Sequence[Leg]) -> list[Leg]:
-    """Return the legs at the beginning that follow each other, up to some length."""
+    """Return the first legs that follow each other, up to a limit."""
     some = [legs[0]]
     for leg in legs[1:]:
         before = some[-1]
@@ -90,20 +90,20 @@ def _first(legs: Sequence[Leg]) -> list[Leg]:
 
 
 def _span(legs: Sequence[Leg], stretches: Stretches) -> str:
-    """Say which stretch legs are that follow each other."""
+    """Describe consecutive legs: recording, time range, split."""
     splits = {stretches.split(leg) for leg in legs}
     split = splits.pop() if len(splits) == 1 else PARTLY
     return f'{stretches.where(legs[0].start, legs[-1].start + len(legs[-1].ours))}, {split}'
 
 
 def _learnt(legs: Sequence[Leg], stretches: Stretches) -> list[str]:
-    """Warn where the run has seen what is replayed."""
+    """Warn if the run was trained on the recording."""
     seen = sum(stretches.split(leg) in (LEARNT, PARTLY) for leg in legs)
     if not seen:
         return []
     return [
-        f'The run learnt from {seen} of {count_of(len(legs), "leg")}, so the planner has seen '
-        'them: held-out recordings judge it better.'
+        f'The run was trained on {seen} of {count_of(len(legs), "leg")}: use held-out recordings '
+        'for a fair comparison.'
     ]
 
 
@@ -113,14 +113,14 @@ def _table(found: Sequence[Stretch]) -> str:
     shown = table(['recording, from when to when', 'legs', 'held out?'], rows)
     if any(one.split == UNKNOWN for one in found):
         shown += (
-            '<p>What was held out is written in the dataset that the run was trained on, which is '
-            'not where the run remembers it.</p>'
+            '<p>Whether a leg was held out is unknown: the dataset of the run was moved or '
+            'removed.</p>'
         )
     return shown
 
 
 def _apart(leg: Leg, spec: ActionSpec) -> float:
-    """Return how far both are apart in a leg, as a share of the range."""
+    """Return the mean difference in a leg, as a share of the range."""
     span = np.array(spec.high) - np.array(spec.low)
     return float((np.abs(leg.ours - leg.theirs) / span).mean())
 
@@ -128,7 +128,7 @@ def _apart(leg: Leg, spec: ActionSpec) -> float:
 def _charts(legs: Sequence[Leg], spec: ActionSpec, stretches: Stretches) -> list[str]:
     """Return a chart for each field, and one of the distance to the goal."""
     ours, theirs = (
-        np.concatenate([getattr(leg, who) for leg in legs]) for who in ('ours', 'theirs')
+        np.concatenate([getattr(leg, source) for leg in legs]) for source in ('ours', 'theirs')
     )
     time = np.concatenate([stretches.seconds(leg) for leg in legs])
     label = 'time in the recording [s]'
@@ -137,7 +137,7 @@ def _charts(legs: Sequence[Leg], spec: ActionSpec, stretches: Stretches) -> list
             name,
             label,
             with_unit('command' if not unit(name) else name),
-            {'driven': (time, theirs[:, k]), 'planned': (time, ours[:, k])},
+            {'recorded': (time, theirs[:, k]), 'planned': (time, ours[:, k])},
         )
         for k, name in enumerate(spec.fields)
     ]
@@ -163,8 +163,8 @@ def _film(
             frames.append(np.concatenate([beside(frame, tile), beside(aim, tile[:, :0])], axis=1))
             texts.append(f'{number(float(at), 0.1)} s')
     caption = (
-        f'{_span(some, stretches)}. From left to right: the camera, what was driven (blue) and '
-        f'planned (orange), the goal of the leg. The command is {legend(spec)}.'
+        f'{_span(some, stretches)}. From left to right: camera, recorded (blue) and planned '
+        f'(orange) command, goal of the leg. The command is {legend(spec)}.'
     )
     return film(frames, texts, spec.dt, caption)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which stretch of which recording a leg of a replay is, and whether the run learnt from it."""
+"""Recording and time range of each leg of a replay, and whether the run was trained on it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from smwm_ros.model.checkpoint import Checkpoint, recorded_data
 from smwm_ros.pages.episode import place
 from smwm_ros.text import count_of
 
-HELD_OUT, LEARNT, PARTLY = 'held out', 'learnt from', 'partly learnt from'
-BETWEEN, STRANGE = 'left out beside held-out stretches', 'not in the dataset of the run'
+HELD_OUT, LEARNT, PARTLY = 'held out', 'training data', 'partly training data'
+BETWEEN, STRANGE = 'left out next to held-out data', 'not in the dataset of the run'
 UNKNOWN = 'held out or not: unknown'
 
 
@@ -29,7 +29,7 @@ class Stretch(NamedTuple):
     split: str  # held out, or not
 
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return place, legs and split in one line."""
         return f'{self.place} ({count_of(self.legs, "leg")}, {self.split})'
 
 
@@ -41,19 +41,19 @@ class Stretches:
         self._learnt = _marks(dataset, _trained_on(run, checkpoint))
 
     def place(self, leg: Leg) -> str:
-        """Say where a leg lies, and whether the run learnt from it."""
+        """Return recording, time range and split of a leg."""
         return f'{self.where(leg.start, leg.start + len(leg.ours))}, {self.split(leg)}'
 
     def where(self, start: int, stop: int) -> str:
-        """Say which recording the rows are of, and from when to when."""
+        """Return recording and time range of rows."""
         return place(self._dataset, start, stop)
 
     def split(self, leg: Leg) -> str:
-        """Say whether a leg was held out."""
+        """Return whether a leg was held out."""
         return self._split(leg.start, leg.start + len(leg.ours))
 
     def all(self, legs: Sequence[Leg]) -> list[Stretch]:
-        """Return the legs of each drive as one stretch, parted where the split changes."""
+        """Join the legs of each drive into stretches of one split."""
         found: list[list[Leg]] = []
         for leg in legs:
             last = found[-1][-1] if found else None
@@ -72,7 +72,7 @@ class Stretches:
         ]
 
     def seconds(self, leg: Leg) -> Array:
-        """Return when the ticks of a leg were, since its recording began (n,) [s]."""
+        """Return the times of the ticks of a leg (n,) [s from the start of its recording]."""
         at = leg.start + np.arange(len(leg.ours))
         offsets = np.cumsum([0, *(meta['rows'] for meta in self._dataset.metas.values())])
         begin = offsets[np.searchsorted(offsets, leg.start, side='right') - 1]
@@ -90,7 +90,7 @@ class Stretches:
 
 
 def _trained_on(run: Path, checkpoint: Checkpoint) -> TransitionDataset | None:
-    """Return the dataset of a run, if it is still there as it was."""
+    """Return the dataset of a run if it is found unchanged."""
     folder = recorded_data(run)
     try:
         data = TransitionDataset.open(folder) if folder else None
@@ -100,7 +100,7 @@ def _trained_on(run: Path, checkpoint: Checkpoint) -> TransitionDataset | None:
 
 
 def _marks(mine: TransitionDataset, theirs: TransitionDataset | None) -> Array | None:
-    """Return for each row whether the run learnt from it (n,), by the stamps of its recording."""
+    """Return the split of each row in the dataset of the run (n,), matched by stamps."""
     if theirs is None:
         return None
     split = np.full(len(theirs), BETWEEN, dtype=object)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of a training run: is the model fit to plan with, and everything that says so."""
+"""The page of a training run: the verdict on its model, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ def run_sheet(
         else '',
         f'<ul>{"".join(f"<li>{escape(words)}</li>" for words in verdict.advice)}</ul>',
         html.tiles(_facts(found)),
-        '<h2>Foresight</h2>',
+        '<h2>Prediction</h2>',
         html.row([_errors(found, checkpoint.planner.horizon)]),
-        '<p>Each picture shows a held-out drive: above, the frames that came; below, what the '
-        'model imagines from the first frame and the recorded commands, as the training frames '
-        'whose latents are nearest.</p>',
+        '<p>Each picture shows a held-out drive. Top: the recorded frames. Bottom: the prediction '
+        'from the first frame and the recorded commands, shown as the training frames with the '
+        'nearest latents.</p>',
         html.row(list(_imagined(found, data))),
         '<h2>The latent</h2>',
         html.row([*_clouds(found, names), _spectrum(found, data)]),
-        '<h2>What can be read off it</h2>',
+        '<h2>Probes and inverse model</h2>',
         _probes(found),
         html.row(list(_actions(found, data))),
         *camera(data),
         '<h2>Training</h2>',
-        html.row(list(_curves(curves))) if curves else '<p>There is no train.csv here.</p>',
+        html.row(list(_curves(curves))) if curves else '<p>The run has no train.csv.</p>',
     ]
-    about = 'What the model of this run knows, judged by drives that it has not seen.'
+    about = 'Quality of the model of this run, measured on held-out drives.'
     first = data.pixels(np.array([0]))[0]
     return html.page(title, about, body, _warnings(found, verdict, checkpoint, data), first)
 
@@ -70,7 +70,7 @@ def run_sheet(
 def _warnings(
     found: Examination, verdict: Verdict, checkpoint: Checkpoint, data: TransitionDataset
 ) -> list[str]:
-    """Return why not to plan with it, and what is odd about its training and the data."""
+    """Return reasons not to plan with the model, and warnings about training and data."""
     cautions = [] if verdict.fit else [f'{in_a_word(verdict)} {_sentence(verdict.why)}']
     cautions += [_sentence(words) for words in checkpoint.info.get('warnings', ())]
     if found.note:
@@ -84,12 +84,12 @@ def _sentence(words: str) -> str:
 
 
 def in_a_word(verdict: Verdict) -> str:
-    """Say the verdict."""
+    """Return the verdict as a sentence."""
     return 'Fit to plan with.' if verdict.fit else f'Not fit to plan with: {verdict.name}.'
 
 
 def read_curves(run: Path) -> list[dict[str, float]]:
-    """Return the curves of a run, if they are there."""
+    """Return the training curves of a run, if it has any."""
     path = run / CURVES
     if not path.is_file():
         return []
@@ -99,19 +99,19 @@ def read_curves(run: Path) -> list[dict[str, float]]:
         return [{name: float(text) for name, text in row.items()} for row in rows]
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise CheckpointError(
-            f'{path}: damaged: expected rows of numbers under names: {one_line(error)}; remove '
-            'it, and the page goes without the curves of the training'
+            f'{path}: damaged: expected rows of numbers under a header: {one_line(error)}; remove '
+            'it to write the page without training curves'
         ) from None
 
 
 def _facts(found: Examination) -> dict[str, str]:
-    """Return the numbers people look for first."""
+    """Return the key figures."""
     measures = found.measures
     facts = {
-        'of other actions seem better (chance: 50%)': f'{measures["outdone"]:.0%}',
-        'forward error over copying, one step': number(measures['forward_over_copy']),
-        'the same at the horizon': number(measures['rollout_over_copy']),
-        'mean command read back, R2': number(measures['command_r2']),
+        'other actions ranked better (chance: 50%)': f'{measures["outdone"]:.0%}',
+        'forward error / copy baseline, one step': number(measures['forward_over_copy']),
+        'forward error / copy baseline, horizon': number(measures['rollout_over_copy']),
+        'inverse model, mean command, R2': number(measures['command_r2']),
         'effective rank': f'{measures["effective_rank"]:.1f}',
     }
     if found.probes:
@@ -120,20 +120,20 @@ def _facts(found: Examination) -> dict[str, str]:
 
 
 def _errors(found: Examination, horizon: int) -> str:
-    """Return the error of rollouts by their length, beside that of saying that nothing moves."""
+    """Return the error of rollouts by length, with the copy baseline."""
     steps = np.arange(1, len(found.rollouts.error) + 1)
     curves = {
-        'the model': (steps, found.rollouts.error),
-        'saying that nothing moves': (steps, found.rollouts.copying),
+        'model': (steps, found.rollouts.error),
+        'copy baseline (no motion)': (steps, found.rollouts.copying),
     }
     return charts.line_chart(
-        'Error of what is imagined', 'model steps ahead', 'squared error of the latent', curves,
-        marks={'horizon of the planner:': horizon},
+        'Rollout error', 'model steps ahead', 'squared error of the latent', curves,
+        marks={'planner horizon:': horizon},
     )  # fmt: skip
 
 
 def _imagined(found: Examination, data: TransitionDataset) -> Iterator[str]:
-    """Yield strips of drives as they came and as they were imagined."""
+    """Yield strips of drives: recorded above, predicted below."""
     for count, (came, nearest) in enumerate(
         zip(found.rollouts.came, found.rollouts.nearest, strict=True)
     ):
@@ -143,12 +143,12 @@ def _imagined(found: Examination, data: TransitionDataset) -> Iterator[str]:
         ]
         image = np.concatenate(rows)
         where = place(data, int(came[0]), int(came[-1]) + 1)
-        caption = f'Drive {count + 1}: {where}; imagined below'
+        caption = f'Drive {count + 1}: {where}. Top: recorded. Bottom: predicted.'
         yield html.picture(image, caption, image.shape[1], strip=True)
 
 
 def _tile(frame: Array, count: int) -> Array:
-    """Return a frame such that so many of them fit side by side."""
+    """Return a frame scaled so that `count` of them fit side by side."""
     side = min(FRAME, _WIDTH // count)
     tile: Array = cv2.resize(frame, (side, side), interpolation=cv2.INTER_NEAREST)
     return tile
@@ -187,30 +187,30 @@ def _spectrum(found: Examination, data: TransitionDataset) -> str:
 
 
 def _probes(found: Examination) -> str:
-    """Return how much of each state field can be read off the latent of one frame."""
+    """Return the R2 of probes from the latent of one frame to each state field."""
     if not found.probes:
-        return '<p>The dataset holds no measured state, or none of the frames looked at.</p>'
+        return '<p>No probes: the sampled frames have no measured state.</p>'
     rows = [[name, number(a), number(b)] for name, (a, b) in found.probes.items()]
     unknown = int((~np.isfinite(found.states).all(axis=1)).sum())
-    words = f'<p>No measured state: {unknown} of {count_of(len(found.states), "frame")}.</p>'
+    words = f'<p>Without measured state: {unknown} of {count_of(len(found.states), "frame")}.</p>'
     figures = table(['measured state', 'linear probe, R2', 'nonlinear probe, R2'], rows)
     return figures + (words if unknown else '')
 
 
 def _actions(found: Examination, data: TransitionDataset) -> Iterator[str]:
-    """Yield, for each command field, what was commanded beside what two latents tell of it."""
+    """Yield, for each command field, recorded commands against those of the inverse model."""
     fields = data.info.spec.fields
     pairs = found.actions.reshape(len(found.actions), -1, len(fields), 2)  # (m, K, A, 2)
     for field, name in enumerate(fields[:FIELDS]):
         recorded, read = pairs[:, :, field].reshape(-1, 2).T
         some = np.linspace(0, len(read) - 1, min(POINTS, len(read))).astype(int)
-        labels = 'commanded [standard deviations]', 'read back [same]'
-        title = f'{name}, read off two latents'
+        labels = 'recorded [standard deviations]', 'inverse model [same]'
+        title = f'{name}: inverse model'
         yield charts.scatter(title, *labels, recorded[some], read[some], equal=True)
 
 
 def _curves(curves: Sequence[Mapping[str, float]]) -> Iterator[str]:
-    """Yield the curves of the training."""
+    """Yield the training curves."""
     steps = np.array([row['step'] for row in curves])
 
     def of(*names: str) -> dict[str, tuple[Array, Array]]:
@@ -221,9 +221,9 @@ def _curves(curves: Sequence[Mapping[str, float]]) -> Iterator[str]:
     losses = of('forward', 'val_forward', 'inverse', 'val_inverse')
     yield charts.line_chart('Loss', step, 'loss', losses, log=True)
     held_out = of('inverse_r2', 'forward_over_copy', 'state_r2')
-    yield charts.line_chart('In held-out episodes', step, 'score', held_out)
+    yield charts.line_chart('Held-out episodes', step, 'score', held_out)
     rank = of('effective_rank')
-    yield charts.line_chart('Dimensions that the latent uses', step, 'effective rank', rank)
+    yield charts.line_chart('Effective rank of the latent', step, 'effective rank', rank)
 
 
 def _state_names(data: TransitionDataset) -> tuple[str, ...]:

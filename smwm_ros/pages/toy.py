@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of `smwm toy`: what was drawn, what the latents look like, what they tell."""
+"""The page of `smwm toy`: the drawings, the latents, and what probes read from them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ SHOWN = 8  # transitions, and pictures of the decoder
 _WIDTH = 720
 _HEAD = (
     'world', 'what moves', 'controlled', 'significant', 'effective rank', 'latent std',
-    'actions read back, R2', 'forward error over copying',
+    'inverse model, R2', 'forward error / copy baseline',
 )  # fmt: skip
 
 
 def in_words(toy: Toy, found: Found) -> str:
-    """Say in a line what was found."""
+    """Return the findings in one line."""
     measures = found.measures
     return (
         f'{toy.dimensions} controlled, {found.significant} significant directions, effective rank '
-        f'{measures["effective_rank"]:.2f}, latent std {measures["latent_std"]:.3f}, actions '
-        f'read back with R2 {measures["inverse_r2"]:.2f}'
+        f'{measures["effective_rank"]:.2f}, latent std {measures["latent_std"]:.3f}, inverse '
+        f'model R2 {measures["inverse_r2"]:.2f}'
     )
 
 
 def plain(toy: Toy, found: Found) -> dict[str, Any]:
-    """Return what was found as plain data."""
+    """Return the findings as plain data."""
     return {
         'about': toy.about,
         'controlled': toy.dimensions,
@@ -53,8 +53,8 @@ def sheet(found: Mapping[str, Found]) -> str:
     """Return the page."""
     rows = [_row(name, TOYS[name], one) for name, one in found.items()]
     about = (
-        'What a latent keeps is what the actions control, whatever else moves in the image. '
-        'All figures are of transitions that no model was trained on.'
+        'The latent keeps what the actions control, whatever else moves in the image. '
+        'All figures are measured on held-out transitions.'
     )
     body = [
         table(_HEAD, rows),
@@ -69,20 +69,20 @@ def _row(name: str, toy: Toy, found: Found) -> list[str]:
     """Return the figures of a world."""
     names = ('effective_rank', 'latent_std', 'inverse_r2', 'forward_over_copy')
     figures = [number(found.measures[key]) for key in names]
-    if toy.dimensions == 0:  # of a latent that says nothing, ratios say nothing either
+    if toy.dimensions == 0:  # ratios mean nothing for a collapsed latent
         figures[-1] = ''
     return [name, toy.about, str(toy.dimensions), str(found.significant), *figures]
 
 
 def _world(name: str, toy: Toy, found: Found) -> list[str]:
-    """Return the part of a world."""
+    """Return the section of a world."""
     strip = np.concatenate(
         [np.concatenate(list(pair), axis=0) for pair in found.moves.pixels[:SHOWN]], axis=1
     )
     body = [
         f'<h2>{name}: {toy.about}</h2>',
         html.picture(
-            _large(strip), 'Transitions: before, and below it after.', _WIDTH, strip=True
+            _large(strip), 'Transitions: before (top) and after (bottom).', _WIDTH, strip=True
         ),
         html.row(_charts(toy, found)),
         table(
@@ -130,26 +130,26 @@ def _charts(toy: Toy, found: Found) -> list[str]:
 
 
 def _decoded(found: Found) -> list[str]:
-    """Return what a decoder paints of the latents, under the images themselves."""
+    """Return images, and below them what a decoder reconstructs from their latents."""
     pictures = painted(found)
     true = found.moves.pixels[: len(pictures.pixels), 0][:SHOWN]
     rows = [np.concatenate(list(images), axis=1) for images in (true, pictures.pixels[:SHOWN])]
     caption = (
-        'Images, and below them what a decoder makes of their latents; its error is '
+        'Images (top) and reconstructions from their latents (bottom). The decoder error is '
         f'{pictures.error:.2f} of that of the mean image.'
     )
     return [html.picture(_large(np.concatenate(rows)), caption, _WIDTH, strip=True)]
 
 
 def painted(found: Found) -> Pictures:
-    """Fit a decoder to the frames after each transition, and show it latents of those before."""
+    """Fit a decoder on the frames after each transition, and apply it to those before."""
     count = len(found.moves.state)
     before, after = found.moves.pixels[:, 0], found.moves.pixels[:, 1]
     return decode(found.latents[count:], after, found.latents[:count], before)
 
 
 def _large(image: Array) -> Array:
-    """Enlarge a picture, so that browsers need not."""
+    """Enlarge a picture."""
     height = round(image.shape[0] * _WIDTH / image.shape[1])
     large: Array = cv2.resize(image, (_WIDTH, height), interpolation=cv2.INTER_AREA)
     return large

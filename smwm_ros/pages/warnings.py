@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person should know of a dataset before anything else; nothing where all is well."""
+"""Warnings about a dataset, for the top of its page."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.describe import warnings as unfit
 from smwm_ros.pages.numbers import number
 
-_DROPPED, _HELD = 0.05, 0.2  # shares of the ticks that are worth a warning
+_DROPPED, _HELD = 0.05, 0.2  # shares of the ticks above which to warn
 _BEYOND, _SATURATED = 0.01, 0.5
 _NAMED = 5  # recordings that get lines of their own
 SHARES = ('actions held', 'actions set to zero', 'frames shown again')  # counts of a shard
 
 
 def warnings(data: TransitionDataset) -> list[str]:
-    """Return what is odd about a dataset, in whole sentences."""
+    """Return the warnings about a dataset, as sentences."""
     return [*_sentences(unfit(data)), *odd(data)]
 
 
 def odd(data: TransitionDataset) -> list[str]:
-    """Return what is odd about its recordings, whether anything is held out or not."""
+    """Return the warnings about its recordings, without those about the split."""
     return [*_dropped(data), *_commands(data), *_repaired(data)]
 
 
@@ -59,7 +59,7 @@ def _commands(data: TransitionDataset) -> Iterator[str]:
         elif beyond > _BEYOND:
             yield (
                 f'The command {name} is beyond its limits ({limits}) in {beyond:.0%} of the '
-                'ticks: no plan drives like that; widen robot.command.low and high.'
+                'ticks. Plans stay inside the limits: widen robot.command.low and high.'
             )
         elif at > _SATURATED:
             yield (
@@ -83,9 +83,9 @@ def _repaired(data: TransitionDataset) -> Iterator[str]:
     ]
     yield from _sentences(found[:_NAMED])
     if len(found) > _NAMED:
-        yield f'{len(found) - _NAMED} more such notes are below, under What was dropped.'
+        yield f'{len(found) - _NAMED} more such notes are below, under Dropped ticks.'
 
 
 def _sentences(lines: list[str]) -> list[str]:
-    """Return lines that end as sentences do; names at their begin stay as they are."""
+    """Return lines with a full stop at the end; the first word keeps its case."""
     return [line if line.endswith('.') else f'{line}.' for line in lines]

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A red arrow on a white canvas that moves and turns, of which some may be told.
+A red arrow on a white canvas that moves and turns; each of its coordinates may be commanded.
 
-Every step moves all of x, y and heading; what is not controlled moves by chance. At 64 px it is
-the sprite of the paper, but for its heading: that begins within an arc. A turn within a full
-circle is the product of two headings, which takes hours on a CPU to be noticed at all.
+Every step moves x, y and heading; what is not commanded moves at random. At 64 px it is the sprite
+of the paper, except that headings start within an arc: inferring turns over a full circle takes
+hours of training on a CPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NAMES = ('x', 'y', 'heading')
 
 
 class Arrow(NamedTuple):
-    """Which of x, y and heading the actions move; a lever moves nothing."""
+    """The commanded ones of x, y and heading; without any, a lever that moves nothing."""
 
     controlled: tuple[str, ...]
 
@@ -59,11 +59,11 @@ class Arrow(NamedTuple):
         move = rng.uniform(-most, most, (count, 3))
         lever = rng.uniform(-step, step, (count, 1))
         poses = np.stack([before, before + move], axis=1)  # (n, 2, 3)
-        told = [NAMES.index(name) for name in self.controlled]
+        commanded = [NAMES.index(name) for name in self.controlled]
         frames = np.stack([paint(pose, size) for pose in poses.reshape(-1, 3)])
         return Moves(
             frames.reshape(count, 2, size, size, 3),
-            (move[:, told] if told else lever).astype(np.float32),
+            (move[:, commanded] if commanded else lever).astype(np.float32),
             poses.astype(np.float32),
         )
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A decoder that shows what a latent holds; the latent was trained without it, and stays as it is.
+A decoder that shows what a latent holds. The encoder is trained without it and is not changed.
 
-Where the latent does not tell, the decoder paints the mean of what is possible: a blur.
+What the latent does not hold appears as the mean over all possibilities: a blur.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from torch import nn, Tensor
 
 EPOCHS, BATCH, RATE = 30, 64, 1e-3
-DARK = 10.0  # how much more a pixel counts that is not white
+DARK = 10.0  # weight of a black pixel over a white one
 
 
 class Pictures(NamedTuple):
-    """What a decoder made of latents that it was not fitted to."""
+    """Reconstructions of held-out latents."""
 
     pixels: Array  # (n, S, S, 3) uint8
     error: float  # mean squared error of pixels from 0 to 1, as a share of that of the mean image
@@ -33,7 +33,7 @@ class Decoder(nn.Module):
 
     def __init__(self, latent: int, size: int) -> None:
         super().__init__()
-        self.size, side = size, -(-size // 16)  # what it paints beyond the canvas is cut off
+        self.size, side = size, -(-size // 16)  # cropped to the canvas
         layers: list[nn.Module] = [
             nn.Linear(latent, 128 * side**2),
             nn.Unflatten(1, (128, side, side)),
@@ -43,7 +43,7 @@ class Decoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Sigmoid())
 
     def forward(self, z: Tensor) -> Tensor:
-        """Paint."""
+        """Reconstruct images."""
         images: Tensor = self.layers(z)[..., : self.size, : self.size]
         return images
 
@@ -51,7 +51,7 @@ class Decoder(nn.Module):
 def decode(
     latents: Array, pixels: Array, fresh: Array, truth: Array, epochs: int = EPOCHS, seed: int = 0
 ) -> Pictures:
-    """Fit a decoder to latents (n, D) of images (n, S, S, 3), and show fresh latents (m, D)."""
+    """Fit a decoder to latents (n, D) of images (n, S, S, 3); reconstruct held-out ones (m, D)."""
     images, true = _images(pixels), _images(truth)
     with seeded(seed):
         decoder = Decoder(latents.shape[1], pixels.shape[1])
@@ -73,5 +73,5 @@ def _images(pixels: Array) -> Tensor:
 
 
 def _loss(painted: Tensor, true: Tensor) -> Tensor:
-    """Weigh what is drawn above the white around it."""
+    """Return the squared error, with more weight on dark pixels."""
     return ((1 + DARK * (1 - true)) * (painted - true).square()).mean()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Dots on a white canvas, some of which do as they are told.
+Dots on a white canvas, some of which move as commanded.
 
 Everything scales with the canvas; at 64 px it is the dot world of the paper: filled circles of
 radius 2, placed where a move of up to 16 px leaves them on the canvas, and never on each other.
@@ -47,11 +47,11 @@ class Dots(NamedTuple):
         return (float(size // 4),) * len(self.actions)
 
     def draw(self, rng: np.random.Generator, count: int, size: int) -> Moves:
-        """Draw transitions on a canvas of so many pixels a side."""
+        """Draw transitions on canvases of size x size pixels."""
         reach, radius = size // 4, _radius(size)
         before = np.empty((count, len(self.groups), 2), np.int64)  # x, y of each dot [px]
         move = np.empty_like(before)
-        open_ = np.arange(count)  # those that still have dots on each other
+        open_ = np.arange(count)  # sets whose dots still overlap
         while len(open_):
             low, high = reach + radius, size - reach - radius
             before[open_] = rng.integers(low, high, (len(open_), len(self.groups), 2))
@@ -98,7 +98,7 @@ def _radius(size: int) -> int:
 
 
 def _apart(places: Array, distance: int) -> Array:
-    """Say of each set of places (n, dots, 2) whether all are at least so far from each other."""
+    """Return whether all dots of each set (n, dots, 2) are at least `distance` apart (n,)."""
     away = np.linalg.norm(places[:, :, None] - places[:, None], axis=-1)
     away += distance * np.eye(places.shape[1])
     apart: Array = (away >= distance).all(axis=(1, 2))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model kept of a toy world, measured on transitions it has never seen."""
+"""Measure what a model kept of a toy world, on held-out transitions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNT = 1000
 
 
 class Found(NamedTuple):
-    """What was found."""
+    """Measurements of one model."""
 
     measures: dict[str, float]
     probes: dict[str, float]  # by state: R2 of a linear probe, fitted to half of the latents
@@ -30,13 +30,13 @@ class Found(NamedTuple):
 
     @property
     def significant(self) -> int:
-        """Count the principal directions that matter."""
+        """Return the number of significant principal directions."""
         return significant(self.shares, self.measures['latent_std'])
 
 
 @torch.inference_mode()
 def judge(toy: Toy, checkpoint: Checkpoint, seed: int, count: int = COUNT) -> Found:
-    """Look at a model on fresh transitions."""
+    """Measure a model on fresh transitions."""
     moves = draw(toy, seed, JUDGE, count, checkpoint.image_size)
     window = _window(moves, checkpoint)
     model = checkpoint.model.eval()
@@ -57,9 +57,9 @@ def judge(toy: Toy, checkpoint: Checkpoint, seed: int, count: int = COUNT) -> Fo
 
 def _alone(states: Array, latents: Array) -> list[float]:
     """
-    Return by state how much less of the latents (n, D) is explained without it.
+    Return for each state the share of the latents' variance that is explained by it alone.
 
-    Things that never lie on each other tell a little of each other's places.
+    Positions of things that never overlap are slightly correlated.
     """
     total = max(float(latents.var(0).sum()), float(np.finfo(np.float32).tiny))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the model of the paper's demonstrations on a toy world, and judge it."""
+"""Train the model of the paper's toy experiments on a toy world, and measure it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRANSITIONS = 8000
 
 
 def study(toy: Toy, folder: Path, cfg: config.Config, transitions: int = TRANSITIONS) -> Found:
-    """Train in a run folder, where a finished run is kept, and judge what was learnt."""
+    """Train in a run folder (a finished run is kept), and measure the model."""
     seed = cfg.train.seed
     settings = replace(cfg.train, steps=max(round(toy.effort * cfg.train.steps), 1))
     model = cfg.model if toy.inverse else replace(cfg.model, kind='forward_only')

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The toy worlds by name, with what each of them shows, and transitions of them as a dataset.
+The toy worlds by name, what each of them shows, and datasets of their transitions.
 
-Transitions are drawn independently, so each is an episode of two rows. Those for training and
-those for judging come from generators of their own, whatever the seed.
+Transitions are drawn independently: each is an episode of two rows. Training and test transitions
+come from separate random generators.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ _MESSAGE = 'std_msgs/msg/Float64MultiArray'
 
 
 class Toy(NamedTuple):
-    """A world, and what must come out of it."""
+    """A world, and the expected result."""
 
     about: str
     world: Dots | Arrow
     dimensions: int  # of the latent: what the actions control
-    inverse: bool = True  # whether the inverse loss takes part
-    effort: float = 1.0  # times as many steps of training
+    inverse: bool = True  # with the inverse loss
+    effort: float = 1.0  # factor on the training steps
 
 
 TOYS: Mapping[str, Toy] = {
-    'single': Toy('one dot, which goes where it is told', Dots((0,)), 2, effort=0.5),
+    'single': Toy('one commanded dot', Dots((0,)), 2, effort=0.5),
     'forward_only': Toy(
         'the same without the inverse loss', Dots((0,)), 0, inverse=False, effort=0.25
     ),
-    'independent': Toy('two dots, each with an action of its own', Dots((0, 1)), 4, effort=2.5),
+    'independent': Toy('two dots, each with its own action', Dots((0, 1)), 4, effort=2.5),
     'coupled': Toy('two dots that share one action', Dots((0, 0)), 2, effort=0.7),
     'random': Toy(
-        'a dot that is told, and one that moves by chance', Dots((0, RANDOM)), 2, effort=0.7
+        'a commanded dot, and one that moves at random', Dots((0, RANDOM)), 2, effort=0.7
     ),
     'combined': Toy(
-        'two dots of their own, a pair that shares an action, and one that moves by chance',
+        'two commanded dots, a pair that shares an action, and one that moves at random',
         Dots((0, 1, 2, 2, RANDOM)),
         6,
         effort=2.5,
     ),
-    'arrow': Toy('an arrow that moves and turns by chance alone', Arrow(()), 0, effort=0.25),
-    'arrow_x': Toy('the same, told how far to go to the right', Arrow(('x',)), 1, effort=0.5),
-    'arrow_xy': Toy('the same, told how far to go', Arrow(('x', 'y')), 2, effort=0.5),
+    'arrow': Toy('an arrow that moves and turns at random', Arrow(()), 0, effort=0.25),
+    'arrow_x': Toy('the same, with commanded x', Arrow(('x',)), 1, effort=0.5),
+    'arrow_xy': Toy('the same, with commanded x and y', Arrow(('x', 'y')), 2, effort=0.5),
     'arrow_xyt': Toy(
-        'the same, told how far to go and to turn', Arrow(('x', 'y', 'heading')), 3, effort=1.5
+        'the same, with commanded x, y and heading', Arrow(('x', 'y', 'heading')), 3, effort=1.5
     ),
 }
 
 
 def draw(toy: Toy, seed: int, purpose: int, count: int, size: int) -> Moves:
-    """Draw transitions on canvases of so many pixels a side; purpose is TRAIN or JUDGE."""
+    """Draw transitions on canvases of size x size pixels; purpose is TRAIN or JUDGE."""
     return toy.world.draw(np.random.default_rng([seed, purpose]), count, size)
 
 
