@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where files lie: what comes with the package, and what a node keeps between two runs."""
+"""Folders: files installed with the package, state of nodes, goals of runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import sys
 
 
 def share_folders() -> list[Path]:
-    """Return where this package's files may lie: the source tree, pip's and colcon's share."""
+    """Return the share folders of this package: source tree, pip and colcon installations."""
     here = Path(__file__).resolve().parent
     folders = [here.parent]
-    folders += [up / 'share' / 'smwm_ros' for up in here.parents]  # beside lib/python3.x
+    folders += [up / 'share' / 'smwm_ros' for up in here.parents]  # next to lib/python3.x
     folders.append(Path(sys.prefix) / 'share' / 'smwm_ros')
     for prefix in os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep):
         if prefix:
@@ -21,7 +21,7 @@ def share_folders() -> list[Path]:
 
 
 def shipped(*parts: str) -> Path | None:
-    """Find a file or folder that comes with the package."""
+    """Find a file or folder that is installed with the package."""
     for folder in share_folders():
         path = folder.joinpath(*parts)
         if path.exists():
@@ -30,13 +30,13 @@ def shipped(*parts: str) -> Path | None:
 
 
 def state_folder() -> Path:
-    """Return where programs of this package keep what they may change."""
+    """Return the folder for state that programs of this package write (XDG_STATE_HOME)."""
     home = os.environ.get('XDG_STATE_HOME') or Path.home() / '.local' / 'state'
     return Path(home) / 'smwm_ros'
 
 
 def goals_folder(run: Path) -> Path:
-    """Return where the named goals of a run lie: in it, unless it came with the package."""
+    """Return the folder of named goals: in the run, or in the state folder for a shipped run."""
     models = [(folder / 'models').resolve() for folder in share_folders()]
     if run.resolve().parent in models:
         return state_folder() / 'goals' / run.name

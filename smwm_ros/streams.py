@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standard streams that end no run: what cannot be said any more is lost, and the work goes on."""
+"""Standard streams whose failure ends no run: output is dropped, and the work continues."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 
 class Stream:
-    """Passes on to a stream what is written, until that fails."""
+    """Forwards to a stream until writing fails, then drops all output."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self.error: OSError | None = None  # the first one
 
     def write(self, text: str) -> int:
-        """Write, if anybody reads it."""
+        """Write, if the stream still works."""
         try:
             self._stream.write(text)
         except OSError as error:
@@ -26,18 +26,18 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
-        """Flush, if anybody reads it."""
+        """Flush, if the stream still works."""
         try:
             self._stream.flush()
         except OSError as error:
             self._lose(error)
 
     def __getattr__(self, name: str) -> Any:
-        """Do anything else as the stream does it."""
+        """Forward everything else to the stream."""
         return getattr(self._stream, name)
 
     def _lose(self, error: OSError) -> None:
-        """Send all that follows nowhere, also what libraries and other processes say."""
+        """Redirect the descriptor to /dev/null, for libraries and child processes too."""
         self.error = self.error or error
         with suppress(OSError, ValueError):
             _send_nowhere(self._stream.fileno())
@@ -45,7 +45,7 @@ class Stream:
 
 @contextmanager
 def lasting_streams() -> Iterator[Stream]:
-    """Make the standard streams last; return that of what a run prints."""
+    """Protect stdout and stderr; yield stdout."""
     for descriptor, name in enumerate(('stdin', 'stdout', 'stderr')):
         if getattr(sys, name) is None:  # it was closed
             setattr(sys, name, _open_nowhere(descriptor))
@@ -60,7 +60,7 @@ def lasting_streams() -> Iterator[Stream]:
 
 
 def _open_nowhere(descriptor: int) -> Any:
-    """Open a standard stream that was closed; else the next file would get its number."""
+    """Reopen a closed standard stream; otherwise the next file would get its descriptor."""
     try:
         os.fstat(descriptor)
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that work for this one: each is heard by a pipe, and ends when this one does."""
+"""Worker processes: each talks over a pipe, and ends when the parent process ends."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import Any, NamedTuple
 
 from smwm_ros.errors import SmwmError
 
-ATTEMPTS = 3  # to make something, by one process after the other
+ATTEMPTS = 3  # per item, each in a new process
 
 
 class Failure(NamedTuple):
-    """Why a worker could not make something."""
+    """Why a worker failed on an item."""
 
     what: str  # 'was killed by SIGKILL'
-    error: SmwmError | None = None  # by the user's hand: no use to try again
-    trace: str = ''  # of a bug
+    error: SmwmError | None = None  # a user error: retrying is useless
+    trace: str = ''  # traceback of a bug
 
 
 class Worker:
-    """A process that makes one thing after the other."""
+    """A process that handles one item after the other."""
 
     def __init__(self, serve: Callable[[Any], None]) -> None:
-        # spawn: a forked child would share locks and file positions that it does not know of.
+        # spawn: a forked child would share locks and file positions with its parent.
         context = multiprocessing.get_context('spawn')
         self.pipe, end = context.Pipe()
         self._process = context.Process(target=serve, args=(end,), daemon=True)
@@ -37,27 +37,27 @@ class Worker:
         end.close()  # so that the pipe breaks when the process dies
 
     def begin(self, item: Any) -> None:
-        """Give it something to make."""
+        """Send the next item."""
         self.item = item
         self.progress: Any = 0  # counted by the code that reads the pipe
-        with suppress(OSError):  # it is dead, and hear() returns how it died
+        with suppress(OSError):  # it is dead: hear() returns how it ended
             self.pipe.send(item)
 
     def hear(self) -> Any:
-        """Return what it sends next, or how it died."""
+        """Return the next message of the worker, or the Failure that ended it."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
             return Failure(self._death())
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """Terminate the process."""
         self._process.terminate()
         self._process.join()
         self.pipe.close()
 
     def _death(self) -> str:
-        """Wait until the process is gone, and say how it went."""
+        """Join the process, and describe how it ended."""
         self._process.join()
         code = self._process.exitcode
         if code is not None and code < 0:
@@ -67,13 +67,13 @@ class Worker:
 
 
 def end_with_parent() -> None:
-    """In a worker: end when the parent does, however that dies, and leave Ctrl-C to it."""
+    """In a worker: exit when the parent process ends, and leave Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
         if parent is not None:
             wait([parent.sentinel])
-            os._exit(1)  # nobody is left to hear of anything
+            os._exit(1)  # no cleanup: nothing reads the results any more
 
     Thread(target=watch, daemon=True).start()
