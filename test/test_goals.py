@@ -87,7 +87,7 @@ def test_a_checkpoint_without_distances_makes_goals_but_no_routes(
     (run / META).write_text(json.dumps(meta))
     assert main(['goals', str(run), '--name', 'x', '--bag', str(BAGS), '--at', '1']) == 0
     assert main(['goals', str(run), '--name', 'y', '--bag', str(BAGS)]) == 2
-    assert 'smwm train with the same dataset' in capsys.readouterr().err
+    assert 'run smwm train again with the same dataset' in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures('one_thread')

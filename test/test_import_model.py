@@ -54,7 +54,7 @@ def test_a_run_of_smwm_becomes_a_checkpoint_that_plans(
     assert f'the SMWM model of {run / "checkpoints" / "last.ckpt"}' in told
     assert 'its inverse model recovers the actions with R2' in told
     assert 'warning: the dataset has images of 16 px; the model was trained on 224 px' in told
-    assert 'warning: this is poor for data that a model was trained on' in told, 'random weights'
+    assert 'warning: this is poor for training data' in told, 'random weights'
     ours = load(tmp_path / 'ours')
     assert ours.model_config.kind == 'smwm'
     assert ours.model_config.inverse_weight == 0.1

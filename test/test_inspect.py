@@ -275,7 +275,7 @@ def test_a_bag_without_commands_is_told_what_may_stand_for_them(
         msg.pose.pose.position.x = float(tick)
         bag.send('/odom', msg, tick)
     assert main(['inspect', str(bag.close())]) == 0
-    assert 'next_state_delta, changes of /odom may stand' in capsys.readouterr().out
+    assert 'next_state_delta makes actions of /odom' in capsys.readouterr().out
 
 
 def test_thumbnails_show_the_bag_from_its_beginning_to_its_end(

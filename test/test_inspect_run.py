@@ -94,7 +94,7 @@ def test_frames_without_a_measured_state_are_left_out_of_the_probes(
     words = [str(place / 'good'), '--data', str(place / 'nowhere'), '--out', words[-1]]
     assert inspect(capsys, *words)['probes'] == {}
     page = (place / 'h.html').read_text(encoding='utf-8')
-    assert 'holds no measured state, or none of the frames' in page
+    assert 'the sampled frames have no measured state' in page
 
 
 def test_a_run_without_the_inverse_loss_is_called_collapsed(
@@ -306,7 +306,7 @@ def test_a_run_whose_dataset_is_gone_still_tells_what_it_is(
     try:
         assert inspect(capsys, tmp_path / 'moved')['kind'] == 'checkpoint'
         main(['inspect', str(tmp_path / 'moved')])
-        assert 'with --data DATASET' in capsys.readouterr().out
+        assert '--data DATASET' in capsys.readouterr().out
     finally:
         (tmp_path / 'moved').rename(place / 'good')
 

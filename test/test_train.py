@@ -316,8 +316,8 @@ def test_the_command_tells_lambda_and_where_a_better_model_is(
     assert main(words) == 0
     told = capsys.readouterr().out
     assert 'Adaptive lambda ended at' in told
-    assert 'where the target was 0.50' in told
-    assert 'did better' not in told, 'the last step is the best of one look'
+    assert '(target 0.50)' in told
+    assert 'was better' not in told, 'the last step is the best of one look'
     path = run / 'best' / META
     meta = json.loads(path.read_text())
     meta['info']['summary'] |= {'step': 3, 'misfit': 0.5 * meta['info']['summary']['misfit']}
@@ -327,7 +327,7 @@ def test_the_command_tells_lambda_and_where_a_better_model_is(
     assert f'was better at step 3 than at the end: see {run / "best"}' in told
     path.unlink()  # as in runs of older versions
     assert main(words) == 0
-    assert 'did better' not in capsys.readouterr().out
+    assert 'was better' not in capsys.readouterr().out
 
 
 def test_a_finished_run_of_an_older_version_is_kept(
