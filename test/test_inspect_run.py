@@ -73,7 +73,7 @@ def test_the_page_of_a_run_needs_nothing_beside_itself(place: Path, capsys: Capt
     assert 'src="data:image/png' in page
     for part in ('http', '<script', 'no data', 'nan'):
         assert part not in without_pictures(page)
-    for part in ('Foresight', 'coloured by pose.pose.position.y', 'nonlinear probe', 'Loss'):
+    for part in ('Prediction', 'coloured by pose.pose.position.y', 'nonlinear probe', 'Loss'):
         assert part in page
 
 

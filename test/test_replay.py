@@ -138,7 +138,7 @@ def test_a_page_of_what_the_run_never_saw_has_no_warnings(tmp_path: Path) -> Non
     found = Stretches(data, tmp_path, tiny_checkpoint())
     text = page('a', data, legs_of(data, 10), None, found, FIGURES, FIGURES)
     assert 'class="warnings"' not in text
-    assert 'not where the run remembers it' in text
+    assert 'the dataset of the run was moved or' in text
 
 
 def test_the_sample_bag_is_replayed_far_better_than_by_chance(

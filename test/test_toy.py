@@ -144,7 +144,7 @@ def test_the_verb_writes_a_page_and_figures(
     words = ['toy', 'arrow', 'single', '--out', str(tmp_path), '--transitions', '200']
     assert main([*words, 'train.steps=4', 'dataset.image_size=16']) == 0
     said = capsys.readouterr().out
-    assert 'single: one dot' in said
+    assert 'single: one commanded dot' in said
     assert 'significant directions' in said
     page = (tmp_path / 'toy.html').read_text(encoding='utf-8')
     assert 'src="data:image/png' in page
