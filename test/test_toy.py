@@ -149,7 +149,7 @@ def test_the_verb_writes_a_page_and_figures(
     page = (tmp_path / 'toy.html').read_text(encoding='utf-8')
     assert 'src="data:image/png' in page
     assert 'http' not in without_pictures(page)
-    assert 'what a decoder makes' in page
+    assert 'reconstructions from their latents' in page
     figures = json.loads((tmp_path / 'toy.json').read_text())
     assert figures['single']['controlled'] == 2
     assert set(figures['arrow']['probes']) == {'x', 'y', 'heading'}
