@@ -266,9 +266,9 @@ def test_the_clock_of_one_topic_binds_those_left_to_choose() -> None:
     found = choose_clocks({'/a': 'header', '/b': 'header', '/c': 'receive'}, samples)
     assert found.about()['base'] == 'mixed'
     assert '/c by receive' in found.why
-    with pytest.raises(BagError, match='say header or receive for /b too'):
+    with pytest.raises(BagError, match='set header or receive for /b too'):
         choose_clocks({'/a': 'header', '/b': 'auto', '/c': 'receive'}, samples)
-    with pytest.raises(BagError, match='messages of /c carry no header; to mix clocks, say'):
+    with pytest.raises(BagError, match='messages of /c have no header; to mix clocks, set'):
         choose_clocks({'/a': 'header', '/b': 'header', '/c': 'auto'}, samples)
 
 
@@ -285,7 +285,7 @@ def test_a_foreign_clock_that_all_headers_share_is_used_and_told() -> None:
     assert clock.base == 'header'
     assert 'another clock than the recorder' in clock.why
     slow = Stamps(WALL[0] + SECONDS // 2, WALL)
-    assert 'move by 9.5 s' in choose_clock('auto', {'/a': slow, '/b': slow}).why
+    assert 'varies by 9.5 s' in choose_clock('auto', {'/a': slow, '/b': slow}).why
 
 
 @given(st.floats(0.1, 10.0), st.lists(st.integers(1, 18), min_size=4, max_size=18, unique=True))
@@ -302,15 +302,15 @@ def test_a_clock_that_all_headers_share_may_run_at_any_speed(
 def test_headers_that_agree_but_for_a_delay_say_so() -> None:
     late = Stamps(WALL - 3 * 10**8, WALL)
     clock = choose_clock('auto', {'/a': late, '/b': Stamps(WALL, WALL)})
-    assert clock.why == 'all topics have sound headers; those of /a are 0.3 s behind /b'
+    assert clock.why == 'all topics have valid header stamps; those of /a are 0.3 s behind /b'
 
 
 @pytest.mark.parametrize(
     ('other', 'why'),
     [
-        (None, '/b carry no header'),
-        (Stamps(np.zeros_like(WALL), WALL), '/b have no stamp'),
-        (Stamps(np.full_like(WALL, WALL[0]), WALL), '/b all have the same stamp'),
+        (None, '/b have no header'),
+        (Stamps(np.zeros_like(WALL), WALL), 'header stamps of /b are zero'),
+        (Stamps(np.full_like(WALL, WALL[0]), WALL), 'header stamps of /b are all the same'),
         (Stamps(SECONDS + 1, WALL), '/a and /b are up to 1.7e+09 s apart'),
         (Stamps(WALL - 2 * 10**9, WALL), '/a and /b are up to 2 s apart'),
         (Stamps(WALL + SECONDS // 5, WALL), '/a and /b are up to 3.8 s apart'),

@@ -330,11 +330,11 @@ def test_commands_without_a_header_make_everything_go_by_receive_time(tmp_path: 
     data = made(tmp_path, path, words=words)
     assert data.metas['twist']['time'] == {
         'base': 'receive',
-        'why': 'messages of /cmd_vel carry no header',
+        'why': 'messages of /cmd_vel have no header',
         'topics': {'/camera/image_raw': 'receive', '/cmd_vel': 'receive'},
     }
     assert data.actions(np.arange(30))[:, 0].tolist() == shown(data).tolist()
-    with pytest.raises(BagError, match='time=header cannot be: messages of /cmd_vel carry no'):
+    with pytest.raises(BagError, match='time=header cannot be used: messages of /cmd_vel have no'):
         convert([path], tmp_path / 'header', config('dataset.time=header', *words))
 
 

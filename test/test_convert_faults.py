@@ -84,7 +84,9 @@ def test_a_message_too_short_for_its_header_is_counted(tmp_path: Path) -> None:
             bag._bag.write(topic, 1_700_000_003_000_000_001, b'\x00\x01\x00\x00')
     data = made(tmp_path, bag.close())
     assert len(data) == 60
-    assert 'a message of 4 bytes holds no header' in data.metas['bag']['faults']['/cmd_vel']
+    assert (
+        'a message of 4 bytes is too short for a header' in data.metas['bag']['faults']['/cmd_vel']
+    )
 
 
 def test_a_disk_that_fills_up_half_way_leaves_what_was_whole(

@@ -184,7 +184,7 @@ def test_what_is_proposed_converts_the_bag_whatever_its_rates(
     path = bag.close()
     assert main(['inspect', str(path)]) == 0
     said = capsys.readouterr().out
-    assert ('dataset.after_hold=zero they count as standing still' in said) == ('now' in pace)
+    assert ('set dataset.after_hold=zero to keep them' in said) == ('now' in pace)
     (tmp_path / 'robot.yaml').write_text(said.partition('# proposed')[2].partition('\n')[2])
     config = load_config(tmp_path / 'robot.yaml', ['dataset.image_size=16'])
     data = convert([path], tmp_path / 'out', config).dataset

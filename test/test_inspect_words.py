@@ -82,7 +82,7 @@ def test_two_robots_in_a_bag_are_not_one_with_two_cameras(tmp_path: Path, capsys
     assert found['robot']['camera']['topic'] == '/blue/camera/image'
     assert found['robot']['command']['topic'] == '/blue/cmd_vel'
     remarks = '\n'.join(found['remarks'])
-    assert '2 robots are in the bag: /blue, /red; this is for /blue' in remarks
+    assert '2 robots are in the bag: /blue, /red; this configuration is for /blue' in remarks
     assert 'further cameras' not in remarks
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from smwm_ros.bags.converting.align import SILENT
 from smwm_ros.bags.converting.pool import run, Tally, Work
-from smwm_ros.bags.reading.commands import after_hold
+from smwm_ros.bags.reading.commands import hold_advice
 from smwm_ros.bags.reading.find import Bag, find_bags
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import explain, INDEX, TransitionDataset, write_index
@@ -209,5 +209,5 @@ def _hint(metas: Mapping[str, Mapping[str, Any]], config: Config) -> str:
     if apart > oldest:
         words += f', which dataset.max_frame_age={oldest:g} takes for gaps'
     if any(meta['dropped'].get(SILENT) for meta in metas.values()):
-        words += f'; {after_hold(config.robot.command.stop)}'
+        words += f'; {hold_advice(config.robot.command.stop)}'
     return words

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from smwm_ros.bags.converting.shard_builder import ShardBuilder
 from smwm_ros.bags.reading.find import Bag
-from smwm_ros.bags.reading.reader import BagReader, with_rescue
-from smwm_ros.bags.reading.topics import clocks_of, config_as_recorded, required_topics
+from smwm_ros.bags.reading.reader import BagReader, read_or_recover
+from smwm_ros.bags.reading.topics import choose_topic_clocks, config_as_recorded, required_topics
 from smwm_ros.config import Config
 from smwm_ros.errors import BagError, CodecError, writing
 
@@ -35,7 +35,7 @@ def convert_bag(
     try:
         with writing(folder):  # what reading raises are BagErrors by now
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with_rescue(bag, lambda reader: _convert(reader, folder, config, about, report))
+            read_or_recover(bag, lambda reader: _convert(reader, folder, config, about, report))
     except CodecError as error:
         raise BagError(f'{bag.paths[0]}: {error}') from error
 
@@ -46,7 +46,7 @@ def _convert(
     """Convert an open bag."""
     config = config_as_recorded(config)
     topics = required_topics(reader, config)
-    clocks = clocks_of(reader, config)
+    clocks = choose_topic_clocks(reader, config)
     report(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
     with ShardBuilder(reader, folder, config, clocks) as recording:
         seen = size = 0

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from smwm_ros.bags.converting.align import Track
 from smwm_ros.bags.reading.steps import JUMP
-from smwm_ros.bags.reading.trajectory import along, is_trajectory
+from smwm_ros.bags.reading.trajectory import is_trajectory, sample_trajectory
 from smwm_ros.codec.fields import FieldReader
 from smwm_ros.interfaces import Array
 
@@ -42,7 +42,7 @@ class NumberTrack:
         if not self._dt:
             self.hear(stamp, self.read(msg))
             return
-        values = along(msg, self.read, self._dt / 1e9)
+        values = sample_trajectory(msg, self.read, self._dt / 1e9)
         while self._rest and self._stamps[-1] >= stamp + self._delay:
             self._stamps.pop()
             self._values.pop()

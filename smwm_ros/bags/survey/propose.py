@@ -8,15 +8,15 @@ from math import ceil, floor
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.bags.reading.clock import AGREE, Clock
+from smwm_ros.bags.reading.clock import Clock, MAX_CLOCK_DIFFERENCE
 from smwm_ros.bags.reading.commands import (
-    after_hold,
-    doubt,
+    command_rank,
+    command_warning,
+    first_robot,
+    hold_advice,
     is_measurement,
     JOINTS,
-    one_robot,
-    rank,
-    stop_of,
+    stop_mode,
     TRAJECTORY,
 )
 from smwm_ros.bags.reading.reader import Topic
@@ -70,7 +70,7 @@ def propose(
 
     images tells what each image topic shows, and clock_of which clock orders some topics.
     """
-    topics, remarks = one_robot(topics)
+    topics, remarks = first_robot(topics)
     camera, cameras = choose_camera(topics, images)
     moving = [topic for topic in topics if _varying(topic, scan)]
     command = _command(topics, moving, scan)
@@ -123,7 +123,7 @@ def _clocks_apart(cameras: list[str], scan: Scan) -> list[str]:
         f'headers of {name} are {offset - offsets[first]:+.3g} s from those of {first}: set '
         'dataset.camera_time: receive to use both'
         for name, offset in offsets.items()
-        if first in offsets and abs(offset - offsets[first]) > AGREE
+        if first in offsets and abs(offset - offsets[first]) > MAX_CLOCK_DIFFERENCE
     ]
 
 
@@ -131,7 +131,7 @@ def _command(topics: Collection[Topic], moving: Collection[Topic], scan: Scan) -
     """Return the busiest topic of those that stand for commands best, by what they are."""
     ranked: dict[int, list[Topic]] = {}
     for topic in topics:
-        place = rank(topic, topic.type in COMMANDS, topic in moving)
+        place = command_rank(topic, topic.type in COMMANDS, topic in moving)
         if topic.messages and _limits(topic, scan) and place is not None:
             ranked.setdefault(place, []).append(topic)
     return _busiest(ranked[min(ranked)]) if ranked else None
@@ -161,8 +161,8 @@ def _fields(command: Topic, scan: Scan) -> tuple[dict[str, Any], list[str]]:
         'low': [floor(10_000 * low) / 10_000 for low, _ in chosen.values()],
         'high': [ceil(10_000 * high) / 10_000 for _, high in chosen.values()],
     }
-    section['stop'], remark = stop_of(command, chosen, scan.heard[command.name].rests)
-    return section, [*remarks, *filter(None, (doubt(command), remark))]
+    section['stop'], remark = stop_mode(command, chosen, scan.heard[command.name].has_zeros)
+    return section, [*remarks, *filter(None, (command_warning(command), remark))]
 
 
 def _use_changes(command: dict[str, Any], dataset: dict[str, Any]) -> None:
@@ -200,7 +200,7 @@ def _timing(
         frames = robot.get('camera', robot['command'])['topic']
         silent = _silence(used[topic].times(base), used[frames].times(base))
         if silent > hold:
-            keep = after_hold(robot['command']['stop'])
+            keep = hold_advice(robot['command']['stop'])
             remarks.append(
                 f'{topic} is silent for up to {silent:.3g} s: ticks later than dataset.hold='
                 f'{hold:g} s are dropped; {keep}'

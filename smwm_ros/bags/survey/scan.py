@@ -33,7 +33,7 @@ class Heard:
         self._receive, self._header = array('q'), array('q')
         self._limits: dict[tuple[str, ...], Limits] = {}  # by the fields that come together
         self._count: Counter[tuple[str, ...]] = Counter()
-        self.rests = False  # in some message all numbers are zero
+        self.has_zeros = False  # in some message all numbers are zero
 
     def __len__(self) -> int:
         """Return the number of messages."""
@@ -49,7 +49,7 @@ class Heard:
         """Widen the limits of each field by the numbers of a message."""
         names = tuple(sorted(numbers))
         self._count[names] += 1
-        self.rests |= bool(numbers) and not any(numbers.values())
+        self.has_zeros |= bool(numbers) and not any(numbers.values())
         limits = self._limits.setdefault(names, {})
         for name, number in numbers.items():
             low, high = limits.get(name, (number, number))

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from smwm_ros.bags.reading.clock import choose_clock, Clock, Stamps
 from smwm_ros.bags.reading.find import Bag
-from smwm_ros.bags.reading.reader import BagReader, Message, with_rescue
+from smwm_ros.bags.reading.reader import BagReader, Message, read_or_recover
 from smwm_ros.bags.reading.topics import sample_stamps
 from smwm_ros.bags.survey.delay import estimate_delay
 from smwm_ros.bags.survey.propose import choose_camera, FIELDS, Proposal, propose
@@ -30,7 +30,7 @@ _THUMBNAIL = 128  # [px]
 
 def survey(bag: Bag) -> dict[str, Any]:
     """Return all that is worth knowing of a bag, as plain data."""
-    return with_rescue(bag, _survey)
+    return read_or_recover(bag, _survey)
 
 
 def _survey(reader: BagReader) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def thumbnails(bag: Bag, count: int = 12) -> Array:
     def look(reader: BagReader) -> Array:
         camera, _ = choose_camera(reader.topics.values(), _images(reader))
         tiles = []
-        for message in reader.glance([camera.name], count) if camera else ():
+        for message in reader.sample([camera.name], count) if camera else ():
             try:
                 tiles.append(fit(to_rgb(reader.decode(message)), _THUMBNAIL, 'letterbox'))
             except CodecError:
@@ -101,7 +101,7 @@ def thumbnails(bag: Bag, count: int = 12) -> Array:
         strip: Array = cv2.hconcat((tiles + [blank] * count)[:count])
         return strip
 
-    return with_rescue(bag, look)
+    return read_or_recover(bag, look)
 
 
 def _pace(heard: Heard) -> dict[str, float]:
@@ -138,7 +138,7 @@ def _images(reader: BagReader) -> dict[str, dict[str, Any]]:
     """Describe what each image topic shows by the first image that can be read."""
     topics = [t.name for t in reader.topics.values() if t.type in IMAGE_TYPES and t.messages]
     found: dict[str, dict[str, Any]] = {}
-    for message in reader.glance(topics, _LOOKS) if topics else ():
+    for message in reader.sample(topics, _LOOKS) if topics else ():
         known = found.get(message.topic, {})
         if 'encoding' not in known:
             found[message.topic] = _image(reader, message)
