@@ -103,4 +103,4 @@ def test_a_camera_whose_images_change_their_size_cuts_the_recording(
     said = '\n'.join(describe(data))
     assert f'{changing}: the size of the images changed: 20x16, then 20x32; the recor' in said
     assert main(['inspect', str(path)]) == 0
-    assert '20x16 (later 20x32: convert cuts there) rgb8' in capsys.readouterr().out
+    assert '20x16 (later 20x32: a new episode begins) rgb8' in capsys.readouterr().out

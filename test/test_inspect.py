@@ -77,7 +77,9 @@ def test_commands_that_never_change_are_left_out_and_told(
 ) -> None:
     assert main(['inspect', str(tiny_bag())]) == 0
     said = capsys.readouterr().out
-    assert '# left out of /cmd_vel, for they never change: twist.linear.y (0), twist.lin' in said
+    assert (
+        '# fields of /cmd_vel left out, they never change: twist.linear.y (0), twist.lin' in said
+    )
     assert yaml.safe_load(said.partition('\n\n')[2])['robot']['command']['fields'] == [
         'twist.linear.x',
         'twist.angular.z',
@@ -88,7 +90,7 @@ def test_commands_that_never_change_are_left_out_and_told(
         bag.command(tick, value=0.25)
     path = bag.close()
     assert main(['inspect', str(path)]) == 0
-    assert '# /cmd_vel never changes, so nothing can be learned of it' in capsys.readouterr().out
+    assert '# /cmd_vel never changes, so a model cannot learn from it' in capsys.readouterr().out
     robot = inspect(capsys, path)['robot']
     assert len(robot['command']['fields']) == 6
     assert robot['command']['low'][0] < 0.25 < robot['command']['high'][0]
