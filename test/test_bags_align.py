@@ -128,7 +128,7 @@ def test_a_command_is_held_and_then_dropped_or_zero() -> None:
     found = rows(frames, commands)
     assert found.action[:, 0].tolist() == [1, 2, 2, 2, 2]  # held for 300 ns
     assert (found.counts['actions held'], found.counts['actions set to zero']) == (3, 0)
-    assert found.dropped['no command was heard in time'] == 5
+    assert found.dropped['no command was received in time'] == 5
     found = rows(frames, commands, after_hold='zero')
     assert found.action[:, 0].tolist() == [1, 2, 2, 2, 2, 0, 0, 0, 0, 0]
     assert (found.counts['actions held'], found.counts['actions set to zero']) == (3, 5)
@@ -176,7 +176,7 @@ def test_where_the_change_of_the_state_is_the_action_a_tick_without_it_is_droppe
     found = rows(range(0, 2000, 100), measured, states, action='next_state_delta')
     assert np.isfinite(found.state).all()
     assert found.stamp.tolist() == [*range(0, 600, 100), *range(1200, 1900, 100)]
-    assert found.dropped['its change of state was not measured'] == 7
+    assert found.dropped['the change of state was not measured'] == 7
 
 
 @examples(100)
@@ -229,7 +229,7 @@ def test_a_change_of_state_needs_fresh_measurements_on_both_sides() -> None:
     values = np.array([measured[s] for s in stamps])
     expected = np.interp(found.stamp + DT, stamps, values) - np.interp(found.stamp, stamps, values)
     np.testing.assert_allclose(found.action[:, 0], expected)
-    assert found.dropped['its change of state was not measured'] == 4
+    assert found.dropped['the change of state was not measured'] == 4
 
 
 def test_a_further_camera_must_be_as_fresh_as_the_first() -> None:

@@ -37,7 +37,7 @@ def require_two_drives(tmp_path: Path, bag: Path) -> str:
     assert shown(data).tolist() == list(range(80))
     assert data.actions(np.arange(80))[:, 0].tolist() == list(range(80))
     said = '\n'.join(describe(data))
-    assert 'jumps of the clock: 1' in said
+    assert 'steps back of the clock: 1' in said
     return said
 
 
@@ -101,6 +101,6 @@ def test_a_camera_whose_images_change_their_size_cuts_the_recording(
     data = made(tmp_path, path, 'robot.camera.others=/rear')
     assert [(drive.start, drive.stop) for drive in data.drives] == [(0, 30), (30, 60)]
     said = '\n'.join(describe(data))
-    assert f'{changing}: the size of the images changed: 20x16, then 20x32; the recor' in said
+    assert f'{changing}: the image size changed: 20x16, then 20x32; a new' in said
     assert main(['inspect', str(path)]) == 0
     assert '20x16 (later 20x32: a new episode begins) rgb8' in capsys.readouterr().out

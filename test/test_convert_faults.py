@@ -122,5 +122,5 @@ def test_a_dataset_from_before_a_knob_existed_is_read_and_completed(
     assert shown(TransitionDataset.open(tmp_path / 'out')).tolist() == list(range(30))
     data = made(tmp_path, bags[1])
     assert shown(data).tolist() == [*range(30), *range(100, 130)]
-    with pytest.raises(DatasetError, match=r'dataset\.pixels \(there raw\)'):
+    with pytest.raises(DatasetError, match=r'dataset\.pixels=raw \(now jpeg\)'):
         made(tmp_path, bags[1], 'dataset.pixels=jpeg')

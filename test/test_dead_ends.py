@@ -126,7 +126,7 @@ def test_a_folder_without_msg_files_is_refused(
 def test_a_field_that_is_mistyped_is_not_called_damage(
     tmp_path: Path, tiny_bag: MakeBag, fields: str, found: str
 ) -> None:
-    with pytest.raises(BagError, match=f'{found}.*; see robot.command.fields') as caught:
+    with pytest.raises(BagError, match=f'{found}.*; correct robot.command.fields') as caught:
         made(tmp_path, tiny_bag(), f'robot.command.fields={fields}')
     assert 'damaged' not in str(caught.value)
 

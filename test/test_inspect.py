@@ -155,7 +155,7 @@ def test_the_control_period_is_a_whole_number_of_frames_and_a_model_step_half_a_
     assert main(['inspect', str(path)]) == 0
     said = capsys.readouterr().out
     each = 'every frame' if round(frames) == 1 else f'one frame in {round(frames)}'
-    assert f'# robot.dt={dt:g}: {each} of a camera of {camera:.3g} Hz, so that each' in said
+    assert f'# robot.dt={dt:g}: {each} of the camera, which has {camera:.3g} Hz; ' in said
     assert f'# dataset.action_block={block}: a model step of ' in said
     words = [f'robot.dt={dt}', 'dataset.max_frame_age=2', 'dataset.hold=2']
     config = load_config(None, ['dataset.image_size=16', *words])
@@ -212,7 +212,7 @@ def test_a_camera_that_can_be_read_is_proposed_colour_before_depth(
     path = bag.close()
     found = inspect(capsys, path)
     assert found['robot']['camera']['topic'] == '/camera/image_raw'
-    assert 'for robot.camera.others: /depth /rear' in found['remarks'][0]
+    assert 'set robot.camera.others: /depth /rear' in found['remarks'][0]
     assert main(['inspect', str(path)]) == 0
     assert "'h264' image of 99 bytes cannot be decoded" in capsys.readouterr().out
 

@@ -93,8 +93,8 @@ def test_commands_whose_stamps_do_not_rise_are_counted(tmp_path: Path) -> None:
         old = {10: 1.0, 20: 2.0, 30: 2.0}.get(tick, 0.0)
         bag.command(tick - old, late=old)
     said = '\n'.join(describe(made(tmp_path, bag.close())))
-    assert 'messages of /cmd_vel that come before the last one: 2' in said
-    assert 'messages of /cmd_vel of a stamp seen before: 1' in said
+    assert 'messages of /cmd_vel out of order: 2' in said
+    assert 'messages of /cmd_vel with a repeated stamp: 1' in said
 
 
 def test_what_was_used_of_a_cut_file_reaches_as_far_as_what_was_read(tmp_path: Path) -> None:
