@@ -179,7 +179,7 @@ def test_another_configuration_is_refused_by_its_keys(tmp_path: Path, tiny_bag: 
     made(tmp_path, bag)
     before = contents(tmp_path / 'out')
     with pytest.raises(
-        DatasetError, match=r'another configuration: dataset\.action=last \(now, robot\.dt'
+        DatasetError, match=r'another configuration: dataset\.action=last \(now mean\), robot\.dt'
     ):
         made(tmp_path, bag, words=('dataset.action=mean', 'robot.dt=0.2'))
     assert contents(tmp_path / 'out') == before
@@ -213,7 +213,7 @@ def test_a_robot_that_hears_no_commands_is_told_what_keeps_its_ticks(tmp_path: P
     path = bag.close()
     with pytest.raises(
         DatasetError,
-        match=r'no command was received in time; .*set dataset.after_hold=zero to keep',
+        match=r'no command was received in time; .*after_hold=zero to keep',
     ):
         made(tmp_path, path, words=('dataset.hold=0',))
     assert len(made(tmp_path, path, words=('dataset.after_hold=zero',))) == 30
@@ -247,7 +247,7 @@ def test_damaged_frames_are_left_out_up_to_a_limit(tmp_path: Path) -> None:
     data = made(tmp_path, path)
     assert shown(data).tolist() == [*range(30), *range(31, 60)]
     assert len(data.episodes) == 2
-    assert '640x480 holds 30 bytes' in data.metas['hurt']['faults']['/camera/image_raw']
+    assert '640x480 has 30 bytes' in data.metas['hurt']['faults']['/camera/image_raw']
     with pytest.raises(BagError, match=r'1 of 60 messages damaged.*max_damaged=0\.01'):
         convert([path], tmp_path / 'strict', config('dataset.max_damaged=0.01'))
 
@@ -346,7 +346,7 @@ def test_the_command_line_says_what_was_made(
     assert main(words) == 0
     said = capsys.readouterr()
     assert '1 episode (0% held out, in 0 episodes), 30 ticks, 25 transitions' in said.out
-    assert 'warning: nothing is held out to judge a model on' in said.err
+    assert 'warning: no episode is held out, but smwm train requires' in said.err
     assert 'or one of at least 8 s without a gap' in said.err
     assert main([*words, 'dataset.resize=crop']) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]

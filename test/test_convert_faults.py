@@ -35,7 +35,7 @@ def test_truncated_jpegs_are_counted_and_left_out_up_to_a_limit(tmp_path: Path) 
     assert len(data.episodes) == 3
     meta = data.metas['few']
     assert meta['dropped']['the frame cannot be decoded'] == 2
-    assert 'is cut off' in meta['faults']['/camera/image_raw']
+    assert 'is truncated' in meta['faults']['/camera/image_raw']
     with pytest.raises(BagError, match=r'/camera/image_raw: 7 of 60 messages damaged, more'):
         made(tmp_path, jpeg_bag(tmp_path / 'many', set(range(10, 17))), kind, out='worse')
     assert not (tmp_path / 'worse').exists()

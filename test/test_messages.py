@@ -242,7 +242,7 @@ def test_a_trajectory_point_is_commanded_by_the_names_around_it() -> None:
 
 def test_a_name_that_is_missing_lists_those_that_are_there() -> None:
     message = SimpleNamespace(name=['elbow'], position=[1.0])
-    with pytest.raises(NameMissingError, match="the message has no 'knee', but elbow"):
+    with pytest.raises(NameMissingError, match="the message has no 'knee'; its names: elbow"):
         FieldReader(['position[name=knee]'])(message)
     with pytest.raises(CodecError, match="SimpleNamespace has no field 'names'"):
         FieldReader(['position[names=elbow]'])(message)
