@@ -173,7 +173,8 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
         original.build(224)
     assert str(caught.value).endswith(
         'last.ckpt: the tensors do not fit a SMWM model with a history of 1 and 10 action '
-        'numbers: missing inverse_model.net.0.weight; missing pred_proj.net.3.bias; unexpected spin; '
+        'numbers: missing inverse_model.net.0.weight; missing pred_proj.net.3.bias; '
+        'unexpected spin; '
         'encoder.layernorm.bias is not finite; '
         'predictor.pos_embedding has shape (1, 3, 192), expected (1, 1, 192)'
     )
