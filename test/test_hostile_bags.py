@@ -168,14 +168,14 @@ def test_the_batch_goes_on_after_whatever_a_bag_raises(
 
     tiny_bag('good')
     tiny_bag('bad')
-    hear = ShardBuilder.hear
+    add = ShardBuilder.add
 
     def explode(self: ShardBuilder, message: object) -> None:
         if self._reader.bag.name == 'bad':
             raise OverflowError('too\nlarge')
-        hear(self, message)  # type: ignore[arg-type]
+        add(self, message)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ShardBuilder, 'hear', explode)
+    monkeypatch.setattr(ShardBuilder, 'add', explode)
     words = ['convert', str(tmp_path / 'bags'), '--out', str(tmp_path / 'out'), '--jobs=1']
     assert main([*words, '--skip', 'dataset.image_size=16']) == 0
     told = capsys.readouterr().out
