@@ -397,7 +397,7 @@ FILES = [
       'late = age > nanoseconds(config.hold)', 'late = age > 10 * nanoseconds(config.hold)',
       'test_bags_align.py'),
     M('a state of any age', 'bags/converting/align.py',
-      'state[(age > old) | ~', 'state[~', 'test_bags_align.py'),
+      'state[(age > max_age) | ~', 'state[~', 'test_bags_align.py'),
     M('the frame after a tick', 'bags/converting/grid.py',
       "np.searchsorted(frames, stamp, side='right') - 1, run",
       "np.searchsorted(frames, stamp, side='right'), run", 'test_bags_align.py -k tick'),

@@ -17,7 +17,7 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from smwm_ros.bags.reading.find import find_bags
-from smwm_ros.bags.reading.reader import BagReader, with_rescue
+from smwm_ros.bags.reading.reader import BagReader, read_or_recover
 from smwm_ros.bags.reading.typestore import normal_type
 from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.codec.images import to_rgb
@@ -146,10 +146,10 @@ def test_what_is_no_bag_is_refused(tmp_path: Path) -> None:
         find_bags([tmp_path / 'none.mcap'])
     with pytest.raises(BagError, match='/dev/null: no such file or folder'):
         find_bags([Path('/dev/null')])
-    with pytest.raises(BagError, match='no rosbag there; expected a file or a folder of'):
+    with pytest.raises(BagError, match='no rosbag found; expected a file or a folder of'):
         find_bags([tmp_path])
     (tmp_path / 'photo.jpg').write_bytes(b'')
-    with pytest.raises(BagError, match=r"'\.jpg' is no rosbag; expected \.mcap, \.db3, \.bag"):
+    with pytest.raises(BagError, match=r"'\.jpg' is not a rosbag; expected \.mcap, \.db3, \.bag"):
         find_bags([tmp_path / 'photo.jpg'])
 
 
@@ -192,7 +192,7 @@ def test_a_mcap_that_is_cut_off_gives_all_whole_messages_before_the_cut(
     assert 200 * share - late <= len(found) <= 200 * share + 1
     (bag,) = find_bags([path])
     with BagReader(bag) as reader:
-        assert f'recovered {len(found)} whole messages' in reader.notes[0]
+        assert f'recovered {len(found)} complete messages' in reader.notes[0]
         assert [m.stamp for m in reader.messages(['/bytes'], 7, 11)] == [7, 8, 9, 10]
 
 
@@ -291,7 +291,7 @@ def test_a_mcap_is_read_whatever_index_it_has(tmp_path: Path, how: dict[str, Any
     with BagReader(bag) as reader:
         found = [message.stamp for message in reader.messages(['/bytes'], 17, 71)]
         assert found == list(range(17, 71))
-        assert [message.stamp for message in reader.glance(['/bytes'], 4)] == [0, 25, 50, 75]
+        assert [message.stamp for message in reader.sample(['/bytes'], 4)] == [0, 25, 50, 75]
 
 
 def test_room_behind_a_mcap_that_was_never_written_costs_no_time(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_a_chunk_that_differs_from_its_checksum_is_told(tmp_path: Path) -> None:
     def look(reader: BagReader) -> tuple[int, list[str]]:
         return len(list(reader.messages(['/bytes']))), reader.notes
 
-    count, notes = with_rescue(bag, look)
+    count, notes = read_or_recover(bag, look)
     assert count == 100
     assert '; 1 chunk with a wrong checksum' in notes[0]
 
@@ -363,5 +363,7 @@ def test_bytes_that_are_no_message_are_a_codec_error(tiny_bag: MakeBag) -> None:
     (bag,) = find_bags([tiny_bag()])
     with BagReader(bag) as reader:
         message = next(reader.messages(['/camera/image_raw']))
-        with pytest.raises(CodecError, match='a message of 40 bytes is no sensor_msgs/msg/Image'):
+        with pytest.raises(
+            CodecError, match='a message of 40 bytes cannot be read as sensor_msgs/msg/Image'
+        ):
             reader.decode(message._replace(data=message.data[:40]))

@@ -168,7 +168,7 @@ def test_another_recording_of_the_same_name_is_refused(tmp_path: Path, tiny_bag:
         path.unlink()
     bag.rmdir()
     tiny_bag('a', offset=1)
-    with pytest.raises(DatasetError, match="another recording that is also called 'a'"):
+    with pytest.raises(DatasetError, match="another bag with the same name 'a'"):
         made(tmp_path, bag)
     data = convert([bag], tmp_path / 'out', config(), fresh=True).dataset
     assert shown(data)[0] == 1
@@ -179,7 +179,7 @@ def test_another_configuration_is_refused_by_its_keys(tmp_path: Path, tiny_bag: 
     made(tmp_path, bag)
     before = contents(tmp_path / 'out')
     with pytest.raises(
-        DatasetError, match=r'another configuration: dataset\.action \(there last\), robot\.dt'
+        DatasetError, match=r'another configuration: dataset\.action=last \(now mean\), robot\.dt'
     ):
         made(tmp_path, bag, words=('dataset.action=mean', 'robot.dt=0.2'))
     assert contents(tmp_path / 'out') == before
@@ -212,7 +212,8 @@ def test_a_robot_that_hears_no_commands_is_told_what_keeps_its_ticks(tmp_path: P
     bag.command(0)
     path = bag.close()
     with pytest.raises(
-        DatasetError, match=r'no command was heard in time; .*after_hold=zero they count'
+        DatasetError,
+        match=r'no command was received in time; .*after_hold=zero to keep',
     ):
         made(tmp_path, path, words=('dataset.hold=0',))
     assert len(made(tmp_path, path, words=('dataset.after_hold=zero',))) == 30
@@ -246,7 +247,7 @@ def test_damaged_frames_are_left_out_up_to_a_limit(tmp_path: Path) -> None:
     data = made(tmp_path, path)
     assert shown(data).tolist() == [*range(30), *range(31, 60)]
     assert len(data.episodes) == 2
-    assert '640x480 holds 30 bytes' in data.metas['hurt']['faults']['/camera/image_raw']
+    assert '640x480 has 30 bytes' in data.metas['hurt']['faults']['/camera/image_raw']
     with pytest.raises(BagError, match=r'1 of 60 messages damaged.*max_damaged=0\.01'):
         convert([path], tmp_path / 'strict', config('dataset.max_damaged=0.01'))
 
@@ -261,7 +262,7 @@ def test_a_clock_that_jumps_back_begins_anew(tmp_path: Path) -> None:
     assert shown(data).tolist() == list(range(80))
     assert data.actions(np.arange(80))[:, 0].tolist() == list(range(80))
     assert [(e.start, e.stop) for e in data.episodes] == [(0, 40), (40, 80)]
-    assert data.metas['loop']['counts']['jumps of the clock'] == 1
+    assert data.metas['loop']['counts']['steps back of the clock'] == 1
 
 
 def test_frames_that_come_late_or_twice_are_counted_and_left_out(tmp_path: Path) -> None:
@@ -276,7 +277,7 @@ def test_frames_that_come_late_or_twice_are_counted_and_left_out(tmp_path: Path)
     data = made(tmp_path, bag.close())
     assert shown(data).tolist() == list(range(30))
     counts = data.metas['mixed']['counts']
-    assert (counts['frames of a stamp seen before'], counts['frames too late']) == (1, 1)
+    assert (counts['frames with a repeated stamp'], counts['frames out of order']) == (1, 1)
 
 
 def test_measured_state_stands_beside_the_frames(tmp_path: Path) -> None:
@@ -330,11 +331,11 @@ def test_commands_without_a_header_make_everything_go_by_receive_time(tmp_path: 
     data = made(tmp_path, path, words=words)
     assert data.metas['twist']['time'] == {
         'base': 'receive',
-        'why': 'messages of /cmd_vel carry no header',
+        'why': 'messages of /cmd_vel have no header',
         'topics': {'/camera/image_raw': 'receive', '/cmd_vel': 'receive'},
     }
     assert data.actions(np.arange(30))[:, 0].tolist() == shown(data).tolist()
-    with pytest.raises(BagError, match='time=header cannot be: messages of /cmd_vel carry no'):
+    with pytest.raises(BagError, match='time=header cannot be used: messages of /cmd_vel have no'):
         convert([path], tmp_path / 'header', config('dataset.time=header', *words))
 
 
@@ -345,12 +346,12 @@ def test_the_command_line_says_what_was_made(
     assert main(words) == 0
     said = capsys.readouterr()
     assert '1 episode (0% held out, in 0 episodes), 30 ticks, 25 transitions' in said.out
-    assert 'warning: nothing is held out to judge a model on' in said.err
+    assert 'warning: no episode is held out, but smwm train requires' in said.err
     assert 'or one of at least 8 s without a gap' in said.err
     assert main([*words, 'dataset.resize=crop']) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith('smwm convert: ')
-    assert 'dataset.resize (there stretch)' in error
+    assert 'dataset.resize=stretch (now' in error
 
 
 def test_an_unknown_knob_is_refused_before_anything_is_read(tmp_path: Path) -> None:
@@ -379,7 +380,7 @@ def test_bags_that_cannot_be_converted_are_named_or_left_out(
     for name in 'bd':
         bags.append(tmp_path / 'bags' / f'{name}.mcap')
         bags[-1].write_bytes(b'nonsense')
-    with pytest.raises(BagError, match=r'2 of 6 bags .*b\.mcap: .*d\.mcap: .*; with --skip the'):
+    with pytest.raises(BagError, match=r'2 of 6 bags .*b\.mcap: .*d\.mcap: .*; use --skip to'):
         convert(bags, tmp_path / 'out', config(), jobs)
     with pytest.raises(DatasetError, match='not a dataset'):
         TransitionDataset.open(tmp_path / 'out')
@@ -407,13 +408,13 @@ def test_a_configuration_that_suits_no_bag_is_not_tried_on_all_of_them(
     tmp_path: Path, tiny_bag: MakeBag, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bags, tried = [tiny_bag(f'bag{number}') for number in range(6)], list[str]()
-    attempt = pool.attempt
+    try_convert = pool.try_convert
 
-    def noted(work: Any, tell: Any) -> Any:
-        tried.append(work.bag.name)
-        return attempt(work, tell)
+    def noted(task: Any, report: Any) -> Any:
+        tried.append(task.bag.name)
+        return try_convert(task, report)
 
-    monkeypatch.setattr(pool, 'attempt', noted)
+    monkeypatch.setattr(pool, 'try_convert', noted)
     with pytest.raises(BagError, match=r"the first 3 of 6 .*bag0: no topic '/front'"):
         made(tmp_path, *bags, words=('robot.camera.topic=/front',))
     assert tried == ['bag0', 'bag1', 'bag2']

@@ -35,7 +35,7 @@ def test_truncated_jpegs_are_counted_and_left_out_up_to_a_limit(tmp_path: Path) 
     assert len(data.episodes) == 3
     meta = data.metas['few']
     assert meta['dropped']['the frame cannot be decoded'] == 2
-    assert 'is cut off' in meta['faults']['/camera/image_raw']
+    assert 'is truncated' in meta['faults']['/camera/image_raw']
     with pytest.raises(BagError, match=r'/camera/image_raw: 7 of 60 messages damaged, more'):
         made(tmp_path, jpeg_bag(tmp_path / 'many', set(range(10, 17))), kind, out='worse')
     assert not (tmp_path / 'worse').exists()
@@ -84,7 +84,9 @@ def test_a_message_too_short_for_its_header_is_counted(tmp_path: Path) -> None:
             bag._bag.write(topic, 1_700_000_003_000_000_001, b'\x00\x01\x00\x00')
     data = made(tmp_path, bag.close())
     assert len(data) == 60
-    assert 'a message of 4 bytes holds no header' in data.metas['bag']['faults']['/cmd_vel']
+    assert (
+        'a message of 4 bytes is too short for a header' in data.metas['bag']['faults']['/cmd_vel']
+    )
 
 
 def test_a_disk_that_fills_up_half_way_leaves_what_was_whole(
@@ -120,5 +122,5 @@ def test_a_dataset_from_before_a_knob_existed_is_read_and_completed(
     assert shown(TransitionDataset.open(tmp_path / 'out')).tolist() == list(range(30))
     data = made(tmp_path, bags[1])
     assert shown(data).tolist() == [*range(30), *range(100, 130)]
-    with pytest.raises(DatasetError, match=r'dataset\.pixels \(there raw\)'):
+    with pytest.raises(DatasetError, match=r'dataset\.pixels=raw \(now jpeg\)'):
         made(tmp_path, bags[1], 'dataset.pixels=jpeg')

@@ -63,7 +63,7 @@ def test_a_camera_is_named_once() -> None:
 
 def test_a_bag_of_several_cameras_is_not_written(tmp_path: Path) -> None:
     robot = load_config(None, [f'robot.camera.others={OTHER}']).robot
-    with pytest.raises(BagError, match=r'robot\.camera\.others asks for more cameras'):
+    with pytest.raises(BagError, match=r'robot\.camera\.others names further cameras'):
         BagWriter(tmp_path / 'bag', robot)
 
 

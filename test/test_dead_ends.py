@@ -61,7 +61,9 @@ def test_messages_without_a_definition_are_not_called_damaged_and_msg_files_defi
     tmp_path: Path, capsys: Capture
 ) -> None:
     bag = undefined(tmp_path / 'bag')
-    lacking = 'no definition of acme_msgs/msg/Wheels in the bag; --msgs FOLDER takes .msg files'
+    lacking = (
+        'the bag has no definition of acme_msgs/msg/Wheels; give its .msg files with --msgs FOLDER'
+    )
     with pytest.raises(BagError, match=f'/wheel_cmd: {lacking}'):
         made(tmp_path, bag, *WORDS)
     assert main(['inspect', str(bag)]) == 0
@@ -71,7 +73,7 @@ def test_messages_without_a_definition_are_not_called_damaged_and_msg_files_defi
     (folder / 'Wheels.msg').write_text(WHEELS)
     words = ['--msgs', str(tmp_path / 'src')]
     assert main(['inspect', str(bag), *words]) == 0
-    assert 'no definition of acme_msgs/msg/Mode in the bag' in capsys.readouterr().out
+    assert 'the bag has no definition of acme_msgs/msg/Mode' in capsys.readouterr().out
     (folder / 'Mode.msg').write_text('uint8 mode')
     assert main(['inspect', str(bag), *words]) == 0
     assert 'fields: [left, right]' in capsys.readouterr().out
@@ -94,7 +96,7 @@ def test_every_verb_that_opens_bags_reads_messages_by_msg_files(
     search = ['planner.samples=8', 'planner.elites=4', 'planner.iterations=1']
     replay = ['replay', str(bag), str(run), '--leg', '39', '--out', page, *search]
     assert main(replay) == 2
-    assert '--msgs FOLDER takes .msg files' in capsys.readouterr().err
+    assert 'give its .msg files with --msgs FOLDER' in capsys.readouterr().err
     assert main([*replay, *known]) == 0
     assert 'commands compared' in capsys.readouterr().out
     strip = ['inspect', str(bag), '--thumbnails', str(tmp_path / 'strip.png')]
@@ -103,7 +105,7 @@ def test_every_verb_that_opens_bags_reads_messages_by_msg_files(
     assert main([*goal, *known]) == 0
     for verb in (replay, goal):
         assert main([*verb, '--msgs', str(bag)]) == 2
-        assert 'no .msg files there; expected PACKAGE/msg/NAME.msg' in capsys.readouterr().err
+        assert 'no .msg files found, expected PACKAGE/msg/NAME.msg' in capsys.readouterr().err
 
 
 def test_a_folder_without_msg_files_is_refused(
@@ -111,7 +113,7 @@ def test_a_folder_without_msg_files_is_refused(
 ) -> None:
     words = ['inspect', str(tiny_bag()), '--msgs', str(tmp_path / 'bags')]
     assert main(words) == 2
-    assert 'no .msg files there; expected PACKAGE/msg/NAME.msg' in capsys.readouterr().err
+    assert 'no .msg files found, expected PACKAGE/msg/NAME.msg' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def test_a_folder_without_msg_files_is_refused(
 def test_a_field_that_is_mistyped_is_not_called_damage(
     tmp_path: Path, tiny_bag: MakeBag, fields: str, found: str
 ) -> None:
-    with pytest.raises(BagError, match=f'{found}.*; see robot.command.fields') as caught:
+    with pytest.raises(BagError, match=f'{found}.*; correct robot.command.fields') as caught:
         made(tmp_path, tiny_bag(), f'robot.command.fields={fields}')
     assert 'damaged' not in str(caught.value)
 
@@ -139,7 +141,9 @@ def test_a_mcap_that_is_not_of_ros_says_whose_it_is(tmp_path: Path, profile: str
         channel = writer.register_channel('/camera', 'protobuf', schema)
         writer.add_message(channel, 1, b'data', 1)
         writer.finish()
-    with pytest.raises(BagError, match=r'are protobuf \(foxglove\.CompressedImage\), such as Fox'):
+    with pytest.raises(
+        BagError, match=r'are protobuf \(foxglove\.CompressedImage\), as Foxglove writes'
+    ):
         made(tmp_path, path)
 
 

@@ -109,7 +109,7 @@ def test_the_spec_of_a_robot_names_each_number_with_its_limits() -> None:
         ('number[0]', r"'number' has 0 elements"),
         ('counts[0]', r"'counts' has 0 elements"),
         ('counts[0:2]', r"'counts' has 0 elements"),
-        ('counts', r"'counts': an array of 0 numbers; say which, such as counts\[0:2\]"),
+        ('counts', r"'counts': an array of 0 numbers; select elements, such as counts\[0:2\]"),
         ('words[0:2]', r"'words\[0:2\]': expected a number, found list"),
     ],
 )

@@ -138,7 +138,7 @@ def drives(found: dict[str, Any]) -> None:
 def shows(found: dict[str, Any]) -> None:
     """Check what is said of images with empty headers."""
     assert found['topics'][0]['image'] == {'width': 2, 'height': 2, 'encoding': 'mono8'}
-    assert found['topics'][0]['header'] == {'flaw': 'no stamp'}
+    assert found['topics'][0]['header'] == {'flaw': 'stamp is zero'}
 
 
 def test_recordings_of_other_recorders_are_described(tmp_path: Path, capsys: Capture) -> None:

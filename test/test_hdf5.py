@@ -285,19 +285,19 @@ def test_frames_of_another_size_are_fitted(tmp_path: Path, theirs: Callable[...,
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    'no action': ({'without': ('action',)}, "no column 'action'; there are: ep_idx"),
+    'no action': ({'without': ('action',)}, "no column 'action'; columns in the file: ep_idx"),
     'gray pixels': (
         {'pixels': np.zeros((ROWS, 9, 9, 1), np.uint8)},
         r'expected \(rows, height, width, 3\) uint8',
     ),
     'more numbers': (
         {'action': np.zeros((ROWS, 3))},
-        'action has 3 numbers in a row, the configuration names 2: a, b',
+        'action has 3 numbers per row, expected 2 for the configured fields: a, b',
     ),
     'fewer rows': ({'action': np.zeros((9, 2))}, f'expected 2 dimensions and {ROWS} rows'),
     'episodes that tell nothing': (
         {'without': ('ep_len', 'ep_idx', 'id', 'step_idx')},
-        'nothing tells the episodes apart; expected a column ep_len, step_idx',
+        'no column that separates the episodes; expected one of ep_len, step_idx',
     ),
     'episodes beyond the end': (
         {'without': ('ep_offset',), 'ep_len': np.array([ROWS, 1])},
@@ -307,7 +307,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     'labels for other rows': ({'without': ('ep_len',), 'ep_idx': np.zeros(4)}, 'has 4 rows'),
     'nothing long enough': (
         {'action': np.full((ROWS, 2), np.nan)},
-        'no episode of 10 rows or more',
+        'no episode has 10 rows or more',
     ),
 }
 
@@ -328,7 +328,9 @@ def test_a_state_column_that_is_not_there_is_an_error_that_lists_those_that_are(
     tmp_path: Path, theirs: Callable[..., Path]
 ) -> None:
     config = load_config(None, [*SAID, 'robot.state.topic=/odom', 'robot.state.fields=[x,y]'])
-    with pytest.raises(DatasetError, match=r"no column 'qpos'; there are: action.*proprio"):
+    with pytest.raises(
+        DatasetError, match=r"no column 'qpos'; columns in the file: action.*proprio"
+    ):
         import_hdf5(theirs(), tmp_path / 'made', config, 'qpos')
 
 

@@ -116,10 +116,12 @@ def test_a_png_with_a_part_that_claims_more_than_there_is_is_not_given_to_the_de
     body = whole.index(b'IDAT')
     long = whole[: body - 4] + struct.pack('>I', 2**31 - 9) + whole[body:]
     for data in (long, whole[:-1], whole[:-12], whole[: body + 9], whole[:33]):
-        with pytest.raises(CodecError, match='cut off or damaged'):
+        with pytest.raises(CodecError, match='truncated or damaged'):
             to_rgb(SimpleNamespace(format='png', data=array('B', data)))
         (tmp_path / 'goal.png').write_bytes(data)
-        with pytest.raises(ConfigError, match=r'goal\.png: cannot be read: .* cut off or damaged'):
+        with pytest.raises(
+            ConfigError, match=r'goal\.png: cannot be read: .* truncated or damaged'
+        ):
             read_picture(tmp_path / 'goal.png', 16, 'stretch')
     with pytest.raises(AssertionError, match='it was decoded'):
         to_rgb(SimpleNamespace(format='png', data=array('B', whole + b'more')))

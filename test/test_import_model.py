@@ -84,7 +84,10 @@ def test_a_model_of_lewm_has_no_inverse_model(
     assert not ours.model.infer(torch.ones(1, 192), torch.zeros(1, 192)).any()
     again = ['import', str(lewm), '--out', str(tmp_path / 'again'), '--data']
     assert main([*again, str(dots(tmp_path / 'dots').folder)]) == 2, 'four episodes of 12 ticks'
-    assert 'no episode is longer than the 3 model steps' in capsys.readouterr().err
+    assert (
+        'no episode is longer than the history of this model, 3 model steps'
+        in capsys.readouterr().err
+    )
     assert main([*again, str(dots(tmp_path / 'long', length=20).folder)]) == 0
     assert 'it has no inverse model' in capsys.readouterr().out
 
@@ -115,11 +118,11 @@ def test_a_model_of_smwm_that_remembers_is_said_to_plan_differently(
         (['--mean', '0,0'], 'expected --mean and --std together'),
         (['--mean', '0,x', '--std', '1,1'], "numbers separated by commas: .*'x'"),
         (['--mean', '0,0', '--std', '1,0', *SAID], 'expected finite numbers and a std above 0'),
-        (['--mean', '0', '--std', '1', *SAID], 'expected 2 numbers each, .* found 1 and 1'),
+        (['--mean', '0', '--std', '1', *SAID], '1 and 1 numbers, expected 2 numbers each'),
         (
             ['--mean', '0,0', '--std', '1,1', *SAID, 'dataset.action_block=2'],
-            'has 10 action numbers a model step, 5 raw actions of 2; the robot has 2 command '
-            'fields, and dataset.action_block is 2',
+            r'has 10 action numbers per model step \(5 raw actions of 2\), expected 4: '
+            r'dataset\.action_block=2 raw actions of 2',
         ),
         (['--data', 'nowhere'], 'nowhere: no such dataset'),
     ],
@@ -169,10 +172,11 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         original.build(224)
     assert str(caught.value).endswith(
-        'last.ckpt: does not fit a model of SMWM with a history of 1 and 10 action numbers: '
-        'missing inverse_model.net.0.weight; missing pred_proj.net.3.bias; unexpected spin; '
+        'last.ckpt: the tensors do not fit a SMWM model with a history of 1 and 10 action '
+        'numbers: missing inverse_model.net.0.weight; missing pred_proj.net.3.bias; '
+        'unexpected spin; '
         'encoder.layernorm.bias is not finite; '
-        'predictor.pos_embedding is (1, 3, 192), expected (1, 1, 192)'
+        'predictor.pos_embedding has shape (1, 3, 192), expected (1, 1, 192)'
     )
     few = {name: torch.zeros(2, 2) for name in list(shapes(1))[:30]}
     original = read_original(write(tmp_path / 'few', few))
@@ -198,11 +202,11 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ('content', 'told'),
     [
-        (b'', 'not a whole file of torch.save'),
-        (b'hello', 'not a whole file of torch.save'),
-        ([1, 2], 'holds a list, expected named tensors'),
-        ({'epoch': 3}, 'holds epoch, and no tensors'),
-        ({'state_dict': {}}, 'holds nothing, and no tensors'),
+        (b'', 'not a complete torch.save file'),
+        (b'hello', 'not a complete torch.save file'),
+        ([1, 2], 'contains a list, expected a state dict'),
+        ({'epoch': 3}, 'contains epoch and no tensors'),
+        ({'state_dict': {}}, 'contains nothing and no tensors'),
     ],
 )
 def test_a_file_that_holds_no_weights_says_what_it_is(
@@ -221,7 +225,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path) -> None:
     path = tmp_path / 'weights.pt'
     torch.save({'a': torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(CheckpointError, match=r'not a whole file of torch.save'):
+    with pytest.raises(CheckpointError, match=r'not a complete torch.save file'):
         read_tensors(path)
 
 
@@ -243,9 +247,9 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     [
         ('encoder_scale', 'small', 'sizes of the paper.*encoder_scale is small, expected tiny'),
         ('predictor.heads', 8, 'predictor.heads is 8, expected 16'),
-        ('predictor', None, 'predictor.depth is not told, expected 6; .*dim_head is not told'),
+        ('predictor', None, 'predictor.depth is missing, expected 6; .*dim_head is missing'),
         ('wm.history_size', 0, 'wm.history_size is 0, expected a whole number above 0'),
-        ('wm.action_dim', None, 'wm.action_dim is not told, expected a whole number'),
+        ('wm.action_dim', None, 'wm.action_dim is missing, expected a whole number'),
         ('loss.inverse.weight', 'much', 'loss.inverse.weight is much, expected a number'),
     ],
 )
@@ -261,8 +265,8 @@ def test_a_run_of_other_networks_is_refused(
     ('text', 'told'),
     [
         ('{', 'cannot be read as JSON'),
-        ('[]', 'tells of nothing, expected a _target_ that ends in LeWM'),
-        ('{"_target_": "stable_worldmodel.wm.pldm.PLDM"}', r'tells of .*PLDM, expected'),
+        ('[]', '_target_ is nothing, expected one that ends in LeWM'),
+        ('{"_target_": "stable_worldmodel.wm.pldm.PLDM"}', r'_target_ is .*PLDM, expected'),
         (json.dumps(changed(CONFIG_JSON, 'encoder.image_size', 96)), 'image_size is 96, expected'),
     ],
 )
@@ -274,13 +278,13 @@ def test_a_model_that_is_no_lewm_is_refused(tmp_path: Path, text: str, told: str
 
 
 def test_a_folder_that_holds_no_model_says_what_it_holds(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match='found nothing; name the file'):
+    with pytest.raises(CheckpointError, match=r'found nothing, expected checkpoints/last\.ckpt'):
         read_original(tmp_path)
     for name in ('weights_epoch_1.pt', 'weights_epoch_2.pt'):
         torch.save({}, tmp_path / name)
     with pytest.raises(CheckpointError, match=r'found weights_epoch_1.pt, weights_epoch_2.pt;'):
         read_original(tmp_path)
-    with pytest.raises(CheckpointError, match=r'neither config.yaml nor config.json lies beside'):
+    with pytest.raises(CheckpointError, match=r'no configuration found, expected config.yaml'):
         read_original(tmp_path / 'weights_epoch_1.pt')
     with pytest.raises(CheckpointError, match=r'weights_epoch_3.pt: no such file'):
         read_original(tmp_path / 'weights_epoch_3.pt')
@@ -308,5 +312,5 @@ def test_the_kind_is_told_by_the_weights_of_the_losses(
 def test_two_fields_too_few_are_told() -> None:
     original = ForeignModel('LeWM', Path('weights.pt'), {}, Config().model, 25, None)
     config = Config(dataset=Dataset(action_block=5))
-    with pytest.raises(CheckpointError, match='has 25 action numbers a model step; the robot has'):
+    with pytest.raises(CheckpointError, match='has 25 action numbers per model step, expected 10'):
         make_checkpoint(original, config, np.zeros(2), np.ones(2))

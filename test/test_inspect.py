@@ -77,7 +77,9 @@ def test_commands_that_never_change_are_left_out_and_told(
 ) -> None:
     assert main(['inspect', str(tiny_bag())]) == 0
     said = capsys.readouterr().out
-    assert '# left out of /cmd_vel, for they never change: twist.linear.y (0), twist.lin' in said
+    assert (
+        '# fields of /cmd_vel left out, they never change: twist.linear.y (0), twist.lin' in said
+    )
     assert yaml.safe_load(said.partition('\n\n')[2])['robot']['command']['fields'] == [
         'twist.linear.x',
         'twist.angular.z',
@@ -88,7 +90,7 @@ def test_commands_that_never_change_are_left_out_and_told(
         bag.command(tick, value=0.25)
     path = bag.close()
     assert main(['inspect', str(path)]) == 0
-    assert '# /cmd_vel never changes, so nothing can be learned of it' in capsys.readouterr().out
+    assert '# /cmd_vel never changes, so a model cannot learn from it' in capsys.readouterr().out
     robot = inspect(capsys, path)['robot']
     assert len(robot['command']['fields']) == 6
     assert robot['command']['low'][0] < 0.25 < robot['command']['high'][0]
@@ -153,7 +155,7 @@ def test_the_control_period_is_a_whole_number_of_frames_and_a_model_step_half_a_
     assert main(['inspect', str(path)]) == 0
     said = capsys.readouterr().out
     each = 'every frame' if round(frames) == 1 else f'one frame in {round(frames)}'
-    assert f'# robot.dt={dt:g}: {each} of a camera of {camera:.3g} Hz, so that each' in said
+    assert f'# robot.dt={dt:g}: {each} of the camera, which has {camera:.3g} Hz; ' in said
     assert f'# dataset.action_block={block}: a model step of ' in said
     words = [f'robot.dt={dt}', 'dataset.max_frame_age=2', 'dataset.hold=2']
     config = load_config(None, ['dataset.image_size=16', *words])
@@ -184,7 +186,7 @@ def test_what_is_proposed_converts_the_bag_whatever_its_rates(
     path = bag.close()
     assert main(['inspect', str(path)]) == 0
     said = capsys.readouterr().out
-    assert ('dataset.after_hold=zero they count as standing still' in said) == ('now' in pace)
+    assert ('set dataset.after_hold=zero to keep them' in said) == ('now' in pace)
     (tmp_path / 'robot.yaml').write_text(said.partition('# proposed')[2].partition('\n')[2])
     config = load_config(tmp_path / 'robot.yaml', ['dataset.image_size=16'])
     data = convert([path], tmp_path / 'out', config).dataset
@@ -210,7 +212,7 @@ def test_a_camera_that_can_be_read_is_proposed_colour_before_depth(
     path = bag.close()
     found = inspect(capsys, path)
     assert found['robot']['camera']['topic'] == '/camera/image_raw'
-    assert 'for robot.camera.others: /depth /rear' in found['remarks'][0]
+    assert 'set robot.camera.others: /depth /rear' in found['remarks'][0]
     assert main(['inspect', str(path)]) == 0
     assert "'h264' image of 99 bytes cannot be decoded" in capsys.readouterr().out
 

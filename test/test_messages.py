@@ -173,7 +173,7 @@ def test_the_difference_of_a_state_is_an_action(tmp_path: Path) -> None:
     np.testing.assert_allclose(data.actions(tick)[:, 0], np.diff(between), rtol=1e-6)
     assert len(data) == 28  # the state of the tick after the 29th lies beyond the bag
     meta = data.metas['bag']
-    assert meta['dropped']['its change of state was not measured'] == 2
+    assert meta['dropped']['the change of state was not measured'] == 2
     assert meta['counts']['actions beyond the limits'] == 28
 
 
@@ -197,7 +197,7 @@ def test_joints_are_found_by_name_in_any_order_and_among_the_messages_of_others(
     rows = np.arange(30)
     assert (data.actions(rows) == np.stack([rows, -rows], 1)).all()
     counts = data.metas['bag']['counts']
-    assert counts['messages of /numbers without the names'] == 30
+    assert counts['messages of /numbers without the configured names'] == 30
     (tmp_path / 'other').mkdir()
     with pytest.raises(BagError, match=r"/numbers: .*has no 'knee', but wrist, elbow"):
         made(path.rename(tmp_path / 'other' / 'bag'), kind, ['position[name=knee]'])
@@ -242,7 +242,7 @@ def test_a_trajectory_point_is_commanded_by_the_names_around_it() -> None:
 
 def test_a_name_that_is_missing_lists_those_that_are_there() -> None:
     message = SimpleNamespace(name=['elbow'], position=[1.0])
-    with pytest.raises(NameMissingError, match="the message has no 'knee', but elbow"):
+    with pytest.raises(NameMissingError, match="the message has no 'knee'; its names: elbow"):
         FieldReader(['position[name=knee]'])(message)
     with pytest.raises(CodecError, match="SimpleNamespace has no field 'names'"):
         FieldReader(['position[names=elbow]'])(message)

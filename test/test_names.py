@@ -59,7 +59,7 @@ def test_a_dataset_that_names_a_shard_elsewhere_is_refused(
     made(tmp_path, tiny_bag())
     index = tmp_path / 'out' / 'dataset.json'
     index.write_text(json.dumps({**json.loads(index.read_text()), 'shards': [name]}))
-    wrong = 'is no name of a shard' if isinstance(name, str) else 'expected a text, found 7'
+    wrong = 'is not the name of a shard' if isinstance(name, str) else 'expected a text, found 7'
     with pytest.raises(DatasetError, match=wrong):
         TransitionDataset.open(tmp_path / 'out')
 
@@ -70,10 +70,10 @@ def test_a_folder_that_is_no_shard_is_never_replaced(tmp_path: Path, tiny_bag: M
     (tmp_path / 'mine' / 'letter').write_text('dear')
     with (
         ShardWriter(tmp_path / 'mine', row) as writer,
-        pytest.raises(DatasetError, match='is there already, and is no shard'),
+        pytest.raises(DatasetError, match='exists already and is not a shard'),
     ):
         writer.publish({})
-    with pytest.raises(DatasetError, match='no name for a shard'):
+    with pytest.raises(DatasetError, match='not a valid name of a shard'):
         ShardWriter(tmp_path / '..', row)
     assert (tmp_path / 'mine' / 'letter').read_text() == 'dear'
     made(tmp_path, tiny_bag())

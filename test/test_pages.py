@@ -67,8 +67,8 @@ def drive(path: Path, ticks: int = 60, changed: bool = False, speed: float = 0.2
 @pytest.mark.parametrize(
     ('kind', 'settings', 'words'),
     [
-        ({'ticks': 30}, (), 'nothing is held out to judge a model on'),
-        ({'changed': True}, (), 'size of the images changed: 60x48, then 30x24'),
+        ({'ticks': 30}, (), 'no episode is held out, but smwm train requires'),
+        ({'changed': True}, (), 'image size changed: 60x48, then 30x24'),
         ({'speed': 0.5}, (), 'is at one of its limits (-0.5 to 0.5) in 100% of the ticks'),
         ({'speed': 0.7}, (), 'is beyond its limits (-0.5 to 0.5) in 100% of the ticks'),
         ({'speed': 0.0}, (), 'twist.linear.x never changes'),

@@ -155,7 +155,7 @@ def test_places_to_avoid_are_read_from_a_folder_and_told_in_the_shares(tmp_path:
 def test_a_folder_without_places_to_avoid_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='nowhere: no such folder'):
         pilot(keep_out=str(tmp_path / 'nowhere'))
-    with pytest.raises(ConfigError, match='no images there'):
+    with pytest.raises(ConfigError, match='no images found'):
         pilot(keep_out=str(tmp_path))
     (tmp_path / 'one.png').write_text('no image')
     with pytest.raises(ConfigError, match=r'one\.png: cannot be read'):

@@ -19,7 +19,7 @@ from rosbags.typesys import get_typestore, Stores
 from smwm_ros.bags.converting.convert import convert
 from smwm_ros.bags.reading import recover_sqlite
 from smwm_ros.bags.reading.find import find_bags
-from smwm_ros.bags.reading.reader import BagReader, DamagedBagError, with_rescue
+from smwm_ros.bags.reading.reader import BagReader, DamagedBagError, read_or_recover
 from smwm_ros.bags.reading.sqlite_bounds import open_file
 from smwm_ros.bags.survey.survey import survey
 from smwm_ros.errors import BagError
@@ -57,7 +57,7 @@ def heard(path: Path) -> tuple[list[float], list[str]]:
         found = [reader.decode(m).twist.linear.x for m in reader.messages(['/cmd_vel'])]
         return found, reader.notes
 
-    return with_rescue(bag, read)
+    return read_or_recover(bag, read)
 
 
 @pytest.mark.parametrize('share', [0.3, 0.6, 0.95])
@@ -72,7 +72,7 @@ def test_a_sqlite_file_that_is_cut_off_gives_the_messages_before_the_cut(
     assert 100 * share - 25 <= len(found) <= 100 * share + 10
     assert 'malformed' in notes[0]
     assert f'{share:.0%}'[:2] in notes[0]  # of the file is there
-    assert ' whole messages' in notes[0]
+    assert ' complete messages' in notes[0]
 
 
 def test_a_bad_page_in_a_sqlite_file_costs_only_what_lies_on_it(
@@ -86,7 +86,7 @@ def test_a_bad_page_in_a_sqlite_file_costs_only_what_lies_on_it(
     assert (np.diff(found) > 0).all()
     assert found[0] == 0
     assert found[-1] == 99
-    assert 'it is damaged in' in notes[0]
+    assert 'damaged place' in notes[0]
     assert survey(bag)['notes'] == notes
 
 
@@ -125,7 +125,7 @@ os._exit(0)  # as a recorder that is killed
     found, notes = heard(path)
     assert found == list(range(100))
     assert notes == [
-        'bare.db3: it was never closed; found 200 whole messages, some in its -wal file'
+        'bare.db3: it was never closed; found 200 complete messages, some in its -wal file'
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
@@ -201,7 +201,7 @@ def test_a_bag_of_ros_1_without_its_index_gives_all_whole_messages_before_the_cu
     with BagReader(bag_found) as reader:
         assert reader.is_ros1
         found = [reader.decode(m).linear.x for m in reader.messages(['/cmd_vel'])]
-        assert ' whole messages from ' in reader.notes[0]
+        assert ' complete messages from ' in reader.notes[0]
         some = [m.stamp // TICK for m in reader.messages(['/noise'], 7 * TICK, 11 * TICK)]
         assert some == [7, 8, 9, 10]
     assert found == list(range(len(found)))
@@ -222,7 +222,7 @@ def test_a_packed_recording_that_is_cut_off_gives_what_can_be_unpacked(
     found, notes = heard(packed)
     assert found == list(range(len(found)))
     assert 50 < len(found) < 399
-    assert 'unpacked in part' in notes[0]
+    assert 'decompressed in part' in notes[0]
 
 
 def test_a_damaged_recording_becomes_a_dataset_that_tells_of_it(

@@ -235,10 +235,10 @@ def test_pauses_of_the_recorder_cut_and_leave_no_rows(make: Make) -> None:
 def test_what_is_recorded_twice_or_too_late_is_counted(make: Make) -> None:
     case = make('repeated=0.2')
     repeated = case.total('camera', 'repeated')
-    assert case.meta['counts']['frames of a stamp seen before'] == repeated > 10
+    assert case.meta['counts']['frames with a repeated stamp'] == repeated > 10
     case = make('overtaken=0.05', convert_with=('dataset.max_frame_age=0.25',))
     overtaken = case.total('camera', 'overtaken')
-    assert case.meta['counts']['frames too late'] == overtaken > 1
+    assert case.meta['counts']['frames out of order'] == overtaken > 1
     assert case.meta['counts']['frames shown again'] == overtaken
 
 

@@ -113,7 +113,7 @@ def test_the_oldest_frames_and_commands_are_shown_with_their_pictures(tmp_path: 
         if tick not in (41, 42, 43):
             bag.command(tick)
     data = made(tmp_path, bag.close(), 'dataset.max_frame_age=0.25')
-    assert '  the oldest at its tick: command 300 ms, frame 100 ms' in describe(data)
+    assert '  maximum age at a tick: command 300 ms, frame 100 ms' in describe(data)
     text, _ = contact_sheet(data, 0)
     said = ' '.join(Page(text).texts)
     for words in (

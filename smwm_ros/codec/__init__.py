@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Messages to numbers and back: fields, images, depth. Without torch and ROS.
+Convert messages to arrays and back: fields, images, depth. Without torch and ROS.
 
 Read in this order: fields, images, encodings, depth, image_headers, image_files.
 """

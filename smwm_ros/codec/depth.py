@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Depth images as compressed_depth_image_transport packs them.
+Decode depth images of compressed_depth_image_transport.
 
-Twelve bytes come first: a format number, and how depth was quantised. A PNG of 16 bit follows, or
-RVL: width and height, then numbers in nibbles of three bits each, the lowest first, of which the
-fourth bit tells that more follow. The numbers count zeros and values in turn, and after each count
-of values comes how much each differs from the last: 0, -1, 1, -2, 2, ...
+The first twelve bytes are a format number and the two parameters of the quantisation. A 16-bit PNG
+follows, or RVL data: width and height, then numbers in nibbles. A nibble has three bits of its
+number, lowest first, and a bit that is set if more nibbles follow. The numbers are, in turn, a
+count of zeros, a count of values, and for each value its difference to the previous value, in the
+order 0, -1, 1, -2, 2, ...
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _HEAD = 12  # bytes
 
 
 def read_depth(form: str, data: Array, imdecode: Callable[[Array], Array]) -> Array:
-    """Return depth (H, W, 1) float32 [m] of the bytes of a compressedDepth image."""
-    source = form.split(';')[0].strip()  # '16UC1; compressedDepth png': what it was made from
+    """Return depth (H, W, 1) float32 [m] from the bytes of a compressedDepth image."""
+    source = form.split(';')[0].strip()  # '16UC1; compressedDepth png': encoding of the original
     if data.size < _HEAD:
         raise CodecError(
             f"'{form}' image of {count_of(data.size, 'byte')}: expected 12 bytes and a PNG"
@@ -33,10 +34,10 @@ def read_depth(form: str, data: Array, imdecode: Callable[[Array], Array]) -> Ar
     body = data[_HEAD:]
     code = _read_rvl(form, body) if 'rvl' in form.lower() else imdecode(body)
     if code.ndim != 2 or source not in ('16UC1', '32FC1'):
-        raise CodecError(f"'{form}' image is no depth image; expected 16UC1 or 32FC1")
+        raise CodecError(f"'{form}' image is not a depth image; expected 16UC1 or 32FC1")
     if source == '16UC1':
         return code[..., None].astype(np.float32) / 1000
-    # Inverse depth was stored: code = scale / metres + offset, and 0 where nothing was seen.
+    # Inverse depth is stored: code = scale / metres + offset, and 0 where depth is unknown.
     known = code > offset
     metres: Array = np.where(known, scale / np.where(known, code - np.float32(offset), 1), 0.0)
     return metres[..., None]
@@ -44,7 +45,7 @@ def read_depth(form: str, data: Array, imdecode: Callable[[Array], Array]) -> Ar
 
 def _read_rvl(form: str, data: Array) -> Array:
     """Decompress RVL to (H, W) uint16."""
-    broken = CodecError(f"'{form}' image of {count_of(data.size, 'byte')} is cut off or damaged")
+    broken = CodecError(f"'{form}' image of {count_of(data.size, 'byte')} is truncated or damaged")
     if data.size < 8:
         raise broken
     width, height = struct.unpack('<II', data[:8].tobytes())
@@ -53,7 +54,7 @@ def _read_rvl(form: str, data: Array) -> Array:
     numbers = _numbers(data[8:])
     depth = np.zeros(width * height, np.uint16)
     values, places = [], []
-    at = read = 0  # in the image, and in the numbers
+    at = read = 0  # position in the image, and in the numbers
     while at < len(depth):
         if read >= len(numbers):
             raise broken
@@ -72,10 +73,10 @@ def _read_rvl(form: str, data: Array) -> Array:
 
 
 def _numbers(data: Array) -> Array:
-    """Return the numbers in the nibbles of words of four bytes, high ones first."""
+    """Return the numbers in the nibbles of 32-bit words, high nibbles first."""
     words = data[: len(data) // 4 * 4].reshape(-1, 4)[:, ::-1]
     nibbles = np.stack([words >> 4, words & 15], -1).reshape(-1).astype(np.int64)
-    last = nibbles < 8  # of its number
+    last = nibbles < 8  # the last nibble of a number
     starts = np.flatnonzero(np.concatenate([[True], last[:-1]])) if len(nibbles) else np.zeros(0)
     starts = starts[: int(last.sum())].astype(np.int64)
     if not len(starts):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The encodings of sensor_msgs/Image: how each lays out a pixel, and how it becomes RGB."""
+"""The encodings of sensor_msgs/Image: pixel layout and conversion to RGB."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FAR = 10.0  # depth that is shown as 255 [m]
 
 
 class Layout(NamedTuple):
-    """How an encoding lays out a pixel, and how its raster becomes three channels."""
+    """The pixel layout of an encoding, and the conversion of its raster to three channels."""
 
     dtype: str
     channels: int
     convert: Callable[[Array], Array]
-    bgr: bool = False  # three channels, in the order blue, green, red
+    bgr: bool = False  # the result is in the order blue, green, red
 
 
 def grey(raster: Array) -> Array:
@@ -28,12 +28,12 @@ def grey(raster: Array) -> Array:
 
 
 def first_three(raster: Array) -> Array:
-    """Drop what follows the third channel."""
+    """Drop the channels after the third one."""
     return raster if raster.shape[-1] == 3 else np.ascontiguousarray(raster[..., :3])
 
 
 def _cv(code: int) -> Callable[[Array], Array]:
-    """Make a conversion that OpenCV knows."""
+    """Return a conversion by an OpenCV code."""
 
     def convert(raster: Array) -> Array:
         rgb: Array = cv2.cvtColor(np.ascontiguousarray(raster), code)
@@ -43,18 +43,18 @@ def _cv(code: int) -> Callable[[Array], Array]:
 
 
 def metres(raster: Array) -> Array:
-    """Show depth (H, W, 1) [m] as grey; what is no number or not positive is black."""
+    """Convert depth (H, W, 1) [m] to grey; values that are not finite or not positive are 0."""
     known = np.where(np.isfinite(raster), raster, 0.0)
     return grey((np.clip(known, 0.0, FAR) * (255 / FAR)).round().astype(np.uint8))
 
 
 def millimetres(raster: Array) -> Array:
-    """Show depth (H, W, 1) [mm] as grey."""
+    """Convert depth (H, W, 1) [mm] to grey."""
     return metres(raster.astype(np.float32) / 1000)
 
 
 def _nv24(raster: Array) -> Array:
-    """Convert a plane of light and one of colour, which is halved to what OpenCV knows."""
+    """Convert a luma and a chroma plane, which is subsampled to NV12 because OpenCV lacks NV24."""
     height, width = raster.shape[0] // 3, raster.shape[1]
     colour = np.ascontiguousarray(raster[height:]).reshape(height, width, 2)[::2, ::2]
     nv12 = np.concatenate([raster[:height, :, 0], colour.reshape(height // 2, width)])

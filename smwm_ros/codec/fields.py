@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One codec for every message: an action is a vector of named message fields.
+Convert between messages of any type and vectors of named message fields.
 
-rosbags and rclpy messages share field names, so the same codec reads a bag and feeds a robot.
+Messages of rosbags and rclpy have the same field names, so one codec serves bags and robots.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from smwm_ros.text import count_of
 
 
 def action_spec(robot: Robot) -> ActionSpec:
-    """Return what an action of this robot means, one name and limit for each number."""
+    """Return the names, limits and period of this robot's actions."""
     command = robot.command
     return ActionSpec(expand(command.fields), command.low, command.high, robot.dt)
 
 
 class NameMissingError(CodecError):
-    """A message does not hold what is asked for by name; another of its topic may."""
+    """A message lacks an array element of a configured name; others of its topic may have it."""
 
 
 class FieldError(CodecError):
-    """Messages of a type lack a field, or it is of another kind: all of them are at odds."""
+    """A message type lacks a configured field, or the field is not numeric."""
 
 
 class FieldReader:
-    """Reads the same fields of many messages into vectors."""
+    """Read the same fields of many messages into vectors."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self.paths = tuple(paths)
@@ -52,8 +52,8 @@ class FieldReader:
             numbers = np.atleast_1d(_numeric(_follow(msg, steps, path), path))
             if numbers.shape != (size,):
                 raise FieldError(
-                    f"'{path}': an array of {count_of(numbers.size, 'number')}; say which, such "
-                    f'as {path}[0:2]'
+                    f"'{path}': an array of {count_of(numbers.size, 'number')}; select elements, "
+                    f'such as {path}[0:2]'
                 )
             parts.append(numbers)
         vector: Array = np.concatenate(parts) if parts else np.zeros(0)
@@ -61,7 +61,7 @@ class FieldReader:
 
 
 class FieldCodec:
-    """Message <-> action vector, both ways, by the field paths of a spec."""
+    """Convert messages to action vectors and back, by the field paths of a spec."""
 
     def __init__(self, spec: ActionSpec) -> None:
         self.spec = spec
@@ -91,7 +91,7 @@ class FieldCodec:
 
 
 def _attribute(value: Any, name: str, path: str) -> Any:
-    """Get a field of a message, or say which fields it has."""
+    """Return a field of a message, or raise an error that lists its fields."""
     try:
         return getattr(value, name)
     except AttributeError:
@@ -110,7 +110,7 @@ def _field_names(msg: Any) -> list[str]:
 
 
 def _follow(msg: Any, steps: Sequence[Step], path: str) -> Any:
-    """Walk a path to its end."""
+    """Return the value at the end of a path."""
     owners = [msg]
     for step in steps:
         owners.append(_index(owners, step, path))
@@ -118,7 +118,7 @@ def _follow(msg: Any, steps: Sequence[Step], path: str) -> Any:
 
 
 def _index(owners: Sequence[Any], step: Step, path: str) -> Any:
-    """Take a field of the last of the messages within each other, or elements of it."""
+    """Return a field of the innermost of some nested messages, or elements of that field."""
     value = _attribute(owners[-1], step.name, path)
     if step.at is None:
         return value
@@ -139,7 +139,7 @@ def _index(owners: Sequence[Any], step: Step, path: str) -> Any:
 
 
 def _names(owners: Sequence[Any], named: Named, path: str) -> Any:
-    """Find the list of names, in the innermost message around that has one."""
+    """Return the list of names from the innermost message that has one."""
     for owner in reversed(owners):
         if hasattr(owner, named.field):
             return getattr(owner, named.field)
@@ -151,12 +151,14 @@ def _place(names: Sequence[str], word: str, path: str) -> int:
     try:
         return list(names).index(word)
     except ValueError:
-        there = ', '.join(names) or 'no names'
-        raise NameMissingError(f"'{path}': the message has no '{word}', but {there}") from None
+        found = ', '.join(names) or 'none'
+        raise NameMissingError(
+            f"'{path}': the message has no '{word}'; its names: {found}"
+        ) from None
 
 
 def _enter(owners: Sequence[Any], named: Named, path: str) -> int:
-    """Return the index of a name in a message to be sent; it is added where it is missing."""
+    """Return the index of a name in a message to be sent; add the name if it is missing."""
     names, (word,) = _names(owners, named, path), named.words
     if word not in names:
         names.append(word)
@@ -164,18 +166,18 @@ def _enter(owners: Sequence[Any], named: Named, path: str) -> int:
 
 
 def _numeric(value: Any, path: str) -> Array:
-    """Return numbers, or say what was found instead."""
+    """Return an array of float64, or raise an error that names the type."""
     try:
         numbers = np.asarray(value)
         if numbers.dtype.kind in 'fiub':
             return numbers.astype(np.float64)
-    except ValueError:  # a list of unlike things
+    except ValueError:  # a ragged list
         pass
     raise FieldError(f"'{path}': expected a number, found {type(value).__name__}")
 
 
 def _assign(target: Any, step: Step, number: float, path: str) -> None:
-    """Write one number into a message; an array field grows to hold it."""
+    """Write one number into a message; extend an array field if it is too short."""
     old = _attribute(target, step.name, path)
     if step.at is None:
         if not isinstance(old, Real):

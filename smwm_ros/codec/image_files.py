@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image files as the model wants them."""
+"""Read image files at the size of the model's input."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ SUFFIXES = ('.png', '.jpg', '.jpeg')
 
 
 def read_folder(folder: Path, size: int, how: str) -> Array:
-    """Return the images of a folder, by their names: (M, S, S, 3) uint8 RGB."""
+    """Return the images of a folder, sorted by name: (M, S, S, 3) uint8 RGB."""
     if not folder.is_dir():
-        raise ConfigError(f'{folder}: no such folder; expected one with images')
+        raise ConfigError(f'{folder}: no such folder; expected a folder of images')
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise ConfigError(f'{folder}: no images there; expected {", ".join(SUFFIXES)}')
+        raise ConfigError(f'{folder}: no images found; expected {", ".join(SUFFIXES)}')
     return np.stack([read_picture(path, size, how) for path in paths])
 
 
 def read_picture(path: Path, size: int, how: str) -> Array:
-    """Return one image, (S, S, 3) uint8 RGB."""
+    """Return one image, resized to (S, S, 3) uint8 RGB."""
     return fit(read_file(path), size, how)
 
 
 def read_file(path: Path) -> Array:
-    """Return one image as it is, (H, W, 3) uint8 RGB."""
+    """Return one image at its own size, (H, W, 3) uint8 RGB."""
     try:
         if not path.is_file():
-            raise ConfigError(f'{path}: cannot be read: missing, or no file')
+            raise ConfigError(f'{path}: cannot be read: missing, or not a file')
         data = path.read_bytes()
         image_headers.check(path.suffix, data)
     except OSError as error:

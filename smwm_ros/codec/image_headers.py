@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What is known of a compressed image before it is decoded: its size, and whether it is whole.
+Check a compressed image before it is decoded: its format, its size, and whether it is complete.
 
-A picture of a few kilobytes may unpack to gigabytes, so its size is known before it is decoded. A
-part of a PNG may claim gigabytes, too: OpenCV allocates them before it looks for them.
+A few kilobytes may decompress to gigabytes, so the size is limited. A chunk of a PNG may also
+declare gigabytes that do not exist: OpenCV allocates them before it reads the chunk.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from smwm_ros.errors import CodecError, video_hint
 from smwm_ros.text import count_of
 
 Bytes: TypeAlias = 'bytes | memoryview'
-MAX_PIXELS = 1 << 25  # 8K video has as many; what claims more is not decoded
+MAX_PIXELS = 1 << 25  # as many as 8K video; larger images are not decoded
 FORMATS = 'png, jpeg, tiff or webp'
 _PNG = b'\x89PNG\r\n\x1a\n'
 _JPEG, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
-# Frames of JPEG, of any coding; C4, C8 and CC are other segments.
+# Start-of-frame markers of JPEG, of any coding; C4, C8 and CC are other segments.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
-_SEGMENTS = 1000  # that may come before the frame
+_MAX_SEGMENTS = 1000  # before the frame
 _ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a length
 _WIDTH, _HEIGHT = 256, 257  # tags of TIFF
 
 
 def check(form: str, data: Bytes) -> None:
-    """Refuse an image that is of no known format, cut off, or larger than a camera's."""
+    """Raise if an image has an unknown format, is truncated, or has too many pixels."""
     size = size_of(data)
     if size is None:
         hint = video_hint(form) or f'expected {FORMATS}'
@@ -37,16 +37,16 @@ def check(form: str, data: Bytes) -> None:
     width, height = size
     if not 0 < width * height <= MAX_PIXELS:
         raise CodecError(
-            f"'{form}' image of {width}x{height}: not decoded; expected at most {MAX_PIXELS} "
+            f"'{form}' image of {width}x{height} is not decoded; expected at most {MAX_PIXELS} "
             'pixels'
         )
     if not _is_whole(data):
         size_in_bytes = count_of(len(data), 'byte')
-        raise CodecError(f"'{form}' image of {size_in_bytes} is cut off or damaged")
+        raise CodecError(f"'{form}' image of {size_in_bytes} is truncated or damaged")
 
 
 def size_of(data: Bytes) -> tuple[int, int] | None:
-    """Return width and height, None where they cannot be found."""
+    """Return width and height from the header, None if they cannot be found."""
     try:
         if data[: len(_PNG)] == _PNG:
             width, height = struct.unpack_from('>II', data, 16)
@@ -57,15 +57,15 @@ def size_of(data: Bytes) -> tuple[int, int] | None:
             return _tiff(data)
         if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
             return _webp(data)
-    except (struct.error, IndexError):  # it ends within the header
+    except (struct.error, IndexError):  # the header is truncated
         pass
     return None
 
 
 def _is_whole(data: Bytes) -> bool:
-    """Return whether a JPEG has its end, and a PNG every part up to its end."""
+    """Return whether a JPEG has its end marker, and a PNG all chunks up to IEND."""
     if data[:2] == _JPEG:
-        return bytes(data).rfind(_JPEG_END) >= 0  # the decoder would fill it up with grey
+        return bytes(data).rfind(_JPEG_END) >= 0  # the decoder would fill the rest with grey
     if data[: len(_PNG)] != _PNG:
         return True
     at = len(_PNG)
@@ -79,13 +79,13 @@ def _is_whole(data: Bytes) -> bool:
 
 
 def _jpeg(data: Bytes) -> tuple[int, int] | None:
-    """Go from segment to segment until a frame begins."""
+    """Return width and height of a JPEG, from its start-of-frame segment."""
     at = 2
-    for _ in range(_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         if data[at] != 0xFF:
             return None
         marker = data[at + 1]
-        if marker == 0xFF:  # filling
+        if marker == 0xFF:  # a fill byte
             at += 1
         elif marker in _ALONE:
             at += 2
@@ -98,7 +98,7 @@ def _jpeg(data: Bytes) -> tuple[int, int] | None:
 
 
 def _tiff(data: Bytes) -> tuple[int, int] | None:
-    """Look into the first directory."""
+    """Return width and height of a TIFF, from its first directory."""
     order = '<' if data[:2] == b'II' else '>'
     (at,) = struct.unpack_from(f'{order}I', data, 4)
     (count,) = struct.unpack_from(f'{order}H', data, at)
@@ -113,7 +113,7 @@ def _tiff(data: Bytes) -> tuple[int, int] | None:
 
 
 def _webp(data: Bytes) -> tuple[int, int] | None:
-    """Look into the first chunk, of one of three kinds."""
+    """Return width and height of a WebP, from its first chunk, which has one of three types."""
     kind = data[12:16]
     if kind == b'VP8 ' and data[23:26] == b'\x9d\x01\x2a':
         width, height = struct.unpack_from('<HH', data, 26)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The one way from an image message to pixels, for bags and for the live node alike.
+Convert image messages to pixels, for bags and for the live node alike.
 
-Messages are read by their field names (encoding, step, is_bigendian, data, format), so those of
-rclpy and of rosbags both fit. Everything becomes (H, W, 3) uint8 RGB: grey is repeated, alpha is
-dropped, 16-bit light keeps its upper 8 bits, and depth of 0 to 10 m becomes 0 to 255, with 0
-where nothing was measured. 8UC3 and 8UC4 count as BGR and BGRA, as OpenCV has it.
+Messages are read by their field names (encoding, step, is_bigendian, data, format), so messages of
+rclpy and of rosbags both work. The result is (H, W, 3) uint8 RGB: grey is repeated, alpha is
+dropped, 16-bit intensity keeps its upper 8 bits, and depth of 0 to 10 m becomes 0 to 255, with 0
+where it is unknown. 8UC3 and 8UC4 are read as BGR and BGRA, as in OpenCV.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ from smwm_ros.text import count_of
 
 RESIZE = ('stretch', 'letterbox', 'crop')
 _DEPTH = ('16UC1', '32FC1')
-_PLANES = {'nv12': 3, 'nv21': 3, 'nv24': 6}  # rows of a picture two pixels high
+_PLANES = {'nv12': 3, 'nv21': 3, 'nv24': 6}  # rows of the raster for two rows of pixels
 ENCODINGS = tuple(sorted(LAYOUTS))
 
 
 def to_rgb(msg: Any) -> Array:
-    """Return the pixels of an Image or CompressedImage, (H, W, 3) uint8; maybe a view on it."""
+    """Return the pixels of an Image or CompressedImage, (H, W, 3) uint8, perhaps as a view."""
     pixels, bgr = _decode(msg)
     rgb: Array = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if bgr else pixels
     return rgb
 
 
 def fit(rgb: Array, size: int, how: str) -> Array:
-    """Make an image (H, W, 3) square (size, size, 3); identity where it already is."""
+    """Resize an image (H, W, 3) to (size, size, 3), unless it has that size."""
     return _fit(rgb, size, size, how)
 
 
 def read_image(msg: Any, size: int, how: str) -> Array:
-    """Return the pixels of a message as a square: fit(to_rgb(msg)), only faster."""
+    """Return the pixels of a message as a square: the same as fit(to_rgb(msg)), but faster."""
     return read_view(msg, size, size, how)
 
 
 def read_view(msg: Any, height: int, width: int, how: str) -> Array:
     """Return the pixels of a message as one tile (height, width, 3) of a composed image."""
     pixels, bgr = _decode(msg)
-    small = _fit(pixels, height, width, how)  # resizing treats channels alike: order can wait
+    small = _fit(pixels, height, width, how)  # first: few pixels are converted faster
     view: Array = cv2.cvtColor(small, cv2.COLOR_BGR2RGB) if bgr else small
     return view
 
 
 def size_in_words(msg: Any) -> str:
-    """Return WIDTHxHEIGHT of an image, or nothing where its header does not say it."""
+    """Return WIDTHxHEIGHT of an image, or '' if its header does not contain it."""
     if hasattr(msg, 'width'):
         return f'{msg.width}x{msg.height}'
     size = image_headers.size_of(memoryview(msg.data))
@@ -64,7 +64,7 @@ def size_in_words(msg: Any) -> str:
 
 
 class Tile(NamedTuple):
-    """The place of one view in a composed image [px]."""
+    """The rectangle of one camera in a composed image [px]."""
 
     top: int
     left: int
@@ -73,7 +73,7 @@ class Tile(NamedTuple):
 
 
 def tiles(count: int, size: int, layout: str) -> list[Tile]:
-    """Divide a square among so many views: in a 'row', or a 'grid' filled row by row."""
+    """Divide a square into `count` tiles: in a 'row', or in a 'grid' that is filled row by row."""
     columns = count if layout == 'row' else ceil(sqrt(count))
     rows = ceil(count / columns)
     across = [size * column // columns for column in range(columns + 1)]
@@ -86,7 +86,7 @@ def tiles(count: int, size: int, layout: str) -> list[Tile]:
 
 
 def compose(views: Sequence[Array], size: int, layout: str) -> Array:
-    """Make one square (..., size, size, 3) of views that were read at the sizes of its tiles."""
+    """Compose views, which have the sizes of the tiles, to a square (..., size, size, 3)."""
     if len(views) == 1:
         return views[0]
     square = np.zeros((*views[0].shape[:-3], size, size, 3), np.uint8)
@@ -104,7 +104,7 @@ def fill_image(msg: Any, rgb: Array) -> Any:
         data.frombytes(cv2.imencode('.png', rgb[..., ::-1])[1].data.cast('B'))
         msg.format, msg.data = 'png', data
         return msg
-    # The only form that is fast with and without rclpy's field checks; others take 0.2 s.
+    # array('B') is the only type that is fast with rclpy's field checks; others take 0.2 s.
     data.frombytes(np.ascontiguousarray(rgb, dtype=np.uint8).data.cast('B'))
     msg.height, msg.width, msg.step = height, width, 3 * width
     msg.encoding, msg.is_bigendian = 'rgb8', 0
@@ -113,12 +113,12 @@ def fill_image(msg: Any, rgb: Array) -> Any:
 
 
 def _decode(msg: Any) -> tuple[Array, bool]:
-    """Return three channels of 8 bit, and whether they are in the order blue, green, red."""
+    """Return pixels (H, W, 3) uint8, and whether they are in the order blue, green, red."""
     if hasattr(msg, 'encoding'):
         return _decode_raw(msg)
     if hasattr(msg, 'format'):
         return _decode_compressed(msg.format, np.frombuffer(msg.data, np.uint8))
-    raise CodecError(f'{type(msg).__name__} is no image; expected Image or CompressedImage')
+    raise CodecError(f'{type(msg).__name__} is not an image; expected Image or CompressedImage')
 
 
 def _decode_raw(msg: Any) -> tuple[Array, bool]:
@@ -126,7 +126,7 @@ def _decode_raw(msg: Any) -> tuple[Array, bool]:
     layout = LAYOUTS.get(msg.encoding)
     if layout is None:
         hint = did_you_mean(msg.encoding, ENCODINGS)
-        raise CodecError(f"image encoding '{msg.encoding}' is not known; {hint}")
+        raise CodecError(f"image encoding '{msg.encoding}' is unknown; {hint}")
     raster = _raster(msg, layout)
     if layout.dtype == 'u2' and msg.encoding not in _DEPTH:
         raster = (raster >> 8).astype(np.uint8)
@@ -134,10 +134,10 @@ def _decode_raw(msg: Any) -> tuple[Array, bool]:
 
 
 def _raster(msg: Any, layout: Layout) -> Array:
-    """View the bytes as (H, W, C), honouring padded rows and byte order; sizes come first."""
+    """Return the data as an array (H, W, C), with its row padding and byte order."""
     height, width, name = int(msg.height), int(msg.width), msg.encoding
     rows = height
-    if name in _PLANES:  # light, then colour
+    if name in _PLANES:  # luma rows, then chroma rows
         if height % 2 or width % 2:
             raise CodecError(f'{name} image of {width}x{height}: expected even sizes')
         rows = height * _PLANES[name] // 2
@@ -148,7 +148,7 @@ def _raster(msg: Any, layout: Layout) -> Array:
     data = np.frombuffer(msg.data, np.uint8)
     dtype = np.dtype(layout.dtype).newbyteorder('>' if msg.is_bigendian else '<')
     line = width * layout.channels * dtype.itemsize  # bytes of a row without padding
-    step = int(msg.step) or line  # some drivers leave it 0
+    step = int(msg.step) or line  # some drivers leave it at 0
     if not rows or not width or step < line:
         raise CodecError(
             f'{name} image of {width}x{height} with step {step}: expected at least 1x1 pixels '
@@ -157,7 +157,7 @@ def _raster(msg: Any, layout: Layout) -> Array:
     needed = step * (rows - 1) + line  # the last row may lack its padding
     if data.size < needed:
         raise CodecError(
-            f'{name} image of {width}x{height} holds {count_of(data.size, "byte")}, expected '
+            f'{name} image of {width}x{height} has {count_of(data.size, "byte")}, expected '
             f'{step * rows}'
         )
     strides = (step, layout.channels * dtype.itemsize, dtype.itemsize)
@@ -168,7 +168,7 @@ def _raster(msg: Any, layout: Layout) -> Array:
 
 def _decode_compressed(form: str, data: Array) -> tuple[Array, bool]:
     """Convert a sensor_msgs CompressedImage: jpeg, png, or compressedDepth."""
-    source = form.split(';')[0].strip()  # '16UC1; png compressed': what it was made from
+    source = form.split(';')[0].strip()  # '16UC1; png compressed': encoding of the original
     if 'compressedDepth' in form:
         depth = read_depth(form, data, lambda body: _imdecode(form, body, cv2.IMREAD_UNCHANGED))
         return metres(depth), False
@@ -185,7 +185,7 @@ def _decode_compressed(form: str, data: Array) -> tuple[Array, bool]:
 
 
 def _imdecode(form: str, data: Array, flag: int) -> Array:
-    """Decompress, or say what could not be."""
+    """Decode the bytes of an image file, or raise a CodecError."""
     image_headers.check(form, data.data)
     try:
         pixels: Array | None = cv2.imdecode(data, flag)
@@ -200,7 +200,7 @@ def _imdecode(form: str, data: Array, flag: int) -> Array:
 
 
 def _fit(rgb: Array, height: int, width: int, how: str) -> Array:
-    """Make an image (H, W, 3) as high and wide as asked."""
+    """Resize an image (H, W, 3) to (height, width, 3)."""
     rows, cols = rgb.shape[:2]
     if (rows, cols) == (height, width):
         return rgb
@@ -224,13 +224,13 @@ def _fit(rgb: Array, height: int, width: int, how: str) -> Array:
 
 
 def _resize(rgb: Array, width: int, height: int) -> Array:
-    """Resize: averaging where the image shrinks, smoothly where it grows."""
+    """Resize by averaging to a smaller size, and by linear interpolation to a larger one."""
     rows, cols = rgb.shape[:2]
     if rows < height or cols < width:
         large: Array = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
         return large
-    # Averaging 2x2 pixels is ten times as fast as any other ratio, and a whole image of it loses
-    # no more than the rounding; the last step still averages over two pixels and more.
+    # Averaging 2x2 pixels is ten times as fast as other ratios, and costs only rounding errors.
+    # The last step still averages over two or more pixels per side.
     while rows % 2 == 0 and cols % 2 == 0 and rows >= 4 * height and cols >= 4 * width:
         rows, cols = rows // 2, cols // 2
         rgb = cv2.resize(rgb, (cols, rows), interpolation=cv2.INTER_AREA)

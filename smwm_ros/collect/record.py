@@ -81,7 +81,7 @@ def _record_episode(
     limits = action_spec(config.robot)
     frame, actions = begin_episode(config.arena, arena, episode)
     if isinstance(arena, RandomisedArena):
-        bag.note(DRAWN_TOPIC, json.dumps({'episode': episode, **arena.drawn()}), begin)
+        bag.write_text(DRAWN_TOPIC, json.dumps({'episode': episode, **arena.drawn()}), begin)
     recorder.show(0, frame)
     states, driven = [frame.state.tolist()], []
     for step in range(length):
@@ -97,7 +97,7 @@ def _record_episode(
     bag.flush()
     if config.record != Record(storage=config.record.storage):
         truth = {'episode': episode, 'actions': driven, 'states': states, **times.about()}
-        bag.note(TRUTH_TOPIC, json.dumps(truth), begin + length * period)
+        bag.write_text(TRUTH_TOPIC, json.dumps(truth), begin + length * period)
 
 
 class EpisodeRecorder:
@@ -110,9 +110,9 @@ class EpisodeRecorder:
         self._edges = (times.begin + times.period * np.arange(length + 1)).tolist()
         self._frames, self._states = times.camera.messages(), times.state.messages()
         self._commands = times.command.messages()
-        self._frames_at, self._frames_after = times.camera.places(self._edges)
-        self._states_at, self._states_after = times.state.places(self._edges)
-        at, after = times.command.places(self._edges)
+        self._frames_at, self._frames_after = times.camera.at_and_between(self._edges)
+        self._states_at, self._states_after = times.state.at_and_between(self._edges)
+        at, after = times.command.at_and_between(self._edges)
         self._said = [[*first, *then] for first, then in zip(at, after, strict=False)]
 
     def says(self, step: int) -> bool:
@@ -124,7 +124,7 @@ class EpisodeRecorder:
         for index in self._said[step]:
             stamp, received = self._commands[index]
             if received:
-                self._bag.command(action, stamp, received)
+                self._bag.write_command(action, stamp, received)
 
     def show(self, step: int, frame: Frame) -> None:
         """Write what is seen and measured just as a raw step begins, and all before it."""
@@ -151,12 +151,12 @@ class EpisodeRecorder:
     def _see(self, index: int, pixels: Array) -> None:
         stamp, received = self._frames[index]
         if received:
-            self._bag.see(pixels, stamp, received)
+            self._bag.write_image(pixels, stamp, received)
 
     def _measure(self, index: int, state: Array) -> None:
         stamp, received = self._states[index]
         if received:
-            self._bag.measure(state, stamp, received)
+            self._bag.write_state(state, stamp, received)
 
 
 def between(before: Array, after: Array, share: float) -> Array:

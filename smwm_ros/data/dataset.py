@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A dataset of transitions: a folder of shards, one for each recording.
+Read a dataset of transitions: a folder of shards, one for each bag.
 
-Rows are ticks of the control period: row t holds the frame o_t, the raw action a_t commanded from
-t to t + dt, and the measured state at t, NaN where none came in time. A transition is the frames
-of rows t and t + K with the K actions between them; it never crosses a drive, which is a stretch
-without a gap. Drives are held out whole, or else cut into episodes that are held out or not.
+Rows are ticks of the control period: row t has the frame o_t, the raw action a_t commanded from
+t to t + dt, and the measured state at t, NaN if none was received in time. A transition is the
+frames of rows t and t + K with the K actions between them. It never crosses the end of a drive,
+which is a span of rows without a gap. Drives are held out as a whole, or split into episodes.
 
     dataset.json                                   configuration, provenance, names of the shards
-    shards/NAME/{pixels,action,state,episode,stamp}.npy    columns, readable with numpy alone
+    shards/NAME/{pixels,action,state,episode,stamp}.npy    columns, readable with NumPy alone
     shards/NAME/pixels.jpeg                        with dataset.pixels=jpeg: the frames; pixels.npy
-                                                   holds where each of them ends
-    shards/NAME/meta.json                          episodes, source, what was dropped and why
-    shards/NAME/camera/*.jpg                       for people: a few frames as the camera saw them
+                                                   has the end of each of them
+    shards/NAME/meta.json                          episodes, source, dropped ticks with reasons
+    shards/NAME/camera/*.jpg                       for people: a few larger frames
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _INDEX = {'format': int, 'robot': {str: Any}, 'dataset': {str: Any}, 'shards': [
 
 
 class DatasetInfo(NamedTuple):
-    """What a dataset was made for."""
+    """The configuration of a dataset."""
 
     robot: dict[str, Any]  # plain data of config.Robot
     dataset: dict[str, Any]  # plain data of config.Dataset
@@ -82,7 +82,7 @@ def write_index(
 
 
 class TransitionDataset:
-    """A dataset on disk; the small columns are in memory, the pixels are read when wanted."""
+    """A dataset on disk; the small columns are in memory, the pixels are read on demand."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -119,7 +119,7 @@ class TransitionDataset:
         return int(self._offsets[-1])
 
     def starts(self, split: str, ticks: int | None = None) -> Array:
-        """Return the rows t for which t..t+ticks lie in one stretch; ticks is K unless given."""
+        """Return the rows t with t..t+ticks in one episode of a split; ticks is K by default."""
         if split not in SPLITS:
             raise DatasetError(f"split '{split}': valid: {', '.join(SPLITS)}")
         reach = self.info.action_block if ticks is None else ticks
@@ -131,7 +131,7 @@ class TransitionDataset:
         return np.concatenate([np.zeros(0, np.int64), *runs])
 
     def pixels(self, rows: Array) -> Array:
-        """Return frames (n, H, W, 3) uint8 of any rows, in the order asked."""
+        """Return frames (n, H, W, 3) uint8 of any rows, in their order."""
         rows = np.asarray(rows)
         if len(self._pixels) == 1:
             frames: Array = self._pixels[0][rows]
@@ -145,22 +145,22 @@ class TransitionDataset:
         return frames
 
     def actions(self, rows: Array) -> Array:
-        """Return what was commanded (n, A) float32, in physical units."""
+        """Return raw actions (n, A) float32, in physical units."""
         actions: Array = self._actions[rows]
         return actions
 
     def states(self, rows: Array) -> Array:
-        """Return what was measured (n, P) float32, NaN where nothing was."""
+        """Return measured states (n, P) float32, NaN where none was received in time."""
         states: Array = self._states[rows]
         return states
 
     def measured(self, rows: Array) -> Array:
-        """Return at which rows the whole state was measured (n,) bool."""
+        """Return which rows have a complete measured state (n,) bool."""
         known: Array = np.asarray(np.isfinite(self._states[rows]).all(axis=-1))
         return known
 
     def sequence(self, starts: Array, steps: int) -> Sequence:
-        """Return frames at rows start, start+K, ..., start+steps*K, and what lies between."""
+        """Return frames at rows start, start+K, ..., start+steps*K, and the actions between."""
         block = self.info.action_block
         rows = np.asarray(starts)[:, None] + block * np.arange(steps + 1)  # (n, steps+1)
         ticks = np.asarray(starts)[:, None] + np.arange(steps * block)  # (n, steps*K)
@@ -174,12 +174,12 @@ class TransitionDataset:
         runs = [self._actions[e.start : e.stop] for e in self.episodes if e.split == 'train']
         actions = np.concatenate(runs).astype(np.float64)
         spec = self.info.spec
-        # An action that never changed stays put in a plan, instead of dividing by zero.
+        # A lower bound, so that an action that never changed does not divide by zero.
         floor = 1e-3 * (np.asarray(spec.high) - np.asarray(spec.low))
         return actions.mean(0), np.maximum(actions.std(0), floor)
 
     def load_pixels(self) -> None:
-        """Read all frames into memory, for training at the speed of memory."""
+        """Read all frames into memory, for faster training."""
         size = self.info.image_size
         everything = [
             part if isinstance(part, np.ndarray) else part[np.arange(len(part))]
@@ -197,7 +197,7 @@ class TransitionDataset:
         return _join(parts, row)
 
     def _drives(self) -> tuple[Drive, ...]:
-        """Return what was recorded without a gap."""
+        """Return the spans of rows without a gap."""
         return tuple(
             Drive(int(offset) + start, int(offset) + stop, f'{name}/{number}')
             for offset, (name, meta) in zip(self._offsets, self.metas.items(), strict=False)
@@ -206,7 +206,7 @@ class TransitionDataset:
 
 
 def require_finite(data: TransitionDataset, actions: Array) -> None:
-    """Refuse actions (rows, A) that are no numbers, of which nothing could be learnt."""
+    """Raise if actions (rows, A) are not finite."""
     bad = np.flatnonzero(~np.isfinite(actions).all(axis=1))
     if len(bad):
         raise DatasetError(
@@ -216,7 +216,7 @@ def require_finite(data: TransitionDataset, actions: Array) -> None:
 
 
 def explain(metas: Iterable[Mapping[str, Any]]) -> str:
-    """Say in plain words what was recorded, what was dropped, and why."""
+    """Return how many ticks were kept, and how many were dropped for which reason."""
     kept, reasons = 0, dict[str, int]()
     for meta in metas:
         kept += meta['rows']
@@ -227,7 +227,7 @@ def explain(metas: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
-    """Read dataset.json, or say what the folder is instead."""
+    """Read dataset.json, or raise an error that says what the folder is instead."""
     if not folder.is_dir():
         raise DatasetError(f'{folder}: no such dataset; make one: smwm convert BAG --out {folder}')
     if not (folder / INDEX).is_file():
@@ -241,8 +241,8 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _info(index: Mapping[str, Any], path: Path) -> DatasetInfo:
-    """Gather what the configuration says about the columns."""
-    try:  # a newer version may have added knobs, which do not change what the columns are
+    """Return the configuration of a dataset."""
+    try:  # unknown knobs of newer versions do not change the columns
         robot = section(config.Robot, index['robot'], 'robot', known=False)
         dataset = section(config.Dataset, index['dataset'], 'dataset', known=False)
     except ValueError as error:
@@ -254,18 +254,18 @@ def _info(index: Mapping[str, Any], path: Path) -> DatasetInfo:
 
 
 def _quality(info: DatasetInfo) -> int | None:
-    """Return the quality of frames that are stored as JPEG."""
+    """Return the JPEG quality of the frames, None if they are raw."""
     jpeg = info.dataset['pixels'] == 'jpeg'
     return int(info.dataset['jpeg_quality']) if jpeg else None
 
 
 def _fingerprint(index: Mapping[str, Any], metas: Mapping[str, Mapping[str, Any]]) -> str:
-    """Hash what the rows are and what they mean."""
+    """Return a hash of the rows and the configuration."""
     hashes = [meta['hashes'] for meta in metas.values()]
     text = json.dumps([index['robot'], index['dataset'], hashes], sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _join(parts: Iterable[Array], row: Column) -> Array:
-    """Copy a column of all shards into one array in memory."""
+    """Concatenate the parts of a column."""
     return np.concatenate([np.empty((0, *row.shape), row.dtype), *parts])

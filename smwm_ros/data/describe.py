@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say in plain words what a dataset holds and where it came from."""
+"""Describe the content and the sources of a dataset as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smwm_ros.text import count_of
 
 
 def describe(data: TransitionDataset) -> list[str]:
-    """Return the lines that tell a user what was made."""
+    """Return the description of a dataset, as lines of text."""
     info = data.info
     transitions = len(data.starts('all'))
     lines = [
@@ -25,8 +25,8 @@ def describe(data: TransitionDataset) -> list[str]:
     for name, mine, low, high in zip(
         info.spec.fields, actions.T, info.spec.low, info.spec.high, strict=True
     ):
-        moved = f'+- {mine.std():.3g}' if np.ptp(mine) else 'always'
-        lines.append(f'  {name}: {mine.mean():.3g} {moved}, limits {low:g} to {high:g}')
+        spread = f'+- {mine.std():.3g}' if np.ptp(mine) else 'always'
+        lines.append(f'  {name}: {mine.mean():.3g} {spread}, limits {low:g} to {high:g}')
     lines += _ages(data)
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
@@ -47,21 +47,24 @@ def describe(data: TransitionDataset) -> list[str]:
 
 
 def warnings(data: TransitionDataset) -> list[str]:
-    """Return what keeps a user from training with a dataset that was just made."""
+    """Return warnings about what prevents training with a dataset."""
     if len(data.starts('val')):
         return []
     if not data.info.dataset['val_share']:
-        return ['nothing is held out, for dataset.val_share is 0; smwm train needs some']
+        return [
+            'no episode is held out, because dataset.val_share is 0; smwm train requires held-out '
+            'episodes'
+        ]
     dt = data.info.spec.dt
     enough = cuttable(gap_of(data.info.action_block, dt)) * dt
     return [
-        'nothing is held out to judge a model on, which smwm train needs: record several drives, '
-        f'or one of at least {enough:.3g} s without a gap'
+        'no episode is held out, but smwm train requires held-out episodes: record several '
+        f'drives, or one of at least {enough:.3g} s without a gap'
     ]
 
 
 def _held_out(data: TransitionDataset) -> str:
-    """Say how much is held out."""
+    """Return how much is held out, as text."""
     mine = [episode for episode in data.episodes if episode.split == 'val']
     ticks = sum(episode.stop - episode.start for episode in mine)
     place = 'episode' if len(data.drives) == len(data.episodes) else 'stretch'
@@ -69,18 +72,18 @@ def _held_out(data: TransitionDataset) -> str:
 
 
 def _ages(data: TransitionDataset) -> list[str]:
-    """Tell how old the oldest is of each thing that ticks hold."""
+    """Return the maximum age of each input at its tick, as text."""
     oldest: dict[str, float] = {}
     for meta in data.metas.values():
         for name, part in meta.get('ages', {}).items():
             age = part['worst'][0][1] if part['worst'] else 0.0
             oldest[name] = max(oldest.get(name, 0.0), age)
     words = [f'{name} {1000 * age:.0f} ms' for name, age in oldest.items()]
-    return [f'  the oldest at its tick: {", ".join(words)}'] if words else []
+    return [f'  maximum age at a tick: {", ".join(words)}'] if words else []
 
 
 def _duration(seconds: float) -> str:
-    """Say a duration in the unit that suits it."""
+    """Return a duration as text, in s, min or h."""
     if seconds < 120:
         return f'{seconds:.1f} s'
     return f'{seconds / 60:.1f} min' if seconds < 7200 else f'{seconds / 3600:.1f} h'

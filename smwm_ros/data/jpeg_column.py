@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A column of images as JPEG: their bytes one after another in a file, and where each ends."""
+"""A column of JPEG images: one file of their concatenated bytes, and the end of each image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smwm_ros.text import count_of
 
 
 class JpegWriter:
-    """Appends images to a file."""
+    """Append images to a file."""
 
     def __init__(self, path: Path, quality: int) -> None:
         self._file = path.open('wb')
@@ -25,7 +25,7 @@ class JpegWriter:
         self.hash = blake2b(digest_size=16)
 
     def append(self, images: Array) -> Array:
-        """Write images (n, H, W, 3) RGB; return where each ends in the file (n,)."""
+        """Write images (n, H, W, 3) RGB; return the end of each in the file (n,) [bytes]."""
         ends = np.zeros(len(images), '<i8')
         for number, rgb in enumerate(images):
             bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
@@ -42,7 +42,7 @@ class JpegWriter:
 
 
 class JpegColumn:
-    """Images on disk, read and decoded when they are asked for."""
+    """Images on disk, read and decoded on demand."""
 
     def __init__(self, path: Path, ends: Array, shape: tuple[int, ...]) -> None:
         self._ends = ends
@@ -55,14 +55,16 @@ class JpegColumn:
                 f'{DATASET.remedy}'
             )
         if (np.diff(ends, prepend=0) <= 0).any():
-            raise DATASET.damaged(path.with_suffix('.npy'), 'expected ends of images, in order')
+            raise DATASET.damaged(
+                path.with_suffix('.npy'), 'the ends of the images are not ascending'
+            )
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self._ends)
 
     def __getitem__(self, rows: Array) -> Array:
-        """Return images (n, H, W, 3) uint8 RGB of any rows, in the order asked."""
+        """Return images (n, H, W, 3) uint8 RGB of any rows, in their order."""
         images = np.empty((len(rows), *self._shape), np.uint8)
         for number, row in enumerate(np.asarray(rows)):
             begin = int(self._ends[row - 1]) if row else 0

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Columns of a shard on disk: rows that are read when they are asked for.
+Columns of a shard on disk, whose rows are read on demand.
 
-They are read, not mapped into memory. A file that becomes shorter while it is mapped ends the
-process at the next look at it; a read says so. For frames in an order at random both take the
-same time, next to a step of training.
+They are read, not mapped into memory: if a mapped file becomes shorter, the next access ends the
+process by SIGBUS, while a read returns an error. The difference in speed is small compared with a
+training step.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ DATASET = Kind(DatasetError, 'convert it again')
 
 
 class Column(NamedTuple):
-    """What one row of a column is."""
+    """Shape and type of one row of a column."""
 
     shape: tuple[int, ...]
     dtype: str
-    quality: int | None = None  # of JPEG, where rows are images that are stored as such
+    quality: int | None = None  # of JPEG, if rows are images that are stored as JPEG
 
     @property
     def stored(self) -> Column:
-        """Return what a row of the .npy file is: itself, or where its JPEG ends."""
+        """Return the column in the .npy file: the rows, or the ends of their JPEG images."""
         return self if self.quality is None else Column((), '<i8')
 
 
@@ -51,11 +51,11 @@ class Bytes:
 
     @property
     def size(self) -> int:
-        """Return the number of bytes it has now."""
+        """Return the current number of bytes."""
         return os.fstat(self._file).st_size
 
     def read(self, begin: int, into: Array) -> None:
-        """Fill a contiguous array of bytes from a place in the file."""
+        """Fill a contiguous array of bytes from a position in the file."""
         view = into.data
         try:
             while view and (count := os.preadv(self._file, [view], begin)):
@@ -64,8 +64,8 @@ class Bytes:
             raise DatasetError(f'{self.path}: cannot be read: {error.strerror}') from None
         if view:
             raise DatasetError(
-                f'{self.path}: became shorter while it was in use: it ends after '
-                f'{count_of(self.size, "byte")}, where {len(view)} more were expected; '
+                f'{self.path}: became shorter while it was in use: '
+                f'{count_of(self.size, "byte")}, expected {len(view)} more; '
                 f'{DATASET.remedy}'
             )
 
@@ -90,13 +90,13 @@ class Rows:
         return self._count
 
     def __getitem__(self, rows: Array) -> Array:
-        """Return any rows, in the order asked."""
+        """Return any rows, in their order."""
         rows = np.asarray(rows)
         found: Array = np.empty((len(rows), *self._shape), self._dtype)
         if not found.size:
             return found
         flat = found.reshape(-1).view(np.uint8)
-        # Rows that follow each other are read at once.
+        # Consecutive rows are read together.
         starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1).tolist()
         for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
             part = flat[start * self._width : stop * self._width]
@@ -109,7 +109,7 @@ class Rows:
 
 
 def _check_header(path: Path, shape: tuple[int, ...], dtype: str) -> int:
-    """Check that a .npy file holds what meta.json promises; return where its data begin."""
+    """Check shape and type in the header of a .npy file; return the offset of its data."""
     try:
         with path.open('rb') as file:
             version = np.lib.format.read_magic(file)
@@ -119,7 +119,7 @@ def _check_header(path: Path, shape: tuple[int, ...], dtype: str) -> int:
             }[version]
             found, by_columns, kind = read(file)
             begin = file.tell()
-    except Exception as error:  # the header is parsed as Python, which damage makes anything of
+    except Exception as error:  # NumPy parses the header as Python: damage may raise anything
         raise DatasetError(
             f'{path}: missing or damaged: no .npy header: {one_line(error)}; {DATASET.remedy}'
         ) from None

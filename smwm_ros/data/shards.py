@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One shard of a dataset on disk: a folder of .npy columns and a meta.json.
+Write one shard of a dataset: a folder of .npy columns and a meta.json.
 
-Rows are appended as raw bytes to files in a temporary folder beside the final one, so memory
-stays constant; the .npy headers are written last, and a rename makes the shard whole at once.
+Rows are appended as raw bytes to files in a temporary folder, so memory use is constant. The .npy
+headers are written last, and then the folder is renamed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ from smwm_ros.data.stored import read_json, require
 from smwm_ros.errors import DatasetError, writing
 from smwm_ros.files import publish, write_atomic
 from smwm_ros.interfaces import Array
-from smwm_ros.text import count_of
 
 META = 'meta.json'
-_LONGEST = 200  # bytes of a name; file systems take 255, and a temporary name is longer
-_HEADER = 256  # bytes kept free for the .npy header; a multiple of 64, as memory maps like it
+_LONGEST = 200  # bytes of a name; file systems allow 255, and a temporary name is longer
+_HEADER = 256  # bytes reserved for the .npy header; a multiple of 64, for alignment
 BINS = 40  # of a histogram of ages
 _META = {
     'rows': int,
@@ -50,7 +49,7 @@ _META = {
         str: {'counts': [int], 'beyond': int, 'limit': float, 'worst': [(int, float)]},
     },
 }
-# What a shard is that says nothing of itself but its rows.
+# The entries of meta.json that older versions did not write.
 _OLDEST = {
     'dropped': {},
     'counts': {},
@@ -76,29 +75,29 @@ def columns(
 
 
 def safe_name(name: str) -> str:
-    """Return what a shard of this name is called: one folder, not hidden, of printable letters."""
+    """Return a name as a folder name: not hidden, without slashes, of printable characters."""
     safe = ''.join(letter if letter.isprintable() and letter != '/' else '_' for letter in name)
     rest = safe.lstrip('.')
     safe = '_' * (len(safe) - len(rest)) + rest or '_'
     data = safe.encode()
     if len(data) > _LONGEST:
-        hashed = blake2b(data, digest_size=8).hexdigest()  # so that two long names stay two
+        hashed = blake2b(data, digest_size=8).hexdigest()  # keeps long names unique
         safe = f'{data[: _LONGEST - 17].decode(errors="ignore")}_{hashed}'
     return safe
 
 
 def shard_folder(folder: Path, name: object) -> Path:
-    """Return where a shard of a dataset lies; a name that leads elsewhere is refused."""
+    """Return the folder of a shard; raise if its name is a path to another folder."""
     if not isinstance(name, str) or name in ('', '..') or Path(name).name != name:
         raise DatasetError(
-            f'{folder}: {str(name)[:_LONGEST]!r} is no name of a shard; expected the name of a '
-            'folder in shards/'
+            f'{folder}: {str(name)[:_LONGEST]!r} is not the name of a shard; expected the name of '
+            'a folder in shards/'
         )
     return folder / 'shards' / name
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file whole or not at all; the same data gives the same bytes."""
+    """Write a JSON file atomically; equal data gives equal bytes."""
     write_atomic(path, (json.dumps(data, indent=1, sort_keys=True) + '\n').encode())
 
 
@@ -110,7 +109,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
     rows, end = meta['rows'], 0
     for start, stop in meta['episodes']:
         if not end <= start < stop <= rows:
-            reason = f'episodes: {start} to {stop}; expected rows of {rows}, in order'
+            reason = f'episodes: {start} to {stop}, expected ascending row numbers up to {rows}'
             raise DATASET.damaged(path, reason)
         end = stop
     ages = meta.get('ages', {})
@@ -118,19 +117,23 @@ def read_meta(folder: Path) -> dict[str, Any]:
         inside = all(0 <= row < rows for row, _ in part['worst'])
         if not inside or min(part['counts'], default=0) < 0:
             raise DATASET.damaged(
-                path, f'ages.{name}: expected rows and counts of {count_of(rows, "row")}'
+                path, f'ages.{name}: expected row numbers below {rows}, and counts from 0 on'
             )
         if len(part['counts']) != BINS:
-            raise DATASET.damaged(path, f'ages.{name}.counts: expected {BINS} of them')
+            raise DATASET.damaged(
+                path, f'ages.{name}.counts: {len(part["counts"])} numbers, expected {BINS}'
+            )
     return {**_OLDEST, **meta}
 
 
 class ShardWriter:
-    """Streams rows into a shard; leaving the `with` block without publish() leaves nothing."""
+    """Write rows to a shard; without publish(), nothing is left at the end of the `with` block."""
 
     def __init__(self, folder: Path, row: Mapping[str, Column]) -> None:
         if safe_name(folder.name) != folder.name:
-            raise DatasetError(f'{folder}: no name for a shard; expected {safe_name(folder.name)}')
+            raise DatasetError(
+                f'{folder}: not a valid name of a shard, expected {safe_name(folder.name)}'
+            )
         self.folder = folder
         self.rows = 0
         self._row = dict(row)
@@ -174,14 +177,14 @@ class ShardWriter:
         self.rows += count
 
     def attach(self, name: str, data: bytes) -> None:
-        """Lay a further file beside the columns."""
+        """Write a further file beside the columns."""
         path = self._temporary / name
         with writing(self.folder):
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(data)
 
     def publish(self, meta: Mapping[str, Any]) -> None:
-        """Write headers and meta.json, and give the shard its name, replacing an older one."""
+        """Write headers and meta.json, and rename the folder, replacing an older shard."""
         with writing(self.folder):
             for name, column in self._row.items():
                 self._files[name].seek(0)
@@ -198,16 +201,16 @@ class ShardWriter:
         publish(self._temporary, self.folder)
 
     def _move_away(self) -> None:
-        """Remove the shard that is replaced, and nothing that is none."""
+        """Remove the shard that is replaced, but no other folder."""
         if not (self.folder / META).is_file():
-            raise DatasetError(f'{self.folder}: is there already, and is no shard; remove it')
-        # Renamed first: a folder that cannot be removed half-way is no shard any more.
+            raise DatasetError(f'{self.folder}: exists already and is not a shard; remove it')
+        # Renamed first, so that an interruption does not leave a partial shard.
         old = self._temporary.with_suffix('.old.tmp')
         self.folder.rename(old)
         shutil.rmtree(old)
 
     def __enter__(self) -> ShardWriter:
-        """Start writing."""
+        """Return the writer."""
         return self
 
     def __exit__(
@@ -216,7 +219,7 @@ class ShardWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the files, and throw away what was not published."""
+        """Close the files, and remove them if they were not published."""
         self._end()
 
     def _end(self) -> None:
@@ -224,13 +227,13 @@ class ShardWriter:
         for file in files:
             with suppress(
                 OSError
-            ):  # a full disk is full for this too; what was published is closed
+            ):  # on a full disk this fails as well; published files are closed already
                 file.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def _npy_header(column: Column, rows: int) -> bytes:
-    """Return a .npy header (format 1.0) of a fixed length, whatever the number of rows."""
+    """Return a .npy header (format 1.0) of fixed length for any number of rows."""
     form = {'descr': column.dtype, 'fortran_order': False, 'shape': (rows, *column.shape)}
     start = b'\x93NUMPY\x01\x00' + struct.pack('<H', _HEADER - 10)
     return (start + repr(form).encode('ascii')).ljust(_HEADER - 1) + b'\n'

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Which parts of a dataset are held out: whole drives, and stretches of those that are too long.
+Choose the held-out parts of a dataset: whole drives, and parts of long drives.
 
-A drive that is longer than all that is to be held out is cut into stretches, some of which are
-held out. Between these and what is learnt from, ticks are left out: frames a moment apart are
-nearly the same, and a model would be judged on what it knows.
+A drive that is longer than the whole held-out share is cut into parts, some of which are held out.
+Ticks between held-out and training parts are used for neither: consecutive frames are nearly
+identical, so a model would be evaluated on its training data.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from itertools import groupby
 from math import ceil
 from typing import NamedTuple
 
-# Long enough for windows of some model steps, and short enough that many are drawn.
-_SHORTEST, _LONGEST = 4, 40  # stretches [gaps]
-_PIECES = 4  # a drive that gives fewer stretches stays whole
-_GAP = 0.5  # between what is held out and what is not, at least [s]
+# Long enough for windows of several model steps, and short enough for many parts.
+_SHORTEST, _LONGEST = 4, 40  # parts [gaps]
+_PIECES = 4  # a drive with fewer parts is not cut
+_GAP = 0.5  # minimum between held-out and training parts [s]
 
 
 class Episode(NamedTuple):
@@ -30,7 +30,7 @@ class Episode(NamedTuple):
 
 
 class Drive(NamedTuple):
-    """Rows that were recorded without a gap, and a name that no other drive has."""
+    """Rows that were recorded without a gap, and a unique name."""
 
     start: int
     stop: int
@@ -38,17 +38,17 @@ class Drive(NamedTuple):
 
 
 def gap_of(action_block: int, dt: float) -> int:
-    """Return how many ticks are left out beside what is held out: a model step, or more."""
+    """Return the number of unused ticks beside a held-out part: at least a model step."""
     return max(action_block, ceil(_GAP / dt - 1e-6))
 
 
 def cuttable(gap: int) -> int:
-    """Return how many ticks a drive has at least that is cut."""
+    """Return the minimum number of ticks of a drive that is cut."""
     return _PIECES * _SHORTEST * gap
 
 
 def hold_out(drives: Sequence[Drive], share: float, seed: int, gap: int) -> tuple[Episode, ...]:
-    """Hold out a share of the ticks; another drive moves few others to the other side."""
+    """Hold out a share of the ticks; adding a drive changes the split of few others."""
     wanted = share * sum(drive.stop - drive.start for drive in drives)
     pieces = [_cut(drive, wanted, gap) for drive in drives]
     draw = sorted(
@@ -56,7 +56,7 @@ def hold_out(drives: Sequence[Drive], share: float, seed: int, gap: int) -> tupl
         key=lambda piece: blake2b(f'{seed}/{piece.name}'.encode()).digest(),
     )
     held_out, ticks = set[str](), 0
-    for piece in draw[:-1] if share > 0 else ():  # one is left to learn from
+    for piece in draw[:-1] if share > 0 else ():  # one remains for training
         length = piece.stop - piece.start
         if held_out and ticks + length / 2 > wanted:
             break
@@ -66,7 +66,7 @@ def hold_out(drives: Sequence[Drive], share: float, seed: int, gap: int) -> tupl
 
 
 def _cut(drive: Drive, wanted: float, gap: int) -> list[Drive]:
-    """Cut a drive that cannot be held out whole into even stretches."""
+    """Cut a drive that is too long to be held out into equal parts."""
     ticks = drive.stop - drive.start
     if not 0 < wanted < ticks or ticks < cuttable(gap):
         return [drive]
@@ -80,7 +80,7 @@ def _cut(drive: Drive, wanted: float, gap: int) -> list[Drive]:
 
 
 def _episodes(pieces: list[Drive], held_out: set[str], gap: int) -> list[Episode]:
-    """Join the neighbouring stretches of a drive that are on the same side."""
+    """Join adjacent parts of a drive that are in the same split."""
     found = []
     for is_held, group in groupby(pieces, key=lambda piece: piece.name in held_out):
         mine = list(group)

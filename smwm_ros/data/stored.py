@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What we wrote to disk comes back as what it was, or one line says which file is damaged, and how.
+Read our own JSON files, and raise one line that names the file and the damage.
 
-A shape is a small picture of what a JSON file holds: `int`; `float`, any number; `str`; `[int]`, a
-list of such; `(int, float)`, a list of just these; `{str: int}`, names of such; {'rows': int,
-'notes?': [str]}, an object, in which a question mark stands behind what may be missing; `Any`.
+A shape describes the content of a JSON file: `int`; `float`, any number; `str`; `[int]`, a list of
+integers; `(int, float)`, a list of exactly these; `{str: int}`, an object with any names; {'rows':
+int, 'notes?': [str]}, an object with these names, optional with a question mark; `Any`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from smwm_ros.errors import did_you_mean, one_line, SmwmError
 from smwm_ros.text import brief
 
 DEEPEST = 20  # levels of a JSON file
-# What knobs have no default for, when they are read back: no guess of these would be right.
+# Knobs that must be stored: a default would be wrong.
 NEEDED = {
     config.Robot: ('camera', 'command', 'state', 'dt'),
     config.Camera: ('topic',),
@@ -41,7 +41,7 @@ T = TypeVar('T')
 
 
 class Kind(NamedTuple):
-    """What a family of files has in common: its error, and what helps where one is damaged."""
+    """A kind of files: its error class, and what to do if a file is damaged."""
 
     error: type[SmwmError]
     remedy: str
@@ -52,10 +52,10 @@ class Kind(NamedTuple):
 
 
 def read_json(path: Path, kind: Kind, newest: int | None = None) -> dict[str, Any]:
-    """Read a JSON object; one that has a format has one that this version knows."""
+    """Read a JSON object; with `newest`, check its format number."""
     try:
         if not path.is_file():
-            raise kind.error(f'{path}: missing, or no file; {kind.remedy}')
+            raise kind.error(f'{path}: missing, or not a file; {kind.remedy}')
         data = json.loads(path.read_text(encoding='utf-8'))
         deep = _is_deep(data)
     except OSError as error:
@@ -74,13 +74,13 @@ def read_json(path: Path, kind: Kind, newest: int | None = None) -> dict[str, An
 
 
 def require(data: Any, shape: Any, path: Path, kind: Kind) -> None:
-    """Refuse what a file holds where it is of another shape."""
+    """Raise if the content of a file does not have a shape."""
     if reason := mismatch(data, shape):
         raise kind.damaged(path, reason)
 
 
 def mismatch(data: Any, shape: Any, where: str = '') -> str:
-    """Say where data is not of a shape, and what was found there; '' where it fits."""
+    """Return where data does not have a shape, and what was found there, or ''."""
     if isinstance(shape, dict) and isinstance(data, dict):
         return _first(_members(data, shape, where))
     if isinstance(shape, list) and isinstance(data, list):
@@ -99,10 +99,10 @@ def mismatch(data: Any, shape: Any, where: str = '') -> str:
 
 def section(schema: type[T], data: Any, where: str, known: bool = True) -> T:
     """
-    Make a config section of the plain data it was stored as; ValueError where it is none.
+    Make a config section from stored plain data; raise ValueError if it is invalid.
 
-    A knob that is younger than the data is as by default, and one with a former name is found by
-    it, too. A knob that this version does not have is refused where all have to be known.
+    A missing knob has its default, and a renamed knob is also read by its former name. With
+    `known`, unknown knobs are an error.
     """
     if not isinstance(data, Mapping):
         raise ValueError(f'{where}: expected an object, found {brief(data)}')
@@ -133,7 +133,7 @@ def section(schema: type[T], data: Any, where: str, known: bool = True) -> T:
 def _members(
     data: dict[str, Any], shape: dict[Any, Any], where: str
 ) -> Iterable[tuple[Any, Any, str]]:
-    """Pair what an object holds with its shapes; what is missing is paired with None."""
+    """Yield (value, shape, path) for the members of an object; a missing value is None."""
     dot = f'{where}.' if where else ''
     for key, part in shape.items():
         if key in (str, int):
@@ -145,7 +145,7 @@ def _members(
 
 
 def _first(parts: Iterable[tuple[Any, Any, str]]) -> str:
-    """Return the first thing that is wrong with parts of data."""
+    """Return the first mismatch of some parts of data, or ''."""
     return next((why for part in parts if (why := mismatch(*part))), '')
 
 
@@ -160,7 +160,7 @@ def _check_format(path: Path, version: Any, newest: int, kind: Kind) -> None:
 
 
 def _is_deep(data: Any) -> bool:
-    """Tell whether lists and objects lie deeper within each other than in any file of ours."""
+    """Return whether lists and objects are nested deeper than in any of our files."""
     level = [data] if isinstance(data, (dict, list)) else []
     for _ in range(DEEPEST):
         parts = [part.values() if isinstance(part, dict) else part for part in level]
@@ -171,7 +171,7 @@ def _is_deep(data: Any) -> bool:
 
 
 def _typed(kind: Any, value: Any, where: str) -> Any:
-    """Return a stored value as what a knob is declared to be."""
+    """Return a stored value with the declared type of its knob."""
     if get_origin(kind) is tuple and isinstance(value, (list, tuple)):
         return tuple(_typed(get_args(kind)[0], item, where) for item in value)
     if kind is float and type(value) is int:
@@ -183,7 +183,7 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
 
 
 def _check_limits(value: Any, limits: Mapping[str, Any], where: str) -> None:
-    """Refuse what no user could have set."""
+    """Raise if a value is outside of its knob's limits or choices."""
     low, high, choices = limits['low'], limits['high'], limits['choices']
     for number in value if isinstance(value, tuple) else (value,):
         if low is not None and not low <= number <= high:

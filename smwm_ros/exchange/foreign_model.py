@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Read models that SMWM or LeWM trained; nothing that their files hold is executed.
+Read models that SMWM or LeWM trained, without executing anything in their files.
 
-SMWM leaves a folder with config.yaml and checkpoints/last.ckpt, LeWM and stable-worldmodel one
-with config.json and weights.pt. Both are pickles, of which the numbers are read and nothing else.
+SMWM writes a folder with config.yaml and checkpoints/last.ckpt, LeWM and stable-worldmodel one
+with config.json and weights.pt. Both weights are pickles, of which only the numbers are read.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from smwm_ros.model.world_model import make_model, Smwm
 import torch
 from torch import Tensor
 
-SHOWN = 20  # mistakes told one by one
+SHOWN = 20  # mismatched tensors listed in an error
 _PREDICTOR = {'depth': 6, 'heads': 16, 'mlp_dim': 2048, 'dim_head': 64}
-# What a configuration must say for the networks to be ours: no tensor shows the number of heads.
+# Required configuration: no tensor shows the number of attention heads, for example.
 _SMWM = {
     'encoder_scale': 'tiny',
     'patch_size': PATCH,
@@ -44,14 +44,14 @@ _LEWM = {
 
 
 class ForeignModel(NamedTuple):
-    """A model of others, as it was found."""
+    """A model of another project."""
 
     maker: str  # 'SMWM' or 'LeWM'
     weights: Path
     tensors: Mapping[str, Tensor]  # by the names of SMWM
     config: Model
     action_size: int  # K*A
-    action_block: int | None  # K, where it is told
+    action_block: int | None  # K, None if its configuration does not contain it
 
     @property
     def inverts(self) -> bool:
@@ -59,7 +59,7 @@ class ForeignModel(NamedTuple):
         return any(name.startswith('inverse_model.') for name in self.tensors)
 
     def build(self, image_size: int) -> Smwm:
-        """Return our model with its weights; an inverse model that it has not answers zero."""
+        """Return our model with its weights; a missing inverse model gets weights of zero."""
         model = make_model(self.config, image_size, self.action_size)
         own = model.state_dict()
         absent = (
@@ -70,7 +70,7 @@ class ForeignModel(NamedTuple):
         if found := mistakes(self.tensors, own, absent):
             more = f'; and {len(found) - SHOWN} more' if len(found) > SHOWN else ''
             raise CheckpointError(
-                f'{self.weights}: does not fit a model of {self.maker} with a history of '
+                f'{self.weights}: the tensors do not fit a {self.maker} model with a history of '
                 f'{self.config.history} and {self.action_size} action numbers: '
                 + '; '.join(found[:SHOWN])
                 + more
@@ -83,7 +83,7 @@ class ForeignModel(NamedTuple):
 
 
 def read_original(path: Path) -> ForeignModel:
-    """Read the run folder of SMWM, the model folder of LeWM, or the weights in one of them."""
+    """Read a run folder of SMWM, a model folder of LeWM, or the weights in one of them."""
     weights, configuration = _find(path)
     if configuration.suffix == '.yaml':
         return _smwm(weights, configuration)
@@ -91,15 +91,15 @@ def read_original(path: Path) -> ForeignModel:
 
 
 def _find(path: Path) -> tuple[Path, Path]:
-    """Return the file of weights and that of the configuration."""
+    """Return the paths of the weights and of the configuration."""
     if path.is_dir():
         last = path / 'checkpoints' / 'last.ckpt'
         weights = [last] if last.is_file() else sorted(path.glob('*.pt'))
         if len(weights) != 1:
             held = ', '.join(sorted(item.name for item in path.iterdir())) or 'nothing'
             raise CheckpointError(
-                f'{path}: expected checkpoints/last.ckpt (SMWM) or one .pt file (LeWM), found '
-                f'{held}; name the file'
+                f'{path}: found {held}, expected checkpoints/last.ckpt (SMWM) or one .pt file '
+                '(LeWM); give the path of the weights'
             )
         path = weights[0]
     if not path.is_file():
@@ -110,25 +110,25 @@ def _find(path: Path) -> tuple[Path, Path]:
             if (folder / name).is_file():
                 return path, folder / name
     raise CheckpointError(
-        f'{path}: neither config.yaml nor config.json lies beside it or a folder above; one of '
-        'them tells the sizes that tensors do not show'
+        f'{path}: no configuration found, expected config.yaml or config.json in its folder or '
+        'the folder above'
     )
 
 
 def _smwm(weights: Path, path: Path) -> ForeignModel:
     """Read a run of SMWM."""
-    told = _Told(path, read_yaml(path), _SMWM)
-    inverse, sigreg = told.number('loss.inverse.weight'), told.number('loss.sigreg.weight')
-    block = told.count('data.dataset.frameskip')
+    given = _ForeignConfig(path, read_yaml(path), _SMWM)
+    inverse, sigreg = given.number('loss.inverse.weight'), given.number('loss.sigreg.weight')
+    block = given.count('data.dataset.frameskip')
     kinds = {(True, False): 'smwm', (False, True): 'sigreg', (True, True): 'smwm+sigreg'}
     config = Model(
         preset='tiny',
         kind=kinds.get((inverse > 0, sigreg > 0), 'forward_only'),
-        history=told.count('wm.history_size'),
+        history=given.count('wm.history_size'),
         inverse_weight=inverse,
         sigreg_weight=sigreg,
     )
-    size = block * told.count('wm.action_dim')
+    size = block * given.count('wm.action_dim')
     return ForeignModel('SMWM', weights, plain(read_tensors(weights)), config, size, block)
 
 
@@ -140,15 +140,15 @@ def _lewm(weights: Path, path: Path) -> ForeignModel:
         raise CheckpointError(f'{path}: cannot be read as JSON: {error}') from None
     target = str(data.get('_target_', 'nothing')) if isinstance(data, dict) else 'nothing'
     if not target.endswith('LeWM'):
-        raise CheckpointError(f'{path}: tells of {target}, expected a _target_ that ends in LeWM')
-    told = _Told(path, data, _LEWM)
-    config = Model(preset='tiny', kind='sigreg', history=told.count('predictor.num_frames'))
-    size = told.count('action_encoder.input_dim')
+        raise CheckpointError(f'{path}: _target_ is {target}, expected one that ends in LeWM')
+    given = _ForeignConfig(path, data, _LEWM)
+    config = Model(preset='tiny', kind='sigreg', history=given.count('predictor.num_frames'))
+    size = given.count('action_encoder.input_dim')
     return ForeignModel('LeWM', weights, plain(read_tensors(weights)), config, size, None)
 
 
-class _Told:
-    """The configuration of a model, of which the sizes are those that we have."""
+class _ForeignConfig:
+    """The configuration of a model of another project, with the sizes that we support."""
 
     def __init__(self, path: Path, data: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
         self._path, self._data = path, data
@@ -159,7 +159,7 @@ class _Told:
         ]
         if wrong:
             raise CheckpointError(
-                f'{path}: not a model of the sizes of the paper, which alone can be imported: '
+                f'{path}: only models of the sizes in the paper can be imported: '
                 + '; '.join(wrong)
             )
 
@@ -183,6 +183,6 @@ class _Told:
         value: Any = self._data
         for word in name.split('.'):
             if not isinstance(value, Mapping) or word not in value:
-                return 'not told'
+                return 'missing'
             value = value[word]
         return value

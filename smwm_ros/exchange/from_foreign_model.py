@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Make a checkpoint of a model that SMWM or LeWM trained.
+Make a checkpoint from a model that SMWM or LeWM trained.
 
-Their files say nothing of the robot, nor what the mean and the standard deviation of its actions
-were, without which no plan can be driven. Both come from a dataset, or from the user.
+Their files do not contain the robot, nor the mean and the standard deviation of its actions. Both
+are required to send a plan to the robot, and come from a dataset or from the user.
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ from smwm_ros.training.batches import Batches
 from smwm_ros.training.metrics import held_out
 import torch
 
-LOOK = 64  # windows that a model is tried on
+LOOK = 64  # windows on which a model is evaluated
 
 
 def make_checkpoint(original: ForeignModel, config: Config, mean: Array, std: Array) -> Checkpoint:
-    """Put model, robot and statistics (A,), (A,) together, or say what does not fit."""
+    """Combine model, robot and action statistics (A,), (A,) to a checkpoint, if they fit."""
     size, block = len(expand(config.robot.command.fields)), config.dataset.action_block
-    told = original.action_block
-    if size * block != original.action_size or told not in (None, block):
-        found = f'{original.action_size} action numbers a model step'
-        if told:
-            found += f', {told} raw actions of {original.action_size // told}'
+    original_block = original.action_block
+    if size * block != original.action_size or original_block not in (None, block):
+        found = f'{original.action_size} action numbers per model step'
+        if original_block:
+            fields = original.action_size // original_block
+            found += f' ({original_block} raw actions of {fields})'
         raise CheckpointError(
-            f'{original.weights}: has {found}; the robot has {size} command fields, and '
-            f'dataset.action_block is {block}'
+            f'{original.weights}: the model has {found}, expected {size * block}: '
+            f'dataset.action_block={block} raw actions of {size} (robot.command.fields)'
         )
     if not mean.shape == std.shape == (size,):
         raise CheckpointError(
-            f'mean and std: expected {count_of(size, "number")} each, one for a command field, '
-            f'found {mean.size} and {std.size}'
+            f'mean and std: {mean.size} and {std.size} numbers, expected '
+            f'{count_of(size, "number")} each, one per command field'
         )
     if not np.isfinite([mean, std]).all() or not (std > 0).all():
         raise CheckpointError(
-            f'mean and std: expected finite numbers and a std above 0, found {mean.tolist()} and '
-            f'{std.tolist()}'
+            f'mean and std: {mean.tolist()} and {std.tolist()}, expected finite numbers and a std '
+            'above 0'
         )
     model = original.build(config.dataset.image_size)
     parts = (config.robot, config.dataset, original.config, config.planner, mean, std)
@@ -57,29 +58,30 @@ def make_checkpoint(original: ForeignModel, config: Config, mean: Array, std: Ar
 
 def statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
     """
-    Return mean (A,) and standard deviation (A,) of the raw actions, as SMWM and LeWM take them.
+    Return mean (A,) and standard deviation (A,) of the raw actions, as SMWM and LeWM compute them.
 
-    Of all rows but the last of an episode, which has no action with them; unbiased.
+    They leave out the last row of each episode, which has no action, and divide by n - 1.
     """
     actions = dataset.actions(dataset.starts('all', 1)).astype(np.float64)
     mean, std = actions.mean(0), actions.std(0, ddof=1)
     names = np.array(dataset.info.spec.fields)[~(np.isfinite(std) & (std > 0))]
     if len(names):
         raise DatasetError(
-            f'{dataset.folder}: {", ".join(names)} never changes or is no number, so its standard '
-            'deviation says nothing; give --mean and --std'
+            f'{dataset.folder}: {", ".join(names)}: constant or not finite, so it has no standard '
+            'deviation; give --mean and --std'
         )
     return mean, std
 
 
 def try_on(checkpoint: Checkpoint, dataset: TransitionDataset) -> dict[str, float]:
-    """Measure a model on some windows of a dataset, to see whether the two belong together."""
+    """Evaluate a model on some windows of a dataset, to check whether the two fit together."""
     steps, model = checkpoint.model_config.history, checkpoint.model
     batches = Batches(dataset, checkpoint.mean, checkpoint.std, torch.device('cpu'), steps)
     starts = batches.starts('all')
     if not len(starts):
         raise DatasetError(
-            f'{dataset.folder}: no episode is longer than the {steps} model steps of this model'
+            f'{dataset.folder}: no episode is longer than the history of this model, '
+            f'{count_of(steps, "model step")}'
         )
     rows = starts[np.linspace(0, len(starts) - 1, min(LOOK, len(starts))).astype(np.int64)]
     assert isinstance(model, Smwm)
@@ -87,19 +89,19 @@ def try_on(checkpoint: Checkpoint, dataset: TransitionDataset) -> dict[str, floa
 
 
 def _warnings(original: ForeignModel) -> list[str]:
-    """Say what will not be as it was."""
+    """Return how plans differ from those of the original."""
     steps = original.config.history
     if original.maker != 'SMWM' or steps == 1:
         return []
     return [
-        f'SMWM begins a plan of this model from the last {steps} frames, a model step apart, and '
-        f'the actions between them; here it begins from the latest frame alone, as LeWM does, so '
-        'its plans differ from the original'
+        f'SMWM plans with this model from the last {steps} frames, a model step apart, and the '
+        'actions between them; here a plan starts from the latest frame alone, as in LeWM, so '
+        'plans differ from the original'
     ]
 
 
 def _about(original: ForeignModel) -> dict[str, str]:
-    """Say where a model came from."""
+    """Return the origin of a model."""
     content = original.weights.read_bytes()
     return {
         'maker': original.maker,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Make a dataset of an HDF5 file in the layout of stable-worldmodel and LeWM.
+Make a dataset from an HDF5 file in the layout of stable-worldmodel and LeWM.
 
-An episode ends where its action is no number: that is how they mark the last frame, which has
-none. The action before it is held there, for no transition begins at that row. A state that is no
-number is one that nobody measured, and stays so.
+An episode ends where its action is NaN: that is how they mark the last frame, which has none. The
+previous action is repeated there, because no transition begins at that row. A state of NaN was not
+measured, and stays NaN.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from smwm_ros.text import count_of
 
 
 def known_settings(path: Path) -> dict[str, Any] | None:
-    """Return the configuration that a file of ours carries, or None for a file of others."""
+    """Return the configuration in a file of our export, or None for other files."""
     with open_hdf5(path) as file:
         about = read_about(file)
         if about is None:
             return None
-        # What was JPEG is stored as it looks now: another round of JPEG would change it again.
+        # Frames that were JPEG are stored raw: encoding them again would change them.
         return {'robot': about['robot'], 'dataset': {**about['dataset'], 'pixels': 'raw'}}
 
 
 def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> TransitionDataset:
-    """Write the file's episodes as a dataset, which appears when it is whole."""
+    """Write the episodes of a file as a dataset, which is renamed when it is complete."""
     with appearing(out) as part:
         with open_hdf5(path) as file:
             table = Table(path, file, config, state)
@@ -48,7 +48,10 @@ def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> 
             with show_progress(total=table.rows, desc='importing', unit=' rows') as bar:
                 written = [_write(table, item, part, bar) for item in shards]
         if not any(written):
-            raise DatasetError(f'{path}: no episode of {count_of(table.shortest, "row")} or more')
+            raise DatasetError(
+                f'{path}: no episode has {count_of(table.shortest, "row")} or more; set smaller '
+                'dataset.min_length or dataset.action_block'
+            )
         names = [item.name for item in shards]
         sources = {'sources': {item.name: item.meta['source'] for item in shards}}
         write_index(part, to_dict(config.robot), to_dict(config.dataset), names, sources)
@@ -56,7 +59,7 @@ def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> 
 
 
 def _write(table: Table, shard: Shard, folder: Path, bar: Any) -> int:
-    """Write one shard; return how many rows it has."""
+    """Write one shard; return its number of rows."""
     episodes: list[tuple[int, int]] = []
     held = unmeasured = 0
     with ShardWriter(shard_folder(folder, shard.name), table.row) as writer:
@@ -87,7 +90,7 @@ def _write(table: Table, shard: Shard, folder: Path, bar: Any) -> int:
 
 
 def _pieces(action: Array, shortest: int) -> list[tuple[int, int]]:
-    """Cut an episode after rows without an action."""
+    """Split an episode after rows without an action."""
     over = np.flatnonzero(~np.isfinite(action).all(1)) + 1
     cuts = sorted({0, len(action), *over.tolist()})
     return [(begin, end) for begin, end in pairwise(cuts) if end - begin >= shortest]
@@ -96,7 +99,7 @@ def _pieces(action: Array, shortest: int) -> list[tuple[int, int]]:
 def _append(
     writer: ShardWriter, table: Table, first: int, values: Mapping[str, Array], episode: int
 ) -> None:
-    """Append rows from first on, with their frames, some at a time."""
+    """Append the rows from `first` on, with their frames, in blocks."""
     dataset = table.config.dataset
     for begin in range(0, len(values['stamp']), CHUNK):
         part = {name: value[begin : begin + CHUNK] for name, value in values.items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read an HDF5 file in the layout of stable-worldmodel and LeWM, whoever wrote it."""
+"""Read an HDF5 file in the layout of stable-worldmodel and LeWM, ours or another one."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
 
-_CACHE = 64 * 1024 * 1024  # of chunks, so that none is unpacked twice [bytes]
-_MEMBERS = 1000  # of a file, that is columns and groups; ours has some 20
+_CACHE = 64 * 1024 * 1024  # for chunks, so that none is decompressed twice [bytes]
+_MAX_MEMBERS = 1000  # columns and groups of a file; ours have some 20
 
 
 class Shard(NamedTuple):
-    """Episodes of the file that make one shard."""
+    """Episodes of a file that become one shard."""
 
     name: str
-    meta: Mapping[str, Any]  # what its meta.json says beside what follows from the rows
+    meta: Mapping[str, Any]  # entries of its meta.json that do not follow from the rows
     spans: list[tuple[int, int]]  # rows of each episode
-    last: Array  # action of the last row of each, NaN where it is not known (episodes, A)
+    last: Array  # action of the last row of each episode (episodes, A), NaN if unknown
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
-    """Open a file for reading; what is wrong with it becomes an error of ours."""
+    """Open a file for reading; turn any exception about it into a DatasetError."""
     if not path.is_file():
         raise DatasetError(f'{path}: cannot be imported: no such file')
     try:
@@ -44,7 +44,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
             yield file
     except SmwmError:
         raise
-    except Exception as error:  # a file may raise anything, and it is not by our hand
+    except Exception as error:  # a damaged file may raise anything
         reason = getattr(error, 'strerror', None) or one_line(error)
         if 'filter' in reason and hdf5plugin is None:
             reason += '; pip install hdf5plugin'
@@ -52,18 +52,20 @@ def open_hdf5(path: Path) -> Iterator[Any]:
 
 
 def _require_own_data(path: Path, file: Any) -> None:
-    """Refuse a file that would have other files of this machine read."""
-    ahead, seen = [('', file)], 0
+    """Raise if a file refers to other files, which would be read from this machine."""
+    ahead, count = [('', file)], 0
     while ahead:
         inside, group = ahead.pop()
         for name in group:
-            where, kind, seen = f'{inside}{name}', type(group.get(name, getlink=True)), seen + 1
+            where, kind, count = f'{inside}{name}', type(group.get(name, getlink=True)), count + 1
             if kind is not h5py.HardLink:
                 raise DatasetError(
                     f'{path}: {where} is a link ({kind.__name__}); expected the data themselves'
                 )
-            if seen > _MEMBERS:  # groups may lie within themselves
-                raise DatasetError(f'{path}: has more than {_MEMBERS} members')
+            if count > _MAX_MEMBERS:  # a group may contain itself
+                raise DatasetError(
+                    f'{path}: more columns and groups than expected, {_MAX_MEMBERS} at most'
+                )
             item = group[name]
             if isinstance(item, h5py.Group):
                 ahead.append((f'{where}/', item))
@@ -74,13 +76,13 @@ def _require_own_data(path: Path, file: Any) -> None:
 
 
 def read_about(file: Any) -> dict[str, Any] | None:
-    """Return what our export wrote beside the columns."""
+    """Return the metadata of our export, or None."""
     text = file.attrs.get(ABOUT)
     return None if text is None else json.loads(text)
 
 
 class Table:
-    """The columns of an open file that a dataset is made of."""
+    """The columns of an open file from which a dataset is made."""
 
     def __init__(self, path: Path, file: Any, config: Config, state: str) -> None:
         self.path, self.config = path, config
@@ -97,7 +99,7 @@ class Table:
         self.rows = len(self.pixels)
         if self.pixels.dtype != np.uint8 or self.pixels.shape[3] != 3:
             raise DatasetError(
-                f'{path}: pixels are {self.pixels.shape} {self.pixels.dtype}; '
+                f'{path}: pixels have shape {self.pixels.shape} {self.pixels.dtype}, '
                 'expected (rows, height, width, 3) uint8'
             )
         self._check_width('action', self._column('action', 2), robot.command.fields)
@@ -106,7 +108,7 @@ class Table:
             self._check_width(state, self._column(state, 2), robot.state.fields)
 
     def shards(self) -> list[Shard]:
-        """Return the shards that the file was made of, or one for all that others wrote."""
+        """Return the shards that our export wrote, or one shard for another file."""
         spans = find_episodes(self._file, self.path, self.rows)
         about = read_about(self._file)
         if about is None:
@@ -121,7 +123,7 @@ class Table:
         return shards
 
     def read(self, start: int, stop: int) -> dict[str, Array]:
-        """Return the numbers of an episode: action (n, A), state (n, P) and stamp (n,)."""
+        """Return the numbers of some rows: action (n, A), state (n, P) and stamp (n,)."""
         count, dt = stop - start, round(self.config.robot.dt * 1e9)
         state = self._file[self._state][start:stop] if self._state else np.zeros((count, 0))
         has_stamps = 'stamp' in self._file
@@ -130,10 +132,10 @@ class Table:
         return {'action': action, 'state': state, 'stamp': stamp}
 
     def _column(self, name: str, dimensions: int) -> Any:
-        """Return a column, or say what is there instead."""
-        there = ', '.join(sorted(self._file))
+        """Return a column, or raise an error that lists the columns."""
+        found = ', '.join(sorted(self._file))
         if name not in self._file:
-            raise DatasetError(f"{self.path}: no column '{name}'; there are: {there}")
+            raise DatasetError(f"{self.path}: no column '{name}'; columns in the file: {found}")
         column = self._file[name]
         if not isinstance(column, h5py.Dataset):
             raise DatasetError(f'{self.path}: {name} is a group; expected a column')
@@ -147,16 +149,16 @@ class Table:
         return column
 
     def _check_width(self, name: str, column: Any, fields: tuple[str, ...]) -> None:
-        """Compare the numbers in a row with the fields that the configuration names."""
+        """Raise if a row does not have one number for each field of the configuration."""
         names = expand(fields)
         if column.shape[1] != len(names):
             raise DatasetError(
-                f'{self.path}: column {name} has {count_of(column.shape[1], "number")} in a row, '
-                f'the configuration names {len(names)}: {", ".join(names)}'
+                f'{self.path}: column {name} has {count_of(column.shape[1], "number")} per row, '
+                f'expected {len(names)} for the configured fields: {", ".join(names)}'
             )
 
     def _meta(self) -> dict[str, Any]:
-        """Say where the rows of a file of others came from."""
+        """Return the origin of the rows of a file that is not of our export."""
         timed = 'stamp' in self._file
         found = blake2b(digest_size=16)
         with self.path.open('rb') as file:
@@ -182,7 +184,7 @@ class Table:
 
 
 def find_episodes(file: Any, where: Path, rows: int) -> list[tuple[int, int]]:
-    """Return the rows of each episode, from whichever columns tell them."""
+    """Return the rows of each episode, by ep_len, an episode column, or step_idx."""
     label = next((name for name in EPISODE if name in file), None)
     if 'ep_len' in file:
         lengths = file['ep_len'][:].astype(np.int64)
@@ -201,14 +203,14 @@ def find_episodes(file: Any, where: Path, rows: int) -> list[tuple[int, int]]:
         starts, stops = np.array([0, *cuts]), np.array([*cuts, rows])
     else:
         raise DatasetError(
-            f'{where}: nothing tells the episodes apart; expected a column ep_len, step_idx, '
-            f'{", ".join(EPISODE)}; there are: {", ".join(sorted(file))}'
+            f'{where}: no column that separates the episodes; expected one of ep_len, step_idx, '
+            f'{", ".join(EPISODE)}; columns in the file: {", ".join(sorted(file))}'
         )
     outside = (starts < 0) | (stops > rows) | (np.diff(stops, prepend=0) < stops - starts)
     if outside.any():
         number = int(np.flatnonzero(outside)[0])
         raise DatasetError(
-            f'{where}: damaged: episode {number} is rows {starts[number]} to '
-            f'{stops[number] - 1} of {rows}, or begins in the one before it'
+            f'{where}: damaged: episode {number} has rows {starts[number]} to '
+            f'{stops[number] - 1} of {rows}, or overlaps with the previous one'
         )
     return list(zip(starts.tolist(), stops.tolist(), strict=True))

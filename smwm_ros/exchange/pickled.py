@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Read the tensors of a file that torch.save wrote, and nothing else.
+Read the tensors of a file that torch.save wrote, without running code.
 
-Such a file is a pickle, and a pickle is a program. torch reads those that hold only numbers
-without running anything; all others are refused here, with the names of what they would call.
+Such a file is a pickle, and loading a pickle may call any function. torch can load files that
+contain only numbers without calling anything else. Other files are refused, with the names of the
+functions that they would call.
 """
 
 from __future__ import annotations
@@ -18,49 +19,49 @@ import torch
 from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint
 
-_SHOWN = 5  # names told one by one
+_SHOWN = 5  # names listed in an error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return a state dict by name, which may lie among what Lightning saves with it."""
+    """Return the tensors of a state dict by name; it may be part of a Lightning checkpoint."""
     data = _load(path)
     if isinstance(data, Mapping) and isinstance(data.get('state_dict'), Mapping):
         data = data['state_dict']
     if not isinstance(data, Mapping):
-        raise CheckpointError(f'{path}: holds a {type(data).__name__}, expected named tensors')
+        raise CheckpointError(f'{path}: contains a {type(data).__name__}, expected a state dict')
     tensors = {str(name): item for name, item in data.items() if isinstance(item, Tensor)}
     if not tensors:
         names = ', '.join(sorted(map(str, data))[:_SHOWN]) or 'nothing'
-        raise CheckpointError(f'{path}: holds {names}, and no tensors; expected a state dict')
+        raise CheckpointError(f'{path}: contains {names} and no tensors, expected a state dict')
     return tensors
 
 
 def _load(path: Path) -> Any:
-    """Load what is data alone, or say what else it is."""
+    """Load a file of numbers, or raise an error that says what else it contains."""
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except OSError as error:
         raise CheckpointError(f'{path}: cannot be read: {error.strerror}') from None
     except UnpicklingError as error:
-        names = _foreign(path)
+        names = _called_functions(path)
         if not names:
             reason = str(error).splitlines()[0]
-            raise CheckpointError(f'{path}: not a whole file of torch.save: {reason}') from None
+            raise CheckpointError(f'{path}: not a complete torch.save file: {reason}') from None
         raise CheckpointError(
-            f'{path}: refused: loading it would run code ({", ".join(names)}). Where you trust '
-            'it, write its numbers alone in the environment that made it: '
+            f'{path}: refused: loading it would run code ({", ".join(names)}). If you trust the '
+            'file, load it in the environment that wrote it, and save only its numbers: '
             "torch.save(model.state_dict(), 'weights.pt')"
         ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f'{path}: not a whole file of torch.save: {reason}') from None
+        raise CheckpointError(f'{path}: not a complete torch.save file: {reason}') from None
 
 
-def _foreign(path: Path) -> list[str]:
-    """Return what a file would call, beyond what makes tensors."""
+def _called_functions(path: Path) -> list[str]:
+    """Return the functions and classes that loading a file would call, except for tensors."""
     try:
         names = sorted(get_unsafe_globals_in_checkpoint(str(path)))
     except (RuntimeError, ValueError, UnpicklingError):  # older than the zip files of torch 1.6
-        return ['an old format that hides what it calls']
+        return ['unknown functions, because the file has an old format']
     more = [f'and {len(names) - _SHOWN} more'] if len(names) > _SHOWN else []
     return names[:_SHOWN] + more

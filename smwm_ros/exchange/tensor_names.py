@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What the tensors of a model are called by SMWM and LeWM, whose networks are those of our `tiny`.
+Translate the tensor names of SMWM and LeWM, whose networks are those of our `tiny` preset.
 
-Both take their vision transformer from transformers, which has renamed its parts between versions
-4 and 5; wrappers put words before a name. Everything is brought to the names of SMWM itself.
+Both use the vision transformer of the transformers package, which renamed its parts from version 4
+to 5, and wrappers add prefixes. All names are translated to those of SMWM.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 
 from torch import Tensor
 
-# Ours on the left, theirs (transformers 5) on the right; the first that fits is taken.
+# Our names on the left, theirs (transformers 5) on the right; the first match is used.
 _OURS = (
     (r'^encoder\.first$', 'encoder.embeddings.cls_token'),
     (r'^encoder\.position$', 'encoder.embeddings.position_embeddings'),
@@ -53,12 +53,12 @@ _VERSION_4 = (
     (r'^(encoder\.layers\.\d+)\.output\.dense\.', r'\1.mlp.fc2.'),
 )
 _WRAPPERS = re.compile(r'^(?:(?:model|module)\.)+')
-# What a training keeps beside the model.
+# Prefixes of training state that is not part of the model.
 _BESIDE = ('sigreg.', 'callbacks_modules.', 'callbacks_metrics.')
 
 
 def theirs(name: str) -> str:
-    """Return what SMWM calls one of our tensors."""
+    """Return the name in SMWM of one of our tensors."""
     for pattern, replacement in _OURS:
         renamed, count = re.subn(pattern, replacement, name)
         if count:
@@ -67,7 +67,7 @@ def theirs(name: str) -> str:
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a model by the names of SMWM, whatever they came as."""
+    """Return the tensors of a model by the names of SMWM."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         short = _WRAPPERS.sub('', name.replace('_orig_mod.', ''))
@@ -75,7 +75,7 @@ def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         for pattern, replacement in _VERSION_4:
             short = re.sub(pattern, replacement, short)
-        # Of two that come to one name, the second keeps its own, and is then one too many.
+        # If two tensors get the same name, the second keeps its own, and is reported later.
         found[name if short in found else short] = tensor
     return found
 
@@ -83,15 +83,15 @@ def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def mistakes(
     found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], absent: Iterable[str] = ()
 ) -> list[str]:
-    """Say which tensors are missing, too many, misshapen or not finite, by the names of SMWM."""
+    """Return which tensors are missing, unexpected, misshapen or not finite (SMWM names)."""
     expected = {theirs(name): tensor for name, tensor in wanted.items()}
     missing = set(expected) - set(found) - set(absent)
-    told = [f'missing {name}' for name in sorted(missing)]
-    told += [f'unexpected {name}' for name in sorted(set(found) - set(expected))]
+    wrong = [f'missing {name}' for name in sorted(missing)]
+    wrong += [f'unexpected {name}' for name in sorted(set(found) - set(expected))]
     for name in sorted(set(found) & set(expected)):
         shape, right = tuple(found[name].shape), tuple(expected[name].shape)
         if shape != right:
-            told.append(f'{name} is {shape}, expected {right}')
+            wrong.append(f'{name} has shape {shape}, expected {right}')
         elif not found[name].isfinite().all():
-            told.append(f'{name} is not finite')
-    return told
+            wrong.append(f'{name} is not finite')
+    return wrong

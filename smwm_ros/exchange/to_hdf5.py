@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Write a dataset as the one HDF5 file that stable-worldmodel and LeWM read.
+Write a dataset as one HDF5 file in the layout of stable-worldmodel and LeWM.
 
-What only we know (configuration, provenance, the action of the last row of an episode) is kept in
-attributes, so that our import gives the same dataset again.
+What their layout lacks (configuration, provenance, the action of the last row of an episode) is
+written as attributes, so that our import gives the same dataset again.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _PAGE = 4 * 1024 * 1024  # of the file space [bytes]
 
 
 class Written(NamedTuple):
-    """What an export made."""
+    """The result of an export."""
 
     rows: int
     compression: str
 
 
 def write_hdf5(data: TransitionDataset, out: Path) -> Written:
-    """Write a dataset into a file, which appears when it is whole."""
-    # Version 1.10 of the format is the first with the single-writer mode that their reader asks
-    # for; a newer one would shut out readers that are still around.
+    """Write a dataset to a file, which is renamed when it is complete."""
+    # Version 1.10 of the format is the first with the single-writer mode that their reader uses;
+    # older readers could not open a newer one.
     form: dict[str, Any] = {'libver': ('v110', 'v110'), 'fs_strategy': 'page'}
     with (
         appearing(out) as part,
@@ -50,9 +50,9 @@ def write_hdf5(data: TransitionDataset, out: Path) -> Written:
 
 class _Disk(FileIO):
     """
-    A file that remembers why it could not be written, and takes what follows for written.
+    A file that keeps the first write error for later, and ignores all writes after it.
 
-    HDF5 itself answers a full disk with 100 kB of text, and may then end the process by SIGSEGV.
+    On a write error, HDF5 prints 100 kB of text, and may then end the process by SIGSEGV.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class _Disk(FileIO):
         self._error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write bytes, as long as the disk takes them."""
+        """Write bytes, unless there was an error before."""
         rest = memoryview(data)
         size = rest.nbytes
         try:
@@ -71,7 +71,7 @@ class _Disk(FileIO):
         return size
 
     def truncate(self, size: int | None = None) -> int:
-        """Set the size, as long as the disk takes bytes."""
+        """Set the size, unless there was an error before."""
         try:
             if self._error is None:
                 super().truncate(size)
@@ -80,18 +80,18 @@ class _Disk(FileIO):
         return size or 0
 
     def require_written(self) -> None:
-        """Raise what kept bytes from being written."""
+        """Raise the first error."""
         if self._error is not None:
             raise self._error
 
     def __exit__(self, *error: object) -> None:
-        """Close the file; that it could not be written matters more than what came of that."""
+        """Close the file; raise the first write error instead of errors that followed from it."""
         self.close()
         self.require_written()
 
 
 def _fill(file: Any, data: TransitionDataset, disk: _Disk) -> None:
-    """Write all columns of an open file, some rows at a time."""
+    """Write all columns of an open file, in blocks of rows."""
     lengths = np.array(_lengths(data), np.int64)
     offsets = np.cumsum(lengths) - lengths
     rows = np.concatenate([np.arange(item.start, item.stop) for item in data.drives])
@@ -117,15 +117,15 @@ def _fill(file: Any, data: TransitionDataset, disk: _Disk) -> None:
 def _columns(
     data: TransitionDataset, rows: Array, episode: Array, step: Array, is_last: Array
 ) -> dict[str, Array]:
-    """Return some rows of every column, by the names and types that their recorder uses."""
+    """Return some rows of every column, with the names and types of their recorder."""
     action = data.actions(rows).astype(np.float32)
     action[is_last] = np.nan
     columns = {
         'pixels': data.pixels(rows),
         'action': action,
-        'reward': np.full(len(rows), np.nan),  # a bag knows of none
+        'reward': np.full(len(rows), np.nan),  # bags have no rewards
         'terminated': np.zeros(len(rows), bool),
-        'truncated': is_last,  # the recording went on, or stopped; no task was solved
+        'truncated': is_last,  # an episode ends at a gap or the end of a bag, not with a task
         'step_idx': step,
         'id': episode,
         'ep_idx': episode.astype(np.int32),
@@ -152,7 +152,7 @@ def _create(file: Any, first: Mapping[str, Array], rows: int) -> None:
 
 
 def _compression() -> tuple[str, dict[str, Any]]:
-    """Return how frames are compressed: as theirs are, or by what every HDF5 can read."""
+    """Return the compression of frames: Blosc as in their files, or gzip without hdf5plugin."""
     if hdf5plugin is None:
         return 'gzip', {'compression': 'gzip', 'compression_opts': 1, 'shuffle': True}
     blosc = hdf5plugin.Blosc
@@ -160,10 +160,10 @@ def _compression() -> tuple[str, dict[str, Any]]:
 
 
 def _lengths(data: TransitionDataset) -> list[int]:
-    """Return how many rows each episode has."""
+    """Return the number of rows of each episode."""
     return [item.stop - item.start for item in data.drives]
 
 
 def _about(data: TransitionDataset) -> dict[str, Any]:
-    """Return what the columns do not say: the index of the dataset, and metas of its shards."""
+    """Return the index of the dataset, and the metadata of its shards."""
     return {**data.index, 'metas': data.metas}

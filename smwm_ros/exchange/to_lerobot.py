@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Write a dataset as a LeRobotDataset v3, through the lerobot package itself.
+Write a dataset as a LeRobotDataset v3, with the lerobot package.
 
-Frames are stored as images: they come back bit for bit, and no video encoder is needed. Their
-statistics know no missing numbers, so episodes are cut at ticks whose state nobody measured.
+Frames are stored as images, which are lossless and need no video encoder. LeRobot's statistics do
+not support missing numbers, so episodes are split at ticks without a measured state.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ _BLOCK = 100  # frames in memory at once
 
 
 class Written(NamedTuple):
-    """What an export made."""
+    """The result of an export."""
 
     episodes: int
     rows: int
 
 
 def write_lerobot(data: TransitionDataset, out: Path, task: str) -> Written:
-    """Write a dataset into a folder, which appears when it is whole."""
+    """Write a dataset to a folder, which is renamed when it is complete."""
     rate = 1 / data.info.spec.dt
     if abs(rate - round(rate)) > 1e-6:
         raise DatasetError(
-            f'{data.folder}: {rate:g} ticks a second; LeRobot counts whole frames a second, '
-            'so robot.dt must be 1/n'
+            f'{data.folder}: {rate:g} ticks per second, expected a whole number as LeRobot '
+            'requires it; convert again with robot.dt=1/n'
         )
     pieces = _pieces(data)
     if not pieces:
         raise DatasetError(
-            f'{data.folder}: none of its {count_of(len(data), "tick")} has a measured state, '
-            'expected some; convert again without robot.state.topic'
+            f'{data.folder}: none of its {count_of(len(data), "tick")} has a measured state; '
+            'convert again without robot.state.topic'
         )
-    disable_progress_bars()  # one for each episode, where ours tells of all
+    disable_progress_bars()  # those of lerobot, one per episode
     with appearing(out) as part, writing(out):
         writer = LeRobotDataset.create(
             repo_id=f'local/{out.name}',
@@ -70,7 +70,7 @@ def write_lerobot(data: TransitionDataset, out: Path, task: str) -> Written:
 
 
 def _pieces(data: TransitionDataset) -> list[Array]:
-    """Return the rows of each stretch of an episode in which the state was always measured."""
+    """Return the rows of each part of an episode with a measured state at every tick."""
     pieces = []
     for episode in data.drives:
         rows = np.arange(episode.start, episode.stop)
@@ -81,7 +81,7 @@ def _pieces(data: TransitionDataset) -> list[Array]:
 
 
 def _features(data: TransitionDataset) -> dict[str, dict[str, Any]]:
-    """Return what each row holds, in their words."""
+    """Return the features of a row, as LeRobot describes them."""
     info = data.info
     shape = data.pixels(np.arange(1)).shape[1:]
     features = {

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Write a model as ONNX, for computers on robots that have a runtime of their own for it.
+Write a model as ONNX, for onboard computers with an ONNX runtime.
 
     encoder.onnx    pixels (B, 3, S, S) uint8 RGB -> z (B, D)
     predictor.onnx  z (B, D), action (B, K*A) normalised -> z_next (B, D)
-    model.json      how actions are normalised, and what they mean
+    model.json      normalisation, fields and limits of the actions
 
-A model that remembers several steps takes z (B, T, D) and action (B, T, K*A), T up to its history.
-Both graphs are run by onnxruntime and compared with the model before they get their names.
+A model with a history of several steps takes z (B, T, D) and action (B, T, K*A), with T up to its
+history. Both graphs are run by onnxruntime and compared with the model before they are renamed.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ except ImportError:
     raise missing_extra('ONNX', 'onnx', 'onnx onnxruntime onnxscript') from None
 
 OPSET = 18
-CLOSE = 1e-4  # of outputs, to those of torch
-BATCHES = (1, 3)  # that a graph is tried with
+TOLERANCE = 1e-4  # of outputs, compared with torch
+BATCHES = (1, 3)  # batch sizes that are tested
 
 
 class Encoder(nn.Module):
-    """f alone."""
+    """The encoder f."""
 
     def __init__(self, model: Smwm) -> None:
         super().__init__()
@@ -54,14 +54,14 @@ class Encoder(nn.Module):
 
 
 class Step(nn.Module):
-    """g alone, where it sees one step."""
+    """The forward model g with a history of one step."""
 
     def __init__(self, model: Smwm) -> None:
         super().__init__()
         self.forward_model = deepcopy(model.forward_model)
         if isinstance(self.forward_model, Predictor):
             blocks = (block for block in self.forward_model.layers)
-            self.forward_model.layers = nn.ModuleList(Alone(block) for block in blocks)  # type: ignore[arg-type]
+            self.forward_model.layers = nn.ModuleList(SingleTokenLayer(block) for block in blocks)  # type: ignore[arg-type]
 
     def forward(self, z: Tensor, action: Tensor) -> Tensor:
         """Predict one model step: (B, D), (B, K*A) -> (B, D)."""
@@ -69,8 +69,8 @@ class Step(nn.Module):
         return z_next
 
 
-class Alone(nn.Module):
-    """A layer of the predictor for a token that has no others: its attention is an affine map."""
+class SingleTokenLayer(nn.Module):
+    """A layer of the predictor for a single token, whose attention is an affine map."""
 
     def __init__(self, block: PredictorBlock) -> None:
         super().__init__()
@@ -82,39 +82,39 @@ class Alone(nn.Module):
         self.attend.bias = block.out.bias
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Do what the layer does, with a third of its arithmetic."""
+        """Return the output of the layer, with a third of its arithmetic."""
         block = self.block
         shift, scale, gate, *mlp = block.modulation(condition).chunk(6, -1)
-        seen = block.norm_attention(block.norm(x) * (1 + scale) + shift)
-        x = x + gate * self.attend(seen)
-        plan_report: Tensor = x + mlp[2] * block.mlp(block.norm(x) * (1 + mlp[1]) + mlp[0])
-        return plan_report
+        normed = block.norm_attention(block.norm(x) * (1 + scale) + shift)
+        x = x + gate * self.attend(normed)
+        out: Tensor = x + mlp[2] * block.mlp(block.norm(x) * (1 + mlp[1]) + mlp[0])
+        return out
 
 
 class Steps(nn.Module):
-    """g alone, where it remembers several steps."""
+    """The forward model g with a history of several steps."""
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
         self.predictor = predictor
 
     def forward(self, z: Tensor, action: Tensor) -> Tensor:
-        """Predict what follows the last: (B, T, D), (B, T, K*A) -> (B, D)."""
+        """Predict the latent after the last step: (B, T, D), (B, T, K*A) -> (B, D)."""
         return self.predictor.follow(z, action)[:, -1]
 
 
 class Graph(NamedTuple):
-    """What is exported, and how to know that it is right."""
+    """A module to export, and its reference."""
 
     graph: nn.Module
-    inputs: dict[str, Tensor]  # to try it on, by name
+    inputs: dict[str, Tensor]  # test inputs, by name
     output: str
-    truth: Callable[..., Tensor]  # what the model itself returns of the same inputs
+    truth: Callable[..., Tensor]  # the output of the model itself for the same inputs
     steps: bool = False  # inputs are (B, T, ...)
 
 
 def write_onnx(checkpoint: Checkpoint, folder: Path) -> dict[str, float]:
-    """Write a folder that appears when it is whole; return how far each graph is from torch."""
+    """Write a folder, renamed when it is complete; return the largest error of each graph."""
     model = checkpoint.model.cpu().eval()
     with appearing(folder) as whole, writing(folder):
         whole.mkdir()
@@ -123,10 +123,10 @@ def write_onnx(checkpoint: Checkpoint, folder: Path) -> dict[str, float]:
             path = whole / f'{name}.onnx'
             _export(part, path)
             apart[name] = _compare(part, path)
-            if not apart[name] < CLOSE:
+            if not apart[name] < TOLERANCE:
                 raise CheckpointError(
-                    f'{name}.onnx: differs from the model by {apart[name]:.3g}, expected less '
-                    f'than {CLOSE:.0e}; nothing was written'
+                    f'{name}.onnx: output differs from the model by {apart[name]:.3g}, expected '
+                    f'less than {TOLERANCE:.0e}; nothing was written'
                 )
         about = json.dumps(_about(checkpoint), indent=1) + '\n'
         (whole / 'model.json').write_text(about, encoding='utf-8')
@@ -134,7 +134,7 @@ def write_onnx(checkpoint: Checkpoint, folder: Path) -> dict[str, float]:
 
 
 def _graphs(model: Smwm, checkpoint: Checkpoint) -> dict[str, Graph]:
-    """Return what is exported, by name."""
+    """Return the modules to export, by file name."""
     generator = torch.Generator().manual_seed(0)
     side, width = checkpoint.image_size, checkpoint.spec.size * checkpoint.action_block
     shape = (max(BATCHES), 3, side, side)
@@ -184,9 +184,9 @@ def _export(part: Graph, path: Path) -> None:
 
 
 def _compare(part: Graph, path: Path) -> float:
-    """Return the largest difference between the model and what was written of it."""
+    """Return the largest difference between the model and its ONNX file."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # its threads spin while they wait
+    options.intra_op_num_threads = 1  # its threads busy-wait
     session = onnxruntime.InferenceSession(str(path), options, ['CPUExecutionProvider'])
     lengths = range(1, part.inputs['z'].shape[1] + 1) if part.steps else (None,)
     apart = 0.0
@@ -204,7 +204,7 @@ def _compare(part: Graph, path: Path) -> float:
 
 
 def _about(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what the numbers mean."""
+    """Return the metadata of the model: sizes, and fields and normalisation of the actions."""
     spec = checkpoint.spec
     return {
         'image_size': checkpoint.image_size,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from smwm_ros.bags.survey.delay import best_lag, explained, how_strong
+from smwm_ros.bags.survey.delay import best_lag, command_strength, lag_correlations
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts, html
@@ -56,7 +56,7 @@ def lag(data: TransitionDataset) -> Lag | None:
         known = np.isfinite(changes)
         if known.sum() >= _FEW:
             part = (time.begins[known], time.ends[known], changes[known])
-            scores = explained(time.stamps, time.strength, *part, lags)
+            scores = lag_correlations(time.stamps, time.strength, *part, lags)
             curves[name] = (_LAGS, scores)
     seen = moved['motion of the picture']
     best = best_lag(time.stamps, time.strength, time.begins, time.ends, seen)
@@ -106,7 +106,7 @@ def _timeline(data: TransitionDataset, lags: Array) -> _Time:
         here = np.arange(drive.start, min(drive.stop, drive.start + _FRAMES - count))
         seconds = begin + dt * np.arange(len(here) + 1)
         stamps.append(seconds)
-        strong = how_strong(
+        strong = command_strength(
             data.actions(here), np.array(spec.low), np.array(spec.high), robot['stop']
         )
         strength.append(np.append(strong, 0.0))

@@ -97,7 +97,7 @@ def _what(pictures: int) -> str:
 def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
     """Return the frame at a time of the bag, or the subgoals of a drive."""
     from smwm_ros.bags.reading.find import find_bags
-    from smwm_ros.bags.reading.frames_at import seen_at, seen_between
+    from smwm_ros.bags.reading.frames_at import image_at, images_between
 
     bags = find_bags([args.bag], args.msgs)
     if len(bags) != 1:
@@ -105,8 +105,8 @@ def _from_bag(args: argparse.Namespace, checkpoint: Checkpoint) -> list[Array]:
         raise ConfigError(f'--bag: {args.bag} holds {len(bags)} bags ({names} ...); name one')
     robot, dataset = checkpoint.robot, checkpoint.dataset
     if args.at is not None:
-        return [seen_at(bags[0], robot, dataset, args.at)]
-    drive = seen_between(bags[0], robot, dataset, args.start, args.stop)
+        return [image_at(bags[0], robot, dataset, args.at)]
+    drive = images_between(bags[0], robot, dataset, args.start, args.stop)
     return _subgoals(drive, checkpoint, args.spacing)
 
 

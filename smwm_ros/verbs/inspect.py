@@ -62,14 +62,14 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.errors import BagError
     from smwm_ros.files import require_new
 
-    failed, seen, surveys = list[BagError](), 0, list[dict[str, Any]]()
+    failed, total, surveys = list[BagError](), 0, list[dict[str, Any]]()
     if args.write:
         require_new(args.write)
     for path in args.paths:
-        for look in _looks(path, args):
-            seen += 1
+        for describe in _describers(path, args):
+            total += 1
             try:
-                found, lines = look()
+                found, lines = describe()
             except BagError as error:
                 failed.append(error)
             else:
@@ -81,17 +81,17 @@ def run(args: argparse.Namespace) -> int:
     if args.write and surveys:
         _write_config(surveys, args.write)
     if failed:
-        words = f'{len(failed)} of {seen} cannot be read: ' if seen > 1 else ''
+        words = f'{len(failed)} of {total} cannot be read: ' if total > 1 else ''
         raise BagError(words + '; '.join(map(str, failed)))
     if args.thumbnails:
         _write_thumbnails(args)
     return 0
 
 
-Look = Callable[[], tuple[dict[str, Any], list[str]]]
+Describer = Callable[[], tuple[dict[str, Any], list[str]]]
 
 
-def _looks(path: Path, args: argparse.Namespace) -> list[Look]:
+def _describers(path: Path, args: argparse.Namespace) -> list[Describer]:
     """Return a function for each bag, dataset or run in a path: plain data, and lines to print."""
     if (path / 'dataset.json').is_file() or (path / 'shards').is_dir():
         return [partial(_dataset, path)]
@@ -209,7 +209,7 @@ def _topic_line(topic: dict[str, Any]) -> str:
     words = [f'{topic["name"]} ({topic["type"]}): {topic["messages"]}']
     if 'rate' in topic:
         usual = 1 / topic['period'] if topic['period'] > 0 else float('inf')
-        uneven = f' (usually {usual:.3g} Hz)' if abs(usual - topic['rate']) > 0.1 * usual else ''
+        uneven = f' (median {usual:.3g} Hz)' if abs(usual - topic['rate']) > 0.1 * usual else ''
         if usual > _BURSTS * topic['rate']:
             uneven = ' (in bursts)'
         words.append(f'{topic["rate"]:.4g} Hz{uneven}, longest gap {topic["longest_gap"]:g} s')
@@ -217,7 +217,7 @@ def _topic_line(topic: dict[str, Any]) -> str:
         words.append(topic['flaw'])
     if 'image' in topic:
         image = topic['image']
-        later = f' (later {image["later"]}: convert cuts there)' if 'later' in image else ''
+        later = f' (later {image["later"]}: a new episode begins)' if 'later' in image else ''
         words.append(
             image.get('flaw')
             or f'{image["width"]}x{image["height"]}{later} {image["encoding"]}'.strip()
@@ -229,7 +229,9 @@ def _topic_line(topic: dict[str, Any]) -> str:
         # All digits: two clocks years from the receive time may still differ by seconds.
         offset = f'{header["offset"]:+.4f}'.rstrip('0').rstrip('.')
         late = f', up to {header["latest"]:g} s late' if header['latest'] > 0.1 else ''
-        words.append(f'header {offset} s from receive, drift {header["drift"]:+g} s{late}')
+        words.append(
+            f'header stamps {offset} s from receive times, drift {header["drift"]:+g} s{late}'
+        )
     return '; '.join(words)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How old what a tick holds was at that tick: histograms, and the worst ticks."""
+"""Histograms of the age of frames, commands and states at their ticks, and the oldest ones."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from smwm_ros.config import Dataset
 from smwm_ros.data.shards import BINS
 from smwm_ros.interfaces import Array
 
-_WORST = 10  # ticks remembered
+_WORST = 10  # ticks that are listed
 
 
 class Ages:
-    """The ages of one thing, such as the frame; those beyond a limit are only counted."""
+    """The ages of one input, such as the frame; ages above a limit are only counted."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit  # [s]
         self._counts = np.zeros(BINS, np.int64)
         self._beyond = 0
-        self._worst: list[tuple[int, int]] = []  # minus the age [ns], row
+        self._worst: list[tuple[int, int]] = []  # negative age [ns], row
 
     def add(self, age: Array, row: int) -> None:
-        """Take the ages (m,) [ns] of the rows from one on."""
+        """Add the ages (m,) [ns] of consecutive rows, the first of which is `row`."""
         limit = nanoseconds(self._limit)
         within = age <= limit
         self._beyond += int((~within).sum())
@@ -37,7 +37,7 @@ class Ages:
         self._worst = sorted([*self._worst, *found])[:_WORST]
 
     def about(self) -> dict[str, Any]:
-        """Return what meta.json tells: even bins from 0 to the limit, and rows with ages [s]."""
+        """Return plain data for meta.json: equal bins from 0 to the limit, oldest rows [s]."""
         return {
             'limit': self._limit,
             'counts': self._counts.tolist(),
@@ -54,11 +54,11 @@ class AgeTable:
         self._ages: dict[str, Ages] = {}
 
     def add(self, ages: Mapping[str, Array], row: int) -> None:
-        """Take the ages (m,) [ns] of each thing, by name, in the rows from one on."""
+        """Add the ages (m,) [ns] of each input in the rows from `row` on."""
         for name, age in ages.items():
             limit = self._config.hold if name == 'command' else self._config.max_frame_age
             self._ages.setdefault(name, Ages(limit)).add(age, row)
 
     def about(self) -> dict[str, Any]:
-        """Return what meta.json tells of each."""
+        """Return plain data for meta.json, by input."""
         return {name: ages.about() for name, ages in self._ages.items()}

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-From stamped frames, commands and states to rows on an even grid of ticks.
+Align stamped frames, commands and states to ticks of a fixed period.
 
-The raw action of a tick comes from the commands heard from the tick until the next; what it sees
-and measures comes from before it. Where frames jitter, ticks come after the latest of them, and
-commands count from the earliest on: one that answers an early frame at once belongs to that frame.
+The raw action of a tick comes from the commands between this tick and the next. Its frame and its
+state are the latest ones before it. Where frames jitter, a tick comes after the latest frame, but
+its commands count from the earliest frame on: a command may be the reaction to an early frame.
 All stamps are integers [ns].
 """
 
@@ -21,13 +21,13 @@ from smwm_ros.config import Dataset
 from smwm_ros.data.dataset import UNMEASURED
 from smwm_ros.interfaces import Array
 
-SILENT = 'no command was heard in time'  # why a tick is dropped
+NO_COMMAND = 'no command was received in time'  # reason for dropping a tick
 
 
 class Track(NamedTuple):
     """The numbers of one topic over time."""
 
-    stamps: Array  # (n,) int64, never falling [ns]
+    stamps: Array  # (n,) int64, ascending or equal [ns]
     values: Array  # (n, F) float64
 
 
@@ -35,23 +35,23 @@ class ViewTrack(NamedTuple):
     """The frames of a further camera over time."""
 
     topic: str
-    stamps: Array  # (n,) int64, rising [ns]
-    good: Array  # (n,) those that can be shown
-    looks: Array  # (n,) number that changes with the size of the images
+    stamps: Array  # (n,) int64, ascending [ns]
+    good: Array  # (n,) bool, which can be decoded
+    sizes: Array  # (n,) a number that changes where the size of the images changes
 
 
 class Rows(NamedTuple):
-    """What is kept of a recording: m ticks in episodes."""
+    """The ticks (m,) of a recording that are kept, in episodes."""
 
     frame: Array  # (m,) index of the frame
     others: list[Array]  # (m,) of the frame of each further camera
     action: Array  # (m, A)
-    state: Array  # (m, P), NaN where none was measured in time
+    state: Array  # (m, P), NaN where no state was received in time
     stamp: Array  # (m,) int64 of the tick [ns]
     episodes: list[tuple[int, int]]  # first row, and one past the last
-    dropped: dict[str, int]  # ticks, by reason
-    counts: dict[str, int]  # ticks that are kept, but odd
-    ages: dict[str, Array]  # (m,) how old what they hold was at the tick [ns]
+    dropped: dict[str, int]  # number of ticks, by reason
+    counts: dict[str, int]  # number of ticks that are kept with a remark, by remark
+    ages: dict[str, Array]  # (m,) age of each input at the tick [ns]
 
 
 def align(
@@ -63,116 +63,116 @@ def align(
     config: Dataset,
     *,
     shift: bool = False,
-    looks: Array | None = None,
+    sizes: Array | None = None,
     others: Sequence[ViewTrack] = (),
     marks: Track | None = None,
 ) -> Rows:
     """
-    Lay a recording on the grid: frames (n,) rise, and good (n,) tells which can be shown.
+    Align a recording: frames (n,) are ascending stamps, good (n,) tells which can be decoded.
 
-    With shift, the grid of each run gets the phase that suits its frames. The others are further
-    cameras; marks number the episode from each stamp on, negative outside of any. Where looks (n,)
-    of the frames change, the camera is another one, and the recording is cut.
+    shift: give the grid of each run the phase that suits its frames; others: further cameras;
+    marks: the number of the episode from each stamp on, negative outside of episodes. An episode
+    ends where sizes (n,), which number the sizes of the frames, change.
     """
-    old = nanoseconds(config.max_frame_age)
-    stamp, frame, run = ticks(frames, dt, old, shift)
+    max_age = nanoseconds(config.max_frame_age)
+    stamp, frame, run = ticks(frames, dt, max_age, shift)
     filtered = TickFilter(len(stamp))
     filtered.drop('the frame cannot be decoded', ~good[frame])
     filtered.ages['frame'] = stamp - frames[frame]
-    seen = [_look(view, stamp, old, filtered) for view in others]
-    if looks is not None:
-        run = _cut(run, looks[frame])
-    for view, index in zip(others, seen, strict=True):
-        run = _cut(run, np.append(view.looks, 0)[index])  # the last where there is no frame
+    other_frames = [_other_frame(view, stamp, max_age, filtered) for view in others]
+    if sizes is not None:
+        run = _cut_runs(run, sizes[frame])
+    for view, index in zip(others, other_frames, strict=True):
+        run = _cut_runs(run, np.append(view.sizes, 0)[index])  # index -1 where there is no frame
     lead = _lead(filtered.ages['frame'], frame, run) if shift else 0
     action, age = _action(commands, stamp, lead, dt, config, filtered)
-    state = _state(states, stamp, old, filtered)
+    state = _state(states, stamp, max_age, filtered)
     if marks is not None:
-        run = _mark(marks, stamp, run, filtered)
+        run = _cut_at_marks(marks, stamp, run, filtered)
     shortest = max(config.min_length, config.action_block + 1)
     episodes = _episodes(filtered.keep, run, shortest)
     filtered.drop(f'in a stretch of fewer than {shortest} ticks', _outside(episodes, len(stamp)))
     keep = filtered.keep
     return Rows(
         frame[keep],
-        [index[keep] for index in seen],
+        [index[keep] for index in other_frames],
         action[keep],
         state[keep],
         stamp[keep],
-        _packed(episodes),
+        _kept_spans(episodes),
         filtered.dropped,
-        _odd(keep, frame, age, state, nanoseconds(config.hold)),
+        _tick_counts(keep, frame, age, state, nanoseconds(config.hold)),
         {name: age[keep] for name, age in filtered.ages.items()},
     )
 
 
-def _odd(keep: Array, frame: Array, age: Array, state: Array, hold: int) -> dict[str, int]:
-    """Count the ticks that are kept, but odd."""
-    odd = {
+def _tick_counts(keep: Array, frame: Array, age: Array, state: Array, hold: int) -> dict[str, int]:
+    """Count the ticks that are kept with a remark."""
+    remarks = {
         'frames shown again': np.diff(frame, prepend=-1) == 0,
         'actions held': (age > 0) & (age <= hold),
         'actions set to zero': age > hold,
         UNMEASURED: np.isnan(state).any(1),
     }
-    return {name: int((keep & where).sum()) for name, where in odd.items()}
+    return {name: int((keep & where).sum()) for name, where in remarks.items()}
 
 
-def _state(states: Track, stamp: Array, old: int, tick_filter: TickFilter) -> Array:
-    """Return the last measured state at each tick (m, P), NaN where it is old or no number."""
+def _state(states: Track, stamp: Array, max_age: int, tick_filter: TickFilter) -> Array:
+    """Return the last measured state at each tick (m, P), NaN if too old or not finite."""
     state, age = _latest(states, stamp)
     if states.values.shape[1]:
-        state[(age > old) | ~np.isfinite(state).all(1)] = np.nan
+        state[(age > max_age) | ~np.isfinite(state).all(1)] = np.nan
         tick_filter.ages['state'] = age
     return state
 
 
-def _mark(marks: Track, stamp: Array, run: Array, tick_filter: TickFilter) -> Array:
-    """Cut runs where another episode is marked; return the numbers of the pieces (m,)."""
+def _cut_at_marks(marks: Track, stamp: Array, run: Array, tick_filter: TickFilter) -> Array:
+    """Split runs at episode marks; return the new run numbers (m,)."""
     mark, age = _latest(marks, stamp)
-    mark[age == _NEVER] = -1  # before the first one
+    mark[age == _MISSING] = -1  # before the first one
     tick_filter.drop('outside of the marked episodes', mark[:, 0] < 0)
-    return _cut(run, mark[:, 0])
+    return _cut_runs(run, mark[:, 0])
 
 
-def _cut(run: Array, number: Array) -> Array:
-    """Cut runs where a number changes; return the numbers of the pieces (m,)."""
+def _cut_runs(run: Array, number: Array) -> Array:
+    """Split runs where a number changes; return the new run numbers (m,)."""
     pieces: Array = np.cumsum((np.diff(run, prepend=0) != 0) | (np.diff(number, prepend=0) != 0))
     return pieces
 
 
 class TickFilter:
-    """Ticks that are kept, and why the others are not: each counts for the first reason only."""
+    """Which ticks are kept, and why the others are dropped: each counts for one reason only."""
 
     def __init__(self, count: int) -> None:
         self.keep = np.ones(count, bool)
         self.dropped: dict[str, int] = {}
-        self.ages: dict[str, Array] = {}  # (m,) how old what ticks hold is [ns]
+        self.ages: dict[str, Array] = {}  # (m,) age of each input at the ticks [ns]
 
     def drop(self, why: str, where: Any) -> None:
-        """Drop the ticks of a mask."""
+        """Drop the ticks of a mask (m,) for a reason."""
         self.dropped[why] = int((self.keep & where).sum())
         self.keep[where] = False
 
 
-def _look(view: ViewTrack, stamp: Array, old: int, tick_filter: TickFilter) -> Array:
-    """Return the frame of a further camera that each tick sees (m,)."""
+def _other_frame(view: ViewTrack, stamp: Array, max_age: int, tick_filter: TickFilter) -> Array:
+    """Return the index of the frame of a further camera at each tick (m,)."""
     index = np.searchsorted(view.stamps, stamp, side='right') - 1
     known = index >= 0
-    age = np.full(len(stamp), _NEVER)
+    age = np.full(len(stamp), _MISSING)
     age[known] = stamp[known] - view.stamps[index[known]]
-    tick_filter.drop(f'no frame of {view.topic} in time', age > old)
+    tick_filter.drop(f'no frame of {view.topic} in time', age > max_age)
     known[known] = view.good[index[known]]
     tick_filter.drop(f'the frame of {view.topic} cannot be decoded', ~known)
     tick_filter.ages[f'frame of {view.topic}'] = age
     return index
 
 
-_REPEATS = 0.05  # share of ticks that repeat a frame, beyond which a camera is slow: no jitter
-_EARLIEST = 95  # percentile of the ages of frames that stands for the earliest of them
+_REPEATS = 0.05  # share of repeated frames above which the camera is slow, not jittery
+_EARLIEST = 95  # percentile of the frame ages that is used as the age of the earliest frame
 
 
 def _lead(age: Array, frame: Array, run: Array) -> Array:
-    """Return how long before their ticks the commands of each tick count (m,) [ns]."""
+    """Return how long before each tick its interval of commands begins (m,) [ns]."""
     lead = np.zeros(len(age), np.int64)
     fresh = np.diff(frame, prepend=-1) != 0
     for mine in np.split(np.arange(len(run)), np.flatnonzero(np.diff(run)) + 1):
@@ -191,22 +191,23 @@ def _action(
 ) -> tuple[Array, Array]:
     """Return raw actions (m, A) and the age of those that are held (m,); fresh ones have age 0."""
     if config.action == 'next_state_delta':
-        action = _measured(commands, stamp + dt, config) - _measured(commands, stamp, config)
-        tick_filter.drop('its change of state was not measured', ~np.isfinite(action).all(1))
+        before = _interpolated_state(commands, stamp, config)
+        action = _interpolated_state(commands, stamp + dt, config) - before
+        tick_filter.drop('the change of state was not measured', ~np.isfinite(action).all(1))
         return action, np.zeros(len(stamp), np.int64)
-    action, age = _actions(commands, stamp - lead, dt, config.action)
+    action, age = _aggregate(commands, stamp - lead, dt, config.action)
     tick_filter.ages['command'] = age
     late = age > nanoseconds(config.hold)
     if config.after_hold == 'zero':
         action[late] = 0.0
     else:
-        tick_filter.drop(SILENT, late)
+        tick_filter.drop(NO_COMMAND, late)
     tick_filter.drop('the command is not a number', ~np.isfinite(action).all(1))
     return action, age
 
 
-def _measured(states: Track, stamp: Array, config: Dataset) -> Array:
-    """Return the state between its neighbours at each tick (m, F); NaN where one is too far."""
+def _interpolated_state(states: Track, stamp: Array, config: Dataset) -> Array:
+    """Return the state at each tick (m, F), linear between its neighbours; NaN across a gap."""
     after = np.searchsorted(states.stamps, stamp, side='left')
     before = after - 1
     known = after < len(states.stamps)
@@ -223,7 +224,7 @@ def _measured(states: Track, stamp: Array, config: Dataset) -> Array:
     return values
 
 
-def _actions(commands: Track, stamp: Array, dt: int, policy: str) -> tuple[Array, Array]:
+def _aggregate(commands: Track, stamp: Array, dt: int, policy: str) -> tuple[Array, Array]:
     """Return raw actions (m, A) and the age of those that are held (m,); fresh ones have age 0."""
     first = np.searchsorted(commands.stamps, stamp, side='left')
     stop = np.searchsorted(commands.stamps, stamp + dt, side='left')
@@ -231,28 +232,28 @@ def _actions(commands: Track, stamp: Array, dt: int, policy: str) -> tuple[Array
     action, age = _latest(commands, stamp - 1)
     age[fresh] = 0
     if policy == 'sum':
-        action[~fresh & (age < _NEVER)] = 0.0  # increments that were not commanded
+        action[~fresh & (age < _MISSING)] = 0.0  # increments that were not commanded
     begin, end = first[fresh], stop[fresh]
     if policy == 'last':
         action[fresh] = commands.values[end - 1]
     elif policy == 'first':
         action[fresh] = commands.values[begin]
     elif len(begin):
-        # reduceat sums between neighbouring indices; every other sum lies between two ticks.
+        # reduceat also returns the sums from each end to the next begin: skip every second one.
         padded = np.concatenate([commands.values, np.zeros((1, commands.values.shape[1]))])
         total = np.add.reduceat(padded, np.stack([begin, end], 1).ravel(), axis=0)[::2]
         action[fresh] = total / (end - begin)[:, None] if policy == 'mean' else total
     return action, age
 
 
-_NEVER = np.iinfo(np.int64).max  # the age of what never came [ns]
+_MISSING = np.iinfo(np.int64).max  # age where nothing was received yet [ns]
 
 
 def _latest(track: Track, stamp: Array) -> tuple[Array, Array]:
-    """Return the last values at or before each tick (m, F), and how old they are (m,) [ns]."""
+    """Return the last values at or before each tick (m, F), and their ages (m,) [ns]."""
     index = np.searchsorted(track.stamps, stamp, side='right') - 1
     values = np.zeros((len(stamp), track.values.shape[1]))
-    age = np.full(len(stamp), _NEVER)
+    age = np.full(len(stamp), _MISSING)
     known = index >= 0
     values[known] = track.values[index[known]]
     age[known] = stamp[known] - track.stamps[index[known]]
@@ -260,7 +261,7 @@ def _latest(track: Track, stamp: Array) -> tuple[Array, Array]:
 
 
 def _episodes(keep: Array, run: Array, shortest: int) -> list[tuple[int, int]]:
-    """Return the stretches of kept ticks within one run that are long enough."""
+    """Return the spans of kept ticks within one run that are long enough."""
     label = np.where(keep, run, -1)
     cuts = np.flatnonzero(np.diff(label)) + 1
     bounds = np.concatenate([[0], cuts, [len(label)]]).astype(int).tolist()
@@ -272,15 +273,15 @@ def _episodes(keep: Array, run: Array, shortest: int) -> list[tuple[int, int]]:
 
 
 def _outside(episodes: list[tuple[int, int]], count: int) -> Array:
-    """Return which of so many ticks are in no episode (m,)."""
+    """Return which of `count` ticks are in no episode (m,) bool."""
     outside = np.ones(count, bool)
     for start, stop in episodes:
         outside[start:stop] = False
     return outside
 
 
-def _packed(episodes: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return where episodes lie once the ticks outside of them are gone."""
+def _kept_spans(episodes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the spans of the episodes after the ticks outside of them are removed."""
     lengths = np.array([stop - start for start, stop in episodes], dtype=int)
     stops = np.cumsum(lengths)
     return list(zip((stops - lengths).tolist(), stops.tolist(), strict=True))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Turn bags into a dataset: one shard for each bag, in parallel, and again from where it stopped.
+Convert bags to a dataset: one shard for each bag, in parallel, resumable.
 
-A shard appears when it is whole, so whatever is found there can be kept if it was made from the
-same recording by the same configuration; nothing else remembers how far a conversion came.
+A shard is renamed into place when it is complete. So a shard that exists is kept if it was made
+from the same bag with the same configuration; there is no other record of the progress.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 import shutil
 from typing import Any, NamedTuple
 
-from smwm_ros.bags.converting.align import SILENT
-from smwm_ros.bags.converting.pool import run, Tally, Work
-from smwm_ros.bags.reading.commands import after_hold
+from smwm_ros.bags.converting.align import NO_COMMAND
+from smwm_ros.bags.converting.pool import BagTask, Results, run
+from smwm_ros.bags.reading.commands import hold_advice
 from smwm_ros.bags.reading.find import Bag, find_bags
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import explain, INDEX, TransitionDataset, write_index
@@ -25,15 +25,15 @@ from smwm_ros.errors import BagError, DatasetError
 from smwm_ros.load import to_dict
 from smwm_ros.lock import hold
 
-_NAMED = 3  # bags named in an error
+_MAX_NAMED = 3  # bags named in an error
 
 
 class Summary(NamedTuple):
-    """What a conversion made."""
+    """The result of a conversion."""
 
     dataset: TransitionDataset
     converted: int  # bags
-    kept: int  # bags whose shard was there already
+    kept: int  # bags whose shard existed already
     skipped: dict[str, BagError]  # bags that cannot be converted
 
 
@@ -48,45 +48,47 @@ def convert(
     msgs: Iterable[Path] = (),
 ) -> Summary:
     """
-    Make or complete the dataset in a folder from bags.
+    Make the dataset in a folder from bags, or add bags to it.
 
-    Jobs are as many as pay, unless given. With skip, bags that cannot be converted are left out.
-    Folders of .msg files define the messages that bags do not.
+    jobs: number of processes, by the amount of data if None; skip: leave out bags that cannot be
+    converted; msgs: folders of .msg files for messages that bags do not define.
     """
     bags = find_bags(paths, msgs)
-    with hold(out), _no_empty_folder(out / 'shards'):
+    with hold(out), _remove_if_empty(out / 'shards'):
         if fresh:
             clear(out)
         check_config(out, config)
-        work = [plan(bag, out, config) for bag in bags]
-        todo = [item for item in work if not is_done(item)]
-        _sweep(out)
-        tally = Tally(patient=skip or len(todo) < len(work))
-        run(todo, jobs, runner, tally)
-        # In the order of the bags, not in that of the processes that were done first.
-        failed = {bag.name: tally.failed[bag.name] for bag in bags if bag.name in tally.failed}
-        if failed and (not skip or len(failed) == len(work)):
-            raise _failure(list(failed.values()), len(work), tally.hopeless)
+        tasks = [plan_task(bag, out, config) for bag in bags]
+        todo = [item for item in tasks if not is_done(item)]
+        _remove_temporary(out)
+        results = Results(keep_going=skip or len(todo) < len(tasks))
+        run(todo, jobs, runner, results)
+        # In the order of the bags, not in the order in which processes finished.
+        failed = {bag.name: results.failed[bag.name] for bag in bags if bag.name in results.failed}
+        if failed and (not skip or len(failed) == len(tasks)):
+            raise _failure(list(failed.values()), len(tasks), results.should_stop)
         data = _finish(out, config)
-        return Summary(data, len(todo) - len(failed), len(work) - len(todo), failed)
+        return Summary(data, len(todo) - len(failed), len(tasks) - len(todo), failed)
 
 
-def _failure(errors: Sequence[BagError], count: int, hopeless: bool) -> BagError:
-    """Return one error for all bags, of so many, that cannot be converted."""
+def _failure(errors: Sequence[BagError], count: int, should_stop: bool) -> BagError:
+    """Return one error for all bags that cannot be converted, out of `count`."""
     if count == 1:
         return errors[0]
-    words = '; '.join(map(str, errors[:_NAMED]))
-    if hopeless:
-        return BagError(f'the first {len(errors)} of {count} bags cannot be converted: {words}')
-    if len(errors) > _NAMED:
-        words += f'; and {len(errors) - _NAMED} more'
+    words = '; '.join(map(str, errors[:_MAX_NAMED]))
+    if should_stop:
+        return BagError(
+            f'stopped, the first {len(errors)} of {count} bags cannot be converted: {words}'
+        )
+    if len(errors) > _MAX_NAMED:
+        words += f'; and {len(errors) - _MAX_NAMED} more'
     if len(errors) < count:
-        words += '; with --skip the dataset is made without them'
+        words += '; use --skip to make the dataset without them'
     return BagError(f'{len(errors)} of {count} bags cannot be converted: {words}')
 
 
 def _finish(out: Path, config: Config) -> TransitionDataset:
-    """Make a dataset of the shards that are there."""
+    """Make a dataset of the existing shards."""
     shards = _shards(out)
     metas = {name: read_meta(out / 'shards' / name) for name in shards}
     block = config.dataset.action_block
@@ -101,8 +103,8 @@ def _finish(out: Path, config: Config) -> TransitionDataset:
     return TransitionDataset.open(out)
 
 
-def plan(bag: Bag, out: Path, config: Config) -> Work:
-    """Say where the shard of a bag goes, and what it is made from."""
+def plan_task(bag: Bag, out: Path, config: Config) -> BagTask:
+    """Return the task of converting a bag: the folder of its shard, and its source."""
     robot, dataset = _settings(config)
     source = {
         'files': [path.name for path in bag.files()],
@@ -110,30 +112,32 @@ def plan(bag: Bag, out: Path, config: Config) -> Work:
         'fingerprint': bag.fingerprint(),
     }
     about = {'source': source, 'robot': robot, 'dataset': dataset}
-    return Work(bag, out / 'shards' / bag.name, config, about)
+    return BagTask(bag, out / 'shards' / bag.name, config, about)
 
 
-def is_done(work: Work) -> bool:
-    """Tell whether the shard is there; another recording of the same name is an error."""
-    if not work.folder.is_dir():
+def is_done(task: BagTask) -> bool:
+    """Return whether the shard exists; raise if it was made from another bag of this name."""
+    if not task.folder.is_dir():
         return False
-    found = read_meta(work.folder)['source']
-    if found != work.about['source']:
+    found = read_meta(task.folder)['source']
+    if found != task.about['source']:
         raise DatasetError(
-            f"{work.folder}: made from another recording that is also called '{work.bag.name}'; "
-            f'rename the bag to add it, or start over with --fresh'
+            f"{task.folder}: made from another bag with the same name '{task.bag.name}', or the "
+            'bag has changed; rename the bag to add it, or start over with --fresh'
         )
     return True
 
 
 def check_config(out: Path, config: Config) -> None:
-    """Refuse a folder that holds something else, or shards of another configuration."""
-    strangers = [item.name for item in out.iterdir() if not item.name.startswith('.')]
-    if not (out / 'shards').is_dir() and strangers:
-        raise DatasetError(f'{out}: holds something else ({strangers[0]}); choose another --out')
+    """Require a folder that is empty or has a dataset with the same configuration."""
+    others = [item.name for item in out.iterdir() if not item.name.startswith('.')]
+    if not (out / 'shards').is_dir() and others:
+        raise DatasetError(
+            f'{out}: not a dataset, it contains {others[0]}; choose another folder for --out'
+        )
     robot, dataset = _settings(config)
     wanted = _flat({'robot': robot, 'dataset': dataset})
-    usual = _flat(to_dict(Config()))  # what knobs were that an older version did not have
+    usual = _flat(to_dict(Config()))  # for knobs that are missing in shards of older versions
     usual = {key: usual[key] for key in wanted}
     for name in _shards(out):
         meta = read_meta(out / 'shards' / name)
@@ -143,36 +147,36 @@ def check_config(out: Path, config: Config) -> None:
             key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
         )
         if differing:
-            words = [f'{key} (there {found.get(key)})' for key in differing]
+            words = [f'{key}={found.get(key)} (now {wanted.get(key)})' for key in differing]
             raise DatasetError(
-                f'{out}: holds a dataset of another configuration: {", ".join(words)}; '
+                f'{out}: contains a dataset with another configuration: {", ".join(words)}; '
                 f'choose another --out, or start over with --fresh'
             )
 
 
 def clear(out: Path) -> None:
-    """Remove a dataset, and nothing that is none."""
+    """Remove a dataset, and no other files."""
     if out.is_dir():
         (out / INDEX).unlink(missing_ok=True)
         for name in _shards(out):
             shutil.rmtree(out / 'shards' / name)
-        _sweep(out)
-        with suppress(OSError):  # it holds something else, or is not there
+        _remove_temporary(out)
+        with suppress(OSError):  # it is not empty, or does not exist
             (out / 'shards').rmdir()
 
 
 @contextmanager
-def _no_empty_folder(folder: Path) -> Iterator[None]:
-    """Remove a folder that was made for nothing."""
+def _remove_if_empty(folder: Path) -> Iterator[None]:
+    """Remove a folder at the end if it is empty."""
     try:
         yield
     finally:
-        with suppress(OSError):  # it holds something, or was never made
+        with suppress(OSError):  # it is not empty, or does not exist
             folder.rmdir()
 
 
-def _sweep(out: Path) -> None:
-    """Remove what an interrupted conversion left half-written."""
+def _remove_temporary(out: Path) -> None:
+    """Remove the temporary files of an interrupted conversion."""
     for path in (out / 'shards').glob('.*.tmp'):
         shutil.rmtree(path, ignore_errors=True)
     for path in out.glob('.*.tmp'):
@@ -180,13 +184,13 @@ def _sweep(out: Path) -> None:
 
 
 def _shards(out: Path) -> list[str]:
-    """Return the names of the whole shards."""
+    """Return the names of the complete shards."""
     found: Iterable[Path] = (out / 'shards').glob('*/' + META)
     return sorted(path.parent.name for path in found if not path.parent.name.startswith('.'))
 
 
 def _settings(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the parts of the configuration that a dataset follows from."""
+    """Return the parts of the configuration that determine a dataset."""
     return to_dict(config.robot), to_dict(config.dataset)
 
 
@@ -202,12 +206,12 @@ def _flat(data: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def _hint(metas: Mapping[str, Mapping[str, Any]], config: Config) -> str:
-    """Say what may help when nothing was kept."""
+    """Return advice if no tick was kept."""
     apart = max((meta.get('frame_period', 0.0) for meta in metas.values()), default=0.0)
     words = f'; frames are {apart:.3g} s apart' if apart else ''
     oldest = config.dataset.max_frame_age
     if apart > oldest:
-        words += f', which dataset.max_frame_age={oldest:g} takes for gaps'
-    if any(meta['dropped'].get(SILENT) for meta in metas.values()):
-        words += f'; {after_hold(config.robot.command.stop)}'
+        words += f', more than dataset.max_frame_age={oldest:g} s: set a larger value'
+    if any(meta['dropped'].get(NO_COMMAND) for meta in metas.values()):
+        words += f'; {hold_advice(config.robot.command.stop)}'
     return words

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Count damaged messages, and give up on a bag of which too many are damaged."""
+"""Count damaged messages, and stop at a bag with too many of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from smwm_ros.errors import BagError, CodecError
 from smwm_ros.text import count_of
 
-_SURE = 20  # so many damaged messages are enough to give up before the end
+_MIN_DAMAGED = 20  # damaged messages from which the share is checked before the end of the bag
 
 
 class Faults:
@@ -22,14 +22,14 @@ class Faults:
         self._count: Counter[str] = Counter()
 
     def add(self, topic: str, error: CodecError) -> None:
-        """Count one; a topic of nothing but damage is not read to its end."""
+        """Count a damaged message; raise early if there are too many."""
         self.first.setdefault(topic, str(error))
         self._count[topic] += 1
-        if self._count[topic] >= _SURE:
+        if self._count[topic] >= _MIN_DAMAGED:
             self._check(topic)
 
-    def judge(self) -> None:
-        """Raise where too many messages of a topic were damaged."""
+    def check(self) -> None:
+        """Raise if too many messages of a topic were damaged."""
         for topic in self.first:
             self._check(topic)
 
@@ -38,5 +38,6 @@ class Faults:
         if count > self._limit * total:
             raise BagError(
                 f'{self._where}: {topic}: {count} of {count_of(total, "message")} damaged, '
-                f'more than dataset.max_damaged={self._limit:g}; the first: {self.first[topic]}'
+                f'more than the share dataset.max_damaged={self._limit:g}; first error: '
+                f'{self.first[topic]}'
             )

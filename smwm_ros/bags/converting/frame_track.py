@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The frames of one camera while a bag is read: stamps in memory, pixels in a file without a name.
+Collect the frames of one camera while a bag is read: stamps in memory, pixels in a temporary file.
 
-Frames are decoded as they come, unless the grid is known already and does not need them.
+Frames are decoded at once, unless the grid is already known and does not need them.
 """
 
 from __future__ import annotations
@@ -21,73 +21,73 @@ from smwm_ros.bags.reading.steps import JUMP
 from smwm_ros.codec.images import Tile
 from smwm_ros.interfaces import Array
 
-JUMPED = 'jumps of the clock'
-_UNUSED, _DAMAGED = -1, -2  # places of frames that are not parked
+STEPPED_BACK = 'steps back of the clock'
+_UNUSED, _DAMAGED = -1, -2  # positions of frames that are not stored
 
 
-class Seen(NamedTuple):
-    """A frame that was decoded."""
+class DecodedFrame(NamedTuple):
+    """A decoded and resized frame."""
 
     pixels: Array  # (H, W, 3) of its tile
-    size: str  # 'WIDTHxHEIGHT' of the image
+    size: str  # 'WIDTHxHEIGHT' of the original image
 
 
 class FrameTrack:
-    """Hears the frames of a camera; `see` decodes one, or returns None if it is damaged."""
+    """Collect the frames of a camera; `decode` returns None for a damaged frame."""
 
     def __init__(
         self,
         tile: Tile,
         folder: Path,
         gate: FrameGate | None,
-        see: Callable[[Message], Seen | None],
+        decode: Callable[[Message], DecodedFrame | None],
     ) -> None:
         self._shape = (tile.height, tile.width, 3)
         self._gate = gate
-        self._see = see
-        self.sizes: list[str] = []  # of all images, as they changed
+        self._decode = decode
+        self.sizes: list[str] = []  # of the images, each change in order
         self._file = TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close
         self.clear()
 
     def clear(self) -> None:
-        """Forget all frames."""
-        self._stamps = array('q')  # they rise
-        self._places = array('q')  # where in the file each frame is parked
-        self._looks = array('q')  # which of the sizes each frame has
-        self._pending: Message | None = None  # the newest one, not yet known to be needed
-        self._parked = 0
+        """Remove all frames."""
+        self._stamps = array('q')  # ascending
+        self._positions = array('q')  # index of each frame in the file
+        self._size_numbers = array('q')  # len(self.sizes) at each frame
+        self._pending: Message | None = None  # the newest frame, which may not be needed
+        self._stored = 0
         self._file.seek(0)
         self._file.truncate()
 
     def close(self) -> None:
-        """Give the file back."""
-        with suppress(OSError):  # of what nobody reads any more
+        """Close the file."""
+        with suppress(OSError):  # its content is not needed any more
             self._file.close()
 
-    def flaw(self, stamp: int) -> str:
-        """Say what is odd about the stamp of the next frame, or nothing."""
+    def stamp_problem(self, stamp: int) -> str:
+        """Return what is wrong with the stamp of the next frame, or ''."""
         if not self._stamps or stamp > self._stamps[-1]:
             return ''
         if stamp <= self._stamps[-1] - JUMP:
-            return JUMPED
-        seen = stamp == self._stamps[-1]
-        return 'frames of a stamp seen before' if seen else 'frames too late'
+            return STEPPED_BACK
+        repeated = stamp == self._stamps[-1]
+        return 'frames with a repeated stamp' if repeated else 'frames out of order'
 
-    def hear(self, message: Message, stamp: int) -> None:
-        """Take the next frame; its stamp has no flaw."""
+    def add(self, message: Message, stamp: int) -> None:
+        """Add the next frame, whose stamp has no problem."""
         if self._gate is None:
-            self._park(message)
+            self._store(message)
         else:
-            self._settle(self._gate.next(stamp))
+            self._finish_pending(self._gate.next(stamp))
             self._pending = message
         self._stamps.append(stamp)
 
     def finish(self) -> tuple[Array, Array, Array]:
-        """Return of all frames stamps (n,), which can be shown (n,), and which size each has."""
+        """Return stamps (n,), which frames can be decoded (n,), and their size numbers (n,)."""
         if self._gate is not None:
-            self._settle(self._gate.end())
-        good = np.array(self._places, np.int64) != _DAMAGED
-        return np.array(self._stamps, np.int64), good, np.array(self._looks, np.int64)
+            self._finish_pending(self._gate.end())
+        good = np.array(self._positions, np.int64) != _DAMAGED
+        return np.array(self._stamps, np.int64), good, np.array(self._size_numbers, np.int64)
 
     @property
     def newest(self) -> int | None:
@@ -95,36 +95,36 @@ class FrameTrack:
         return self._stamps[-1] if self._stamps else None
 
     def load(self, frames: Array) -> Array:
-        """Return the pixels (n, H, W, 3) of parked frames by index; the index never falls."""
-        places = np.array(self._places, np.int64)[frames]
-        low, high = int(places[0]), int(places[-1]) + 1
+        """Return the pixels (n, H, W, 3) of stored frames; the indices do not descend."""
+        positions = np.array(self._positions, np.int64)[frames]
+        low, high = int(positions[0]), int(positions[-1]) + 1
         size = int(np.prod(self._shape))
         self._file.seek(low * size)
         data = self._file.read((high - low) * size)
-        pixels: Array = np.frombuffer(data, np.uint8).reshape(-1, *self._shape)[places - low]
+        pixels: Array = np.frombuffer(data, np.uint8).reshape(-1, *self._shape)[positions - low]
         return pixels
 
-    def _settle(self, needed: bool) -> None:
-        """Park the pending frame, if the grid needs it."""
+    def _finish_pending(self, needed: bool) -> None:
+        """Store the pending frame if the grid needs it, otherwise drop it."""
         if self._pending is not None and needed:
-            self._park(self._pending)
+            self._store(self._pending)
         elif self._pending is not None:
-            self._place(_UNUSED)
+            self._note_position(_UNUSED)
         self._pending = None
 
-    def _park(self, message: Message) -> None:
-        """Decode a frame, and keep its pixels."""
-        seen = self._see(message)
-        if seen is None:
-            self._place(_DAMAGED)
+    def _store(self, message: Message) -> None:
+        """Decode a frame, and write its pixels to the file."""
+        frame = self._decode(message)
+        if frame is None:
+            self._note_position(_DAMAGED)
             return
-        if not self.sizes or seen.size != self.sizes[-1]:
-            self.sizes.append(seen.size)
-        self._file.write(np.ascontiguousarray(seen.pixels).data)
-        self._place(self._parked)
-        self._parked += 1
+        if not self.sizes or frame.size != self.sizes[-1]:
+            self.sizes.append(frame.size)
+        self._file.write(np.ascontiguousarray(frame.pixels).data)
+        self._note_position(self._stored)
+        self._stored += 1
 
-    def _place(self, place: int) -> None:
-        """Note where a frame is; one that is not looked at has the size of the one before."""
-        self._places.append(place)
-        self._looks.append(len(self.sizes))
+    def _note_position(self, position: int) -> None:
+        """Note the position of a frame; one that is not decoded gets the previous size."""
+        self._positions.append(position)
+        self._size_numbers.append(len(self.sizes))

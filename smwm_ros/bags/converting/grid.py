@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The grid of ticks on which a recording is laid. All stamps are integers [ns].
+Compute the ticks to which a recording is aligned. All stamps are integers [ns].
 
-A run of frames no further apart than a gap gets a grid of its own, with a tick every dt. The frame
-of a tick is the last one at or before it. A grid begins at the first frame of its run. That will
-not do where frames come about as often as ticks: they jitter around the ticks then, and one tick
-would repeat a frame while the next skips one. Such a grid is shifted by the phase with which
-fewest frames repeat, the freshest among those.
+Each run of frames without a gap has its own grid, with a tick every dt. The frame of a tick is the
+last one at or before it. A grid starts at the first frame of its run. If the camera is about as
+fast as the ticks, its frames jitter around them, and some ticks would repeat a frame while others
+skip one. Then the grid is shifted by the phase with the fewest repeated frames, and among those
+the one with the newest frames.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from __future__ import annotations
 import numpy as np
 from smwm_ros.interfaces import Array
 
-_PHASES = 64  # phases of a grid that are tried
+_PHASES = 64  # candidate phases of a grid
 
 
 class FrameGate:
-    """Tells, while frames stream by, which of them the grid needs; the others are not decoded."""
+    """Decide while a bag is read which frames the grid needs; the others are not decoded."""
 
     def __init__(self, dt: int, gap: int) -> None:
         self._dt = dt
         self._gap = gap
-        self._first = 0  # stamp that the current grid begins at
+        self._first = 0  # stamp of the first tick of the current grid
         self._last: int | None = None
 
     def next(self, stamp: int) -> bool:
-        """Take the stamp of the next frame; return whether the one before it is needed."""
+        """Add the stamp of the next frame; return whether the frame before it is needed."""
         last, self._last = self._last, stamp
         if last is None:
             self._first = stamp
@@ -40,13 +40,13 @@ class FrameGate:
         return tick < stamp
 
     def end(self) -> bool:
-        """Return whether the last frame is needed, and begin anew."""
+        """Return whether the last frame is needed, and reset."""
         last, self._last = self._last, None
         return last is not None and (last - self._first) % self._dt == 0
 
 
 def ticks(frames: Array, dt: int, gap: int, shift: bool = False) -> tuple[Array, Array, Array]:
-    """Return stamp, frame index and run number of every tick, each (m,); frames rise (n,)."""
+    """Return stamp, frame index and run number of each tick (m,); frames (n,) are ascending."""
     if not len(frames):
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
     cuts = np.flatnonzero(np.diff(frames) > gap) + 1
@@ -64,12 +64,12 @@ def ticks(frames: Array, dt: int, gap: int, shift: bool = False) -> tuple[Array,
 
 
 def _phase(frames: Array, dt: int, gap: int, count: int) -> int:
-    """Return how much later than the first frame of a run its count ticks should begin."""
+    """Return the offset [ns] of the `count` ticks of a run from its first frame."""
     grid = frames[0] + dt * np.arange(count)
 
     def cost(phase: int) -> tuple[int, int]:
         shown = frames[np.searchsorted(frames, grid + phase, side='right') - 1]
         return int((np.diff(shown) == 0).sum()), int((grid + phase - shown).sum())
 
-    # No tick comes later than a gap after the last frame.
+    # The last tick is at most a gap after the last frame.
     return min(range(0, min(dt, gap + 1), max(dt // _PHASES, 1)), key=cost)

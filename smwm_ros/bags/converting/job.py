@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn one bag into one shard, reading it once."""
+"""Convert one bag to one shard, in one pass."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any, NamedTuple
 
 from smwm_ros.bags.converting.shard_builder import ShardBuilder
 from smwm_ros.bags.reading.find import Bag
-from smwm_ros.bags.reading.reader import BagReader, with_rescue
-from smwm_ros.bags.reading.topics import clocks_of, config_as_recorded, required_topics
+from smwm_ros.bags.reading.reader import BagReader, read_or_recover
+from smwm_ros.bags.reading.topics import choose_topic_clocks, config_as_recorded, required_topics
 from smwm_ros.config import Config
 from smwm_ros.errors import BagError, CodecError, writing
 
 
 class Progress(NamedTuple):
-    """What happened since the last report."""
+    """The progress since the last report."""
 
-    expected: int  # messages more to come
-    messages: int  # read
-    size: int  # read [bytes]
+    expected: int  # messages added to the total
+    messages: int  # messages read
+    size: int  # bytes read
 
 
 Report = Callable[[Progress], None]
 
-_TELL_EVERY = 50  # messages
+_REPORT_EVERY = 50  # messages
 
 
 def convert_bag(
     bag: Bag, folder: Path, config: Config, about: dict[str, Any], report: Report
 ) -> None:
-    """Read a bag and publish its shard; about says what else belongs into meta.json."""
+    """Convert a bag to a shard; about: further entries of meta.json."""
     try:
-        with writing(folder):  # what reading raises are BagErrors by now
+        with writing(folder):  # reading raises only BagErrors
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with_rescue(bag, lambda reader: _convert(reader, folder, config, about, report))
+            read_or_recover(bag, lambda reader: _convert(reader, folder, config, about, report))
     except CodecError as error:
         raise BagError(f'{bag.paths[0]}: {error}') from error
 
@@ -46,15 +46,15 @@ def _convert(
     """Convert an open bag."""
     config = config_as_recorded(config)
     topics = required_topics(reader, config)
-    clocks = clocks_of(reader, config)
+    clocks = choose_topic_clocks(reader, config)
     report(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
-    with ShardBuilder(reader, folder, config, clocks) as recording:
-        seen = size = 0
+    with ShardBuilder(reader, folder, config, clocks) as builder:
+        count = size = 0
         for message in reader.messages(topics):
-            recording.hear(message)
-            seen, size = seen + 1, size + len(message.data)
-            if seen == _TELL_EVERY:
-                report(Progress(0, seen, size))
-                seen = size = 0
-        report(Progress(0, seen, size))
-        recording.publish(about)
+            builder.add(message)
+            count, size = count + 1, size + len(message.data)
+            if count == _REPORT_EVERY:
+                report(Progress(0, count, size))
+                count = size = 0
+        report(Progress(0, count, size))
+        builder.publish(about)

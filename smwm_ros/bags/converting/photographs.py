@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few frames of each camera as it saw them, for people: those of a dataset are small."""
+"""Keep a few frames of each camera at a larger size, for people: those of a dataset are small."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from smwm_ros.bags.reading.reader import BagReader, Message
 from smwm_ros.codec.images import Tile, to_rgb
 from smwm_ros.data.photographs import file_name
 
-Attach = Callable[[str, bytes], None]  # lays a file beside the columns of a shard
-_EACH = 4  # of a camera, spread over the recording, and one for each further size of its images
-_MOST = 12  # of a camera
+Attach = Callable[[str, bytes], None]  # writes a file beside the columns of a shard
+_EACH = 4  # per camera, spread over the bag, and one more for each change of the image size
+_MAX_COUNT = 12  # per camera
 _LARGEST = 960  # longer side [px]
-_LARGER = 1.5  # times what the dataset stores; less is not worth a file
+_LARGER = 1.5  # ratio to the size in the dataset from which a frame is kept
 _QUALITY = 90  # of JPEG
 
 
-class Photographer:
-    """Keeps frames of one camera beside the columns of a shard."""
+class PhotographWriter:
+    """Write some frames of one camera beside the columns of a shard."""
 
     def __init__(self, reader: BagReader, camera: int, tile: Tile, attach: Attach) -> None:
         self._start = reader.start
@@ -28,10 +28,10 @@ class Photographer:
         self._camera, self._tile, self._attach = camera, tile, attach
         self._due, self._kept, self._size = 0, 0, ''
 
-    def see(self, message: Message, msg: Any, size: str) -> None:
-        """Keep a frame that can be decoded, if one is due or its size is new."""
+    def add(self, message: Message, msg: Any, size: str) -> None:
+        """Write a frame if one is due or its size is new."""
         part = int(_EACH * (message.stamp - self._start) / self._length)
-        if (part < self._due and size == self._size) or self._kept >= _MOST:
+        if (part < self._due and size == self._size) or self._kept >= _MAX_COUNT:
             return
         self._due, self._size = part + 1, size
         rgb = to_rgb(msg)

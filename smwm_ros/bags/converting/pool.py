@@ -25,12 +25,12 @@ from smwm_ros.errors import BagError, one_line, SmwmError
 from smwm_ros.progress import show_progress
 from smwm_ros.worker_processes import ATTEMPTS, end_with_parent, Failure, Worker
 
-_WORTH = 64_000_000  # so much is read while a process begins [bytes]
-_HOPELESS = 3  # bags that fail one after another before one is whole
+_BYTES_PER_WORKER = 64_000_000  # data that one process reads while another starts [bytes]
+_MAX_FIRST_FAILURES = 3  # bags that fail before any succeeds, after which conversion stops
 
 
-class Work(NamedTuple):
-    """What converting one bag takes, as it is sent to a worker."""
+class BagTask(NamedTuple):
+    """The conversion of one bag, as it is sent to a worker."""
 
     bag: Bag
     folder: Path  # of its shard
@@ -38,83 +38,83 @@ class Work(NamedTuple):
     about: dict[str, Any]  # for meta.json: source and configuration
 
 
-class Tally:
-    """Which bags could not be converted; the patient try all, whatever becomes of the first."""
+class Results:
+    """The bags that could not be converted, and whether to go on; keep_going: never stop."""
 
-    def __init__(self, patient: bool) -> None:
+    def __init__(self, keep_going: bool) -> None:
         self.failed: dict[str, BagError] = {}
-        self._patient = patient
+        self._keep_going = keep_going
 
-    def note(self, work: Work, error: BagError | None) -> None:
-        """Count a bag that was tried."""
+    def add(self, task: BagTask, error: BagError | None) -> None:
+        """Add the result of a bag: an error, or None."""
         if error is None:
-            self._patient = True
+            self._keep_going = True
         else:
-            self.failed[work.bag.name] = error
+            self.failed[task.bag.name] = error
 
     @property
-    def hopeless(self) -> bool:
-        """Return whether none of the first few could be: what is wrong is wrong with all."""
-        return not self._patient and len(self.failed) >= _HOPELESS
+    def should_stop(self) -> bool:
+        """Return whether the first bags all failed: the rest probably fails, too."""
+        return not self._keep_going and len(self.failed) >= _MAX_FIRST_FAILURES
 
 
-def attempt(work: Work, report: Report) -> BagError | None:
-    """Convert a bag, or return why it cannot be; any other error is not of the bag alone."""
+def try_convert(task: BagTask, report: Report) -> BagError | None:
+    """Convert a bag; return its BagError, raise any other error."""
     try:
-        convert_bag(*work, report)
+        convert_bag(*task, report)
     except BagError as error:
         return error
     return None
 
 
-def run(todo: list[Work], jobs: int | None, runner: str, tally: Tally) -> None:
-    """Convert bags: here, or in so many processes, or on Ray."""
+def run(todo: list[BagTask], jobs: int | None, runner: str, results: Results) -> None:
+    """Convert bags: in this process, in `jobs` processes, or on Ray."""
     if not todo:
         return
     with _progress() as report:
         if runner == 'ray':
             from smwm_ros.bags.converting.ray_pool import run_on_ray  # ray is an optional extra
 
-            run_on_ray(todo, jobs, tally, report)
+            run_on_ray(todo, jobs, results, report)
         elif (workers := _workers(todo, jobs)) == 1:
             for item in todo:
-                if not tally.hopeless:
-                    tally.note(item, attempt(item, report))
+                if not results.should_stop:
+                    results.add(item, try_convert(item, report))
         else:
-            _run_parallel(todo, workers, tally, report)
+            _run_parallel(todo, workers, results, report)
 
 
-def _workers(todo: list[Work], jobs: int | None) -> int:
-    """Return how many processes convert: unless given, one for each core, if there is enough."""
+def _workers(todo: list[BagTask], jobs: int | None) -> int:
+    """Return the number of processes: jobs, or by default up to one per core for enough data."""
     if jobs is None:
-        size = sum(work.about['source']['bytes'] for work in todo)
-        jobs = min(len(os.sched_getaffinity(0)), 1 + size // _WORTH)
+        size = sum(task.about['source']['bytes'] for task in todo)
+        jobs = min(len(os.sched_getaffinity(0)), 1 + size // _BYTES_PER_WORKER)
     return min(jobs, len(todo))
 
 
-def _run_parallel(todo: list[Work], jobs: int, tally: Tally, report: Report) -> None:
-    """Convert several bags at once; one whose process dies is begun again by another."""
-    waiting, processes, deaths = deque(todo), list[Worker](), Counter[str]()
+def _run_parallel(todo: list[BagTask], jobs: int, results: Results, report: Report) -> None:
+    """Convert bags in several processes; if a process dies, another one restarts its bag."""
+    waiting, processes, crashes = deque(todo), list[Worker](), Counter[str]()
     try:
-        while processes or (waiting and not tally.hopeless):
-            while waiting and len(processes) < jobs and not tally.hopeless:
-                processes.append(Worker(_serve))
-                _begin(processes[-1], waiting.popleft())
+        while processes or (waiting and not results.should_stop):
+            while waiting and len(processes) < jobs and not results.should_stop:
+                processes.append(Worker(_run_worker))
+                _start(processes[-1], waiting.popleft())
             ready: list[Any] = wait([worker.pipe for worker in processes])
             for worker in [each for each in processes if each.pipe in ready]:
-                news = worker.hear()
-                if isinstance(news, Progress):
-                    worker.progress.append(news)
-                    report(news)
+                result = worker.hear()
+                if isinstance(result, Progress):
+                    worker.progress.append(result)
+                    report(result)
                     continue
-                if isinstance(news, Failure):
+                if isinstance(result, Failure):
                     processes.remove(worker)
                     worker.stop()
-                    _bury(worker, news, waiting, deaths, tally, report)
+                    _retry(worker, result, waiting, crashes, results, report)
                     continue
-                tally.note(worker.item, news)
-                if waiting and not tally.hopeless:
-                    _begin(worker, waiting.popleft())
+                results.add(worker.item, result)
+                if waiting and not results.should_stop:
+                    _start(worker, waiting.popleft())
                 else:
                     processes.remove(worker)
                     worker.stop()
@@ -123,57 +123,57 @@ def _run_parallel(todo: list[Work], jobs: int, tally: Tally, report: Report) -> 
             worker.stop()
 
 
-def _begin(worker: Worker, work: Work) -> None:
-    worker.begin(work)
+def _start(worker: Worker, task: BagTask) -> None:
+    worker.begin(task)
     worker.progress = list[Progress]()
 
 
-def _bury(
+def _retry(
     worker: Worker,
     failure: Failure,
-    waiting: deque[Work],
-    deaths: Counter[str],
-    tally: Tally,
+    waiting: deque[BagTask],
+    crashes: Counter[str],
+    results: Results,
     report: Report,
 ) -> None:
-    """Let another worker begin the bag of one that died, unless that was tried often."""
-    work: Work = worker.item
+    """Queue the bag of a worker that died again, or give it up after several attempts."""
+    task: BagTask = worker.item
     if failure.error:
         raise failure.error
     if failure.trace:
-        raise RuntimeError(f'{work.bag.name}: {failure.what}\n{failure.trace}')
-    for left in work.folder.parent.glob(f'.{escape(work.folder.name)}.*.tmp'):
+        raise RuntimeError(f'{task.bag.name}: {failure.what}\n{failure.trace}')
+    for left in task.folder.parent.glob(f'.{escape(task.folder.name)}.*.tmp'):
         shutil.rmtree(left, ignore_errors=True)
     report(
         Progress(*(-sum(part) for part in zip(*worker.progress, strict=True)))
         if worker.progress
         else Progress(0, 0, 0)
     )
-    if work.folder.exists():  # it died after its work
-        tally.note(work, None)
+    if task.folder.exists():  # it died after the conversion
+        results.add(task, None)
         return
-    deaths[work.bag.name] += 1
-    words = f'{work.bag.paths[0]}: the process that converted it {failure.what}'
-    if deaths[work.bag.name] == ATTEMPTS:
+    crashes[task.bag.name] += 1
+    words = f'{task.bag.paths[0]}: its worker process {failure.what}'
+    if crashes[task.bag.name] == ATTEMPTS:
         why = f'{words}, {ATTEMPTS} times; try fewer --jobs if memory is short'
-        tally.note(work, BagError(why))
+        results.add(task, BagError(why))
         return
     text.tell(f'{words}; another one begins it again', file=sys.stderr)
-    waiting.appendleft(work)
+    waiting.appendleft(task)
 
 
-def _serve(pipe: Any) -> None:
-    """Convert bags in a worker."""
+def _run_worker(pipe: Any) -> None:
+    """Convert bags in a worker process."""
     end_with_parent()
     cv2.setNumThreads(1)  # the workers themselves fill the cores
     with suppress(EOFError, BrokenPipeError):
         while True:
-            pipe.send(_attempt_in_worker(pipe.recv(), pipe))
+            pipe.send(_convert_in_worker(pipe.recv(), pipe))
 
 
-def _attempt_in_worker(work: Work, pipe: Any) -> BagError | Failure | None:
+def _convert_in_worker(task: BagTask, pipe: Any) -> BagError | Failure | None:
     try:
-        return attempt(work, pipe.send)
+        return try_convert(task, pipe.send)
     except SmwmError as error:
         return Failure('', error)
     except Exception as error:  # a bug; the parent shows it
@@ -185,13 +185,13 @@ def _progress() -> Iterator[Report]:
     """Show a bar of messages, with megabytes a second beside it."""
     size, begun = 0, monotonic()
 
-    def report(news: Progress) -> None:
+    def report(result: Progress) -> None:
         nonlocal size
-        size += news.size
-        bar.total += news.expected
+        size += result.size
+        bar.total += result.expected
         rate = size / 1e6 / max(monotonic() - begun, 1e-9)
         bar.set_postfix_str(f'{rate:.0f} MB/s', refresh=False)
-        bar.update(news.messages)
+        bar.update(result.messages)
 
     with show_progress(total=0, unit=' messages', desc='converting', smoothing=0.1) as bar:
         yield report

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What is heard of a bag, from its first message to the rows of its shard, at constant memory.
+Convert the messages of a bag to the rows of its shard, with constant memory for frames.
 
-Frames are decoded as they come and parked, resized, in a file without a name; the numbers of all
-topics stay in memory. Where the clock jumps back, and at the end, what was heard is laid on the
-grid and written.
+Frames are decoded, resized and stored in a temporary file; the numbers of all topics stay in
+memory. Where the clock steps back, and at the end, they are aligned to ticks and written.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ import numpy as np
 from smwm_ros.bags.converting.ages import AgeTable
 from smwm_ros.bags.converting.align import align, Rows, ViewTrack
 from smwm_ros.bags.converting.faults import Faults
-from smwm_ros.bags.converting.frame_track import FrameTrack, JUMPED, Seen
+from smwm_ros.bags.converting.frame_track import DecodedFrame, FrameTrack, STEPPED_BACK
 from smwm_ros.bags.converting.grid import FrameGate
 from smwm_ros.bags.converting.number_track import EpisodeMarks, NumberTrack
-from smwm_ros.bags.converting.photographs import Photographer
+from smwm_ros.bags.converting.photographs import PhotographWriter
 from smwm_ros.bags.reading.clock import Clocks, nanoseconds
 from smwm_ros.bags.reading.reader import BagReader, Message
 from smwm_ros.bags.reading.topics import mean_period
@@ -34,16 +33,16 @@ from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.errors import BagError, CodecError
 from smwm_ros.interfaces import Array
 
-Hearer = Callable[[Message, int], None]
+Handler = Callable[[Message, int], None]
 _BLOCK = 256  # rows written at once
-_NAMED = 4  # sizes of images
-# A camera this much faster than the ticks needs no shift of its grid, so the grid is known while
-# frames come, and those between the ticks are not decoded.
-_FAST = 1.5
+_MAX_NAMED = 4  # sizes of images
+# If the camera is this much faster than the ticks, the grid is not shifted. So it is known while
+# the bag is read, and frames between the ticks are not decoded.
+_FAST_CAMERA = 1.5
 
 
 class ShardBuilder:
-    """Hears the messages of a bag in order, and writes the rows of its shard."""
+    """Receive the messages of a bag in order, and write the rows of its shard."""
 
     def __init__(self, reader: BagReader, folder: Path, config: Config, clocks: Clocks) -> None:
         self._reader = reader
@@ -64,13 +63,13 @@ class ShardBuilder:
         self._episodes: list[tuple[int, int]] = []
         self._ages = AgeTable(dataset)
         self._period = 0.0
-        self._shift = mean_period(reader, robot.camera.topic) > self._dt / _FAST
+        self._shift = mean_period(reader, robot.camera.topic) > self._dt / _FAST_CAMERA
         self._cameras = self._make_cameras(folder.parent)
-        self._hearers = self._make_hearers()
+        self._handlers = self._make_handlers()
         self._writer = ShardWriter(folder, self._row)
 
     def __enter__(self) -> ShardBuilder:
-        """Start hearing."""
+        """Return the builder."""
         return self
 
     def __exit__(
@@ -79,13 +78,13 @@ class ShardBuilder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the files; a shard that was not published vanishes."""
+        """Close the files; a shard that was not published is removed."""
         self._writer.__exit__(kind, error, trace)
         for camera in self._cameras.values():
             camera.close()
 
-    def hear(self, message: Message) -> None:
-        """Take the next message of the bag."""
+    def add(self, message: Message) -> None:
+        """Add the next message of the bag."""
         stamp = message.stamp
         if self._clocks.bases.get(message.topic) == 'header':
             try:
@@ -94,16 +93,16 @@ class ShardBuilder:
                 self._faults.total[message.topic] += 1
                 self._faults.add(message.topic, error)
                 return
-        for hearer in self._hearers[message.topic]:
-            hearer(message, stamp)
+        for handler in self._handlers[message.topic]:
+            handler(message, stamp)
 
     def publish(self, about: dict[str, Any]) -> None:
-        """Write what is left and give the shard its name."""
+        """Write the remaining rows, and move the shard to its folder."""
         self._flush()
-        self._faults.judge()
+        self._faults.check()
         for track in (self._command, self._state):
-            if track.empty and track.nameless:
-                raise BagError(f'{self._reader.where}: {track.nameless}')
+            if track.empty and track.missing_names:
+                raise BagError(f'{self._reader.where}: {track.missing_names}')
         meta = {
             **about,
             'time': self._clocks.about(),
@@ -119,98 +118,102 @@ class ShardBuilder:
         self._writer.publish(meta)
 
     def _changes(self) -> list[str]:
-        """Say which cameras changed the size of their images while they were recorded."""
+        """Return which cameras changed the size of their images."""
         return [
-            f'{topic}: the size of the images changed: {", then ".join(camera.sizes[:_NAMED])}'
-            f'{", ..." if len(camera.sizes) > _NAMED else ""}; the recording is cut there'
+            f'{topic}: the image size changed: {", then ".join(camera.sizes[:_MAX_NAMED])}'
+            f'{", ..." if len(camera.sizes) > _MAX_NAMED else ""}; a new episode begins there'
             for topic, camera in self._cameras.items()
             if len(camera.sizes) > 1
         ]
 
     def _make_cameras(self, folder: Path) -> dict[str, FrameTrack]:
-        """Make a track for each camera; the first one makes the grid."""
+        """Make a track for each camera; the first camera determines the grid."""
         camera, dataset = self._config.robot.camera, self._config.dataset
         gate = None if self._shift else FrameGate(self._dt, nanoseconds(dataset.max_frame_age))
         places = tiles(len(camera.topics), dataset.image_size, camera.tiles)
         return {
-            topic: FrameTrack(tile, folder, None if number else gate, self._see(number, tile))
+            topic: FrameTrack(
+                tile, folder, None if number else gate, self._frame_decoder(number, tile)
+            )
             for number, (topic, tile) in enumerate(zip(camera.topics, places, strict=True))
         }
 
-    def _make_hearers(self) -> dict[str, list[Hearer]]:
-        """Say who hears which topic."""
+    def _make_handlers(self) -> dict[str, list[Handler]]:
+        """Return the functions that receive the messages of each topic."""
         robot, dataset = self._config.robot, self._config.dataset
-        hearers: dict[str, list[Hearer]] = {topic: [self._hear_frame] for topic in self._cameras}
-        hearers.setdefault(robot.command.topic, []).append(
-            self._hear_numbers(self._command, 'command')
+        handlers: dict[str, list[Handler]] = {topic: [self._add_frame] for topic in self._cameras}
+        handlers.setdefault(robot.command.topic, []).append(
+            self._number_handler(self._command, 'command')
         )
         if robot.state.topic:
-            hearers.setdefault(robot.state.topic, []).append(
-                self._hear_numbers(self._state, 'state')
+            handlers.setdefault(robot.state.topic, []).append(
+                self._number_handler(self._state, 'state')
             )
         if dataset.episode_topic:
-            hearers.setdefault(dataset.episode_topic, []).append(self._hear_mark)
-        return hearers
+            handlers.setdefault(dataset.episode_topic, []).append(self._add_mark)
+        return handlers
 
-    def _see(self, camera: int, tile: Tile) -> Callable[[Message], Seen | None]:
-        """Make what decodes the frames of one camera."""
-        photographer = Photographer(self._reader, camera, tile, self._attach)
+    def _frame_decoder(self, camera: int, tile: Tile) -> Callable[[Message], DecodedFrame | None]:
+        """Return the function that decodes the frames of one camera."""
+        photographs = PhotographWriter(self._reader, camera, tile, self._attach)
 
-        def see(message: Message) -> Seen | None:
+        def decode(message: Message) -> DecodedFrame | None:
             self._counts['frames decoded'] += 1
             self._faults.total[message.topic] += 1
             how = self._config.dataset.resize
             try:
                 msg = self._reader.decode(message)
-                seen = Seen(read_view(msg, tile.height, tile.width, how), size_in_words(msg))
-                photographer.see(message, msg, seen.size)
-                return seen
+                frame = DecodedFrame(
+                    read_view(msg, tile.height, tile.width, how), size_in_words(msg)
+                )
+                photographs.add(message, msg, frame.size)
+                return frame
             except CodecError as error:
                 self._faults.add(message.topic, error)
                 return None
 
-        return see
+        return decode
 
     def _attach(self, name: str, content: bytes) -> None:
-        """Lay a file beside the columns of the shard."""
+        """Write a file beside the columns of the shard."""
         self._writer.attach(name, content)
 
-    def _hear_frame(self, message: Message, stamp: int) -> None:
+    def _add_frame(self, message: Message, stamp: int) -> None:
         camera = self._cameras[message.topic]
         self._counts['frames'] += 1
-        flaw = camera.flaw(stamp)
-        if flaw:
-            self._counts[flaw] += 1
-        if flaw == JUMPED:
+        problem = camera.stamp_problem(stamp)
+        if problem:
+            self._counts[problem] += 1
+        if problem == STEPPED_BACK:
             self._flush()
-        elif flaw:
+        elif problem:
             return
-        camera.hear(message, stamp)
+        camera.add(message, stamp)
 
-    def _hear_numbers(self, track: NumberTrack, part: str) -> Hearer:
-        """Make what hears the numbers of one topic."""
+    def _number_handler(self, track: NumberTrack, part: str) -> Handler:
+        """Return the function that receives the messages of a topic with numbers."""
 
-        def hear(message: Message, stamp: int) -> None:
+        def add(message: Message, stamp: int) -> None:
             self._counts[message.topic] += 1
-            flaw = track.flaw(stamp)
-            if flaw:
-                self._counts[f'messages of {message.topic} {flaw}'] += 1
+            problem = track.stamp_problem(stamp)
+            if problem:
+                self._counts[f'messages of {message.topic} {problem}'] += 1
             self._faults.total[message.topic] += 1
             try:
-                track.take(stamp, self._reader.decode(message))
-            except NameMissingError as error:  # maybe others publish there too
-                self._counts[f'messages of {message.topic} without the names'] += 1
-                track.nameless = track.nameless or f'{message.topic}: {error}'
-            except FieldError as error:  # no message is damaged: the configuration is wrong
+                track.add(stamp, self._reader.decode(message))
+            except NameMissingError as error:  # there may be other publishers on the topic
+                self._counts[f'messages of {message.topic} without the configured names'] += 1
+                track.missing_names = track.missing_names or f'{message.topic}: {error}'
+            except FieldError as error:  # the configuration is wrong, not the message
                 where = f'{self._reader.where}: {message.topic}: {error}'
-                raise BagError(f'{where}; see robot.{part}.fields') from None
+                raise BagError(f'{where}; correct robot.{part}.fields') from None
             except CodecError as error:
                 self._faults.add(message.topic, error)
 
-        return hear
+        return add
 
-    def _hear_mark(self, message: Message, stamp: int) -> None:
-        """Take a mark; among frames with header stamps it stands where it was received."""
+    def _add_mark(self, message: Message, stamp: int) -> None:
+        """Add an episode mark; without a header, its stamp is just after the last frame."""
         camera = self._config.robot.camera.topic
         self._counts[message.topic] += 1
         if self._clocks.bases[camera] == 'header':
@@ -218,12 +221,12 @@ class ShardBuilder:
             at = None if newest is None else newest + 1
         else:
             at = stamp
-        self._marks.hear(at, self._reader.decode(message).data)
+        self._marks.add(at, self._reader.decode(message).data)
 
     def _flush(self) -> None:
-        """Lay what was heard on the grid, write its rows, and begin anew."""
+        """Align the collected messages to ticks, write the rows, and clear the tracks."""
         (_, first), *others = self._cameras.items()
-        frames, good, looks = first.finish()
+        frames, good, sizes = first.finish()
         rows = align(
             frames,
             good,
@@ -232,7 +235,7 @@ class ShardBuilder:
             self._dt,
             self._config.dataset,
             shift=self._shift,
-            looks=looks,
+            sizes=sizes,
             others=[ViewTrack(topic, *camera.finish()) for topic, camera in others],
             marks=self._marks.track() if self._config.dataset.episode_topic else None,
         )
@@ -248,7 +251,7 @@ class ShardBuilder:
         self._marks.clear()
 
     def _count(self, frames: Array, rows: Rows) -> None:
-        """Remember what the grid made of what was heard."""
+        """Count gaps, limits, dropped and kept ticks."""
         steps = np.diff(frames)
         if len(steps):
             self._period = float(np.median(steps)) / 1e9

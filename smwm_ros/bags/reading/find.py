@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find recordings on disk: which files make one bag, what it is called, and whether it changed."""
+"""Find bags on disk: the files of each bag, its name, and a fingerprint of its content."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from smwm_ros.data.shards import safe_name
 from smwm_ros.errors import BagError
 
 _SPLIT = re.compile(r'(?P<name>.+)_\d+')  # rosbag2 numbers the files of one recording
-ROS1 = ('.bag', '.bag.active')  # the second one was never closed
+ROS1 = ('.bag', '.bag.active')  # '.active' is the suffix of a bag that was never closed
 _SUFFIXES = ('.mcap', '.db3', *ROS1, '.mcap.zstd', '.db3.zstd')
 _METADATA = 'metadata.yaml'
-_LARGEST = 1 << 23  # bytes of it; it is read in memory, and slowly
-_SAMPLES, _SAMPLE = 64, 4096  # places looked at in a file, and bytes looked at there
+_MAX_METADATA = 1 << 23  # bytes; it is parsed in memory, and slowly
+_SAMPLES, _SAMPLE = 64, 4096  # places hashed in a file, and bytes hashed at each
 
 
 class Bag(NamedTuple):
-    """One recording."""
+    """The files of one rosbag."""
 
-    name: str  # also of its shard
+    name: str  # also the name of its shard
     paths: tuple[Path, ...]  # a folder with metadata.yaml, or the files of one recording
-    msgs: tuple[Path, ...] = ()  # folders of .msg files, for types that it does not define
+    msgs: tuple[Path, ...] = ()  # folders of .msg files, for types that the bag does not define
 
     def files(self) -> list[Path]:
         """Return the files that hold the messages."""
@@ -38,16 +38,16 @@ class Bag(NamedTuple):
         return list(self.paths)
 
     def parts(self) -> list[Path]:
-        """Return the files, and what sqlite has yet to write into them."""
+        """Return the files, with the write-ahead logs (-wal) of sqlite."""
         files = self.files()
         return [*files, *filter(None, map(write_ahead, files))]
 
     def size(self) -> int:
-        """Return how large the files are [bytes]."""
+        """Return the total size of the files [bytes]."""
         return sum(path.stat().st_size for path in self.parts())
 
     def fingerprint(self) -> str:
-        """Hash names, sizes and samples of the files: hashing all bytes would take too long."""
+        """Return a hash of names, sizes and samples of the files; hashing all is too slow."""
         found = blake2b(digest_size=16)
         for path in self.parts():
             size = path.stat().st_size
@@ -60,9 +60,9 @@ class Bag(NamedTuple):
 
 
 def write_ahead(path: Path) -> Path | None:
-    """Return the file of what was not yet written into a sqlite file, if there is any."""
+    """Return the write-ahead log of a sqlite file, None if there is none or it is empty."""
     ahead = path.with_name(f'{path.name}-wal')
-    # os.path: the longest names have no room for this one, which pathlib takes for an error.
+    # os.path, because pathlib raises where the name with -wal is too long for the file system.
     if path.suffix == '.db3' and os.path.isfile(ahead) and ahead.stat().st_size:
         return ahead
     return None
@@ -70,15 +70,15 @@ def write_ahead(path: Path) -> Path | None:
 
 def find_bags(paths: Iterable[Path], msgs: Iterable[Path] = ()) -> list[Bag]:
     """
-    Return every bag that the paths name, or that lies in the folders they name.
+    Return every bag at these paths and in their folders.
 
-    Folders of .msg files define the messages that bags do not.
+    msgs: folders of .msg files that define the messages which bags do not define.
     """
     found: list[Bag] = []
     for path in paths:
         bags = _bags_at(path)
         if not bags:
-            raise BagError(f'{path}: no rosbag there; expected a file or a folder of {_kinds()}')
+            raise BagError(f'{path}: no rosbag found; expected a file or a folder of {_kinds()}')
         found += bags
     unique = {tuple(path.resolve() for path in bag.paths): bag for bag in found}
     defined = tuple(msgs)
@@ -86,13 +86,13 @@ def find_bags(paths: Iterable[Path], msgs: Iterable[Path] = ()) -> list[Bag]:
 
 
 def _bags_at(path: Path) -> list[Bag]:
-    """Return the bag that a path is, or the bags in the folder that it is."""
+    """Return the bag at a path, or the bags in that folder."""
     if not path.is_file() and not path.is_dir():
         raise BagError(f'{path}: no such file or folder')
     if path.is_file():
         suffix = _suffix(path)
         if not suffix:
-            raise BagError(f"{path}: '{path.suffix}' is no rosbag; expected {_kinds()}")
+            raise BagError(f"{path}: '{path.suffix}' is not a rosbag; expected {_kinds()}")
         return [Bag(path.name.removesuffix(suffix), (path,))]
     if (path / _METADATA).is_file():
         _require_plain(path)
@@ -105,24 +105,22 @@ def _bags_at(path: Path) -> list[Bag]:
 
 
 def _require_plain(folder: Path) -> None:
-    """Refuse the folder of a bag in which something is no file: a pipe would be waited for."""
+    """Require that a bag's folder holds files only: opening a pipe would block."""
     for item in folder.iterdir():
         if not item.is_file() and not item.is_dir():
             raise BagError(f'{item}: expected a file, found a pipe, a device or a broken link')
     size = (folder / _METADATA).stat().st_size
-    if size > _LARGEST:
-        raise BagError(
-            f'{folder / _METADATA}: {size} bytes; expected at most {_LARGEST}, some for each topic'
-        )
+    if size > _MAX_METADATA:
+        raise BagError(f'{folder / _METADATA}: {size} bytes, expected at most {_MAX_METADATA}')
 
 
 def _is_around(link: Path, folder: Path) -> bool:
-    """Tell whether a link within a folder leads back to it, or to what it lies in."""
+    """Return whether a link in a folder leads back to that folder or a parent of it."""
     return link.is_symlink() and folder.resolve().is_relative_to(link.resolve())
 
 
 def _loose(files: Sequence[Path]) -> list[Bag]:
-    """Group files without metadata.yaml: NAME_0, NAME_1, ... are one recording."""
+    """Group files without metadata.yaml into bags: NAME_0, NAME_1, ... are one bag."""
     groups: dict[tuple[str, str], list[Path]] = {}
     for path in files:
         suffix = _suffix(path)
@@ -134,13 +132,13 @@ def _loose(files: Sequence[Path]) -> list[Bag]:
 
 
 def _number(path: Path) -> int:
-    """Return the number of a file within its recording; 10 follows 9."""
+    """Return the number of a file within its bag, so that 10 sorts after 9."""
     digits = re.findall(r'\d+', path.name.removesuffix(_suffix(path)))
     return int(digits[-1]) if digits else 0
 
 
 def _named_apart(bags: Sequence[Bag]) -> list[Bag]:
-    """Put the names of parent folders before names that are not unique."""
+    """Prefix names that are not unique with the names of their parent folders."""
     names = Counter(bag.name for bag in bags)
     apart = []
     for bag in bags:
@@ -160,7 +158,7 @@ def _named_apart(bags: Sequence[Bag]) -> list[Bag]:
 
 
 def _suffix(path: Path) -> str:
-    """Return the suffix by which a file is a rosbag, or nothing."""
+    """Return the rosbag suffix of a file, or ''."""
     return next((suffix for suffix in _SUFFIXES if path.name.endswith(suffix)), '')
 
 

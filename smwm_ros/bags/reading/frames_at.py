@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the cameras of a bag saw, by time: with commands or without, and as the model sees it."""
+"""Read camera frames of a bag by time, resized and composed as the model receives them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from smwm_ros.bags.reading.clock import nanoseconds
 from smwm_ros.bags.reading.find import Bag
-from smwm_ros.bags.reading.reader import BagReader, Message, with_rescue
+from smwm_ros.bags.reading.reader import BagReader, Message, read_or_recover
 from smwm_ros.bags.reading.topics import as_recorded
 from smwm_ros.codec.images import compose, read_view, tiles
 from smwm_ros.config import Dataset, Robot
@@ -15,45 +15,48 @@ from smwm_ros.errors import BagError, CodecError
 from smwm_ros.interfaces import Array
 
 
-def seen_at(bag: Bag, robot: Robot, dataset: Dataset, time: float) -> Array:
-    """Return the image (S, S, 3) at a time after the bag began [s], never a later one."""
+def image_at(bag: Bag, robot: Robot, dataset: Dataset, time: float) -> Array:
+    """Return the latest image (S, S, 3) at or before a time since the start of the bag [s]."""
     robot = as_recorded(robot)
 
-    def look(reader: BagReader) -> Array:
+    def read(reader: BagReader) -> Array:
         _require(reader, robot)
         length = (reader.end - 1 - reader.start) / 1e9
         if not 0 <= time <= length:
-            raise BagError(f'{reader.where}: {time:g} s is not in it; it is {length:.3f} s long')
+            raise BagError(
+                f'{reader.where}: time {time:g} s, expected 0 to {length:.3f} s, the length of '
+                'the bag'
+            )
         stop = reader.start + nanoseconds(time) + 1
         newest = {m.topic: m for m in reader.messages(robot.camera.topics, reader.start, stop)}
         image = _image(reader, robot, dataset, newest)
         if image is None:
-            raise BagError(f'{reader.where}: no image that can be read came before {time:g} s')
+            raise BagError(f'{reader.where}: no readable image at or before {time:g} s')
         return image
 
-    return with_rescue(bag, look)
+    return read_or_recover(bag, read)
 
 
-def seen_between(
+def images_between(
     bag: Bag, robot: Robot, dataset: Dataset, start: float, stop: float | None
 ) -> list[Array]:
-    """Return the images from one time to another [s], one each control period at most."""
+    """Return the images from start to stop [s], at most one per control period."""
     robot = as_recorded(robot)
 
-    def look(reader: BagReader) -> list[Array]:
+    def read(reader: BagReader) -> list[Array]:
         _require(reader, robot)
         begin = reader.start + nanoseconds(start)
         end = reader.end if stop is None else reader.start + nanoseconds(stop) + 1
         images = list(_images(reader, robot, dataset, begin, end))
         if not images:
-            raise BagError(f'{reader.where}: no images that can be read after {start:g} s')
+            raise BagError(f'{reader.where}: no readable image after {start:g} s')
         return images
 
-    return with_rescue(bag, look)
+    return read_or_recover(bag, read)
 
 
 def _require(reader: BagReader, robot: Robot) -> None:
-    """Refuse a bag without the cameras."""
+    """Require the topics of all cameras."""
     for topic in robot.camera.topics:
         reader.require(topic, robot.camera.type)
 
@@ -61,7 +64,7 @@ def _require(reader: BagReader, robot: Robot) -> None:
 def _images(
     reader: BagReader, robot: Robot, dataset: Dataset, begin: int, end: int
 ) -> Iterator[Array]:
-    """Yield images as they were received; what cannot be read is passed over."""
+    """Yield images in the order of receive time; skip those that cannot be read."""
     newest: dict[str, Message] = {}
     due = begin
     for message in reader.messages(robot.camera.topics, begin, end):
@@ -70,7 +73,7 @@ def _images(
             continue
         image = _image(reader, robot, dataset, newest)
         if image is not None:
-            # A frame that is a little early is not left out.
+            # 0.9: a frame that arrives a little early is not skipped.
             due = message.stamp + nanoseconds(0.9 * robot.dt)
             yield image
 
@@ -78,7 +81,7 @@ def _images(
 def _image(
     reader: BagReader, robot: Robot, dataset: Dataset, newest: dict[str, Message]
 ) -> Array | None:
-    """Make one image of the newest views of all cameras, None where one is missing or damaged."""
+    """Return one image composed of the newest frame of each camera; None if one is unusable."""
     camera, size = robot.camera, dataset.image_size
     if len(newest) < len(camera.topics):
         return None

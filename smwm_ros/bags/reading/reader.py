@@ -16,7 +16,7 @@ from rosbags.typesys.store import Typestore
 from smwm_ros.bags.reading.find import Bag, ROS1
 from smwm_ros.bags.reading.open import Opener, Source
 from smwm_ros.bags.reading.typestore import normal_type, typestore, undefined
-from smwm_ros.bags.reading.zstd import unpack_all
+from smwm_ros.bags.reading.zstd import decompress_all
 from smwm_ros.errors import (
     BagError,
     CodecError,
@@ -29,11 +29,11 @@ from smwm_ros.errors import (
 from smwm_ros.text import count_of
 
 T = TypeVar('T')
-_ZSTD = b'\x28\xb5\x2f\xfd'  # begins what zstd compressed
+_ZSTD = b'\x28\xb5\x2f\xfd'  # first bytes of zstd data
 
 
 class Topic(NamedTuple):
-    """What a bag holds of one topic."""
+    """A topic of a bag."""
 
     name: str
     type: str  # 'sensor_msgs/msg/Image'
@@ -41,42 +41,42 @@ class Topic(NamedTuple):
 
 
 class Message(NamedTuple):
-    """One message, not yet decoded."""
+    """One message, not yet deserialised."""
 
     topic: str
-    stamp: int  # when it was received [ns]
+    stamp: int  # receive time [ns]
     data: bytes
 
 
 class DamagedBagError(BagError):
-    """A bag whose index promised more than can be read; it may still be rescued."""
+    """A bag of which less can be read than its index lists; reading without index may work."""
 
 
 class BagReader:
-    """One bag, opened by `with`; rescue reads all that is whole, whatever the index says."""
+    """One bag, opened by `with`; with recover it is read without its index."""
 
-    def __init__(self, bag: Bag, rescue: bool = False) -> None:
+    def __init__(self, bag: Bag, recover: bool = False) -> None:
         self.bag = bag
         self.where = ', '.join(str(path) for path in bag.paths[:2])
         self.topics: dict[str, Topic] = {}
-        self.notes: list[str] = []  # what had to be repaired
+        self.notes: list[str] = []  # problems of the files, and what could be read anyway
         self._readers: list[Source] = []
-        self._rescue = rescue
+        self._recover = recover
         self._as_written = False  # a clock stepped back: files are read one after the other
         self._connections: dict[tuple[str, str], list[Connection]] = {}  # by topic and type
         self._store: Typestore | None = None
-        self._lacking: dict[str, list[str]] = {}  # type -> those that nobody defines
+        self._undefined: dict[str, list[str]] = {}  # type -> its types without a definition
         self._stack = ExitStack()
         self.is_ros1 = bag.paths[0].name.endswith(ROS1)
 
     def __enter__(self) -> BagReader:
-        """Open the files and read what they say about themselves."""
-        with self._stack, self._damage('cannot be read'):
-            opener = Opener(self.bag, self._stack, self._rescue)
+        """Open the files and list their topics."""
+        with self._stack, self._bag_errors('cannot be read'):
+            opener = Opener(self.bag, self._stack, self._recover)
             self._readers, self.notes = opener.sources, opener.notes
             self._as_written = opener.as_written
             self._index()
-            self._stack = self._stack.pop_all()  # what was opened stays open
+            self._stack = self._stack.pop_all()  # the files stay open
         if not self.count:
             self._stack.close()
             raise BagError(f'{self.where}: the bag is empty')
@@ -98,52 +98,54 @@ class BagReader:
 
     @property
     def start(self) -> int:
-        """Return when the first message was received [ns]."""
+        """Return the receive time of the first message [ns]."""
         return min(reader.start_time for reader in self._readers if reader.message_count)
 
     @property
     def end(self) -> int:
-        """Return just after the last message was received [ns]."""
+        """Return the time just after the last message was received [ns]."""
         return max(reader.end_time for reader in self._readers if reader.message_count)
 
     def require(self, name: str, kind: str) -> Topic:
-        """Return a topic that must be there and be of a type, or say what there is."""
+        """Return a topic of a message type, or raise an error that lists the topics."""
         if name not in self.topics:
-            there = ', '.join(f'{topic.name} ({topic.type})' for topic in self._sorted())
+            found = ', '.join(f'{topic.name} ({topic.type})' for topic in self._sorted())
             hint = did_you_mean(name, self.topics).partition('valid: ')[0]
-            raise BagError(f"{self.where}: no topic '{name}'; {hint}there are: {there}")
-        found = self.topics[name].type
-        if found != kind and (name, kind) not in self._connections:
-            hint = video_hint(found) or f'expected {kind}'
-            raise BagError(f'{self.where}: {name} is of type {found}, {hint}')
-        self._choose(name, kind)
+            raise BagError(f"{self.where}: no topic '{name}'; {hint}topics in the bag: {found}")
+        actual = self.topics[name].type
+        if actual != kind and (name, kind) not in self._connections:
+            hint = video_hint(actual) or f'expected {kind}'
+            raise BagError(f'{self.where}: {name} is of type {actual}, {hint}')
+        self._select_type(name, kind)
         return self.topics[name]
 
     def messages(
         self, topics: Collection[str], start: int | None = None, stop: int | None = None
     ) -> Iterator[Message]:
-        """Yield the messages of some topics, in the order in which they were received."""
+        """Yield the messages of some topics in the order of receive time."""
         wanted = [item for topic in topics for item in self._connections[self._key(topic)]]
         parts = []
         for reader in self._readers:
             mine = [connection for connection in wanted if connection in reader.connections]
             if mine:
                 parts.append(reader.messages(mine, start, stop))
-        with self._damage('damaged', DamagedBagError):
+        with self._bag_errors('damaged', DamagedBagError):
             sort = len(parts) > 1 and not self._as_written
             ordered = merge(*parts, key=lambda item: item[1]) if sort else chain(*parts)
             for connection, stamp, data in ordered:
-                # What is asked of sqlite may be of any type.
+                # A column of sqlite may hold a value of any type.
                 if type(stamp) is not int or type(data) is not bytes:
-                    raise TypeError(f'{connection.topic}: a message at {stamp!r:.40} is no bytes')
-                yield Message(connection.topic, stamp, self._plain(data))
+                    raise TypeError(
+                        f'{connection.topic}: the message at {stamp!r:.40} is not stored as bytes'
+                    )
+                yield Message(connection.topic, stamp, self._decompressed(data))
 
-    def glance(self, topics: Collection[str], looks: int) -> Iterator[Message]:
-        """Yield the first message of each topic in each of several stretches of the bag."""
-        step = max(-(-(self.end - self.start) // looks), 1)
+    def sample(self, topics: Collection[str], count: int) -> Iterator[Message]:
+        """Yield the first message of each topic in each of count equal parts of the bag."""
+        step = max(-(-(self.end - self.start) // count), 1)
         for start in range(self.start, self.end, step):
             missing = set(topics)
-            # sqlite sorts all that is asked for before it gives the first: ask for little.
+            # sqlite sorts the whole result before it returns the first row: query short spans.
             for low, high in ((0, step // 32), (step // 32, step)):
                 if missing and low < high:
                     for message in self.messages(list(missing), start + low, start + high):
@@ -154,7 +156,7 @@ class BagReader:
                             break
 
     def decode(self, message: Message) -> Any:
-        """Turn the bytes of a message into its fields."""
+        """Deserialise a message."""
         kind, store = self.topics[message.topic].type, self._types()
         if flaw := self.undefined(message.topic):
             raise BagError(f'{self.where}: {message.topic}: {flaw}')
@@ -164,51 +166,51 @@ class BagReader:
             return store.deserialize_cdr(message.data, kind)
         except Exception as error:
             raise CodecError(
-                f'{message.topic}: {_size(message)} is no {kind}: {one_line(error)}'
+                f'{message.topic}: {_size(message)} cannot be read as {kind}: {one_line(error)}'
             ) from error
 
     def undefined(self, topic: str) -> str:
-        """Say that the messages of a topic cannot be read for want of a definition, or nothing."""
+        """Return which message definitions of a topic are missing, and what to do, or ''."""
         kind = self.topics[topic].type
-        if kind not in self._lacking:
-            self._lacking[kind] = undefined(kind, self._types())
-        if not self._lacking[kind]:
+        if kind not in self._undefined:
+            self._undefined[kind] = undefined(kind, self._types())
+        if not self._undefined[kind]:
             return ''
-        words = f'no definition of {", ".join(self._lacking[kind])} in the bag'
-        return f'{words}; --msgs FOLDER takes .msg files'
+        words = f'the bag has no definition of {", ".join(self._undefined[kind])}'
+        return f'{words}; give its .msg files with --msgs FOLDER'
 
     def has_header(self, topic: str) -> bool:
-        """Tell whether messages of a topic begin with a header, and so with a stamp."""
+        """Return whether messages of a topic begin with a std_msgs/Header."""
         fields = self.fields(self.topics[topic].type)
         return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
 
     def fields(self, kind: str) -> Any:
-        """Return the fields of a type of message as rosbags describes them, if they are known."""
+        """Return the fields of a message type as rosbags describes them; () if unknown."""
         return self._types().fielddefs.get(kind, ((), ()))[1]
 
     def header_stamp(self, message: Message) -> int:
-        """Return the stamp of a message that begins with a header, without decoding it [ns]."""
-        # Four bytes come first in both: the CDR preamble of ROS 2, the sequence number of ROS 1.
+        """Return the header stamp of a message without deserialising the rest [ns]."""
+        # Four bytes come before it: the CDR preamble in ROS 2, the sequence number in ROS 1.
         if len(message.data) < 12:
-            raise CodecError(f'{message.topic}: {_size(message)} holds no header')
+            raise CodecError(f'{message.topic}: {_size(message)} is too short for a header')
         order = '>' if not self.is_ros1 and message.data[1] == 0 else '<'
         seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
-    def _plain(self, data: bytes) -> bytes:
-        """Unpack a message that was compressed by itself, where no metadata.yaml told of it."""
-        if self.is_ros1 or data[:4] != _ZSTD:  # no message of ROS 2 begins so
+    def _decompressed(self, data: bytes) -> bytes:
+        """Decompress a message of a bag in message mode whose metadata.yaml is missing."""
+        if self.is_ros1 or data[:4] != _ZSTD:  # no plain message of ROS 2 begins with these bytes
             return data
         try:
-            return unpack_all('zstd', data)
+            return decompress_all('zstd', data)
         except Exception:
-            return data  # counted as damaged when it is decoded
+            return data  # counted as damaged when it is deserialised
 
     def _sorted(self) -> list[Topic]:
         return sorted(self.topics.values())
 
     def _index(self) -> None:
-        """Gather the topics of all files."""
+        """Collect the topics of all files."""
         for reader in self._readers:
             for connection in reader.connections:
                 key = connection.topic, normal_type(connection.msgtype)
@@ -217,31 +219,31 @@ class BagReader:
             if name in self.topics and (other := self.topics[name]).messages:
                 self.notes.append(
                     f'{name}: has {count_of(other.messages, "message")} of {other.type} and '
-                    f'{self._messages(name, kind)} of {kind}; those of one type are read'
+                    f'{self._messages(name, kind)} of {kind}; only one type is read'
                 )
-            self._choose(name, kind)  # the type that most of its messages are of
+            self._select_type(name, kind)  # in the end the one with most messages
 
     def _messages(self, name: str, kind: str) -> int:
         return sum(connection.msgcount for connection in self._connections[name, kind])
 
-    def _choose(self, name: str, kind: str) -> None:
-        """Hear only the messages of one type of a topic; others may have published there too."""
+    def _select_type(self, name: str, kind: str) -> None:
+        """Read only the messages of one type of a topic."""
         self.topics[name] = Topic(name, kind, self._messages(name, kind))
 
     def _key(self, name: str) -> tuple[str, str]:
         return name, self.topics[name].type
 
     def _types(self) -> Typestore:
-        """Return the types of all topics."""
+        """Return the message definitions of all topics."""
         if self._store is None:
             connections = [item for group in self._connections.values() for item in group]
-            with self._damage('cannot be read'):
+            with self._bag_errors('cannot be read'):
                 self._store = typestore(connections, self.is_ros1, self.bag.msgs)
         return self._store
 
     @contextmanager
-    def _damage(self, what: str, kind: type[BagError] = BagError) -> Iterator[None]:
-        """Turn what a damaged file raises into one line."""
+    def _bag_errors(self, what: str, kind: type[BagError] = BagError) -> Iterator[None]:
+        """Turn any exception that a damaged file causes into a BagError of one line."""
         try:
             yield
         except SmwmError:
@@ -250,20 +252,20 @@ class BagReader:
             raise kind(f'{self.where}: {what}: {one_line(error)}') from error
 
 
-def with_rescue(bag: Bag, use: Callable[[BagReader], T]) -> T:
-    """Read a bag; if it proves to be damaged half-way, begin again with what is whole of it."""
+def read_or_recover(bag: Bag, use: Callable[[BagReader], T]) -> T:
+    """Call use with an open bag; if the bag turns out to be damaged, again without its index."""
     try:
         with BagReader(bag) as reader:
             return use(reader)
     except DamagedBagError as error:
         try:
-            with BagReader(bag, rescue=True) as reader:
+            with BagReader(bag, recover=True) as reader:
                 return use(reader)
         except DamagedBagError:
             raise error from None
-    except (SmwmError, OSError):  # reading raises no OSError, but writing may
+    except (SmwmError, OSError):  # an OSError is of writing: reading turns it into a BagError
         raise
-    except Exception as error:  # what is in a bag may be anything
+    except Exception as error:  # the content of a bag may be anything
         raise BagError(f'{bag.paths[0]}: cannot be used: {place(error)}') from error
 
 

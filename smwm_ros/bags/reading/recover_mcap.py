@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Read a mcap file record by record, without its index: one that was cut off, or never finished.
+Read an mcap file record by record, without its index: it is truncated or was never closed.
 
-Every whole message before the cut is given, also from a chunk that is itself cut off; a chunk in
-the middle that cannot be decompressed is passed over and counted. Record layouts are those of
-the mcap specification: an opcode, a length of 8 bytes, and the record.
+Every complete message before the end is read, also from a truncated chunk. A chunk in the middle
+that cannot be decompressed is skipped and counted. The layout of the records is that of the mcap
+specification: an opcode, a length of 8 bytes, and the record.
 """
 
 from __future__ import annotations
@@ -24,62 +24,64 @@ from rosbags.interfaces import (
 from smwm_ros.bags.reading.mcap_records import (
     CHANNEL,
     CHUNK,
+    chunk_records,
     DATA_END,
-    Heard,
-    inside,
+    decompressed,
+    file_records,
     MAGIC,
     MESSAGE,
     messages_in,
-    NOTHING,
+    RawMessage,
     read_channel,
     read_schema,
     SCHEMA,
-    unpacked,
-    walk,
+    UNWRITTEN,
 )
 from smwm_ros.bags.reading.unindexed import Block, BlockReader
 from smwm_ros.text import count_of
 
-_BLOCK = 1 << 20  # messages outside of chunks are read together up to so many bytes
+_BLOCK = 1 << 20  # bytes of messages outside of chunks that are read together
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
 
 
-class CutMcap(BlockReader):
-    """A mcap file without an index; reads like a reader of rosbags."""
+class UnindexedMcap(BlockReader):
+    """An mcap file without an index, with the interface of a rosbags reader."""
 
     magic, kind = MAGIC, 'mcap file'
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.doubtful_chunks = 0  # not what their checksum tells
+        self.checksum_errors = 0  # chunks
         self._complete = False
         self._schemas: dict[int, tuple[str, MessageDefinition]] = {}
 
-    def recovered(self) -> str:
-        """Say how much could be read."""
+    def recovery_note(self) -> str:
+        """Return how much could be read, as a sentence for the user."""
         size = self.path.stat().st_size
-        words = [f'recovered {count_of(self.message_count, "whole message")}']
+        words = [f'recovered {count_of(self.message_count, "complete message")}']
         if not self._complete:
             words[0] += f' from {self.whole_bytes / size:.1%} of its {size / 1e6:.1f} MB'
         if self.lost_chunks:
             words.append(f'lost {count_of(self.lost_chunks, "chunk")}')
-        if self.doubtful_chunks:
-            words.append(f'{count_of(self.doubtful_chunks, "chunk")} with a wrong checksum')
+        if self.checksum_errors:
+            words.append(f'{count_of(self.checksum_errors, "chunk")} with a wrong checksum')
         return '; '.join(words)
 
-    def _is_read(self, connection: Connection) -> bool:
-        """Say whether messages are of ROS 2."""
+    def _is_supported(self, connection: Connection) -> bool:
+        """Return whether messages are serialised as in ROS 2."""
         return connection.ext.serialization_format == 'cdr'  # type: ignore[union-attr]
 
-    def _heard_in(self, block: Block, data: memoryview) -> Iterable[Heard]:
+    def _messages_in(self, block: Block, data: memoryview) -> Iterable[RawMessage]:
         """Return the messages of a block."""
-        return messages_in(inside(memoryview(unpacked(bytes(data))) if block.chunk else data))
+        return messages_in(
+            chunk_records(memoryview(decompressed(bytes(data))) if block.chunk else data)
+        )
 
-    def _survey(self, file: BinaryIO) -> None:
-        """Note where which messages are, and what they are."""
+    def _scan_file(self, file: BinaryIO) -> None:
+        """List blocks, channels and message counts of the file."""
         end = file.seek(0, 2)
-        for kind, at, size in walk(file, len(MAGIC), end):
-            if kind == NOTHING:  # room that was never written
+        for kind, at, size in file_records(file, len(MAGIC), end):
+            if kind == UNWRITTEN:  # allocated space that was never written
                 return
             if at + size <= end:
                 self.whole_bytes = at + size
@@ -87,36 +89,36 @@ class CutMcap(BlockReader):
                 self._complete = True
                 return
             if kind == CHUNK:
-                self._note_chunk(file.read(min(size, end - at)), at, at + size <= end)
+                self._add_chunk(file.read(min(size, end - at)), at, at + size <= end)
             elif kind in (SCHEMA, CHANNEL) and at + size <= end:
-                self._note(kind, file.read(size))
+                self._add_definition(kind, file.read(size))
             elif kind == MESSAGE and at + size <= end:
                 channel, _, stamp = unpack('<HIQ', file.read(14))
-                self._note_message(channel, stamp, at - 9, at + size)
+                self._add_message(channel, stamp, at - 9, at + size)
 
-    def _note_chunk(self, body: bytes, at: int, whole: bool) -> None:
-        """Remember a chunk, unless it cannot be decompressed."""
+    def _add_chunk(self, body: bytes, at: int, whole: bool) -> None:
+        """Add a chunk, or count it as lost if it cannot be decompressed."""
         try:
-            plain = unpacked(body)
+            plain = decompressed(body)
             (checksum,) = unpack_from('<I', body, 24)
-        except Exception:  # whatever a decompressor raises
+        except Exception:  # a decompressor may raise anything
             self.lost_chunks += 1
             return
         if whole and checksum and checksum != crc32(plain):
-            self.doubtful_chunks += 1
-        records = list(inside(memoryview(plain)))
+            self.checksum_errors += 1
+        records = list(chunk_records(memoryview(plain)))
         for kind, record in records:
             if kind in (SCHEMA, CHANNEL):
-                self._note(kind, record)
-        heard = list(messages_in(records))
-        self._counts.update(channel for _, channel, _ in heard)
-        if heard:
-            self.whole_bytes = max(self.whole_bytes, at + len(body))  # of a cut chunk, too
-            stamps = [stamp for stamp, _, _ in heard]
+                self._add_definition(kind, record)
+        messages = list(messages_in(records))
+        self._counts.update(channel for _, channel, _ in messages)
+        if messages:
+            self.whole_bytes = max(self.whole_bytes, at + len(body))  # of a truncated chunk, too
+            stamps = [stamp for stamp, _, _ in messages]
             self._blocks.append(Block(True, at, at + len(body), min(stamps), max(stamps)))
 
-    def _note_message(self, channel: int, stamp: int, begin: int, end: int) -> None:
-        """Remember a message outside of chunks, together with those before it."""
+    def _add_message(self, channel: int, stamp: int, begin: int, end: int) -> None:
+        """Add a message outside of chunks, to the last block if it follows directly."""
         self._counts[channel] += 1
         block = Block(False, begin, end, stamp, stamp)
         if self._blocks and not self._blocks[-1].chunk:
@@ -127,8 +129,8 @@ class CutMcap(BlockReader):
                 block = Block(False, last.begin, end, low, high)
         self._blocks.append(block)
 
-    def _note(self, kind: int, body: bytes | memoryview) -> None:
-        """Remember a schema or a channel."""
+    def _add_definition(self, kind: int, body: bytes | memoryview) -> None:
+        """Add a schema or a channel."""
         if kind == SCHEMA:
             number, name, encoding, text = read_schema(body)
             form = _FORMATS.get(encoding, MessageDefinitionFormat.NONE)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Read a bag of ROS 1 record by record, without its index: one that was cut off, or never closed.
+Read a ROS 1 bag record by record, without its index: it is truncated or was never closed.
 
-A record of the format 2.0 is a header and a body, each after its length of 4 bytes; a header holds
-fields, each after its length. Chunks hold records, too; the last one of a bag that was never
-closed has no size yet, so what is in it lies open, unless it is compressed.
+A record of format 2.0 is a header and a body, each after its length of 4 bytes. A header contains
+fields, each after its length. Chunks contain records, too. If a bag was never closed, its last
+chunk has no size yet: its records are read as if they were outside, unless it is compressed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from rosbags.interfaces import (
     MessageDefinition,
     MessageDefinitionFormat,
 )
-from smwm_ros.bags.reading.mcap_records import Heard
+from smwm_ros.bags.reading.mcap_records import RawMessage
 from smwm_ros.bags.reading.typestore import normal_type
 from smwm_ros.bags.reading.unindexed import Block, BlockReader
-from smwm_ros.bags.reading.zstd import unpack_part
+from smwm_ros.bags.reading.zstd import decompress_part
 from smwm_ros.text import count_of
 
 _MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7
-_LARGEST = 1 << 20  # bytes of a header; a larger one is none
+_MAX_HEADER = 1 << 20  # bytes; a larger one is no header
 
 
-class CutBag(BlockReader):
-    """A bag of ROS 1 without an index; reads like a reader of rosbags."""
+class UnindexedRos1Bag(BlockReader):
+    """A ROS 1 bag without an index, with the interface of a rosbags reader."""
 
     magic, kind = b'#ROSBAG V2.0\n', 'bag'
 
@@ -39,32 +39,32 @@ class CutBag(BlockReader):
         super().__init__(path)
         self._size = path.stat().st_size
 
-    def recovered(self) -> str:
-        """Say how much could be read."""
+    def recovery_note(self) -> str:
+        """Return how much could be read, as a sentence for the user."""
         lost = f'; lost {count_of(self.lost_chunks, "chunk")}' if self.lost_chunks else ''
         return (
-            f'recovered {count_of(self.message_count, "whole message")} from '
+            f'recovered {count_of(self.message_count, "complete message")} from '
             f'{self.whole_bytes / self._size:.1%} of its {self._size / 1e6:.1f} MB{lost}'
         )
 
-    def _heard_in(self, block: Block, data: memoryview) -> Iterable[Heard]:
+    def _messages_in(self, block: Block, data: memoryview) -> Iterable[RawMessage]:
         """Return the messages of a block."""
         fields, body = _record(data)
         records = _inside(_unpacked(fields, body)) if block.chunk else [(fields, body)]
-        return [_heard(*record) for record in records if _kind(record[0]) == _MESSAGE]
+        return [_raw_message(*record) for record in records if _kind(record[0]) == _MESSAGE]
 
-    def _survey(self, file: BinaryIO) -> None:
-        """Note where which messages are, and what they are."""
+    def _scan_file(self, file: BinaryIO) -> None:
+        """List blocks, connections and message counts of the file."""
         for begin, end, record in self._records(file):
-            self._note(begin, end, record)
+            self._add_record(begin, end, record)
 
     def _records(self, file: BinaryIO) -> Iterator[tuple[int, int, memoryview]]:
-        """Yield where each record of the file begins and ends, and as much as there is of it."""
+        """Yield begin, end and bytes of each record; the last one may be truncated."""
         begin = len(self.magic)
         while begin + 8 <= self._size:
             file.seek(begin)
             length = int.from_bytes(file.read(4), 'little')
-            if not 0 < length < _LARGEST:
+            if not 0 < length < _MAX_HEADER:
                 return
             file.seek(begin + 4 + length)
             end = begin + 8 + length + int.from_bytes(file.read(4), 'little')
@@ -72,13 +72,13 @@ class CutBag(BlockReader):
             yield begin, min(end, self._size), memoryview(file.read(end - begin))
             begin = end
 
-    def _note(self, begin: int, end: int, record: memoryview) -> None:
-        """Remember what a record of the file holds."""
+    def _add_record(self, begin: int, end: int, record: memoryview) -> None:
+        """Add the messages and connections of a record."""
         try:
             fields, body = _record(record)
             kind = _kind(fields)
             inside = list(_inside(_unpacked(fields, body))) if kind == _CHUNK else []
-        except Exception:  # whatever a decompressor raises
+        except Exception:  # a decompressor may raise anything
             self.lost_chunks += 1
             return
         length = _length(record, 0)
@@ -87,18 +87,18 @@ class CutBag(BlockReader):
             self.whole_bytes = end
         if kind in (_CONNECTION, _MESSAGE) and whole:
             inside = [(fields, body)]
-        heard = [_heard(*item) for item in inside if _kind(item[0]) == _MESSAGE]
+        messages = [_raw_message(*item) for item in inside if _kind(item[0]) == _MESSAGE]
         for header, about in inside:
             if _kind(header) == _CONNECTION:
                 self._connect(header, about)
-        self._counts.update(number for _, number, _ in heard)
-        if heard:
-            self.whole_bytes = max(self.whole_bytes, end)  # of a cut chunk, too
-            stamps = [stamp for stamp, _, _ in heard]
+        self._counts.update(number for _, number, _ in messages)
+        if messages:
+            self.whole_bytes = max(self.whole_bytes, end)  # of a truncated chunk, too
+            stamps = [stamp for stamp, _, _ in messages]
             self._blocks.append(Block(kind == _CHUNK, begin, end, min(stamps), max(stamps)))
 
     def _connect(self, fields: dict[str, bytes], body: memoryview) -> None:
-        """Remember a topic."""
+        """Add a connection."""
         about = _fields(body)
         number = int.from_bytes(fields['conn'], 'little')
         text = MessageDefinition(
@@ -122,7 +122,7 @@ def _length(view: memoryview, at: int) -> int:
 
 
 def _record(view: memoryview) -> tuple[dict[str, bytes], memoryview]:
-    """Return the fields and the body of a record, as far as it is there."""
+    """Return the header fields and the body of a record, which may be truncated."""
     length = _length(view, 0)
     return _fields(view[4 : 4 + length]), view[8 + length : 8 + length + _length(view, 4 + length)]
 
@@ -143,7 +143,7 @@ def _kind(fields: dict[str, bytes]) -> int:
 
 
 def _inside(view: memoryview) -> Iterator[tuple[dict[str, bytes], memoryview]]:
-    """Yield the whole records of a chunk."""
+    """Yield the complete records of a chunk."""
     at = 0
     while at + 8 <= len(view):
         length = _length(view, at)
@@ -156,16 +156,16 @@ def _inside(view: memoryview) -> Iterator[tuple[dict[str, bytes], memoryview]]:
         at += size
 
 
-def _heard(fields: dict[str, bytes], body: memoryview) -> Heard:
-    """Return a message."""
+def _raw_message(fields: dict[str, bytes], body: memoryview) -> RawMessage:
+    """Return the message of a record."""
     seconds, nanoseconds = unpack_from('<II', fields['time'])
     number = int.from_bytes(fields['conn'], 'little')
-    return Heard(seconds * 1_000_000_000 + nanoseconds, number, body)
+    return RawMessage(seconds * 1_000_000_000 + nanoseconds, number, body)
 
 
 def _unpacked(fields: dict[str, bytes], body: memoryview) -> memoryview:
-    """Return what is in a chunk, as far as it is there."""
+    """Return the decompressed content of a chunk, which may be truncated."""
     compression = fields['compression']
     if compression == b'none':
         return body
-    return memoryview(unpack_part('bz2' if compression == b'bz2' else 'lz4', bytes(body)))
+    return memoryview(decompress_part('bz2' if compression == b'bz2' else 'lz4', bytes(body)))

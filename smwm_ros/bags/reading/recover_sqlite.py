@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Read what sqlite can still read of a recording that was cut off or is damaged within.
+Read the messages that sqlite can still read from a truncated or damaged file.
 
-Messages are asked for in the order in which they were written. Where sqlite stumbles, the nearest
-message beyond that it can read is looked for, so that a bad page costs only what lies on it.
+Messages are queried in the order of writing. Where sqlite raises an error, the next readable
+message is searched for, so that a damaged page costs only the messages on it.
 """
 
 from __future__ import annotations
@@ -33,35 +33,35 @@ from smwm_ros.errors import BagError
 from smwm_ros.text import count_of
 
 _FORMATS = {'ros2msg': MessageDefinitionFormat.MSG, 'ros2idl': MessageDefinitionFormat.IDL}
-_FAR = 1 << 32  # no recording has so many messages
-_PLACES = 1000  # damaged ones, after which no more is looked for
+_MAX_ID = 1 << 32  # more messages than any recording has
+_MAX_DAMAGED = 1000  # damaged places, after which reading ends
 _NEXT = 'SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id'
 
 
-class CutSqlite:
-    """A sqlite3 file that is damaged; reads like a reader of rosbags."""
+class DamagedSqlite:
+    """A damaged sqlite3 file, with the interface of a rosbags reader."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.connections: list[Connection] = []
         self.message_count = 0
         self.start_time, self.end_time = 2**63 - 1, 0
-        self.damaged = 0  # places where sqlite stumbled
+        self.damaged_places = 0  # where sqlite raised an error
         self._stack = ExitStack()
 
-    def __enter__(self) -> CutSqlite:
-        """Open the file, and see what can be read of it."""
+    def __enter__(self) -> DamagedSqlite:
+        """Open the file, and list its readable messages."""
         with self._stack:
             self._db = self._connect()
             self._stack.callback(self._db.close)
             self._index()
-            self._stack = self._stack.pop_all()  # what was opened stays open
+            self._stack = self._stack.pop_all()  # the file stays open
         return self
 
     def _index(self) -> None:
-        """Remember the place of every message that can be read."""
-        # Without this, sqlite refuses a file that is shorter than it ought to be.
-        self._ask('PRAGMA writable_schema=ON')
+        """List the id, topic and receive time of every readable message."""
+        # Without this, sqlite refuses to open a truncated file.
+        self._query('PRAGMA writable_schema=ON')
         stamps, ids, topics = array('q'), array('q'), array('q')
         for number, topic, stamp, _ in self._rows():
             ids.append(number)
@@ -73,7 +73,7 @@ class CutSqlite:
         self.connections = self._read_topics()
         self.message_count = sum(connection.msgcount for connection in self.connections)
         if not self.message_count:
-            raise BagError(f'{self.path}: cannot be read: no whole message is in it')
+            raise BagError(f'{self.path}: cannot be read: it has no complete message')
         self.start_time, self.end_time = int(self._stamps.min()), int(self._stamps.max()) + 1
 
     def __exit__(
@@ -85,24 +85,24 @@ class CutSqlite:
         """Close the file."""
         self._stack.close()
 
-    def foreign(self) -> str:
-        """Say whose messages are there: sqlite files are of ROS 2 alone."""
+    def foreign_format(self) -> str:
+        """Return '': only ROS 2 writes bags in sqlite."""
         return ''
 
-    def recovered(self) -> str:
-        """Say how much could be read."""
-        whole = count_of(self.message_count, 'whole message')
-        if write_ahead(self.path) and not self.damaged:
+    def recovery_note(self) -> str:
+        """Return how much could be read, as a sentence for the user."""
+        whole = count_of(self.message_count, 'complete message')
+        if write_ahead(self.path) and not self.damaged_places:
             return f'found {whole}, some in its -wal file'
         with self.path.open('rb') as file:
             head = file.read(32)
         (page,), (pages,) = struct.unpack('>H', head[16:18]), struct.unpack('>I', head[28:32])
         share = min(self.path.stat().st_size / max((page if page > 1 else 65536) * pages, 1), 1.0)
-        if share == 1 and not self.damaged:
+        if share == 1 and not self.damaged_places:
             return f'found {whole}'
         return (
-            f'recovered {whole}; {share:.1%} of the file is there, and it is damaged in '
-            f'{count_of(self.damaged, "place")}'
+            f'recovered {whole}; {share:.1%} of the file exists, with '
+            f'{count_of(self.damaged_places, "damaged place")}'
         )
 
     def messages(
@@ -111,44 +111,44 @@ class CutSqlite:
         start: int | None = None,
         stop: int | None = None,
     ) -> Iterator[tuple[Connection, int, bytes]]:
-        """Yield messages in the order in which they were received."""
+        """Yield messages in the order of receive time."""
         wanted = {connection.id: connection for connection in connections or self.connections}
         low, high = start or 0, 2**63 - 1 if stop is None else stop
         for index in np.flatnonzero((self._stamps >= low) & (self._stamps < high)).tolist():
             topic = int(self._topics[index])
             if topic in wanted:
                 sql = 'SELECT data FROM messages WHERE id = ?'
-                ((data,),) = self._ask(sql, int(self._ids[index]))
+                ((data,),) = self._query(sql, int(self._ids[index]))
                 yield wanted[topic], int(self._stamps[index]), data
 
     def _connect(self) -> apsw.Connection:
-        """Open the file, with what was written ahead of it."""
+        """Open the file with its write-ahead log."""
         ahead = write_ahead(self.path)
         if ahead is None:
             return open_file(self.path, 'immutable=1')
         shared = self.path.with_name(f'{self.path.name}-shm')
-        if not shared.exists():  # sqlite makes one
+        if not shared.exists():  # sqlite creates it
             self._stack.callback(shared.unlink, missing_ok=True)
         try:
             db = open_file(self.path, 'mode=ro')
-            db.execute('PRAGMA schema_version')  # needs to know what is in which file
+            db.execute('PRAGMA schema_version')  # a query makes it open all files
             return db
-        except apsw.CantOpenError:  # it may not write there
+        except apsw.CantOpenError:  # the folder is read-only
             folder = self._stack.enter_context(TemporaryDirectory(prefix='smwm-'))
             for path in (self.path, ahead):
                 shutil.copy(path, folder)
             return open_file(Path(folder, self.path.name), 'mode=ro')
 
     def _read_topics(self) -> list[Connection]:
-        """Return the topics of which messages were found."""
+        """Return the topics, with the number of readable messages of each."""
         texts = {}
-        with suppress(apsw.Error):  # recordings of older versions have no definitions
+        with suppress(apsw.Error):  # bags of older versions have no definitions
             sql = (
                 'SELECT topic_type, encoding, encoded_message_definition FROM message_definitions'
             )
-            texts = {kind: (form, text) for kind, form, text in self._ask(sql)}
+            texts = {kind: (form, text) for kind, form, text in self._query(sql)}
         found = []
-        for number, name, kind, encoding in self._ask(
+        for number, name, kind, encoding in self._query(
             'SELECT id, name, type, serialization_format FROM topics'
         ):
             form, text = texts.get(kind, ('', ''))
@@ -159,41 +159,41 @@ class CutSqlite:
         return found
 
     def _rows(self) -> Iterator[Any]:
-        """Yield every message that can be read."""
+        """Yield every readable message."""
         last = 0
-        while last < _FAR and self.damaged < _PLACES:
+        while last < _MAX_ID and self.damaged_places < _MAX_DAMAGED:
             try:
                 for row in self._db.cursor().execute(_NEXT, (last,)):
                     if type(row[0]) is not int or row[0] <= last:
-                        continue  # pages lead back to each other
+                        continue  # damaged pages point back at each other
                     last = row[0]
-                    # Where a page ends in the air, sqlite reads the rest of it as nothing.
+                    # Where a page is truncated, sqlite reads the rest of the row as NULL.
                     if [type(value) for value in row] == [int, int, int, bytes]:
                         yield row
                 return
             except apsw.Error:
-                self.damaged += 1
-                last = self._beyond(last)
+                self.damaged_places += 1
+                last = self._next_readable(last)
 
-    def _beyond(self, last: int) -> int:
-        """Return the least number after which a message can be read again."""
+    def _next_readable(self, last: int) -> int:
+        """Return the smallest id after `last` whose successor can be read."""
         step = 1
-        while not self._reads(last + step):
+        while not self._can_read_after(last + step):
             step *= 2
-            if last + step >= _FAR:
-                return _FAR
+            if last + step >= _MAX_ID:
+                return _MAX_ID
         low, high = last + step // 2, last + step
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self._reads(middle) else (middle, high)
+            low, high = (low, middle) if self._can_read_after(middle) else (middle, high)
         return high
 
-    def _reads(self, last: int) -> bool:
-        """Tell whether the message after a number can be read."""
+    def _can_read_after(self, last: int) -> bool:
+        """Return whether the message after an id can be read."""
         try:
             return self._db.cursor().execute(f'{_NEXT} LIMIT 1', (last,)).fetchone() is not None
         except apsw.Error:
             return False
 
-    def _ask(self, sql: str, *values: int) -> list[Any]:
+    def _query(self, sql: str, *values: int) -> list[Any]:
         return list(self._db.cursor().execute(sql, values))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Bounds on what a sqlite file may have computed: only tables are read, in limited time.
+Limit what a sqlite file can make sqlite compute: only plain tables are read, in limited time.
 
-A view or a computed column runs SQL that is stored in the file, and may never end. The same holds
-for a scan of damaged pages that point at each other.
+A view or a computed column runs SQL that is stored in the file, and may never end. Neither may a
+scan of damaged pages that point at each other.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from smwm_ros.errors import BagError
 
 _MAGIC = b'SQLite format 3\0'
 _TABLES = ('messages', 'topics', 'message_definitions', 'schema', 'metadata')
-_EVERY = 100_000  # steps of sqlite's machine between two looks at how many there were
-_STEPS, _PER_BYTE = 10_000_000, 100  # that are granted to each file, and to each of its bytes
+_CHECK_EVERY = 100_000  # steps of sqlite's virtual machine between two checks of their number
+_STEPS, _PER_BYTE = 10_000_000, 100  # allowed for each file, and for each of its bytes
 
 
 def open_file(path: Path, how: str) -> apsw.Connection:
@@ -27,7 +27,7 @@ def open_file(path: Path, how: str) -> apsw.Connection:
 
 
 def require_plain_tables(path: Path) -> None:
-    """Refuse a recording, a file or a folder of files, that keeps messages in no plain table."""
+    """Require that sqlite files, of a file or a folder, keep messages in plain tables."""
     for file in path.iterdir() if path.is_dir() else [path]:
         if file.is_file():
             with file.open('rb') as begin:
@@ -37,7 +37,7 @@ def require_plain_tables(path: Path) -> None:
 
 
 def _require_tables(path: Path) -> None:
-    """Look at what sqlite says of itself; where it stumbles, whatever follows will say so."""
+    """Check the schema of a sqlite file; errors of sqlite are left to the reader that follows."""
     db = open_file(path, 'immutable=1')
     try:
         for name, kind, sql in db.execute('SELECT name, type, sql FROM sqlite_master'):
@@ -46,8 +46,8 @@ def _require_tables(path: Path) -> None:
             computed = any(row[6] for row in db.execute(f'PRAGMA table_xinfo({name})'))
             if kind != 'table' or computed or 'virtual' in str(sql).lower().split()[:2]:
                 raise BagError(
-                    f"{path}: cannot be read: '{name}' is a {kind} that is computed; expected a "
-                    'plain table'
+                    f"{path}: cannot be read: '{name}' is a computed {kind}, expected a plain "
+                    'table'
                 )
     except apsw.Error:
         pass
@@ -55,17 +55,17 @@ def _require_tables(path: Path) -> None:
         db.close()
 
 
-def _bound(db: apsw.Connection) -> None:
-    """Stop what takes many more steps than a file of its size can be worth."""
+def _limit_steps(db: apsw.Connection) -> None:
+    """Interrupt queries that take many more steps than reading a file of this size can."""
     path = Path(db.filename)
     left = _STEPS + _PER_BYTE * (path.stat().st_size if path.is_file() else 0)
 
     def is_too_long() -> bool:
         nonlocal left
-        left -= _EVERY
+        left -= _CHECK_EVERY
         return left < 0
 
-    db.set_progress_handler(is_too_long, _EVERY)
+    db.set_progress_handler(is_too_long, _CHECK_EVERY)
 
 
-apsw.connection_hooks.append(_bound)  # for the connections that rosbags opens, too
+apsw.connection_hooks.append(_limit_steps)  # for the connections that rosbags opens, too

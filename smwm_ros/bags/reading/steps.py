@@ -2,9 +2,8 @@
 """
 Find where the clock stepped back while a bag was recorded.
 
-Readers sort by stamp, and so would mix what was recorded before the step with what came after. So
-the order in which messages were written is read, too, for each topic by itself: some bags hold one
-topic after the other.
+Readers sort by receive time, and would mix messages from before the step with later ones. So the
+order of writing is compared, for each topic by itself: some bags store one topic after the other.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from rosbags.rosbag2.storage_mcap import McapReader
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
 from smwm_ros.interfaces import Array
 
-JUMP = 1_000_000_000  # a clock that goes back by more than this has jumped [ns]
+JUMP = 1_000_000_000  # a clock that goes back by more than this has stepped [ns]
 
-_ENTRY = np.dtype([('stamp', '<u8'), ('offset', '<u8')])  # of the index of a mcap file
+_ENTRY = np.dtype([('stamp', '<u8'), ('offset', '<u8')])  # of the index of an mcap file
 
 
 def steps_back(reader: Reader1 | Reader2) -> float:
-    """Return by how much the clock steps back most within a file, or 0 [s]."""
+    """Return the largest step back of the clock within a file [s], 0 if there is none."""
     most = 0
     for stamps in _as_written(reader):
         for at in _steps(stamps):
@@ -35,7 +34,7 @@ def steps_back(reader: Reader1 | Reader2) -> float:
 
 
 def segments(topics: Array, stamps: Array) -> Array:
-    """Return between which steps back each message lies (n,); they are as they were written."""
+    """Return for each message (n,) how many steps back came before it, in order of writing."""
     begins = np.zeros(len(stamps), np.int64)
     for topic in np.unique(topics):
         mine = np.flatnonzero(topics == topic)
@@ -45,13 +44,13 @@ def segments(topics: Array, stamps: Array) -> Array:
 
 
 def in_order(topics: Array, stamps: Array) -> Array:
-    """Return messages (n,) in the order of their stamps, but not across a step back."""
+    """Return indices (n,) that sort messages by stamp, but not across a step back."""
     order: Array = np.lexsort((stamps, segments(topics, stamps)))
     return order
 
 
 def files_step_back(sources: Sequence[object]) -> bool:
-    """Tell whether a file begins before the one before it ends, with the same topics."""
+    """Return whether a file starts before the previous one ends, on a common topic."""
     return any(
         after.start_time < before.end_time - JUMP and _topics(before) & _topics(after)  # type: ignore[attr-defined]
         for before, after in pairwise(sources)
@@ -63,7 +62,7 @@ def _topics(source: object) -> set[str]:
 
 
 def _steps(stamps: Array) -> Array:
-    """Return where stamps step back for good; a single odd stamp is no step."""
+    """Return where stamps step back and stay back; a single odd stamp is no step."""
     low = stamps[:-1] - JUMP
     back = stamps[1:] < low
     stays = np.append(stamps[2:] < low[:-1], False)
@@ -88,7 +87,7 @@ def _as_written(reader: Reader1 | Reader2) -> Iterator[Array]:
 
 
 def _of_mcap(file: McapReader) -> Iterator[Array]:
-    """Yield the stamps of each topic of a mcap file, from the indexes behind its chunks."""
+    """Yield the stamps of each topic of an mcap file, from the message indexes of its chunks."""
     found: dict[int, list[Array]] = {}
     assert file.bio
     for chunk in sorted(file.chunks, key=lambda item: item.chunk_start_offset):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find in a bag what the configuration of a robot names, and look at its clocks."""
+"""Find the topics of a robot's configuration in a bag, and choose their clocks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from smwm_ros.bags.reading.reader import BagReader
 from smwm_ros.config import Config, Robot
 from smwm_ros.errors import BagError, CodecError
 
-_MARKS = ('std_msgs/msg/Bool', 'std_msgs/msg/String')
-_LOOKS = 16  # places in a bag where stamps are compared
-_LATE = 250_000_000  # a message that comes later than others by this may have been held up [ns]
-_STALL = 4_000_000_000  # a network holds messages up no longer than this [ns]
+_EPISODE_TYPES = ('std_msgs/msg/Bool', 'std_msgs/msg/String')
+_SAMPLES = 16  # places in a bag where stamps are compared
+_DELAYED = 250_000_000  # a message this much later than others may be delayed by the network [ns]
+_LONGEST_DELAY = 4_000_000_000  # of the network [ns]
 
 
 def as_recorded(robot: Robot) -> Robot:
-    """Return a robot with the topics of a bag, where names are absolute."""
+    """Return the robot with absolute topic names, as bags have them."""
     camera = replace(
         robot.camera,
         topic=_absolute(robot.camera.topic),
@@ -31,14 +31,14 @@ def as_recorded(robot: Robot) -> Robot:
 
 
 def config_as_recorded(config: Config) -> Config:
-    """Return a configuration with the topics of a bag."""
+    """Return the configuration with absolute topic names, as bags have them."""
     mark = _absolute(config.dataset.episode_topic)
     dataset = replace(config.dataset, episode_topic=mark)
     return replace(config, robot=as_recorded(config.robot), dataset=dataset)
 
 
 def required_topics(reader: BagReader, config: Config) -> list[str]:
-    """Return the topics that the configuration names; all must be in the bag."""
+    """Return the topics of the configuration; raise if one is missing in the bag."""
     robot, mark = config.robot, config.dataset.episode_topic
     camera, command, state = robot.camera, robot.command, robot.state
     wanted = dict.fromkeys(camera.topics, camera.type)
@@ -48,12 +48,12 @@ def required_topics(reader: BagReader, config: Config) -> list[str]:
     for topic, kind in wanted.items():
         _require(reader, topic, (kind,))
     if mark:
-        _require(reader, mark, _MARKS)
+        _require(reader, mark, _EPISODE_TYPES)
     return list({**wanted, mark: ''} if mark else wanted)
 
 
-def clocks_of(reader: BagReader, config: Config) -> Clocks:
-    """Choose the clock of each topic that may have one in its headers."""
+def choose_topic_clocks(reader: BagReader, config: Config) -> Clocks:
+    """Choose the clock of camera, command and state topics."""
     robot, dataset = config.robot, config.dataset
     wanted = dict.fromkeys(robot.camera.topics, dataset.camera_time)
     wanted[robot.command.topic] = dataset.command_time
@@ -64,44 +64,44 @@ def clocks_of(reader: BagReader, config: Config) -> Clocks:
 
 
 def mean_period(reader: BagReader, topic: str) -> float:
-    """Return the time from one message of a topic to the next, pauses and all [ns]."""
+    """Return the mean time between messages of a topic, pauses included [ns]."""
     return (reader.end - reader.start) / reader.topics[topic].messages
 
 
 def sample_stamps(reader: BagReader, topics: list[str]) -> dict[str, Stamps | None]:
-    """Look at both stamps of each topic all over the bag."""
+    """Return header stamps and receive times of each topic, sampled over the bag."""
     with_header = [topic for topic in topics if reader.has_header(topic)]
     found: dict[str, list[tuple[int, int]]] = {topic: [] for topic in with_header}
     if with_header:
-        for message in reader.glance(with_header, _LOOKS):
-            with suppress(CodecError):  # counted when it is converted
+        for message in reader.sample(with_header, _SAMPLES):
+            with suppress(CodecError):  # counted as damaged in the conversion
                 found[message.topic].append((message.stamp, reader.header_stamp(message)))
     for topic, each in found.items():
         usual = max((header - stamp for stamp, header in each), default=0)
         for number, (stamp, header) in enumerate(each):
-            if header - stamp < usual - _LATE:
-                each[number] = _soonest(reader, topic, stamp)
+            if header - stamp < usual - _DELAYED:
+                each[number] = _least_delayed(reader, topic, stamp)
     pairs = {topic: np.array(sorted(each), np.int64) for topic, each in found.items() if each}
     stamps = {topic: Stamps(pair[:, 1], pair[:, 0]) for topic, pair in pairs.items()}
     return {topic: stamps.get(topic) for topic in topics}
 
 
-def _soonest(reader: BagReader, topic: str, stamp: int) -> tuple[int, int]:
-    """Return both stamps of the message, of the next few seconds, that was received soonest."""
+def _least_delayed(reader: BagReader, topic: str, stamp: int) -> tuple[int, int]:
+    """Return receive time and header stamp of the least delayed of the next messages."""
     pairs = []
-    for message in reader.messages([topic], stamp, stamp + _STALL):
+    for message in reader.messages([topic], stamp, stamp + _LONGEST_DELAY):
         with suppress(CodecError):
             pairs.append((message.stamp, reader.header_stamp(message)))
     return max(pairs, key=lambda pair: pair[1] - pair[0])
 
 
 def _absolute(topic: str) -> str:
-    """Return a topic as it is called outside of any namespace; none stays none."""
+    """Return the absolute name of a topic in the root namespace; '' stays ''."""
     return topic if not topic or topic.startswith('/') else f'/{topic}'
 
 
 def _require(reader: BagReader, topic: str, kinds: tuple[str, ...]) -> None:
-    """Refuse a bag without messages of a topic of one of some types."""
+    """Require messages of a topic, of one of these types."""
     known = reader.topics.get(topic)
     kind = known.type if known and known.type in kinds else kinds[0]
     if not reader.require(topic, kind).messages:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trajectories of several points, read along their time from start as a controller does."""
+"""Sample JointTrajectory messages over time, as a trajectory controller does."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from smwm_ros.codec.fields import FieldReader
 from smwm_ros.interfaces import Array
 
-HEAD = 'points[0].'  # what field paths of trajectories begin with
-_LONGEST = 600.0  # a trajectory is read no further [s]
+HEAD = 'points[0].'  # start of the field paths of trajectories
+_LONGEST = 600.0  # later points are ignored [s]
 
 
 def points_of(msg: Any) -> list[tuple[float, Any]]:
-    """Return each point as a trajectory of its own, and when it is due from the start [s]."""
+    """Return time from start [s] of each point, and a message with only that point."""
     found = []
     for point in getattr(msg, 'points', ()):
         due = getattr(point, 'time_from_start', None)
@@ -26,19 +26,19 @@ def points_of(msg: Any) -> list[tuple[float, Any]]:
 
 
 def is_trajectory(read: FieldReader) -> bool:
-    """Tell whether all fields are of the first point of a trajectory."""
+    """Return whether all fields belong to the first point of a trajectory."""
     return bool(read.paths) and all(path.startswith(HEAD) for path in read.paths)
 
 
-def along(msg: Any, read: FieldReader, dt: float) -> Array:
+def sample_trajectory(msg: Any, read: FieldReader, dt: float) -> Array:
     """
-    Return where a trajectory is to be at the end of each period from its start (n, F).
+    Return the values of a trajectory at the end of each period since its start (n, F).
 
-    Between two points it is on the straight line; up to the first one, that is where it goes.
+    They are linear between points, and constant before the first one.
     """
     points = points_of(msg)
     if not points:
-        return read(msg)[None]  # which says that there are none
+        return read(msg)[None]  # raises an error that says so
     values = np.stack([read(point) for _, point in points])
     due = np.maximum.accumulate([seconds for seconds, _ in points])
     count = max(ceil(min(due[-1], _LONGEST) / dt - 1e-6), 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The message types of a bag: as the bag itself defines them, else as ROS does."""
+"""The message definitions of a bag: those stored in it, else those of ROS."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from rosbags.typesys.store import Typestore
 from smwm_ros.errors import BagError
 
 _DIRECTIVE = re.compile(r'^[ \t]*#.*$', re.MULTILINE)  # #include, which rosbags does not parse
-_LONGEST = 1 << 20  # bytes of a definition; those of ROS have some thousand
+_MAX_DEFINITION = 1 << 20  # bytes; those of ROS have some thousand
 
 
 def typestore(
     connections: Iterable[Connection], is_ros1: bool, msgs: Collection[Path] = ()
 ) -> Typestore:
     """
-    Gather the types of these topics, and no others: making all takes a tenth of a second.
+    Return the types of these topics only: registering all of ROS takes a tenth of a second.
 
-    Folders of .msg files define what the bag does not.
+    msgs: folders of .msg files that define the types which the bag does not define.
     """
     types = definitions(msgs)
     wanted = set()
     for connection in connections:
         wanted.add(normal_type(connection.msgtype))
-        with suppress(Exception):  # a damaged text may raise anything; it is as if it were missing
-            if len(connection.msgdef.data) <= _LONGEST:
+        with suppress(Exception):  # a damaged definition, which may raise anything, is ignored
+            if len(connection.msgdef.data) <= _MAX_DEFINITION:
                 types.update(_definitions(connection))
     if not wanted <= types.keys():
         common = Stores.ROS1_NOETIC if is_ros1 else Stores.LATEST
@@ -53,19 +53,19 @@ def definitions(folders: Collection[Path]) -> dict[str, Any]:
     for folder in folders:
         files = sorted(folder.resolve().rglob('*.msg'))
         if not files:
-            raise BagError(f'{folder}: no .msg files there; expected PACKAGE/msg/NAME.msg')
+            raise BagError(f'{folder}: no .msg files found, expected PACKAGE/msg/NAME.msg')
         for file in files:
             owner = file.parent.parent if file.parent.name == 'msg' else file.parent
             try:
                 types |= get_types_from_msg(file.read_text(), f'{owner.name}/msg/{file.stem}')
             except (OSError, ValueError, TypesysError) as error:
                 reason = ' '.join(str(error).split())
-                raise BagError(f'{file}: no definition of a message: {reason}') from error
+                raise BagError(f'{file}: not a message definition: {reason}') from error
     return types
 
 
 def undefined(kind: str, store: Typestore) -> list[str]:
-    """Return the types that nobody defines, of those that a type is made of."""
+    """Return the types without definition among a type and the types of its fields."""
     if kind not in store.fielddefs:
         return [kind]
     missing: list[str] = []
@@ -76,13 +76,13 @@ def undefined(kind: str, store: Typestore) -> list[str]:
 
 
 def normal_type(kind: str) -> str:
-    """Name a message type as ROS 2 does since Dashing: sensor_msgs/Image gets its /msg/."""
+    """Return a message type as ROS 2 spells it: sensor_msgs/Image -> sensor_msgs/msg/Image."""
     package, _, name = kind.partition('/')
     return kind if '/' in name else f'{package}/msg/{name}'
 
 
 def _definitions(connection: Connection) -> dict[str, Any]:
-    """Return the message types that a bag defines beside a topic."""
+    """Return the types in the message definition that a bag stores for a topic."""
     form, text = connection.msgdef.format, connection.msgdef.data
     if form == MessageDefinitionFormat.MSG:
         return dict(get_types_from_msg(text, normal_type(connection.msgtype)))
@@ -90,13 +90,13 @@ def _definitions(connection: Connection) -> dict[str, Any]:
     if form == MessageDefinitionFormat.IDL:
         for part in text.split('=' * 80 + '\n'):
             body = part.partition('\n')[2] if part.startswith('IDL: ') else part
-            body = _DIRECTIVE.sub('', body)  # of what it includes, all follows
+            body = _DIRECTIVE.sub('', body)  # included files follow in the same text
             types.update(get_types_from_idl(body) if body.strip() else {})
     return types
 
 
 def _closure(wanted: Collection[str], types: Mapping[str, Any]) -> set[str]:
-    """Return the wanted types that are known, and those that they are made of."""
+    """Return the wanted types that are known, with the types of their fields."""
     found: set[str] = set()
     ahead = [name for name in wanted if name in types]
     while ahead:
@@ -110,7 +110,7 @@ def _closure(wanted: Collection[str], types: Mapping[str, Any]) -> set[str]:
 
 
 def _inner(field: Any) -> str | None:
-    """Return the type of message that a field is made of, None for one of numbers or texts."""
+    """Return the message type of a field or its elements, None for numbers and strings."""
     node, detail = field
     inner = detail if node == Nodetype.NAME else detail[0]
     if isinstance(inner, tuple):  # the element of an array or sequence

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What is compressed in bags, unpacked up to a size: some kilobytes may unpack to any number.
+Decompress parts of bags up to a size: a few kilobytes may decompress to any number of bytes.
 
-rosbags unpacks whatever is there, so it is made to unpack by these functions, too.
+rosbags has no such limit, so its decompressors are replaced by these functions.
 """
 
 from __future__ import annotations
@@ -21,67 +21,68 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ['MOST', 'require_room', 'unpack_all', 'unpack_part', 'zstd']
+__all__ = ['MAX_SIZE', 'decompress_all', 'decompress_part', 'require_plausible_size', 'zstd']
 
 Bytes = bytes | memoryview
-MOST = 1 << 28  # bytes of a chunk or a message; a raw image of 8K video has 100 MB
+MAX_SIZE = 1 << 28  # bytes of a chunk or a message; a raw image of 8K video has 100 MB
 _KINDS: dict[str, Any] = {
     'zstd': zstd.ZstdDecompressor,
     'lz4': LZ4FrameDecompressor,
     'bz2': BZ2Decompressor,
 }
-_RATIO, _FREE = 1000, 1 << 30  # a file may be so many times its packed size, or so large [bytes]
+# A file may decompress to this many times its size, or to this many bytes, whichever is more.
+_MAX_RATIO, _ALWAYS_ALLOWED = 1000, 1 << 30
 
 
-def unpack_part(kind: str, packed: Bytes, most: int = MOST) -> bytes:
-    """Return what is compressed, as far as it is there."""
-    most = min(most, MOST)
+def decompress_part(kind: str, packed: Bytes, most: int = MAX_SIZE) -> bytes:
+    """Decompress data that may be truncated."""
+    most = min(most, MAX_SIZE)
     plain = b''
     while packed:
         decompressor = _KINDS[kind]()
         plain += decompressor.decompress(packed, max_length=most - len(plain) + 1)
         if len(plain) > most:
-            raise ValueError(f'{kind} unpacks to more than {most} bytes')
-        packed = decompressor.unused_data if decompressor.eof else b''  # there may be more of it
+            raise ValueError(f'{kind} data decompresses to more than {most} bytes')
+        packed = decompressor.unused_data if decompressor.eof else b''  # a further frame
     return plain
 
 
-def unpack_all(kind: str, packed: Bytes, most: int = MOST) -> bytes:
-    """Return what is compressed; what is cut off is refused."""
+def decompress_all(kind: str, packed: Bytes, most: int = MAX_SIZE) -> bytes:
+    """Decompress data; raise if it is truncated."""
     decompressor = _KINDS[kind]()
-    plain: bytes = decompressor.decompress(packed, max_length=min(most, MOST) + 1)
-    if len(plain) > min(most, MOST):
-        raise ValueError(f'{kind} unpacks to more than {min(most, MOST)} bytes')
+    plain: bytes = decompressor.decompress(packed, max_length=min(most, MAX_SIZE) + 1)
+    if len(plain) > min(most, MAX_SIZE):
+        raise ValueError(f'{kind} data decompresses to more than {min(most, MAX_SIZE)} bytes')
     if not decompressor.eof:
-        raise EOFError(f'{kind} ends before its end')
+        raise EOFError(f'{kind} data is truncated')
     rest = decompressor.unused_data
-    return plain + unpack_all(kind, rest, min(most, MOST) - len(plain)) if rest else plain
+    return plain + decompress_all(kind, rest, min(most, MAX_SIZE) - len(plain)) if rest else plain
 
 
-def require_room(packed: int, plain: int) -> None:
-    """Refuse a file that unpacks to more than any recording would."""
-    if plain > max(_RATIO * packed, _FREE):
-        raise ValueError(f'unpacks to more than {plain} bytes, from {packed}')
+def require_plausible_size(packed: int, plain: int) -> None:
+    """Raise if a file decompresses to more than any recording would."""
+    if plain > max(_MAX_RATIO * packed, _ALWAYS_ALLOWED):
+        raise ValueError(f'{packed} bytes decompress to more than {plain}')
 
 
 class _Zstd:
-    """What rosbags uses of zstd where metadata.yaml says that files or messages are packed."""
+    """The part of the zstd module that rosbags uses for compressed files and messages."""
 
     ZstdError = zstd.ZstdError
 
     @staticmethod
     def decompress(data: bytes) -> bytes:
-        """Unpack a message."""
-        return unpack_all('zstd', data)
+        """Decompress a message."""
+        return decompress_all('zstd', data)
 
     @staticmethod
     def open(file: BinaryIO, mode: str) -> Any:
-        """Unpack a file."""
+        """Open a compressed file."""
         return _Bounded(file, mode)
 
 
 class _Bounded(zstd.ZstdFile):
-    """A packed file, of which no more is read than a recording would be."""
+    """A compressed file that raises where it gets larger than any recording."""
 
     def __init__(self, file: BinaryIO, mode: str) -> None:
         super().__init__(file, mode)  # type: ignore[call-overload]
@@ -93,12 +94,14 @@ class _Bounded(zstd.ZstdFile):
         """Return the next bytes."""
         data = super().read(size)
         self._plain += len(data)
-        require_room(self._packed, self._plain)
+        require_plausible_size(self._packed, self._plain)
         return data
 
 
 for _kind in ('zstd', 'lz4'):
-    storage_mcap.DECOMPRESSORS[_kind] = lambda data, size, kind=_kind: unpack_all(kind, data, size)  # type: ignore[misc]
+    storage_mcap.DECOMPRESSORS[_kind] = lambda data, size, kind=_kind: decompress_all(
+        kind, data, size
+    )  # type: ignore[misc]
 for _kind in ('bz2', 'lz4'):
-    reader1.decompressors[_kind] = lambda data, kind=_kind: unpack_all(kind, data)  # type: ignore[misc]
+    reader1.decompressors[_kind] = lambda data, kind=_kind: decompress_all(kind, data)  # type: ignore[misc]
 reader2.zstd = _Zstd  # type: ignore[attr-defined, assignment]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a recording holds, and the configuration that would convert it.
+Describe the content of a bag, and propose a configuration that converts it.
 
 Read in this order: survey, scan, delay, propose, merge.
 """

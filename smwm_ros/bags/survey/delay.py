@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Estimate how long after a command the robot moves.
+Estimate the delay from a command to the motion of the robot.
 
-The picture changes more while the robot is moved. Of all lags, that one is taken at which the
-commands explain best how much it changes. Both halves of a recording must agree, else nothing is
-said: a wrong delay is worse than none.
+The image changes more while the robot moves. The estimate is the lag with the highest correlation
+between the strength of the commands and the change of the image. Both halves of a bag must give
+the same lag, otherwise there is no estimate: a wrong delay is worse than none.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from smwm_ros.codec.images import to_rgb
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 
-_LAGS = np.arange(-0.1, 0.801, 0.02)  # that are tried [s]
-_SURE = 0.5  # correlation of commands and changes
-_BETTER = 0.05  # than half a second beside the best lag, or no lag stands out
-_AGREE = 0.06  # halves of a recording [s]
-_FRAMES, _LEAST = 1500, 100  # looked at, and needed
-_SMALL = 32  # frames are compared at this size [px]
+_LAGS = np.arange(-0.1, 0.801, 0.02)  # candidates [s]
+_MIN_CORRELATION = 0.5  # of commands and image changes, at the best lag
+_MIN_MARGIN = 0.05  # of the best correlation over those more than a quarter of a second away
+_MAX_DIFFERENCE = 0.06  # of the lags in the two halves of a bag [s]
+_MAX_FRAMES, _MIN_CHANGES = 1500, 100  # frames that are read, and changes that are needed
+_SIDE = 32  # frames are compared at this size [px]
 
 
 def estimate_delay(reader: BagReader, robot: dict[str, Any], base: str) -> float | None:
-    """Return how late the picture answers the proposed commands [s], None if nobody can say."""
-    frames, changes = _changes(reader, robot['camera']['topic'], base)
+    """Return the delay from the proposed commands to image changes [s], None if unclear."""
+    frames, changes = _image_changes(reader, robot['camera']['topic'], base)
     read = FieldReader(robot['command']['fields'])
     stamps, values = _commands(reader, robot['command']['topic'], read, base)
-    if len(changes) < _LEAST or len(stamps) < 2:
+    if len(changes) < _MIN_CHANGES or len(stamps) < 2:
         return None
     command = robot['command']
-    strength = how_strong(values, command['low'], command['high'], command['stop'])
+    strength = command_strength(values, command['low'], command['high'], command['stop'])
     return best_lag(stamps, strength, frames[:-1], frames[1:], changes)
 
 
-def how_strong(values: Array, low: Array, high: Array, stop: str) -> Array:
-    """Return how much commands (m, F) in order move the robot (m,), whichever way."""
+def command_strength(values: Array, low: Array, high: Array, stop: str) -> Array:
+    """Return the norm (m,) of the motion that consecutive commands (m, F) ask for."""
     values = values / np.maximum(np.subtract(high, low), 1e-9)
-    if stop == 'hold':  # positions move the robot where they change
+    if stop == 'hold':  # positions: the robot moves where they change
         values = np.diff(values, axis=0, prepend=values[:1])
     strength: Array = np.linalg.norm(values, axis=1)
     return strength
@@ -54,30 +54,30 @@ def best_lag(
     stamps: Array, strength: Array, begins: Array, ends: Array, changes: Array
 ) -> float | None:
     """
-    Return the lag of changes between instants (n,) behind commands (m,), None if unsure.
+    Return the lag [s] of changes (n,) behind commands (m,), None if it is not clear.
 
-    Stamps are in seconds, and rise.
+    Each change is from a begin to an end; these and the stamps are ascending [s].
     """
     middle = len(changes) // 2
     found = []
     for part in (slice(0, middle), slice(middle, None), slice(None)):
-        scores = explained(stamps, strength, begins[part], ends[part], changes[part], _LAGS)
+        scores = lag_correlations(stamps, strength, begins[part], ends[part], changes[part], _LAGS)
         best = int(np.argmax(scores))
-        around = np.abs(_LAGS - _LAGS[best]) > 0.24
-        if not scores[best] >= _SURE or scores[best] - scores[around].max() < _BETTER:
+        far = np.abs(_LAGS - _LAGS[best]) > 0.24
+        if not scores[best] >= _MIN_CORRELATION or scores[best] - scores[far].max() < _MIN_MARGIN:
             return None
         if best in (0, len(_LAGS) - 1):
             return None
         found.append(float(_LAGS[best]))
-    if np.ptp(found[:2]) > _AGREE:
+    if np.ptp(found[:2]) > _MAX_DIFFERENCE:
         return None
     return round(max(found[2], 0.0), 2)
 
 
-def explained(
+def lag_correlations(
     stamps: Array, strength: Array, begins: Array, ends: Array, changes: Array, lags: Array
 ) -> Array:
-    """Return how well the strength of held commands explains changes at each lag: correlations."""
+    """Return the correlation of changes with the strength of held commands at each lag."""
     total = np.concatenate([[0.0], np.cumsum(np.diff(stamps) * strength[:-1])])
 
     def correlation(lag: float) -> float:
@@ -90,24 +90,24 @@ def explained(
     return np.array([correlation(lag) for lag in lags])
 
 
-def _changes(reader: BagReader, topic: str, base: str) -> tuple[Array, Array]:
-    """Return when frames were taken (n,) [s], and how much each differs from the last (n-1,)."""
+def _image_changes(reader: BagReader, topic: str, base: str) -> tuple[Array, Array]:
+    """Return frame times (n,) [s], and the difference of each frame to the previous (n-1,)."""
     stamps, small = list[float](), list[Array]()
     for message in reader.messages([topic]):
         with suppress(CodecError):
             stamp = _seconds(reader, message, base)
-            frame = cv2.resize(to_rgb(reader.decode(message)), (_SMALL, _SMALL), 0, 0, 0, 3)
+            frame = cv2.resize(to_rgb(reader.decode(message)), (_SIDE, _SIDE), 0, 0, 0, 3)
             if not stamps or stamp > stamps[-1]:
                 stamps.append(stamp)
                 small.append(frame.astype(np.float32))
-        if len(stamps) >= _FRAMES:
+        if len(stamps) >= _MAX_FRAMES:
             break
     changes = [float(np.abs(after - before).mean()) for before, after in pairwise(small)]
     return np.array(stamps), np.array(changes)
 
 
 def _commands(reader: BagReader, topic: str, read: FieldReader, base: str) -> tuple[Array, Array]:
-    """Return when commands came (m,) [s], and what they said (m, F)."""
+    """Return the times (m,) [s] and values (m, F) of the commands."""
     found: dict[float, Array] = {}
     for message in reader.messages([topic]):
         with suppress(CodecError):

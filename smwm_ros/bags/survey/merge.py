@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One configuration for several bags of one robot, from what is proposed for each of them."""
+"""Merge the configurations proposed for several bags of one robot into one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from typing import Any
 
 from smwm_ros.errors import BagError
 
-_NAMED = 3  # bags
+_MAX_NAMED = 3  # bags listed in a remark
 
 
 def merge(found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
-    """Return sections for all bags that were surveyed, with limits that hold all, and remarks."""
+    """Return config sections for all surveyed bags, with limits that include all, and remarks."""
     whole = [item for item in found if {'camera', 'command'} <= item['robot'].keys()]
     if not whole:
-        raise BagError('no bag holds both a camera and a command topic that could be proposed')
+        raise BagError(
+            'no configuration can be proposed: no bag has both a camera and a command topic'
+        )
     topics = Counter(_topics(item) for item in whole)
     chosen = topics.most_common(1)[0][0]
     mine = [item for item in whole if _topics(item) == chosen]
     remarks = list(dict.fromkeys(remark for item in mine for remark in item['remarks']))
     others = [item['path'] for item in found if item not in mine]
     if others:
-        more = ', ...' if len(others) > _NAMED else ''
-        remarks.insert(0, f'not for {", ".join(others[:_NAMED])}{more}: other topics are there')
+        more = ', ...' if len(others) > _MAX_NAMED else ''
+        listed = f'{", ".join(others[:_MAX_NAMED])}{more}'
+        remarks.insert(0, f'this configuration does not fit {listed}: the topics differ')
     robot = {**mine[0]['robot'], 'command': _command([item['robot']['command'] for item in mine])}
     states = [item['robot']['state'] for item in mine if 'state' in item['robot']]
     robot.pop('state', None)
@@ -36,14 +39,14 @@ def merge(found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]
 
 
 def _topics(item: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return what the bags of one robot have in common."""
+    """Return the topics and types that the bags of one robot have in common."""
     robot, dataset = item['robot'], item['dataset']
     parts = [robot[part][key] for part in ('camera', 'command') for key in ('topic', 'type')]
     return (*parts, dataset.get('action'))
 
 
 def _command(commands: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one command section: every field that varies somewhere, between all limits."""
+    """Return a command section with the fields of all bags, and the widest limits."""
     low, high = dict[str, float](), dict[str, float]()
     for command in commands:
         for name, least, most in zip(
@@ -54,20 +57,20 @@ def _command(commands: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 max(high.get(name, most), most),
             )
     fields = _names(commands)
-    # Commands that rest at zero in one bag are velocities, also where they never rest in others.
+    # Commands that are all zeros in one bag are velocities, also in bags without such a message.
     stop = 'zero' if any(command['stop'] == 'zero' for command in commands) else 'hold'
     limits = {'low': [low[name] for name in fields], 'high': [high[name] for name in fields]}
     return {**commands[0], 'fields': fields, **limits, 'stop': stop}
 
 
 def _names(sections: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the fields of all sections: in the order of the one that has most, then the rest."""
+    """Return the fields of all sections: those of the longest first, in its order."""
     longest = sorted(sections, key=lambda section: -len(section['fields']))
     return list(dict.fromkeys(name for section in longest for name in section['fields']))
 
 
 def _dataset(mine: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the dataset section: what is widest, and the delay that is in the middle."""
+    """Return a dataset section with the largest age limits and the median delay."""
     sections = [item['dataset'] for item in mine]
     dataset = dict(sections[0])
     for knob in ('max_frame_age', 'hold'):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Look into a bag and tell what a user must know before converting it.
+Describe a bag for a user who wants to convert it.
 
-Counts are of the whole bag; rates and gaps are of what was scanned, the whole bag unless it is
-very large, and the survey says how much that was. Limits are of messages spread over it.
+Counts are of the whole bag. Rates and gaps are of the scanned part, which is the whole bag unless
+it is very large ('scanned' is its share). Limits are of messages spread over that part.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import cv2
 import numpy as np
 from smwm_ros.bags.reading.clock import choose_clock, Clock, Stamps
 from smwm_ros.bags.reading.find import Bag
-from smwm_ros.bags.reading.reader import BagReader, Message, with_rescue
+from smwm_ros.bags.reading.reader import BagReader, Message, read_or_recover
 from smwm_ros.bags.reading.topics import sample_stamps
 from smwm_ros.bags.survey.delay import estimate_delay
 from smwm_ros.bags.survey.propose import choose_camera, FIELDS, Proposal, propose
-from smwm_ros.bags.survey.scan import Heard, scan
+from smwm_ros.bags.survey.scan import scan, TopicStats
 from smwm_ros.codec.images import fit, size_in_words, to_rgb
 from smwm_ros.config import IMAGE_TYPES
 from smwm_ros.errors import CodecError, video_hint
 from smwm_ros.interfaces import Array
 
-_LOOKS = 24  # places in a bag where an image is looked for
+_SAMPLES = 24  # places in a bag where images are read
 _THUMBNAIL = 128  # [px]
 
 
 def survey(bag: Bag) -> dict[str, Any]:
-    """Return all that is worth knowing of a bag, as plain data."""
-    return with_rescue(bag, _survey)
+    """Return the description of a bag as plain data."""
+    return read_or_recover(bag, _survey)
 
 
 def _survey(reader: BagReader) -> dict[str, Any]:
@@ -40,9 +40,9 @@ def _survey(reader: BagReader) -> dict[str, Any]:
     for topic in sorted(reader.topics.values()):
         entry: dict[str, Any] = {**topic._asdict()}
         if topic.messages:
-            entry |= _pace(found.heard[topic.name])
+            entry |= _rates(found.topics[topic.name])
             if reader.has_header(topic.name):
-                entry['header'] = _header(found.heard[topic.name].stamps())
+                entry['header'] = _header(found.topics[topic.name].stamps())
         if flaw := reader.undefined(topic.name) or video_hint(topic.type):
             entry['flaw'] = flaw
         if topic.name in images:
@@ -71,28 +71,30 @@ def _survey(reader: BagReader) -> dict[str, Any]:
 
 
 def _delay(reader: BagReader, proposal: Proposal) -> None:
-    """Add how late the robot reacts to what is proposed, or that nobody can say."""
+    """Add the delay of the robot's reaction to the proposal, or a remark that it is unknown."""
     if not proposal.clock or 'action' in proposal.dataset:
         return
     delay = estimate_delay(reader, proposal.robot, proposal.clock.base)
     if delay is None:
         proposal.remarks.append(
-            'dataset.command_delay: cannot say from this bag how late the robot reacts to a '
-            'command; 0 s is assumed'
+            'dataset.command_delay: the delay from a command to the motion of the robot cannot be '
+            'estimated from this bag; 0 s is assumed'
         )
         return
-    proposal.remarks.append(f'the picture answers a command after about {delay:.2g} s')
+    proposal.remarks.append(
+        f'dataset.command_delay: the image changes about {delay:.2g} s after a command'
+    )
     if delay:
         proposal.dataset['command_delay'] = delay
 
 
 def thumbnails(bag: Bag, count: int = 12) -> Array:
-    """Return frames of the proposed camera from all over a bag, side by side."""
+    """Return frames of the proposed camera, spread over a bag, side by side."""
 
-    def look(reader: BagReader) -> Array:
+    def read(reader: BagReader) -> Array:
         camera, _ = choose_camera(reader.topics.values(), _images(reader))
         tiles = []
-        for message in reader.glance([camera.name], count) if camera else ():
+        for message in reader.sample([camera.name], count) if camera else ():
             try:
                 tiles.append(fit(to_rgb(reader.decode(message)), _THUMBNAIL, 'letterbox'))
             except CodecError:
@@ -101,30 +103,30 @@ def thumbnails(bag: Bag, count: int = 12) -> Array:
         strip: Array = cv2.hconcat((tiles + [blank] * count)[:count])
         return strip
 
-    return with_rescue(bag, look)
+    return read_or_recover(bag, read)
 
 
-def _pace(heard: Heard) -> dict[str, float]:
-    """Tell how often a topic speaks, as usual and all in all, and its longest silence."""
-    steps = heard.steps()
+def _rates(stats: TopicStats) -> dict[str, float]:
+    """Return mean rate, median period and longest gap of a topic."""
+    steps = stats.steps()
     steps = steps[steps >= 0]  # the clock may have stepped back
     if not len(steps) or not steps.sum() > 0:
         return {}
     return {
         'rate': round(len(steps) / float(steps.sum()), 3),
-        'period': round(heard.period(), 9),
+        'period': round(stats.period(), 9),
         'longest_gap': round(float(steps.max()), 3),
     }
 
 
 def _header(stamps: Stamps | None) -> dict[str, float | str]:
-    """Compare header and receive stamps."""
+    """Compare header stamps with receive times."""
     if stamps is None:
         return {'flaw': 'missing in some messages'}
     if (stamps.header <= 0).any():
-        return {'flaw': 'no stamp'}
+        return {'flaw': 'stamp is zero'}
     ahead = stamps.offset()
-    # What is received at once tells of the clocks; what is received late, of the network.
+    # The least delayed messages show the drift of the clocks, the others delays of the network.
     tenth = max(len(ahead) // 10, 1)
     begin, end = float(ahead[:tenth].max()), float(ahead[-tenth:].max())
     return {
@@ -135,24 +137,24 @@ def _header(stamps: Stamps | None) -> dict[str, float | str]:
 
 
 def _images(reader: BagReader) -> dict[str, dict[str, Any]]:
-    """Describe what each image topic shows by the first image that can be read."""
+    """Describe each image topic by its first readable image, and later changes of size."""
     topics = [t.name for t in reader.topics.values() if t.type in IMAGE_TYPES and t.messages]
     found: dict[str, dict[str, Any]] = {}
-    for message in reader.glance(topics, _LOOKS) if topics else ():
+    for message in reader.sample(topics, _SAMPLES) if topics else ():
         known = found.get(message.topic, {})
         if 'encoding' not in known:
             found[message.topic] = _image(reader, message)
-        elif (size := _size(reader, message)) not in ('', known.get('later', _words(known))):
-            known['later'] = size  # the last of its sizes
+        elif (size := _size(reader, message)) not in ('', known.get('later', _size_text(known))):
+            known['later'] = size  # the last one counts
     return found
 
 
-def _words(image: dict[str, Any]) -> str:
+def _size_text(image: dict[str, Any]) -> str:
     return f'{image["width"]}x{image["height"]}'
 
 
 def _size(reader: BagReader, message: Message) -> str:
-    """Return the size of an image, nothing for one that is damaged."""
+    """Return the size of an image, '' if it is damaged."""
     try:
         return size_in_words(reader.decode(message))
     except CodecError:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Frames and actions to a rosbag2, as a robot records them.
+Write frames and actions to a rosbag2, as a robot would record them.
 
 Read in this order: writer, timeline, serialise, blank.
 """

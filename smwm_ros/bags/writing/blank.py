@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of zeros and empty texts, of any type of ROS 2 Jazzy."""
+"""Make default messages, of zeros and empty strings, of any type of ROS 2 Jazzy."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from smwm_ros.fieldpath import parse_path
 
 @cache
 def jazzy() -> Typestore:
-    """Return the message types of ROS 2 Jazzy; what serialises them is compiled but once."""
+    """Return the message types of ROS 2 Jazzy, cached with their compiled serialisers."""
     return get_typestore(Stores.ROS2_JAZZY)
 
 
 def new_message(store: Typestore, kind: str) -> Any:
-    """Make a message of zeros and empty texts, whatever its type."""
+    """Return a message of zeros and empty strings."""
     if kind not in store.fielddefs:
         known = [name for name in store.fielddefs if name.split('/')[0] == kind.split('/')[0]]
         raise BagError(
@@ -31,20 +31,20 @@ def new_message(store: Typestore, kind: str) -> Any:
         )
     values = {name: _default(store, field) for name, field in store.fielddefs[kind][1]}
     if kind == 'geometry_msgs/msg/Quaternion':
-        values['w'] = 1.0  # four zeros are no rotation
+        values['w'] = 1.0  # four zeros are not a rotation
     if kind == 'nav_msgs/msg/Odometry':
         values['child_frame_id'] = BODY_FRAME
     return store.types[kind](**values)
 
 
 def make_room(store: Typestore, msg: Any, paths: Sequence[str]) -> None:
-    """Let arrays of messages grow until the field paths lead somewhere: points[0].positions."""
+    """Extend arrays of messages until the field paths exist, such as points[0].positions."""
     for path in paths:
         owner = msg
         for step in parse_path(path)[:-1]:
             field = dict(store.fielddefs[owner.__msgtype__][1]).get(step.name)
             if field is None:
-                return  # the codec says so, and which fields there are
+                return  # the codec raises an error that lists the fields
             nodetype, detail = field
             owner = getattr(owner, step.name)
             if nodetype == Nodetype.SEQUENCE and isinstance(step.at, int):
@@ -55,7 +55,7 @@ def make_room(store: Typestore, msg: Any, paths: Sequence[str]) -> None:
 
 
 def _default(store: Typestore, field: Any) -> Any:
-    """Return the zero of one field, as rosbags describes fields."""
+    """Return the default value of a field, given as rosbags describes fields."""
     nodetype, detail = field
     if nodetype == Nodetype.NAME:
         return new_message(store, detail)
@@ -69,5 +69,5 @@ def _default(store: Typestore, field: Any) -> Any:
 
 
 def _dtype(base: str) -> np.dtype[Any]:
-    """Return the numpy type of a base type."""
+    """Return the NumPy type of a base type."""
     return np.dtype('uint8' if base == 'char' else base)

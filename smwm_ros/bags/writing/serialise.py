@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Messages that are alike but for a stamp and some numbers, or for a picture.
+Serialise messages that differ only in the stamp and some numbers, or in the image.
 
-Filling fields one by one and serialising the whole again takes longer than a step of a simulator.
-So where numbers stand in the bytes is found out once, and only they are written.
+Setting fields and serialising the whole message takes longer than a step of a simulator. So the
+offsets of the numbers in the serialised bytes are searched for once, and only they are written.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from smwm_ros.codec.fields import FieldCodec
 from smwm_ros.interfaces import ActionSpec, Array
 
 _STAMP = struct.Struct('<iI')
-_STAMP_AT = 4  # a header comes first, after the preamble that tells the byte order
+_STAMP_AT = 4  # the header comes first, after the CDR preamble
 _NUMBERS = (struct.Struct('<d'), struct.Struct('<f'))
 
 
 class MessageTemplate:
-    """The messages of a topic that carry a vector."""
+    """Serialise the messages of a topic that contain a vector."""
 
     def __init__(self, store: Typestore, kind: str, fields: Sequence[str], frame_id: str) -> None:
         self._store, self._kind = store, kind
@@ -34,13 +34,13 @@ class MessageTemplate:
         self._stamped = hasattr(self._message, 'header')
         if self._stamped:
             self._message.header.frame_id = frame_id
-        # Numbers that stand nowhere else: so they are found in the bytes.
+        # Numbers that occur nowhere else in the message mark the offsets of the fields.
         marks = [1234.5 + 0.25 * index for index in range(len(fields))]
         self._bytes = bytearray(self._slowly(np.array(marks), 0))
         self._places = [self._find(mark) for mark in marks]
 
     def write(self, values: Array, stamp: int) -> bytes:
-        """Return a message with a vector, and a stamp [ns] where there is a header."""
+        """Return a message with this vector, and a stamp [ns] if it has a header."""
         if None in self._places:
             return self._slowly(values, stamp)
         for place, value in zip(self._places, values.tolist(), strict=True):
@@ -52,7 +52,7 @@ class MessageTemplate:
         return bytes(self._bytes)
 
     def _slowly(self, values: Array, stamp: int) -> bytes:
-        """Fill all fields of the message, and serialise it."""
+        """Set all fields of the message, and serialise it."""
         self._codec.decode(values, self._message)
         if self._stamped:
             time = self._message.header.stamp
@@ -60,7 +60,7 @@ class MessageTemplate:
         return bytes(self._store.serialize_cdr(self._message, self._kind))
 
     def _find(self, mark: float) -> tuple[struct.Struct, int] | None:
-        """Return where a number stands and what it is made of; None if it is an integer."""
+        """Return format and offset of a number in the bytes; None for an integer field."""
         for number in _NUMBERS:
             if self._bytes.count(number.pack(mark)) == 1:
                 return number, self._bytes.index(number.pack(mark))
@@ -68,7 +68,7 @@ class MessageTemplate:
 
 
 class ImageTemplate:
-    """The messages of a camera."""
+    """Serialise the messages of a camera."""
 
     def __init__(self, store: Typestore, kind: str, frame_id: str) -> None:
         self._store, self._kind = store, kind
@@ -78,8 +78,8 @@ class ImageTemplate:
         self._head = bytearray()
 
     def write(self, rgb: Array, stamp: int) -> bytes:
-        """Return a message with pixels (H, W, 3)."""
-        if hasattr(self._message, 'format'):  # CompressedImage; PNG loses nothing
+        """Return a message with pixels (H, W, 3) and a stamp [ns]."""
+        if hasattr(self._message, 'format'):  # CompressedImage; PNG is lossless
             self._message.format = 'png'
             self._message.data = cv2.imencode('.png', rgb[:, :, ::-1])[1].reshape(-1)
             return self._slowly(stamp)
@@ -91,7 +91,7 @@ class ImageTemplate:
         return bytes(self._head) + rgb.tobytes()
 
     def _fill(self, rgb: Array) -> None:
-        """Put pixels into an Image."""
+        """Set the fields of an Image."""
         msg = self._message
         msg.height, msg.width = rgb.shape[:2]
         msg.encoding, msg.step = 'rgb8', 3 * rgb.shape[1]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-When the messages of an episode are taken, stamped and received, by the knobs of `record`.
+Compute when the messages of an episode are sampled, stamped and received, by the `record` knobs.
 
-Time is that of the recorder [ns]. A sample is what a sensor takes, or a driver says, at an
-instant; it becomes no message where it is lost, and two where it is recorded twice.
+All times are of the recorder's clock [ns]. A sample is one measurement or one command. It becomes
+no message if it is lost, and two if it is recorded twice.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import numpy as np
 from smwm_ros.config import Record
 from smwm_ros.interfaces import Array
 
-EPOCH = 1_700_000_000 * 10**9  # simulated time begins here, so that a seed gives the same bytes
-AFTER = 1_000_000  # what is overtaken or repeated comes this long after the other one [ns]
-_STREAM = 77  # tells our random streams from others of the same seed
+EPOCH = 1_700_000_000 * 10**9  # start of simulated time, fixed so that a seed gives the same bytes
+AFTER = 1_000_000  # delay of an overtaken or repeated message behind the other one [ns]
+_STREAM = 77  # separates these random streams from others of the same seed
 
 
 class Message(NamedTuple):
     """A sample as it is recorded."""
 
     stamp: int  # in the header [ns]
-    received: tuple[int, ...]  # once for each time that it is recorded [ns]
+    received: tuple[int, ...]  # receive time of each copy [ns]
 
 
 class Samples(NamedTuple):
-    """The samples of one topic in an episode (n,), in the order in which they are taken."""
+    """The samples of one topic in an episode (n,), in the order of sampling."""
 
-    true: Array  # int64, when the world is as a frame shows it, or a command is acted on [ns]
+    true: Array  # int64, true time of a measurement, or time at which a command acts [ns]
     stamp: Array  # int64, in the header [ns]
     received: Array  # int64 [ns]
-    copies: Array  # how many messages there are of each: 0 is lost
+    copies: Array  # recorded messages of each sample: 0 if it is lost
 
     def messages(self) -> list[Message]:
-        """Return what becomes of each sample."""
+        """Return the recorded message of each sample."""
         stamps, received, copies = (
             self.stamp.tolist(),
             self.received.tolist(),
@@ -47,15 +47,15 @@ class Samples(NamedTuple):
             for stamp, first, count in zip(stamps, received, copies, strict=True)
         ]
 
-    def places(self, edges: Array) -> tuple[list[range], list[range]]:
-        """Return which samples are true just at each edge, and which between it and the next."""
+    def at_and_between(self, edges: Array) -> tuple[list[range], list[range]]:
+        """Return the indices of samples at each edge, and of those between it and the next."""
         low = np.searchsorted(self.true, edges, 'left').tolist()
         high = np.searchsorted(self.true, edges, 'right').tolist()
         at = [range(*bounds) for bounds in zip(low, high, strict=True)]
         return at, [range(*bounds) for bounds in zip(high, low[1:], strict=False)]
 
     def about(self) -> dict[str, Any]:
-        """Return the truth as plain data; samples go by index."""
+        """Return the ground truth as plain data, samples by index."""
         return {
             'true': self.true.tolist(),
             'received': self.received.tolist(),
@@ -74,10 +74,10 @@ class Timeline(NamedTuple):
     state: Samples
     command: Samples
     pauses: tuple[tuple[int, int], ...]  # of the recorder: from, to [ns]
-    early: int  # commands are received this long before they are acted on [ns]
+    early: int  # commands are received this long before they act [ns]
 
     def about(self) -> dict[str, Any]:
-        """Return the truth as plain data."""
+        """Return the ground truth as plain data."""
         topics = ('camera', 'state', 'command')
         samples = {name: getattr(self, name).about() for name in topics}
         return {'begin': self.begin, 'period': self.period, 'pauses': self.pauses, **samples}
@@ -87,16 +87,16 @@ def timeline(
     record: Record, length: int, period: int, begin: int, seed: Sequence[int]
 ) -> Timeline:
     """
-    Say when everything happens in an episode of so many raw steps.
+    Return the timeline of an episode of `length` raw steps.
 
-    Each topic draws its mishaps from a random stream of its own, so none depends on another.
+    Each topic has its own random stream, so the settings of one topic do not change another.
     """
     end = begin + length * period
     streams = [np.random.default_rng((*seed, _STREAM, number)) for number in range(4)]
     pauses = _pauses(record, begin, end, streams[0])
 
     def samples(true: Array, lag: float, loss: float, rng: np.random.Generator) -> Samples:
-        """Let what is true at instants be received with a lag [s]."""
+        """Return samples at these times, received with a lag [s], some lost or repeated."""
         received = true + _nanoseconds(lag)
         twice, lost, slow = rng.random((3, len(true)))
         copies = np.where(lost < loss, 0, np.where(twice < record.repeated, 2, 1))
@@ -109,10 +109,10 @@ def timeline(
     frames = _jitter(frames, record.camera_jitter, begin, end, streams[1])
     camera = samples(frames, record.camera_latency, record.camera_loss, streams[1])
     states = begin + _instants(record.state_rate, length, period, end=True)
-    said = begin + _instants(record.command_rate, length, period, end=False)
-    said += _nanoseconds(record.command_phase)
-    said = _jitter(said, record.command_jitter, begin, end - 1, streams[3])
-    command = samples(said, -record.command_latency, record.command_loss, streams[3])
+    commands = begin + _instants(record.command_rate, length, period, end=False)
+    commands += _nanoseconds(record.command_phase)
+    commands = _jitter(commands, record.command_jitter, begin, end - 1, streams[3])
+    command = samples(commands, -record.command_latency, record.command_loss, streams[3])
     return Timeline(
         begin,
         period,
@@ -125,7 +125,7 @@ def timeline(
 
 
 def _instants(rate: float, length: int, period: int, end: bool) -> Array:
-    """Return even instants of an episode [ns]; with end, its last one may be among them."""
+    """Return evenly spaced times in an episode [ns]; with end, up to and including its end."""
     step = 1e9 / rate if rate else float(period)
     count = int(length * period / step + 1e-6) + 1
     instants: Array = np.rint(np.arange(count) * step).astype(np.int64)
@@ -135,24 +135,24 @@ def _instants(rate: float, length: int, period: int, end: bool) -> Array:
 def _jitter(
     instants: Array, most: float, first: int, last: int, rng: np.random.Generator
 ) -> Array:
-    """Move instants to and fro, but not out of the episode."""
+    """Add uniform jitter to times, within the episode."""
     moved = instants + np.rint(rng.uniform(-most, most, len(instants)) * 1e9).astype(np.int64)
     jittered: Array = np.sort(np.clip(moved, first, last))
     return jittered
 
 
 def _camera_stamp(record: Record, camera: Samples) -> Array:
-    """Return what the clock of the camera writes into headers [ns]."""
+    """Return the header stamps of the camera, by its own clock [ns]."""
     if record.camera_stamp == 'zero':
         return np.zeros_like(camera.true)
-    seen = camera.true if record.camera_stamp == 'taken' else camera.received
-    gained = np.rint(record.camera_drift * (seen - EPOCH)).astype(np.int64)
-    stamp: Array = seen + _nanoseconds(record.camera_offset) + gained
+    time = camera.true if record.camera_stamp == 'taken' else camera.received
+    drift = np.rint(record.camera_drift * (time - EPOCH)).astype(np.int64)
+    stamp: Array = time + _nanoseconds(record.camera_offset) + drift
     return stamp
 
 
 def _command_stamp(record: Record, command: Samples) -> Array:
-    """Return what stands in the headers of commands [ns]."""
+    """Return the header stamps of commands [ns]."""
     if record.command_stamp == 'zero':
         return np.zeros_like(command.true)
     sent: Array = command.true - _nanoseconds(record.command_latency)
@@ -160,7 +160,7 @@ def _command_stamp(record: Record, command: Samples) -> Array:
 
 
 def _overtake(received: Array, slow: Array) -> None:
-    """Let some samples be received just after the next one; of two in a row only the first."""
+    """Make some samples arrive just after the next one; of two in a row only the first."""
     slow[-1:] = False
     for index in np.flatnonzero(slow):
         if received[index] <= received[index + 1] and not slow[index - 1 : index].any():
@@ -172,11 +172,11 @@ def _overtake(received: Array, slow: Array) -> None:
 def _pauses(
     record: Record, begin: int, end: int, rng: np.random.Generator
 ) -> tuple[tuple[int, int], ...]:
-    """Draw when the recorder pauses, in order; one may begin within another."""
+    """Draw the pauses of the recorder, by start time; they may overlap."""
     starts = np.sort(rng.integers(begin, end, record.pauses)).tolist()
     return tuple((start, start + _nanoseconds(record.pause)) for start in starts)
 
 
 def _nanoseconds(seconds: float) -> int:
-    """Turn seconds into whole nanoseconds."""
+    """Convert seconds to whole nanoseconds."""
     return round(seconds * 1e9)

@@ -31,50 +31,52 @@ from smwm_ros.fieldpath import expand
 from smwm_ros.files import publish
 from smwm_ros.interfaces import Array, Frame
 
-COMMAND_DELAY = 1_000_000  # a command follows the frame that it answers after this [ns]
-PARTIAL = '.recording-'  # begins the hidden folder in which a bag is being written
+COMMAND_DELAY = 1_000_000  # from a frame to the command computed from it [ns]
+PARTIAL = '.recording-'  # prefix of the hidden folder in which a bag is written
 STRING = 'std_msgs/msg/String'
 SUFFIXES = {'mcap': '.mcap', 'sqlite3': '.db3'}  # of the file in a bag
-_NEVER_OVER = QosTime(9_223_372_036, 854_775_807)
-# What `ros2 bag record` of Jazzy notes of a reliable publisher; others do not learn its history.
+_UNLIMITED = QosTime(9_223_372_036, 854_775_807)
+# The QoS that `ros2 bag record` of Jazzy stores for a reliable publisher; history is unknown.
 _RELIABLE = Qos(
     QosHistory.UNKNOWN,
     0,
     QosReliability.RELIABLE,
     QosDurability.VOLATILE,
-    _NEVER_OVER,
-    _NEVER_OVER,
+    _UNLIMITED,
+    _UNLIMITED,
     QosLiveliness.AUTOMATIC,
-    _NEVER_OVER,
+    _UNLIMITED,
     False,
 )
 
 
 class BagWriter:
     """
-    One rosbag2, in mcap compressed by chunks or in sqlite3.
+    Write one rosbag2, in mcap compressed by chunks or in sqlite3.
 
-    Use it as a context manager: the bag is written in a hidden folder and appears under its name
-    when it is whole, so nothing half-written is ever found there. Messages are kept until they
-    are flushed, and written in the order in which they were received.
+    Use it as a context manager: the bag is written in a hidden folder, which is renamed when it
+    is complete. Messages are queued until flush(), and written in the order of receive time.
     """
 
     def __init__(self, path: Path, robot: Robot, storage: str = 'mcap') -> None:
         if len(robot.camera.topics) > 1:
-            raise BagError(f'{path}: cannot be written: robot.camera.others asks for more cameras')
+            raise BagError(
+                f'{path}: cannot be written: robot.camera.others names further cameras, expected '
+                'none'
+            )
         robot = as_recorded(robot)
         self.path = path
         self._robot = robot
         self._storage = StoragePlugin[storage.upper()]
         self._store = jazzy()
-        # A field that a message lacks is an error now, not in the middle of a recording.
+        # A field that does not exist raises here, not in the middle of a recording.
         self._image, self._command, self._state = (
             ImageTemplate(self._store, robot.camera.type, CAMERA_FRAME),
             self._template(robot.command),
             self._template(robot.state),
         )
         self._topics: dict[str, Connection] = {}
-        self._waiting: list[tuple[int, int, Connection, bytes]] = []  # a heap by time of receipt
+        self._queued: list[tuple[int, int, Connection, bytes]] = []  # a heap by receive time
         self._count = 0
 
     def __enter__(self) -> BagWriter:
@@ -85,7 +87,7 @@ class BagWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._folder = TemporaryDirectory(prefix=PARTIAL, dir=self.path.parent)
             self._bag = Writer(
-                Path(self._folder.name) / self.path.name,  # its file is named after its folder
+                Path(self._folder.name) / self.path.name,  # the file gets the name of the folder
                 version=9,  # as ROS 2 Jazzy writes it
                 storage_plugin=self._storage,
             )
@@ -104,10 +106,10 @@ class BagWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Publish the bag under its name, or leave nothing behind after an error."""
+        """Move the bag to its path, or remove it after an error."""
         with self._folder, self._writing():
             if kind is not None:
-                with suppress(OSError, sqlite3.Error):  # a full disk is full for this too
+                with suppress(OSError, sqlite3.Error):  # on a full disk this fails as well
                     self._bag.abort()
                 return
             self.flush()
@@ -115,40 +117,40 @@ class BagWriter:
             publish(self._bag.path, self.path)
 
     def write(self, frame: Frame, action: Array | None, stamp: int) -> None:
-        """Write what was seen and measured at a stamp [ns], and what was commanded upon it."""
-        self.see(frame.pixels, stamp, [stamp])
-        self.measure(frame.state, stamp, [stamp])
+        """Write a frame at a stamp [ns], and the action that follows it."""
+        self.write_image(frame.pixels, stamp, [stamp])
+        self.write_state(frame.state, stamp, [stamp])
         if action is not None:
-            self.command(action, stamp + COMMAND_DELAY, [stamp + COMMAND_DELAY])
+            self.write_command(action, stamp + COMMAND_DELAY, [stamp + COMMAND_DELAY])
         self.flush(stamp)
 
-    def see(self, rgb: Array, stamp: int, received: Sequence[int]) -> None:
-        """Write pixels (H, W, 3) with a stamp in the header, once for each receipt [ns]."""
-        self._keep(self._robot.camera.topic, self._image.write(rgb, stamp), received)
+    def write_image(self, rgb: Array, stamp: int, received: Sequence[int]) -> None:
+        """Write pixels (H, W, 3) with a header stamp, once for each receive time [ns]."""
+        self._queue(self._robot.camera.topic, self._image.write(rgb, stamp), received)
 
-    def measure(self, state: Array, stamp: int, received: Sequence[int]) -> None:
+    def write_state(self, state: Array, stamp: int, received: Sequence[int]) -> None:
         """Write a measured state (P,), if the robot has a topic for it."""
         if self._robot.state.topic:
-            self._keep(self._robot.state.topic, self._state.write(state, stamp), received)
+            self._queue(self._robot.state.topic, self._state.write(state, stamp), received)
 
-    def command(self, action: Array, stamp: int, received: Sequence[int]) -> None:
+    def write_command(self, action: Array, stamp: int, received: Sequence[int]) -> None:
         """Write a raw action (A,)."""
-        self._keep(self._robot.command.topic, self._command.write(action, stamp), received)
+        self._queue(self._robot.command.topic, self._command.write(action, stamp), received)
 
-    def note(self, topic: str, text: str, received: int) -> None:
-        """Write a text about the recording on a String topic."""
+    def write_text(self, topic: str, text: str, received: int) -> None:
+        """Write a std_msgs/String on a topic."""
         if topic not in self._topics:
             with self._writing():
                 self._connect(topic, STRING)
         message = self._store.types[STRING](text)
-        self._keep(topic, bytes(self._store.serialize_cdr(message, STRING)), [received])
+        self._queue(topic, bytes(self._store.serialize_cdr(message, STRING)), [received])
 
     def flush(self, before: int | None = None) -> None:
-        """Write what was received before a time [ns], or all; nothing earlier may follow."""
-        waiting = self._waiting
+        """Write the queued messages before a time [ns], or all; no earlier ones may follow."""
+        queued = self._queued
         with self._writing():
-            while waiting and (before is None or waiting[0][0] < before):
-                received, _, connection, data = heappop(waiting)
+            while queued and (before is None or queued[0][0] < before):
+                received, _, connection, data = heappop(queued)
                 self._bag.write(connection, received, data)
 
     def _connect(self, topic: str, kind: str) -> None:
@@ -158,15 +160,15 @@ class BagWriter:
         )
 
     def _template(self, topic: Command | State) -> MessageTemplate:
-        """Prepare the messages of a topic that carry a vector."""
+        """Prepare the messages of a topic that contain a vector."""
         return MessageTemplate(self._store, topic.type, expand(topic.fields), topic.frame_id)
 
-    def _keep(self, topic: str, data: bytes, received: Sequence[int]) -> None:
-        """Keep a message until it is flushed, once for each time of receipt."""
+    def _queue(self, topic: str, data: bytes, received: Sequence[int]) -> None:
+        """Queue a message until it is flushed, once for each receive time."""
         for instant in received:
-            self._count += 1  # of what is received at the same time, the first comes first
-            heappush(self._waiting, (instant, self._count, self._topics[topic], data))
+            self._count += 1  # keeps the order of messages with equal receive times
+            heappush(self._queued, (instant, self._count, self._topics[topic], data))
 
     def _writing(self) -> AbstractContextManager[None]:
-        """Turn what a full or forbidden disk raises into one line."""
+        """Turn errors of the disk into a BagError of one line."""
         return writing(self.path, sqlite3.Error, WriterError)
