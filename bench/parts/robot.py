@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A robot for bench/faults.py: a camera that can fail, and ears that note when what was heard."""
+"""A robot for bench/faults.py: a camera that can fail, and the receive times of commands."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from std_msgs.msg import String
 
 CAMERA_HZ, SHAPE = 30, (120, 160, 3)
 CLOCK_HZ = 100
-PATIENCE = 60.0  # until anything happens [s]
+PATIENCE = 60.0  # for any condition [s]
 
 
 class Robot:
-    """What the node sees, and what it says."""
+    """Camera and odometry for the node, and what the node publishes, with receive times."""
 
     def __init__(self, node: Node, clock: bool) -> None:
         self._node = node
         self.films, self.still, self.clock_runs = True, False, True
         self.spoil: Callable[[Image], None] | None = None
         self.clock_time = 1000.0  # to be set back from, a few times [s]
-        self.commands: list[tuple[float, bool]] = []  # when heard [s], and whether to move
+        self.commands: list[tuple[float, bool]] = []  # when received [s], and whether to move
         self.reasons: list[tuple[float, str]] = []
         self.moved = 0.0  # when the measured position changed last [s]
         rng = np.random.default_rng(0)
@@ -56,33 +56,33 @@ class Robot:
         hear(String, '/plan/status', self._on_status, LATCHED)
 
     def find_camera(self) -> None:
-        """Start the camera, as a publisher that was not there before."""
+        """Start the camera with a new publisher."""
         self.camera = self._node.create_publisher(Image, '/camera/image_raw', 1)
 
     def lose_camera(self) -> None:
-        """End the camera with its publisher."""
+        """Stop the camera and destroy its publisher."""
         self._node.destroy_publisher(self.camera)
 
     def rival(self) -> None:
-        """Begin to publish commands, too."""
+        """Create a second publisher on the command topic."""
         self._rival = self._node.create_publisher(TwistStamped, '/cmd_vel', 1)
 
     def no_rival(self) -> None:
-        """Leave the command topic to the node."""
+        """Destroy the second publisher on the command topic."""
         self._node.destroy_publisher(self._rival)
 
     @property
     def status(self) -> str:
-        """Return the last reason heard."""
+        """Return the last reason received."""
         return self.reasons[-1][1] if self.reasons else ''
 
     @property
     def moves(self) -> bool:
-        """Say whether the last command was to move."""
+        """Return whether the last command was to move."""
         return bool(self.commands) and self.commands[-1][1]
 
     def mark(self) -> tuple[int, int]:
-        """Return what was heard so far, for see()."""
+        """Return how much was received so far, for see()."""
         return len(self.reasons), len(self.commands)
 
     def see(self, mark: tuple[int, int]) -> tuple[str, float, float]:
@@ -104,11 +104,13 @@ class Robot:
         return next((at for at, moves in self.commands if moves and at > then), 0.0)
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for something."""
+        """Wait until a condition holds; raise RuntimeError after PATIENCE seconds."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > deadline:
-                raise RuntimeError(f'in vain: {what}; the node said {self.reasons[-5:]}')
+                raise RuntimeError(
+                    f'no {what} within {PATIENCE:.0f} s; the last reasons: {self.reasons[-5:]}'
+                )
             time.sleep(0.002)
 
     def film(self, closing: Event) -> None:
@@ -121,12 +123,12 @@ class Robot:
                 message = fill_image(Image(), self._pictures[number % 2])
                 if self.spoil is not None:
                     self.spoil(message)
-                with suppress(InvalidHandle):  # it was lost just now
+                with suppress(InvalidHandle):  # the publisher was just destroyed
                     self.camera.publish(message)
             beat.advance(time.monotonic())
 
     def tick(self, closing: Event) -> None:
-        """Let simulated time pass."""
+        """Publish simulated time."""
         beat = Metronome(1 / CLOCK_HZ, time.monotonic())
         while not closing.wait(max(0.0, beat.deadline - time.monotonic())):
             if self._clock is not None and self.clock_runs:
@@ -145,7 +147,7 @@ class Robot:
 
 
 class Watcher(Robot):
-    """Sees where another robot is, and has neither camera nor goal."""
+    """Subscribes to the odometry of another robot, without a camera and a goal."""
 
     def __init__(self, node: Node) -> None:
         self.reasons, self.moved = [], 0.0
@@ -166,7 +168,7 @@ class Watcher(Robot):
 
 
 def robot(clock: bool = False, watch_only: bool = False) -> AbstractContextManager[Robot]:
-    """Make a robot run."""
+    """Spin a robot in a thread of its own."""
 
     def make(node: Node) -> Robot:
         return Watcher(node) if watch_only else Robot(node, clock)
@@ -178,7 +180,7 @@ def robot(clock: bool = False, watch_only: bool = False) -> AbstractContextManag
 def process(
     words: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program that may be killed, and leave nothing of it behind."""
+    """Run a program that may be killed, and end it and its children."""
     with log.open('ab') as out:
         child = subprocess.Popen([sys.executable, *words], env=dict(environment), stderr=out)
     try:
