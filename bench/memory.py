@@ -49,7 +49,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def peak(folder: Path, size: int) -> float:
-    """Return the peak memory of converting a bag of so many frames [MB]."""
+    """Return the peak memory of converting a bag of so many bytes [MB]."""
     bag, out = folder / 'bag', folder / 'out'
     frames = size // (WIDTH * HEIGHT * 3)
     write_bag(bag, IMAGE, StoragePlugin.MCAP, frames)

@@ -72,7 +72,7 @@ def draw_across(seed: Seed) -> list[Pair]:
 
 
 def go_on(seed: Seed, ours: Checkpoint, found: Found, offsets: Sequence[int]) -> None:
-    """Evaluate on goals from recorded episodes, near and far."""
+    """Evaluate on goals from the same episode, near and far."""
     for offset in offsets:
         pairs = seed.pairs(offset)
         road = replace(ours.planner, kind='roadmap')

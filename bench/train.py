@@ -207,8 +207,8 @@ class Ours:
         task: Task,
         device: torch.device,
         feed: str = 'auto',
-        learner: Learner | None = None,  # goes on with this one, which is compiled
-        compiled: bool | None = None,  # on a GPU
+        learner: Learner | None = None,  # continues with this one, which is compiled
+        compiled: bool | None = None,  # None: on a GPU alone
     ) -> None:
         self._task, self._device, self._step = task, device, 0
         compiled = device.type == 'cuda' if compiled is None else compiled
@@ -352,7 +352,7 @@ def beside(
     """Start the training of the peer."""
     file = dataset.folder.with_suffix('.h5')
     if python_of_peer():
-        from smwm_ros.exchange.to_hdf5 import write_hdf5  # needs packages that others lack
+        from smwm_ros.exchange.to_hdf5 import write_hdf5  # needs h5py
 
         write_hdf5(dataset, file)
     cores = len(os.sched_getaffinity(0))

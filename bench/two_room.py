@@ -110,7 +110,7 @@ def stopping_at_once(quick: bool) -> Iterator[Row]:
 def look(
     checkpoint: Checkpoint, dataset: TransitionDataset, name: str, latent: dict[str, list[float]]
 ) -> None:
-    """Append how well a probe reads the state from latents of held-out images."""
+    """Append the measures of the latents: probes of the state, rank, standard deviation."""
     found = examine(checkpoint, dataset, LOOKS, torch.device('cpu'))
     for key, value in (
         ('probe_r2', min(r2 for r2, _ in found.probes.values())),

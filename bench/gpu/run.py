@@ -167,7 +167,7 @@ def do(
         return Outcome(name, 'done', '', seconds)
     last = (log.read_text(errors='replace').strip().splitlines() or [f'exit status {status}'])[-1]
     missing = MISSING.match(last)
-    if missing and not is_ours(missing[1]):  # a dependency of a dependency
+    if missing and not is_ours(missing[1]):  # that a needed package needs
         return Outcome(name, 'skipped', f'needs {missing[1]}', seconds)
     return Outcome(name, 'skipped' if status == SKIPPED else 'failed', last, seconds)
 

@@ -134,7 +134,7 @@ def kernels(sizes: Sizes) -> Iterator[Row]:
 
 
 def learn(how: Callable[..., Iterator[Row]], task: train.Task, sizes: Sizes) -> Iterator[Row]:
-    """Draw the frames of toy worlds, and train on them."""
+    """Write a dataset of noise, and train on it."""
     with TemporaryDirectory() as folder:
         dataset = train.noise(Path(folder) / 'data', task)
         yield from how(dataset, task, torch.device(sizes.device))

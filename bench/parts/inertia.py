@@ -83,7 +83,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def rows(found: Found) -> Iterator[Row]:
-    """Return the success, beside plans without delay and without compensation."""
+    """Return the success; plans without delay and compensated plans are the peers."""
     name = 'two_room.inertia'
     yield row(f'{name}_success', found, 'timely', 'random')
     for ticks in LATE:

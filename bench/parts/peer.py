@@ -62,7 +62,7 @@ def peer(
     write_task: Callable[[Path], object],  # writes the file that is the script's only argument
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[Peer | None]:
-    """Start a script; print why and return None if the platform is not installed."""
+    """Start a script; print why and yield None if the platform is not installed."""
     python = python_of_peer()
     if not python:
         print(

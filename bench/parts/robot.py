@@ -31,7 +31,7 @@ PATIENCE = 60.0  # for any condition [s]
 
 
 class Robot:
-    """Camera and odometry for the node, and what the node publishes, with receive times."""
+    """A camera and a goal for the node, and the commands and reasons that the node publishes."""
 
     def __init__(self, node: Node, clock: bool) -> None:
         self._node = node
@@ -168,7 +168,7 @@ class Watcher(Robot):
 
 
 def robot(clock: bool = False, watch_only: bool = False) -> AbstractContextManager[Robot]:
-    """Spin a robot in a thread of its own."""
+    """Run a robot beside the node until the block is left."""
 
     def make(node: Node) -> Robot:
         return Watcher(node) if watch_only else Robot(node, clock)
@@ -180,7 +180,7 @@ def robot(clock: bool = False, watch_only: bool = False) -> AbstractContextManag
 def process(
     words: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program that may be killed, and end it and its children."""
+    """Run a Python program, and kill it when the block is left."""
     with log.open('ab') as out:
         child = subprocess.Popen([sys.executable, *words], env=dict(environment), stderr=out)
     try:

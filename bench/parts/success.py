@@ -86,7 +86,7 @@ class Seed(NamedTuple):
     def timed(
         self, dataset: TransitionDataset, name: str, seconds: list[float], steps: int = 0
     ) -> Checkpoint:
-        """Train our kind; append the processor time [s], unless training was resumed."""
+        """Train our kind; append the processor time, if training was not interrupted [s]."""
         begun, anew = time.process_time(), not (self.folder / name).exists()
         checkpoint = self.trained(dataset, self.config.model.kind, name, steps)
         noted = self.folder / f'{name}.seconds'
