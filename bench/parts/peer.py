@@ -46,7 +46,7 @@ class Peer:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            sys.exit(f'{self._name} broke off: {self._errors.read_text()[-2000:]}')
+            sys.exit(f'{self._name} ended early: {self._errors.read_text()[-2000:]}')
         return line
 
 
