@@ -38,7 +38,7 @@ KNOBS = ['arena.image_size=64', f'arena.length={LENGTH}', 'arena.policy=mixed']
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
-class Spy:
+class CallRecorder:
     """Wraps pybullet and records every call."""
 
     def __init__(self, bullet: Any) -> None:
@@ -69,7 +69,7 @@ def one_process(name: str, quick: bool) -> Row:
     """Record an arena beside the bare simulator."""
     episodes = range(10 if quick else EPISODES_PER_BAG)
     config = load_config(name, KNOBS)
-    calls = listen(config, episodes)
+    calls = recorded_calls(config, episodes)
     steps = len(episodes) * LENGTH
     with TemporaryDirectory() as folder:
         path = Path(folder) / 'bag'
@@ -94,17 +94,17 @@ def one_process(name: str, quick: bool) -> Row:
     )
 
 
-def listen(config: Config, episodes: range) -> list[Call]:
+def recorded_calls(config: Config, episodes: range) -> list[Call]:
     """Run episodes, and return their pybullet calls."""
     arena: Any = make_arena(config.arena.name, config.arena.image_size)
-    spy = arena.world.bullet = Spy(arena.world.bullet)
+    recorder = arena.world.bullet = CallRecorder(arena.world.bullet)
     for episode in episodes:
         _, actions = begin_episode(config.arena, arena, episode)
         for action in islice(actions, LENGTH):
             arena.step(action)
     arena.close()
-    spy.calls.pop()  # that closed it
-    return spy.calls
+    recorder.calls.pop()  # that closed it
+    return recorder.calls
 
 
 def bare(config: Config, calls: list[Call]) -> float:

@@ -116,7 +116,7 @@ def measure(quick: bool) -> Iterator[Row]:
         if shutil.which('forge'):
             yield beside_forge(Path(name), 2 * frames, 3)
         else:
-            print('left out: convert.forge; forge is not on the PATH', file=sys.stderr)
+            print('left out: convert.peer; forge is not on the PATH', file=sys.stderr)
 
 
 def compare(folder: Path, kind: str, frames: int, rounds: int) -> Iterator[Row]:

@@ -65,11 +65,11 @@ def wrong_encoding(message: Image) -> None:
     message.encoding = 'sepia'
 
 
-def spoil(how: Callable[[Image], None] | None) -> Callable[[Robot], None]:
+def damage(how: Callable[[Image], None] | None) -> Callable[[Robot], None]:
     """Set how the camera damages its images; None for sound images."""
 
     def begin(here: Robot) -> None:
-        here.spoil = how
+        here.damage = how
 
     return begin
 
@@ -112,26 +112,26 @@ def faults(orders: Path) -> list[Fault]:
 
     return [
         Fault('camera_stops', film(False), film(True)),
-        Fault('camera_restarts', Robot.lose_camera, Robot.find_camera),
+        Fault('camera_restarts', Robot.destroy_camera, Robot.create_camera),
         Fault('frozen_image', freeze, thaw),
-        Fault('wrong_size', spoil(wrong_size), spoil(None)),
-        Fault('wrong_encoding', spoil(wrong_encoding), spoil(None)),
-        Fault('thirty_bytes', spoil(short), spoil(None)),
+        Fault('wrong_size', damage(wrong_size), damage(None)),
+        Fault('wrong_encoding', damage(wrong_encoding), damage(None)),
+        Fault('thirty_bytes', damage(short), damage(None)),
         Fault('random_bytes', fuzz, film(True)),
         Fault('nan_from_model', order('nan'), order('')),
         Fault('planner_hangs', order('hang'), order('')),
         Fault('planner_raises', order('raise'), order('')),
-        Fault('two_planners', Robot.rival, Robot.no_rival),
+        Fault('two_planners', Robot.create_second_publisher, Robot.destroy_second_publisher),
     ]
 
 
-def put(fault: Fault, here: Robot) -> Times:
+def inject(fault: Fault, here: Robot) -> Times:
     """Begin and end a fault, and return how the robot reacted."""
     here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
     time.sleep(SETTLE)
     mark, begun = here.mark(), time.monotonic()
     fault.begin(here)
-    reason, detected, stopped = here.see(mark)
+    reason, detected, stopped = here.wait_for_stop(mark)
     time.sleep(SETTLE)
     again = time.monotonic()
     fault.end(here)
@@ -162,7 +162,7 @@ def measure(quick: bool) -> Iterator[Row]:
         start = Start(environment, place / 'log', f'checkpoint:={checkpoint}')
         with robot() as here, start('parts.faulty_node'):
             for fault in faults(orders):
-                yield from rows_of(fault.name, [put(fault, here) for _ in range(rounds)])
+                yield from rows_of(fault.name, [inject(fault, here) for _ in range(rounds)])
             yield from under_load(here, rounds)
         yield from rows_of('planner_dies', [dying(start, orders) for _ in range(rounds)])
         yield from simulated(start, rounds)
@@ -200,7 +200,7 @@ def under_load(here: Robot, rounds: int) -> Iterator[Row]:
         burner.start()
     try:
         fault = Fault('full_load', film(False), film(True))
-        times = [put(fault, here) for _ in range(rounds)]
+        times = [inject(fault, here) for _ in range(rounds)]
     finally:
         for burner in burners:
             burner.kill()
@@ -215,7 +215,7 @@ def dying(start: Start, orders: Path) -> Times:
         here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
         mark, begun = here.mark(), time.monotonic()
         orders.write_text('die')
-        reason, detected, stopped = here.see(mark)
+        reason, detected, stopped = here.wait_for_stop(mark)
         child.wait(PATIENCE)
     return Times(reason, detected - begun, stopped - begun, np.nan)
 
@@ -231,14 +231,14 @@ def simulated(start: Start, rounds: int) -> Iterator[Row]:
 
     with robot(clock=True) as here, start('smwm_ros.nodes.plan', 'use_sim_time:=true'):
         stops = Fault('clock_stops', run(False), run(True))
-        yield from rows_of('clock_stops', [put(stops, here) for _ in range(rounds)])
+        yield from rows_of('clock_stops', [inject(stops, here) for _ in range(rounds)])
         times = []
         for _ in range(rounds):
             here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
             time.sleep(SETTLE)
             mark, begun = here.mark(), time.monotonic()
             here.clock_time -= 50.0
-            reason, detected, stopped = here.see(mark)
+            reason, detected, stopped = here.wait_for_stop(mark)
             here.wait(partial(here.motion_after, stopped), 'motion')
             again = here.motion_after(stopped)
             times.append(Times(reason, detected - begun, stopped - begun, again - begun))
@@ -257,8 +257,8 @@ def stalled(start: Start, rounds: int) -> Iterator[Row]:
             while True:
                 os.write(output, b'x' * 512)
         os.close(output)
-        fault = Fault('log_stalls', spoil(wrong_encoding), spoil(None))
-        yield from rows_of('log_stalls', [put(fault, here) for _ in range(rounds)])
+        fault = Fault('log_stalls', damage(wrong_encoding), damage(None))
+        yield from rows_of('log_stalls', [inject(fault, here) for _ in range(rounds)])
     os.close(reader)
 
 

@@ -67,8 +67,7 @@ class Bystander:
         self._goal.publish(goal)
         node.create_subscription(TwistStamped, '/cmd_vel', self._on_command, 100)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_health, 10)
-        tell = self.plans.append
-        node.create_subscription(String, '/plan/stats', lambda m: tell(json.loads(m.data)), 100)
+        node.create_subscription(String, '/plan/stats', self._on_stats, 100)
 
     def film(self, closing: Event) -> None:
         """Publish images at the camera's rate."""
@@ -86,17 +85,22 @@ class Bystander:
                 raise RuntimeError(f'no commands within {PATIENCE:.0f} s')
             time.sleep(0.05)
 
-    def watch(self, seconds: float, look: Callable[[], None] = lambda: None) -> list[float]:
-        """Return the stamps of the commands of so many seconds; call `look` once a second."""
+    def watch(
+        self, seconds: float, every_second: Callable[[], None] = lambda: None
+    ) -> list[float]:
+        """Return the stamps of the commands of so many seconds; call `every_second` meanwhile."""
         begin, end = len(self.stamps), time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            look()
+            every_second()
             time.sleep(min(left, 1.0))
         return self.stamps[begin:]
 
     def _on_command(self, message: TwistStamped) -> None:
         stamp = message.header.stamp
         self.stamps.append(stamp.sec + 1e-9 * stamp.nanosec)
+
+    def _on_stats(self, message: String) -> None:
+        self.plans.append(json.loads(message.data))
 
     def _on_health(self, message: DiagnosticArray) -> None:
         self.health = {item.key: item.value for item in message.status[0].values}
@@ -159,13 +163,13 @@ def watch(checkpoint: Path, environment: Mapping[str, str], seconds: float) -> W
         ChildProcess('smwm_ros.nodes.plan', knobs, checkpoint.parent, environment) as child,
     ):
         camera.wait()
-        steps = np.diff(camera.watch(seconds, lambda: weigh(child.pid, memory)))
+        steps = np.diff(camera.watch(seconds, lambda: append_memory(child.pid, memory)))
         health = {key: float(value) for key, value in numbers(camera.health)}
         child.stop()
     return Watch(steps, health, camera.plans, memory)
 
 
-def weigh(pid: int, memory: Memory) -> None:
+def append_memory(pid: int, memory: Memory) -> None:
     """Append the memory that a process holds now."""
     memory.at.append(time.monotonic())
     memory.held.append(resident(pid) / 2**20)

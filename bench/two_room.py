@@ -28,7 +28,7 @@ import torch
 
 EPISODES = {10: 1000, 20: 2000, 50: 5000}  # of 100 raw steps: raw steps in all
 OFFSETS = (50, 75, 100)
-LOOKS = 4000  # training frames that the probe is fitted on
+PROBE_FRAMES = 4000  # training frames that the probe is fitted on
 MINUTE = 1500  # training steps, less than a minute on one core
 LATE = (2, 4)  # raw steps, of 100 ms, from an image to the action planned from it
 
@@ -55,7 +55,7 @@ def stopping_at_once(quick: bool) -> Iterator[Row]:
         note(collected, 'minute', seed.plan(brief, pairs))
         collapsed = seed.trained(dataset, 'forward_only', 'forward_only')
         for name, one in (('', ours), ('minute_', brief), ('forward_only_', collapsed)):
-            look(one, dataset, name, latent)
+            append_latent_measures(one, dataset, name, latent)
         note(collected, 'late', seed.plan(ours, pairs, delay=1))
         for ticks in LATE:
             for how in ('sent', 'nothing'):
@@ -107,11 +107,11 @@ def stopping_at_once(quick: bool) -> Iterator[Row]:
     )
 
 
-def look(
+def append_latent_measures(
     checkpoint: Checkpoint, dataset: TransitionDataset, name: str, latent: dict[str, list[float]]
 ) -> None:
     """Append the measures of the latents: probes of the state, rank, standard deviation."""
-    found = examine(checkpoint, dataset, LOOKS, torch.device('cpu'))
+    found = examine(checkpoint, dataset, PROBE_FRAMES, torch.device('cpu'))
     for key, value in (
         ('probe_r2', min(r2 for r2, _ in found.probes.values())),
         ('significant', significant(found.spectrum, found.measures['latent_std'])),

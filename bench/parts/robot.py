@@ -36,40 +36,40 @@ class Robot:
     def __init__(self, node: Node, clock: bool) -> None:
         self._node = node
         self.films, self.still, self.clock_runs = True, False, True
-        self.spoil: Callable[[Image], None] | None = None
+        self.damage: Callable[[Image], None] | None = None
         self.clock_time = 1000.0  # to be set back from, a few times [s]
         self.commands: list[tuple[float, bool]] = []  # when received [s], and whether to move
         self.reasons: list[tuple[float, str]] = []
         self.moved = 0.0  # when the measured position changed last [s]
         rng = np.random.default_rng(0)
         self._pictures = [rng.integers(0, 255, SHAPE, np.uint8) for _ in range(2)]
-        self._rival: object = None
-        self.find_camera()
+        self._second_publisher: object = None
+        self.create_camera()
         self._goal = node.create_publisher(Image, '/goal/image', LATCHED)
         self._goal.publish(fill_image(Image(), self._pictures[0]))
         self._clock = node.create_publisher(Clock, '/clock', 1) if clock else None
         self._listen()
 
     def _listen(self) -> None:
-        hear = self._node.create_subscription
-        hear(TwistStamped, '/cmd_vel', self._on_command, 100)
-        hear(String, '/plan/status', self._on_status, LATCHED)
+        subscribe = self._node.create_subscription
+        subscribe(TwistStamped, '/cmd_vel', self._on_command, 100)
+        subscribe(String, '/plan/status', self._on_status, LATCHED)
 
-    def find_camera(self) -> None:
+    def create_camera(self) -> None:
         """Start the camera with a new publisher."""
         self.camera = self._node.create_publisher(Image, '/camera/image_raw', 1)
 
-    def lose_camera(self) -> None:
+    def destroy_camera(self) -> None:
         """Stop the camera and destroy its publisher."""
         self._node.destroy_publisher(self.camera)
 
-    def rival(self) -> None:
+    def create_second_publisher(self) -> None:
         """Create a second publisher on the command topic."""
-        self._rival = self._node.create_publisher(TwistStamped, '/cmd_vel', 1)
+        self._second_publisher = self._node.create_publisher(TwistStamped, '/cmd_vel', 1)
 
-    def no_rival(self) -> None:
+    def destroy_second_publisher(self) -> None:
         """Destroy the second publisher on the command topic."""
-        self._node.destroy_publisher(self._rival)
+        self._node.destroy_publisher(self._second_publisher)
 
     @property
     def status(self) -> str:
@@ -82,21 +82,21 @@ class Robot:
         return bool(self.commands) and self.commands[-1][1]
 
     def mark(self) -> tuple[int, int]:
-        """Return how much was received so far, for see()."""
+        """Return how much was received so far, for wait_for_stop()."""
         return len(self.reasons), len(self.commands)
 
-    def see(self, mark: tuple[int, int]) -> tuple[str, float, float]:
+    def wait_for_stop(self, mark: tuple[int, int]) -> tuple[str, float, float]:
         """Wait for a reason to stop and a stop command since then; return both, with times."""
         reasons, commands = mark
 
-        def told() -> list[tuple[float, str]]:
+        def reasons_to_stop() -> list[tuple[float, str]]:
             return [(at, why) for at, why in self.reasons[reasons:] if why != 'RUNNING']
 
         def stops() -> list[float]:
             return [at for at, moves in self.commands[commands:] if not moves]
 
-        self.wait(lambda: told() and stops(), 'a reason and a stop')
-        at, why = told()[0]
+        self.wait(lambda: reasons_to_stop() and stops(), 'a reason and a stop')
+        at, why = reasons_to_stop()[0]
         return why, at, stops()[0]
 
     def motion_after(self, then: float) -> float:
@@ -121,8 +121,8 @@ class Robot:
             number += not self.still
             if self.films:
                 message = fill_image(Image(), self._pictures[number % 2])
-                if self.spoil is not None:
-                    self.spoil(message)
+                if self.damage is not None:
+                    self.damage(message)
                 with suppress(InvalidHandle):  # the publisher was just destroyed
                     self.camera.publish(message)
             beat.advance(time.monotonic())
