@@ -1,8 +1,11 @@
+"""Install the package with pip or colcon."""
+
 from glob import glob
 
 from setuptools import find_packages, setup
 
 PACKAGE = 'smwm_ros'
+HOME = 'https://github.com/smwm-ros/smwm_ros'
 
 setup(
     name=PACKAGE,
@@ -79,7 +82,9 @@ setup(
     entry_points={'console_scripts': ['smwm = smwm_ros.cli:main']},
     zip_safe=True,
     maintainer='smwm_ros maintainers',
-    maintainer_email='maintainers@example.org',
+    maintainer_email='smwm-ros@users.noreply.github.com',
+    url=HOME,
+    project_urls={'Source': HOME, 'Issues': f'{HOME}/issues'},
     description='Sensorimotor World Models: from rosbags to a robot that plans from pixels',
     license='Apache-2.0',
 )

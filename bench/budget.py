@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure how few imagined paths a plan needs: kinds of planner beside the search of the paper.
+Measure the success of each kind of planner by how many rollouts it makes for a plan.
 
-One model of two rooms, trained by the recipe, and the pairs of three seeds. All plan with the
-recipe's horizon, cost and rhythm, a plan for each raw step, and differ in how they search. The
-peer draws 300 samples 30 times for each plan and remembers nothing; the others begin where the
-last plan ended, unless they say so.
+One model of two rooms, trained by the recipe, plans for the pairs of three seeds. All planners use
+the recipe's horizon and cost and plan at every raw step; they differ in the search alone. The
+peer, the search of the paper, draws 300 samples in each of 30 iterations and starts every plan
+cold. The others start from the last plan, except `icem_cold`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SEEDS = (0, 1, 2)
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Let every search try the same pairs."""
+    """Evaluate every search on the same pairs."""
     torch.set_num_threads(1)
     found: Found = {}
     checkpoint: Checkpoint | None = None
@@ -67,7 +67,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def rollouts(planner: Planner, changes: dict[str, Any]) -> int:
-    """Return how many paths are imagined for a plan."""
+    """Return the number of rollouts for a plan."""
     settings = replace(planner, **changes)
     return settings.samples * settings.iterations
 

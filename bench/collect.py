@@ -2,10 +2,10 @@
 """
 Measure how fast each arena records bags, beside the simulator alone.
 
-The peer repeats the same pybullet calls in a bare loop, with all arguments ready: motors,
-physics, where bodies are, the camera. What lies between the two is ours: arena, drivers,
-messages, serialisation and the bag. Both run in one thread and are timed by its processor, so
-that a busy machine does not blur the ratio.
+The peer repeats the same pybullet calls in a bare loop with prepared arguments: motors, physics,
+poses, camera. The difference is the cost of the arena, the collection policy, the messages, the
+serialisation and the bag. Both run in one thread and are timed in processor time, so that load
+from other programs does not distort the ratio.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ KNOBS = ['arena.image_size=64', f'arena.length={LENGTH}', 'arena.policy=mixed']
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
-class Spy:
-    """Stands for pybullet, and remembers every call."""
+class CallRecorder:
+    """Wraps pybullet and records every call."""
 
     def __init__(self, bullet: Any) -> None:
         self._bullet = bullet
         self.calls: list[Call] = []
 
     def __getattr__(self, name: str) -> Any:
-        """Return a function of pybullet, or a constant."""
+        """Return a recorded function of pybullet, or a constant."""
         part = getattr(self._bullet, name)
         if not callable(part):
             return part
@@ -69,7 +69,7 @@ def one_process(name: str, quick: bool) -> Row:
     """Record an arena beside the bare simulator."""
     episodes = range(10 if quick else EPISODES_PER_BAG)
     config = load_config(name, KNOBS)
-    calls = listen(config, episodes)
+    calls = recorded_calls(config, episodes)
     steps = len(episodes) * LENGTH
     with TemporaryDirectory() as folder:
         path = Path(folder) / 'bag'
@@ -81,7 +81,7 @@ def one_process(name: str, quick: bool) -> Row:
             shutil.rmtree(path)
             return rate
 
-        ours()  # what is loaded but once is no part of it
+        ours()  # loads what is loaded only once
         parts = {'bare': lambda: steps / bare(config, calls), 'ours': ours}
         figures = interleaved(parts, 2 if quick else 7)
     return Row(
@@ -94,21 +94,21 @@ def one_process(name: str, quick: bool) -> Row:
     )
 
 
-def listen(config: Config, episodes: range) -> list[Call]:
-    """Drive episodes, and return the calls of pybullet that they take."""
+def recorded_calls(config: Config, episodes: range) -> list[Call]:
+    """Run episodes, and return their pybullet calls."""
     arena: Any = make_arena(config.arena.name, config.arena.image_size)
-    spy = arena.world.bullet = Spy(arena.world.bullet)
+    recorder = arena.world.bullet = CallRecorder(arena.world.bullet)
     for episode in episodes:
         _, actions = begin_episode(config.arena, arena, episode)
         for action in islice(actions, LENGTH):
             arena.step(action)
     arena.close()
-    spy.calls.pop()  # that closed it
-    return spy.calls
+    recorder.calls.pop()  # that closed it
+    return recorder.calls
 
 
 def bare(config: Config, calls: list[Call]) -> float:
-    """Return how long the calls alone take, in another client [s]."""
+    """Repeat the calls in another client; return the time they take [s]."""
     arena: Any = make_arena(config.arena.name, config.arena.image_size)
     client = arena.world.client
     ready = [
@@ -124,7 +124,7 @@ def bare(config: Config, calls: list[Call]) -> float:
 
 
 def processes(quick: bool) -> Row:
-    """Record by as many processes as there are cores, beside one."""
+    """Record with as many processes as cores, beside one process."""
     jobs = len(os.sched_getaffinity(0))
     bags = 2 * jobs if quick else 4 * jobs
     config = load_config('two_room', [*KNOBS, f'arena.episodes={bags * EPISODES_PER_BAG}'])

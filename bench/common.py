@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every benchmark shares: interleaved timing, the row it prints, and where targets live."""
+"""Shared parts of all benchmarks: interleaved timing, the row that is printed, the targets."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from typing import NamedTuple
 
 from parts.fingerprint import fingerprint
 
-# What is measured shows no progress bar; tqdm reads this when it is imported, after this module.
+# Measurements run without progress bars; tqdm reads this when it is imported, after this module.
 os.environ['TQDM_DISABLE'] = '1'
-# As the command line asks for, and OpenMP reads when torch is imported.
+# As the `smwm` command sets it; OpenMP reads it when torch is imported.
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 TARGETS = json.loads((Path(__file__).parent / 'targets.json').read_text(encoding='utf-8'))
 
 
 class Row(NamedTuple):
-    """One measured thing, as --json prints it."""
+    """One measured figure, as --json prints it."""
 
     measure: str
     value: float
@@ -34,7 +34,7 @@ class Row(NamedTuple):
     target: str = ''  # filled from targets.json by measure
     peer: str = ''  # what it was compared with, in the same run
     peer_value: float | None = None
-    ratio: float | None = None  # ours to the peer's, above 1 is better
+    ratio: float | None = None  # ours to the peer's; above 1 is better
     machine: str = ''
     interval: tuple[float, float] | None = None  # 95 % confidence interval of the value
     when: str = ''  # date and commit of the measurement
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
 
 def machine() -> str:
-    """Say what kind of machine this is, without naming it."""
+    """Return the processor and the number of cores, without the host name."""
     name = platform.processor() or platform.machine()
     info = Path('/proc/cpuinfo')
     if info.is_file():
@@ -66,7 +66,7 @@ def interleaved(
     parts: Mapping[str, Callable[[], float | None]], rounds: int
 ) -> dict[str, list[float]]:
     """
-    Run the parts in turn, A B A B, so that a machine that drifts drifts for both.
+    Run the parts in turn, A B A B, so that a drift of the machine affects all parts alike.
 
     A part returns its own figure, or None to be timed [s].
     """
@@ -89,13 +89,13 @@ def main(
     measure: Callable[..., Iterable[Row]], about: str, **options: tuple[float | str, str]
 ) -> None:
     """
-    Read --quick and --json, run the benchmark, print its rows as they come.
+    Parse --quick and --json, run the benchmark, and print each row as soon as it is measured.
 
-    A benchmark may have options of its own: {name: (default, help)}; they are handed to measure.
+    Further options, {name: (default, help)}, are passed to `measure` by name.
     """
     parser = argparse.ArgumentParser(description=about.strip().splitlines()[0])
     parser.add_argument('--quick', action='store_true', help='under a minute, less precise')
-    parser.add_argument('--json', action='store_true', help='one JSON object per line')
+    parser.add_argument('--json', action='store_true', help='print one JSON object per line')
     for name, (default, text) in options.items():
         parser.add_argument(f'--{name}', type=type(default), default=default, help=text)
     args = parser.parse_args()
@@ -106,13 +106,13 @@ def main(
 
 
 def show(row: Row, as_json: bool) -> None:
-    """Print a row, with its target, at once."""
+    """Print a row with its target, unbuffered."""
     full = row._replace(target=TARGETS.get(row.measure, {}).get('target', ''))
     print(json.dumps(full._asdict()) if as_json else describe(full), flush=True)
 
 
 def describe(row: Row) -> str:
-    """Return a row as a sentence."""
+    """Return a row as a line of text."""
     text = f'{row.measure}: {row.value:.4g} {row.unit}'
     if row.interval:
         text += ' (95 %: {:.3g} to {:.3g})'.format(*row.interval)
@@ -124,4 +124,4 @@ def describe(row: Row) -> str:
 
 
 if __name__ == '__main__':
-    sys.exit('this file is shared by the benchmarks beside it; run one of them')
+    sys.exit('common.py is no benchmark: run another file of this folder')

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How fast `smwm convert` is, beside a bare loop over the same bag.
+Measure how fast `smwm convert` is, beside a bare loop over the same bag.
 
-The bare loop reads with rosbags, decodes and resizes each frame with cv2, and drops it; it is the
-limit of a converter built on them. Where ours is ahead of it, it is because it halves an image
-before it averages it; so a second loop does the same, and shows what all the rest costs. All run
-with one worker, in turns.
+The bare loop reads with rosbags, decodes and resizes each frame with cv2, and drops it. It bounds
+the speed of a converter built on these two libraries. `smwm convert` can still be faster, because
+it halves an image before it averages. A second loop resizes in the same way and measures the
+remaining cost. All run with one worker, in turn.
 
-Where the program `forge` is on the path (pip install 'forge-robotics[rosbag,lerobot,video]', best
-into an environment of its own), it turns a bag into a LeRobot dataset beside `smwm convert` and
-`smwm export --to hdf5`. It cannot resize, so the frames of that bag have their final size already;
-and it leaves out the commands.
+If the program `forge` is on the PATH (pip install 'forge-robotics[rosbag,lerobot,video]', best in
+an environment of its own), it turns a bag into a LeRobot dataset, beside `smwm convert` followed
+by `smwm export --to hdf5`. It cannot resize, so the frames of that bag already have their final
+size, and it omits the commands.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from smwm_ros.codec.images import fit
 from smwm_ros.load import load_config
 
 WIDTH, HEIGHT, SIZE = 640, 480, 64
-PEER_SIZE = 256  # frames of the bag that another converter reads, too [px]
+PEER_SIZE = 256  # size of the frames in the bag that forge reads, too [px]
 DT = 100_000_000  # a frame and a command every tick: no frame is left out by either [ns]
 IMAGE, JPEG = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 KINDS = {
@@ -54,7 +54,7 @@ def write_bag(
     height: int = HEIGHT,
     width: int = WIDTH,
 ) -> None:
-    """Write a bag of smooth, moving pictures, and of commands."""
+    """Write a bag of smooth, moving images and of commands."""
     store = get_typestore(Stores.ROS2_JAZZY)
     image, command = new_message(store, kind), new_message(store, 'geometry_msgs/msg/TwistStamped')
     y, x = np.mgrid[0:height, 0:width]
@@ -80,7 +80,7 @@ def write_bag(
 
 
 def shrink(pixels: Any) -> Any:
-    """Resize as anyone would."""
+    """Resize by area in one step."""
     return cv2.resize(pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
 
 
@@ -116,7 +116,7 @@ def measure(quick: bool) -> Iterator[Row]:
         if shutil.which('forge'):
             yield beside_forge(Path(name), 2 * frames, 3)
         else:
-            print('forge is not on the path: no other converter beside ours', file=sys.stderr)
+            print('left out: convert.peer; forge is not on the PATH', file=sys.stderr)
 
 
 def compare(folder: Path, kind: str, frames: int, rounds: int) -> Iterator[Row]:
@@ -153,7 +153,7 @@ def compare(folder: Path, kind: str, frames: int, rounds: int) -> Iterator[Row]:
 
 
 def beside_forge(folder: Path, frames: int, rounds: int) -> Row:
-    """Turn a bag into a file that others read, as programs of their own."""
+    """Convert and export a bag, each as a process of its own, beside forge."""
     bag, out, file = folder / 'small', folder / 'dataset', folder / 'dataset.h5'
     write_bag(bag, IMAGE, StoragePlugin.MCAP, frames, PEER_SIZE, PEER_SIZE)
     smwm = (sys.executable, '-m', 'smwm_ros.cli')
@@ -182,7 +182,7 @@ def beside_forge(folder: Path, frames: int, rounds: int) -> Row:
 
 
 def run(*words: str | Path) -> str:
-    """Run a program to its end; return what it said."""
+    """Run a program; return its output, or raise if it failed."""
     done = subprocess.run(
         [str(word) for word in words], check=True, capture_output=True, text=True
     )

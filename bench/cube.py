@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure what driving and training are good for with a gripper and a cube.
+Measure the closed-loop success of a gripper with a cube.
 
-Beside the success stand what the policy of `smwm prepare` adds, as the first idea of a search and
-alone; other kinds of model, the planner of the paper, chance and the scripted expert, all on the
-same pairs.
+The rows also cover the policy of `smwm prepare`, as proposals of a search and alone; other kinds
+of model; the planner of the paper; a random policy and the scripted expert. All try the same
+pairs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def everything(quick: bool) -> Iterator[Row]:
     collected: Found = {}
 
     def more(seed: Seed, dataset: TransitionDataset, ours: Checkpoint, found: Found) -> None:
-        """Try what is particular to the cube."""
+        """Try the planners that use the prepared policy."""
         collected.update(found)
         helped = prepare(seed, dataset)
         for name, knobs in HELPED.items():
@@ -41,7 +41,7 @@ def everything(quick: bool) -> Iterator[Row]:
 
 
 def rows(found: Found) -> Iterator[Row]:
-    """Return what the policy adds; the search of the recipe is the peer."""
+    """Return the success with the policy, beside that of the recipe's search."""
     for name in HELPED:
         yield row(f'cube.success_{name}', found, name, 'ours')
         yield row(f'cube.success_{name}_without_solved', unsolved(found), name, 'ours')

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Put faults into a plan node that drives, and measure what becomes of the robot.
+Inject faults into a running plan node, and measure how the robot reacts.
 
-The node is a process of its own; camera, motors and operator are here. For each fault: how long
-until the status topic gives a reason, until a stop command comes, and, once the fault has passed,
-until the robot drives again. The worst of some rounds counts. What the node itself cannot do any
-more, the robot must: the arena stops by its own command timeout when the node is killed.
+The node is a process of its own; camera, motors and operator run in this process. Each fault is
+measured by the time until the status topic gives a reason, the time until a stop command, and,
+once the fault has ended, the time until the robot moves again. The worst round counts. Where the
+node itself is killed, the arena must stop by its own command timeout.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from parts.robot import process, Robot, robot
 from sensor_msgs.msg import Image
 from smwm_ros.nodes.trial import private_network
 
-PATIENCE = 60.0  # until anything happens [s]
-SETTLE = 0.7  # driving between two faults [s]
+PATIENCE = 60.0  # for any condition [s]
+SETTLE = 0.7  # time in motion between two faults [s]
 
 
 class Fault(NamedTuple):
-    """What goes wrong, and how it passes."""
+    """A fault: how it begins and how it ends."""
 
     name: str
     begin: Callable[[Robot], object]
@@ -42,7 +42,7 @@ class Fault(NamedTuple):
 
 
 class Times(NamedTuple):
-    """What became of the robot [s]; nan for what did not happen."""
+    """How the robot reacted [s]; nan for what did not happen."""
 
     reason: str
     detected: float
@@ -51,31 +51,31 @@ class Times(NamedTuple):
 
 
 def short(message: Image) -> None:
-    """Leave 30 bytes of an image."""
+    """Truncate an image to 30 bytes."""
     message.data = array('B', [1] * 30)
 
 
 def wrong_size(message: Image) -> None:
-    """Claim another size than the data have."""
+    """Set a size that does not fit the data."""
     message.width *= 2
 
 
 def wrong_encoding(message: Image) -> None:
-    """Claim an encoding that nobody knows."""
+    """Set an unknown encoding."""
     message.encoding = 'sepia'
 
 
-def spoil(how: Callable[[Image], None] | None) -> Callable[[Robot], None]:
-    """Let the camera spoil its images, or not."""
+def damage(how: Callable[[Image], None] | None) -> Callable[[Robot], None]:
+    """Set how the camera damages its images; None for sound images."""
 
     def begin(here: Robot) -> None:
-        here.spoil = how
+        here.damage = how
 
     return begin
 
 
 def film(on: bool) -> Callable[[Robot], None]:
-    """Switch the camera."""
+    """Switch the camera on or off."""
 
     def begin(here: Robot) -> None:
         here.films = on
@@ -84,7 +84,7 @@ def film(on: bool) -> Callable[[Robot], None]:
 
 
 def fuzz(here: Robot) -> None:
-    """Send a thousand messages of random bytes and fields instead of images."""
+    """Publish a thousand messages of random bytes and fields instead of images."""
     here.films = False
     rng = np.random.default_rng(0)
     for number in range(1000):
@@ -99,7 +99,7 @@ def fuzz(here: Robot) -> None:
 
 
 def faults(orders: Path) -> list[Fault]:
-    """Return what can go wrong while the node lives."""
+    """Return the faults that the node survives."""
 
     def order(word: str) -> Callable[[Robot], object]:
         return lambda here: orders.write_text(word)
@@ -112,26 +112,26 @@ def faults(orders: Path) -> list[Fault]:
 
     return [
         Fault('camera_stops', film(False), film(True)),
-        Fault('camera_restarts', Robot.lose_camera, Robot.find_camera),
+        Fault('camera_restarts', Robot.destroy_camera, Robot.create_camera),
         Fault('frozen_image', freeze, thaw),
-        Fault('wrong_size', spoil(wrong_size), spoil(None)),
-        Fault('wrong_encoding', spoil(wrong_encoding), spoil(None)),
-        Fault('thirty_bytes', spoil(short), spoil(None)),
+        Fault('wrong_size', damage(wrong_size), damage(None)),
+        Fault('wrong_encoding', damage(wrong_encoding), damage(None)),
+        Fault('thirty_bytes', damage(short), damage(None)),
         Fault('random_bytes', fuzz, film(True)),
         Fault('nan_from_model', order('nan'), order('')),
         Fault('planner_hangs', order('hang'), order('')),
         Fault('planner_raises', order('raise'), order('')),
-        Fault('two_planners', Robot.rival, Robot.no_rival),
+        Fault('two_planners', Robot.create_second_publisher, Robot.destroy_second_publisher),
     ]
 
 
-def put(fault: Fault, here: Robot) -> Times:
-    """Let something go wrong and pass, and watch the robot."""
+def inject(fault: Fault, here: Robot) -> Times:
+    """Begin and end a fault, and return how the robot reacted."""
     here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
     time.sleep(SETTLE)
     mark, begun = here.mark(), time.monotonic()
     fault.begin(here)
-    reason, detected, stopped = here.see(mark)
+    reason, detected, stopped = here.wait_for_stop(mark)
     time.sleep(SETTLE)
     again = time.monotonic()
     fault.end(here)
@@ -140,7 +140,7 @@ def put(fault: Fault, here: Robot) -> Times:
 
 
 def rows_of(name: str, times: list[Times]) -> Iterator[Row]:
-    """Return the worst of some rounds as rows."""
+    """Return the worst of several rounds as rows."""
     until = {'detected': times[-1].reason, 'stopped': 'a stop command', 'recovered': 'motion'}
     for column, what in until.items():
         values = [getattr(one, column) for one in times]
@@ -149,7 +149,7 @@ def rows_of(name: str, times: list[Times]) -> Iterator[Row]:
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Put all faults in turn into one node, then those that it does not survive."""
+    """Inject all faults in turn into one node, then those that it does not survive."""
     rounds = 1 if quick else 5
     with TemporaryDirectory() as folder, private_network() as environment:
         place = Path(folder)
@@ -162,7 +162,7 @@ def measure(quick: bool) -> Iterator[Row]:
         start = Start(environment, place / 'log', f'checkpoint:={checkpoint}')
         with robot() as here, start('parts.faulty_node'):
             for fault in faults(orders):
-                yield from rows_of(fault.name, [put(fault, here) for _ in range(rounds)])
+                yield from rows_of(fault.name, [inject(fault, here) for _ in range(rounds)])
             yield from under_load(here, rounds)
         yield from rows_of('planner_dies', [dying(start, orders) for _ in range(rounds)])
         yield from simulated(start, rounds)
@@ -178,7 +178,7 @@ class Start(NamedTuple):
     checkpoint: str
 
     def __call__(self, module: str, *knobs: str, log: Path | None = None) -> Any:
-        """Run a node with the checkpoint and some more parameters."""
+        """Run a node with the checkpoint and further parameters."""
         words = [part for knob in knobs for part in ('-p', knob)]
         if 'arena' not in module and not any(knob.startswith('checkpoint') for knob in knobs):
             words += ['-p', self.checkpoint]
@@ -187,20 +187,20 @@ class Start(NamedTuple):
 
 
 def burn() -> None:
-    """Keep one core busy for good."""
+    """Keep one core busy until killed."""
     while True:
         pass
 
 
 def under_load(here: Robot, rounds: int) -> Iterator[Row]:
-    """Stop the camera while twice as many programs as cores compute beside the node."""
+    """Stop the camera while twice as many processes as cores compute beside the node."""
     count = 2 * len(os.sched_getaffinity(0))
     burners = [multiprocessing.Process(target=burn, daemon=True) for _ in range(count)]
     for burner in burners:
         burner.start()
     try:
         fault = Fault('full_load', film(False), film(True))
-        times = [put(fault, here) for _ in range(rounds)]
+        times = [inject(fault, here) for _ in range(rounds)]
     finally:
         for burner in burners:
             burner.kill()
@@ -209,13 +209,13 @@ def under_load(here: Robot, rounds: int) -> Iterator[Row]:
 
 
 def dying(start: Start, orders: Path) -> Times:
-    """Let the planner die in the middle of a plan: the node stops the robot, and ends."""
+    """End the planner thread during a plan: the node stops the robot and exits."""
     orders.write_text('')
     with robot() as here, start('parts.faulty_node') as child:
         here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
         mark, begun = here.mark(), time.monotonic()
         orders.write_text('die')
-        reason, detected, stopped = here.see(mark)
+        reason, detected, stopped = here.wait_for_stop(mark)
         child.wait(PATIENCE)
     return Times(reason, detected - begun, stopped - begun, np.nan)
 
@@ -231,14 +231,14 @@ def simulated(start: Start, rounds: int) -> Iterator[Row]:
 
     with robot(clock=True) as here, start('smwm_ros.nodes.plan', 'use_sim_time:=true'):
         stops = Fault('clock_stops', run(False), run(True))
-        yield from rows_of('clock_stops', [put(stops, here) for _ in range(rounds)])
+        yield from rows_of('clock_stops', [inject(stops, here) for _ in range(rounds)])
         times = []
         for _ in range(rounds):
             here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
             time.sleep(SETTLE)
             mark, begun = here.mark(), time.monotonic()
             here.clock_time -= 50.0
-            reason, detected, stopped = here.see(mark)
+            reason, detected, stopped = here.wait_for_stop(mark)
             here.wait(partial(here.motion_after, stopped), 'motion')
             again = here.motion_after(stopped)
             times.append(Times(reason, detected - begun, stopped - begun, again - begun))
@@ -246,10 +246,10 @@ def simulated(start: Start, rounds: int) -> Iterator[Row]:
 
 
 def stalled(start: Start, rounds: int) -> Iterator[Row]:
-    """Let nobody take the node's log, and give it something to complain about."""
+    """Log to a pipe that no process reads, and send damaged images that the node warns about."""
     pipe = start.log.with_name('full')
     os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDWR)  # which never reads
+    reader = os.open(pipe, os.O_RDWR)  # and never reads
     with robot() as here, start('smwm_ros.nodes.plan', log=pipe):
         here.wait(lambda: here.status == 'RUNNING' and here.moves, 'driving')
         output = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
@@ -257,13 +257,13 @@ def stalled(start: Start, rounds: int) -> Iterator[Row]:
             while True:
                 os.write(output, b'x' * 512)
         os.close(output)
-        fault = Fault('log_stalls', spoil(wrong_encoding), spoil(None))
-        yield from rows_of('log_stalls', [put(fault, here) for _ in range(rounds)])
+        fault = Fault('log_stalls', damage(wrong_encoding), damage(None))
+        yield from rows_of('log_stalls', [inject(fault, here) for _ in range(rounds)])
     os.close(reader)
 
 
 def killed(start: Start) -> Times:
-    """Kill the node that drives an arena: the arena stops by itself; start it again."""
+    """Kill the plan node of an arena, whose command timeout must stop it; then start it again."""
     timeout, tasks = 0.5, start.log.with_name('tasks.json')
     tasks.write_text(json.dumps([{'start': [-0.9, -0.9], 'goal': [0.9, 0.9]}]))
     plan = ('smwm_ros.nodes.plan', 'checkpoint:=models/two_room', 'node.frozen_timeout:=0.0')

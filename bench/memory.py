@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How much memory `smwm convert` takes, and whether it takes more for a longer bag.
+Measure how much memory `smwm convert` takes, and whether a longer bag takes more.
 
-Each conversion is a process of its own, which tells at its end the most memory that it ever had
-resident, memory-mapped files included. The bags are made for it, and removed.
+Each conversion is a process of its own that prints its peak resident memory, memory-mapped files
+included. The bags are written for this benchmark and removed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ with open('/proc/self/status') as status:
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Convert a bag, and one that is five times as long."""
+    """Convert a bag, and a bag five times as long."""
     small, large = (GB // 5, GB) if quick else (GB, 5 * GB)
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -49,7 +49,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def peak(folder: Path, size: int) -> float:
-    """Return the most memory that converting a bag of so many bytes took [MB]."""
+    """Return the peak memory of converting a bag of so many bytes [MB]."""
     bag, out = folder / 'bag', folder / 'out'
     frames = size // (WIDTH * HEIGHT * 3)
     write_bag(bag, IMAGE, StoragePlugin.MCAP, frames)

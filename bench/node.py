@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure how well the plan node keeps its time, as a process of its own beside a camera.
+Measure the timing of the plan node, as a process of its own beside a camera.
 
-640x480 images come at 30 Hz, the two-room model (with random weights, which take as long) plans
-at 10 Hz. Intervals are those between the stamps of the commands. The peer is the node that one
-writes first, bench/peers/naive_node.py: planning in a timer callback. On a CUDA GPU the model of
-the paper, 224 px, is watched at 20 Hz, too.
+640x480 images arrive at 30 Hz, and the two-room model plans at 10 Hz, with random weights, which
+take as long as trained ones. Intervals are differences of command stamps. The peer,
+bench/peers/naive_node.py, plans in a timer callback. On a CUDA GPU the model of the paper, 224 px,
+is measured at 20 Hz, too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PAPER = [*(f'planner.{name}={value}' for name, value in SEARCH.items()), 'planne
 
 
 class Bystander:
-    """A camera, and ears for commands and diagnostics."""
+    """A camera that subscribes to commands and diagnostics."""
 
     def __init__(self, node: Node) -> None:
         self.stamps: list[float] = []
@@ -59,7 +59,7 @@ class Bystander:
         self.plans: list[dict[str, float]] = []
         self.sent = 0
         rng = np.random.default_rng(0)
-        # Two in turn: the same image again and again is what a frozen camera shows.
+        # Two in turn: repeated identical images would count as a frozen camera.
         self._images = [fill_image(Image(), rng.integers(0, 255, SHAPE, np.uint8)) for _ in '12']
         self._camera = node.create_publisher(Image, '/camera/image_raw', camera_qos('best_effort'))
         goal = fill_image(Image(), rng.integers(0, 255, SHAPE, np.uint8))
@@ -67,8 +67,7 @@ class Bystander:
         self._goal.publish(goal)
         node.create_subscription(TwistStamped, '/cmd_vel', self._on_command, 100)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_health, 10)
-        tell = self.plans.append
-        node.create_subscription(String, '/plan/stats', lambda m: tell(json.loads(m.data)), 100)
+        node.create_subscription(String, '/plan/stats', self._on_stats, 100)
 
     def film(self, closing: Event) -> None:
         """Publish images at the camera's rate."""
@@ -79,18 +78,20 @@ class Bystander:
             beat.advance(time.monotonic())
 
     def wait(self) -> None:
-        """Wait until the node commands as it will go on to."""
+        """Wait until the node has sent WARM_UP commands."""
         deadline = time.monotonic() + PATIENCE
         while len(self.stamps) < WARM_UP:
             if time.monotonic() > deadline:
                 raise RuntimeError(f'no commands within {PATIENCE:.0f} s')
             time.sleep(0.05)
 
-    def watch(self, seconds: float, look: Callable[[], None] = lambda: None) -> list[float]:
-        """Return the stamps of the commands of so many seconds, and look once a second."""
+    def watch(
+        self, seconds: float, every_second: Callable[[], None] = lambda: None
+    ) -> list[float]:
+        """Return the stamps of the commands of so many seconds; call `every_second` meanwhile."""
         begin, end = len(self.stamps), time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
-            look()
+            every_second()
             time.sleep(min(left, 1.0))
         return self.stamps[begin:]
 
@@ -98,25 +99,28 @@ class Bystander:
         stamp = message.header.stamp
         self.stamps.append(stamp.sec + 1e-9 * stamp.nanosec)
 
+    def _on_stats(self, message: String) -> None:
+        self.plans.append(json.loads(message.data))
+
     def _on_health(self, message: DiagnosticArray) -> None:
         self.health = {item.key: item.value for item in message.status[0].values}
 
 
 class Memory(NamedTuple):
-    """What a process held, over time."""
+    """The memory of a process over time."""
 
     at: list[float]  # [s]
     held: list[float]  # [MB]
 
     def growth(self, since: float) -> float:
-        """Return by which share the memory grew from an instant on, by medians of a tenth."""
+        """Return the relative growth of the memory after an instant, by medians of a tenth."""
         later = [held for at, held in zip(self.at, self.held, strict=True) if at >= since]
         tenth = max(len(later) // 10, 1)
         return float(np.median(later[-tenth:]) / np.median(later[:tenth]) - 1)
 
 
 class Watch(NamedTuple):
-    """What was seen of our node."""
+    """What was measured of our node."""
 
     steps: np.ndarray  # between one command and the next [s]
     health: Mapping[str, float]  # of its diagnostics, those that are numbers
@@ -125,7 +129,7 @@ class Watch(NamedTuple):
 
 
 def measure(quick: bool, minutes: float, plot: str) -> Iterator[Row]:
-    """Watch our node, then the peer."""
+    """Measure our node, then the peer."""
     seconds, settled = (16.0, 4.0) if quick else (60 * minutes, min(60.0, 15 * minutes))
     gpu = torch.cuda.is_available()
     with TemporaryDirectory() as folder, private_network() as environment:
@@ -152,27 +156,27 @@ def measure(quick: bool, minutes: float, plot: str) -> Iterator[Row]:
 
 
 def watch(checkpoint: Path, environment: Mapping[str, str], seconds: float) -> Watch:
-    """Run our node beside a camera; see what it does once it commands."""
+    """Run our node beside a camera; measure it once it sends commands."""
     knobs, memory = {'checkpoint': str(checkpoint)}, Memory([], [])
     with (
         camera_beside() as camera,
         ChildProcess('smwm_ros.nodes.plan', knobs, checkpoint.parent, environment) as child,
     ):
         camera.wait()
-        steps = np.diff(camera.watch(seconds, lambda: weigh(child.pid, memory)))
+        steps = np.diff(camera.watch(seconds, lambda: append_memory(child.pid, memory)))
         health = {key: float(value) for key, value in numbers(camera.health)}
         child.stop()
     return Watch(steps, health, camera.plans, memory)
 
 
-def weigh(pid: int, memory: Memory) -> None:
-    """Note what a process holds now."""
+def append_memory(pid: int, memory: Memory) -> None:
+    """Append the memory that a process holds now."""
     memory.at.append(time.monotonic())
     memory.held.append(resident(pid) / 2**20)
 
 
 def draw(path: Path, ours: Watch, theirs: np.ndarray) -> None:
-    """Draw what was measured over time."""
+    """Write a chart of what was measured over time."""
     age = {'image to plan': [plan['image_age_ms'] for plan in ours.plans]}
     age['plan'] = [plan['plan_ms'] for plan in ours.plans]
     times = {'peer': 1e3 * theirs, 'this node': 1e3 * ours.steps}
@@ -185,7 +189,7 @@ def draw(path: Path, ours: Watch, theirs: np.ndarray) -> None:
 
 
 def rows(ours: Watch, theirs: np.ndarray, period: float) -> Iterator[Row]:
-    """Return what the stamps and the diagnostics tell."""
+    """Return the figures from the stamps and the diagnostics."""
     peer, health = 'planning in a timer callback', ours.health
     late, their_late = jitter(ours.steps, period), jitter(theirs, period)
     rate, their_rate = 1 / float(ours.steps.mean()), 1 / float(theirs.mean())
@@ -203,7 +207,7 @@ def rows(ours: Watch, theirs: np.ndarray, period: float) -> Iterator[Row]:
 
 
 def gpu_rows(ours: Watch, period: float) -> Iterator[Row]:
-    """Return how well a GPU keeps time: the model of the paper and its search, at 20 Hz."""
+    """Return the timing with a GPU: the model and the search of the paper at 20 Hz."""
     for row in (
         Row('node.cuda_rate', 1 / float(ours.steps.mean()), 'Hz'),
         Row('node.cuda_jitter_p99', jitter(ours.steps, period), 'ms'),
@@ -214,18 +218,18 @@ def gpu_rows(ours: Watch, period: float) -> Iterator[Row]:
 
 
 def jitter(steps: np.ndarray, period: float) -> float:
-    """Return how far the time between two commands is from what it should be, p99 [ms]."""
+    """Return the deviation of the intervals between commands from the period, p99 [ms]."""
     return 1e3 * float(np.percentile(np.abs(steps - period), 99))
 
 
 def misses(health: Mapping[str, float]) -> float:
-    """Return which share of the ticks came too late [%]."""
+    """Return the share of late ticks [%]."""
     late = health['deadline_misses']
     return 100 * late / (health['commands'] + late)
 
 
 def numbers(health: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield the diagnostics that are numbers."""
+    """Yield the numeric diagnostics."""
     for key, value in health.items():
         if value.replace('.', '').isdigit():
             yield key, value
@@ -247,7 +251,7 @@ def make_checkpoint(folder: Path, knobs: Sequence[str] = ()) -> tuple[Path, floa
 
 
 def camera_beside() -> AbstractContextManager[Bystander]:
-    """Make the camera run."""
+    """Spin the camera in a thread of its own."""
     return bystander(Bystander, [Bystander.film])
 
 
@@ -272,6 +276,6 @@ if __name__ == '__main__':
     main(
         measure,
         __doc__ or '',
-        minutes=(10.0, 'how long to watch the node [min]'),
+        minutes=(10.0, 'duration of the measurement of the node [min]'),
         plot=('', 'PNG file to draw what was measured in'),
     )

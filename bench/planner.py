@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure how long a plan takes, beside the same CEM written plainly and beside its arithmetic.
+Measure how long a plan takes, beside a plain implementation of CEM and beside its arithmetic.
 
-The plain CEM has no bounds on its mean, no care for NaN and no warm start; it plans with the same
-weights, settings and noise, and returns the same plan. The arithmetic is the matrix products of
-the rollouts and nothing else. One thread, random weights, which take as long as others; timed by
-the processor, so that a busy machine does not blur the ratio. The model of the paper is measured
-in parts/tiny.py.
+The plain CEM has no bounds on its mean, no handling of NaN and no warm start. It plans with the
+same weights, settings and noise, and returns the same plan. The arithmetic is the matrix products
+of the rollouts and nothing else. One thread, random weights (which take as long as trained ones),
+processor time, so that load from other programs does not distort the ratio. The model of the paper
+is measured in parts/tiny.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LIMIT = 1.5  # of the actions [standard deviations of the data]
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Time the planner alone, then the whole way from an image to actions."""
+    """Time the planner alone, then encoding and planning together."""
     from smwm_ros.load import load_config  # needs YAML, which the rest does without
 
     torch.set_num_threads(1)
@@ -57,7 +57,7 @@ def measure(quick: bool) -> Iterator[Row]:
         return plain_cem(model, settings, bound, checkpoint.spec.size, z, goal)
 
     difference = float((ours() - plain()).abs().max())
-    assert difference < 1e-3, f'the peer plans something else: {difference}'
+    assert difference < 1e-3, f'plans differ by {difference}, expected less than 1e-3'
     products = arithmetic(model, settings)
     parts = {'ours': ours, 'plain': plain, 'arithmetic': products}
     figures = interleaved({name: timed(part) for name, part in parts.items()}, rounds)
@@ -84,7 +84,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def nano_on_gpu(rounds: int, device: str = 'cuda') -> Iterator[Row]:
-    """Time the small model on a GPU, beside one thread of the processor."""
+    """Time the small model on a GPU, beside one processor thread."""
     torch.set_num_threads(1)
     checkpoint = random_checkpoint(Config())
     image = draw(1, checkpoint.image_size)
@@ -103,7 +103,7 @@ def nano_on_gpu(rounds: int, device: str = 'cuda') -> Iterator[Row]:
 def many_on_gpu(
     checkpoint: Checkpoint, counts: Sequence[int], rounds: int, device: str = 'cuda'
 ) -> Iterator[Row]:
-    """Time a GPU that plans many problems at once with the model of the paper, in bf16."""
+    """Time a GPU that plans for many problems at once with the model of the paper, in bf16."""
     pilot = Pilot(checkpoint, replace(checkpoint.planner, device=device, precision='bf16'))
     alone: float | None = None
     for count in counts:
@@ -127,12 +127,12 @@ def many_on_gpu(
 
 
 def draw(count: int, size: int) -> Array:
-    """Return images that show nothing."""
+    """Return images of noise (count, size, size, 3)."""
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
 
 
 def from_image(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
-    """Time encoding and planning, at our settings and at the paper's."""
+    """Time encoding and planning, with our settings and with those of the paper."""
     size = checkpoint.image_size
     image = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
     pilots = {
@@ -157,7 +157,7 @@ def from_image(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
 def timed(
     part: Callable[[], object], clock: Callable[[], float] = time.process_time
 ) -> Callable[[], float]:
-    """Return a part that gives its own seconds, of the processor or by another clock."""
+    """Return a part that returns its own duration by a clock [s]."""
 
     def run() -> float:
         begun = clock()
@@ -188,7 +188,7 @@ def random_checkpoint(config: Config) -> Checkpoint:
 def plain_cem(
     model: Smwm, settings: Planner, bound: Tensor, raw: int, z: Tensor, goal: Tensor
 ) -> Tensor:
-    """Plan as one writes it first."""
+    """Plan with a plain implementation of CEM."""
     generator = torch.Generator().manual_seed(settings.seed)
     mean = torch.zeros(settings.horizon, len(bound))
     std = torch.full_like(mean, settings.init_std)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure what driving and training are good for with a pusher and a T-shaped block.
+Measure the closed-loop success of a pusher that moves a T-shaped block.
 
-Beside the success stand other kinds of model, the planner of the paper, chance and the scripted
-expert, all on the same pairs.
+The rows also cover other kinds of model, the planner of the paper, a random policy and the
+scripted expert. All try the same pairs.
 """
 
 from common import main

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure what driving and training are good for with a reaching arm of two links.
+Measure the closed-loop success of a reaching arm of two links.
 
-Beside the success stand other kinds of model, the planner of the paper, chance and the scripted
-expert, all on the same pairs.
+The rows also cover other kinds of model, the planner of the paper, a random policy and the
+scripted expert. All try the same pairs.
 """
 
 from common import main

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure what roadmap and proposals add to the planner, in two rooms.
+Measure what roadmap and proposals add to the planner in two rooms.
 
-Far goals are of two kinds: start and goal drawn anywhere in different rooms, 10 s to get there;
-and two frames of one drive, further and further apart. For near goals, few samples that begin with
-proposals stand beside as many without, and beside the samples of the recipe.
+Far goals are of two kinds: start and goal drawn in different rooms with 10 s to get there, and two
+frames of one episode at increasing distances. For near goals, a search with few samples that
+starts from proposals stands beside the same search without proposals, and beside the search of the
+recipe.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from smwm_ros.evaluation.policies import ExpertDriver, RandomDriver
 from smwm_ros.model.checkpoint import Checkpoint
 import torch
 
-BUDGET = 100  # raw steps from one room into the other; the expert needs 25, mostly
-OFFSETS = (25, 50, 75, 100)  # raw steps between two frames of a drive, with twice as many to go
+BUDGET = 100  # raw steps to reach the other room; the expert mostly needs 25
+OFFSETS = (25, 50, 75, 100)  # raw steps between two frames of an episode; the budget is twice that
 FEW = {'samples': 16, 'iterations': 1, 'elites': 4}
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Train, prepare and drive with every seed."""
+    """Train, prepare and evaluate with every seed."""
     torch.set_num_threads(1)
     found: Found = {}
     knobs = [*QUICK, 'prepare.steps=60'] if quick else []
@@ -42,7 +43,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:
-    """Try goals in the other room."""
+    """Evaluate on goals in the other room."""
     pairs = draw_across(seed)
     kinds: dict[str, dict[str, Any]] = {
         'across': {'kind': 'roadmap'},
@@ -59,7 +60,7 @@ def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:
 
 
 def draw_across(seed: Seed) -> list[Pair]:
-    """Draw start and goal anywhere in different rooms."""
+    """Draw pairs of start and goal in different rooms."""
     rng = np.random.default_rng(seed.config.evaluate.seed)
     pairs: list[Pair] = []
     while len(pairs) < seed.config.evaluate.pairs:
@@ -71,7 +72,7 @@ def draw_across(seed: Seed) -> list[Pair]:
 
 
 def go_on(seed: Seed, ours: Checkpoint, found: Found, offsets: Sequence[int]) -> None:
-    """Try goals of recorded drives, near and far."""
+    """Evaluate on goals from the same episode, near and far."""
     for offset in offsets:
         pairs = seed.pairs(offset)
         road = replace(ours.planner, kind='roadmap')
@@ -80,7 +81,7 @@ def go_on(seed: Seed, ours: Checkpoint, found: Found, offsets: Sequence[int]) ->
 
 
 def go_near(seed: Seed, ours: Checkpoint, found: Found) -> None:
-    """Try near goals with proposals."""
+    """Evaluate proposals on near goals."""
     pairs, cold = seed.pairs(), {**FEW, 'warm_start': False}
     kinds: dict[str, dict[str, Any]] = {
         'amortised': {'kind': 'amortised'},
@@ -94,7 +95,7 @@ def go_near(seed: Seed, ours: Checkpoint, found: Found) -> None:
 
 
 def rows(found: Found) -> Iterator[Row]:
-    """Return what was found; CEM alone is the peer."""
+    """Return the success of each method, beside that of its peer."""
     for measure_name, key, peer, about in (
         ('across', 'across', 'across cem', 'CEM alone'),
         ('across_last', 'across', 'across cem last', 'CEM alone, cost of the last step'),

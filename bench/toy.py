@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Train the model of the paper's demonstrations on toy worlds, and count what its latents hold.
+Train the model of the paper's demonstrations on toy worlds, and measure what its latents encode.
 
-Every figure is the mean of three seeds on transitions that no model was trained on, with the
-interval of the t distribution. Beside it stands what the notebooks of the paper show for one seed,
-where they do, after a hundred times as many steps on a canvas of 64 px.
+Every figure is the mean of three seeds on held-out transitions, with the interval of Student's t
+distribution. The peer is the figure that the notebooks of the paper show for one seed, if any,
+after a hundred times as many steps on a canvas of 64 px.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def _study(name: str, seed: int) -> Found:
-    """Train and judge with one seed."""
+    """Train and measure with one seed."""
     cfg = load_config('toy', [f'train.seed={seed}', 'train.device=cpu'])
     with TemporaryDirectory() as folder:
         return study(TOYS[name], Path(folder) / 'run', cfg)
@@ -82,7 +82,7 @@ def _rows(name: str, found: list[Found]) -> Iterator[Row]:
 
 
 def _row(measure: str, unit: str, values: list[float], theirs: float | None = None) -> Row:
-    """Return the mean of several seeds."""
+    """Return the mean over seeds as a row."""
     interval = None
     if len(values) > 1:
         half = T[len(values) - 1] * float(np.std(values, ddof=1)) / math.sqrt(len(values))

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure how fast nano and tiny learn, beside the same networks in the form of stable-worldmodel.
+Measure how fast nano and tiny train, beside the same networks written for stable-worldmodel.
 
-Both learn from the same frames, ours as a dataset folder, theirs from the HDF5 file that `smwm
-export` writes of it, from that file in memory, or from the Lance table that they make of it, with
-as many workers of their loader as are fastest. They run in turn, in processes of their own, with
-as many threads as there are cores. Each step is counted whole: data, forward, backward, optimiser.
-On a CUDA GPU both learn in bfloat16, and the loop of the official release, written plainly, learns
-beside them.
+Both train on the same frames. Ours reads a dataset folder. The peer reads the HDF5 file that `smwm
+export` writes of it, from disk or from memory, or the Lance table that it converts that file to,
+whichever is fastest, with the number of loader workers that is fastest. They run in turn, in
+processes of their own, with as many threads as cores. The time of a step includes data, forward,
+backward and optimiser. On a CUDA GPU both train in bfloat16, beside a plain implementation of the
+loop of the official release.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 BLOCK, LENGTH = 5, 100
-LAST = 10**6  # step at which a feed may end
+LAST = 10**6  # a step that no round reaches
 
 
 class Task(NamedTuple):
-    """What is learnt, and how much of it is timed."""
+    """What is trained on, and how much of it is timed."""
 
     preset: str
     side: int  # of the images [px]
@@ -62,7 +62,7 @@ class Task(NamedTuple):
 
 
 def tasks(device: torch.device, quick: bool) -> list[Task]:
-    """Return what this machine can do within minutes."""
+    """Return sizes that take this machine minutes."""
     if device.type == 'cuda':
         return [
             Task('nano', 64, 100_000, 128, 50 if quick else 1000, 2 if quick else 7),
@@ -84,7 +84,7 @@ def tasks(device: torch.device, quick: bool) -> list[Task]:
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Train each preset on what this machine has."""
+    """Train each preset on the processor, and on a GPU where there is one."""
     device = pick_device('auto')
     gpu = device.type == 'cuda'
     for task in tasks(device, quick):
@@ -99,7 +99,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def beside_platform(dataset: TransitionDataset, task: Task, device: torch.device) -> Iterator[Row]:
-    """Train one preset in turn with the peer."""
+    """Train one preset, in turn with the peer."""
     where = '' if device.type == 'cpu' else '.peer.cuda'
     with Ours(dataset, task, device) as mine, beside(task, dataset, device) as theirs:
         parts: dict[str, Callable[[], float]] = {'ours': mine.seconds}
@@ -115,7 +115,7 @@ def beside_platform(dataset: TransitionDataset, task: Task, device: torch.device
 
 
 def on_gpu(dataset: TransitionDataset, task: Task, device: torch.device) -> Iterator[Row]:
-    """Train one preset on a GPU, by both ways that frames come there, and beside a plain loop."""
+    """Train one preset on a GPU with resident and prefetched frames, beside a plain loop."""
     name = f'train.{task.preset}'
     with Ours(dataset, task, device, 'resident') as mine:
         seconds = in_turn({'ours': mine.seconds}, task)
@@ -135,14 +135,14 @@ def on_gpu(dataset: TransitionDataset, task: Task, device: torch.device) -> Iter
 
 
 def in_turn(parts: dict[str, Callable[[], float]], task: Task) -> dict[str, list[float]]:
-    """Return the seconds of each round, without the first one."""
+    """Return the duration of each round but the first [s]."""
     for part in parts.values():
         part()  # compiles, fills caches, starts workers
     return interleaved(parts, task.rounds)
 
 
 def pace(measure: str, task: Task, seconds: dict[str, list[float]], peer: str = '') -> Row:
-    """Return how many samples are learnt in a second."""
+    """Return the training rate [samples/s], beside the peer."""
     samples = task.steps * task.batch
     rate, unit = samples / median(seconds['ours']), 'samples/s'
     if not peer:
@@ -158,7 +158,7 @@ def arithmetic(
     seconds: list[float],
     device: torch.device = CPU,
 ) -> Row:
-    """Return how much arithmetic is done in a second, beside a matrix product."""
+    """Return the arithmetic rate, beside that of a matrix product."""
     flops = operations(dataset, task)
     done = task.steps * flops / median(seconds) / 1e12
     most = matrix_rate(device) / 1e12
@@ -168,20 +168,20 @@ def arithmetic(
 
 
 def memory(measure: str, device: torch.device) -> Iterator[Row]:
-    """Tell the most memory that a GPU needed so far."""
+    """Yield the peak memory of a GPU so far."""
     if device.type == 'cuda':
         yield Row(measure, torch.cuda.max_memory_allocated(device) / 1e9, 'GB, frames included')
 
 
 def compile_gain(dataset: TransitionDataset, task: Task, device: torch.device) -> Iterator[Row]:
-    """Train one preset in turn with itself, once with train.compile and once without."""
+    """Train one preset with train.compile, in turn with the same preset without."""
     with (
         Ours(dataset, task, device, compiled=True) as quick,
         Ours(dataset, task, device, compiled=False) as plain,
     ):
         wait = quick.seconds() - plain.seconds()  # both fill caches, one compiles
         if quick.failed:
-            print('left out: train.compile, which torch could not do here', file=sys.stderr)
+            print('left out: train.compile; torch cannot compile here', file=sys.stderr)
             return
         parts = {'compiled': quick.seconds, 'plain': plain.seconds}
         seconds = interleaved(parts, task.rounds)
@@ -199,7 +199,7 @@ def compile_gain(dataset: TransitionDataset, task: Task, device: torch.device) -
 
 
 class Ours:
-    """Our training, some steps at a time."""
+    """Our training loop, in rounds of several steps."""
 
     def __init__(
         self,
@@ -207,8 +207,8 @@ class Ours:
         task: Task,
         device: torch.device,
         feed: str = 'auto',
-        learner: Learner | None = None,  # goes on with this one, which is compiled
-        compiled: bool | None = None,  # on a GPU
+        learner: Learner | None = None,  # continues with this one, which is compiled
+        compiled: bool | None = None,  # None: on a GPU alone
     ) -> None:
         self._task, self._device, self._step = task, device, 0
         compiled = device.type == 'cuda' if compiled is None else compiled
@@ -238,11 +238,11 @@ class Ours:
 
     @property
     def loading(self) -> float:
-        """Return how much of a step goes into its data, without the first round [%]."""
+        """Return the share of data loading in a step, without the first round [%]."""
         return 100 * sum(self._waited[1:]) / sum(self._total[1:])
 
     def seconds(self) -> float:
-        """Take the steps of a round; return how long they took."""
+        """Run the steps of a round; return their duration [s]."""
         begun, waited = now(self._device), 0.0
         for _ in range(self._task.steps):
             self._step += 1
@@ -257,7 +257,7 @@ class Ours:
 
 
 class Plain:
-    """The loop of the official release as one writes it first, with the same networks."""
+    """A plain implementation of the official training loop, with the same networks."""
 
     def __init__(self, dataset: TransitionDataset, task: Task, device: torch.device) -> None:
         self._task, self._device = task, device
@@ -272,16 +272,16 @@ class Plain:
         self._optimiser = torch.optim.AdamW(self._model.parameters(), lr=1e-4, weight_decay=1e-3)
 
     def __enter__(self) -> Plain:
-        """Start the workers."""
+        """Start the loader."""
         self._batches = self._forever()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End them."""
+        """Stop the loader."""
         self._batches.close()
 
     def seconds(self) -> float:
-        """Take the steps of a round; return how long they took."""
+        """Run the steps of a round; return their duration [s]."""
         begun, kind = now(self._device), self._device.type
         for _ in range(self._task.steps):
             pixels, action = (
@@ -298,19 +298,19 @@ class Plain:
         return now(self._device) - begun
 
     def _forever(self) -> Generator[list[Tensor], None, None]:
-        """Deal batches, epoch after epoch."""
+        """Yield batches, epoch after epoch."""
         while True:
             yield from self._loader
 
 
 class Samples(Dataset[tuple[Tensor, Tensor]]):
-    """The windows of a dataset, one by one."""
+    """The windows of a dataset as a torch Dataset."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches, self._starts = batches, batches.starts('train')
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of windows."""
         return len(self._starts)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
@@ -320,14 +320,14 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
 
 
 def now(device: torch.device) -> float:
-    """Return the time, when a GPU has done all it was asked [s]."""
+    """Return the time after a GPU has finished its queue [s]."""
     if device.type == 'cuda':
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def toy(folder: Path, count: int, settings: config.Train) -> Iterator[Row]:
-    """Train tiny on drawn transitions of a dot, as `smwm train` does."""
+    """Train tiny on images of a moving dot, as `smwm train` does."""
     dataset = record(TOYS['single'], folder / 'data', 0, count, SIDE)
     run = folder / 'run'
     train(dataset, run, config.Model(preset='tiny'), settings, config.Planner())
@@ -341,7 +341,7 @@ def toy(folder: Path, count: int, settings: config.Train) -> Iterator[Row]:
 
 
 def model_of(dataset: TransitionDataset, task: Task) -> Smwm:
-    """Make the model, which learns."""
+    """Make the model to train."""
     knobs = config.Model(preset=task.preset)
     return make_model(knobs, task.side, dataset.info.spec.size * BLOCK)
 
@@ -349,10 +349,10 @@ def model_of(dataset: TransitionDataset, task: Task) -> Smwm:
 def beside(
     task: Task, dataset: TransitionDataset, device: torch.device
 ) -> AbstractContextManager[Peer | None]:
-    """Start the other training."""
+    """Start the training of the peer."""
     file = dataset.folder.with_suffix('.h5')
     if python_of_peer():
-        from smwm_ros.exchange.to_hdf5 import write_hdf5  # needs packages that others lack
+        from smwm_ros.exchange.to_hdf5 import write_hdf5  # needs h5py
 
         write_hdf5(dataset, file)
     cores = len(os.sched_getaffinity(0))
@@ -366,7 +366,7 @@ def beside(
 
 
 def noise(folder: Path, task: Task) -> TransitionDataset:
-    """Record frames that show nothing: what they show costs no time."""
+    """Write a dataset of noise: the content of images does not change the duration."""
     rng, episodes = np.random.default_rng(0), task.rows // LENGTH
     with ShardWriter(folder / 'shards' / 'noise', columns(task.side, 2, 0)) as writer:
         for number in range(episodes):
@@ -387,7 +387,7 @@ def noise(folder: Path, task: Task) -> TransitionDataset:
 
 
 def operations(dataset: TransitionDataset, task: Task) -> float:
-    """Return the floating-point operations of the products in one of our steps."""
+    """Return the floating-point operations of the matrix products in one training step."""
     batches = Batches(dataset, *dataset.action_statistics(), torch.device('cpu'))
     settings = config.Train(batch=2, device='cpu', precision='fp32')
     learner = Learner(model_of(dataset, task), settings, torch.device('cpu'))
@@ -398,7 +398,7 @@ def operations(dataset: TransitionDataset, task: Task) -> float:
 
 
 def matrix_rate(device: torch.device) -> float:
-    """Return how many operations a second one large matrix product does."""
+    """Return the rate of one large matrix product [FLOP/s]."""
     gpu = device.type == 'cuda'
     side, kind = (8192, torch.bfloat16) if gpu else (2048, torch.float32)
     a, b = (torch.randn(side, side, device=device, dtype=kind) for _ in range(2))

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure what driving in two rooms and a minute or so of training are good for.
+Measure the closed-loop success in two rooms after about a minute of training.
 
-Beside the success from half an hour of driving stand: what the latent holds of where the robot is
-(and that it collapses without the inverse loss), half of the training, less driving, goals further
-away, goals in the other room, actions that come late, with compensation and without, other kinds
-of model, the planner of the paper, chance and the scripted expert. Pairs are driven one by one and
+The rows also cover: how well a probe reads the robot's position from the latents (and their
+collapse without the inverse loss), half of the training, less data, goals further away, goals in
+the other room, delayed actions with compensation and without, other kinds of model, the planner of
+the paper, a random policy and the scripted expert. Evaluation is timed one pair at a time and
 several at once, in turn.
 """
 
@@ -28,8 +28,8 @@ import torch
 
 EPISODES = {10: 1000, 20: 2000, 50: 5000}  # of 100 raw steps: raw steps in all
 OFFSETS = (50, 75, 100)
-LOOKS = 4000  # training frames that the latents are judged by
-MINUTE = 1500  # steps of training that take less than a minute of one core
+PROBE_FRAMES = 4000  # training frames that the probe is fitted on
+MINUTE = 1500  # training steps, less than a minute on one core
 LATE = (2, 4)  # raw steps, of 100 ms, from an image to the action planned from it
 
 
@@ -41,21 +41,21 @@ def everything(quick: bool, only: str) -> Iterator[Row]:
 
 
 def stopping_at_once(quick: bool) -> Iterator[Row]:
-    """Yield the rows of the robot as it is in the arena."""
+    """Yield the rows of the robot without inertia."""
     collected: Found = {}
     speed: dict[str, list[float]] = {}
     latent: dict[str, list[float]] = {}
     seconds: list[float] = []
 
     def more(seed: Seed, dataset: TransitionDataset, ours: Checkpoint, found: Found) -> None:
-        """Try what is particular to two rooms."""
+        """Try the methods that only this arena has."""
         collected.update(found)
         pairs = seed.pairs()
         brief = seed.timed(dataset, 'minute', seconds, MINUTE)
         note(collected, 'minute', seed.plan(brief, pairs))
         collapsed = seed.trained(dataset, 'forward_only', 'forward_only')
         for name, one in (('', ours), ('minute_', brief), ('forward_only_', collapsed)):
-            look(one, dataset, name, latent)
+            append_latent_measures(one, dataset, name, latent)
         note(collected, 'late', seed.plan(ours, pairs, delay=1))
         for ticks in LATE:
             for how in ('sent', 'nothing'):
@@ -107,11 +107,11 @@ def stopping_at_once(quick: bool) -> Iterator[Row]:
     )
 
 
-def look(
+def append_latent_measures(
     checkpoint: Checkpoint, dataset: TransitionDataset, name: str, latent: dict[str, list[float]]
 ) -> None:
-    """Note what is in the latents of held-out images."""
-    found = examine(checkpoint, dataset, LOOKS, torch.device('cpu'))
+    """Append the measures of the latents: probes of the state, rank, standard deviation."""
+    found = examine(checkpoint, dataset, PROBE_FRAMES, torch.device('cpu'))
     for key, value in (
         ('probe_r2', min(r2 for r2, _ in found.probes.values())),
         ('significant', significant(found.spectrum, found.measures['latent_std'])),
@@ -122,7 +122,7 @@ def look(
 
 
 def one_or_several(seed: Seed, checkpoint: Checkpoint) -> dict[str, list[float]]:
-    """Time the processor on the same pairs, one by one and several at once."""
+    """Time the evaluation of the same pairs, one at a time and several at once."""
     pairs = seed.pairs()[:24]
 
     def timed(lanes: int) -> float:

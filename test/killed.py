@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Conversions whose processes are killed at random moments, and what becomes of them.
+Kill processes of conversions at random moments, and check the result.
 
-As a program it tries many: python test/killed.py --count 50. It ends with 1 where a conversion
-hangs, prints a traceback, leaves processes or shared memory behind, or where the same command
-given again does not end with the dataset that an undisturbed one writes.
+`python test/killed.py --count 50` tries many. It exits with 1 if a conversion hangs, prints a
+traceback, leaves processes or shared memory behind, or if the same command run again does not
+write the dataset of an undisturbed conversion.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def until_both_work(process: subprocess.Popen[str]) -> list[int]:
     deadline = time.monotonic() + PATIENCE
     while len(processes := workers(process)) < 2:
         assert process.poll() is None, 'it ended before there were two workers'
-        assert time.monotonic() < deadline, 'the workers did not begin'
+        assert time.monotonic() < deadline, 'no workers were started'
         time.sleep(0.01)
     return processes
 
@@ -63,7 +63,7 @@ def gone(out: Path) -> bool:
 
 
 def processes_of(out: Path) -> list[int]:
-    """Return the processes that a conversion has started, whoever their parent is by now."""
+    """Return the processes that a conversion has started, orphans included."""
     mark, found = f'{MARK}={out}'.encode(), list[int]()
     for folder in Path('/proc').iterdir():
         with suppress(OSError):  # it has just ended
@@ -73,7 +73,7 @@ def processes_of(out: Path) -> list[int]:
 
 
 def shared() -> set[str]:
-    """Return what lies in shared memory, without what ROS nodes of other programs put there."""
+    """Return the names in shared memory, without those of other programs' ROS nodes."""
     names = {path.name for path in SHARED.iterdir()} if SHARED.is_dir() else set[str]()
     return {name for name in names if 'fastdds' not in name}
 
@@ -104,7 +104,7 @@ def kill(bags: Path, out: Path, parent: bool, rng: random.Random) -> str:
 
 
 def main() -> int:
-    """Kill as many workers, and as many parents, as are asked for."""
+    """Kill the requested number of workers and of parents."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--count', type=int, default=50, help='kills of workers, and of parents')
     parser.add_argument('--seed', type=int, default=0)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Recordings that are damaged by chance, and what becomes of them when they are converted.
+Damage recordings at random, convert them, and check the result.
 
-As a program it tries many: python test/mutated.py --count 500. It ends with 1 where anything but
-one line per bag came out, or took too long or too much memory.
+`python test/mutated.py --count 500` tries many. It exits with 1 if a bag gives anything but one
+line, or takes too long or too much memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
 
 LIMIT = 30  # on one bag [s]; all are of some 40 kB
-LARGE = 1 << 30  # bytes of memory that are too many
+LARGE = 1 << 30  # limit of memory [bytes]
 SUFFIX = {'mcap': '.mcap', 'sqlite3': '.db3'}
 NUMBERS = [0, 1, 255, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1]
 VALUES = ["'text'", 'NULL', '-1', '0', '9223372036854775807', '-9223372036854775808', '1e308']
@@ -44,7 +44,7 @@ COLUMNS += [('message_definitions', 'encoded_message_definition')]
 
 
 class TooLongError(BaseException):
-    """A bag took too long; no error of a bag, so that nothing takes it for one."""
+    """A bag took too long; no Exception, so that no handler of damaged bags catches it."""
 
 
 def whole(folder: Path, storage: str, packed: bool) -> bytes:
@@ -66,7 +66,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
         if not found:
             break
         at = rng.randrange(len(found))
-        if rng.random() < 0.3:  # headers and indices, which chance would rarely meet
+        if rng.random() < 0.3:  # headers and indices, which are rarely hit at random
             at = rng.choice([rng.randrange(min(600, len(found))), max(len(found) - at % 900, 0)])
         size = min(rng.choice([1, 2, 4, 8, 50, 1000]), len(found) - at)
         kind = rng.randrange(6)
@@ -88,7 +88,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 
 def spoil_tables(path: Path, rng: random.Random) -> None:
-    """Write into a sqlite file what no recorder would, but sqlite takes."""
+    """Write values into a sqlite file that sqlite accepts but no recorder writes."""
     with suppress(sqlite3.Error):
         db = sqlite3.connect(path)
         for _ in range(rng.choice([1, 1, 3])):
@@ -101,7 +101,7 @@ def spoil_tables(path: Path, rng: random.Random) -> None:
 
 @contextmanager
 def limited(seconds: int) -> Iterator[None]:
-    """Interrupt what takes too long."""
+    """Raise TooLongError in a block that takes too long."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise TooLongError
@@ -116,7 +116,7 @@ def limited(seconds: int) -> Iterator[None]:
 
 
 def outcome(work: Callable[[], object]) -> str:
-    """Do something with a bag, and say what came of it."""
+    """Run work on a bag; return the outcome in words."""
     try:
         with limited(LIMIT):
             work()
@@ -130,7 +130,7 @@ def outcome(work: Callable[[], object]) -> str:
 
 
 def attack(storage: str, count: int, seed: int, folder: Path) -> Counter[str]:
-    """Convert and survey so many damaged bags; count what came of them."""
+    """Convert and survey so many damaged bags; count the outcomes."""
     rng, found = random.Random(f'{storage}{seed}'), Counter[str]()
     origin = [whole(folder, storage, packed) for packed in {False, storage == 'mcap'}]
     config = load_config(None, ['dataset.image_size=16', 'robot.state.topic=/odom'])
@@ -149,7 +149,7 @@ def attack(storage: str, count: int, seed: int, folder: Path) -> Counter[str]:
 
 
 def memory() -> int:
-    """Return the most memory that this process has had [bytes]."""
+    """Return the peak memory of this process [bytes]."""
     status = Path('/proc/self/status')
     if status.is_file():  # where getrusage counts what the parent had when it forked, too
         found = re.search(r'VmHWM:\s+(\d+) kB', status.read_text(encoding='ascii'))
@@ -159,7 +159,7 @@ def memory() -> int:
 
 
 def main() -> int:
-    """Attack as many bags of each storage as are asked for."""
+    """Damage the requested number of bags of each storage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--count', type=int, default=500, help='bags of each storage')
     parser.add_argument('--seed', type=int, default=0)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Datasets, runs and configurations that are damaged by chance, and what becomes of their readers.
+Damage datasets, runs and configurations at random, read them, and check the result.
 
-As a program it tries many: python test/mutated_files.py --count 500. It ends with 1 where anything
-but one line came out, took too long or too much memory, or where a number that is none went on.
+`python test/mutated_files.py --count 500` tries many. It exits with 1 if a reader gives anything
+but one line, takes too long or too much memory, or passes on a number that is not finite.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ Work = Callable[[], object]
 
 
 class Origin(NamedTuple):
-    """What is whole, and is damaged in copies."""
+    """Sound files, which are damaged in copies."""
 
     folder: Path
 
@@ -71,12 +71,12 @@ class Origin(NamedTuple):
 
     @property
     def run(self) -> Path:
-        """Return a run with all that can lie in one."""
+        """Return a run with every file that a run can have."""
         return self.folder / 'run'
 
 
 def whole(folder: Path) -> Origin:
-    """Make what is to be damaged."""
+    """Make the files to damage."""
     bag = TinyBag(folder / 'bag')
     for tick in range(TICKS):
         bag.frame(tick)
@@ -96,7 +96,7 @@ def whole(folder: Path) -> Origin:
 
 
 def keep_state(data: TransitionDataset, run: Path) -> None:
-    """Lay the state of a run that was stopped beside a run that is done."""
+    """Copy the state of an interrupted run into a finished run."""
 
     class Stopped(Exception):  # noqa: N818 - no error
         pass
@@ -136,7 +136,7 @@ def spoil_json(path: Path, rng: random.Random) -> None:
 
 
 def spoil_numbers(path: Path, rng: random.Random) -> None:
-    """Put values into a column that are no numbers, or very large."""
+    """Write values into a column that are not finite, or very large."""
     array = np.load(path)
     if array.size:
         value = rng.choice([np.nan, np.inf, -np.inf, 3e38, -1, 2**31 - 1])
@@ -146,7 +146,7 @@ def spoil_numbers(path: Path, rng: random.Random) -> None:
 
 
 def spoil_tensors(path: Path, rng: random.Random) -> None:
-    """Change a tensor such that the digests still agree: it was saved like that."""
+    """Change a tensor and save it again, so that the digests still agree."""
     tensors = load_file(path)
     name = rng.choice(sorted(tensors))
     tensor = tensors[name]
@@ -168,7 +168,7 @@ def spoil_tensors(path: Path, rng: random.Random) -> None:
 
 
 def spoil_file(path: Path, rng: random.Random) -> None:
-    """Damage a file in some way that suits its kind, or as any disk may."""
+    """Damage a file in a way that fits its type, or at random bytes."""
     ways: dict[str, Callable[[Path, random.Random], None]] = {
         '.json': spoil_json,
         '.npy': spoil_numbers,
@@ -180,7 +180,7 @@ def spoil_file(path: Path, rng: random.Random) -> None:
     elif chance < 0.15:
         path.unlink()
     elif chance < 0.6 and path.suffix in ways:
-        with suppress(Exception):  # what was damaged before may be beyond this
+        with suppress(Exception):  # it may be too damaged already
             ways[path.suffix](path, rng)
     else:
         path.write_bytes(mutate(path.read_bytes() or b' ', rng))
@@ -225,7 +225,7 @@ def run_readers(folder: Path, origin: Origin) -> Iterator[Work]:
         frame_bank.load(folder, 'a test').nearest(torch.zeros(TINY.latent))
 
     def tell() -> None:
-        if (folder / WEIGHTS).is_file():  # else it is no run to smwm inspect
+        if (folder / WEIGHTS).is_file():  # else smwm inspect takes it for no run
             describe_checkpoint(folder)
         recorded_data(folder)
         read_curves(folder)
@@ -245,7 +245,7 @@ def run_readers(folder: Path, origin: Origin) -> Iterator[Work]:
 
 
 def spoil_yaml(text: str, rng: random.Random) -> bytes:
-    """Damage a configuration by its letters, its lines or its bytes."""
+    """Damage characters, lines or bytes of a configuration."""
     lines = text.splitlines()
     for _ in range(rng.choice([1, 1, 2, 5])):
         at, kind = rng.randrange(len(lines)), rng.randrange(6)
@@ -265,7 +265,7 @@ def spoil_yaml(text: str, rng: random.Random) -> bytes:
 
 
 def bomb(rng: random.Random) -> bytes:
-    """Return a few lines that stand for very much."""
+    """Return a few lines of YAML that expand to a huge value."""
     lines = ['a0: &a0 [x, x, x, x, x, x, x, x, x]']
     for level in range(1, rng.randrange(3, 30)):
         form = rng.choice(['[{}]', '{{k0: {}, <<: *a0}}'])
@@ -276,7 +276,7 @@ def bomb(rng: random.Random) -> bytes:
 
 
 def attack(what: str, count: int, seed: int, origin: Origin) -> Counter[str]:
-    """Damage so many copies, and count what came of reading each."""
+    """Damage so many copies, read each, and count the outcomes."""
     rng, found = random.Random(f'{what}{seed}'), Counter[str]()
     configs = sorted((ROOT / 'config').glob('*.yaml'))
     for _ in range(count):
@@ -304,7 +304,7 @@ KINDS = ('dataset', 'run', 'yaml')
 
 
 def main() -> int:
-    """Attack as many of each kind as are asked for."""
+    """Damage the requested number of each kind."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--count', type=int, default=500, help='of each kind')
     parser.add_argument('--seed', type=int, default=0)

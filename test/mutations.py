@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Mistakes that tests ought to notice, each made in a copy of the tree while its tests run.
+Mistakes that tests must notice, each made in a copy of the tree before its tests run.
 
-As a program: python test/mutations.py makes them all, python test/mutations.py QoS steps only
-those with one of these words. It ends with 1 where a mistake survived, or where the tests fail
-without one.
+`python test/mutations.py` makes them all; `python test/mutations.py QoS steps` only those with one
+of these words. It exits with 1 if a mistake survives, or if the tests fail without one.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 900  # on the tests of one mistake [s]: one that never ends is noticed, too
-PASSED, FAILED, STRANGE = 0, 1, 99  # what pytest ends with; another tree was tested
+PASSED, FAILED, STRANGE = 0, 1, 99  # exit codes of pytest; STRANGE: another tree was tested
 # Takes longer to import than most tests take.
 SLOW = ['pytest', 'hypothesis', 'torch', 'torch._dynamo', 'safetensors.torch', 'cv2', 'yaml']
 SLOW += ['rosbags.highlevel', 'rosbags.rosbag2', 'pybullet', 'rclpy']
 
 
 class Mutation(NamedTuple):
-    """A mistake, and who notices it."""
+    """A mistake, and the tests that notice it."""
 
     about: str
     file: str
@@ -62,7 +61,7 @@ class Mutation(NamedTuple):
 M = Mutation
 SUCCESS, SMALL = 'bench/parts/success.py', 'test_bench_small.py'
 
-# What measures.
+# Benchmarks and evaluation.
 MEASURES = [
     M('fresh episodes driven with the training seeds', 'collect/fresh.py',
       'seed=LAST_SEED - seed', 'seed=seed', 'test_fresh.py'),
@@ -139,10 +138,10 @@ MEASURES = [
       'return plain_cem(model, replace(settings, iterations=1),', 'test_bench_planner.py'),
     M('the paper of the benchmark searches once', 'evaluation/methods.py',
       'iterations=30,', 'iterations=1,', 'test_bench_planner.py test_protocol.py'),
-    M('the peer is told another search', 'bench/parts/tiny.py',
+    M('the peer gets another search', 'bench/parts/tiny.py',
       "'settings': {**settings,", "'settings': {**settings, 'iterations': 1,",
       'test_bench_planner.py'),
-    M('the peer forgets how often it shall search', 'bench/peers/lewm.py',
+    M('the peer loses its number of iterations', 'bench/peers/lewm.py',
       "n_steps=settings['iterations']", 'n_steps=1', 'test_bench_planner.py'),
     M('another plan passes for the same', 'bench/parts/tiny.py',
       'SAME = 1e-4', 'SAME = 1e4', 'test_bench_planner.py'),
@@ -156,7 +155,7 @@ MEASURES = [
       'outcomes[: len(self.pairs)]]', 'outcomes[:: len(outcomes) // len(self.pairs)]]',
       'test_evaluate_verb.py -k pair_by_pair'),
 ]  # fmt: skip
-# What counts as success: the numbers of the paper.
+# The radii of success, as in the paper.
 RADII = [
     M('push_t within 30 px', 'arenas/push_t.py', 'NEAR = 20 /', 'NEAR = 30 /',
       'test_protocol.py'),
@@ -171,7 +170,7 @@ RADII = [
     M('the cube within 8 cm', 'arenas/cube.py', 'REACHED = 0.04', 'REACHED = 0.08',
       'test_protocol.py'),
 ]  # fmt: skip
-# What learns.
+# Training.
 LEARNS = [
     M('the sign of lambda', 'model/world_model.py', "terms['inverse'] = weight * F.mse_loss",
       "terms['inverse'] = -weight * F.mse_loss", 'test_world_model.py'),
@@ -248,7 +247,7 @@ LEARNS = [
     M('quartiles of the distance', 'training/latent_scale.py', "('median', 0.5)",
       "('median', 0.75)", 'test_latent_scale.py'),
 ]  # fmt: skip
-# What plans.
+# Planning.
 PLANS = [
     M('the worst samples kept', 'planning/solvers.py', 'largest=False', 'largest=True',
       'test_planner_peer.py'),
@@ -257,7 +256,7 @@ PLANS = [
     M('a biased deviation of the elites', 'planning/solvers.py',
       'squares / (count - 1).clamp(min=1)', 'squares / count.clamp(min=1)',
       'test_planner_peer.py'),
-    M('a recorded plan that never hears of another goal', 'model/recorded.py',
+    M('a recorded plan that keeps its first goal', 'model/recorded.py',
       'here.copy_(there)', 'here.add_(0)', 'test_cuda.py'),
     M('a plan recorded although it waits', 'bench/parts/launches.py',
       'if name in READS or moves:', 'if moves:', 'test_cuda.py'),
@@ -290,7 +289,7 @@ PLANS = [
     M('a late plan played from its beginning', 'evaluation/policies.py',
       "first = 0 if self._compensate == 'nothing' else self._delay", 'first = 0',
       'test_policies.py'),
-    M('a delay that plans do not know of', 'evaluation/policies.py',
+    M('a delay that plans ignore', 'evaluation/policies.py',
       "if self._compensate == 'sent' and self._delay:", 'if not self._delay:',
       'test_command_record.py -k inertia'),
     M('images upside down', 'planning/pilot.py',
@@ -300,7 +299,7 @@ PLANS = [
       "lag = self._drawn['lag']", "lag = self._drawn['lag'] / 2",
       'sim/test_vary.py -k velocities'),
 ]  # fmt: skip
-# What drives.
+# Control and nodes.
 DRIVES = [
     M('commands beyond their limits', 'control/guard.py',
       'self._approach(self.spec.clip(action))', 'self._approach(action)', 'test_guard.py'),
@@ -338,7 +337,7 @@ DRIVES = [
     M('an old plan plays on a tick longer', 'control/controller.py',
       'row - self._first > self._node.coast', 'row - self._first > self._node.coast + 1',
       'test_controller.py'),
-    M('two who command one robot', 'control/controller.py',
+    M('two publishers of commands accepted', 'control/controller.py',
       'if self._contested and self._node.exclusive:', 'if False:', 'test_controller.py'),
     M('a frozen camera trusted', 'control/controller.py',
       'self._frozen = True  #', 'self._frozen = False  #', 'test_controller.py'),
@@ -348,7 +347,7 @@ DRIVES = [
       'self._near >= reach.settle', 'self._near >= 1', 'test_route.py'),
     M('ten images wait', 'nodes/messages.py',
       'return QoSProfile(depth=1,', 'return QoSProfile(depth=10,', 'ros/test_qos.py'),
-    M('only reliable cameras heard', 'config.py',
+    M('only reliable cameras received', 'config.py',
       "camera_reliability: str = knob(\n        'best_effort',",
       "camera_reliability: str = knob(\n        'reliable',", 'ros/test_qos.py'),
     M('ten commands wait', 'nodes/messages.py',
@@ -357,14 +356,14 @@ DRIVES = [
       'COMMAND = QoSProfile(depth=1,',
       'COMMAND = QoSProfile(durability=DurabilityPolicy.TRANSIENT_LOCAL, depth=1,',
       'ros/test_qos.py'),
-    M('a status that who comes later never hears', 'nodes/messages.py',
+    M('a status that a later subscriber misses', 'nodes/messages.py',
       'durability=DurabilityPolicy.TRANSIENT_LOCAL', 'durability=DurabilityPolicy.VOLATILE',
       'ros/test_qos.py'),
     M('a message that was overtaken read', 'nodes/subscriber.py',
       '            self._waiting.pop(topic, None)\n            self._waiting[topic] = message',
       '            self._waiting.setdefault(topic, message)', 'ros/test_subscriber.py'),
 ]  # fmt: skip
-# What is read and written.
+# Reading and writing.
 FILES = [
     M('a file written in place', 'files.py',
       'part.replace(wanted[path])', 'wanted[path].write_bytes(contents[path])',
@@ -424,7 +423,7 @@ def copy_tree(origin: Path, root: Path) -> None:
 
 
 def run_tests(root: Path, tests: str) -> tuple[int, str]:
-    """Run tests of a tree; return what pytest ends with, and the end of what it says."""
+    """Run tests of a tree; return the exit code of pytest and the end of its output."""
     words = [f'test/{word}' if '.py' in word else word for word in tests.split()]
     with tempfile.NamedTemporaryFile() as log:
         context = get_context('forkserver')
@@ -440,7 +439,7 @@ def run_tests(root: Path, tests: str) -> tuple[int, str]:
 
 
 def _run(root: str, words: list[str], log: str) -> None:
-    """Run tests of a tree, in a process that has seen nothing of any other tree."""
+    """Run tests of a tree, in a process that has imported nothing of another tree."""
     descriptor = os.open(log, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
@@ -482,7 +481,7 @@ def verdicts(
 
 
 def main() -> int:
-    """Make the mistakes that are asked for."""
+    """Make the requested mistakes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('words', nargs='*', help='only mistakes with one of these in them')
     args = parser.parse_args()

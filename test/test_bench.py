@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmarks of the arenas: what they pool, what they print, and that all of it is explained."""
+"""Benchmarks of the arenas: which outcomes they pool, and that every row is explained."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StillDriver:
     """Stays where it is."""
 
     def begin(self, tasks: Sequence[Task]) -> None:
-        """Want nothing."""
+        """Need nothing."""
 
     def act(self, lanes: Sequence[int], frames: Sequence[Frame]) -> list[Move]:
         """Do nothing."""
@@ -61,20 +61,22 @@ def test_a_row_pools_the_pairs_of_all_seeds_and_has_their_interval(bench: Any) -
     assert '0.9 of the goals (95 %: 0.744 to 0.965); random policy: 0.25' in said
 
 
-def test_a_peer_that_never_gets_there_has_no_ratio(bench: Any) -> None:
+def test_a_peer_that_never_reaches_a_goal_has_no_ratio(bench: Any) -> None:
     row = bench.success.row('a', {'ours': [[GOOD]], 'random': [[BAD]]}, 'ours', 'random')
     assert row.ratio is None
     assert 'ratio' not in bench.common.describe(row)
 
 
-def test_success_is_told_without_what_was_solved_at_the_start(bench: Any) -> None:
+def test_success_is_also_reported_without_pairs_that_are_solved_at_the_start(bench: Any) -> None:
     rows = {row.measure: row for row in bench.success.rows('x', found(), KINDS)}
     assert rows['x.success'].value == 3 / 4
     assert rows['x.success_without_solved'].value == 1 / 2
     assert rows['x.success_without_solved'].interval == wilson(1, 2)
 
 
-def test_what_a_policy_adds_is_told_without_what_was_solved_at_the_start_too(bench: Any) -> None:
+def test_the_gain_of_a_policy_is_also_reported_without_pairs_solved_at_the_start(
+    bench: Any,
+) -> None:
     tried = {'ours': [apart([GOOD, BAD, BAD])]}
     tried |= {name: [apart([GOOD, BAD, SOLVED])] for name in bench.cube.HELPED}
     rows = {row.measure: row for row in bench.cube.rows(tried)}
@@ -92,13 +94,13 @@ def test_the_worst_seed_is_that_of_the_recipe(bench: Any) -> None:
     assert row.value == 1 / 4
 
 
-def test_kinds_stand_beside_smwm_where_the_recipe_learns_from_more_than_images(
+def test_kinds_are_compared_with_smwm_where_the_recipe_trains_on_more_than_images(
     bench: Any,
 ) -> None:
     tried = found('smwm', 'smwm paper')
     tried['smwm'] = [[GOOD]]
     rows = list(bench.success.rows('x', tried, KINDS))
-    assert rows[0].measure == 'x.success_smwm', 'what the paper does comes first'
+    assert rows[0].measure == 'x.success_smwm', 'the method of the paper comes first'
     named = {row.measure: row for row in rows}
     for kind in KINDS:
         assert named[f'x.success_{kind}'].peer == 'smwm from images and actions'
@@ -142,14 +144,14 @@ def test_a_robot_with_inertia_has_to_stay_at_its_goal_for_a_second(bench: Any) -
     arena = bench.inertia.Staying(make_arena('two_room', 16))
     arena.aim([0.5, 0.0])
     arena.set_state([0.5, -0.2])
-    for _ in range(20):  # it drives past
+    for _ in range(20):  # it overshoots
         arena.step([0.0, 0.5])
         assert not arena.success()
     arena.set_state([0.5, 0.0])
     stayed = [arena.success() for _ in range(12) if arena.step([0.0, 0.0])]
     assert stayed == [False] * 9 + [True] * 3
     arena.set_state([0.5, 0.0])
-    assert not arena.success(), 'it begins to count anew'
+    assert not arena.success(), 'the count starts again'
     arena.close()
 
 
@@ -165,7 +167,7 @@ def test_every_row_of_the_roadmap_is_explained_and_has_its_peer(bench: Any) -> N
     assert (rows['roadmap.across'].value, rows['roadmap.across'].peer_value) == (1, 1 / 2)
 
 
-def test_faults_are_a_table_with_a_line_for_each() -> None:
+def test_the_table_of_faults_has_a_row_for_each_fault() -> None:
     docs = runpy.run_path(str(BENCH.parent / 'tools' / 'docs.py'))
     rows = [
         {'measure': 'faults.a.detected', 'value': 120.4, 'unit': 'ms to STALE_IMAGE'},
@@ -188,8 +190,8 @@ def test_every_fault_that_is_measured_is_explained() -> None:
     assert named == {name.partition('.')[2] for name in targets if name.startswith('faults.')}
 
 
-def test_a_target_that_moved_is_in_the_log_with_the_figure_that_was_measured() -> None:
-    """A target that is missed stays, or the page would show only what was reached."""
+def test_a_target_that_changed_is_in_the_log_with_the_measured_figure() -> None:
+    """Missed targets stay, so that the page does not show reached targets alone."""
     folder = BENCH.parent
     targets = json.loads((BENCH / 'targets.json').read_text(encoding='utf-8'))
     first = json.loads((folder / 'test/first_targets.json').read_text(encoding='utf-8'))
@@ -207,7 +209,7 @@ def test_a_target_that_moved_is_in_the_log_with_the_figure_that_was_measured() -
     assert not new, f'set a new target in test/first_targets.json, too: {sorted(new)}'
 
 
-def test_the_page_of_results_says_how_to_install_the_peer(bench: Any) -> None:
+def test_the_results_page_has_the_command_that_installs_the_peer(bench: Any) -> None:
     from parts.peer import NEEDS
 
     page = ' '.join((BENCH.parent / 'docs/results.md').read_text(encoding='utf-8').split())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bench/gpu.sh, rehearsed on a processor: whatever happens to a step, the others are measured."""
+"""bench/gpu.sh, rehearsed on a processor: a step that fails does not stop the others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize('name', ROWS)
-def test_every_step_goes_through_and_its_rows_are_explained(
+def test_every_step_runs_and_its_rows_are_explained(
     bench: SimpleNamespace, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv('STABLE_WORLDMODEL_PYTHON', raising=False)
@@ -64,7 +64,7 @@ def test_every_step_goes_through_and_its_rows_are_explained(
     assert all(row.ratio for row in rows.values() if row.peer)
 
 
-def test_the_steps_that_are_run_are_those_there_are(bench: SimpleNamespace) -> None:
+def test_every_step_of_the_script_is_run(bench: SimpleNamespace) -> None:
     assert [step.name for step in bench.run.STEPS] == list(bench.steps.STEPS)
     assert bench.run.SKIPPED == bench.steps.SKIPPED
     assert bench.run.TOTAL < 9 * 60
@@ -75,7 +75,7 @@ def test_the_steps_that_are_run_are_those_there_are(bench: SimpleNamespace) -> N
 
 
 def drive(bench: SimpleNamespace, folder: Path, patch: pytest.MonkeyPatch, *words: str) -> Any:
-    """Run the driver with steps that misbehave; return how it ended, and its table."""
+    """Run the script with steps that fail; return how they ended, and the table."""
     work = folder / 'work.py'
     work.write_text(WORK, encoding='utf-8')
     run = bench.run
@@ -83,7 +83,7 @@ def drive(bench: SimpleNamespace, folder: Path, patch: pytest.MonkeyPatch, *word
     patch.setattr(sys, 'path', list(sys.path))
     limits = {'plans': 4.0}
     steps = [run.Step(one.name, limits.get(one.name, 60.0), ()) for one in run.STEPS[1:5]]
-    steps.append(run.Step('toy', 60.0, ('a_package_that_nobody_has',)))
+    steps.append(run.Step('toy', 60.0, ('a_missing_package',)))
     patch.setattr(run, 'STEPS', tuple(steps))
     status = run.main(['--out', str(folder / 'out'), *words])
     return status, (folder / 'out' / 'table.txt').read_text(encoding='utf-8')
@@ -104,14 +104,14 @@ def test_a_step_that_fails_keeps_its_rows_and_its_traceback_and_the_others_run(
     assert words['train_nano'] == 'done'
     assert 'ValueError: no kernel for this card' in table
     assert 'no such card' in table
-    assert 'needs a_package_that_nobody_has' in table
+    assert 'needs a_missing_package' in table
     for name in ('planner', 'plans', 'train_nano'):
         line = (tmp_path / 'out' / f'{name}.jsonl').read_text(encoding='utf-8')
         assert json.loads(line)['measure'] == 'planner.cuda'
     assert table.count('planner.cuda: 1 ms') == 4
 
 
-def test_a_step_over_its_limit_is_ended_with_all_that_it_started(
+def test_a_step_over_its_limit_is_ended_with_its_child_processes(
     bench: SimpleNamespace, tmp_path: Path
 ) -> None:
     pid = tmp_path / 'pid'
@@ -124,18 +124,18 @@ def test_a_step_over_its_limit_is_ended_with_all_that_it_started(
         if over(int(pid.read_text())):
             return
         time.sleep(0.1)
-    raise AssertionError('what the step started goes on')
+    raise AssertionError('a child process of the step still runs')
 
 
 def over(pid: int) -> bool:
-    """Say whether a process has ended."""
+    """Return whether a process has ended."""
     try:
         return (Path('/proc') / str(pid) / 'stat').read_text().split()[2] == 'Z'
     except FileNotFoundError:
         return True
 
 
-def test_nothing_begins_when_the_time_is_over(
+def test_no_step_starts_after_the_deadline(
     bench: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench.run, 'TOTAL', 1.0)
@@ -144,7 +144,7 @@ def test_nothing_begins_when_the_time_is_over(
     assert table.count('no time was left') == 4
 
 
-def test_wheels_of_what_is_missing_are_unpacked_and_others_are_left(
+def test_only_wheels_of_missing_packages_are_installed(
     bench: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wheels, packages = tmp_path / 'wheels', tmp_path / 'packages'
@@ -183,9 +183,9 @@ def test_one_command_rehearses_a_step(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ('module', 'word'),
-    [('a_package_that_nobody_has.part', 'skipped'), ('smwm_ros.nothing', 'failed')],
+    [('a_missing_package.part', 'skipped'), ('smwm_ros.nothing', 'failed')],
 )
-def test_a_step_is_skipped_for_what_a_package_lacks_and_not_for_what_we_lack(
+def test_a_step_is_skipped_for_a_missing_package_and_fails_for_a_missing_module_of_ours(
     bench: SimpleNamespace, tmp_path: Path, module: str, word: str
 ) -> None:
     code = f'import sys; sys.path.insert(0, {str(SCRIPT.parents[1])!r}); import {module}'

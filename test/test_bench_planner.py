@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whoever is timed beside our planner does all the work that it stands for, and finds its plan."""
+"""Each peer of our planner does the work it is timed for, and finds the same plan."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ PEERS = Path(__file__).resolve().parents[1] / 'bench' / 'peers'
 PAPER = {'samples': 300, 'iterations': 30, 'elites': 30, 'horizon': 5}
 
 
-def test_the_plain_cem_finds_our_plan_by_as_many_iterations(bench: SimpleNamespace) -> None:
+def test_the_plain_cem_finds_our_plan_with_the_same_number_of_iterations(
+    bench: SimpleNamespace,
+) -> None:
     config = load_config('two_room', ['model.latent=4', 'model.hidden=16', 'planner.samples=32'])
     checkpoint = bench.planner.random_checkpoint(config)
     bound = torch.full((10,), bench.planner.LIMIT)
@@ -51,18 +53,18 @@ def test_the_benchmark_gives_the_plain_cem_the_settings_of_the_recipe(
     asked, searched = list[Any](), list[Any]()
     plain_cem, pilot = bench.planner.plain_cem, bench.planner.Pilot
 
-    def heard(model: Any, settings: Any, *words: Any) -> Tensor:
+    def noted(model: Any, settings: Any, *words: Any) -> Tensor:
         asked.append(settings)
         plan: Tensor = plain_cem(model, settings, *words)
         return plan
 
-    def heard_pilot(checkpoint: Any, planner: Any = None) -> Any:
+    def noted_pilot(checkpoint: Any, planner: Any = None) -> Any:
         searched.append(planner or checkpoint.planner)
         return pilot(checkpoint, planner)
 
     once = bench.common.interleaved
-    monkeypatch.setattr(bench.planner, 'plain_cem', heard)
-    monkeypatch.setattr(bench.planner, 'Pilot', heard_pilot)
+    monkeypatch.setattr(bench.planner, 'plain_cem', noted)
+    monkeypatch.setattr(bench.planner, 'Pilot', noted_pilot)
     monkeypatch.setattr(bench.planner, 'interleaved', lambda parts, _: once(parts, 1))
     monkeypatch.setattr(bench.planner.tiny, 'rows', lambda quick: iter(()))  # takes long
     rows = {row.measure: row for row in bench.planner.measure(True)}
@@ -77,7 +79,7 @@ def test_the_benchmark_gives_the_plain_cem_the_settings_of_the_recipe(
     assert all(row.ratio and row.peer_value for row in rows.values())
 
 
-def test_the_model_of_the_paper_plans_with_its_settings_and_so_does_the_peer(
+def test_the_model_of_the_paper_and_its_peer_plan_with_the_settings_of_the_paper(
     bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny, asked = bench.tiny, list[Any]()
@@ -103,24 +105,24 @@ def test_the_model_of_the_paper_plans_with_its_settings_and_so_does_the_peer(
     }
 
 
-def test_a_peer_that_plans_something_else_is_no_peer(bench: SimpleNamespace) -> None:
+def test_a_peer_with_a_different_plan_is_an_error(bench: SimpleNamespace) -> None:
     class Other:
         def ask(self, word: str) -> dict[str, Any]:
             return {'mean': torch.full((5, 10), 0.3).tolist()}
 
     bench.tiny.check(torch.full((5, 10), 0.30005), Other(), bench.tiny.SAME)
-    with pytest.raises(AssertionError, match='the peer plans something else'):
+    with pytest.raises(AssertionError, match='plans differ by'):
         bench.tiny.check(torch.full((5, 10), 0.3005), Other(), bench.tiny.SAME)
 
 
 def stub(monkeypatch: pytest.MonkeyPatch, name: str, **parts: Any) -> None:
-    """Put up a package that is not installed here."""
+    """Install a stand-in for a package that is missing here."""
     module = ModuleType(name)
     vars(module).update(parts)
     monkeypatch.setitem(sys.modules, name, module)
 
 
-def test_the_peer_asks_its_solver_for_what_it_was_told(
+def test_the_peer_passes_its_settings_to_its_solver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: dict[str, Any] = {}
@@ -170,7 +172,7 @@ def test_the_peer_asks_its_solver_for_what_it_was_told(
     assert json.loads(answer).keys() == {'seconds', 'mean'}
 
 
-def test_a_plan_asks_a_gpu_for_a_bounded_number_of_kernels(bench: SimpleNamespace) -> None:
+def test_a_plan_launches_a_bounded_number_of_kernels(bench: SimpleNamespace) -> None:
     paper, found = bench.tiny.PAPER, []
     for iterations in (1, 2):
         with bench.steps.rehearsal():  # one layer of six; the others are alike
@@ -184,7 +186,7 @@ def test_a_plan_asks_a_gpu_for_a_bounded_number_of_kernels(bench: SimpleNamespac
     assert paper.horizon * 10 < twice_joined - once_joined < paper.horizon * 10 + 15
 
 
-def test_a_plan_that_looks_at_its_numbers_is_not_recorded(
+def test_a_plan_that_reads_its_numbers_on_the_processor_is_not_recorded(
     bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from smwm_ros.planning import solvers

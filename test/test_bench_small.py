@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A benchmark of an arena, run whole but small: whoever is compared in it has the same chances.
+A small run of an arena's whole benchmark: all methods are compared under the same conditions.
 
-The real functions run; they are listened to. Only how much there is of everything is cut down, and
-only after it was noted what was asked for.
+The real functions run, and their arguments are recorded. Then only the sizes are reduced.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from smwm_ros.planning.pilot import Pilot
 pytestmark = pytest.mark.usefixtures('one_thread')
 ARENA, SEEDS = 'two_room', (0, 3)  # with these, a pair is solved at the start
 KINDS = ('state_align', 'smwm', 'sigreg')  # that of the recipe, that of the paper, another
-PAIRS, STEPS = 4, 4  # steps that a training takes here, whatever it is asked for
+PAIRS, STEPS = 4, 4  # training steps here, whatever is requested
 IMAGES = ['arena.image_size=16', 'dataset.image_size=16']
 KNOBS = [*IMAGES, f'evaluate.pairs={PAIRS}', 'model.latent=4', 'model.hidden=16']
 # As in the arenas whose recipe learns from the measured state as well.
@@ -39,7 +38,7 @@ WORDS = {'collect': [IMAGES[0], 'arena.episodes=4', 'arena.length=60'], 'convert
 
 
 class Trained(NamedTuple):
-    """A training that was asked for."""
+    """A requested training."""
 
     dataset: TransitionDataset
     model: Model
@@ -64,14 +63,14 @@ class Driven(NamedTuple):
 
     @property
     def search(self) -> str:
-        """Return by which settings it is planned."""
+        """Return the name of the planner settings."""
         if self.planner.samples == 300:
             return 'paper'
         return 'no focus' if self.kind == KINDS[0] and not self.planner.focus else 'recipe'
 
 
-class Heard:
-    """All that was asked for with one seed."""
+class Requests:
+    """Everything that was requested with one seed."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -92,9 +91,11 @@ class Heard:
         return found
 
 
-def listen(success: ModuleType, patch: pytest.MonkeyPatch, folder: Path) -> list[Heard]:
-    """Note what a benchmark is going to ask for, and give it less of everything."""
-    seeds: list[Heard] = []
+def record_requests(
+    success: ModuleType, patch: pytest.MonkeyPatch, folder: Path
+) -> list[Requests]:
+    """Record the requests of a benchmark, and run them with smaller sizes."""
+    seeds: list[Requests] = []
     pilots: dict[int, tuple[Checkpoint, Planner]] = {}
     train, run_pairs, smwm, prepared, fresh = (
         getattr(success, name)
@@ -102,15 +103,15 @@ def listen(success: ModuleType, patch: pytest.MonkeyPatch, folder: Path) -> list
     )
     act = RandomDriver.act
 
-    def heard_prepared(name: str, where: Path, number: int, knobs: Any) -> Any:
-        seeds.append(Heard(number))
+    def noted_prepared(name: str, where: Path, number: int, knobs: Any) -> Any:
+        seeds.append(Requests(number))
         return prepared(name, where, number, knobs)
 
-    def heard_fresh(*words: Any) -> Any:
+    def noted_fresh(*words: Any) -> Any:
         seeds[-1].episodes = fresh(*words)
         return seeds[-1].episodes
 
-    def heard_train(
+    def noted_train(
         dataset: TransitionDataset, where: Path, model: Model, settings: Train, planner: Planner
     ) -> Checkpoint:
         seeds[-1].trained.append(Trained(dataset, model, settings))
@@ -118,12 +119,12 @@ def listen(success: ModuleType, patch: pytest.MonkeyPatch, folder: Path) -> list
         made: Checkpoint = train(dataset, where, model, brief, planner)
         return made
 
-    def heard_pilot(checkpoint: Checkpoint, planner: Planner | None = None) -> Pilot:
+    def noted_pilot(checkpoint: Checkpoint, planner: Planner | None = None) -> Pilot:
         pilot = Pilot(checkpoint, planner)
         pilots[id(pilot)] = checkpoint, planner or checkpoint.planner
         return pilot
 
-    def heard_pairs(
+    def noted_pairs(
         arenas: Any, pairs: Any, driver: Driver, budget: int, name: str, repeats: int = 1
     ) -> list[Outcome]:
         outcomes: list[Outcome] = run_pairs(arenas, pairs, driver, budget, name, repeats)
@@ -134,19 +135,19 @@ def listen(success: ModuleType, patch: pytest.MonkeyPatch, folder: Path) -> list
         )
         return outcomes
 
-    def heard_act(self: RandomDriver, *words: Any) -> Any:
+    def noted_act(self: RandomDriver, *words: Any) -> Any:
         moves = act(self, *words)
         seeds[-1].noise += [move.action for move in moves]
         return moves
 
-    patch.setattr(RandomDriver, 'act', heard_act)
+    patch.setattr(RandomDriver, 'act', noted_act)
     for name, part in {
         'KEPT': folder,
-        'prepared': heard_prepared,
-        'fresh_episodes': heard_fresh,
-        'train': heard_train,
-        'Pilot': heard_pilot,
-        'run_pairs': heard_pairs,
+        'prepared': noted_prepared,
+        'fresh_episodes': noted_fresh,
+        'train': noted_train,
+        'Pilot': noted_pilot,
+        'run_pairs': noted_pairs,
         'smwm': lambda words: smwm([*words, *WORDS[words[0]]]),
         'load_config': lambda name, words: load_config(name, [*words, *KNOBS]),
     }.items():
@@ -155,9 +156,9 @@ def listen(success: ModuleType, patch: pytest.MonkeyPatch, folder: Path) -> list
 
 
 class Benchmark(NamedTuple):
-    """What was asked for, and what came out."""
+    """Requests and rows of a benchmark."""
 
-    seeds: list[Heard]
+    seeds: list[Requests]
     rows: dict[str, Any]
 
 
@@ -167,17 +168,17 @@ def benchmark(
 ) -> Iterator[Benchmark]:
     """Run the benchmark of an arena."""
     with pytest.MonkeyPatch.context() as patch:
-        seeds = listen(bench.success, patch, tmp_path_factory.mktemp('bench'))
+        seeds = record_requests(bench.success, patch, tmp_path_factory.mktemp('bench'))
         rows = list(bench.success.measure(ARENA, False, kinds=KINDS[2:], seeds=SEEDS))
         yield Benchmark(seeds, {row.measure.partition('.')[2]: row for row in rows})
 
 
 def recipe(number: int) -> Config:
-    """Return what everyone gets in this arena."""
+    """Return the settings that all methods share in this arena."""
     return load_config(ARENA, [*KNOBS, f'train.seed={number}', f'planner.seed={number}'])
 
 
-def test_every_kind_learns_from_the_same_data_as_long_as_the_recipe_says(
+def test_every_kind_trains_on_the_same_data_for_the_steps_of_the_recipe(
     benchmark: Benchmark,
 ) -> None:
     assert [seed.number for seed in benchmark.seeds] == list(SEEDS)
@@ -193,7 +194,7 @@ def test_every_kind_learns_from_the_same_data_as_long_as_the_recipe_says(
     assert len(every) == len(SEEDS), 'each seed has data of its own'
 
 
-def test_no_model_has_seen_where_pairs_begin_and_end(benchmark: Benchmark) -> None:
+def test_no_start_or_goal_of_a_pair_is_in_the_training_data(benchmark: Benchmark) -> None:
     for seed in benchmark.seeds:
         data = seed.trained[0].dataset
         known = {state.tobytes() for state in data.states(np.arange(len(data)))}
@@ -203,16 +204,18 @@ def test_no_model_has_seen_where_pairs_begin_and_end(benchmark: Benchmark) -> No
             assert pair.goal_state.tobytes() not in known
 
 
-def test_goals_are_25_raw_steps_away_and_50_may_be_taken(benchmark: Benchmark) -> None:
+def test_goals_are_25_raw_steps_away_and_the_budget_is_50(benchmark: Benchmark) -> None:
     for one in (one for seed in benchmark.seeds for one in seed.driven):
         assert one.budget == 50
         assert {pair.goal_row - pair.start_row for pair in one.pairs} == {25}
         assert max(outcome.steps for outcome in one.outcomes) <= 50
     missed = [o for seed in benchmark.seeds for o in seed.by(RandomDriver)[0].outcomes]
-    assert {len(o.path) for o in missed if not o.success} == {51}, 'gave up early'
+    assert {len(o.path) for o in missed if not o.success} == {51}, 'stopped early'
 
 
-def test_everyone_tries_all_pairs_and_the_random_policy_five_times(benchmark: Benchmark) -> None:
+def test_every_method_tries_all_pairs_and_the_random_policy_five_times(
+    benchmark: Benchmark,
+) -> None:
     starts = []
     for seed in benchmark.seeds:
         first = [one.start_row for one in seed.driven[0].pairs]
@@ -228,10 +231,10 @@ def test_everyone_tries_all_pairs_and_the_random_policy_five_times(benchmark: Be
         assert [len(some) for some in tried] == [6, 1, 1]
     assert starts[0] != starts[1], 'each seed has pairs of its own'
     drives = [seed.episodes for seed in benchmark.seeds]
-    assert not np.array_equal(drives[0][0], drives[1][0]), 'from drives of its own'
+    assert not np.array_equal(drives[0][0], drives[1][0]), 'from episodes of its own'
 
 
-def test_the_random_policy_uses_all_that_the_robot_may_do(benchmark: Benchmark) -> None:
+def test_the_random_policy_uses_the_whole_range_of_actions(benchmark: Benchmark) -> None:
     low, high = (np.array(limits) for limits in (TwoRoom.spec.low, TwoRoom.spec.high))
     for seed in benchmark.seeds:
         share = (np.array(seed.noise) - low) / (high - low)
@@ -243,7 +246,9 @@ def test_the_random_policy_uses_all_that_the_robot_may_do(benchmark: Benchmark) 
         assert np.allclose(found, np.arange(0.1, 1.0, 0.1)[:, None], atol=0.06)
 
 
-def test_models_plan_as_the_recipe_says_and_the_paper_as_it_did(benchmark: Benchmark) -> None:
+def test_models_plan_with_the_settings_of_the_recipe_and_those_of_the_paper(
+    benchmark: Benchmark,
+) -> None:
     for seed in benchmark.seeds:
         wanted = recipe(seed.number).planner
         assert seed.planned('state_align').planner == wanted
@@ -267,8 +272,8 @@ def share(outcomes: Sequence[Outcome]) -> float:
     return sum(outcome.success for outcome in outcomes) / len(outcomes)
 
 
-def test_rows_say_what_share_of_the_pairs_of_all_seeds_was_reached(benchmark: Benchmark) -> None:
-    def pooled(pick: Callable[[Heard], Driven]) -> list[Outcome]:
+def test_rows_report_the_share_of_reached_goals_over_all_seeds(benchmark: Benchmark) -> None:
+    def pooled(pick: Callable[[Requests], Driven]) -> list[Outcome]:
         return [outcome for seed in benchmark.seeds for outcome in pick(seed).outcomes]
 
     def planned(kind: str, search: str = 'recipe') -> list[Outcome]:

@@ -11,7 +11,7 @@ import torch
 
 
 @pytest.mark.usefixtures('one_thread')
-def test_nano_learns_from_drawn_frames_and_its_rows_are_explained(
+def test_nano_trains_on_drawn_frames_and_its_rows_are_explained(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv('STABLE_WORLDMODEL_PYTHON', raising=False)
@@ -24,7 +24,7 @@ def test_nano_learns_from_drawn_frames_and_its_rows_are_explained(
 
 
 @pytest.mark.usefixtures('one_thread')
-def test_what_compiling_gains_stands_beside_the_same_without_it(
+def test_the_gain_of_compiling_is_measured_beside_the_same_training_without_it(
     bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []

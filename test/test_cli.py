@@ -75,25 +75,25 @@ def test_help_of_a_verb_explains_every_option(verb: str) -> None:
 def test_help_of_a_verb_lists_its_knobs_with_defaults(
     verb: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = help_of(verb, capsys)
-    sections = {line.split('.')[0].strip() for line in told.splitlines() if '=' in line[:36]}
+    text = help_of(verb, capsys)
+    sections = {line.split('.')[0].strip() for line in text.splitlines() if '=' in line[:36]}
     assert sections
     for knob in knobs(Config):
-        listed = f'\n  {knob.path}=' in told
+        listed = f'\n  {knob.path}=' in text
         assert listed == (knob.path.split('.')[0] in sections)
         if listed and isinstance(knob.default, int | float) and not isinstance(knob.default, bool):
-            assert f'\n  {knob.path}={knob.default}' in told or 'e-' in str(knob.default)
+            assert f'\n  {knob.path}={knob.default}' in text or 'e-' in str(knob.default)
 
 
 def test_help_without_a_verb_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match='0'):
         cli.main(['--help'])
-    told = capsys.readouterr().out
+    text = capsys.readouterr().out
     for verb in cli.VERBS:
-        assert re.search(rf'\n    {verb}\s', told)
+        assert re.search(rf'\n    {verb}\s', text)
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match='0'):
         cli.main(['--version'])
     assert capsys.readouterr().out == f'smwm_ros {__version__}\n'
@@ -107,7 +107,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (['train', '--frsh'], 'the following arguments are required'),
     ],
 )
-def test_wrong_words_exit_2(
+def test_wrong_arguments_exit_with_2(
     words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match='2'):
@@ -132,7 +132,7 @@ def test_wrong_words_exit_2(
         (['inspect', '{tmp}', 'planner.samples=3'], 'takes no key=value words'),
     ],
 )
-def test_a_mistake_of_the_user_is_one_line_and_exit_2(
+def test_an_error_of_the_user_prints_one_line_and_exits_with_2(
     words: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = cli.main([word.format(tmp=tmp_path) for word in words])
@@ -179,7 +179,7 @@ WORDS = ['train', 'data', '--out', 'runs/x']
         (KeyboardInterrupt(), 130, 'smwm train: interrupted; run it again to resume\n'),
     ],
 )
-def test_the_exit_code_says_how_a_verb_ended(
+def test_the_exit_code_depends_on_how_a_verb_ended(
     ends: BaseException | None,
     code: int,
     said: str,
@@ -197,7 +197,9 @@ def test_a_bug_of_ours_keeps_its_traceback(install: Callable[[Verb], None]) -> N
         cli.main(WORDS)
 
 
-def test_settings_may_stand_anywhere_and_reach_the_config(install: Callable[[Verb], None]) -> None:
+def test_settings_may_be_given_anywhere_and_reach_the_config(
+    install: Callable[[Verb], None],
+) -> None:
     verb = Verb()
     install(verb)
     cli.main(['train', 'train.steps=3', 'data', 'model.latent=8', '--out', 'runs/x'])
@@ -206,7 +208,7 @@ def test_settings_may_stand_anywhere_and_reach_the_config(install: Callable[[Ver
     assert str(verb.seen[0].dataset) == 'data'
 
 
-def test_an_error_within_dispatch_passes_to_whoever_called(
+def test_an_error_within_dispatch_reaches_the_caller(
     install: Callable[[Verb], None],
 ) -> None:
     install(Verb(ConfigError('wrong')))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands in README and docs work, their links lead somewhere, and their tables are fresh."""
+"""The commands in README and docs work, links lead to files, and tables are up to date."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def commands(page: Path) -> Iterator[str]:
 
 
 def shown_elsewhere(command: str) -> str | None:
-    """Return the test that shows a command which cannot run inside this test."""
+    """Return the test that covers a command which cannot run here."""
     return next((test for start, test in SHOWN_BY.items() if command.startswith(start)), None)
 
 
@@ -81,7 +81,7 @@ def run(command: str, folder: Path, seconds: float = 300) -> None:
 
 
 def run_until_interrupted(command: str, folder: Path, log: str) -> None:
-    """Start a node, wait until it says that it is up, interrupt it, and see that it ends well."""
+    """Start a node, wait for a line of its log, interrupt it, and check its exit code."""
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     environment = {**os.environ, 'PATH': path, 'ROS_DOMAIN_ID': str(1 + os.getpid() % 100)}
     if 'checkpoint:=' in command:  # training took seconds here, and such a model is not fit
@@ -118,7 +118,9 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # Pages in the order a user reads them: the later ones use what the earlier ones made.
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_is_run_or_names_the_test_that_shows_it(page: Path, workshop: Path) -> None:
+def test_every_command_is_run_here_or_in_the_test_that_is_named(
+    page: Path, workshop: Path
+) -> None:
     for command in commands(page):
         elsewhere = shown_elsewhere(command)
         if command.startswith('ros2 launch') and shutil.which('ros2'):
@@ -155,7 +157,7 @@ def test_every_make_target_in_the_docs_exists() -> None:
             assert done.returncode == 0, f'{page.name}: make {target}: {done.stderr}'
 
 
-def test_what_readme_has_pip_install_is_what_rosdep_cannot() -> None:
+def test_pip_installs_in_the_readme_what_rosdep_cannot() -> None:
     (line,) = [c for c in commands(ROOT / 'README.md') if c.startswith('pip install')]
     package = (ROOT / 'setup.py').read_text(encoding='utf-8')
     for name in line.split()[4:]:

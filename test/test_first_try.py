@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What everybody tries first: one bag, and no knob."""
+"""The usual first steps: one bag, and no knob."""
 
 from __future__ import annotations
 

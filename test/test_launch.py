@@ -21,7 +21,11 @@ def arguments(tree):
     """Read the ARGUMENTS of a launch file without running it."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'ARGUMENTS':
-            return {name: words[-1] for name, words in ast.literal_eval(node.value).items()}
+            assert isinstance(node.value, ast.Dict)
+            names = [ast.literal_eval(key) for key in node.value.keys if key is not None]
+            entries = [value for value in node.value.values if isinstance(value, ast.Tuple)]
+            texts = [ast.literal_eval(entry.elts[-1]) for entry in entries]
+            return dict(zip(names, texts, strict=True))
     raise AssertionError('no ARGUMENTS in this launch file')
 
 

@@ -23,7 +23,7 @@ import setuptools
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ('sh', 'make', 'awk', 'cat', 'cp', 'dirname', 'mkdir', 'rm', 'touch', 'chmod')
 
-# A Python that answers what tools/venv.sh asks, and writes down what it was told to install.
+# A Python that answers the queries of tools/venv.sh, and logs what it should install.
 # It has no venv module with NO_VENV, and pip fails with NO_PIP.
 FAKE = """\
 #!{sh}
@@ -88,7 +88,7 @@ class Machine:
         )
 
     def refusal(self, *words: str, **env: str) -> str:
-        """Return the one line that a failing make says, besides make's own."""
+        """Return the one line that a failing make prints, besides make's own."""
         done = self.make(*words, **env)
         assert done.returncode != 0, done.stdout
         lines = [line for line in done.stderr.splitlines() if not line.startswith('make')]
@@ -107,14 +107,14 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_make_alone_is_help_and_tells_every_target(machine: Machine) -> None:
+def test_make_without_a_target_lists_every_target(machine: Machine) -> None:
     text = (ROOT / 'Makefile').read_text(encoding='utf-8')
     phony = re.search(r'^\.PHONY: (.*)$', text, re.MULTILINE)
     assert phony is not None
-    told = machine.make().stdout
-    assert told == machine.make('help').stdout
+    text = machine.make().stdout
+    assert text == machine.make('help').stdout
     for target in phony[1].split():
-        assert re.search(rf'^  make {target} +\w', told, re.MULTILINE), target
+        assert re.search(rf'^  make {target} +\w', text, re.MULTILINE), target
 
 
 def test_without_the_venv_module_one_line_says_what_to_install(machine: Machine) -> None:
@@ -166,7 +166,7 @@ def test_changed_requirements_are_installed_and_nothing_else_is(machine: Machine
         assert len(machine.installs()) == count + 1
 
 
-def test_an_install_that_failed_says_so_and_goes_on_the_next_time(machine: Machine) -> None:
+def test_a_failed_install_is_reported_and_continues_the_next_time(machine: Machine) -> None:
     machine.python('python3', 11)
     done = machine.make('test', NO_PIP='1')
     assert done.returncode != 0
@@ -179,7 +179,7 @@ def test_an_install_that_failed_says_so_and_goes_on_the_next_time(machine: Machi
     assert 'Making .venv' not in done.stdout, 'a whole environment is kept'
 
 
-def test_an_environment_that_was_broken_off_is_made_anew(machine: Machine) -> None:
+def test_an_incomplete_environment_is_made_again(machine: Machine) -> None:
     machine.python('python3', 11)
     (machine.home / '.venv/bin').mkdir(parents=True)  # made, but no Python in it yet
     done = machine.make('venv')
@@ -208,7 +208,7 @@ def test_a_python_with_ready_wheels_comes_before_a_newer_one(other: str, machine
     assert machine.installs()[0].startswith(f'{other.removeprefix("python")} ')
 
 
-def test_a_newer_python_serves_where_a_compiler_is(machine: Machine) -> None:
+def test_a_newer_python_is_used_where_there_is_a_compiler(machine: Machine) -> None:
     machine.python('python3', 13)
     machine.tool('g++')
     done = machine.make('venv', HEADERS='1')
@@ -228,7 +228,7 @@ def test_a_newer_python_without_a_compiler_fetches_one_that_fits(machine: Machin
     assert second.startswith('3.11 ')
 
 
-def test_where_no_python_can_be_had_one_line_says_what_to_install(machine: Machine) -> None:
+def test_without_any_usable_python_one_line_says_what_to_install(machine: Machine) -> None:
     machine.python('python3', 13)
     uv = machine.tool('uv-of-pip', FAKE_UV)
     line = machine.refusal('venv', UV=str(uv), NO_UV='1')

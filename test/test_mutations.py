@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of mistakes fits the tree: each can be made, and the tests that it names are there."""
+"""The table of mistakes fits the tree: each can be made, and its tests exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def ids(mutation: Mutation) -> str:
 
 
 @pytest.mark.parametrize('mutation', MUTATIONS, ids=ids)
-def test_a_mistake_can_be_made_in_one_place_and_its_tests_are_there(mutation: Mutation) -> None:
+def test_a_mistake_fits_one_place_and_its_tests_exist(mutation: Mutation) -> None:
     text = (ROOT / mutation.file).read_text(encoding='utf-8')
     assert text.count(mutation.text) == 1, 'the code has changed: change the table, too'
     mutated = text.replace(mutation.text, mutation.replacement)
@@ -30,7 +30,9 @@ def test_no_two_mistakes_are_the_same() -> None:
     assert len({mutation[1:] for mutation in MUTATIONS}) == len(MUTATIONS)
 
 
-def test_what_no_test_notices_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_that_no_test_notices_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr('mutations.SLOW', [])  # these tests need none of it
     origin, copy = tmp_path / 'origin', tmp_path / 'copy'
     (origin / 'test').mkdir(parents=True)

@@ -100,7 +100,7 @@ def imported() -> set[str]:
     return names - set(sys.stdlib_module_names) - newer - {'smwm_ros'}
 
 
-def test_one_version_is_told_everywhere(setup_words: dict[str, Any]) -> None:
+def test_all_files_name_the_same_version(setup_words: dict[str, Any]) -> None:
     changelog = (ROOT / 'CHANGELOG.rst').read_text(encoding='utf-8')
     latest = re.search(r'^(\d+\.\d+\.\d+) \(.+\)\n-+$', changelog, re.MULTILINE)
     assert latest is not None
@@ -109,13 +109,18 @@ def test_one_version_is_told_everywhere(setup_words: dict[str, Any]) -> None:
     assert found == {__version__}
 
 
-def test_package_xml_and_setup_py_tell_the_same_story(setup_words: dict[str, Any]) -> None:
+def test_package_xml_and_setup_py_describe_the_same_package(setup_words: dict[str, Any]) -> None:
     package = parse_package(str(ROOT / 'package.xml'))
     assert package.package_format == 3
     assert package.name == setup_words['name'] == 'smwm_ros'
     assert package.description == setup_words['description']
     assert [str(name) for name in package.licenses] == [setup_words['license']]
-    assert [person.name for person in package.maintainers] == [setup_words['maintainer']]
+    (maintainer,) = package.maintainers
+    assert maintainer.name == setup_words['maintainer']
+    assert maintainer.email == setup_words['maintainer_email']
+    urls = {url.type: url.url for url in package.urls}
+    home, links = setup_words['url'], setup_words['project_urls']
+    assert urls == {'website': home, 'repository': links['Source'], 'bugtracker': links['Issues']}
     assert [item.content for item in package.exports] == ['ament_python']
 
 
@@ -123,6 +128,18 @@ def test_package_xml_passes_the_checks_of_catkin_pkg() -> None:
     warnings: list[str] = []
     parse_package(str(ROOT / 'package.xml'), warnings=warnings)
     assert warnings == []
+
+
+def test_package_xml_has_the_tags_of_format_3_in_the_order_of_its_schema() -> None:
+    # ament_xmllint fetches the schema; this part of it needs no network.
+    order = ['name', 'version', 'description', 'maintainer', 'license', 'url', 'depend', 'export']
+    root = ElementTree.parse(ROOT / 'package.xml').getroot()
+    found = [re.sub('^.*_depend$', 'depend', item.tag) for item in root]
+    assert found == sorted(found, key=order.index)
+    assert set(found) == set(order)
+    for name in ('name', 'version', 'description', 'export'):
+        assert found.count(name) == 1, name
+    assert {url.get('type') for url in root.iter('url')} <= {'website', 'repository', 'bugtracker'}
 
 
 def test_every_import_is_declared_to_pip_and_to_rosdep(setup_words: dict[str, Any]) -> None:

@@ -71,7 +71,7 @@ def test_the_block_may_be_turned_by_twenty_degrees(arenas: dict[str, Arena], sid
 
 
 @pytest.mark.parametrize('name', [None, 'paper', *ARENAS])
-def test_goals_are_25_raw_steps_away_and_50_may_be_taken(name: str | None) -> None:
+def test_goals_are_25_raw_steps_away_and_the_budget_is_50(name: str | None) -> None:
     protocol = load_config(name, []).evaluate
     assert (protocol.offset, protocol.budget) == (25, 50)
     assert (protocol.pairs, protocol.repeats) == (100, 5)

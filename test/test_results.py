@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page of results: every figure has a row, and says when and of which code it was measured."""
+"""The results page: every figure has a row with the date and the code of its measurement."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_figure_in_prose_stands_in_a_row_of_its_section(title: str) -> Non
 
 
 def test_rows_of_one_measurement_share_machine_date_and_code() -> None:
-    """A section is what one run printed; nobody picks rows of several."""
+    """A section holds the rows of one run, not a choice of several."""
     results = json.loads((ROOT / 'docs' / 'results.json').read_text(encoding='utf-8'))
     for name, rows in results.items():
         for on_gpu in (False, True):
@@ -68,7 +68,7 @@ def test_rows_of_one_measurement_share_machine_date_and_code() -> None:
             assert all(when for when, _, _ in of)
 
 
-def test_the_page_marks_what_is_older_than_the_code_and_lists_what_is_not_measured() -> None:
+def test_the_page_marks_figures_older_than_the_code_and_lists_missing_ones() -> None:
     docs = runpy.run_path(str(ROOT / 'tools' / 'docs.py'))
     fresh = docs['fingerprint'](BENCH / 'toy.py')
     assert 'Older' not in docs['_measured']('toy', [{**ROW, 'code': fresh}])
@@ -121,7 +121,7 @@ def prints(house: Path) -> str:
         'config/maze.yaml',
     ],
 )
-def test_a_figure_is_older_than_any_change_of_what_it_runs(house: Path, file: str) -> None:
+def test_a_change_of_measured_code_makes_a_figure_out_of_date(house: Path, file: str) -> None:
     before = prints(house)
     with (house / file).open('a', encoding='utf-8') as stream:
         stream.write('Y = 2\n')
@@ -129,13 +129,13 @@ def test_a_figure_is_older_than_any_change_of_what_it_runs(house: Path, file: st
 
 
 @pytest.mark.parametrize('file', ['codec/other.py', 'text.py', 'verbs/maze.py'])
-def test_what_a_benchmark_does_not_run_makes_no_figure_older(house: Path, file: str) -> None:
+def test_a_change_of_other_code_leaves_a_figure_up_to_date(house: Path, file: str) -> None:
     before = prints(house)
     (house / 'smwm_ros' / file).write_text('Y = 2\n', encoding='utf-8')
     assert prints(house) == before
 
 
-def test_comments_and_docstrings_make_no_figure_older(house: Path) -> None:
+def test_a_change_of_comments_and_docstrings_leaves_a_figure_up_to_date(house: Path) -> None:
     before = prints(house)
     solve = house / 'smwm_ros/codec/solve.py'
     text = solve.read_text(encoding='utf-8').replace('Solve.', 'Solve\n\nat length.')
@@ -143,7 +143,7 @@ def test_comments_and_docstrings_make_no_figure_older(house: Path) -> None:
     assert prints(house) == before
 
 
-def test_a_file_that_moves_makes_no_figure_older(house: Path) -> None:
+def test_a_move_of_a_file_leaves_a_figure_up_to_date(house: Path) -> None:
     before = prints(house)
     (house / 'smwm_ros/model').mkdir()
     (house / 'smwm_ros/codec/solve.py').rename(house / 'smwm_ros/model/solver.py')
@@ -193,7 +193,7 @@ def test_rows_of_a_gpu_and_of_a_processor_replace_their_own_kind_alone(clone: Pa
         ({**ROW, 'measure': 'tyo.x'}, "line 1: tyo: no such benchmark; did you mean 'toy'"),
     ],
 )
-def test_a_line_that_is_no_row_is_refused_and_nothing_is_written(
+def test_a_line_that_is_no_row_is_an_error_and_nothing_is_written(
     clone: Path, row: Any, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert take(clone, row) == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw docs/arenas.png: every arena with its expert at work, larger than its camera sees it."""
+"""Draw docs/arenas.png: every arena with its scripted expert, larger than its camera image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = (0, 12, 24)  # raw steps of the expert at which it is drawn
 
 
 def main() -> None:
-    """Draw a column for each arena, time running downwards."""
+    """Draw a column for each arena, with time from top to bottom."""
     columns = []
     for name in ARENA_NAMES:
         arena = make_arena(name)

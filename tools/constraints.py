@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Write constraints.txt: one version of everything the extras pull in, for each Python.
+Write constraints.txt: one version of every package that the extras need, for each Python.
 
-Give it one interpreter for each supported Python; each needs pip 22.2 or newer and nothing else:
+Pass one interpreter for each supported Python; each needs pip 22.2 or newer and nothing else:
     python3 tools/constraints.py python3.10 python3.11 python3.12 python3.13
 Nothing is installed: pip resolves and reports, and the answers are merged. A package whose version
 differs between Pythons gets a line for each, with a marker.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Write the generated parts of the docs, or with --check say which are stale.
+Write the generated parts of the docs; --check lists those that are out of date.
 
 A generated part stands between `<!-- generated:NAME -->` and `<!-- end -->`. Everything in it
-comes from the code or from docs/results.json, so it cannot drift.
+comes from the code or from docs/results.json.
 """
 
 from __future__ import annotations
@@ -93,13 +93,13 @@ def results(bench: str) -> str:
 
 
 def _explained(measure: str, targets: dict[str, Any]) -> tuple[str, str]:
-    """Return what a row measures, and what was wanted of it."""
+    """Return the description of a measure, and its target."""
     entry = targets.get(measure, {})
     return entry.get('about', measure), entry.get('target', '')
 
 
 def _faults(rows: list[dict[str, Any]], targets: dict[str, Any]) -> str:
-    """Return the table of faults, a line for each of them."""
+    """Return the table of faults, one row for each."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
         name, _, column = row['measure'].rpartition('.')
@@ -120,7 +120,7 @@ def _faults(rows: list[dict[str, Any]], targets: dict[str, Any]) -> str:
 
 
 def _measured(bench: str, rows: list[dict[str, Any]]) -> str:
-    """Say on which machines rows were measured, when, and whether their code has changed since."""
+    """Return machines and dates of rows, and whether their code has changed since."""
     if not rows:
         return f'Not measured yet: `make bench ARGS={bench}`.'
     code = fingerprint(ROOT / 'bench' / f'{bench}.py')
@@ -133,7 +133,7 @@ def _measured(bench: str, rows: list[dict[str, Any]]) -> str:
 
 
 def once(section: str) -> str:
-    """Return the table of figures that no benchmark measures again."""
+    """Return the table of figures that no benchmark repeats."""
     every = json.loads((ROOT / 'docs' / 'measured_once.json').read_text(encoding='utf-8'))
     lines = ['| measured once | value | where and when |', '|---|---|---|']
     lines += [f'| {one["about"]} | {one["value"]} | {one["where"]} |' for one in every[section]]
@@ -168,9 +168,11 @@ def _help(verb: str) -> str:
 
 
 def main() -> int:
-    """Write the parts, or check them."""
+    """Write the generated parts, or check them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--check', action='store_true', help='write nothing; 1 if any is stale')
+    parser.add_argument(
+        '--check', action='store_true', help='write nothing; 1 if a part is out of date'
+    )
     check = parser.parse_args().check
     stale = []
     for path in [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]:

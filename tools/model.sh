@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Make models/two_room anew, the small checkpoint that comes with the package: half an hour of
+# Train models/two_room again, the small checkpoint of the package, on half an hour of
 # simulated driving, the shipped configuration, seed 0. Takes some minutes on two cores.
 set -eu
 cd "$(dirname "$0")/.."

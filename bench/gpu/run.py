@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure all that needs a GPU, one step after the other, the most valuable first.
+Measure everything that needs a GPU, one step after the other, the most valuable first.
 
-Each step is a process with a time limit. It prints JSON lines to STEP.jsonl in the folder of
-results, and all else, its traceback too, to STEP.log beside it. One that fails or takes too long
-is ended, and the next one begins. What a step needs and this Python lacks is looked for in a
-folder of wheels; where it is not found, the step is left out. The standard library is enough for
-this file.
+Each step is a process with a time limit. It prints JSON lines to STEP.jsonl in the results folder,
+and everything else, tracebacks included, to STEP.log beside it. A step that fails or exceeds its
+limit is ended, and the next one starts. Packages that a step needs and this Python lacks are
+installed from a folder of wheels; a step whose packages are not there is skipped. This file needs
+the standard library alone.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ BENCH = Path(__file__).resolve().parents[1]
 WORK = Path(__file__).with_name('steps.py')
 TOTAL = 530.0  # for all of it [s]
 INSTALL = 60.0  # for wheels [s]
-LEAST = 5.0  # that a step needs to say anything [s]
-SKIPPED = 77  # exit status of a step that cannot be done here
-PATIENCE = 10  # times as much for a rehearsal: a processor may be slow, and is not paid for
-GRACE = 3.0  # to end by itself [s]
+LEAST = 5.0  # that any step needs [s]
+SKIPPED = 77  # exit status of a step that cannot run here
+PATIENCE = 10  # times the limits in a rehearsal: a processor may be slow
+GRACE = 3.0  # between SIGTERM and SIGKILL [s]
 MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)")
 
 
 class Step(NamedTuple):
-    """A step, as steps.py knows it."""
+    """A step of steps.py."""
 
     name: str
     limit: float  # [s]
@@ -69,17 +69,17 @@ STEPS = (
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the steps; 1 if any failed, or none was done."""
+    """Run the steps; return 1 if one failed or none ran."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0], prog='gpu.sh')
     where = os.environ.get('OUT') or 'runs/gpu'
-    parser.add_argument('--out', type=Path, default=where, help='folder of results')
-    parser.add_argument('--wheels', type=Path, help='folder of wheels of what is missing here')
+    parser.add_argument('--out', type=Path, default=where, help='folder for the results')
+    parser.add_argument('--wheels', type=Path, help='folder of wheels for missing packages')
     parser.add_argument(
-        '--rehearse', action='store_true', help='on a processor, with very little of everything'
+        '--rehearse', action='store_true', help='run on a processor with very small sizes'
     )
     names = [step.name for step in STEPS]
     parser.add_argument(
-        '--only', nargs='+', choices=names, default=names, help='steps (default: all)'
+        '--only', nargs='+', choices=names, default=names, help='steps to run (default: all)'
     )
     args = parser.parse_args(words)
     begun, out = time.monotonic(), Path(args.out).resolve()
@@ -97,14 +97,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def install(wheels: Path, packages: Path) -> None:
-    """Unpack those wheels of a folder that this Python lacks; none is worth to fail for."""
+    """Install the wheels of a folder that this Python lacks; a failure is printed only."""
     known = {plain(found.metadata['Name'] or '') for found in distributions()}
     files = [path for path in sorted(wheels.glob('*.whl')) if plain(path.name) not in known]
-    print(f'{wheels}: {len(files)} wheels of what is missing', flush=True)
+    print(f'{wheels}: {len(files)} wheels of missing packages', flush=True)
     pip = [sys.executable, '-m', 'pip', 'install', '--no-index', '--no-deps', '--quiet']
     pip += ['--disable-pip-version-check', '--target', str(packages)]
     begun = time.monotonic()
-    for some in (files, *([one] for one in files)):  # all at once, or those that can be
+    for some in (files, *([one] for one in files)):  # all at once, or else one by one
         left = INSTALL - (time.monotonic() - begun)
         try:
             subprocess.run([*pip, *map(str, some)], check=True, timeout=max(left, 1.0))
@@ -116,16 +116,16 @@ def install(wheels: Path, packages: Path) -> None:
 
 
 def plain(name: str) -> str:
-    """Return the name of a package, or of the package in a wheel, as it is compared."""
+    """Return the normalised name of a package, or of the package in a wheel."""
     return re.sub(
         r'[-_.]+', '-', name.partition('-')[0] if name.endswith('.whl') else name
     ).lower()
 
 
 def run(steps: Sequence[Step], out: Path, rehearse: bool, end: float) -> Iterator[Outcome]:
-    """Run steps until a time, and say how each ended."""
+    """Run steps until a deadline, and print how each ended."""
     path = [str(BENCH.parent), str(BENCH), os.environ.get('PYTHONPATH', ''), str(out / 'packages')]
-    sys.path.append(path[-1])  # to see what is there
+    sys.path.append(path[-1])  # so that find_spec finds them
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, path))}
     for step in steps:
         left = end - time.monotonic()
@@ -145,7 +145,7 @@ def run(steps: Sequence[Step], out: Path, rehearse: bool, end: float) -> Iterato
 def do(
     name: str, command: Sequence[str], limit: float, out: Path, env: dict[str, str] | None = None
 ) -> Outcome:
-    """Run a process, with all that it starts, for a limited time."""
+    """Run a process and its children for a limited time."""
     log, begun = out / f'{name}.log', time.monotonic()
     with (out / f'{name}.jsonl').open('w') as rows, log.open('w') as words:
         process = subprocess.Popen(
@@ -159,7 +159,7 @@ def do(
             stop(process, signal.SIGTERM)
             words.write(f'ended after {limit:.0f} s\n')
         finally:
-            stop(process, signal.SIGKILL)  # and what it left behind
+            stop(process, signal.SIGKILL)  # the children that are left
     seconds = time.monotonic() - begun
     if status is None:
         return Outcome(name, 'ended', f'after its limit of {limit:.0f} s', seconds)
@@ -167,29 +167,29 @@ def do(
         return Outcome(name, 'done', '', seconds)
     last = (log.read_text(errors='replace').strip().splitlines() or [f'exit status {status}'])[-1]
     missing = MISSING.match(last)
-    if missing and not is_ours(missing[1]):  # what something that it needs is made from
+    if missing and not is_ours(missing[1]):  # that a needed package needs
         return Outcome(name, 'skipped', f'needs {missing[1]}', seconds)
     return Outcome(name, 'skipped' if status == SKIPPED else 'failed', last, seconds)
 
 
 def is_ours(module: str) -> bool:
-    """Return whether a module is a part of this project, so that nothing may lack it."""
+    """Return whether a module is part of this project, and so must not be missing."""
     places = (BENCH, BENCH.parent, WORK.parent)
     return any((place / f'{module}{end}').exists() for place in places for end in ('', '.py'))
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    """End a process and all that it started."""
+    """End a process and its children."""
     try:
         os.killpg(process.pid, how)
         process.wait(GRACE)
     except (ProcessLookupError, subprocess.TimeoutExpired):
-        pass  # it is over, or about to be killed
+        pass  # it has ended, or is killed next
 
 
 def table(ended: Sequence[Outcome], out: Path) -> str:
-    """Return how each step ended, with what it measured."""
-    from common import describe, Row  # the benchmarks' own, which lie in bench/
+    """Return how each step ended, with its rows."""
+    from common import describe, Row  # of bench/, which is on the path by now
 
     lines = []
     for one in ended:
@@ -198,7 +198,7 @@ def table(ended: Sequence[Outcome], out: Path) -> str:
         for line in rows.read_text(encoding='utf-8').splitlines() if rows.is_file() else ():
             try:
                 lines.append(f'    {describe(Row(**json.loads(line)))}')
-            except (TypeError, ValueError):  # cut off in the middle
+            except (TypeError, ValueError):  # truncated when the step was ended
                 lines.append(f'    {line}')
     return '\n'.join([*lines, f'all of it: {out}', ''])
 

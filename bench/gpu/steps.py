@@ -2,7 +2,7 @@
 """
 The steps of bench/gpu.sh, each a process of its own: what the benchmarks measure on a GPU.
 
-In a rehearsal the processor takes the ways of a GPU, with very little of everything.
+A rehearsal takes the code paths of a GPU on a processor, with very small sizes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TESTS = BENCH.parent / 'test' / 'test_cuda.py'
 
 
 class Sizes(NamedTuple):
-    """How much there is of everything."""
+    """Sizes of the measurements."""
 
     device: str
     search: config.Planner
@@ -70,7 +70,7 @@ REHEARSED = Sizes(
 
 
 def tests(sizes: Sizes) -> Iterator[Row]:
-    """Run the tests of what is special on a GPU."""
+    """Run the tests that need a GPU."""
     with TemporaryDirectory() as folder:
         report = Path(folder) / 'report.xml'
         command = [sys.executable, '-m', 'pytest', '--noconftest', '-k', 'cuda', str(TESTS)]
@@ -82,7 +82,7 @@ def tests(sizes: Sizes) -> Iterator[Row]:
         count, *bad = (int(suite.get(name, 0)) for name in ('tests', 'failures', 'errors'))
         skipped = int(suite.get('skipped', 0))
         yield Row('planner.cuda_tests', count - sum(bad) - skipped, f'tests of {count} that pass')
-    assert not status, 'tests fail; which ones is said above'
+    assert not status, 'tests fail; their names are in the log above'
 
 
 def planner(sizes: Sizes) -> Iterator[Row]:
@@ -91,7 +91,7 @@ def planner(sizes: Sizes) -> Iterator[Row]:
 
 
 def plans(sizes: Sizes) -> Iterator[Row]:
-    """Plan with the small model, and many problems at once."""
+    """Plan with the small model, and for many problems at once."""
     yield from plan.nano_on_gpu(sizes.rounds, sizes.device)
     paper = tiny.random_tiny(sizes.search)
     yield from plan.many_on_gpu(paper, sizes.counts, 3, sizes.device)
@@ -108,7 +108,7 @@ def train_nano(sizes: Sizes) -> Iterator[Row]:
 
 
 def toy(sizes: Sizes) -> Iterator[Row]:
-    """Train the model of the paper on what can be learnt."""
+    """Train the model of the paper on images of a moving dot."""
     settings = replace(sizes.toy, device=sizes.device)
     with TemporaryDirectory() as folder:
         for row in train.toy(Path(folder), sizes.toys, settings):
@@ -129,12 +129,12 @@ def platform_training(sizes: Sizes) -> Iterator[Row]:
 
 
 def kernels(sizes: Sizes) -> Iterator[Row]:
-    """Count what a GPU does for a plan."""
+    """Profile a plan on a GPU."""
     yield from tiny.kernels(tiny.random_tiny(sizes.search), sizes.device)
 
 
 def learn(how: Callable[..., Iterator[Row]], task: train.Task, sizes: Sizes) -> Iterator[Row]:
-    """Draw frames, and train on them."""
+    """Write a dataset of noise, and train on it."""
     with TemporaryDirectory() as folder:
         dataset = train.noise(Path(folder) / 'data', task)
         yield from how(dataset, task, torch.device(sizes.device))
@@ -151,7 +151,7 @@ STEPS: dict[str, Callable[[Sizes], Iterator[Row]]] = {
 
 @contextmanager
 def rehearsal() -> Iterator[None]:
-    """Let the processor take the ways of a GPU, with networks of one layer."""
+    """Take the code paths of a GPU on a processor, with networks of one layer."""
     one = [
         mock.patch.object(network.__init__, '__defaults__', (1,))
         for network in (vit.VisionEncoder, vit.Predictor)
@@ -161,13 +161,13 @@ def rehearsal() -> Iterator[None]:
 
 
 def main(name: str, rehearse: bool) -> None:
-    """Do one step, and print its rows as they come."""
+    """Run one step, and print each row as soon as it is measured."""
     if rehearse:
         sizes, here = REHEARSED, f'rehearsal on {machine()}'
     elif torch.cuda.is_available():
         sizes, here = FULL, torch.cuda.get_device_name()
     else:
-        print('there is no CUDA GPU here; --rehearse needs none', file=sys.stderr)
+        print('no CUDA device found; --rehearse runs without one', file=sys.stderr)
         sys.exit(SKIPPED)
     when = now()
     with rehearsal() if rehearse else nullcontext():

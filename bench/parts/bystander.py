@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who stands beside the node that is measured: in this process, in a ROS context of its own."""
+"""Publish and subscribe beside the measured node, in this process and a ROS context of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar('T')
 def bystander(
     make: Callable[[Node], T], jobs: Sequence[Callable[[T, Event], None]]
 ) -> Iterator[T]:
-    """Make what lives on a node of its own; its jobs run until the event is set."""
+    """Make an object on a node of its own; its jobs run until the event is set."""
     context, closing = Context(), Event()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('bystander', context=context)

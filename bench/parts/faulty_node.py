@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan node with a pilot that fails when a file says so; bench/faults.py writes the file."""
+"""Run the plan node with a pilot that fails on request of a file that bench/faults.py writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORDERS = Path(os.environ['SMWM_FAULT'])
 
 
 class FaultyPilot(Pilot):
-    """Plans as ever, unless told to hang, raise, die, or compute with broken weights."""
+    """Plans, or on request hangs, raises, exits, or computes with broken weights."""
 
     def __init__(self, *words: Any) -> None:
         super().__init__(*words)
@@ -27,20 +27,20 @@ class FaultyPilot(Pilot):
         self._good = self._weight.clone()
 
     def plan(self, pixels: Array, *words: Any, **named: Any) -> PilotPlan:
-        """Obey, then plan."""
+        """Carry out the request, then plan."""
         order = ORDERS.read_text()
         while ORDERS.read_text() == 'hang':
             time.sleep(0.002)
         if order == 'raise':
-            raise RuntimeError('asked to fail')
+            raise RuntimeError('requested failure')
         if order == 'die':
-            raise SystemExit('asked to die')
+            raise SystemExit('requested exit')
         self._weight.copy_(self._good * torch.nan if order == 'nan' else self._good)
         return super().plan(pixels, *words, **named)
 
 
 class FaultyNode(PlanNode):
-    """The plan node with that pilot."""
+    """Run the plan node with that pilot."""
 
     def __init__(self) -> None:
         super().__init__(FaultyPilot)

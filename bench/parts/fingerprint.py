@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Tell whether figures are older than the code that they measure.
+Detect figures that are older than the code that they measure.
 
 A benchmark measures its own script, every module of this project that it imports, directly or
 through others, and what it names by a string: a verb, a module, an arena, or a file of config/.
-What only reads words, shows or writes pages takes no part in a figure. The text of the others,
-without docstrings, imports, blank lines and lines of comment, gives one short hash, wherever the
-files are. Rows carry the hash of their measurement; docs/results.md marks those whose code has
+Modules that only parse arguments, show progress or write pages do not change a figure and are left
+out. One short hash covers the text of the others, without docstrings, imports, blank lines and
+comment lines. Rows carry the hash of their measurement; docs/results.md marks those whose code has
 changed since.
 """
 
@@ -29,7 +29,7 @@ SHOWS = {
 
 
 def fingerprint(script: Path) -> str:
-    """Return the hash of all that a benchmark measures."""
+    """Return the hash of all code that a benchmark measures."""
     text = '\n'.join(sorted(map(_text, measured(script))))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -46,7 +46,7 @@ def measured(script: Path) -> list[Path]:
 
 
 def _shows(path: Path) -> bool:
-    """Return whether a file only reads words, shows, writes pages or, as this one, compares."""
+    """Return whether a file only parses, shows, writes pages or, as this one, compares."""
     if not path.is_relative_to(PACKAGE):
         return path == Path(__file__)
     return path.relative_to(PACKAGE).with_suffix('').parts[0] in SHOWS
@@ -95,7 +95,7 @@ def _files(module: str) -> Iterator[Path]:
 
 @cache
 def _text(path: Path) -> str:
-    """Return the lines of a file that can change what it does."""
+    """Return the lines of a file that can change its behaviour."""
     lines = path.read_text(encoding='utf-8').splitlines()
     if path.suffix == '.py':
         for node in ast.walk(ast.parse('\n'.join(lines))):
@@ -106,7 +106,7 @@ def _text(path: Path) -> str:
 
 
 def _silent(node: ast.AST) -> Iterator[ast.stmt]:
-    """Yield the statement of an import, or the docstring of what has one."""
+    """Yield an import statement, or the docstring of a module, class or function."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         yield node
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef

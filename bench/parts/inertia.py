@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What compensation for a delay is worth to a robot with inertia, in two rooms.
+Measure what compensation for a delay adds for a robot with inertia, in two rooms.
 
-A robot that stops at once passes its goal as soon with late plans as with timely ones. One whose
-velocity lags behind its commands drives past the goal, turns too late, and swings about it. So a
-goal counts here when the robot has stayed at it for a second. The model learns from drives of the
-robot with inertia; one image shows no velocity.
+A robot that stops at once reaches its goal as soon with late plans as with timely ones. A robot
+whose velocity lags behind its commands overshoots and oscillates about the goal. So a goal counts
+here when the robot has stayed at it for one second. The model is trained on episodes of the robot
+with inertia; a single image shows no velocity.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ import torch
 LAG = 0.3  # of the velocities behind the commands [s]
 STAY = 10  # raw steps of 100 ms
 LATE = (2, 4)  # raw steps from an image to the action planned from it
-EPISODES = 60  # of 100 raw steps: ten minutes of driving
+EPISODES = 60  # of 100 raw steps: ten minutes of data
 STEPS = 1500  # of training: less than a minute of one core
 PAIRS = 50  # of each seed
 SEEDS = (0, 1, 2)
 
 
 class Staying(RandomisedArena):
-    """A robot with inertia, which has reached a goal once it has stayed there."""
+    """A robot with inertia that reaches a goal by staying there."""
 
     def __init__(self, scene: Scene) -> None:
         self._stayed = 0  # raw steps in a row
@@ -45,12 +45,12 @@ class Staying(RandomisedArena):
         return frame
 
     def set_state(self, state: Array) -> Frame:
-        """Begin to count."""
+        """Place the robot, and reset the count."""
         self._stayed = 0
         return super().set_state(state)
 
     def success(self) -> bool:
-        """Say whether the robot has stayed long enough."""
+        """Return whether the robot has stayed long enough."""
         return self._stayed >= STAY
 
 
@@ -61,7 +61,7 @@ def staying(arena: Arena) -> Staying:
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Train with every seed, and drive without delay, and late with compensation and without."""
+    """Train with every seed; evaluate without delay, and delayed with compensation and without."""
     torch.set_num_threads(1)
     found: Found = {}
     lag = f'randomise.lag=[{LAG},{LAG}]'
@@ -83,7 +83,7 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def rows(found: Found) -> Iterator[Row]:
-    """Return what was found; plans without delay, and those with compensation, are the peers."""
+    """Return the success; plans without delay and compensated plans are the peers."""
     name = 'two_room.inertia'
     yield row(f'{name}_success', found, 'timely', 'random')
     for ticks in LATE:

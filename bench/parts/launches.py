@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a GPU would be asked for, found out on a processor: a stand-in for CUDA graphs.
+Record on a processor what a GPU would be asked to do: a stand-in for CUDA graphs.
 
-Operations are written down in their order, and done again when they are replayed. One that makes
-a GPU wait for Python, or Python for a GPU, is refused, as CUDA refuses to record it.
+Operations are recorded in their order and run again on replay. An operation that makes the GPU
+wait for Python, or Python wait for the GPU, raises WaitError, as CUDA refuses to record it.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 R = TypeVar('R')
-# Of a tensor: these bring numbers to Python or, on a GPU, to the processor.
+# Methods of a tensor that copy numbers to Python or from a GPU to the processor.
 READS = {'cpu', 'numpy', 'tolist', 'item', '__bool__', '__float__', '__int__', '__index__'}
 READS |= {'nonzero', 'pin_memory', '__array__', '__contains__'}
-# These have as many results as the numbers say, or read one, or take numbers from Python.
+# Operations whose result size depends on the data, that read a number, or take one from Python.
 WAITS = {'_local_scalar_dense', 'nonzero', 'is_nonzero', 'equal', 'masked_select', 'lift_fresh'}
 WAITS |= {'unique_dim', '_unique2', 'unique_consecutive', 'repeat_interleave', 'bincount'}
 FREE = {'empty', 'new_empty', 'empty_like', 'empty_strided', 'new_empty_strided', 'detach'}
 FREE |= {'_unsafe_view'}
-# What no compiler joins with what lies around it.
+# Operations that a compiler does not fuse with their neighbours.
 ALONE = {'addmm', 'mm', 'bmm', 'baddbmm', 'randn', 'topk', 'sort', 'convolution', '_cdist_forward'}
 ALONE |= {'_scaled_dot_product_flash_attention_for_cpu', '_scaled_dot_product_attention_math'}
 
 
 class WaitError(AssertionError):
-    """Something waits for a GPU."""
+    """An operation makes the GPU or Python wait."""
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its types out
-    """Operations in their order, with what they were done to."""
+    """Operations in their order, with their arguments and results."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -47,11 +47,11 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves 
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Say that nothing is compiled here: torch need not load its compiler for this."""
+        """Return False: nothing is compiled here, so torch need not load its compiler."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Do an operation, and write it down."""
+        """Run an operation and record it."""
         kwargs = kwargs or {}
         name = name_of(func)
         masks = name in ('index', 'index_put', 'index_put_', '_index_put_impl_') and any(
@@ -65,7 +65,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves 
         return out
 
     def replay(self) -> None:
-        """Do all of it again, into the same memory."""
+        """Run all operations again, into the same memory."""
         with torch.no_grad():
             for func, args, kwargs, out in self._calls:
                 found = func(*args, **kwargs)
@@ -75,22 +75,22 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves 
 
     @property
     def launches(self) -> int:
-        """Return how many kernels there are, one for each operation."""
+        """Return the number of kernels, one for each operation."""
         return len(self._calls)
 
     @property
     def joined(self) -> int:
-        """Return the same where a compiler joins all that lies between two large operations."""
+        """Return the number of kernels if all operations between two large ones are fused."""
         names = [name_of(func) for func, *_ in self._calls]
         groups = groupby(names, key=lambda name: name in ALONE)
         return sum(len(list(group)) if alone else 1 for alone, group in groups)
 
 
 class Watch(TorchFunctionMode):
-    """Refuses what shows only on a GPU: on a processor, .cpu() is nothing."""
+    """Raises WaitError for reads that have no effect on a processor, such as .cpu()."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call a function of torch."""
+        """Call a function of torch, or raise WaitError."""
         name, kwargs = getattr(func, '__name__', ''), kwargs or {}
         moves = name == 'to' and any(
             isinstance(one, str | torch.device) for one in [*args[1:], *kwargs.values()]
@@ -101,7 +101,7 @@ class Watch(TorchFunctionMode):
 
 
 def watched(run: Callable[[], R]) -> tuple[Tape, R]:
-    """Return what a function asks for, and what it returns."""
+    """Run a function; return its operations and its result."""
     tape = Tape()
     with Watch(), tape:
         return tape, run()
@@ -109,7 +109,7 @@ def watched(run: Callable[[], R]) -> tuple[Tape, R]:
 
 @contextmanager
 def as_if_gpu() -> Iterator[list[Tape]]:
-    """Let the processor take the ways of a GPU; yield what was recorded."""
+    """Take the code paths of a GPU on the processor; yield what was recorded."""
     tapes: list[Tape] = []
 
     def record(
@@ -138,7 +138,7 @@ def name_of(func: Any) -> str:
 
 
 def is_view(func: Any) -> bool:
-    """Say whether an operation shows what is there already."""
+    """Return whether the result of an operation is a view of its argument."""
     returns = [one.alias_info for one in func._schema.returns]
     return any(info is not None and not info.is_write for info in returns)
 

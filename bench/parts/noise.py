@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publish what no careful program would, on the topics of the plan node: python noise.py NAME."""
+"""Publish malformed, huge and too frequent messages on the plan node's topics: noise.py NAME."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Send = Callable[[], object]
 
 
 def black(side: int) -> bytes:
-    """Return a black PNG of so many rows and columns, made row by row."""
+    """Return a black PNG of so many rows and columns, compressed row by row."""
     pack = zlib.compressobj(1)
     row = bytes(side + 1)
     body = b''.join(pack.compress(row) for _ in range(side)) + pack.flush()
@@ -39,7 +39,7 @@ def black(side: int) -> bytes:
 
 
 def scene() -> list[bytes]:
-    """Return two PNGs of 1280x720, as a camera with some noise would give."""
+    """Return two PNGs of 1280x720 with camera noise."""
     rng = np.random.default_rng(0)
     ramp = np.linspace(0, 200, 1280)[None, :, None] + np.zeros((720, 1, 3))
     shots = [(ramp + rng.integers(0, 4, ramp.shape)).astype(np.uint8) for _ in '12']
@@ -47,22 +47,22 @@ def scene() -> list[bytes]:
 
 
 def pictures(node: Node, pngs: list[bytes]) -> Send:
-    """Send camera images in turn."""
+    """Publish camera images in turn."""
     publisher = node.create_publisher(CompressedImage, CAMERA, QoSProfile(depth=1))
     messages = [CompressedImage(format='png', data=array('B', png)) for png in pngs]
-    turn = iter(lambda: 0, 1)  # for ever
+    turn = iter(lambda: 0, 1)  # endless
     numbers: Iterator[int] = (number for number, _ in enumerate(turn))
     return lambda: publisher.publish(messages[next(numbers) % len(messages)])
 
 
 def goal(node: Node, name: str, message: object) -> Send:
-    """Send a goal."""
+    """Publish a goal."""
     publisher = node.create_publisher(type(message), f'goal/{name}', 10)
     return lambda: publisher.publish(message)
 
 
 def settings(node: Node) -> Send:
-    """Ask for a search that would take hours."""
+    """Set parameters of a search that would take hours."""
     client = node.create_client(SetParameters, 'plan/set_parameters')
     client.wait_for_service()
     wanted = [Parameter(f'planner.{name}', value=n).to_parameter_msg() for name, n in HUGE.items()]
@@ -75,7 +75,7 @@ def white(side: int) -> Image:
     return Image(height=side, width=side, step=3 * side, encoding='rgb8', data=data)
 
 
-# name: what is sent, and how often [Hz]
+# name: what is published, and its rate [Hz]
 NOISES: dict[str, tuple[Callable[[Node], Send], float]] = {
     'png_12000': (lambda node: pictures(node, [black(12_000)]), 2.0),
     'png_30000': (lambda node: pictures(node, [black(30_000)]), 2.0),
@@ -91,7 +91,7 @@ NOISES: dict[str, tuple[Callable[[Node], Send], float]] = {
 
 
 def main(name: str) -> None:
-    """Send until killed."""
+    """Publish until killed."""
     rclpy.init()
     node = rclpy.create_node('noise')
     make, rate = NOISES[name]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Keep the outcomes of attempts in files, so that a benchmark of hours goes on where it was stopped.
+Keep the outcomes of attempts in files, so that an interrupted benchmark can continue.
 
-The name of a file is a hash of all that decides: the code, the model, the settings and the pairs.
+The name of a file is a hash of everything that decides: code, model, settings and pairs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _code = cache(fingerprint)
 
 
 def kept(folder: Path, name: str, attempt: Callable[[], list[Outcome]]) -> list[Outcome]:
-    """Return the outcomes of an attempt, from its file in a folder if it was made before."""
+    """Return the outcomes of an attempt, from its file if it exists, else by running it."""
     file = folder / f'{name}.json'
     if not file.exists():
         rows = [one._asdict() for one in attempt()]
@@ -35,7 +35,7 @@ def kept(folder: Path, name: str, attempt: Callable[[], list[Outcome]]) -> list[
 
 
 def named(script: Path, checkpoint: Checkpoint, pairs: Sequence[Pair], *settings: object) -> str:
-    """Return a name for what a checkpoint tries by the code of a script."""
+    """Return the file name of an attempt of a checkpoint with the code of a script."""
     digest = hashlib.sha256(_code(script).encode())
     digest.update(repr(settings).encode())
     for pair in pairs:
@@ -46,7 +46,7 @@ def named(script: Path, checkpoint: Checkpoint, pairs: Sequence[Pair], *settings
 
 
 def _contents(checkpoint: Checkpoint) -> Iterator[bytes]:
-    """Yield what a checkpoint plans with: its model, and the files beside it."""
+    """Yield the contents that a checkpoint plans with: its model and the files beside it."""
     yield save(checkpoint.model.state_dict())
     yield repr((checkpoint.planner, checkpoint.mean.tolist(), checkpoint.std.tolist())).encode()
     beside = checkpoint.folder.iterdir() if checkpoint.folder else ()

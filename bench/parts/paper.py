@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much the search of the paper tries for a plan."""
+"""The number of samples and iterations that the search of the paper uses for a plan."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The platform that others use: scripts of bench/peers in an environment of their own."""
+"""Run the scripts of bench/peers in an environment that has the stable-worldmodel platform."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ NEEDS = (  # with torch and torchvision of one build: see docs/results.md
 
 
 class Peer:
-    """A process that says when it is ready, and answers each line with a line of JSON."""
+    """A process that prints a line of JSON when it is ready and for each input line."""
 
     def __init__(self, process: subprocess.Popen[str], errors: Path, name: str) -> None:
         self._process, self._errors, self._name = process, errors, name
-        self.ready: dict[str, Any] = json.loads(self._read())  # what it says then
+        self.ready: dict[str, Any] = json.loads(self._read())  # its first line
 
     def ask(self, line: object) -> dict[str, Any]:
-        """Return its answer."""
+        """Send a line; return the answer."""
         assert self._process.stdin is not None
         print(line, file=self._process.stdin, flush=True)
         answer: dict[str, Any] = json.loads(self._read())
         return answer
 
     def seconds(self, line: object) -> float:
-        """Return how long the answer took by its own clock, which is of the kind that ours is."""
+        """Send a line; return the duration by the clock of the process [s]."""
         return float(self.ask(line)['seconds'])
 
     def _read(self) -> str:
-        """Return its next line, or say why there is none."""
+        """Return the next line, or raise with the end of its log."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            sys.exit(f'{self._name} broke off: {self._errors.read_text()[-2000:]}')
+            sys.exit(f'{self._name} ended early: {self._errors.read_text()[-2000:]}')
         return line
 
 
 def python_of_peer() -> str | None:
-    """Return an interpreter that has the platform, if any has."""
+    """Return an interpreter that has the platform, or None."""
     found = os.environ.get(PYTHON)
     return found or (sys.executable if find_spec('stable_worldmodel') else None)
 
@@ -59,10 +59,10 @@ def python_of_peer() -> str | None:
 @contextmanager
 def peer(
     script: str,
-    write_task: Callable[[Path], object],  # into the file that is the script's only word
+    write_task: Callable[[Path], object],  # writes the file that is the script's only argument
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[Peer | None]:
-    """Start a script; None, and a word about it, where the platform is not installed."""
+    """Start a script; print why and yield None if the platform is not installed."""
     python = python_of_peer()
     if not python:
         print(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A chart of values in the order in which they came, as a picture."""
+"""Draw a chart of values over time as an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLOURS = ((14, 105, 209), (235, 111, 31), (74, 140, 42))
 
 
 def chart(title: str, curves: Mapping[str, Sequence[float] | Array], zero: bool = False) -> Array:
-    """Return curves over a common height as dots, (HEIGHT, WIDTH, 3) BGR; later ones on top."""
+    """Return curves as dots on a common scale, (HEIGHT, WIDTH, 3) BGR; later ones on top."""
     sheet = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     arrays = {name: np.asarray(values, float) for name, values in curves.items()}
     everything = np.concatenate(list(arrays.values()))

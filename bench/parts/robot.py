@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A robot for bench/faults.py: a camera that can fail, and ears that note when what was heard."""
+"""A robot for bench/faults.py: a camera that can fail, and the receive times of commands."""
 
 from __future__ import annotations
 
@@ -27,76 +27,76 @@ from std_msgs.msg import String
 
 CAMERA_HZ, SHAPE = 30, (120, 160, 3)
 CLOCK_HZ = 100
-PATIENCE = 60.0  # until anything happens [s]
+PATIENCE = 60.0  # for any condition [s]
 
 
 class Robot:
-    """What the node sees, and what it says."""
+    """A camera and a goal for the node, and the commands and reasons that the node publishes."""
 
     def __init__(self, node: Node, clock: bool) -> None:
         self._node = node
         self.films, self.still, self.clock_runs = True, False, True
-        self.spoil: Callable[[Image], None] | None = None
+        self.damage: Callable[[Image], None] | None = None
         self.clock_time = 1000.0  # to be set back from, a few times [s]
-        self.commands: list[tuple[float, bool]] = []  # when heard [s], and whether to move
+        self.commands: list[tuple[float, bool]] = []  # when received [s], and whether to move
         self.reasons: list[tuple[float, str]] = []
         self.moved = 0.0  # when the measured position changed last [s]
         rng = np.random.default_rng(0)
         self._pictures = [rng.integers(0, 255, SHAPE, np.uint8) for _ in range(2)]
-        self._rival: object = None
-        self.find_camera()
+        self._second_publisher: object = None
+        self.create_camera()
         self._goal = node.create_publisher(Image, '/goal/image', LATCHED)
         self._goal.publish(fill_image(Image(), self._pictures[0]))
         self._clock = node.create_publisher(Clock, '/clock', 1) if clock else None
         self._listen()
 
     def _listen(self) -> None:
-        hear = self._node.create_subscription
-        hear(TwistStamped, '/cmd_vel', self._on_command, 100)
-        hear(String, '/plan/status', self._on_status, LATCHED)
+        subscribe = self._node.create_subscription
+        subscribe(TwistStamped, '/cmd_vel', self._on_command, 100)
+        subscribe(String, '/plan/status', self._on_status, LATCHED)
 
-    def find_camera(self) -> None:
-        """Start the camera, as a publisher that was not there before."""
+    def create_camera(self) -> None:
+        """Start the camera with a new publisher."""
         self.camera = self._node.create_publisher(Image, '/camera/image_raw', 1)
 
-    def lose_camera(self) -> None:
-        """End the camera with its publisher."""
+    def destroy_camera(self) -> None:
+        """Stop the camera and destroy its publisher."""
         self._node.destroy_publisher(self.camera)
 
-    def rival(self) -> None:
-        """Begin to publish commands, too."""
-        self._rival = self._node.create_publisher(TwistStamped, '/cmd_vel', 1)
+    def create_second_publisher(self) -> None:
+        """Create a second publisher on the command topic."""
+        self._second_publisher = self._node.create_publisher(TwistStamped, '/cmd_vel', 1)
 
-    def no_rival(self) -> None:
-        """Leave the command topic to the node."""
-        self._node.destroy_publisher(self._rival)
+    def destroy_second_publisher(self) -> None:
+        """Destroy the second publisher on the command topic."""
+        self._node.destroy_publisher(self._second_publisher)
 
     @property
     def status(self) -> str:
-        """Return the last reason heard."""
+        """Return the last reason received."""
         return self.reasons[-1][1] if self.reasons else ''
 
     @property
     def moves(self) -> bool:
-        """Say whether the last command was to move."""
+        """Return whether the last command was to move."""
         return bool(self.commands) and self.commands[-1][1]
 
     def mark(self) -> tuple[int, int]:
-        """Return what was heard so far, for see()."""
+        """Return how much was received so far, for wait_for_stop()."""
         return len(self.reasons), len(self.commands)
 
-    def see(self, mark: tuple[int, int]) -> tuple[str, float, float]:
+    def wait_for_stop(self, mark: tuple[int, int]) -> tuple[str, float, float]:
         """Wait for a reason to stop and a stop command since then; return both, with times."""
         reasons, commands = mark
 
-        def told() -> list[tuple[float, str]]:
+        def reasons_to_stop() -> list[tuple[float, str]]:
             return [(at, why) for at, why in self.reasons[reasons:] if why != 'RUNNING']
 
         def stops() -> list[float]:
             return [at for at, moves in self.commands[commands:] if not moves]
 
-        self.wait(lambda: told() and stops(), 'a reason and a stop')
-        at, why = told()[0]
+        self.wait(lambda: reasons_to_stop() and stops(), 'a reason and a stop')
+        at, why = reasons_to_stop()[0]
         return why, at, stops()[0]
 
     def motion_after(self, then: float) -> float:
@@ -104,11 +104,13 @@ class Robot:
         return next((at for at, moves in self.commands if moves and at > then), 0.0)
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for something."""
+        """Wait until a condition holds; raise RuntimeError after PATIENCE seconds."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > deadline:
-                raise RuntimeError(f'in vain: {what}; the node said {self.reasons[-5:]}')
+                raise RuntimeError(
+                    f'no {what} within {PATIENCE:.0f} s; the last reasons: {self.reasons[-5:]}'
+                )
             time.sleep(0.002)
 
     def film(self, closing: Event) -> None:
@@ -119,14 +121,14 @@ class Robot:
             number += not self.still
             if self.films:
                 message = fill_image(Image(), self._pictures[number % 2])
-                if self.spoil is not None:
-                    self.spoil(message)
-                with suppress(InvalidHandle):  # it was lost just now
+                if self.damage is not None:
+                    self.damage(message)
+                with suppress(InvalidHandle):  # the publisher was just destroyed
                     self.camera.publish(message)
             beat.advance(time.monotonic())
 
     def tick(self, closing: Event) -> None:
-        """Let simulated time pass."""
+        """Publish simulated time."""
         beat = Metronome(1 / CLOCK_HZ, time.monotonic())
         while not closing.wait(max(0.0, beat.deadline - time.monotonic())):
             if self._clock is not None and self.clock_runs:
@@ -145,7 +147,7 @@ class Robot:
 
 
 class Watcher(Robot):
-    """Sees where another robot is, and has neither camera nor goal."""
+    """Subscribes to the odometry of another robot, without a camera and a goal."""
 
     def __init__(self, node: Node) -> None:
         self.reasons, self.moved = [], 0.0
@@ -166,7 +168,7 @@ class Watcher(Robot):
 
 
 def robot(clock: bool = False, watch_only: bool = False) -> AbstractContextManager[Robot]:
-    """Make a robot run."""
+    """Run a robot beside the node until the block is left."""
 
     def make(node: Node) -> Robot:
         return Watcher(node) if watch_only else Robot(node, clock)
@@ -178,7 +180,7 @@ def robot(clock: bool = False, watch_only: bool = False) -> AbstractContextManag
 def process(
     words: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program that may be killed, and leave nothing of it behind."""
+    """Run a Python program, and kill it when the block is left."""
     with log.open('ab') as out:
         child = subprocess.Popen([sys.executable, *words], env=dict(environment), stderr=out)
     try:

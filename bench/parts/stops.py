@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How soon ~/stop of the plan node is answered, while something else is thrown at the node."""
+"""Measure how soon the plan node answers ~/stop while other programs send malformed messages."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ QUIET = 'nothing'
 # rclpy copies a message under Python's lock before its size can be seen.
 HUGE = 'goal_100_mb'
 _PATIENCE = 60.0  # [s]
-_SETTLE = 6.0  # until the noise has begun [s]
+_SETTLE = 6.0  # until the noise has started [s]
 _GAP = 0.03  # between two calls [s]
 
 
 class Caller:
-    """A camera at 30 Hz, and a person who presses the stop button again and again."""
+    """A camera at 30 Hz, and a client that calls ~/stop again and again."""
 
     def __init__(self, node: Node) -> None:
         self.films = True
@@ -57,22 +57,22 @@ class Caller:
                 number += 1
 
     def stop(self) -> float:
-        """Call ~/stop once; return how long the answer took [s]."""
+        """Call ~/stop once; return the response time [s]."""
         if not self._client.wait_for_service(_PATIENCE):
-            raise RuntimeError('the node never served ~/stop')
+            raise RuntimeError(f'no service ~/stop within {_PATIENCE:.0f} s')
         done = Event()
         begun = time.perf_counter()
         future: Future[Trigger.Response] = self._client.call_async(Trigger.Request())
         future.add_done_callback(lambda _: done.set())
         if not done.wait(_PATIENCE):
-            raise RuntimeError(f'~/stop was not answered within {_PATIENCE:.0f} s')
+            raise RuntimeError(f'no response of ~/stop within {_PATIENCE:.0f} s')
         return time.perf_counter() - begun
 
 
 def measure_stops(
     checkpoint: Path, environment: Mapping[str, str], calls: int, names: Sequence[str]
 ) -> Iterator[Row]:
-    """Press the button under each noise; one row for each, and one for the worst."""
+    """Call ~/stop under each noise; yield a row for each, and one for the worst."""
     robot = {'camera': {'topic': CAMERA, 'type': 'sensor_msgs/msg/CompressedImage'}}
     knobs = {'checkpoint': str(checkpoint), 'robot': robot}
     worst = 0.0
@@ -99,7 +99,7 @@ def measure_stops(
 
 @contextmanager
 def noise(name: str, environment: Mapping[str, str]) -> Iterator[None]:
-    """Let a process of its own make a noise, from before this begins."""
+    """Run a noise in a process of its own."""
     if name == QUIET:
         yield
         return
@@ -109,7 +109,7 @@ def noise(name: str, environment: Mapping[str, str]) -> Iterator[None]:
         try:
             yield
             if process.poll() is not None:
-                raise RuntimeError(f'the noise {name} ended by itself')
+                raise RuntimeError(f'noise.py {name} ended early')
         finally:
             process.kill()
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What the benchmarks of the arenas share: drive, convert, train and evaluate with several seeds.
+Shared parts of the arenas' benchmarks: collect, convert, train and evaluate with several seeds.
 
-Recorded, converted and trained as the verbs do it, with the recipe in config/. The pairs of start
-and goal come from episodes driven anew for each seed, by the protocol of the paper: 25 raw steps
-apart, 50 raw steps to get there, success at any of them. No recipe was chosen by these pairs:
-`smwm evaluate` draws others. All methods try the same pairs. Each seed has drives of its own, too,
-so that an interval over seeds covers the data, not the weights alone.
-Drives, models and outcomes are kept in runs/bench: what was interrupted goes on. Delete the folder
-to begin anew, and to measure the time of training again.
+Data and models are made by the verbs, with the recipe in config/. The pairs of start and goal come
+from new episodes of each seed, by the protocol of the paper: 25 raw steps apart, a budget of 50
+raw steps, success at any of them. No recipe was tuned on these pairs: `smwm evaluate` draws
+others. All methods try the same pairs. Each seed also collects data of its own, so that an
+interval over seeds covers the data and not the weights alone. Bags, models and outcomes are kept
+in runs/bench, and an interrupted benchmark continues there. Delete the folder to start again, and
+to measure the training time again.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ import torch
 
 QUICK = ['train.steps=60', 'evaluate.pairs=8', 'evaluate.repeats=2']
 QUICK_EPISODES = 8
-KEPT = Path(__file__).parents[2] / 'runs/bench'  # drives and models, or hours would be lost
-UNSEEN = 10_000  # on top of a seed: people and recipes count their seeds from 0
+KEPT = Path(__file__).parents[2] / 'runs/bench'  # bags, models and outcomes
+UNSEEN = 10_000  # added to a seed: users and recipes count seeds from 0
 LONGEST = 100  # raw steps between start and goal, in the sweep of horizons
 Found = dict[str, list[Sequence[Outcome]]]  # of each method, the outcomes of each seed
 
 
 @contextmanager
 def workplace(name: str, quick: bool) -> Iterator[Path]:
-    """Return where an arena's drives and models are; a quick look leaves none."""
+    """Yield the folder of an arena's bags and models; with --quick, a temporary one."""
     with TemporaryDirectory() as short:
         yield Path(short) if quick else KEPT / name
 
 
 class Seed(NamedTuple):
-    """All that one seed needs."""
+    """Settings, arenas and episodes of one seed."""
 
     config: Config
     folder: Path  # of its runs
@@ -67,13 +67,13 @@ class Seed(NamedTuple):
     episodes: Sequence[np.ndarray]  # (L, P) states, to draw pairs from
 
     def pairs(self, offset: int = 25) -> list[Pair]:
-        """Draw start and goal."""
+        """Draw pairs of start and goal."""
         return fresh_pairs(self.episodes, replace(self.config.evaluate, offset=offset))
 
     def trained(
         self, dataset: TransitionDataset, kind: str, name: str, steps: int = 0
     ) -> Checkpoint:
-        """Train a kind of model, for as many steps as the recipe says, or fewer."""
+        """Train a kind of model, for as many steps as the recipe has, or fewer."""
         config = self.config
         most = config.train.steps
         settings = replace(config.train, steps=min(steps or most, most))
@@ -86,7 +86,7 @@ class Seed(NamedTuple):
     def timed(
         self, dataset: TransitionDataset, name: str, seconds: list[float], steps: int = 0
     ) -> Checkpoint:
-        """Train our kind; note the seconds of the processor, unless it was interrupted."""
+        """Train our kind; append the processor time, if training was not interrupted [s]."""
         begun, anew = time.process_time(), not (self.folder / name).exists()
         checkpoint = self.trained(dataset, self.config.model.kind, name, steps)
         noted = self.folder / f'{name}.seconds'
@@ -97,7 +97,7 @@ class Seed(NamedTuple):
         return checkpoint
 
     def drive(self, driver: Driver, pairs: Sequence[Pair], repeats: int = 1) -> list[Outcome]:
-        """Let somebody try pairs, with twice as many raw steps as the goal is away."""
+        """Try pairs, with a budget of twice the raw steps between start and goal."""
         budget = 2 * (pairs[0].goal_row - pairs[0].start_row)
         return run_pairs(self.arenas, pairs, driver, budget, '', repeats)
 
@@ -106,11 +106,11 @@ class Seed(NamedTuple):
         checkpoint: Checkpoint,
         pairs: Sequence[Pair],
         planner: Planner | None = None,
-        execute: int = 0,  # 0: as the recipe does
+        execute: int = 0,  # 0: as in the recipe
         delay: int = 0,
         compensate: str = 'sent',
     ) -> list[Outcome]:
-        """Let a checkpoint try pairs, unless it did before."""
+        """Try pairs with a checkpoint, or return its kept outcomes."""
         execute = execute or self.config.evaluate.execute
         driver = PilotDriver(Pilot(checkpoint, planner), execute, delay, compensate)
         settings = (self.config, planner, execute, delay, compensate)
@@ -124,7 +124,7 @@ More = Callable[[Seed, TransitionDataset, Checkpoint, Found], None]
 def nothing_more(
     seed: Seed, dataset: TransitionDataset, checkpoint: Checkpoint, found: Found
 ) -> None:
-    """Try nothing that is particular to one arena."""
+    """Try no further methods."""
 
 
 def measure(
@@ -135,10 +135,10 @@ def measure(
     seeds: Sequence[int] = (0, 1, 2),
 ) -> Iterator[Row]:
     """
-    Train and evaluate with every seed, the recipe and other kinds; `more` may try more.
+    Train and evaluate the recipe and other kinds with every seed; `more` adds methods.
 
-    Where the recipe also learns from measured states, kind smwm is tried beside it, from images
-    and actions alone as in the paper; the other kinds differ from smwm in their loss alone.
+    Where the recipe also trains on measured states, kind smwm is added, which trains on images
+    and actions alone as in the paper. The other kinds differ from smwm in their loss alone.
     """
     torch.set_num_threads(1)
     found: Found = {}
@@ -171,7 +171,7 @@ def measure(
 
 
 def rows(name: str, found: Found, kinds: Sequence[str]) -> Iterator[Row]:
-    """Return the rows that every arena has."""
+    """Yield the rows that every arena has."""
     moved, smwm = unsolved(found), 'ours'
     if 'smwm' in found:
         smwm = 'smwm'
@@ -209,7 +209,7 @@ PEERS = {
 def row(
     measure_name: str, found: Mapping[str, Sequence[Sequence[Outcome]]], key: str, peer: str
 ) -> Row:
-    """Return the success of one beside that of another on the same pairs, and its interval."""
+    """Return the success of a method with its interval, beside another on the same pairs."""
     value, beside = success(found[key]), success(found[peer])
     return Row(
         measure_name,
@@ -223,7 +223,7 @@ def row(
 
 
 def success(tried: Sequence[Sequence[Outcome]]) -> float:
-    """Return the share of goals that were reached, over all seeds."""
+    """Return the share of reached goals over all seeds."""
     every = [one.success for outcomes in tried for one in outcomes]
     return float(np.mean(every)) if every else 0.0
 
@@ -241,8 +241,8 @@ def record(
     seed: int = 0,
     knobs: Sequence[str] = (),  # of the arena
 ) -> TransitionDataset:
-    """Collect and convert; what the verbs print goes where it does not mix with our rows."""
-    episodes = QUICK_EPISODES if quick else episodes  # 0: as many as the recipe says
+    """Collect and convert; print the output of the verbs to stderr."""
+    episodes = QUICK_EPISODES if quick else episodes  # 0: as in the recipe
     some = [f'arena.seed={seed}', *([f'arena.episodes={episodes}'] if episodes else []), *knobs]
     where = folder / f'driven_{episodes}_{seed}'
     bags, data = str(where / 'bags'), str(where / 'dataset')
@@ -257,7 +257,7 @@ def record(
 
 
 def prepare(seed: Seed, dataset: TransitionDataset) -> Checkpoint:
-    """Train as the recipe says, and make roadmap and proposals."""
+    """Train by the recipe, and prepare roadmap and proposals."""
     seed.trained(dataset, seed.config.model.kind, 'ours')
     folder = seed.folder / 'ours'
     settings = seed.config.prepare
@@ -270,7 +270,7 @@ def prepare(seed: Seed, dataset: TransitionDataset) -> Checkpoint:
 
 @contextmanager
 def prepared(name: str, folder: Path, number: int, knobs: Sequence[str]) -> Iterator[Seed]:
-    """Make the arenas of one seed, and drive the episodes that its pairs come from."""
+    """Make the arenas of one seed, and run the episodes that its pairs come from."""
     seeded = [f'{part}.seed={number}' for part in ('train', 'evaluate', 'planner')]
     config = load_config(name, [*knobs, *seeded])
     length = max(config.arena.length, 2 * LONGEST)

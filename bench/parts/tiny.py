@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How long the model of the paper plans with the settings of the paper, from two images to actions.
+Measure how long the model of the paper plans with the paper's settings, from images to actions.
 
-Beside it stands the platform that it comes from, with the same weights, images and noise, which
-finds the same plan; and the arithmetic that no exact rollout can do without.
+The peers are the platform that the model comes from, with the same weights, images and noise,
+which finds the same plan; and the arithmetic that every exact rollout needs.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from torch import nn, Tensor
 BLOCK, FIELDS = 5, 2
 ROBOT = config.Robot(command=config.Command(low=(-1e6, -1e6), high=(1e6, 1e6)))  # no limits
 PAPER = replace(PAPER_PLANNER, seed=1234)
-SHARED = ('samples', 'iterations', 'elites', 'horizon', 'seed')  # settings that the peer has, too
+SHARED = ('samples', 'iterations', 'elites', 'horizon', 'seed')  # settings that the peer also has
 SOLVER = f'{NAME}, CEMSolver and LeWM'
-SAME = 1e-4  # plans that differ by less are one plan [standard deviations of the data]
+SAME = 1e-4  # largest difference of equal plans [standard deviations of the data]
 RATED = ((300, 192, 2048), (300, 2048, 192), (1024, 1024, 1024))  # rows, inputs, outputs
 
 
@@ -58,7 +58,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def on_processor(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
-    """Time one thread, by the processor's clock."""
+    """Time one thread in processor time."""
     ours = Ours(checkpoint, 'cpu')
     parts = {'ours': ours.seconds, 'floor': floor(checkpoint)}
     with beside(checkpoint, 'cpu') as other:
@@ -76,9 +76,9 @@ def on_processor(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
 
 
 def on_gpu(checkpoint: Checkpoint, rounds: int, device: str = 'cuda') -> Iterator[Row]:
-    """Time a GPU, in half precision beside full precision, and beside the official computation."""
+    """Time a GPU in bf16, beside fp32 and beside the official computation."""
     half = checkpoint._replace(planner=replace(checkpoint.planner, precision='bf16'))
-    # What may take minutes to compile comes after what is known by then.
+    # Compiling may take minutes, so it comes last.
     plain, ours = Plain(checkpoint, device), Ours(half, device)
     parts = {'ours': ours.seconds, 'plain': plain.seconds}
     seconds = interleaved(parts, max(rounds // 4, 1))
@@ -87,11 +87,11 @@ def on_gpu(checkpoint: Checkpoint, rounds: int, device: str = 'cuda') -> Iterato
     exact = Ours(checkpoint, device)
     seconds = interleaved({'ours': ours.seconds, 'exact': exact.seconds}, rounds)
     yield row('planner.cuda', seconds, 'exact', 'the same in fp32')
-    require_same(exact.plan(), plain.plan(), 100 * SAME)  # adds up in another order
+    require_same(exact.plan(), plain.plan(), 100 * SAME)  # sums are in another order
 
 
 def beside_platform(checkpoint: Checkpoint, rounds: int, device: str = 'cuda') -> Iterator[Row]:
-    """Time a GPU beside the platform of the paper, where that is installed."""
+    """Time a GPU beside the platform of the paper, if that is installed."""
     with beside(checkpoint, device) as other:
         if other:
             check(Ours(checkpoint, device).plan(), other, 100 * SAME)
@@ -103,7 +103,7 @@ def beside_platform(checkpoint: Checkpoint, rounds: int, device: str = 'cuda') -
 
 
 def launches(checkpoint: Checkpoint) -> Iterator[Row]:
-    """Count the kernels of a plan on a GPU; as many for few samples as for all."""
+    """Count the kernels of a plan on a GPU; their number is the same for any number of samples."""
     few = replace(checkpoint.planner, samples=4, elites=2, precision='bf16')
     with as_if_gpu() as tapes:
         Ours(checkpoint._replace(planner=few), 'cpu')
@@ -115,36 +115,36 @@ def launches(checkpoint: Checkpoint) -> Iterator[Row]:
 
 
 def row(measure: str, seconds: dict[str, list[float]], who: str, name: str) -> Row:
-    """Return our time beside that of another."""
+    """Return our time beside that of the peer."""
     ours, other = (1e3 * float(np.median(seconds[key])) for key in ('ours', who))
     ratio = paired_ratio(seconds[who], seconds['ours'])
     return Row(measure, ours, 'ms', peer=name, peer_value=other, ratio=ratio)
 
 
 class Ours:
-    """Our way from two images to a plan."""
+    """Our computation from two images to a plan."""
 
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
         self._pilot = Pilot(checkpoint, replace(checkpoint.planner, device=device))
         self._clock = time.process_time if device == 'cpu' else time.perf_counter
-        self.plan()  # a GPU compiles and records now
+        self.plan()  # on a GPU, this compiles and records
 
     def plan(self) -> Tensor:
-        """Return the mean that the search ends with, (T, K*A)."""
+        """Return the mean after the last iteration, (T, K*A)."""
         start, goal = images()
         self._pilot.set_goal(goal)
         actions = self._pilot.plan(start, 0).actions
         return torch.from_numpy(actions).reshape(-1, BLOCK * FIELDS)
 
     def seconds(self) -> float:
-        """Return how long that takes; the plan comes back to the processor, so all is done."""
+        """Return the duration of a plan, its copy to the processor included [s]."""
         begun = self._clock()
         self.plan()
         return self._clock() - begun
 
 
 def kernels(checkpoint: Checkpoint, device: str = 'cuda') -> Iterator[Row]:
-    """Ask a GPU what it does for a plan, and show what takes long."""
+    """Profile a plan on a GPU, and print what takes longest."""
     half = replace(checkpoint.planner, precision='bf16')
     ours = Ours(checkpoint._replace(planner=half), device)
     kind = torch.profiler.ProfilerActivity
@@ -160,10 +160,10 @@ def kernels(checkpoint: Checkpoint, device: str = 'cuda') -> Iterator[Row]:
 
 class Plain:
     """
-    The official computation as one writes it first, launched kernel by kernel.
+    A plain implementation of the official computation, launched kernel by kernel.
 
-    As there, both images are encoded anew in every iteration, and nothing is known beforehand. The
-    platform copies both images for each sample, too, which is left out here.
+    Like the original, it encodes both images again in every iteration and caches nothing. The
+    original also copies both images for each sample, which is left out here.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
@@ -173,7 +173,7 @@ class Plain:
 
     @torch.inference_mode()
     def plan(self) -> Tensor:
-        """Return the mean that the search ends with, (T, K*A)."""
+        """Return the mean after the last iteration, (T, K*A)."""
         settings, device = self._settings, self._device
         start, goal = (
             Obs(torch.tensor(image[None], device=device).permute(0, 3, 1, 2), torch.zeros(1, 0))
@@ -197,7 +197,7 @@ class Plain:
         return mean.cpu()
 
     def seconds(self) -> float:
-        """Return how long that takes."""
+        """Return the duration of a plan [s]."""
         begun = self._clock()
         self.plan()
         return self._clock() - begun
@@ -228,13 +228,13 @@ def images() -> Any:
 
 
 def beside(checkpoint: Checkpoint, device: str) -> AbstractContextManager[Peer | None]:
-    """Start the other planner."""
+    """Start the planner of the peer."""
     known = task(checkpoint, device)
     return peer('lewm.py', lambda path: torch.save(known, path), {'OMP_NUM_THREADS': '1'})
 
 
 def task(checkpoint: Checkpoint, device: str) -> dict[str, Any]:
-    """Return what the other planner needs to know: images come to it normalised."""
+    """Return the task of the peer, with normalised images."""
     pixels = torch.from_numpy(images()).float() / 255
     start, goal = ((pixels - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
     settings: dict[str, int] = {name: getattr(checkpoint.planner, name) for name in SHARED}
@@ -253,18 +253,18 @@ def task(checkpoint: Checkpoint, device: str) -> dict[str, Any]:
 
 
 def check(ours: Tensor, other: Peer, most: float) -> None:
-    """Insist that both found one plan."""
+    """Check that the peer finds the same plan."""
     require_same(ours, torch.tensor(other.ask('plan')['mean']), most)
 
 
 def require_same(ours: Tensor, theirs: Tensor, most: float) -> None:
-    """Insist that two plans are one."""
+    """Check that two plans are equal."""
     difference = float((ours - theirs).abs().max())
-    assert difference < most, f'the peer plans something else: {difference}'
+    assert difference < most, f'plans differ by {difference}, expected less than {most}'
 
 
 def floor(checkpoint: Checkpoint) -> Callable[[], float]:
-    """Return how long the arithmetic takes at the best rate that the processor has anywhere."""
+    """Return the duration of the arithmetic at the best rate of the processor [s]."""
     work = arithmetic(checkpoint.model, checkpoint.planner)
     cases = [
         (torch.randn(n, i), PackedLinear(torch.randn(o, i), torch.randn(o))) for n, i, o in RATED
@@ -281,7 +281,7 @@ def floor(checkpoint: Checkpoint) -> Callable[[], float]:
 
 
 def arithmetic(model: Smwm, settings: config.Planner) -> float:
-    """Count multiplications and additions of a plan when all is joined that can be [FLOP]."""
+    """Count the multiplications and additions of a plan with all products merged [FLOP]."""
     predictor = model.forward_model
     assert isinstance(predictor, Predictor)
     weights = {
@@ -289,7 +289,7 @@ def arithmetic(model: Smwm, settings: config.Planner) -> float:
         for name, layer in predictor.named_modules()
         if isinstance(layer, nn.Linear)
     }
-    # Of the attention, values and outputs become one product; nothing else matters.
+    # In the attention, values and outputs merge into one product; the rest is negligible.
     kept = sum(size for name, size in weights.items() if not name.endswith(('qkv', 'out')))
     kept += len(predictor.layers) * model.latent**2
     return 2.0 * kept * settings.samples * settings.horizon * settings.iterations
@@ -297,7 +297,7 @@ def arithmetic(model: Smwm, settings: config.Planner) -> float:
 
 @torch.no_grad()
 def ranking(model: Smwm) -> float:
-    """Return how alike half and full precision rank action sequences by their cost."""
+    """Return the rank correlation of the costs of action sequences in bf16 and fp32."""
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(1, model.latent, generator=generator).to(device)

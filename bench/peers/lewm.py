@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Plan with the solver and the model class of stable-worldmodel, once for every line that comes in.
+Plan with the solver and the model class of stable-worldmodel, once for every input line.
 
 Runs in an environment of its own, see NEEDS in bench/parts/peer.py: PyPI's torchvision needs the
-torch of PyPI, not a CPU build of it. Its only word is a file with weights, images and settings; a
-line of JSON answers for each plan.
+torch of PyPI, not a CPU build of it. The only argument is a file with weights, images and
+settings. Each plan is answered with a line of JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WIDTH = 192
 
 
 def main() -> None:
-    """Say that all is ready, then plan whenever asked."""
+    """Print a line when ready, then plan once for every input line."""
     torch.set_num_threads(1)
     task = torch.load(sys.argv[1], weights_only=True)
     device, settings = task['device'], task['settings']
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def now(device: str) -> float:
-    """Return the time of the processor, or of a GPU that has done all it was asked [s]."""
+    """Return processor time, or the time after a GPU has finished its queue [s]."""
     if device == 'cpu':
         return time.process_time()
     torch.cuda.synchronize()

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Train with the dataset, the loader and the model class of stable-worldmodel, when asked.
+Train with the dataset, the loader and the model class of stable-worldmodel, on request.
 
-Runs in an environment of its own, as lewm.py does. Its first word is a JSON file with the task;
-each number that comes in is answered with the seconds that so many steps took. Before, it tries
-every layout of the data that the package reads without loss or by default, each with some numbers
-of workers, and keeps what trains fastest here. The loop is that of the SMWM release without its
-framework, which can only be slower; `nano`, which no package has, is written as one writes it
-first.
+Runs in an environment of its own, as lewm.py does. The first argument is a JSON file with the
+task. Each input line is a number of steps; the answer is how long they took [s]. At its start the
+script tries every data layout that the package reads without loss or by default, each with several
+numbers of workers, and keeps the fastest. The loop is that of the SMWM release without its
+framework, which can only be slower. `nano`, which no package has, is a plain implementation.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ import sys
 import time
 from typing import Any
 
-import hdf5plugin  # noqa: F401 - teaches HDF5 to read Blosc
+import hdf5plugin  # noqa: F401 - registers Blosc with HDF5
 from lewm import lewm
 from stable_worldmodel.data import convert, HDF5Dataset, LanceDataset
 import torch
 from torch import nn, Tensor
-from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+from torch.nn import functional as F  # noqa: N812 - the usual name
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LATENT, HIDDEN = {'nano': 32, 'tiny': 192}, 256
 
 
 class Nano(nn.Module):
-    """The small networks."""
+    """The networks of preset nano."""
 
     def __init__(self, action_size: int) -> None:
         super().__init__()
@@ -87,7 +86,7 @@ def perceptron(size_in: int, size_out: int) -> nn.Sequential:
 
 
 def main() -> None:
-    """Say that all is ready, then train whenever asked."""
+    """Print a line when ready, then train for each input line."""
     task = json.loads(Path(sys.argv[1]).read_text(encoding='utf-8'))
     torch.set_num_threads(task['threads'])
     device, width = task['device'], task['block'] * task['fields']
@@ -105,7 +104,7 @@ def main() -> None:
 def fastest(
     task: dict[str, Any], train: Callable[[dict[str, Tensor]], None]
 ) -> tuple[str, Iterator[dict[str, Tensor]]]:
-    """Train some steps with each layout and number of workers; return the fastest."""
+    """Train several steps with each layout and number of workers; return the fastest."""
     windows = {'frameskip': task['block'], 'num_steps': 2, 'keys_to_load': ['pixels', 'action']}
     lance = Path(task['file']).with_suffix('.lance')
     convert(task['file'], lance, source_format='hdf5', progress=False)
@@ -128,7 +127,7 @@ def fastest(
 
 
 def forever(dataset: Any, task: dict[str, Any], workers: int) -> Iterator[dict[str, Tensor]]:
-    """Deal batches, epoch after epoch."""
+    """Yield batches, epoch after epoch."""
     loader = torch.utils.data.DataLoader(
         dataset, batch_size=task['batch'], shuffle=True, drop_last=True, num_workers=workers,
         persistent_workers=workers > 0, prefetch_factor=4 if workers else None,
@@ -144,7 +143,7 @@ def seconds_of(
     train: Callable[[dict[str, Tensor]], None],
     device: str,
 ) -> float:
-    """Take some steps; return how long they took."""
+    """Run several steps; return their duration [s]."""
     begun = now(device)
     for _ in range(steps):
         train(next(batches))
@@ -159,7 +158,7 @@ def step(
     batch: dict[str, Tensor],
     device: str,
 ) -> None:
-    """Take a step, as the release of SMWM does."""
+    """Run a training step as in the release of SMWM."""
     pixels = batch['pixels'].to(device, non_blocking=True)
     action = torch.nan_to_num(batch['action'].to(device, non_blocking=True))[:, :1].float()
     with torch.autocast(device, torch.bfloat16, enabled=device != 'cpu'):
@@ -174,7 +173,7 @@ def step(
 
 
 def now(device: str) -> float:
-    """Return the time, when a GPU has done all it was asked [s]."""
+    """Return the time after a GPU has finished its queue [s]."""
     if device != 'cpu':
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The peer of bench/node.py: the node that one writes first.
+The peer of bench/node.py: a node that plans in a timer callback.
 
-One executor, one timer at the control rate, and in its callback: convert the newest image, plan,
-publish the first action. It plans with the same pilot.
+One executor runs one timer at the control rate. The callback converts the newest image, plans with
+the same pilot as our node, and publishes the first action.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class NaiveNode(Node):  # type: ignore[misc]  # rclpy has no complete types
         self.image = message
 
     def on_tick(self) -> None:
-        """Plan and command."""
+        """Plan, and publish the first action."""
         if self.image is None:
             return
         action = self.pilot.plan(read_image(self.image, self.size, self.resize), 1).actions[0]
