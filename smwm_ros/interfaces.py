@@ -165,7 +165,7 @@ class Arena(Protocol):
         """Make a recorded state the goal; return how the goal looks, and change nothing else."""
         ...
 
-    def aim(self, state: Array) -> None:
+    def set_goal_state(self, state: Array) -> None:
         """Make a state (P,) the goal without looking at it."""
         ...
 

@@ -139,7 +139,7 @@ REFUSED = {
     '--horizons: 0 is out of range': ['--horizons', '25,0'],
     'planner.horizon': ['planner.horizon=0'],
     'elites: 9 is more than the 8 samples': ['planner.samples=8', 'planner.elites=9'],
-    'reach beyond the 6 raw steps of a plan': ['evaluate.execute=7'],
+    'exceed the 6 raw steps of a plan': ['evaluate.execute=7'],
 }
 
 

@@ -94,7 +94,7 @@ class Line:
         """Go there at full speed."""
         return np.array([np.sign(self.goal - self.place)])
 
-    def aim(self, state: Array) -> None:
+    def set_goal_state(self, state: Array) -> None:
         """Place the goal."""
         self.set_goal(state)
 

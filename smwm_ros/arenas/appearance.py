@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
-from smwm_ros.arenas.world import Camera, World
+from smwm_ros.arenas.world import CameraSetup, World
 from smwm_ros.interfaces import Array
 
 PATTERNS = 16  # that a texture is one of
@@ -69,7 +69,7 @@ class Appearance:
 
     def dress(self, world: World, drawn: Mapping[str, Any], pattern: int) -> None:
         """Make everything as drawn; the pattern is a number below PATTERNS."""
-        world.look(posed(self._camera, drawn))
+        world.set_camera(posed(self._camera, drawn))
         self._paint(world, np.array(drawn['colour']))
         self._cover(world, pattern, round(100 * drawn['texture']))
         self._weigh(world, drawn['mass'], drawn['friction'])
@@ -132,7 +132,7 @@ def studio_of(world: World) -> Appearance:
     return _STUDIOS[world]
 
 
-def posed(camera: Camera, drawn: Mapping[str, Any]) -> Camera:
+def posed(camera: CameraSetup, drawn: Mapping[str, Any]) -> CameraSetup:
     """Return a camera moved and turned, in light of another strength from elsewhere."""
     eye, target = np.array(camera.eye, float), np.array(camera.target, float)
     away = float(np.linalg.norm(eye - target))
@@ -141,7 +141,7 @@ def posed(camera: Camera, drawn: Mapping[str, Any]) -> Camera:
     if not level.any():  # it shines straight down
         level = np.array([1.0, 0.0, 0.0])
     light = _turned(light, level, -drawn['light_tilt'])
-    return Camera(
+    return CameraSetup(
         eye=eye + away * np.array(drawn['camera_eye']),
         target=target + away * np.array(drawn['camera_target']),
         up=_turned(np.array(camera.up, float), target - eye, drawn['camera_roll']),

@@ -63,7 +63,7 @@ class Course:
         """Begin a random task in the place of the current one."""
         self._begin(self._draw())
 
-    def aim(self, goal: Array | None = None) -> None:
+    def set_goal(self, goal: Array | None = None) -> None:
         """Begin a task here, with a goal (P,) or one that is drawn."""
         if goal is None:
             goal = self._arena.sample(self._rng)

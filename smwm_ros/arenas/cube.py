@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 from smwm_ros.arenas.bodies import Link, Part
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import Camera, World
+from smwm_ros.arenas.world import CameraSetup, World
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('stage_x', 'stage_y', 'stage_z', 'gap')
@@ -51,7 +51,7 @@ CUBE = (0.85, 0.12, 0.12)
 PALM, COLUMN = (0.12, 0.22, 0.55), (0.55, 0.58, 0.62)
 FINGERS = ((0.10, 0.62, 0.30), (0.98, 0.72, 0.10))
 SHADOW = (0.62, 0.62, 0.66)
-CAMERA = Camera(eye=(0, -0.62, 0.56), target=(0, 0.0, 0.05), up=(0, 0, 1), fov=28.0)
+CAMERA = CameraSetup(eye=(0, -0.62, 0.56), target=(0, 0.0, 0.05), up=(0, 0, 1), fov=28.0)
 
 
 class Cube(Scene):

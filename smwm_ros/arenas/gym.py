@@ -114,7 +114,7 @@ class ArenaEnv(gymnasium.Env[Any, Array]):
         """Draw a goal that is not reached yet."""
         for _ in range(100):
             goal = self._arena.sample(self.np_random)
-            self._arena.aim(goal)
+            self._arena.set_goal_state(goal)
             if not self._arena.success():
                 break
         return goal

@@ -25,7 +25,7 @@ from smwm_ros.arenas.push_t_shape import (
     WEIGHT,
 )
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import Camera, World
+from smwm_ros.arenas.world import CameraSetup, World
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 SPEED = 0.4  # largest velocity in x and in y [m/s]
@@ -42,7 +42,7 @@ TABLE = (0.95, 0.93, 0.88)
 WALLS = (0.30, 0.33, 0.40)
 PUSHER = ((0.86, 0.16, 0.14), (0.35, 0.03, 0.08))
 BLOCK = ((0.05, 0.52, 0.62), (0.10, 0.22, 0.60))  # bar and stem, told apart at a few pixels
-CAMERA = Camera(eye=(0, 0, 2.9), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
+CAMERA = CameraSetup(eye=(0, 0, 2.9), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
 
 
 class PushT(Scene):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from smwm_ros.arenas.bodies import Link, Part
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import Camera, World
+from smwm_ros.arenas.world import CameraSetup, World
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('shoulder', 'elbow')
@@ -29,7 +29,7 @@ TABLE = (0.93, 0.92, 0.88)
 POST = (0.25, 0.27, 0.32)
 LINKS = ((0.16, 0.36, 0.68), (0.96, 0.62, 0.12))
 TIP = (0.82, 0.10, 0.16)
-CAMERA = Camera(eye=(0, 0, 2.9), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
+CAMERA = CameraSetup(eye=(0, 0, 2.9), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
 
 
 class Reacher(Scene):

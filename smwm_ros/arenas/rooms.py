@@ -9,7 +9,7 @@ at the origin.
 from __future__ import annotations
 
 import numpy as np
-from smwm_ros.arenas.world import Camera, World
+from smwm_ros.arenas.world import CameraSetup, World
 from smwm_ros.interfaces import Array
 
 SPEED = 0.5  # largest velocity of a robot [m/s]
@@ -31,7 +31,7 @@ FLOORS = ((0.96, 0.91, 0.80), (0.80, 0.89, 0.95))  # a warm room and a cool one
 DOORSTEP = (0.88, 0.90, 0.88)
 WALLS = (0.30, 0.33, 0.40)
 ROBOT = ((0.86, 0.16, 0.14), (0.35, 0.03, 0.08))
-CAMERA = Camera(eye=(0, 0, 3.6), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
+CAMERA = CameraSetup(eye=(0, 0, 3.6), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
 
 
 def make_rooms() -> World:

@@ -56,7 +56,7 @@ class Scene(ABC):
         """Begin an episode at a random start with a random goal."""
         rng = np.random.default_rng(seed)
         start, goal = self.sample(rng), self.sample(rng)
-        self.aim(goal)
+        self.set_goal_state(goal)
         return self.set_state(start)
 
     def set_state(self, state: Array) -> Frame:
@@ -66,7 +66,7 @@ class Scene(ABC):
     def set_goal(self, state: Array) -> Frame:
         """Make a state (P,) the goal; return how it looks, and leave everything where it is."""
         here = self._state
-        self.aim(state)
+        self.set_goal_state(state)
         goal = self.set_state(state)
         self._state = here
         self._place(here)
@@ -76,7 +76,7 @@ class Scene(ABC):
         """Say whether the goal is reached now."""
         return self.distance() <= 1.0
 
-    def aim(self, state: Array) -> None:
+    def set_goal_state(self, state: Array) -> None:
         """Make a state (P,) the goal without looking at it."""
         self._goal = self._canonical(self._vector(state, 'state', self.state_names))
 
@@ -87,7 +87,7 @@ class Scene(ABC):
     def restore(self, saved: Any) -> Frame:
         """Bring back state and goal."""
         state, goal = saved
-        self.aim(goal)
+        self.set_goal_state(goal)
         return self.set_state(state)
 
     def render(self, size: int) -> Array:

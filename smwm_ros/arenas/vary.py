@@ -123,9 +123,9 @@ class RandomisedArena:
         """Return what this episode is like, as plain data."""
         return {**self._drawn, 'distractors': self.distractors}
 
-    def aim(self, state: Array) -> None:
+    def set_goal_state(self, state: Array) -> None:
         """Make a state (P,) the goal without looking at it."""
-        self.scene.aim(state)
+        self.scene.set_goal_state(state)
 
     def distance(self) -> float:
         """Return how far the goal is; at 1 or less it is reached."""

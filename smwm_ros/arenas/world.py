@@ -16,7 +16,7 @@ from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Array
 
 
-class Camera(NamedTuple):
+class CameraSetup(NamedTuple):
     """A fixed pinhole camera and the light of the scene."""
 
     eye: Vector  # [m]
@@ -39,7 +39,7 @@ class World:
     def __init__(
         self,
         step: float,  # [s]
-        camera: Camera,
+        camera: CameraSetup,
         gravity: float = 0.0,  # [m/s2]
         recovery: float | None = None,  # share of how deep bodies sink in that a step undoes
     ) -> None:
@@ -48,7 +48,7 @@ class World:
         self.bodies: dict[str, int] = {}
         self._moving: dict[str, list[int]] = {}  # indices of a body's joints that are not fixed
         self.gain = 1.0  # how much faster than commanded the motors move
-        self.look(camera)
+        self.set_camera(camera)
         self.bullet.setPhysicsEngineParameter(
             fixedTimeStep=step,
             numSubSteps=0,
@@ -67,7 +67,7 @@ class World:
             raise ArenaError('the arena is closed; make a new one')
         return self._client
 
-    def look(self, camera: Camera) -> None:
+    def set_camera(self, camera: CameraSetup) -> None:
         """See with this camera, in its light, from now on."""
         self.camera = camera
         self._view = self.bullet.computeViewMatrix(camera.eye, camera.target, camera.up)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.arenas import arena_of, require_fit
-from smwm_ros.arenas.collection_policies import driver
+from smwm_ros.arenas.collection_policies import policy_actions
 from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.bags.writing.timeline import EPOCH, Timeline, timeline
 from smwm_ros.bags.writing.writer import BagWriter
@@ -66,7 +66,7 @@ def begin_episode(
     """Place the robot as an episode begins; return what is seen, and the stream of actions."""
     rng = np.random.default_rng((config.seed, episode))
     frame = arena.reset(int(rng.integers(2**31)))
-    return frame, driver(config.policy, arena, episode, rng)
+    return frame, policy_actions(config.policy, arena, episode, rng)
 
 
 def _record_episode(

@@ -170,8 +170,8 @@ def _rounds(
             size = config.arena.image_size
             arenas = [stack.enter_context(_arena_at(config, size, shift)) for _ in lanes]
             for protocol, pairs in drawn:
-                drivers = {one.name: one.driver(protocol) for one in methods}
-                outcomes = evaluate(drivers, arenas, pairs, protocol)
+                agents = {one.name: one.agent(protocol) for one in methods}
+                outcomes = evaluate(agents, arenas, pairs, protocol)
                 rounds.append(Round(protocol.offset, protocol.budget, shift, pairs, outcomes))
     return rounds
 

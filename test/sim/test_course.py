@@ -48,7 +48,7 @@ def test_success_ends_the_task_and_holds_the_robot(arena):
 
 def test_a_robot_without_a_list_of_tasks_may_come_nearer_to_a_goal_that_is_reached(arena):
     course = Course(arena, [], budget=0, seed=0)
-    course.aim(course.frame.state)  # it is there already
+    course.set_goal(course.frame.state)  # it is there already
     while not course.ended:
         course.tick(RIGHT)
     steps, before = course.steps, course.frame.state

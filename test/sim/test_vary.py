@@ -201,8 +201,8 @@ def test_mass_and_friction_change_how_a_cube_moves_and_no_looks(name):
         ways = []
         for world in (plain, arena):
             frames = [world.reset(seed)]
-            driver = noisy_expert(world, np.random.default_rng(seed))
-            ways.append(frames + [world.step(next(driver)) for _ in range(60)])
+            actions = noisy_expert(world, np.random.default_rng(seed))
+            ways.append(frames + [world.step(next(actions)) for _ in range(60)])
         assert equal(ways[0][0], ways[1][0])
         differ.append(not same_states(*ways))
     assert any(differ)
