@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every implementation of a noun promises; each one's tests call these checks."""
 
+import json
 import pickle
 from typing import Any
 
@@ -25,6 +26,7 @@ def check_arena(name: str) -> None:
         check_states(arena)
         check_goals(arena)
         check_saves(arena, other)
+        check_time_and_draws(arena)
         check_refusals(arena)
     finally:
         arena.close()
@@ -133,6 +135,22 @@ def check_saves(arena: Arena, other: Arena) -> None:
         for action, expected in zip(actions[10:], frames[11:], strict=True):
             assert equal(expected, again.step(action))
         assert equal(frames[10], again.restore(pickle.loads(saved))), 'what was saved has changed'
+
+
+def check_time_and_draws(arena: Arena) -> None:
+    """Check that neither time nor new draws move what is measured, and that draws are repeated."""
+    frames, _ = drive(arena, 12)
+    arena.set_goal_state(frames[-1].state)
+    for _ in range(3):
+        assert np.array_equal(arena.idle().state, frames[-1].state)
+    arena.randomise(13)
+    drawn = arena.drawn()
+    assert json.loads(json.dumps(drawn)) == drawn
+    assert np.array_equal(arena.idle().state, frames[-1].state)
+    assert arena.success(), 'the goal was not kept'
+    arena.reset(12)
+    arena.randomise(13)
+    assert arena.drawn() == drawn
 
 
 def check_refusals(arena: Arena) -> None:

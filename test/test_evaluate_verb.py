@@ -133,7 +133,7 @@ REFUSED = {
     "did you mean 'two_room'": ['--arena', 'tworoom'],
     "did you mean 'sigreg'": ['--methods', 'smwm,sigred'],
     "did you mean 'camera'": ['--shift', 'camra'],
-    "'friction': changes nothing here": ['--shift', 'friction'],
+    "'friction': this shift changes nothing in this arena": ['--shift', 'friction'],
     'is trained from --data, which is missing': ['--methods', 'forward_only'],
     'expected numbers like 25,50': ['--horizons', '25,fifty'],
     '--horizons: 0 is out of range': ['--horizons', '25,0'],

@@ -52,15 +52,23 @@ def make_arena(name: str, image_size: int = 64) -> Scene:
     return arena
 
 
-def arena_of(config: Config) -> Arena:
-    """Make the arena of a configuration: as it is, or wrapped where something shall vary."""
-    arena = make_arena(config.arena.name, config.arena.image_size)
-    if config.randomise == Randomise() and not config.arena.distractors:
-        return arena
+def arena_of(config: Config, shift: str = '') -> Arena:
+    """Make the arena of a configuration, randomised if it says so, under a held-out shift."""
+    scene = make_arena(config.arena.name, config.arena.image_size)
+    distractors = config.arena.distractors
+    if config.randomise == Randomise() and not distractors and not shift:
+        return scene
     from smwm_ros.arenas.ranges import ranges_of
-    from smwm_ros.arenas.vary import RandomisedArena
+    from smwm_ros.arenas.vary import RandomisedArena, shifted
 
-    return RandomisedArena(arena, ranges_of(config.randomise), config.arena.distractors)
+    ranges = ranges_of(config.randomise)
+    if not shift:
+        return RandomisedArena(scene, ranges, distractors)
+    try:
+        return shifted(scene, shift, ranges, distractors, config.evaluate.seed)
+    except ArenaError:
+        scene.close()
+        raise
 
 
 def require_fit(arena: Arena, robot: Robot) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Arena, Array, Frame
 from smwm_ros.text import count_of
@@ -71,7 +70,7 @@ class Course:
 
     def randomise(self) -> None:
         """Draw anew what varies, and begin a task here with the same goal."""
-        if not isinstance(self._arena, RandomisedArena):
+        if not self.drawn():
             raise ArenaError(
                 'nothing varies in this arena; give it randomise.usual, ranges of randomise.*, '
                 'or arena.distractors'
@@ -93,7 +92,7 @@ class Course:
         elif self.ended and action is not None and not self._tasks:
             # Where nobody keeps count, whoever drives may come nearer to the goal.
             self.frame = self._arena.step(action)
-        elif isinstance(self._arena, RandomisedArena):
+        else:
             self.frame = self._arena.idle()
         return self.frame
 
@@ -104,7 +103,7 @@ class Course:
 
     def drawn(self) -> dict[str, Any]:
         """Return what this task is like, as plain data; nothing where nothing varies."""
-        return self._arena.drawn() if isinstance(self._arena, RandomisedArena) else {}
+        return self._arena.drawn()
 
     def report(self) -> dict[str, Any]:
         """Return the state of the task as plain data; the path comes when the task has ended."""
@@ -121,8 +120,8 @@ class Course:
 
     def _begin(self, task: Task, anew: bool = True) -> None:
         """Put the robot at the start, and render the goal; what varies may be drawn anew."""
-        if anew and isinstance(self._arena, RandomisedArena):
-            self._arena.begin(int(self._rng.integers(2**31)))
+        if anew and self.drawn():
+            self._arena.randomise(int(self._rng.integers(2**31)))
         self.goal = self._arena.set_goal(task.goal)
         self.frame = self._arena.set_state(task.start)
         self.task = task

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.arenas import ARENA_NAMES, arena_of, require_arena
-from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.config import Config
 from smwm_ros.errors import ArenaError, did_you_mean, missing_extra
 from smwm_ros.interfaces import Array, Frame
@@ -126,8 +125,8 @@ class ArenaEnv(gymnasium.Env[Any, Array]):
     def _info(self) -> dict[str, Any]:
         """Return what a policy must not know: how far the goal is, and what was randomised."""
         info: dict[str, Any] = {'distance': self._away, 'is_success': self._away <= 1.0}
-        if isinstance(self._arena, RandomisedArena) and self._steps == 0:
-            info['drawn'] = self._arena.drawn()
+        if self._steps == 0 and (drawn := self._arena.drawn()):
+            info['drawn'] = drawn
         return info
 
 

@@ -72,6 +72,17 @@ class Scene(ABC):
         self._place(here)
         return goal
 
+    def idle(self) -> Frame:
+        """Return the same frame again: nothing moves unless it is commanded."""
+        return self._settle(self._state)
+
+    def randomise(self, seed: int) -> None:  # noqa: B027 - no scene has to override it
+        """Do nothing: nothing is randomised."""
+
+    def drawn(self) -> dict[str, Any]:
+        """Return an empty dict: nothing is randomised."""
+        return {}
+
     def success(self) -> bool:
         """Say whether the goal is reached now."""
         return self.distance() <= 1.0

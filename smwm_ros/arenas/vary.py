@@ -9,7 +9,6 @@ ranges when an episode begins. The same seed gives the same episode to the bit.
 from __future__ import annotations
 
 from collections import deque
-from copy import copy
 from math import exp
 from typing import Any
 
@@ -20,11 +19,11 @@ from smwm_ros.arenas.collection_policies import noisy_expert
 from smwm_ros.arenas.ranges import draw, NEUTRAL, Ranges, shift_of, SHIFTS, stream
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.errors import ArenaError
-from smwm_ros.interfaces import Arena, Array, Frame
+from smwm_ros.interfaces import Array, Frame
 
 _NEUTRAL: Ranges = {knob: (only,) for knob, only in NEUTRAL.items()}
-MATTER = {'friction', 'mass'}  # knobs that many an arena does not feel
-FELT = 1e-3  # what moves a state by less is not felt [m or rad]
+DYNAMICS = {'friction', 'mass'}  # knobs that have no effect in some arenas
+SAME = 1e-3  # states that differ by less count as equal [m or rad]
 
 
 class RandomisedArena:
@@ -39,16 +38,16 @@ class RandomisedArena:
         self._balls = Balls(self.world, distractors, self.spec.dt)
         self._key: tuple[int, ...]
         self._drawn: dict[str, Any]
-        self.begin(0)
+        self.randomise(0)
         self._shown = self.world.render(self.image_size)
 
     def reset(self, seed: int) -> Frame:
-        """Begin an episode, and draw what it is like."""
-        self.begin(seed)
+        """Start an episode with newly drawn values."""
+        self.randomise(seed)
         return self._show(self.scene.reset(seed))
 
-    def begin(self, seed: int) -> None:
-        """Draw what an episode is like, and make it so; leave what is measured as it is."""
+    def randomise(self, seed: int) -> None:
+        """Draw new values and apply them; keep the measured state and the goal."""
         self._key = (self._seed, seed)
         self._tick = 0
         self._drawn = draw(self.ranges, self._key, self._studio.colours)
@@ -57,10 +56,10 @@ class RandomisedArena:
         self._balls.scatter(stream(self._key, 'balls'))
 
     def idle(self) -> Frame:
-        """Let time pass for all but what is measured: balls roll, and each image has its noise."""
+        """Let time pass for balls and image noise alone."""
         self._tick += 1
         self._roll()
-        return self._show(self.scene.restore(self.scene.save()))
+        return self._show(self.scene.idle())
 
     def step(self, action: Array) -> Frame:
         """Apply the raw action (A,) that is due; an image may get lost."""
@@ -111,13 +110,6 @@ class RandomisedArena:
         self._moving = saved['moving'].copy()
         self._shown = saved['shown'].copy()
         return Frame(self._shown.copy(), frame.state)
-
-    def among(self, ranges: Ranges, seed: int) -> RandomisedArena:
-        """Return the same arena with other ranges, in the place of this one."""
-        other = copy(self)
-        other.ranges, other._seed = ranges, seed
-        other.begin(0)
-        return other
 
     def drawn(self) -> dict[str, Any]:
         """Return what this episode is like, as plain data."""
@@ -197,50 +189,47 @@ class RandomisedArena:
         return noisy
 
 
-def shifted(arena: Arena, name: str, seed: int = 0) -> RandomisedArena:
+def shifted(
+    scene: Scene, name: str, ranges: Ranges = _NEUTRAL, distractors: int = 0, seed: int = 0
+) -> RandomisedArena:
     """
-    Return an arena under a held-out shift; whatever else varies in it goes on to vary.
+    Return a scene under a held-out shift; what the shift does not name keeps its ranges.
 
-    The arena that was given is the one inside: it must not be used by itself any more.
+    The returned arena owns the scene: do not use the scene directly any more.
     """
-    shift, varied = shift_of(name), _varied(arena)
-    if not _is_felt(varied, shift):
-        raise ArenaError(f"'{name}': changes nothing here; the expert moves all things as before")
-    return varied.among({**varied.ranges, **shift}, seed)
+    shift = shift_of(name)
+    if not _has_effect(scene, shift):
+        raise ArenaError(
+            f"'{name}': this shift changes nothing in this arena, expected one of "
+            f'{", ".join(effective_shifts(scene))}'
+        )
+    return RandomisedArena(scene, {**ranges, **shift}, distractors, seed)
 
 
-def felt_shifts(arena: Arena) -> list[str]:
-    """Return the names of the held-out shifts that change anything in an arena."""
-    varied = _varied(arena)
-    return [name for name, shift in SHIFTS.items() if _is_felt(varied, shift)]
+def effective_shifts(scene: Scene) -> list[str]:
+    """Return the names of the held-out shifts that change anything in a scene."""
+    return [name for name, shift in SHIFTS.items() if _has_effect(scene, shift)]
 
 
-def _varied(arena: Arena) -> RandomisedArena:
-    """Return an arena that may vary; it does not yet, if it did not before."""
-    if isinstance(arena, RandomisedArena):
-        return arena
-    assert isinstance(arena, Scene)
-    return RandomisedArena(arena, _NEUTRAL)
-
-
-def _is_felt(arena: RandomisedArena, shift: Ranges) -> bool:
-    """Say whether a shift changes anything; what is seen or commanded always does."""
-    if MATTER.isdisjoint(shift):
+def _has_effect(scene: Scene, shift: Ranges) -> bool:
+    """Return whether a shift changes anything; shifts of images and commands always do."""
+    if DYNAMICS.isdisjoint(shift):
         return True
-    return not np.allclose(_ways(arena, shift), _ways(arena, {}), rtol=0.0, atol=FELT)
+    return not np.allclose(
+        _expert_states(scene, shift), _expert_states(scene, {}), rtol=0.0, atol=SAME
+    )
 
 
-def _ways(arena: RandomisedArena, shift: Ranges) -> Array:
-    """Return the states (N, P) of some episodes of the expert under a shift alone."""
-    scene, size = arena.scene, arena.scene.image_size
-    other = arena.among({**_NEUTRAL, **shift}, 0)
-    scene.image_size = 16  # nobody looks
+def _expert_states(scene: Scene, shift: Ranges) -> Array:
+    """Return the states (N, P) of a few expert episodes under a shift alone."""
+    size, scene.image_size = scene.image_size, 16  # only states are used: render little
     try:
+        arena = RandomisedArena(scene, {**_NEUTRAL, **shift})
         states = []
         for seed in range(4):
-            other.reset(seed)
-            actions = noisy_expert(other, np.random.default_rng(seed))
-            states += [other.step(next(actions)).state for _ in range(100)]
+            arena.reset(seed)
+            actions = noisy_expert(arena, np.random.default_rng(seed))
+            states += [arena.step(next(actions)).state for _ in range(100)]
         return np.array(states)
     finally:
         scene.image_size = size

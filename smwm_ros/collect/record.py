@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros.arenas import arena_of, require_fit
 from smwm_ros.arenas.collection_policies import policy_actions
-from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.bags.writing.timeline import EPOCH, Timeline, timeline
 from smwm_ros.bags.writing.writer import BagWriter
 from smwm_ros.codec.fields import action_spec
@@ -80,8 +79,8 @@ def _record_episode(
     recorder = EpisodeRecorder(bag, arena, times, length)
     limits = action_spec(config.robot)
     frame, actions = begin_episode(config.arena, arena, episode)
-    if isinstance(arena, RandomisedArena):
-        bag.note(DRAWN_TOPIC, json.dumps({'episode': episode, **arena.drawn()}), begin)
+    if drawn := arena.drawn():
+        bag.note(DRAWN_TOPIC, json.dumps({'episode': episode, **drawn}), begin)
     recorder.show(0, frame)
     states, driven = [frame.state.tolist()], []
     for step in range(length):

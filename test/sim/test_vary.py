@@ -4,7 +4,7 @@
 import json
 import pickle
 
-from contract import drive, equal
+from contract import check_time_and_draws, drive, equal
 import numpy as np
 import pytest
 from smwm_ros.arenas import arena_of, make_arena
@@ -12,8 +12,7 @@ from smwm_ros.arenas.appearance import posed
 from smwm_ros.arenas.collection_policies import noisy_expert
 from smwm_ros.arenas.ranges import draw, NEUTRAL, ranges_of, SHIFTS, USUAL
 from smwm_ros.arenas.rooms import CAMERA
-from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.vary import felt_shifts, RandomisedArena, shifted
+from smwm_ros.arenas.vary import effective_shifts, RandomisedArena, shifted
 from smwm_ros.config import Arena, Config, Randomise
 from smwm_ros.errors import ArenaError, ConfigError
 from smwm_ros.load import load_config
@@ -60,7 +59,7 @@ def plain():
 
 def test_at_their_defaults_the_knobs_leave_the_arena_alone():
     arena = arena_of(Config(arena=Arena(image_size=24)))
-    assert isinstance(arena, Scene)
+    assert arena.drawn() == {}
     arena.close()
 
 
@@ -69,7 +68,7 @@ def test_at_their_defaults_the_knobs_leave_the_arena_alone():
 )
 def test_any_other_value_of_a_knob_makes_the_arena_vary(words):
     arena = arena_of(load_config(None, ['arena.image_size=24', *words]))
-    assert isinstance(arena, RandomisedArena)
+    assert arena.drawn()
     arena.close()
 
 
@@ -77,7 +76,7 @@ def test_neutral_ranges_change_nothing_to_the_bit_even_after_a_wild_episode(plai
     frames, actions = drive(plain, 3)
     wild = varied(usual=True)
     drive(wild, 1)
-    for arena in (varied(), wild.among(ranges_of(Randomise()), 0)):
+    for arena in (varied(), RandomisedArena(wild.scene, ranges_of(Randomise()))):
         assert all(map(equal, frames, drive_as(arena, 3, actions)))
         assert equal(plain.set_goal(frames[5].state), arena.set_goal(frames[5].state))
         arena.close()
@@ -96,11 +95,21 @@ def test_a_seed_gives_one_episode_and_another_seed_another():
     other.close()
 
 
+def test_an_arena_that_varies_keeps_the_contract_of_time_and_draws():
+    arena = varied(distractors=2, usual=True)
+    check_time_and_draws(arena)
+    arena.reset(1)
+    drawn = arena.drawn()
+    arena.randomise(2)
+    assert arena.drawn() != drawn
+    arena.close()
+
+
 def test_the_seed_of_the_ranges_gives_other_draws_for_the_same_episodes():
     arena = varied(usual=True)
     arena.reset(1)
     told = arena.drawn()
-    other = arena.among(arena.ranges, 1)
+    other = RandomisedArena(arena.scene, arena.ranges, seed=1)
     start = other.reset(1)
     assert other.drawn() != told
     assert np.array_equal(start.state, arena.scene.reset(1).state)
@@ -310,7 +319,7 @@ def test_the_picture_of_a_goal_shows_distractors_elsewhere_and_leaves_them():
 
 
 def test_a_shift_keeps_what_varies_besides_it():
-    arena = shifted(varied(distractors=2, gain=(0.5, 0.6)), 'noise')
+    arena = shifted(make_arena('two_room', 24), 'noise', ranges_of(Randomise(gain=(0.5, 0.6))), 2)
     arena.reset(0)
     told = arena.drawn()
     assert 0.5 <= told['gain'] <= 0.6
@@ -334,13 +343,13 @@ def test_an_unknown_shift_is_refused(plain):
         shifted(plain, 'lihgt')
 
 
-def test_all_shifts_but_those_that_nothing_feels_are_told(plain):
-    assert set(felt_shifts(plain)) == set(SHIFTS) - set(PUSHED)
+def test_the_effective_shifts_leave_out_dynamics_where_nothing_is_pushed(plain):
+    assert set(effective_shifts(plain)) == set(SHIFTS) - set(PUSHED)
 
 
 @pytest.mark.parametrize('name', PUSHED)
 def test_a_shift_that_would_change_nothing_is_refused(plain, name):
-    with pytest.raises(ArenaError, match=f"'{name}': changes nothing here"):
+    with pytest.raises(ArenaError, match=f"'{name}': this shift changes nothing in this arena"):
         shifted(plain, name)
 
 
