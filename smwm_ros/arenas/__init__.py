@@ -2,9 +2,9 @@
 """
 Simulated worlds; the only room that imports pybullet.
 
-Read in this order: scene, world, bodies, appearance, ranges, vary, balls, course, rooms, two_room,
-two_room_differential, reacher, push_t, push_t_shape, push_t_expert, cube, collection_policies,
-choose, gym.
+Read in this order: scene, bodies, engine, world, appearance, ranges, vary, balls, course, rooms,
+two_room, two_room_differential, reacher, push_t, push_t_shape, push_t_expert, cube,
+collection_policies, choose, gym.
 """
 
 from __future__ import annotations

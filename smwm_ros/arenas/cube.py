@@ -17,9 +17,9 @@ an eighth the other way is nothing that a model could learn from images.
 from __future__ import annotations
 
 import numpy as np
-from smwm_ros.arenas.bodies import Link, Part
+from smwm_ros.arenas.bodies import CameraSetup, Link, Part
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import CameraSetup, World
+from smwm_ros.arenas.world import World
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('stage_x', 'stage_y', 'stage_z', 'gap')
@@ -80,7 +80,7 @@ class Cube(Scene):
             low[2] = max(low[2], before[2] - before[6] + REST)
         room = (low - before[:4]) / DT, (np.array(HIGH) - before[:4]) / DT
         velocity = np.clip(self._command(action), *room)
-        self.world.touch('gripper', 'cube', not held)
+        self.world.set_collisions('gripper', 'cube', not held)
         self.world.drive('gripper', [*velocity[:3], velocity[3] / 2, velocity[3] / 2], FORCE)
         self.world.advance(SUBSTEPS)
         joints, (*place, heading) = self.world.joints('gripper'), self.world.joints('cube')
@@ -242,7 +242,7 @@ def _build(world: World) -> None:
         ],
     )
     for name in ('minus x', 'plus x', 'minus y', 'plus y'):
-        world.touch('gripper', f'rim {name}', False)
+        world.set_collisions('gripper', f'rim {name}', False)
 
 
 def _finger(side: int) -> Part:

@@ -11,7 +11,7 @@ moves as far as it is pushed and no further, so positions alone say what comes n
 from __future__ import annotations
 
 import numpy as np
-from smwm_ros.arenas.bodies import Link, Part, slider
+from smwm_ros.arenas.bodies import CameraSetup, Link, Part, slider
 from smwm_ros.arenas.push_t_expert import drive
 from smwm_ros.arenas.push_t_shape import (
     BAR,
@@ -25,7 +25,7 @@ from smwm_ros.arenas.push_t_shape import (
     WEIGHT,
 )
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import CameraSetup, World
+from smwm_ros.arenas.world import World
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 SPEED = 0.4  # largest velocity in x and in y [m/s]

@@ -10,9 +10,9 @@ the elbow stops before the arm would fold onto itself.
 from __future__ import annotations
 
 import numpy as np
-from smwm_ros.arenas.bodies import Link, Part
+from smwm_ros.arenas.bodies import CameraSetup, Link, Part
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import CameraSetup, World
+from smwm_ros.arenas.world import World
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('shoulder', 'elbow')

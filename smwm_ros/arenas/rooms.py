@@ -9,7 +9,8 @@ at the origin.
 from __future__ import annotations
 
 import numpy as np
-from smwm_ros.arenas.world import CameraSetup, World
+from smwm_ros.arenas.bodies import CameraSetup
+from smwm_ros.arenas.world import World
 from smwm_ros.interfaces import Array
 
 SPEED = 0.5  # largest velocity of a robot [m/s]

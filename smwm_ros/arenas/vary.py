@@ -13,7 +13,7 @@ from math import exp
 from typing import Any
 
 import numpy as np
-from smwm_ros.arenas.appearance import PATTERNS, studio_of
+from smwm_ros.arenas.appearance import appearance_of, PATTERNS
 from smwm_ros.arenas.balls import Balls
 from smwm_ros.arenas.collection_policies import noisy_expert
 from smwm_ros.arenas.ranges import draw, NEUTRAL, Ranges, shift_of, SHIFTS, stream
@@ -34,7 +34,7 @@ class RandomisedArena:
         self.spec, self.world, self.image_size = scene.spec, scene.world, scene.image_size
         self._seed = seed
         self._still = self.spec.clip(np.zeros(self.spec.size))
-        self._studio = studio_of(self.world)
+        self._appearance = appearance_of(self.world)  # before the balls are added
         self._balls = Balls(self.world, distractors, self.spec.dt)
         self._key: tuple[int, ...]
         self._drawn: dict[str, Any]
@@ -50,7 +50,7 @@ class RandomisedArena:
         """Draw new values and apply them; keep the measured state and the goal."""
         self._key = (self._seed, seed)
         self._tick = 0
-        self._drawn = draw(self.ranges, self._key, self._studio.colours)
+        self._drawn = draw(self.ranges, self._key, self._appearance.colours)
         self._dress()
         self._halt()
         self._balls.scatter(stream(self._key, 'balls'))
@@ -146,7 +146,7 @@ class RandomisedArena:
     def _dress(self) -> None:
         """Make the world as drawn."""
         pattern = stream(self._key, 'pattern').integers(PATTERNS)
-        self._studio.dress(self.world, self._drawn, int(pattern))
+        self._appearance.apply(self.world, self._drawn, int(pattern))
 
     def _halt(self) -> None:
         """Let nothing be under way but to stand still."""

@@ -8,7 +8,7 @@ from contract import check_time_and_draws, drive, equal
 import numpy as np
 import pytest
 from smwm_ros.arenas import arena_of, make_arena
-from smwm_ros.arenas.appearance import posed
+from smwm_ros.arenas.appearance import moved_camera
 from smwm_ros.arenas.collection_policies import noisy_expert
 from smwm_ros.arenas.ranges import draw, NEUTRAL, ranges_of, SHIFTS, USUAL
 from smwm_ros.arenas.rooms import CAMERA
@@ -280,7 +280,7 @@ def test_more_light_is_brighter():
 
 def test_a_camera_that_is_moved_as_nothing_was_drawn_stays_where_it_was():
     neutral = draw(ranges_of(Randomise()), (0, 0), 1)
-    moved = posed(CAMERA, neutral)
+    moved = moved_camera(CAMERA, neutral)
     for before, after in zip(CAMERA, moved, strict=True):
         assert np.array_equal(before, after)
 
