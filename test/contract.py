@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every implementation of a noun promises; each one's tests call these checks."""
+"""Checks of the promises of each Protocol; the tests of every implementation call them."""
 
+from collections.abc import Callable, Sequence
 import json
 import pickle
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.errors import ArenaError
+from smwm_ros.evaluation.agents import Agent, Attempt
 from smwm_ros.interfaces import Arena, Frame, Obs, Window
 import torch
 
@@ -173,6 +175,56 @@ def check_refusals(arena: Arena) -> None:
     assert equal(after, arena.step(high)), 'what was refused left a trace'
     arena.reset(3)
     assert equal(after, arena.step(1e300 * high))
+
+
+def check_agent(make_agent: Callable[[], Agent], arenas: Sequence[Arena]) -> None:
+    """Check what every agent of a closed loop promises, in arenas of one kind."""
+    agent, seeds, steps = make_agent(), range(len(arenas)), 7
+    together = attempt(agent, arenas, seeds, [steps] * len(arenas))
+    assert_same(attempt(agent, arenas, seeds, [steps] * len(arenas)), together, 'begun again')
+    assert_same(attempt(make_agent(), arenas, seeds, [steps] * len(arenas)), together, 'another')
+    lengths = [steps if lane % 2 else 3 for lane in range(len(arenas))]
+    shorter = [actions[:length] for actions, length in zip(together, lengths, strict=True)]
+    assert_same(attempt(agent, arenas, seeds, lengths), shorter, 'lanes ended beside it')
+    for lane, arena in enumerate(arenas):
+        alone = attempt(agent, [arena], [seeds[lane]], [steps])
+        assert_same(alone, [together[lane]], 'other lanes changed the actions')
+
+
+def attempt(
+    agent: Agent, arenas: Sequence[Arena], seeds: Sequence[int], lengths: Sequence[int]
+) -> list[list[np.ndarray]]:
+    """Run an agent for so many raw steps in each lane; return the actions in each."""
+    attempts, frames = [], []
+    for arena, seed in zip(arenas, seeds, strict=True):
+        arena.reset(seed)
+        rng = np.random.default_rng(seed)
+        attempts.append(Attempt(arena, arena.set_goal(arena.sample(rng)), (seed, 0)))
+        frames.append(arena.set_state(arena.sample(rng)))
+    agent.begin(attempts)
+    actions: list[list[np.ndarray]] = [[] for _ in arenas]
+    for step in range(max(lengths)):
+        lanes = [lane for lane, length in enumerate(lengths) if step < length]
+        shown = [Frame(frames[lane].pixels.copy(), frames[lane].state.copy()) for lane in lanes]
+        moves = agent.act(lanes, shown)
+        assert len(moves) == len(lanes), 'one move for each lane'
+        for lane, seen, move in zip(lanes, shown, moves, strict=True):
+            assert equal(seen, frames[lane]), 'the agent changed a frame'
+            assert move.action.shape == (arenas[lane].spec.size,)
+            assert np.isfinite(move.action).all()
+            assert move.distance is None or 0 <= move.distance < np.inf
+            assert np.array_equal(seen.state, arenas[lane].idle().state), 'it moved the robot'
+            actions[lane].append(move.action.copy())
+            frames[lane] = arenas[lane].step(move.action)
+    return actions
+
+
+def assert_same(
+    found: Sequence[Sequence[np.ndarray]], expected: Sequence[Sequence[np.ndarray]], why: str
+) -> None:
+    """Check that all lanes have the same actions, but for rounding in a batch of another size."""
+    for lane, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose(lane, others, atol=1e-4, err_msg=why)
 
 
 def check_world_model(model: Any, batch: Window) -> None:

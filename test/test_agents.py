@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+from contract import check_agent
 import numpy as np
 import pytest
+from smwm_ros.arenas import make_arena
+from smwm_ros.arenas.two_room import TwoRoom
+from smwm_ros.config import Evaluate
 from smwm_ros.errors import ConfigError
-from smwm_ros.evaluation.agents import Attempt, Move, PlannerAgent, RandomAgent
-from smwm_ros.interfaces import ActionSpec, Array, Frame
-from smwm_ros.planning.pilot import PilotPlan
-from worlds import Line
+from smwm_ros.evaluation.agents import Agent, Attempt, ExpertAgent, Move, PlannerAgent, RandomAgent
+from smwm_ros.evaluation.methods import Method
+from smwm_ros.interfaces import ActionSpec, Arena, Array, Frame
+from smwm_ros.planning.pilot import Pilot, PilotPlan
+from worlds import Line, SIZE, tiny_checkpoint
 
 FRAME = Frame(np.zeros((1, 1, 3), np.uint8), np.zeros(1))
 
@@ -66,6 +72,36 @@ def drive(
     agent.begin(attempts([5]))
     moves = [agent.act([0], [frame(tick)])[0] for tick in range(ticks)]
     return [move.action.tolist()[1:] for move in moves], clock
+
+
+@pytest.fixture(scope='module')
+def rooms() -> Iterator[list[Arena]]:
+    arenas = [make_arena('two_room', SIZE) for _ in range(3)]
+    yield list[Arena](arenas)
+    for arena in arenas:
+        arena.close()
+
+
+def by_method(execute: int, delay: int, compensate: str) -> PlannerAgent:
+    checkpoint = tiny_checkpoint()
+    method = Method('tiny', Path('tiny'), checkpoint, checkpoint.planner, execute)
+    return method.agent(Evaluate(delay=delay, compensate=compensate))
+
+
+AGENTS: dict[str, Callable[[], Agent]] = {
+    'random': lambda: RandomAgent(TwoRoom.spec, 3),
+    'expert': ExpertAgent,
+    'planner': lambda: PlannerAgent(Pilot(tiny_checkpoint()), 1, 0),
+    'several actions of a plan': lambda: by_method(3, 0, 'sent'),
+    'late plans': lambda: by_method(2, 2, 'sent'),
+    'late plans that skip': lambda: by_method(2, 2, 'skip'),
+    'late plans without compensation': lambda: by_method(2, 2, 'nothing'),
+}
+
+
+@pytest.mark.parametrize('name', AGENTS)
+def test_every_agent_keeps_the_contract(name: str, rooms: list[Arena]) -> None:
+    check_agent(AGENTS[name], rooms)
 
 
 def test_a_plan_is_acted_on_from_its_own_image_on() -> None:

@@ -143,7 +143,7 @@ def test_pairs_that_cannot_be_drawn_are_refused(tmp_path: Path) -> None:
         draw_pairs(dots, config.Evaluate(pairs=11))
     with pytest.raises(DatasetError, match=r'0 pairs .* longest held-out episode has 30 frames'):
         draw_pairs(dots, config.Evaluate(offset=30))
-    with pytest.raises(DatasetError, match=r'fresh episodes: 0 pairs .* has 5 frames'):
+    with pytest.raises(DatasetError, match=r'fresh episodes: found 0 pairs .* has 5 frames'):
         fresh_pairs([np.zeros((5, 2))], config.Evaluate(offset=5))
     blind = dot_dataset(tmp_path / 'blind', state=NO_STATE)
     with pytest.raises(DatasetError, match='has no measured state'):
