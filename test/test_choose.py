@@ -31,6 +31,6 @@ def test_a_configuration_of_ones_own_names_its_arena(tmp_path: Path) -> None:
 def test_another_robot_is_refused_with_the_arena_that_has_it() -> None:
     robot = load_config('cube').robot
     with pytest.raises(
-        ArenaError, match=r'--arena reacher: not the robot of runs/a .*--arena cube'
+        ArenaError, match=r'--arena reacher: does not have the robot of runs/a .*--arena cube'
     ):
         require_robot(make_arena('reacher', 16), 'reacher', robot, 'runs/a')

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-An arena that is a little different in each episode, with balls about that nobody controls.
+Domain randomisation: an arena that differs from episode to episode, and distractor balls.
 
-Whatever the world inside, this wrapper changes what is seen of it and how it moves, as drawn from
-ranges when an episode begins. The same seed gives the same episode to the bit.
+The wrapper changes how a scene looks and moves by values drawn from ranges at the start of each
+episode. The same seed gives the same episode to the bit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SAME = 1e-3  # states that differ by less count as equal [m or rad]
 
 
 class RandomisedArena:
-    """A scene behind a veil: itself an arena."""
+    """Wraps a scene, and is an arena itself."""
 
     def __init__(self, scene: Scene, ranges: Ranges, distractors: int = 0, seed: int = 0) -> None:
         self.scene, self.ranges, self.distractors = scene, ranges, distractors
@@ -51,7 +51,7 @@ class RandomisedArena:
         self._key = (self._seed, seed)
         self._tick = 0
         self._drawn = draw(self.ranges, self._key, self._appearance.colours)
-        self._dress()
+        self._apply()
         self._halt()
         self._balls.scatter(stream(self._key, 'balls'))
 
@@ -62,21 +62,21 @@ class RandomisedArena:
         return self._show(self.scene.idle())
 
     def step(self, action: Array) -> Frame:
-        """Apply the raw action (A,) that is due; an image may get lost."""
+        """Queue a raw action (A,), and apply the one that is due; the image may be dropped."""
         self._queue.append(self.scene._command(action))
         self._tick += 1
         self._roll()
         frame = self.scene.step(self._follow(self._queue.popleft()))
-        return Frame(self._shown.copy(), frame.state) if self._is_lost() else self._show(frame)
+        return Frame(self._shown.copy(), frame.state) if self._is_dropped() else self._show(frame)
 
     def set_state(self, state: Array) -> Frame:
-        """Place everything as a state (P,) says, at rest; actions under way are forgotten."""
+        """Place everything at a state (P,), at rest; queued actions are discarded."""
         frame = self.scene.set_state(state)
         self._halt()
         return self._show(frame)
 
     def set_goal(self, state: Array) -> Frame:
-        """Make a state the goal; the balls are elsewhere in its picture, as at another time."""
+        """Make a state the goal; in its image the balls are elsewhere, as at another time."""
         here = self._balls.save()
         self._balls.scatter(stream(self._key, 'goal balls'))
         try:
@@ -99,11 +99,11 @@ class RandomisedArena:
         }
 
     def restore(self, saved: Any) -> Frame:
-        """Bring all of it back; return what was seen then."""
-        dressed = (self._key, self._drawn) == (saved['key'], saved['drawn'])
+        """Restore what save() returned; return the frame that was shown last."""
+        unchanged = (self._key, self._drawn) == (saved['key'], saved['drawn'])
         self._key, self._tick, self._drawn = saved['key'], saved['tick'], saved['drawn']
-        if not dressed:
-            self._dress()
+        if not unchanged:
+            self._apply()
         self._balls.restore(saved['balls'])
         frame = self.scene.restore(saved['scene'])
         self._queue = deque(saved['queue'])
@@ -112,19 +112,19 @@ class RandomisedArena:
         return Frame(self._shown.copy(), frame.state)
 
     def drawn(self) -> dict[str, Any]:
-        """Return what this episode is like, as plain data."""
+        """Return the values drawn for this episode, as plain data."""
         return {**self._drawn, 'distractors': self.distractors}
 
     def set_goal_state(self, state: Array) -> None:
-        """Make a state (P,) the goal without looking at it."""
+        """Make a state (P,) the goal without rendering it."""
         self.scene.set_goal_state(state)
 
     def distance(self) -> float:
-        """Return how far the goal is; at 1 or less it is reached."""
+        """Return the distance to the goal; at 1 or less the goal is reached."""
         return self.scene.distance()
 
     def success(self) -> bool:
-        """Say whether the goal is reached now."""
+        """Return whether the goal is reached now."""
         return self.scene.success()
 
     def sample(self, rng: np.random.Generator) -> Array:
@@ -132,55 +132,55 @@ class RandomisedArena:
         return self.scene.sample(rng)
 
     def expert(self) -> Array:
-        """Return the raw action (A,) a scripted expert would take, who knows of no change."""
+        """Return the expert's raw action (A,), which does not account for the drawn values."""
         return self.scene.expert()
 
     def render(self, size: int) -> Array:
-        """Return a picture (size, size, 3) for people, without noise."""
+        """Return an image (size, size, 3) for people, without noise."""
         return self.scene.render(size)
 
     def close(self) -> None:
         """Free the simulator; legal twice."""
         self.scene.close()
 
-    def _dress(self) -> None:
-        """Make the world as drawn."""
+    def _apply(self) -> None:
+        """Apply the drawn values to the world."""
         pattern = stream(self._key, 'pattern').integers(PATTERNS)
         self._appearance.apply(self.world, self._drawn, int(pattern))
 
     def _halt(self) -> None:
-        """Let nothing be under way but to stand still."""
+        """Fill the action queue with zero actions, and stop the robot."""
         self._queue = deque([self._still] * self._drawn['latency'])
-        self._moving = self._still  # (A,) the velocity reached
+        self._moving = self._still  # (A,) current velocity
 
     def _follow(self, command: Array) -> Array:
-        """Let the velocity lag behind a command; return its mean over this raw step."""
+        """Return the mean velocity of this raw step, which lags behind the command."""
         lag = self._drawn['lag']
         if not lag:
             return command
         behind = self._moving - command
-        left = exp(-self.spec.dt / lag)  # of a lag of first order, after a step
+        left = exp(-self.spec.dt / lag)  # share of a first-order lag after one step
         self._moving = command + left * behind
         mean: Array = command + (1 - left) * lag / self.spec.dt * behind
         return mean
 
     def _show(self, frame: Frame) -> Frame:
-        """Return a frame as the camera gives it."""
+        """Return a frame with image noise, and store its image as the last one shown."""
         self._shown = self._noisy(frame.pixels, 'noise', self._tick)
         return Frame(self._shown.copy(), frame.state)
 
     def _roll(self) -> None:
-        """Let the balls roll for one raw step."""
+        """Advance the balls by one raw step."""
         if self.distractors:
             self._balls.roll(stream(self._key, 'balls', self._tick))
 
-    def _is_lost(self) -> bool:
-        """Say whether the frame of this raw step gets lost."""
+    def _is_dropped(self) -> bool:
+        """Return whether the image of this raw step is dropped."""
         share = self._drawn['frame_drop']
         return bool(share and stream(self._key, 'frame_drop', self._tick).random() < share)
 
     def _noisy(self, pixels: Array, *purpose: Any) -> Array:
-        """Add noise to pixels (H, W, 3) where there is any."""
+        """Return pixels (H, W, 3) with the drawn level of noise."""
         level = self._drawn['noise']
         if not level:
             return pixels

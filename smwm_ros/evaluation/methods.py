@@ -50,7 +50,7 @@ class Method(NamedTuple):
     execute: int  # raw steps of each plan
 
     def agent(self, protocol: config.Evaluate) -> PlannerAgent:
-        """Return who drives by this method, warmed up."""
+        """Return an agent that plans by this method, warmed up."""
         pilot = Pilot(self.checkpoint, self.planner)
         pilot.warm_up()
         return PlannerAgent(pilot, self.execute, protocol.delay, protocol.compensate)
