@@ -78,9 +78,9 @@ class Cube(Scene):
         if held:  # the held cube must stay above the table
             low[2] = max(low[2], before[2] - before[6] + REST)
         room = (low - before[:4]) / DT, (np.array(HIGH) - before[:4]) / DT
-        velocity = np.clip(self._command(action), *room)
+        velocity = np.clip(self.clip_action(action), *room)
         self.world.set_collisions('gripper', 'cube', not held)
-        self.world.drive('gripper', [*velocity[:3], velocity[3] / 2, velocity[3] / 2], FORCE)
+        self.world.set_motors('gripper', [*velocity[:3], velocity[3] / 2, velocity[3] / 2], FORCE)
         self.world.advance(SUBSTEPS)
         joints, (*place, heading) = self.world.joints('gripper'), self.world.joints('cube')
         gripper = np.array([*joints[:3], joints[3] + joints[4]])
@@ -225,7 +225,7 @@ def _build(world: World) -> None:
             Link('turn', part=Part('box', (WIDTH / 2,) * 3, CUBE), mass=0.1, friction=1.0),
         ],
     )
-    world.drive('cube', (0, 0, 0, 0), 0.0)  # no motors
+    world.set_motors('cube', (0, 0, 0, 0), 0.0)  # no motors
     shadow = Part('box', (0.058, 0.018, 0.001), SHADOW, at=(0, 0, 0.002), solid=False)
     palm = Part('box', (0.058, 0.018, 0.01), PALM, at=(0, 0, 0.05))
     column = Part('cylinder', (0.011, 0.5), COLUMN, at=(0, 0, 0.31), solid=False)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup, Link, Part, slider
-from smwm_ros.arenas.push_t_expert import drive
+from smwm_ros.arenas.push_t_expert import expert_velocity
 from smwm_ros.arenas.push_t_shape import (
     BAR,
     BAR_Y,
@@ -59,7 +59,7 @@ class PushT(Scene):
 
     def step(self, action: Array) -> Frame:
         """Move the pusher with (vx, vy) [m/s] for one raw step; it pushes the block."""
-        self.world.drive('pusher', self._command(action), FORCE)
+        self.world.set_motors('pusher', self.clip_action(action), FORCE)
         self.world.advance_at_rest(SUBSTEPS, 'block')
         x, y, angle = self.world.joints('block')
         pusher = self.world.joints('pusher')
@@ -84,7 +84,9 @@ class PushT(Scene):
 
     def expert(self) -> Array:
         """Push the block to its goal, then move the pusher to its own."""
-        return drive(self._state.astype(float), self._goal.astype(float), SPEED, DT, HALF)
+        return expert_velocity(
+            self._state.astype(float), self._goal.astype(float), SPEED, DT, HALF
+        )
 
     def _place(self, state: Array) -> None:
         """Place pusher and block at a state; earlier contacts are dropped."""
@@ -132,4 +134,4 @@ def _build(world: World) -> None:
             ),
         ],
     )
-    world.drive('block', (0.0, 0.0, 0.0), force=0.0)  # no motors
+    world.set_motors('block', (0.0, 0.0, 0.0), force=0.0)  # no motors

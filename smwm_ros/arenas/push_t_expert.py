@@ -96,22 +96,22 @@ _BETWEEN = _straight_lengths(_CORNERS, _CORNERS)  # (c, c)
 _TO_STATIONS = _straight_lengths(_CORNERS, STATIONS)  # (c, n)
 
 
-def drive(state: Array, goal: Array, speed: float, dt: float, half: float) -> Array:
+def expert_velocity(state: Array, goal: Array, speed: float, dt: float, half: float) -> Array:
     """Return the pusher's velocity (2,) at a state (6,) for a goal (6,) [m/s]."""
     block, target, pusher = Pose.of(state), Pose.of(goal), state[:2]
     here = block.inside(pusher)
     shift = block.inside(goal[2:4])
     turn = float(np.remainder(target.angle - block.angle + np.pi, 2 * np.pi) - np.pi)
-    trip = Trip(here, block, half - RADIUS)
+    paths = Paths(here, block, half - RADIUS)
     if np.hypot(*shift) < PLACED and abs(turn) < TURNED:
-        step = trip.towards(block.inside(goal[:2]))
+        step = paths.towards(block.inside(goal[:2]))
     else:
-        step = _push(trip, np.array([*shift, ARM * turn]))
+        step = _push(paths, np.array([*shift, ARM * turn]))
     velocity: Array = (block.outside(step) - block.outside(np.zeros(2))) / dt
     return velocity * min(1.0, speed / max(float(np.abs(velocity).max()), 1e-9))
 
 
-class Trip:
+class Paths:
     """The pusher's ways around the block, in the block frame."""
 
     def __init__(self, here: Array, block: Pose, half: float) -> None:
@@ -149,22 +149,22 @@ class Trip:
         return lengths
 
 
-def _push(trip: Trip, error: Array) -> Array:
+def _push(paths: Paths, error: Array) -> Array:
     """Return the next move (2,) of the pusher: to the best station, or a push from there."""
     length = np.maximum(_PUSH @ error, 0.0) / (_PUSH**2).sum(axis=1)  # to slide by (n,) [m]
     left = np.linalg.norm(error - length[:, None] * _PUSH, axis=1)
-    off = trip.here - STATIONS
+    off = paths.here - STATIONS
     depth = (off * OUTWARD).sum(axis=1)  # from the station outwards
     aside = np.abs(off[:, 0] * OUTWARD[:, 1] - off[:, 1] * OUTWARD[:, 0])
     ready = (aside < 0.012) & (depth < 0.02) & (depth > RADIUS - AWAY - 0.02)
-    way = np.where(ready, 0.0, trip.lengths())
+    way = np.where(ready, 0.0, paths.lengths())
     cost = left + DETOUR * way
-    cost[~trip.reachable] = np.inf
+    cost[~paths.reachable] = np.inf
     cost[left > np.linalg.norm(error) - 0.005] = np.inf
     best = int(np.argmin(cost))
     if not ready[best]:
-        return trip.towards(STATIONS[best])
+        return paths.towards(STATIONS[best])
     ahead = max(0.0, depth[best] + AWAY - RADIUS) + length[best] * _REACH[best]
-    sideways = STATIONS[best] - trip.here + depth[best] * OUTWARD[best]
+    sideways = STATIONS[best] - paths.here + depth[best] * OUTWARD[best]
     move: Array = sideways - ahead * OUTWARD[best]
     return move

@@ -47,10 +47,10 @@ class Reacher(Scene):
 
     def step(self, action: Array) -> Frame:
         """Turn the joints [rad/s] for one raw step; the elbow stops at its limits."""
-        velocity = self._command(action)
+        velocity = self.clip_action(action)
         room = (np.array([-BEND, BEND]) - self._state[1]) / DT
         velocity[1] = np.clip(velocity[1], *room)
-        self.world.drive('arm', velocity, TORQUE)
+        self.world.set_motors('arm', velocity, TORQUE)
         self.world.advance(SUBSTEPS)
         return self._settle(self.world.joints('arm'))
 

@@ -40,7 +40,7 @@ class TwoRoom(Scene):
 
     def step(self, action: Array) -> Frame:
         """Drive with (vx, vy) [m/s] for one raw step; walls stop the robot."""
-        self.world.drive('robot', self._command(action), FORCE)
+        self.world.set_motors('robot', self.clip_action(action), FORCE)
         self.world.advance(SUBSTEPS)
         return self._settle(self.world.joints('robot'))
 

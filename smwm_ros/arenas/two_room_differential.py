@@ -49,11 +49,11 @@ class TwoRoomDifferential(Scene):
 
     def step(self, action: Array) -> Frame:
         """Drive with (v, omega) for one raw step; the robot slides along walls."""
-        forward, turn = self._command(action)
+        forward, turn = self.clip_action(action)
         for _ in range(SUBSTEPS):  # the heading changes with each substep
             yaw = self.world.joint('robot', 2)
             velocity = (forward * cos(yaw), forward * sin(yaw), turn)
-            self.world.drive('robot', velocity, FORCE)
+            self.world.set_motors('robot', velocity, FORCE)
             self.world.advance(1)
         x, y, yaw = self.world.joints('robot')
         return self._settle(np.array([x, y, sin(yaw / 2), cos(yaw / 2)]))

@@ -52,7 +52,7 @@ class RandomisedArena:
         self._tick = 0
         self._drawn = draw(self.ranges, self._key, self._appearance.colours)
         self._apply()
-        self._halt()
+        self._stop()
         self._balls.scatter(stream(self._key, 'balls'))
 
     def idle(self) -> Frame:
@@ -63,7 +63,7 @@ class RandomisedArena:
 
     def step(self, action: Array) -> Frame:
         """Queue a raw action (A,), and apply the one that is due; the image may be dropped."""
-        self._queue.append(self.scene._command(action))
+        self._queue.append(self.scene.clip_action(action))
         self._tick += 1
         self._roll()
         frame = self.scene.step(self._follow(self._queue.popleft()))
@@ -72,7 +72,7 @@ class RandomisedArena:
     def set_state(self, state: Array) -> Frame:
         """Place everything at a state (P,), at rest; queued actions are discarded."""
         frame = self.scene.set_state(state)
-        self._halt()
+        self._stop()
         return self._show(frame)
 
     def set_goal(self, state: Array) -> Frame:
@@ -93,7 +93,7 @@ class RandomisedArena:
             'tick': self._tick,
             'drawn': self._drawn,
             'queue': tuple(self._queue),
-            'moving': self._moving.copy(),
+            'velocity': self._velocity.copy(),
             'balls': self._balls.save(),
             'shown': self._shown.copy(),
         }
@@ -107,7 +107,7 @@ class RandomisedArena:
         self._balls.restore(saved['balls'])
         frame = self.scene.restore(saved['scene'])
         self._queue = deque(saved['queue'])
-        self._moving = saved['moving'].copy()
+        self._velocity = saved['velocity'].copy()
         self._shown = saved['shown'].copy()
         return Frame(self._shown.copy(), frame.state)
 
@@ -148,19 +148,19 @@ class RandomisedArena:
         pattern = stream(self._key, 'pattern').integers(PATTERNS)
         self._appearance.apply(self.world, self._drawn, int(pattern))
 
-    def _halt(self) -> None:
+    def _stop(self) -> None:
         """Fill the action queue with zero actions, and stop the robot."""
         self._queue = deque([self._still] * self._drawn['latency'])
-        self._moving = self._still  # (A,) current velocity
+        self._velocity = self._still  # (A,) current velocity
 
     def _follow(self, command: Array) -> Array:
         """Return the mean velocity of this raw step, which lags behind the command."""
         lag = self._drawn['lag']
         if not lag:
             return command
-        behind = self._moving - command
+        behind = self._velocity - command
         left = exp(-self.spec.dt / lag)  # share of a first-order lag after one step
-        self._moving = command + left * behind
+        self._velocity = command + left * behind
         mean: Array = command + (1 - left) * lag / self.spec.dt * behind
         return mean
 

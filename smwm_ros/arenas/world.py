@@ -141,7 +141,7 @@ class World:
             physicsClientId=self.client,
         )
 
-    def drive(self, name: str, velocities: Vector, force: float) -> None:
+    def set_motors(self, name: str, velocities: Vector, force: float) -> None:
         """Set target velocities [m/s or rad/s] and the largest force [N or Nm] of the motors."""
         joints = self._moving[name]
         self.bullet.setJointMotorControlArray(
