@@ -129,7 +129,9 @@ def test_a_late_plan_skips_what_is_past(execute: int, delay: int) -> None:
 
 @pytest.mark.parametrize('execute', [1, 2, 3])
 @pytest.mark.parametrize('delay', [0, 1, 2, 4])
-def test_the_planner_is_told_what_is_sent_before_its_plan_is_due(execute: int, delay: int) -> None:
+def test_the_planner_receives_what_is_sent_before_its_plan_is_due(
+    execute: int, delay: int
+) -> None:
     actions, clock = drive(execute, delay, ticks=20)
     assert len(clock.sent) == len(range(0, 20, execute))
     for made, sent in zip(range(0, 20 - delay, execute), clock.sent, strict=False):

@@ -12,11 +12,11 @@ from smwm_ros.load import load_config
 
 
 @pytest.mark.parametrize('name', ARENA_NAMES)
-def test_each_arena_is_known_by_its_robot(name: str) -> None:
+def test_the_robot_determines_the_arena(name: str) -> None:
     assert arenas_of(load_config(name).robot) == [name]
 
 
-def test_what_is_named_comes_before_what_is_configured_before_what_is_known() -> None:
+def test_the_named_arena_precedes_the_configured_one_and_that_precedes_the_robots() -> None:
     cube = load_config('cube').robot
     assert choose_arena('push_t', 'reacher', cube) == 'push_t'
     assert choose_arena(None, 'reacher', cube) == 'reacher'

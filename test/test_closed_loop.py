@@ -61,7 +61,7 @@ def test_outcomes_come_in_the_order_of_the_pairs_whatever_is_tried_at_once(lanes
     assert chance[0] == chance[1]
 
 
-def test_the_floor_tries_every_pair_as_often_as_asked_and_never_alike() -> None:
+def test_random_actions_attempt_every_pair_as_often_as_asked_and_never_alike() -> None:
     pairs = [pair(0, 0.1, 0), pair(0, 2, 1), pair(0, 90, 2)]
     outcomes = run_pairs([Line()], pairs, RandomAgent(Line.spec, 0), 20, 'random', repeats=4)
     assert [outcome.solved_at_start for outcome in outcomes] == [True, False, False] * 4
@@ -70,7 +70,7 @@ def test_the_floor_tries_every_pair_as_often_as_asked_and_never_alike() -> None:
     assert len(set(ends)) == 4
 
 
-def test_success_is_told_with_and_without_what_was_solved_at_the_start() -> None:
+def test_success_is_reported_with_and_without_what_was_solved_at_the_start() -> None:
     outcomes = [
         Outcome(True, True, 0, episode=0),
         Outcome(True, False, 4, episode=1),
@@ -88,7 +88,7 @@ def test_success_is_told_with_and_without_what_was_solved_at_the_start() -> None
     assert nothing_left['median_steps'] is None
 
 
-def test_trying_the_same_pairs_again_makes_nobody_surer_of_other_pairs() -> None:
+def test_repeated_attempts_at_the_same_pairs_narrow_no_interval() -> None:
     outcomes = [Outcome(True, False, 4, episode=0), Outcome(False, False, 50, episode=1)]
     once, often = summarise(outcomes), summarise(outcomes * 5, repeats=5)
     assert often['interval'] == once['interval']
@@ -158,7 +158,7 @@ def rooms() -> Iterator[list[TwoRoom]]:
         arena.close()
 
 
-def test_everyone_gets_the_same_pairs(rooms: list[TwoRoom]) -> None:
+def test_all_agents_attempt_the_same_pairs(rooms: list[TwoRoom]) -> None:
     states = [np.array(place) for place in ((0.5, 0.5), (0.5, 0.0), (-0.5, 0.5), (-0.5, 0.45))]
     pairs = [Pair(states[0], states[1], 0, 25, 0), Pair(states[2], states[3], 5, 30, 1)]
     settings = config.Evaluate(budget=15, repeats=2)
@@ -188,9 +188,7 @@ def test_a_pair_ends_the_same_whatever_came_before(rooms: list[TwoRoom]) -> None
 
 
 @pytest.mark.parametrize('execute', [1, 3])
-def test_pairs_driven_at_once_go_where_each_would_go_alone(
-    rooms: list[TwoRoom], execute: int
-) -> None:
+def test_a_pair_ends_the_same_alone_and_in_parallel(rooms: list[TwoRoom], execute: int) -> None:
     rng = np.random.default_rng(2)
     here = [rooms[0].sample(rng) for _ in range(5)]
     # Goals at different distances, so that lanes end one after the other.

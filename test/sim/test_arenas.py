@@ -118,7 +118,7 @@ def test_what_was_recorded_and_converted_can_be_replayed_to_the_bit(name, tmp_pa
 
 
 @pytest.mark.parametrize('policy', ['expert', 'random', 'mixed'])
-def test_drivers_stay_within_the_limits_and_use_most_of_them(arena, policy):
+def test_policies_stay_within_the_limits_and_use_most_of_them(arena, policy):
     actions = []
     for episode in range(2):
         arena.reset(episode)

@@ -178,7 +178,7 @@ def test_the_camera_shows_height_gap_and_cube(cube):
         assert changed.sum() >= 4
 
 
-def test_samples_hold_leave_and_push_the_cube_about_as_often_as_told(cube):
+def test_samples_hold_leave_and_push_the_cube_in_the_expected_shares(cube):
     rng = np.random.default_rng(0)
     states = np.array([cube.sample(rng) for _ in range(400)])
     held = np.array([is_held(state) for state in states])

@@ -15,7 +15,7 @@ def reacher():
 
 
 @pytest.mark.parametrize('velocity', [(1.0, -0.4), (-SPEED, SPEED), (0.0, 0.7)])
-def test_joints_turn_as_fast_as_they_are_told(reacher, velocity):
+def test_joints_turn_as_fast_as_commanded(reacher, velocity):
     before = reacher.set_state([0.3, 0.2]).state
     after = reacher.step(velocity).state
     np.testing.assert_allclose((after - before) / DT, velocity, atol=1e-4)

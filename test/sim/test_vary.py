@@ -36,7 +36,7 @@ def flat(value):
 
 
 def drive_as(arena, seed, actions):
-    """Reset and drive as told."""
+    """Reset and apply actions."""
     return [arena.reset(seed), *(arena.step(action) for action in actions)]
 
 
@@ -85,12 +85,12 @@ def test_neutral_ranges_change_nothing_to_the_bit_even_after_a_wild_episode(plai
 def test_a_seed_gives_one_episode_and_another_seed_another():
     arena, other = varied(distractors=2, usual=True), varied(distractors=2, usual=True)
     frames, _ = drive(arena, 5)
-    told = arena.drawn()
+    drawn = arena.drawn()
     drive(arena, 6)
-    assert arena.drawn() != told
+    assert arena.drawn() != drawn
     for again in (arena, other):
         assert all(map(equal, frames, drive(again, 5)[0]))
-        assert again.drawn() == told
+        assert again.drawn() == drawn
     arena.close()
     other.close()
 
@@ -108,10 +108,10 @@ def test_an_arena_that_varies_keeps_the_contract_of_time_and_draws():
 def test_the_seed_of_the_ranges_gives_other_draws_for_the_same_episodes():
     arena = varied(usual=True)
     arena.reset(1)
-    told = arena.drawn()
+    drawn = arena.drawn()
     other = RandomisedArena(arena.scene, arena.ranges, seed=1)
     start = other.reset(1)
-    assert other.drawn() != told
+    assert other.drawn() != drawn
     assert np.array_equal(start.state, arena.scene.reset(1).state)
     arena.close()
 
@@ -123,11 +123,11 @@ def test_what_was_saved_goes_on_as_it_did_in_another_arena_too():
     frames, actions = drive(arena, 10)
     drive_as(arena, 10, actions[:10])
     saved = pickle.dumps(arena.save())
-    told = arena.drawn()
+    drawn = arena.drawn()
     drive(arena, 11)
     for again in (arena, other):
         assert equal(frames[10], again.restore(pickle.loads(saved)))
-        assert again.drawn() == told
+        assert again.drawn() == drawn
         for action, expected in zip(actions[10:], frames[11:], strict=True):
             assert equal(expected, again.step(action))
     arena.close()
@@ -155,10 +155,10 @@ def test_one_more_knob_leaves_the_draws_of_the_others_as_they_were():
 
 def test_what_was_drawn_is_plain_data():
     arena = varied(distractors=3, usual=True)
-    told = arena.drawn()
-    assert json.loads(json.dumps(told)) == told
-    assert told.keys() == {*NEUTRAL, 'distractors'}
-    assert told['distractors'] == 3
+    drawn = arena.drawn()
+    assert json.loads(json.dumps(drawn)) == drawn
+    assert drawn.keys() == {*NEUTRAL, 'distractors'}
+    assert drawn['distractors'] == 3
     arena.close()
 
 
@@ -296,7 +296,7 @@ def test_distractors_are_seen_and_move_and_touch_nothing(plain):
     arena.close()
 
 
-def test_nobody_controls_the_distractors():
+def test_actions_do_not_move_the_distractors():
     arena = varied(distractors=3)
     ways = []
     for speed in (-0.5, 0.5):
@@ -321,10 +321,10 @@ def test_the_picture_of_a_goal_shows_distractors_elsewhere_and_leaves_them():
 def test_a_shift_keeps_what_varies_besides_it():
     arena = shifted(make_arena('two_room', 24), 'noise', ranges_of(Randomise(gain=(0.5, 0.6))), 2)
     arena.reset(0)
-    told = arena.drawn()
-    assert 0.5 <= told['gain'] <= 0.6
-    assert told['noise'] >= 8
-    assert told['distractors'] == 2
+    drawn = arena.drawn()
+    assert 0.5 <= drawn['gain'] <= 0.6
+    assert drawn['noise'] >= 8
+    assert drawn['distractors'] == 2
     arena.close()
 
 
