@@ -123,7 +123,7 @@ class Scene(ABC):
         return Frame(self.world.render(self.image_size), self._state.copy())
 
     def clip_action(self, action: Array) -> Array:
-        """Check a raw action (A,); return it clipped to the limits, and rounded as it is stored."""
+        """Check a raw action (A,); return it clipped to the limits and rounded as stored."""
         inside = self.spec.clip(self._vector(action, 'action', self.action_names))
         # Rounded as actions are stored, so that a recording can be replayed. Rounding may exceed
         # the limits again.
