@@ -45,25 +45,25 @@ def run_pairs(
     name: str,
     repeats: int = 1,
 ) -> list[Outcome]:
-    """Run an agent on every pair, `repeats` times; as many lanes as there are arenas."""
+    """Run an agent on every pair, `repeats` times; each arena is one lane."""
     todo = [(pair, repeat) for repeat in range(repeats) for pair in pairs]
     outcomes: list[Outcome] = []
     with show_progress(total=len(todo), desc=name, unit='pair') as bar:
         while len(outcomes) < len(todo):
-            wave = todo[len(outcomes) :][: len(arenas)]
-            outcomes += _run_wave(arenas, wave, agent, budget)
+            batch = todo[len(outcomes) :][: len(arenas)]
+            outcomes += _run_batch(arenas, batch, agent, budget)
             reached = sum(outcome.success for outcome in outcomes)
             bar.set_postfix_str(f'reached {reached} of {len(outcomes)}', refresh=False)
-            bar.update(len(wave))
+            bar.update(len(batch))
     return outcomes
 
 
-def _run_wave(
-    arenas: Sequence[Arena], wave: Sequence[tuple[Pair, int]], agent: Agent, budget: int
+def _run_batch(
+    arenas: Sequence[Arena], batch: Sequence[tuple[Pair, int]], agent: Agent, budget: int
 ) -> list[Outcome]:
     """Run an agent on a few pairs in parallel, at most one for each arena."""
     attempts, frames = list[Attempt](), list[Frame]()
-    for arena, (pair, repeat) in zip(arenas, wave, strict=False):
+    for arena, (pair, repeat) in zip(arenas, batch, strict=False):
         arena.reset(pair.start_row)  # what the state does not hold is the same for every agent
         goal = arena.set_goal(pair.goal_state)
         attempts.append(Attempt(arena, goal, (pair.start_row, repeat)))
@@ -95,7 +95,7 @@ def _run_wave(
             distances[lane],
             pair.episode,
         )
-        for lane, (pair, _) in enumerate(wave[: len(attempts)])
+        for lane, (pair, _) in enumerate(batch)
     ]
 
 
