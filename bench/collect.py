@@ -24,11 +24,11 @@ import numpy as np
 from smwm_ros.arenas import ARENA_NAMES, make_arena
 from smwm_ros.collect.pool import record_all
 from smwm_ros.collect.record import (
+    bags_to_record,
     BagToRecord,
     begin_episode,
     EPISODES_PER_BAG,
     record,
-    recordings,
 )
 from smwm_ros.config import Config
 from smwm_ros.load import load_config
@@ -132,7 +132,7 @@ def processes(quick: bool) -> Row:
     def rate(count: int) -> float:
         with TemporaryDirectory() as folder:
             begun = time.perf_counter()
-            record_all(recordings(Path(folder), config), count, lambda _: None, print)
+            record_all(bags_to_record(Path(folder), config), count, lambda _: None, print)
             return bags * EPISODES_PER_BAG * LENGTH / (time.perf_counter() - begun)
 
     parts = {'one': lambda: rate(1), 'all': lambda: rate(jobs)}

@@ -17,8 +17,8 @@ from typing import Any
 from common import main, Row
 import numpy as np
 from parts.success import Found, note, prepare, prepared, QUICK, record, row, Seed, workplace
+from smwm_ros.evaluation.agents import ExpertAgent, RandomAgent
 from smwm_ros.evaluation.pairs import Pair
-from smwm_ros.evaluation.policies import ExpertDriver, RandomDriver
 from smwm_ros.model.checkpoint import Checkpoint
 import torch
 
@@ -53,10 +53,8 @@ def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:
     }
     for name, knobs in kinds.items():
         note(found, name, seed.plan(ours, pairs, replace(ours.planner, **knobs)))
-    note(
-        found, 'across random', seed.drive(RandomDriver(ours.spec, seed.config.train.seed), pairs)
-    )
-    note(found, 'across expert', seed.drive(ExpertDriver(), pairs))
+    note(found, 'across random', seed.drive(RandomAgent(ours.spec, seed.config.train.seed), pairs))
+    note(found, 'across expert', seed.drive(ExpertAgent(), pairs))
 
 
 def draw_across(seed: Seed) -> list[Pair]:

@@ -19,9 +19,9 @@ import numpy as np
 from parts import inertia
 from parts.success import Found, measure, note, record, row, Seed
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation.agents import PlannerAgent, RandomAgent
 from smwm_ros.evaluation.closed_loop import run_pairs
 from smwm_ros.evaluation.examine import examine, significant
-from smwm_ros.evaluation.policies import PilotDriver, RandomDriver
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.planning.pilot import Pilot
 import torch
@@ -67,7 +67,7 @@ def stopping_at_once(quick: bool) -> Iterator[Row]:
         for offset in OFFSETS[:1] if quick else OFFSETS:
             far = seed.pairs(offset)
             note(collected, f'offset {offset}', seed.plan(ours, far))
-            chance = RandomDriver(ours.spec, seed.config.evaluate.seed)
+            chance = RandomAgent(ours.spec, seed.config.evaluate.seed)
             note(collected, f'offset {offset} random', seed.drive(chance, far))
         for episodes in () if quick else EPISODES:
             number = seed.config.evaluate.seed
@@ -126,9 +126,9 @@ def one_or_several(seed: Seed, checkpoint: Checkpoint) -> dict[str, list[float]]
     pairs = seed.pairs()[:24]
 
     def timed(lanes: int) -> float:
-        driver = PilotDriver(Pilot(checkpoint), 1, 0)
+        agent = PlannerAgent(Pilot(checkpoint), 1, 0)
         begun = time.process_time()
-        run_pairs(seed.arenas[:lanes], pairs, driver, seed.config.evaluate.budget, '')
+        run_pairs(seed.arenas[:lanes], pairs, agent, seed.config.evaluate.budget, '')
         return time.process_time() - begun
 
     parts = {'one': lambda: timed(1), 'several': lambda: timed(len(seed.arenas))}

@@ -145,7 +145,7 @@ class ActionCodec(Protocol):
 
 
 class Arena(Protocol):
-    """A simulated world that looks like a robot with a camera."""
+    """A simulated robot with a camera, and a goal."""
 
     spec: ActionSpec  # known before the first step
 
@@ -157,32 +157,44 @@ class Arena(Protocol):
         """Apply one raw action (A,) in physical units for spec.dt seconds."""
         ...
 
+    def idle(self) -> Frame:
+        """Let spec.dt seconds pass without changing the measured state; images may change."""
+        ...
+
+    def randomise(self, seed: int) -> None:
+        """Draw new values for what is randomised; keep the measured state and the goal."""
+        ...
+
+    def drawn(self) -> dict[str, Any]:
+        """Return the values drawn for this episode as plain data; {} if nothing is randomised."""
+        ...
+
     def set_state(self, state: Array) -> Frame:
-        """Place everything as a recorded measured state (P,) says."""
+        """Restore a recorded measured state (P,), at rest."""
         ...
 
     def set_goal(self, state: Array) -> Frame:
-        """Make a recorded state the goal; return how the goal looks, and change nothing else."""
+        """Make a state (P,) the goal; return its frame, and change nothing else."""
         ...
 
-    def aim(self, state: Array) -> None:
-        """Make a state (P,) the goal without looking at it."""
+    def set_goal_state(self, state: Array) -> None:
+        """Make a state (P,) the goal without rendering it."""
         ...
 
     def save(self) -> Any:
-        """Return everything that later steps depend on: state and goal; it can be pickled."""
+        """Return all that later steps depend on, such as state and goal; it can be pickled."""
         ...
 
     def restore(self, saved: Any) -> Frame:
-        """Go back to what was saved, in this arena or in another of its kind."""
+        """Restore what save() returned in this arena or in another of its kind."""
         ...
 
     def distance(self) -> float:
-        """Return how far the goal is; at 1 or less it is reached."""
+        """Return the distance to the goal; at 1 or less the goal is reached."""
         ...
 
     def success(self) -> bool:
-        """Say whether the goal is reached now."""
+        """Return whether the goal is reached now."""
         ...
 
     def sample(self, rng: np.random.Generator) -> Array:
@@ -194,7 +206,7 @@ class Arena(Protocol):
         ...
 
     def render(self, size: int) -> Array:
-        """Return a picture (size, size, 3) for people, larger and smoother than the camera's."""
+        """Return an antialiased image (size, size, 3) for people."""
         ...
 
     def close(self) -> None:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every implementation of a noun promises; each one's tests call these checks."""
+"""Checks of the promises of each Protocol; the tests of every implementation call them."""
 
+from collections.abc import Callable, Sequence
+import json
 import pickle
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.errors import ArenaError
+from smwm_ros.evaluation.agents import Agent, Attempt
 from smwm_ros.interfaces import Arena, Frame, Obs, Window
 import torch
 
@@ -25,6 +28,7 @@ def check_arena(name: str) -> None:
         check_states(arena)
         check_goals(arena)
         check_saves(arena, other)
+        check_time_and_draws(arena)
         check_refusals(arena)
     finally:
         arena.close()
@@ -108,9 +112,9 @@ def check_goals(arena: Arena) -> None:
     assert equal(frames[-1], arena.set_goal(frames[-1].state))
     arena.set_state(frames[-1].state)
     assert arena.success()
-    arena.aim(arena.sample(np.random.default_rng(1)))
+    arena.set_goal_state(arena.sample(np.random.default_rng(1)))
     assert not arena.success()
-    arena.aim(frames[-1].state)
+    arena.set_goal_state(frames[-1].state)
     assert arena.success()
     arena.reset(9)
     arena.set_goal(frames[-1].state)
@@ -135,6 +139,22 @@ def check_saves(arena: Arena, other: Arena) -> None:
         assert equal(frames[10], again.restore(pickle.loads(saved))), 'what was saved has changed'
 
 
+def check_time_and_draws(arena: Arena) -> None:
+    """Check that neither time nor new draws move what is measured, and that draws are repeated."""
+    frames, _ = drive(arena, 12)
+    arena.set_goal_state(frames[-1].state)
+    for _ in range(3):
+        assert np.array_equal(arena.idle().state, frames[-1].state)
+    arena.randomise(13)
+    drawn = arena.drawn()
+    assert json.loads(json.dumps(drawn)) == drawn
+    assert np.array_equal(arena.idle().state, frames[-1].state)
+    assert arena.success(), 'the goal was not kept'
+    arena.reset(12)
+    arena.randomise(13)
+    assert arena.drawn() == drawn
+
+
 def check_refusals(arena: Arena) -> None:
     """Check that nonsense is refused, and that what is beyond the limits is clipped."""
     size = arena.spec.size
@@ -155,6 +175,56 @@ def check_refusals(arena: Arena) -> None:
     assert equal(after, arena.step(high)), 'what was refused left a trace'
     arena.reset(3)
     assert equal(after, arena.step(1e300 * high))
+
+
+def check_agent(make_agent: Callable[[], Agent], arenas: Sequence[Arena]) -> None:
+    """Check what every agent of a closed loop promises, in arenas of one kind."""
+    agent, seeds, steps = make_agent(), range(len(arenas)), 7
+    together = attempt(agent, arenas, seeds, [steps] * len(arenas))
+    assert_same(attempt(agent, arenas, seeds, [steps] * len(arenas)), together, 'begun again')
+    assert_same(attempt(make_agent(), arenas, seeds, [steps] * len(arenas)), together, 'another')
+    lengths = [steps if lane % 2 else 3 for lane in range(len(arenas))]
+    shorter = [actions[:length] for actions, length in zip(together, lengths, strict=True)]
+    assert_same(attempt(agent, arenas, seeds, lengths), shorter, 'lanes ended beside it')
+    for lane, arena in enumerate(arenas):
+        alone = attempt(agent, [arena], [seeds[lane]], [steps])
+        assert_same(alone, [together[lane]], 'other lanes changed the actions')
+
+
+def attempt(
+    agent: Agent, arenas: Sequence[Arena], seeds: Sequence[int], lengths: Sequence[int]
+) -> list[list[np.ndarray]]:
+    """Run an agent for so many raw steps in each lane; return the actions in each."""
+    attempts, frames = [], []
+    for arena, seed in zip(arenas, seeds, strict=True):
+        arena.reset(seed)
+        rng = np.random.default_rng(seed)
+        attempts.append(Attempt(arena, arena.set_goal(arena.sample(rng)), (seed, 0)))
+        frames.append(arena.set_state(arena.sample(rng)))
+    agent.begin(attempts)
+    actions: list[list[np.ndarray]] = [[] for _ in arenas]
+    for step in range(max(lengths)):
+        lanes = [lane for lane, length in enumerate(lengths) if step < length]
+        shown = [Frame(frames[lane].pixels.copy(), frames[lane].state.copy()) for lane in lanes]
+        moves = agent.act(lanes, shown)
+        assert len(moves) == len(lanes), 'one move for each lane'
+        for lane, seen, move in zip(lanes, shown, moves, strict=True):
+            assert equal(seen, frames[lane]), 'the agent changed a frame'
+            assert move.action.shape == (arenas[lane].spec.size,)
+            assert np.isfinite(move.action).all()
+            assert move.distance is None or 0 <= move.distance < np.inf
+            assert np.array_equal(seen.state, arenas[lane].idle().state), 'it moved the robot'
+            actions[lane].append(move.action.copy())
+            frames[lane] = arenas[lane].step(move.action)
+    return actions
+
+
+def assert_same(
+    found: Sequence[Sequence[np.ndarray]], expected: Sequence[Sequence[np.ndarray]], why: str
+) -> None:
+    """Check that all lanes have the same actions, but for rounding in a batch of another size."""
+    for lane, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose(lane, others, atol=1e-4, err_msg=why)
 
 
 def check_world_model(model: Any, batch: Window) -> None:

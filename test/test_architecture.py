@@ -176,6 +176,15 @@ def test_only_three_places_import_by_a_name_made_at_run_time() -> None:
     assert users <= {f'smwm_ros/{name}' for name in (verbs, arenas, messages)}
 
 
+@pytest.mark.parametrize('path', SOURCES, ids=ids)
+def test_one_file_calls_pybullet(path: Path) -> None:
+    if ids(path) == 'smwm_ros/arenas/world.py':
+        return
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    words = [getattr(node, 'attr', getattr(node, 'arg', '')) for node in ast.walk(tree)]
+    assert {'bullet', 'physicsClientId'}.isdisjoint(words), 'World needs a method for this'
+
+
 def test_verbs_speak_to_a_node_through_one_function() -> None:
     verbs = [path for path in SOURCES if room_of(path) == 'verbs']
     users = [path.name for path in verbs if 'smwm_ros.nodes.client' in imports(path)]

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
+from smwm_ros.evaluation.agents import Attempt, Move
 from smwm_ros.evaluation.closed_loop import Outcome
 from smwm_ros.evaluation.pairs import Pair
-from smwm_ros.evaluation.policies import Move, Task
 from smwm_ros.evaluation.statistics import wilson
 from smwm_ros.interfaces import Frame
 from smwm_ros.load import load_config
@@ -26,10 +26,10 @@ KINDS = ('forward_only', 'sigreg')
 GOOD, BAD, SOLVED = Outcome(True, False, 9), Outcome(False, False, 50), Outcome(True, True, 0)
 
 
-class StillDriver:
+class StillAgent:
     """Stays where it is."""
 
-    def begin(self, tasks: Sequence[Task]) -> None:
+    def begin(self, attempts: Sequence[Attempt]) -> None:
         """Need nothing."""
 
     def act(self, lanes: Sequence[int], frames: Sequence[Frame]) -> list[Move]:
@@ -113,7 +113,7 @@ def test_goals_in_the_other_room_may_take_ten_seconds(bench: Any) -> None:
     arena = make_arena('two_room', 16)
     seed = bench.success.Seed(config, Path(), [arena], [])
     pairs = bench.roadmap.draw_across(seed)
-    outcomes = seed.drive(StillDriver(), pairs[:1])
+    outcomes = seed.drive(StillAgent(), pairs[:1])
     arena.close()
     assert len(pairs) == 5
     for pair in pairs:
@@ -142,7 +142,7 @@ def test_rows_of_a_robot_with_inertia_are_explained_and_have_their_peers(bench: 
 
 def test_a_robot_with_inertia_has_to_stay_at_its_goal_for_a_second(bench: Any) -> None:
     arena = bench.inertia.Staying(make_arena('two_room', 16))
-    arena.aim([0.5, 0.0])
+    arena.set_goal_state([0.5, 0.0])
     arena.set_state([0.5, -0.2])
     for _ in range(20):  # it overshoots
         arena.step([0.0, 0.5])

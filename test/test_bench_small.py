@@ -18,10 +18,10 @@ import pytest
 from smwm_ros.arenas.two_room import TwoRoom
 from smwm_ros.config import Config, Model, Planner, Train
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation.agents import Agent, ExpertAgent, PlannerAgent, RandomAgent
 from smwm_ros.evaluation.closed_loop import Outcome
 from smwm_ros.evaluation.methods import PAPER_PLANNER
 from smwm_ros.evaluation.pairs import Pair
-from smwm_ros.evaluation.policies import Driver, ExpertDriver, PilotDriver, RandomDriver
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.planning.pilot import Pilot
@@ -46,10 +46,10 @@ class Trained(NamedTuple):
 
 
 class Driven(NamedTuple):
-    """Pairs that a driver tried."""
+    """Pairs that an agent attempted."""
 
     pairs: Sequence[Pair]
-    driver: Driver
+    agent: Agent
     checkpoint: Checkpoint  # that it plans with
     planner: Planner  # and how
     budget: int
@@ -80,13 +80,13 @@ class Requests:
         self.episodes: list[np.ndarray] = []  # that its pairs come from
 
     def by(self, kind: type) -> list[Driven]:
-        """Return what drivers of a kind tried."""
-        return [one for one in self.driven if isinstance(one.driver, kind)]
+        """Return what agents of a class attempted."""
+        return [one for one in self.driven if isinstance(one.agent, kind)]
 
     def planned(self, kind: str, search: str = 'recipe') -> Driven:
         """Return what a kind of model tried: as the recipe plans, as the paper, without focus."""
         (found,) = (
-            one for one in self.by(PilotDriver) if (one.kind, one.search) == (kind, search)
+            one for one in self.by(PlannerAgent) if (one.kind, one.search) == (kind, search)
         )
         return found
 
@@ -101,7 +101,7 @@ def record_requests(
         getattr(success, name)
         for name in ('train', 'run_pairs', 'smwm', 'prepared', 'fresh_episodes')
     )
-    act = RandomDriver.act
+    act = RandomAgent.act
 
     def noted_prepared(name: str, where: Path, number: int, knobs: Any) -> Any:
         seeds.append(Requests(number))
@@ -125,22 +125,22 @@ def record_requests(
         return pilot
 
     def noted_pairs(
-        arenas: Any, pairs: Any, driver: Driver, budget: int, name: str, repeats: int = 1
+        arenas: Any, pairs: Any, agent: Agent, budget: int, name: str, repeats: int = 1
     ) -> list[Outcome]:
-        outcomes: list[Outcome] = run_pairs(arenas, pairs, driver, budget, name, repeats)
-        with_what: Any = pilots.get(id(getattr(driver, 'pilot', None)), (None, None))
+        outcomes: list[Outcome] = run_pairs(arenas, pairs, agent, budget, name, repeats)
+        with_what: Any = pilots.get(id(getattr(agent, 'pilot', None)), (None, None))
         checkpoint, planner = with_what
         seeds[-1].driven.append(
-            Driven(pairs, driver, checkpoint, planner, budget, repeats, outcomes)
+            Driven(pairs, agent, checkpoint, planner, budget, repeats, outcomes)
         )
         return outcomes
 
-    def noted_act(self: RandomDriver, *words: Any) -> Any:
+    def noted_act(self: RandomAgent, *words: Any) -> Any:
         moves = act(self, *words)
         seeds[-1].noise += [move.action for move in moves]
         return moves
 
-    patch.setattr(RandomDriver, 'act', noted_act)
+    patch.setattr(RandomAgent, 'act', noted_act)
     for name, part in {
         'KEPT': folder,
         'prepared': noted_prepared,
@@ -209,7 +209,7 @@ def test_goals_are_25_raw_steps_away_and_the_budget_is_50(benchmark: Benchmark) 
         assert one.budget == 50
         assert {pair.goal_row - pair.start_row for pair in one.pairs} == {25}
         assert max(outcome.steps for outcome in one.outcomes) <= 50
-    missed = [o for seed in benchmark.seeds for o in seed.by(RandomDriver)[0].outcomes]
+    missed = [o for seed in benchmark.seeds for o in seed.by(RandomAgent)[0].outcomes]
     assert {len(o.path) for o in missed if not o.success} == {51}, 'stopped early'
 
 
@@ -223,11 +223,11 @@ def test_every_method_tries_all_pairs_and_the_random_policy_five_times(
         starts.append([pair.start_state.tolist() for pair in seed.driven[0].pairs])
         for one in seed.driven:
             assert [pair.start_row for pair in one.pairs] == first
-            assert one.repeats == (5 if isinstance(one.driver, RandomDriver) else 1)
+            assert one.repeats == (5 if isinstance(one.agent, RandomAgent) else 1)
             assert len(one.outcomes) == PAIRS * one.repeats
             began = [outcome.path[0] for outcome in one.outcomes]
             assert np.allclose(began, starts[-1] * one.repeats, atol=1e-6)
-        tried = [seed.by(kind) for kind in (PilotDriver, RandomDriver, ExpertDriver)]
+        tried = [seed.by(kind) for kind in (PlannerAgent, RandomAgent, ExpertAgent)]
         assert [len(some) for some in tried] == [6, 1, 1]
     assert starts[0] != starts[1], 'each seed has pairs of its own'
     drives = [seed.episodes for seed in benchmark.seeds]
@@ -260,12 +260,12 @@ def test_models_plan_with_the_settings_of_the_recipe_and_those_of_the_paper(
         ):
             one = seed.planned(kind, search)
             assert one.planner == plain
-            assert one.driver._execute == 1  # type: ignore[attr-defined]
+            assert one.agent._execute == 1  # type: ignore[attr-defined]
         for kind in KINDS[:2]:
             paper = seed.planned(kind, 'paper')
             assert paper.checkpoint is seed.planned(kind).checkpoint
             assert paper.planner == replace(PAPER_PLANNER, seed=seed.number)
-            assert paper.driver._execute == 25  # type: ignore[attr-defined]
+            assert paper.agent._execute == 25  # type: ignore[attr-defined]
 
 
 def share(outcomes: Sequence[Outcome]) -> float:
@@ -283,8 +283,8 @@ def test_rows_report_the_share_of_reached_goals_over_all_seeds(benchmark: Benchm
         return [one for one in some if len(one.path) > 1]
 
     ours, smwm, blunt = planned('state_align'), planned('smwm'), planned('state_align', 'no focus')
-    random = pooled(lambda seed: seed.by(RandomDriver)[0])
-    expert = pooled(lambda seed: seed.by(ExpertDriver)[0])
+    random = pooled(lambda seed: seed.by(RandomAgent)[0])
+    expert = pooled(lambda seed: seed.by(ExpertAgent)[0])
     assert len(moved(ours)) < len(ours), 'a pair that is solved at the start'
     for name, value, peer in (
         ('success_smwm', smwm, random),

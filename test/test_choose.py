@@ -12,11 +12,11 @@ from smwm_ros.load import load_config
 
 
 @pytest.mark.parametrize('name', ARENA_NAMES)
-def test_each_arena_is_known_by_its_robot(name: str) -> None:
+def test_the_robot_determines_the_arena(name: str) -> None:
     assert arenas_of(load_config(name).robot) == [name]
 
 
-def test_what_is_named_comes_before_what_is_configured_before_what_is_known() -> None:
+def test_the_named_arena_precedes_the_configured_one_and_that_precedes_the_robots() -> None:
     cube = load_config('cube').robot
     assert choose_arena('push_t', 'reacher', cube) == 'push_t'
     assert choose_arena(None, 'reacher', cube) == 'reacher'
@@ -31,6 +31,6 @@ def test_a_configuration_of_ones_own_names_its_arena(tmp_path: Path) -> None:
 def test_another_robot_is_refused_with_the_arena_that_has_it() -> None:
     robot = load_config('cube').robot
     with pytest.raises(
-        ArenaError, match=r'--arena reacher: not the robot of runs/a .*--arena cube'
+        ArenaError, match=r'--arena reacher: does not have the robot of runs/a .*--arena cube'
     ):
         require_robot(make_arena('reacher', 16), 'reacher', robot, 'runs/a')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation follows its protocol, the same for every driver and however many pairs at once."""
+"""Evaluation follows its protocol, the same for every agent and however many pairs at once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from smwm_ros import config
 from smwm_ros.arenas import make_arena
 from smwm_ros.arenas.two_room import TwoRoom
 from smwm_ros.errors import DatasetError
+from smwm_ros.evaluation.agents import ExpertAgent, PlannerAgent, RandomAgent
 from smwm_ros.evaluation.closed_loop import evaluate, Outcome, run_pairs, summarise
 from smwm_ros.evaluation.pairs import draw_pairs, fresh_pairs, Pair
-from smwm_ros.evaluation.policies import ExpertDriver, PilotDriver, RandomDriver
 from smwm_ros.evaluation.statistics import wilson
 from smwm_ros.planning.pilot import Pilot
 from worlds import dot_dataset, Line, tiny_checkpoint
@@ -28,7 +28,7 @@ def pair(start: float, goal: float, row: int = 0) -> Pair:
 
 def by_expert(one: Pair, budget: int) -> tuple[Outcome, Line]:
     line = Line()
-    return run_pairs([line], [one], ExpertDriver(), budget, 'expert')[0], line
+    return run_pairs([line], [one], ExpertAgent(), budget, 'expert')[0], line
 
 
 def test_the_first_step_at_the_goal_counts() -> None:
@@ -51,26 +51,26 @@ def test_a_pair_that_is_solved_at_the_start_is_marked_and_nothing_is_done() -> N
 def test_outcomes_come_in_the_order_of_the_pairs_whatever_is_tried_at_once(lanes: int) -> None:
     pairs = [pair(0, goal, row) for row, goal in enumerate((3, 0.2, 99, 1, 5))]
     arenas = [Line() for _ in range(lanes)]
-    outcomes = run_pairs(arenas, pairs, ExpertDriver(), 6, 'expert')
+    outcomes = run_pairs(arenas, pairs, ExpertAgent(), 6, 'expert')
     assert [outcome.steps for outcome in outcomes] == [3, 0, 6, 1, 5]
     assert [outcome.success for outcome in outcomes] == [True, True, False, True, True]
     chance = [
-        run_pairs(some, pairs, RandomDriver(Line.spec, 1), 6, 'random', repeats=3)
+        run_pairs(some, pairs, RandomAgent(Line.spec, 1), 6, 'random', repeats=3)
         for some in (arenas, [Line()])
     ]
     assert chance[0] == chance[1]
 
 
-def test_the_floor_tries_every_pair_as_often_as_asked_and_never_alike() -> None:
+def test_random_actions_attempt_every_pair_as_often_as_asked_and_never_alike() -> None:
     pairs = [pair(0, 0.1, 0), pair(0, 2, 1), pair(0, 90, 2)]
-    outcomes = run_pairs([Line()], pairs, RandomDriver(Line.spec, 0), 20, 'random', repeats=4)
+    outcomes = run_pairs([Line()], pairs, RandomAgent(Line.spec, 0), 20, 'random', repeats=4)
     assert [outcome.solved_at_start for outcome in outcomes] == [True, False, False] * 4
     assert not any(outcome.success for outcome in outcomes[2::3])
     ends = [outcome.path[-1][0] for outcome in outcomes[2::3]]
     assert len(set(ends)) == 4
 
 
-def test_success_is_told_with_and_without_what_was_solved_at_the_start() -> None:
+def test_success_is_reported_with_and_without_what_was_solved_at_the_start() -> None:
     outcomes = [
         Outcome(True, True, 0, episode=0),
         Outcome(True, False, 4, episode=1),
@@ -88,7 +88,7 @@ def test_success_is_told_with_and_without_what_was_solved_at_the_start() -> None
     assert nothing_left['median_steps'] is None
 
 
-def test_trying_the_same_pairs_again_makes_nobody_surer_of_other_pairs() -> None:
+def test_repeated_attempts_at_the_same_pairs_narrow_no_interval() -> None:
     outcomes = [Outcome(True, False, 4, episode=0), Outcome(False, False, 50, episode=1)]
     once, often = summarise(outcomes), summarise(outcomes * 5, repeats=5)
     assert often['interval'] == once['interval']
@@ -139,11 +139,11 @@ def test_fresh_pairs_lie_in_one_episode_and_every_pair_there_is_can_be_drawn() -
 
 def test_pairs_that_cannot_be_drawn_are_refused(tmp_path: Path) -> None:
     dots = dot_dataset(tmp_path / 'dots')
-    with pytest.raises(DatasetError, match=r'10 pairs .* 25 raw steps apart, .* the 11 of'):
+    with pytest.raises(DatasetError, match=r'10 pairs .* 25 raw steps apart, .* least 11 '):
         draw_pairs(dots, config.Evaluate(pairs=11))
     with pytest.raises(DatasetError, match=r'0 pairs .* longest held-out episode has 30 frames'):
         draw_pairs(dots, config.Evaluate(offset=30))
-    with pytest.raises(DatasetError, match=r'fresh episodes: 0 pairs .* has 5 frames'):
+    with pytest.raises(DatasetError, match=r'fresh episodes: found 0 pairs .* has 5 frames'):
         fresh_pairs([np.zeros((5, 2))], config.Evaluate(offset=5))
     blind = dot_dataset(tmp_path / 'blind', state=NO_STATE)
     with pytest.raises(DatasetError, match='has no measured state'):
@@ -158,12 +158,12 @@ def rooms() -> Iterator[list[TwoRoom]]:
         arena.close()
 
 
-def test_everyone_gets_the_same_pairs(rooms: list[TwoRoom]) -> None:
+def test_all_agents_attempt_the_same_pairs(rooms: list[TwoRoom]) -> None:
     states = [np.array(place) for place in ((0.5, 0.5), (0.5, 0.0), (-0.5, 0.5), (-0.5, 0.45))]
     pairs = [Pair(states[0], states[1], 0, 25, 0), Pair(states[2], states[3], 5, 30, 1)]
     settings = config.Evaluate(budget=15, repeats=2)
-    driver = PilotDriver(Pilot(tiny_checkpoint()), execute=1, delay=0)
-    outcomes = evaluate({'planner': driver}, rooms[:2], pairs, settings)
+    agent = PlannerAgent(Pilot(tiny_checkpoint()), execute=1, delay=0)
+    outcomes = evaluate({'planner': agent}, rooms[:2], pairs, settings)
     assert list(outcomes) == ['planner', 'random', 'expert']
     results = {name: summarise(found) for name, found in outcomes.items()}
     assert [result['attempts'] for result in results.values()] == [2, 4, 2]
@@ -171,7 +171,7 @@ def test_everyone_gets_the_same_pairs(rooms: list[TwoRoom]) -> None:
     assert results['expert']['success'] == 1.0
     assert results['expert']['median_steps'] == 8  # 0.5 m less the radius at 0.05 m a step
     assert all(far is not None and far > 0 for far in outcomes['planner'][0].distances)
-    again = evaluate({'planner': driver}, rooms[:2], pairs, settings)
+    again = evaluate({'planner': agent}, rooms[:2], pairs, settings)
     assert outcomes == again
 
 
@@ -182,15 +182,13 @@ def test_a_pair_ends_the_same_whatever_came_before(rooms: list[TwoRoom]) -> None
     ]
     outcomes = []
     for order in (pairs, pairs[::-1]):
-        driver = PilotDriver(Pilot(tiny_checkpoint()), execute=1, delay=0)
-        outcomes.append(run_pairs(rooms[:1], order, driver, 12, 'planner'))
+        agent = PlannerAgent(Pilot(tiny_checkpoint()), execute=1, delay=0)
+        outcomes.append(run_pairs(rooms[:1], order, agent, 12, 'planner'))
     assert outcomes[0] == outcomes[1][::-1]
 
 
 @pytest.mark.parametrize('execute', [1, 3])
-def test_pairs_driven_at_once_go_where_each_would_go_alone(
-    rooms: list[TwoRoom], execute: int
-) -> None:
+def test_a_pair_ends_the_same_alone_and_in_parallel(rooms: list[TwoRoom], execute: int) -> None:
     rng = np.random.default_rng(2)
     here = [rooms[0].sample(rng) for _ in range(5)]
     # Goals at different distances, so that lanes end one after the other.
@@ -201,8 +199,8 @@ def test_pairs_driven_at_once_go_where_each_would_go_alone(
     ]
     found = []
     for lanes in (1, 3):
-        driver = PilotDriver(Pilot(tiny_checkpoint()), execute, delay=0)
-        found.append(run_pairs(rooms[:lanes], pairs, driver, 12, 'planner'))
+        agent = PlannerAgent(Pilot(tiny_checkpoint()), execute, delay=0)
+        found.append(run_pairs(rooms[:lanes], pairs, agent, 12, 'planner'))
     for alone, beside in zip(*found, strict=True):
         assert (alone.success, alone.steps) == (beside.success, beside.steps)
         assert np.allclose(alone.path, beside.path, atol=1e-4)

@@ -41,17 +41,17 @@ def varied(tmp_path_factory):
     return folder
 
 
-def test_what_was_drawn_is_told_as_each_episode_begins(varied):
-    told = [(time, json.loads(message.data)) for time, message in read(varied, DRAWN_TOPIC)]
+def test_drawn_values_are_recorded_as_each_episode_begins(varied):
+    notes = [(time, json.loads(message.data)) for time, message in read(varied, DRAWN_TOPIC)]
     config = load_config('two_room', VARIED)
     arena = arena_of(config)
     assert isinstance(arena, RandomisedArena)
     images = [time for time, _ in read(varied, '/camera/image_raw')]
-    for episode, (time, drawn) in enumerate(told):
+    for episode, (time, drawn) in enumerate(notes):
         begin_episode(config.arena, arena, episode)
         assert drawn == {'episode': episode, **arena.drawn()}
         assert time == images[13 * episode]
-    assert len(told) == 3
+    assert len(notes) == 3
     arena.close()
 
 
@@ -71,7 +71,7 @@ def test_recorded_frames_are_those_that_the_arena_showed(varied):
     arena.close()
 
 
-def test_a_seed_gives_the_same_bytes_and_defaults_tell_of_nothing(varied, tmp_path):
+def test_a_seed_gives_the_same_bytes_and_defaults_record_no_draws(varied, tmp_path):
     name = 'two_room_0000'
     again = collect(tmp_path / 'again', VARIED)
     assert (varied / name / f'{name}.mcap').read_bytes() == again

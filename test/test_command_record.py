@@ -13,9 +13,9 @@ import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.config import Command, Evaluate, Planner
 from smwm_ros.control.command_record import Record
+from smwm_ros.evaluation.agents import PlannerAgent
 from smwm_ros.evaluation.closed_loop import run_pairs
 from smwm_ros.evaluation.pairs import fresh_pairs, Pair
-from smwm_ros.evaluation.policies import PilotDriver
 from smwm_ros.interfaces import Array, Frame
 from smwm_ros.model.checkpoint import load
 from smwm_ros.planning.bounds import Bounds
@@ -149,13 +149,13 @@ def test_200_ms_of_camera_delay_cost_no_goals_in_two_rooms(
     episodes = []
     for _ in range(4):  # of the expert, who goes from anywhere to anywhere
         arenas[0].set_state(arenas[0].sample(rng))
-        arenas[0].aim(arenas[0].sample(rng))
+        arenas[0].set_goal_state(arenas[0].sample(rng))
         episodes.append(np.stack([arenas[0].step(arenas[0].expert()).state for _ in range(30)]))
     pairs = fresh_pairs(episodes, Evaluate(pairs=16, offset=12))
 
     def success(delay: int, compensate: str) -> tuple[float, float]:
-        driver = PilotDriver(Pilot(checkpoint), 1, delay, compensate)
-        tried = run_pairs(arenas, pairs, driver, 30, compensate)
+        agent = PlannerAgent(Pilot(checkpoint), 1, delay, compensate)
+        tried = run_pairs(arenas, pairs, agent, 30, compensate)
         steps = float(np.mean([one.steps for one in tried]))
         return float(np.mean([one.success for one in tried])), steps
 
@@ -259,9 +259,9 @@ def missed_by(delay: int, compensate: str) -> float:
         mean=0 * one,
         std=one,
     )
-    driver = PilotDriver(Pilot(made), 1, delay, compensate)
+    agent = PlannerAgent(Pilot(made), 1, delay, compensate)
     pairs = [Pair(0 * one, goal * one, 0, 1, 0) for goal in GOALS]
-    outcomes = run_pairs([Sled() for _ in GOALS], pairs, driver, 40, '')
+    outcomes = run_pairs([Sled() for _ in GOALS], pairs, agent, 40, '')
     ends = np.array([outcome.path[-10:] for outcome in outcomes])[:, :, 0]
     return float(np.abs(ends - np.array(GOALS)[:, None]).mean())
 

@@ -133,13 +133,13 @@ REFUSED = {
     "did you mean 'two_room'": ['--arena', 'tworoom'],
     "did you mean 'sigreg'": ['--methods', 'smwm,sigred'],
     "did you mean 'camera'": ['--shift', 'camra'],
-    "'friction': changes nothing here": ['--shift', 'friction'],
+    "'friction': this shift changes nothing in this arena": ['--shift', 'friction'],
     'is trained from --data, which is missing': ['--methods', 'forward_only'],
     'expected numbers like 25,50': ['--horizons', '25,fifty'],
     '--horizons: 0 is out of range': ['--horizons', '25,0'],
     'planner.horizon': ['planner.horizon=0'],
     'elites: 9 is more than the 8 samples': ['planner.samples=8', 'planner.elites=9'],
-    'reach beyond the 6 raw steps of a plan': ['evaluate.execute=7'],
+    'exceed the 6 raw steps of a plan': ['evaluate.execute=7'],
 }
 
 

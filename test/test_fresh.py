@@ -35,7 +35,7 @@ def judged_by(seed: int) -> tuple[list[int], list[Array]]:
     return arena.seeds, episodes
 
 
-def test_no_training_seed_that_people_choose_drives_an_episode_to_judge_by() -> None:
+def test_no_training_seed_gives_an_episode_of_an_evaluation() -> None:
     arena = Noted()
     for seed in SEEDS:
         settings = config.Arena(length=4, policy='random', seed=seed)

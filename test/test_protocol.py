@@ -55,7 +55,7 @@ def test_a_goal_is_reached_within_the_radius_of_the_paper(
     for share, reached in ((0.98, True), (1.02, False)):
         goal = np.array(state)
         goal[list(fields)] += share * radius
-        world.aim(goal)
+        world.set_goal_state(goal)
         world.set_state(np.array(state))
         assert world.success() is reached, share
         assert world.distance() == pytest.approx(share, abs=0.005)
@@ -65,7 +65,7 @@ def test_a_goal_is_reached_within_the_radius_of_the_paper(
 def test_the_block_may_be_turned_by_twenty_degrees(arenas: dict[str, Arena], side: int) -> None:
     for degrees, reached in ((19.5, True), (20.5, False)):
         angle = np.deg2rad(side * degrees)
-        arenas['push_t'].aim(np.array([*PUSH_T[:4], np.cos(angle), np.sin(angle)]))
+        arenas['push_t'].set_goal_state(np.array([*PUSH_T[:4], np.cos(angle), np.sin(angle)]))
         arenas['push_t'].set_state(np.array(PUSH_T))
         assert arenas['push_t'].success() is reached
 

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.arenas.collection_policies import driver
+from smwm_ros.arenas.collection_policies import policy_actions
 from smwm_ros.arenas.push_t import HALF, NEAR, SPEED, TURNED
 from smwm_ros.arenas.push_t_shape import (
     BAR,
@@ -43,7 +43,7 @@ def drives(arena):
     episodes = []
     for episode in range(6):
         arena.reset(episode)
-        actions = driver('mixed', arena, episode, np.random.default_rng(episode))
+        actions = policy_actions('mixed', arena, episode, np.random.default_rng(episode))
         states = [arena.step(next(actions)).state for _ in range(101)]
         episodes.append(np.array(states, np.float64))
     return np.array(episodes)
@@ -105,7 +105,7 @@ def test_the_block_stops_with_the_pusher(arena):
 def test_an_episode_goes_on_from_any_recorded_state_in_contact_too(arena):
     arena.reset(3)
     actions, states = [], [arena.save()[0]]
-    drive = driver('expert', arena, 0, np.random.default_rng(3))
+    drive = policy_actions('expert', arena, 0, np.random.default_rng(3))
     for _ in range(80):
         actions.append(next(drive))
         states.append(arena.step(actions[-1]).state)
@@ -121,7 +121,7 @@ def test_pusher_and_block_together_may_miss_the_goal_by_so_much(arena, pusher, b
     place = np.array([-0.4, 0.2, 0.1, 0.1])
     off = np.array([*pusher, *block]) * NEAR / np.linalg.norm([*pusher, *block])
     for share, reached in ((0.99, True), (1.01, False)):
-        arena.aim(np.array([*place, 1.0, 0.0]))
+        arena.set_goal_state(np.array([*place, 1.0, 0.0]))
         arena.set_state(np.array([*(place + share * off), 1.0, 0.0]))
         assert arena.success() is reached
 
@@ -129,7 +129,7 @@ def test_pusher_and_block_together_may_miss_the_goal_by_so_much(arena, pusher, b
 @pytest.mark.parametrize('angle', [0.0, np.pi, -3.0, 1.5])
 @pytest.mark.parametrize('side', [-1, 1])
 def test_the_block_may_be_turned_away_from_its_goal_by_so_much(arena, angle, side):
-    arena.aim(state_of((-0.5, 0.0), angle=angle))
+    arena.set_goal_state(state_of((-0.5, 0.0), angle=angle))
     for share, reached in ((0.99, True), (1.01, False), (9.0, False)):
         arena.set_state(state_of((-0.5, 0.0), angle=angle + side * share * TURNED))
         assert arena.success() is reached
@@ -154,10 +154,10 @@ def test_the_expert_does_what_is_asked_near_by_too(arena):
         rng = np.random.default_rng(seed)
         arena.reset(seed)
         start = arena.save()[0]
-        drive = driver('expert', arena, 0, rng)
+        drive = policy_actions('expert', arena, 0, rng)
         for _ in range(25):
             goal = arena.step(next(drive)).state
-        arena.aim(goal)
+        arena.set_goal_state(goal)
         arena.set_state(start)
         reached += any(arena.step(arena.expert()) and arena.success() for _ in range(50))
     assert reached >= 9

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from smwm_ros import config
@@ -63,6 +64,17 @@ class Line:
         self.place += float(action[0])
         return self._frame(self.place)
 
+    def idle(self) -> Frame:
+        """Stay."""
+        return self._frame(self.place)
+
+    def randomise(self, seed: int) -> None:
+        """Change nothing: nothing is randomised."""
+
+    def drawn(self) -> dict[str, Any]:
+        """Return nothing: nothing is randomised."""
+        return {}
+
     def set_state(self, state: Array) -> Frame:
         """Place the robot."""
         self.place = float(state[0])
@@ -94,7 +106,7 @@ class Line:
         """Go there at full speed."""
         return np.array([np.sign(self.goal - self.place)])
 
-    def aim(self, state: Array) -> None:
+    def set_goal_state(self, state: Array) -> None:
         """Place the goal."""
         self.set_goal(state)
 

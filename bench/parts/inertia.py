@@ -18,7 +18,7 @@ from smwm_ros.arenas.ranges import ranges_of
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.config import Randomise
-from smwm_ros.evaluation.policies import RandomDriver
+from smwm_ros.evaluation.agents import RandomAgent
 from smwm_ros.interfaces import Arena, Array, Frame
 import torch
 
@@ -74,7 +74,7 @@ def measure(quick: bool) -> Iterator[Row]:
                 pairs = seed.pairs()
                 seed = seed._replace(arenas=[staying(arena) for arena in seed.arenas])
                 note(found, 'timely', seed.plan(ours, pairs))
-                note(found, 'random', seed.drive(RandomDriver(ours.spec, number), pairs))
+                note(found, 'random', seed.drive(RandomAgent(ours.spec, number), pairs))
                 for ticks in LATE:
                     for how in ('sent', 'nothing'):
                         late = seed.plan(ours, pairs, delay=ticks, compensate=how)

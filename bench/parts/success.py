@@ -30,10 +30,10 @@ from smwm_ros.cli import main as smwm
 from smwm_ros.collect.fresh import fresh_episodes
 from smwm_ros.config import Config, Planner
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation.agents import Agent, ExpertAgent, PlannerAgent, RandomAgent
 from smwm_ros.evaluation.closed_loop import interval, Outcome, run_pairs
 from smwm_ros.evaluation.methods import as_in_the_paper, other_kind
 from smwm_ros.evaluation.pairs import fresh_pairs, Pair
-from smwm_ros.evaluation.policies import Driver, ExpertDriver, PilotDriver, RandomDriver
 from smwm_ros.files import write_atomic
 from smwm_ros.interfaces import Arena
 from smwm_ros.load import load_config
@@ -96,10 +96,10 @@ class Seed(NamedTuple):
             seconds.append(float(noted.read_text()))
         return checkpoint
 
-    def drive(self, driver: Driver, pairs: Sequence[Pair], repeats: int = 1) -> list[Outcome]:
+    def drive(self, agent: Agent, pairs: Sequence[Pair], repeats: int = 1) -> list[Outcome]:
         """Try pairs, with a budget of twice the raw steps between start and goal."""
         budget = 2 * (pairs[0].goal_row - pairs[0].start_row)
-        return run_pairs(self.arenas, pairs, driver, budget, '', repeats)
+        return run_pairs(self.arenas, pairs, agent, budget, '', repeats)
 
     def plan(
         self,
@@ -112,10 +112,10 @@ class Seed(NamedTuple):
     ) -> list[Outcome]:
         """Try pairs with a checkpoint, or return its kept outcomes."""
         execute = execute or self.config.evaluate.execute
-        driver = PilotDriver(Pilot(checkpoint, planner), execute, delay, compensate)
+        agent = PlannerAgent(Pilot(checkpoint, planner), execute, delay, compensate)
         settings = (self.config, planner, execute, delay, compensate)
         name = named(Path(__file__), checkpoint, pairs, *settings)
-        return kept(self.folder / 'outcomes', name, lambda: self.drive(driver, pairs))
+        return kept(self.folder / 'outcomes', name, lambda: self.drive(agent, pairs))
 
 
 More = Callable[[Seed, TransitionDataset, Checkpoint, Found], None]
@@ -162,8 +162,8 @@ def measure(
                     note(found, 'smwm paper', seed.plan(smwm_alone, pairs, *paper))
                 for kind in kinds:
                     note(found, kind, seed.plan(seed.trained(dataset, kind, kind), pairs))
-                note(found, 'random', seed.drive(RandomDriver(ours.spec, number), pairs, 5))
-                note(found, 'expert', seed.drive(ExpertDriver(), pairs))
+                note(found, 'random', seed.drive(RandomAgent(ours.spec, number), pairs, 5))
+                note(found, 'expert', seed.drive(ExpertAgent(), pairs))
                 more(seed, dataset, ours, found)
     yield from rows(name, found, kinds)
     if seconds:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Simulated worlds; the only room that imports pybullet.
+Simulated robots with cameras; the only room that imports pybullet.
 
-Read in this order: scene, world, bodies, appearance, ranges, vary, balls, course, rooms, two_room,
-two_room_differential, reacher, push_t, push_t_shape, push_t_expert, cube, collection_policies,
-choose, gym.
+Read in this order: scene, bodies, engine, world, appearance, ranges, vary, balls, course, rooms,
+two_room, two_room_differential, reacher, push_t, push_t_shape, push_t_expert, cube,
+collection_policies, choose, gym.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Arena
 from smwm_ros.text import count_of
 
-if TYPE_CHECKING:  # arenas are named and chosen without what makes pictures
+if TYPE_CHECKING:  # listing and choosing arenas must not import what renders
     from smwm_ros.arenas.scene import Scene
 
-_ARENAS = {  # module in this folder: class in it
+_ARENAS = {  # module in this folder: its class
     'two_room': 'TwoRoom',
     'two_room_differential': 'TwoRoomDifferential',
     'reacher': 'Reacher',
@@ -35,14 +35,14 @@ IMAGE_SIZES = (16, 1024)  # smallest and largest camera image [px]
 
 
 def require_arena(name: str) -> str:
-    """Return the name of an arena, or list those that exist."""
+    """Return the name if an arena has it; else raise with the existing names."""
     if name not in _ARENAS:
         raise ArenaError(f"'{name}': no such arena; {did_you_mean(name, ARENA_NAMES)}")
     return name
 
 
 def make_arena(name: str, image_size: int = 64) -> Scene:
-    """Make an arena whose camera gives square images of this size [px]."""
+    """Make an arena with square camera images of this size [px]."""
     require_arena(name)
     low, high = IMAGE_SIZES
     if not low <= image_size <= high:
@@ -52,19 +52,27 @@ def make_arena(name: str, image_size: int = 64) -> Scene:
     return arena
 
 
-def arena_of(config: Config) -> Arena:
-    """Make the arena of a configuration: as it is, or wrapped where something shall vary."""
-    arena = make_arena(config.arena.name, config.arena.image_size)
-    if config.randomise == Randomise() and not config.arena.distractors:
-        return arena
+def arena_of(config: Config, shift: str = '') -> Arena:
+    """Make the arena of a configuration, with its randomisation and an optional held-out shift."""
+    scene = make_arena(config.arena.name, config.arena.image_size)
+    distractors = config.arena.distractors
+    if config.randomise == Randomise() and not distractors and not shift:
+        return scene
     from smwm_ros.arenas.ranges import ranges_of
-    from smwm_ros.arenas.vary import RandomisedArena
+    from smwm_ros.arenas.vary import RandomisedArena, shifted
 
-    return RandomisedArena(arena, ranges_of(config.randomise), config.arena.distractors)
+    ranges = ranges_of(config.randomise)
+    if not shift:
+        return RandomisedArena(scene, ranges, distractors)
+    try:
+        return shifted(scene, shift, ranges, distractors, config.evaluate.seed)
+    except ArenaError:
+        scene.close()
+        raise
 
 
 def require_fit(arena: Arena, robot: Robot) -> None:
-    """Refuse a robot configuration that does not describe the robot of the arena."""
+    """Raise if a robot configuration does not describe the robot of the arena."""
     spec = action_spec(robot)
     if spec.size != arena.spec.size:
         raise ArenaError(

@@ -1,147 +1,117 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dress a world as drawn: camera and light, colours and textures, friction, mass and motors."""
+"""Apply drawn values to a world: camera, light, colours, textures, friction, mass, motor gain."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from math import cos, radians, sin
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
-from smwm_ros.arenas.world import Camera, World
+from smwm_ros.arenas.bodies import CameraSetup
+from smwm_ros.arenas.world import World
 from smwm_ros.interfaces import Array
 
-PATTERNS = 16  # that a texture is one of
+PATTERNS = 16  # number of textures to choose from
 GRAIN = 8  # patches along a side of a pattern
-
-
-class _Shape(NamedTuple):
-    """A link that is seen, and what colour it has by itself."""
-
-    body: int
-    link: int
-    colour: tuple[float, float, float]
-    still: bool  # it never moves
-
-
-class _Link(NamedTuple):
-    """A link of a body that moves, and what it is like by itself."""
-
-    body: int
-    link: int
-    mass: float  # [kg]
-    inertia: tuple[float, float, float]  # [kg m2]
-    friction: float
 
 
 class Appearance:
     """
-    Changes how a world looks and what it is made of, each time from what it was at first.
+    Changes how a world looks and moves, always relative to its original values.
 
-    At neutral values the world is as if nobody had touched it, to the bit. There is one studio for
-    each world, for nobody else knows what it was like at first: see studio_of().
+    At neutral values the world is the original one to the bit. Each world has one Appearance. It
+    stores the original values, so it is made before anything changes: see appearance_of().
     """
 
     def __init__(self, world: World) -> None:
         self._camera = world.camera
-        bodies = world.bodies.values()
-        self._links = [link for body in bodies for link in _links_of(world, body)]
-        moving = {link.body for link in self._links}
-        self._shapes = [
-            _Shape(body, item[1], item[7][:3], body not in moving)
-            for body in bodies
-            for item in _ask(world, 'getVisualShapeData', body)
-        ]
-        # What has one colour keeps one colour.
+        links = world.links()
+        moving = {link.body for link in links if link.mass}
+        self._links = [link for link in links if link.body in moving]
+        self._shapes = world.visual_shapes()
+        self._static = [shape for shape in self._shapes if shape.body not in moving]
+        # Shapes of one colour keep sharing one colour.
         self._colours = sorted({shape.colour for shape in self._shapes})
-        self._textures: dict[tuple[int, int], int] = {}  # pattern, percent of contrast: texture
+        self._textures: dict[tuple[int, int], int] = {}  # (pattern, contrast [%]): texture
         self._textured = False
-        self._matter = (1.0, 1.0)  # factors of mass and friction now
+        self._factors = (1.0, 1.0)  # of mass and friction now
 
     @property
     def colours(self) -> int:
-        """Return how many colours there are."""
+        """Return the number of different colours."""
         return len(self._colours)
 
-    def dress(self, world: World, drawn: Mapping[str, Any], pattern: int) -> None:
-        """Make everything as drawn; the pattern is a number below PATTERNS."""
-        world.look(posed(self._camera, drawn))
-        self._paint(world, np.array(drawn['colour']))
-        self._cover(world, pattern, round(100 * drawn['texture']))
-        self._weigh(world, drawn['mass'], drawn['friction'])
+    def apply(self, world: World, drawn: Mapping[str, Any], pattern: int) -> None:
+        """Apply drawn values; the pattern is a number below PATTERNS."""
+        world.set_camera(moved_camera(self._camera, drawn))
+        self._apply_colours(world, np.array(drawn['colour']))
+        self._apply_texture(world, pattern, round(100 * drawn['texture']))
+        self._apply_dynamics(world, drawn['mass'], drawn['friction'])
         world.gain = drawn['gain']
 
-    def _paint(self, world: World, changes: Array) -> None:
-        """Change each colour by red, green and blue (colours, 3)."""
-        painted = np.clip(np.array(self._colours) + changes, 0.0, 1.0)
+    def _apply_colours(self, world: World, changes: Array) -> None:
+        """Add changes of red, green and blue (colours, 3) to the original colours."""
+        colours = np.clip(np.array(self._colours) + changes, 0.0, 1.0)
         for shape in self._shapes:
-            rgb = painted[self._colours.index(shape.colour)]
-            _ask(world, 'changeVisualShape', shape.body, shape.link, rgbaColor=(*rgb, 1.0))
+            world.set_colour(shape, colours[self._colours.index(shape.colour)])
 
-    def _cover(self, world: World, pattern: int, percent: int) -> None:
-        """Lay a pattern over all that never moves."""
+    def _apply_texture(self, world: World, pattern: int, percent: int) -> None:
+        """Cover all that never moves with a pattern."""
         if not percent and not self._textured:
             return
-        texture = self._texture(world, pattern, percent) if percent else -1
+        texture = self._texture(world, pattern, percent) if percent else None
         self._textured = bool(percent)
-        for shape in self._shapes:
-            if shape.still:
-                _ask(world, 'changeVisualShape', shape.body, shape.link, textureUniqueId=texture)
+        for shape in self._static:
+            world.set_texture(shape, texture)
 
     def _texture(self, world: World, pattern: int, percent: int) -> int:
-        """Return a texture; the simulator keeps each for ever, so there are only so many."""
+        """Return a texture; each is made once, because the simulator never frees one."""
         key = pattern, percent
         if key not in self._textures:
             patches = np.random.default_rng(pattern).random((GRAIN, GRAIN), np.float32)
             smooth = cv2.resize(patches, (8 * GRAIN, 8 * GRAIN), interpolation=cv2.INTER_LINEAR)
             grey = (255 * (1 - percent / 100 * smooth)).astype(np.uint8)
-            with TemporaryDirectory() as folder:  # the simulator reads files only
-                path = Path(folder) / 'texture.png'
-                path.write_bytes(cv2.imencode('.png', cv2.merge([grey] * 3))[1].tobytes())
-                self._textures[key] = _ask(world, 'loadTexture', str(path))
+            self._textures[key] = world.add_texture(grey)
         return self._textures[key]
 
-    def _weigh(self, world: World, mass: float, friction: float) -> None:
+    def _apply_dynamics(self, world: World, mass: float, friction: float) -> None:
         """Multiply mass and friction of all that moves."""
-        if (mass, friction) == self._matter:
+        if (mass, friction) == self._factors:
             return
-        self._matter = mass, friction
+        self._factors = mass, friction
         for link in self._links:
-            _ask(
-                world,
-                'changeDynamics',
-                link.body,
-                link.link,
-                mass=mass * link.mass,
-                localInertiaDiagonal=[mass * part for part in link.inertia],
-                lateralFriction=friction * link.friction,
+            world.set_dynamics(
+                link._replace(
+                    mass=mass * link.mass,
+                    inertia=[mass * part for part in link.inertia],
+                    friction=friction * link.friction,
+                )
             )
 
 
-_STUDIOS: WeakKeyDictionary[World, Appearance] = WeakKeyDictionary()
+_APPEARANCES: WeakKeyDictionary[World, Appearance] = WeakKeyDictionary()
 
 
-def studio_of(world: World) -> Appearance:
-    """Return the studio of a world; the first one to ask must not have changed it."""
-    if world not in _STUDIOS:
-        _STUDIOS[world] = Appearance(world)
-    return _STUDIOS[world]
+def appearance_of(world: World) -> Appearance:
+    """Return the Appearance of a world; the first call must come before any change."""
+    if world not in _APPEARANCES:
+        _APPEARANCES[world] = Appearance(world)
+    return _APPEARANCES[world]
 
 
-def posed(camera: Camera, drawn: Mapping[str, Any]) -> Camera:
-    """Return a camera moved and turned, in light of another strength from elsewhere."""
+def moved_camera(camera: CameraSetup, drawn: Mapping[str, Any]) -> CameraSetup:
+    """Return a camera that is moved and turned, with another direction and strength of light."""
     eye, target = np.array(camera.eye, float), np.array(camera.target, float)
     away = float(np.linalg.norm(eye - target))
     light = np.array(camera.light, float)
     level = np.cross(light, (0.0, 0.0, 1.0))
-    if not level.any():  # it shines straight down
+    if not level.any():  # the light comes from straight above
         level = np.array([1.0, 0.0, 0.0])
     light = _turned(light, level, -drawn['light_tilt'])
-    return Camera(
+    return CameraSetup(
         eye=eye + away * np.array(drawn['camera_eye']),
         target=target + away * np.array(drawn['camera_target']),
         up=_turned(np.array(camera.up, float), target - eye, drawn['camera_roll']),
@@ -153,7 +123,7 @@ def posed(camera: Camera, drawn: Mapping[str, Any]) -> Camera:
 
 
 def _turned(vector: Array, axis: Array, degrees: float) -> Array:
-    """Turn a vector (3,) about an axis (3,); not at all by 0 degrees, to the bit."""
+    """Return a vector (3,) turned about an axis (3,); 0 degrees change no bit."""
     axis = axis / np.linalg.norm(axis)
     angle = radians(degrees)
     turned: Array = (
@@ -162,17 +132,3 @@ def _turned(vector: Array, axis: Array, degrees: float) -> Array:
         + axis * (axis @ vector) * (1 - cos(angle))
     )
     return turned
-
-
-def _links_of(world: World, body: int) -> list[_Link]:
-    """Return the links of a body if it moves."""
-    links = []
-    for link in range(-1, _ask(world, 'getNumJoints', body)):
-        mass, friction, inertia = _ask(world, 'getDynamicsInfo', body, link)[:3]
-        links.append(_Link(body, link, mass, inertia, friction))
-    return links if any(link.mass for link in links) else []
-
-
-def _ask(world: World, function: str, *words: Any, **more: Any) -> Any:
-    """Call the simulator."""
-    return getattr(world.bullet, function)(*words, physicsClientId=world.client, **more)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What worlds are built of: parts with a form and a colour, and chains of links."""
+"""What worlds are made of: rigid parts, chains of links, and a camera with a light."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ Vector: TypeAlias = Sequence[float] | Array
 Colour = tuple[float, float, float]  # red, green, blue from 0 to 1
 
 
+class CameraSetup(NamedTuple):
+    """A fixed pinhole camera and the light of the scene."""
+
+    eye: Vector  # [m]
+    target: Vector  # [m]
+    up: Vector
+    fov: float  # field of view, the same in both directions [deg]
+    light: Vector = (0.4, 0.5, 1.0)  # direction towards the light
+    ambient: float = 0.62  # share of a colour that is visible without light
+    diffuse: float = 0.42  # share that the light adds where it meets a surface at a right angle
+
+
 class Part(NamedTuple):
     """One rigid piece."""
 
@@ -19,7 +31,7 @@ class Part(NamedTuple):
     size: Vector  # half extents of a box, radius and height of a cylinder, radius of a sphere [m]
     colour: Colour
     at: Vector = (0, 0, 0)  # its centre in the frame of its link or body [m]
-    solid: bool = True  # what is not solid is only seen
+    solid: bool = True  # a part that is not solid is visible, but collides with nothing
 
 
 class Link(NamedTuple):
@@ -27,11 +39,29 @@ class Link(NamedTuple):
 
     joint: str  # 'slide' along the axis, 'turn' about it, or 'fixed'
     axis: Vector = (0, 0, 1)
-    at: Vector = (0, 0, 0)  # of the joint, in the frame of the link that carries it [m]
+    at: Vector = (0, 0, 0)  # of the joint, in the frame of the parent link [m]
     part: Part | None = None
-    mass: float = 0.0  # [kg]; only what is fixed may have none
+    mass: float = 0.0  # [kg]; only a fixed link may have none
     friction: float = 0.0
-    parent: int | None = None  # the link that carries it; the one before, if nothing is said
+    parent: int | None = None  # index of the link that carries it; None: the previous one
+
+
+class VisualShape(NamedTuple):
+    """The visible shape of a link, as it was created."""
+
+    body: int
+    link: int
+    colour: Colour
+
+
+class Dynamics(NamedTuple):
+    """What determines how a link moves."""
+
+    body: int
+    link: int
+    mass: float  # [kg]
+    inertia: Vector  # diagonal [kg m2]
+    friction: float
 
 
 def slider(radius: float, height: float, colours: tuple[Colour, Colour]) -> list[Link]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which arena a run is evaluated in, where nobody says it."""
+"""Choose the arena for a run that does not name one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from smwm_ros.load import load_config
 
 
 def choose_arena(named: str | None, config: str | None, robot: Robot) -> str:
-    """Return the arena that is named, that of a configuration, or the one with this robot."""
+    """Return the named arena, the one of a configuration, or the first one with this robot."""
     if named:
         return require_arena(named)
     if config:
@@ -20,22 +20,22 @@ def choose_arena(named: str | None, config: str | None, robot: Robot) -> str:
 
 
 def arenas_of(robot: Robot) -> list[str]:
-    """Return the arenas whose robot is commanded and measured as this one is."""
-    return [name for name in ARENA_NAMES if _told(load_config(name).robot) == _told(robot)]
+    """Return the arenas whose robot has the same commands and measured state."""
+    return [name for name in ARENA_NAMES if _fields(load_config(name).robot) == _fields(robot)]
 
 
 def require_robot(arena: Arena, name: str, robot: Robot, run: str) -> None:
-    """Refuse an arena with another robot than that of the run, and name one that has it."""
+    """Raise if an arena does not have the robot of the run; name the arenas that do."""
     try:
         require_fit(arena, robot)
     except ArenaError as error:
         fitting = ', '.join(f'--arena {other}' for other in arenas_of(robot))
         raise ArenaError(
-            f'--arena {name}: not the robot of {run} ({error}); '
-            + (f'try {fitting}' if fitting else 'no arena has it')
+            f'--arena {name}: does not have the robot of {run} ({error}); '
+            + (f'try {fitting}' if fitting else 'no arena has this robot')
         ) from None
 
 
-def _told(robot: Robot) -> tuple[object, ...]:
-    """Return what an action and a measured state are made of."""
+def _fields(robot: Robot) -> tuple[object, ...]:
+    """Return fields and limits of commands, and fields of the measured state."""
     return robot.command.fields, robot.command.low, robot.command.high, robot.state.fields

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who drives while data is collected: endless streams of raw actions."""
+"""Policies that collect data: endless streams of raw actions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import numpy as np
 from smwm_ros.errors import ArenaError, did_you_mean
 from smwm_ros.interfaces import ActionSpec, Arena, Array
 
+POLICIES = ('expert', 'restless', 'random', 'mixed')
 
-def driver(policy: str, arena: Arena, episode: int, rng: np.random.Generator) -> Iterator[Array]:
-    """Return who drives an episode: by the mixed policy, expert and random take turns."""
+
+def policy_actions(
+    policy: str, arena: Arena, episode: int, rng: np.random.Generator
+) -> Iterator[Array]:
+    """Return the action stream of a policy; `mixed` alternates expert and random by episode."""
     if policy == 'mixed':
         policy = ('expert', 'random')[episode % 2]
     if policy == 'random':
@@ -24,41 +28,38 @@ def driver(policy: str, arena: Arena, episode: int, rng: np.random.Generator) ->
     raise ArenaError(f"'{policy}': no such policy; {did_you_mean(policy, POLICIES)}")
 
 
-POLICIES = ('expert', 'restless', 'random', 'mixed')
-
-
 def random_walk(
-    spec: ActionSpec, rng: np.random.Generator, spread: float = 0.7, memory: float = 0.5
+    spec: ActionSpec, rng: np.random.Generator, std: float = 0.7, time_constant: float = 0.5
 ) -> Iterator[Array]:
     """
-    Yield Ornstein-Uhlenbeck noise: smooth, so that it gets somewhere, and forgetful.
+    Yield Ornstein-Uhlenbeck noise: it is smooth, so the robot covers some distance.
 
-    The spread is a share of half the action range, the memory is in seconds.
+    `std` is a share of half the action range; `time_constant` is in seconds.
     """
     low, high = np.array(spec.low), np.array(spec.high)
     middle, half = (low + high) / 2, (high - low) / 2
-    keep = exp(-spec.dt / memory)
+    keep = exp(-spec.dt / time_constant)
     noise = rng.standard_normal(spec.size)
     while True:
-        yield spec.clip(middle + spread * half * noise)
+        yield spec.clip(middle + std * half * noise)
         noise = keep * noise + sqrt(1 - keep**2) * rng.standard_normal(spec.size)
 
 
 def noisy_expert(arena: Arena, rng: np.random.Generator) -> Iterator[Array]:
-    """Yield the expert's actions, disturbed; a goal that is reached gives way to a new one."""
-    noise = random_walk(arena.spec, rng, spread=0.3, memory=0.3)
+    """Yield the expert's actions plus noise; draw a new goal when the goal is reached."""
+    noise = random_walk(arena.spec, rng, std=0.3, time_constant=0.3)
     while True:
         if arena.success():
-            arena.aim(arena.sample(rng))
+            arena.set_goal_state(arena.sample(rng))
         yield arena.spec.clip(arena.expert() + next(noise))
 
 
 def restless_expert(arena: Arena, rng: np.random.Generator) -> Iterator[Array]:
     """
-    Yield the noisy expert's actions, and every now and then others for less than a second.
+    Yield the noisy expert's actions, interrupted by disturbances of less than a second.
 
-    A planner tries what no expert does: jerks, hesitation, letting go on the way. A model that has
-    never seen what comes of it believes the best.
+    A planner tries actions that no expert takes: it jerks, hesitates, releases the object. A model
+    trained without such actions is too optimistic about their results.
     """
     spec = arena.spec
     half = (np.array(spec.high) - np.array(spec.low)) / 2

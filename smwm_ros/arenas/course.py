@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A course of tasks in an arena: bring the robot from a start to a goal, one after another."""
+"""A course of tasks in an arena: each moves the robot from a start to a goal."""
 
 from __future__ import annotations
 
@@ -11,33 +11,32 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Arena, Array, Frame
 from smwm_ros.text import count_of
 
 
 class Task(NamedTuple):
-    """Where the robot is put, and where it shall go."""
+    """The state to start from, and the state to reach."""
 
     start: Array  # (P,)
     goal: Array  # (P,)
 
 
 class Phase(str, Enum):
-    """How far a task has got."""
+    """The progress of a task."""
 
     WAITING = 'waiting'  # for the first command that moves the robot
     RUNNING = 'running'
-    SUCCESS = 'success'  # the goal was reached within the budget; the robot is held still
-    FAILURE = 'failure'  # the budget is spent; the robot is held still
+    SUCCESS = 'success'  # reached the goal within the budget; the robot is held
+    FAILURE = 'failure'  # used up the budget; the robot is held
 
 
 class Course:
     """
-    Puts the robot at the start of each task, counts its steps, and says how it ended.
+    Places the robot at the start of each task, counts its steps, and reports the result.
 
-    Without a list, tasks are drawn at random and never end. A budget of 0 is no limit.
+    Without a list, random tasks follow each other without end. A budget of 0 means no limit.
     """
 
     def __init__(self, arena: Arena, tasks: Sequence[Task], budget: int, seed: int) -> None:
@@ -53,33 +52,36 @@ class Course:
         self.next()
 
     def next(self) -> None:
-        """Go on to the next task, or say that there is none."""
+        """Start the next task; raise if there is none."""
         if self._tasks and self.index + 1 == len(self._tasks):
-            raise ArenaError(f'no task is left of {count_of(len(self._tasks), "task")}')
+            raise ArenaError(
+                f'no next task: all {count_of(len(self._tasks), "task")} of sim.tasks have run; '
+                'restart the node to run them again'
+            )
         self.index += 1
         self._begin(self._tasks[self.index] if self._tasks else self._draw())
 
     def restart(self) -> None:
-        """Begin a random task in the place of the current one."""
+        """Replace the current task by a random one."""
         self._begin(self._draw())
 
-    def aim(self, goal: Array | None = None) -> None:
-        """Begin a task here, with a goal (P,) or one that is drawn."""
+    def set_goal(self, goal: Array | None = None) -> None:
+        """Start a task at the current state, with this goal (P,) or a random one."""
         if goal is None:
             goal = self._arena.sample(self._rng)
-        self._begin(Task(self.frame.state, goal), anew=False)
+        self._begin(Task(self.frame.state, goal), draw=False)
 
     def randomise(self) -> None:
-        """Draw anew what varies, and begin a task here with the same goal."""
-        if not isinstance(self._arena, RandomisedArena):
+        """Draw new values, and start a task at the current state with the same goal."""
+        if not self.drawn():
             raise ArenaError(
-                'nothing varies in this arena; give it randomise.usual, ranges of randomise.*, '
-                'or arena.distractors'
+                'nothing is randomised in this arena; set randomise.usual, a range of '
+                'randomise.*, or arena.distractors'
             )
         self._begin(Task(self.frame.state, self.task.goal))
 
     def tick(self, action: Array | None) -> Frame:
-        """Let one raw step pass under an action (A,), or under none; return what is seen then."""
+        """Advance by one raw step with an action (A,) or none; return the frame after it."""
         if self.phase is Phase.WAITING and action is not None and np.any(action):
             self.phase = Phase.RUNNING
         if self.phase is Phase.RUNNING:
@@ -91,23 +93,23 @@ class Course:
             elif self.steps == self._budget:
                 self.phase = Phase.FAILURE
         elif self.ended and action is not None and not self._tasks:
-            # Where nobody keeps count, whoever drives may come nearer to the goal.
+            # Random tasks are not scored, so the robot may go on, for instance closer to the goal.
             self.frame = self._arena.step(action)
-        elif isinstance(self._arena, RandomisedArena):
+        else:
             self.frame = self._arena.idle()
         return self.frame
 
     @property
     def ended(self) -> bool:
-        """Say whether the task is over."""
+        """Return whether the task has ended."""
         return self.phase in (Phase.SUCCESS, Phase.FAILURE)
 
     def drawn(self) -> dict[str, Any]:
-        """Return what this task is like, as plain data; nothing where nothing varies."""
-        return self._arena.drawn() if isinstance(self._arena, RandomisedArena) else {}
+        """Return the values drawn for this task, as plain data; {} if nothing is randomised."""
+        return self._arena.drawn()
 
     def report(self) -> dict[str, Any]:
-        """Return the state of the task as plain data; the path comes when the task has ended."""
+        """Return the task as plain data; the path is included when the task has ended."""
         return {
             'task': self.index,
             'tasks': len(self._tasks),
@@ -119,16 +121,16 @@ class Course:
             'path': list(self._path) if self.ended else [],
         }
 
-    def _begin(self, task: Task, anew: bool = True) -> None:
-        """Put the robot at the start, and render the goal; what varies may be drawn anew."""
-        if anew and isinstance(self._arena, RandomisedArena):
-            self._arena.begin(int(self._rng.integers(2**31)))
+    def _begin(self, task: Task, draw: bool = True) -> None:
+        """Start a task: draw new values if wanted, render the goal, and place the robot."""
+        if draw and self.drawn():
+            self._arena.randomise(int(self._rng.integers(2**31)))
         self.goal = self._arena.set_goal(task.goal)
         self.frame = self._arena.set_state(task.start)
         self.task = task
         self.phase = Phase.WAITING
         self.steps = 0
-        # A robot that nobody limits may drive for days.
+        # Without a budget a task may run for days, so the path is limited.
         self._path = deque(
             [self.frame.state.tolist()], maxlen=self._budget + 1 if self._budget else 10_000
         )
@@ -156,9 +158,9 @@ _EXAMPLE = '[{"start": [0.5, 0.1], "goal": [-0.5, 0.3]}]'
 
 
 def _task(item: Any, size: int, where: str) -> Task:
-    """Check one task."""
+    """Return one task of a file; raise if it is not valid."""
     if not isinstance(item, dict):
-        raise ArenaError(f'{where}: expected one such as in {_EXAMPLE}, found {item!r}')
+        raise ArenaError(f'{where}: expected an object such as in {_EXAMPLE}, found {item!r}')
     states = []
     for key in Task._fields:
         try:

@@ -1,49 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A gripper on a stage that moves along three axes, and a cube on a table.
+A gripper on a three-axis stage, and a cube on a table.
 
-State is the place of the gripper (x, y, z), the gap between its two fingers, the place of the cube
-(x, y, z) [m], and cosine and sine of four times its heading. Action is the velocity of the stage
-and of the gap [m/s]. The origin is the middle of the table; x points to the right of the image, y
-away from the camera.
+The state is the position of the gripper (x, y, z), the gap between its fingers, the position of
+the cube (x, y, z) [m], and cosine and sine of four times its heading. The action is the velocity
+of the stage and of the gap [m/s]. The origin is the middle of the table; x points to the right of
+the image, y away from the camera.
 
-The cube is pushed by the fingers, slides, turns about the upright and falls, but never tilts. It
-is held when it lies between fingers that are as near as its width, which can be read from the
-state; then it goes where the gripper goes. A quarter turn of the cube changes nothing that can be
-seen. So four times its heading is told: a heading that leaps from an eighth of a turn one way to
-an eighth the other way is nothing that a model could learn from images.
+The fingers push the cube; it slides, turns about the vertical axis and falls, but never tilts. The
+cube is held when it lies between fingers whose gap is its width, which the state alone shows. A
+held cube moves with the gripper. A quarter turn of the cube is invisible, so the state has four
+times its heading: a heading that jumps by a quarter turn could not be learned from images.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from smwm_ros.arenas.bodies import Link, Part
+from smwm_ros.arenas.bodies import CameraSetup, Link, Part
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import Camera, World
+from smwm_ros.arenas.world import World
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('stage_x', 'stage_y', 'stage_z', 'gap')
 SPEED = 0.15  # largest velocity of each joint [m/s]
 DT = 0.1  # one raw action [s]
 SUBSTEPS = 24
-FORCE = 20.0  # of the motors: moves the gripper at once, and presses on the cube no harder [N]
+FORCE = 20.0  # largest force of the motors: moves the gripper at once, and limits its push [N]
 GRAVITY = 9.81  # [m/s2]
 WIDTH = 0.05  # of the cube [m]
 REST = WIDTH / 2  # height of the cube's centre on the table [m]
 REACH = 0.12  # of the stage in x and in y, either way [m]
-LOW = (-REACH, -REACH, 0.022, 0.0)  # of the stage's joints: fingers just above the table [m]
+LOW = (-REACH, -REACH, 0.022, 0.0)  # of the joints; the fingers are just above the table [m]
 HIGH = (REACH, REACH, 0.15, 0.09)
-BORDER = REACH + 0.015  # |x| and |y| of the cube go no further [m]
-PADS = 0.01  # soft: they hold the cube although the gap is this much too wide [m]
-GRASP = 0.02  # a centre this near to that of the fingers, along each axis, is between them [m]
-REACHED = 0.04  # a cube this near to its goal is there [m]
-RIM = 0.01  # of the tray: stops the cube, and not the fingers [m]
+BORDER = REACH + 0.015  # largest |x| and |y| of the cube [m]
+PADS = 0.01  # the soft pads hold a cube that is this much narrower than the gap [m]
+GRASP = 0.02  # largest offset along each axis of a cube between the fingers [m]
+REACHED = 0.04  # distance of the cube at which a goal counts as reached [m]
+RIM = 0.01  # of the tray: stops the cube, but not the fingers [m]
 HOVER = 0.085  # height of fingers that clear the cube [m]
-ALIGNED = 0.007  # the expert is this exact [m]
-OPEN = 0.08  # a gap that goes round the cube easily [m]
-BEHIND = 0.065  # from the cube to fingers that will push it [m]
-PUSHED = 0.15  # the expert pushes no further [m]
-ROUND = 0.11  # open fingers this far from the cube touch it not [m]
+ALIGNED = 0.007  # the expert's tolerance [m]
+OPEN = 0.08  # gap with clearance around the cube [m]
+BEHIND = 0.065  # distance from the cube at which the fingers start a push [m]
+PUSHED = 0.15  # longest push of the expert [m]
+ROUND = 0.11  # distance at which open fingers do not touch the cube [m]
 STRAIGHT = (1.0, 0.0)  # cosine and sine of four times a heading of 0
 
 TABLE, TRAY = (0.45, 0.40, 0.38), (0.93, 0.92, 0.88)
@@ -51,7 +50,7 @@ CUBE = (0.85, 0.12, 0.12)
 PALM, COLUMN = (0.12, 0.22, 0.55), (0.55, 0.58, 0.62)
 FINGERS = ((0.10, 0.62, 0.30), (0.98, 0.72, 0.10))
 SHADOW = (0.62, 0.62, 0.66)
-CAMERA = Camera(eye=(0, -0.62, 0.56), target=(0, 0.0, 0.05), up=(0, 0, 1), fov=28.0)
+CAMERA = CameraSetup(eye=(0, -0.62, 0.56), target=(0, 0.0, 0.05), up=(0, 0, 1), fov=28.0)
 
 
 class Cube(Scene):
@@ -76,12 +75,12 @@ class Cube(Scene):
         before = self._state.astype(np.float64)
         held = is_held(self._state)
         low = np.array(LOW)
-        if held:  # what it holds must stay above the table
+        if held:  # the held cube must stay above the table
             low[2] = max(low[2], before[2] - before[6] + REST)
         room = (low - before[:4]) / DT, (np.array(HIGH) - before[:4]) / DT
-        velocity = np.clip(self._command(action), *room)
-        self.world.touch('gripper', 'cube', not held)
-        self.world.drive('gripper', [*velocity[:3], velocity[3] / 2, velocity[3] / 2], FORCE)
+        velocity = np.clip(self.clip_action(action), *room)
+        self.world.set_collisions('gripper', 'cube', not held)
+        self.world.set_motors('gripper', [*velocity[:3], velocity[3] / 2, velocity[3] / 2], FORCE)
         self.world.advance(SUBSTEPS)
         joints, (*place, heading) = self.world.joints('gripper'), self.world.joints('cube')
         gripper = np.array([*joints[:3], joints[3] + joints[4]])
@@ -91,11 +90,11 @@ class Cube(Scene):
         return self._settle(np.concatenate([gripper, cube]))
 
     def distance(self) -> float:
-        """Return how far the cube is from its goal."""
+        """Return the distance of the cube to its goal."""
         return float(np.linalg.norm(self._state[4:7] - self._goal[4:7]) / REACHED)
 
     def sample(self, rng: np.random.Generator) -> Array:
-        """Draw a cube that is held, or one on the table with fingers about it, or pushed there."""
+        """Draw a held cube, or one on the table: between open fingers, or beside closed ones."""
         cube = np.array([*rng.uniform(-REACH, REACH, 2), REST])
         kind = rng.choice(3, p=(0.6, 0.2, 0.2))
         if kind == 0:
@@ -109,7 +108,7 @@ class Cube(Scene):
         return self._canonical(np.array(state))
 
     def expert(self) -> Array:
-        """Carry the cube to its goal; push it the last bit where the goal shows closed fingers."""
+        """Carry the cube to its goal; push it if the goal has closed fingers and it is near."""
         state, goal = self._state.astype(np.float64), self._goal.astype(np.float64)
         pushed = goal[3] < WIDTH and not is_held(goal)
         if pushed and (velocity := _push(state, goal[4:7])) is not None:
@@ -117,12 +116,12 @@ class Cube(Scene):
         return _carry(state, goal[4:7])
 
     def _canonical(self, state: Array) -> Array:
-        """Keep all within reach, and a cube that is held in the middle of the fingers."""
+        """Clip everything to its limits, and centre a held cube between the fingers."""
         true = state.astype(np.float32)
         true[:4] = np.clip(true[:4], np.array(LOW, np.float32), np.array(HIGH, np.float32))
         true[4:6] = np.clip(true[4:6], np.float32(-BORDER), np.float32(BORDER))
         true[6] = max(true[6], np.float32(REST))
-        if abs(np.hypot(*state[7:]) - 1) > 1e-3:  # or they must stay as they are, to the bit
+        if abs(np.hypot(*state[7:]) - 1) > 1e-3:  # else they must keep every bit
             true[7:] = fourfold(heading_of(state))
         if is_held(true):
             true[3] = np.clip(true[3], np.float32(WIDTH), np.float32(WIDTH + PADS))
@@ -130,7 +129,7 @@ class Cube(Scene):
         return true
 
     def _place(self, state: Array) -> None:
-        """Put gripper and cube where they are."""
+        """Place gripper and cube at a state."""
         self.world.place('gripper', [*state[:3], state[3] / 2, state[3] / 2])
         self.world.place('cube', [*state[4:7], heading_of(state)])
 
@@ -141,24 +140,24 @@ def fourfold(heading: float) -> tuple[float, float]:
 
 
 def heading_of(state: Array) -> float:
-    """Return the heading of the cube, within an eighth of a turn either way [rad]."""
+    """Return the heading of the cube, from -pi/4 to pi/4 [rad]."""
     return float(np.arctan2(float(state[8]), float(state[7])) / 4)
 
 
 def is_held(state: Array) -> bool:
-    """Say whether the cube of a state (P,) is held."""
+    """Return whether the cube is held in a state (P,)."""
     between = np.abs(state[4:7] - state[:3]).max() <= GRASP
     heading = heading_of(state)
-    across = WIDTH * (abs(np.cos(heading)) + abs(np.sin(heading)))  # what fingers close upon
+    across = WIDTH * (abs(np.cos(heading)) + abs(np.sin(heading)))  # between the fingers
     return bool(between and state[3] <= np.float32(across + PADS))
 
 
 def _carry(state: Array, goal: Array) -> Array:
-    """Return the velocity (4,) that fetches the cube from above and brings it to its goal (3,)."""
+    """Return the velocity (4,) that grasps the cube from above and carries it to a goal (3,)."""
     tool, gap, cube = state[:3], state[3], state[4:7]
     if is_held(state):
         return _towards(tool + goal - cube, 0.0, state)
-    cube = np.clip(cube, LOW[:3], HIGH[:3])  # as near as the gripper gets
+    cube = np.clip(cube, LOW[:3], HIGH[:3])  # the nearest point that the gripper reaches
     away = np.abs(cube - tool)
     if away[:2].max() > ALIGNED or (gap < OPEN and away[2] > GRASP):
         return _over(np.array([*cube[:2], cube[2] + HOVER - REST]), HIGH[3], state)
@@ -166,7 +165,7 @@ def _carry(state: Array, goal: Array) -> Array:
 
 
 def _push(state: Array, goal: Array) -> Array | None:
-    """Return the velocity (4,) that pushes the cube to a goal (3,), or None if it cannot."""
+    """Return the velocity (4,) that pushes the cube to a goal (3,); None if no push can."""
     tool, cube = state[:3], state[4:7]
     way = goal[:2] - cube[:2]
     length = float(np.linalg.norm(way))
@@ -175,7 +174,7 @@ def _push(state: Array, goal: Array) -> Array | None:
     if length > PUSHED or np.abs(behind[:2]).max() > REACH:
         return None
     if is_held(state):
-        return np.array([0.0, 0.0, 0.0, SPEED])  # let it fall
+        return np.array([0.0, 0.0, 0.0, SPEED])  # release the cube
     to_cube = cube[:2] - tool[:2]
     ahead = float(to_cube @ unit)
     aside = to_cube - ahead * unit
@@ -188,11 +187,11 @@ def _push(state: Array, goal: Array) -> Array | None:
 
 
 def _over(place: Array, gap: float, state: Array) -> Array:
-    """Return the velocity (4,) to a place (3,) above the cube, and round the cube on the way."""
+    """Return the velocity (4,) to a place (3,) above the cube, avoiding the cube."""
     tool, cube = state[:3], state[4:7]
     if np.abs(tool[:2] - cube[:2]).max() < ROUND and tool[2] < place[2] - 0.015:
         place = np.array([*tool[:2], place[2]])
-        gap = max(gap, state[3])  # or it would take the cube along
+        gap = max(gap, state[3])  # else it would take the cube along
     return _towards(place, gap, state)
 
 
@@ -203,13 +202,13 @@ def _towards(place: Array, gap: float, state: Array) -> Array:
 
 
 def _beside(cube: Array, rng: np.random.Generator) -> Array:
-    """Draw a place (3,) for closed fingers beside a cube (3,), rather towards the middle."""
+    """Draw a place (3,) for closed fingers beside a cube (3,), on its side to the middle."""
     angle = np.arctan2(-cube[1], -cube[0]) + rng.uniform(-1, 1)
     return np.array([*(cube[:2] + 0.052 * np.array([np.cos(angle), np.sin(angle)])), 0.03])
 
 
 def _build(world: World) -> None:
-    """Put up a table with a tray, the cube and the gripper."""
+    """Add a table with a tray, the cube and the gripper."""
     world.add_box('table', (0, 0, -0.05), (0.6, 0.6, 0.05), TABLE)
     edge, half = BORDER + WIDTH / 2, RIM / 2
     world.add_box('tray', (0, 0, 0.0005), (edge, edge, 0.0005), TRAY, solid=False)
@@ -226,7 +225,7 @@ def _build(world: World) -> None:
             Link('turn', part=Part('box', (WIDTH / 2,) * 3, CUBE), mass=0.1, friction=1.0),
         ],
     )
-    world.drive('cube', (0, 0, 0, 0), 0.0)  # no motors
+    world.set_motors('cube', (0, 0, 0, 0), 0.0)  # no motors
     shadow = Part('box', (0.058, 0.018, 0.001), SHADOW, at=(0, 0, 0.002), solid=False)
     palm = Part('box', (0.058, 0.018, 0.01), PALM, at=(0, 0, 0.05))
     column = Part('cylinder', (0.011, 0.5), COLUMN, at=(0, 0, 0.31), solid=False)
@@ -242,9 +241,9 @@ def _build(world: World) -> None:
         ],
     )
     for name in ('minus x', 'plus x', 'minus y', 'plus y'):
-        world.touch('gripper', f'rim {name}', False)
+        world.set_collisions('gripper', f'rim {name}', False)
 
 
 def _finger(side: int) -> Part:
-    """Return a finger that stands to one side of the middle when the gap is closed."""
+    """Return the finger on one side of the middle when the gap is closed."""
     return Part('box', (0.006, 0.016, 0.03), FINGERS[side > 0], at=(side * 0.006, 0, 0.01))

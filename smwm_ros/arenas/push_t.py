@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A round pusher and a block of the shape of a T on a table, seen from above.
+A round pusher and a T-shaped block on a table, seen from above.
 
-State is the place (x, y) [m] of the pusher, that of the block's centre of mass, and cosine and
-sine of the block's angle; action is the pusher's velocity (vx, vy) [m/s]. All are in the frame of
-the table: x to the right of the image, y upwards, angles anticlockwise. The block never glides: it
-moves as far as it is pushed and no further, so positions alone say what comes next.
+The state is the position (x, y) [m] of the pusher, that of the block's centre of mass, and cosine
+and sine of the block's angle. The action is the pusher's velocity (vx, vy) [m/s]. All are in the
+frame of the table: x points to the right of the image, y upwards, angles are anticlockwise. The
+block moves only while it is pushed (quasi-static), so positions alone determine what follows.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from smwm_ros.arenas.bodies import Link, Part, slider
-from smwm_ros.arenas.push_t_expert import drive
+from smwm_ros.arenas.bodies import CameraSetup, Link, Part, slider
+from smwm_ros.arenas.push_t_expert import expert_velocity
 from smwm_ros.arenas.push_t_shape import (
     BAR,
     BAR_Y,
@@ -25,24 +25,24 @@ from smwm_ros.arenas.push_t_shape import (
     WEIGHT,
 )
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import Camera, World
+from smwm_ros.arenas.world import World
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 SPEED = 0.4  # largest velocity in x and in y [m/s]
 DT = 0.1  # one raw action [s]
-SUBSTEPS = 24  # with half as many, pusher and block sink into each other
+SUBSTEPS = 24  # with half as many, pusher and block penetrate each other
 HALF = 0.8  # half the width of the table between the walls [m]
 WALL = 0.03  # half the thickness of a wall [m]
 FORCE = 200.0  # of the pusher: enough to reach any velocity within one physics step [N]
-FRICTION = 0.5  # of the block; between it and a wall the product counts, and the pusher is smooth
-NEAR = 20 / 512 * 2 * HALF  # pusher and block together may miss the goal by this [m]
-TURNED = np.deg2rad(20.0)  # and the block by this angle
+FRICTION = 0.5  # of the block; at a wall the product of both counts; the pusher has none
+NEAR = 20 / 512 * 2 * HALF  # largest error of both positions together at a reached goal [m]
+TURNED = np.deg2rad(20.0)  # largest error of the block's angle [rad]
 
 TABLE = (0.95, 0.93, 0.88)
 WALLS = (0.30, 0.33, 0.40)
 PUSHER = ((0.86, 0.16, 0.14), (0.35, 0.03, 0.08))
-BLOCK = ((0.05, 0.52, 0.62), (0.10, 0.22, 0.60))  # bar and stem, told apart at a few pixels
-CAMERA = Camera(eye=(0, 0, 2.9), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
+BLOCK = ((0.05, 0.52, 0.62), (0.10, 0.22, 0.60))  # bar and stem, distinct at a few pixels
+CAMERA = CameraSetup(eye=(0, 0, 2.9), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
 
 
 class PushT(Scene):
@@ -53,27 +53,27 @@ class PushT(Scene):
     state_names = 'pusher x, pusher y, block x, block y, block cos, block sin'
 
     def __init__(self, image_size: int) -> None:
-        world = World(DT / SUBSTEPS, CAMERA, recovery=0.8)  # it presses the block into walls
+        world = World(DT / SUBSTEPS, CAMERA, recovery=0.8)  # the pusher presses it into walls
         _build(world)
         super().__init__(world, image_size, np.array([-0.5, 0.0, 0.1, 0.0, 1.0, 0.0]))
 
     def step(self, action: Array) -> Frame:
-        """Move the pusher with (vx, vy) [m/s] for one raw step; it pushes what is in its way."""
-        self.world.drive('pusher', self._command(action), FORCE)
+        """Move the pusher with (vx, vy) [m/s] for one raw step; it pushes the block."""
+        self.world.set_motors('pusher', self.clip_action(action), FORCE)
         self.world.advance_at_rest(SUBSTEPS, 'block')
         x, y, angle = self.world.joints('block')
         pusher = self.world.joints('pusher')
         return self._settle(np.array([*pusher, x, y, np.cos(angle), np.sin(angle)]))
 
     def distance(self) -> float:
-        """Return how far pusher and block are from the goal, or the block from being turned so."""
+        """Return the larger of the errors of position and angle, each over its tolerance."""
         here, there = self._state.astype(np.float64), self._goal.astype(np.float64)
         turn = Pose.of(there).angle - Pose.of(here).angle
         turned = abs(np.remainder(turn + np.pi, 2 * np.pi) - np.pi)
         return float(max(np.linalg.norm((here - there)[:4]) / NEAR, turned / TURNED))
 
     def sample(self, rng: np.random.Generator) -> Array:
-        """Draw a place for the block that the pusher can get round, and one for the pusher."""
+        """Draw a pose of the block that leaves room to pass, and a free position of the pusher."""
         while True:
             angle = rng.uniform(-np.pi, np.pi)
             block = rng.uniform(-HALF, HALF, 2)
@@ -83,12 +83,14 @@ class PushT(Scene):
                 return np.array([*pusher, *block, np.cos(angle), np.sin(angle)], np.float32)
 
     def expert(self) -> Array:
-        """Push the block to its goal, then go to the pusher's."""
-        return drive(self._state.astype(float), self._goal.astype(float), SPEED, DT, HALF)
+        """Push the block to its goal, then move the pusher to its own."""
+        return expert_velocity(
+            self._state.astype(float), self._goal.astype(float), SPEED, DT, HALF
+        )
 
     def _place(self, state: Array) -> None:
-        """Put pusher and block where a state says; contacts of the past are forgotten."""
-        # Far from each other first: pybullet remembers points of contact for as long as they last.
+        """Place pusher and block at a state; earlier contacts are dropped."""
+        # Far from each other first: pybullet keeps contact points as long as bodies touch.
         self.world.place('block', (9.0, 0.0, 0.0))
         self.world.place('pusher', (-9.0, 0.0))
         self.world.find_contacts()
@@ -96,7 +98,7 @@ class PushT(Scene):
         self.world.place('block', Pose.of(state.astype(np.float64)))
 
     def _canonical(self, state: Array) -> Array:
-        """Keep cosine and sine of an angle to the bit; make them such if they are not."""
+        """Return a float32 state; normalise cosine and sine only if they need it."""
         stored = state.astype(np.float32)
         if abs(np.hypot(*state[4:]) - 1) > 1e-3:
             angle = Pose.of(state).angle
@@ -105,7 +107,7 @@ class PushT(Scene):
 
 
 def _build(world: World) -> None:
-    """Put up the table, its walls, the pusher and the block."""
+    """Add the table, its walls, the pusher and the block."""
     edge, height = HALF + WALL, 0.06
     world.add_box('table', (0, 0, -0.02), (HALF, HALF, 0.02), TABLE, solid=False)
     for side, name in ((-1, 'minus'), (1, 'plus')):
@@ -132,4 +134,4 @@ def _build(world: World) -> None:
             ),
         ],
     )
-    world.drive('block', (0.0, 0.0, 0.0), force=0.0)  # nothing holds it
+    world.set_motors('block', (0.0, 0.0, 0.0), force=0.0)  # no motors

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The expert that pushes the T: it goes round the block to the best place to push from, and pushes.
+The expert of the T: it moves round the block to the best contact point, and pushes there.
 
-A push against the rim with force f at r moves a block that never glides by f along and by
-r x f / gyration in turn, to a common scale. Among places all round the rim, the expert takes the
-one whose push would bring the block nearest to its goal, less what the way there costs. It looks
-at nothing but the state, and decides anew at every step.
+A push with force f at r on the rim moves a quasi-static block by f and turns it by
+r x f / gyration, up to a common scale. Of points all around the rim, the expert takes the one with
+the smallest cost: the error that its push would leave, plus the length of the way there. It uses
+the state alone, and decides again in every step.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from smwm_ros.arenas.push_t_shape import (
 )
 from smwm_ros.interfaces import Array
 
-AWAY = RADIUS + 0.015  # a place to push from lies this far from the rim [m]
-ROUND = RADIUS + 0.03  # so do the corners of the ways round the block, in x and in y [m]
-GRAZE = RADIUS + 0.006  # nearer ways count as touching the block [m]
-ARM = 0.25  # a turn of 1 rad counts as much as this distance [m]
-DETOUR = 0.12  # a way of 1 m to another place counts as much as this distance [m]
-PLACED, TURNED = 0.025, 0.12  # the block is well enough at its goal [m], [rad]
+AWAY = RADIUS + 0.015  # distance of a station from the rim [m]
+ROUND = RADIUS + 0.03  # distance of waypoints from the block's corners, in x and in y [m]
+GRAZE = RADIUS + 0.006  # ways closer than this count as touching the block [m]
+ARM = 0.25  # distance that costs as much as an error of 1 rad [m]
+DETOUR = 0.12  # error that costs as much as a way of 1 m [m]
+PLACED, TURNED = 0.025, 0.12  # errors at which the block needs no more pushes [m], [rad]
 
 
 def _rim() -> tuple[Array, Array]:
-    """Return places on the rim (n, 2) and the directions outwards there (n, 2)."""
+    """Return points on the rim (n, 2) and their outward normals (n, 2)."""
     top, low = BAR_Y + BAR[1], BAR_Y - BAR[1]
     wide, thin, foot = BAR[0], STEM[0], STEM_Y - STEM[1]
-    notch = thin + RADIUS + 0.02  # the pusher fits beside the stem from here on
+    notch = thin + RADIUS + 0.02  # from here on the pusher fits beside the stem
     faces = [
         ((-wide, top), (wide, top), (0, 1)),
         ((wide, top), (wide, low), (1, 0)),
@@ -59,10 +59,10 @@ def _rim() -> tuple[Array, Array]:
 
 
 PLACES, OUTWARD = _rim()
-STATIONS = PLACES + AWAY * OUTWARD  # where the pusher stands before a push
+STATIONS = PLACES + AWAY * OUTWARD  # where the pusher starts a push
 _LEVER = PLACES[:, 1] * OUTWARD[:, 0] - PLACES[:, 0] * OUTWARD[:, 1]  # r x f, with f inwards
 _PUSH = np.column_stack([-OUTWARD, ARM * _LEVER / GYRATION])  # (n, 3): x, y, turn by ARM [m]
-_REACH = 1 + _LEVER**2 / GYRATION  # how far the pusher goes while the block slides by 1 [m]
+_REACH = 1 + _LEVER**2 / GYRATION  # travel of the pusher while the block slides by 1 m [m]
 _CORNERS = np.array(
     [
         [side * (half[0] + ROUND), y + up * (half[1] + ROUND)]
@@ -73,8 +73,8 @@ _CORNERS = np.array(
 )
 
 
-def _legs(starts: Array, ends: Array) -> Array:
-    """Return the lengths (n, m) of straight ways, infinite where the block is in between."""
+def _straight_lengths(starts: Array, ends: Array) -> Array:
+    """Return the lengths (n, m) of straight ways; inf if the block is in between."""
     starts = starts[:, None]
     length: Array = np.linalg.norm(starts - ends, axis=-1)
     length[blocked(starts, ends, GRAZE)] = np.inf
@@ -83,7 +83,7 @@ def _legs(starts: Array, ends: Array) -> Array:
 
 @cache
 def _shortest(usable: tuple[bool, ...]) -> Array:
-    """Return the lengths (c, c) of the shortest ways over corners, of those that are usable."""
+    """Return the lengths (c, c) of the shortest ways between corners, over usable corners."""
     both = np.array(usable)[:, None] & np.array(usable)
     ways: Array = np.where(both, _BETWEEN, np.inf)
     for via in range(len(ways)):
@@ -92,31 +92,31 @@ def _shortest(usable: tuple[bool, ...]) -> Array:
 
 
 _SPOTS = np.concatenate([_CORNERS, STATIONS])
-_BETWEEN = _legs(_CORNERS, _CORNERS)  # (c, c)
-_TO_STATIONS = _legs(_CORNERS, STATIONS)  # (c, n)
+_BETWEEN = _straight_lengths(_CORNERS, _CORNERS)  # (c, c)
+_TO_STATIONS = _straight_lengths(_CORNERS, STATIONS)  # (c, n)
 
 
-def drive(state: Array, goal: Array, speed: float, dt: float, half: float) -> Array:
-    """Return the velocity (2,) to take from a state (6,) to a goal (6,) [m/s]."""
+def expert_velocity(state: Array, goal: Array, speed: float, dt: float, half: float) -> Array:
+    """Return the pusher's velocity (2,) at a state (6,) for a goal (6,) [m/s]."""
     block, target, pusher = Pose.of(state), Pose.of(goal), state[:2]
     here = block.inside(pusher)
     shift = block.inside(goal[2:4])
     turn = float(np.remainder(target.angle - block.angle + np.pi, 2 * np.pi) - np.pi)
-    trip = Trip(here, block, half - RADIUS)
+    paths = Paths(here, block, half - RADIUS)
     if np.hypot(*shift) < PLACED and abs(turn) < TURNED:
-        step = trip.towards(block.inside(goal[:2]))
+        step = paths.towards(block.inside(goal[:2]))
     else:
-        step = _push(trip, np.array([*shift, ARM * turn]))
+        step = _push(paths, np.array([*shift, ARM * turn]))
     velocity: Array = (block.outside(step) - block.outside(np.zeros(2))) / dt
     return velocity * min(1.0, speed / max(float(np.abs(velocity).max()), 1e-9))
 
 
-class Trip:
-    """Ways round the block for a pusher, all in the frame of the block."""
+class Paths:
+    """The pusher's ways around the block, in the block frame."""
 
     def __init__(self, here: Array, block: Pose, half: float) -> None:
         self.here = here
-        # Who touches the block already may leave it along its rim.
+        # A pusher that touches the block already may leave along the rim.
         self._margin = min(GRAZE, float(clearance(here)) - 0.002)
         between_walls = np.abs(block.outside(_SPOTS)).max(axis=-1) <= half
         straight = self._straight(_SPOTS)
@@ -127,44 +127,44 @@ class Trip:
         self._direct = straight[count:]
 
     def lengths(self) -> Array:
-        """Return how long the way (n,) to each station is."""
+        """Return the length of the shortest way to each station (n,)."""
         corners = (self._first[:, None] + self._between).min(axis=0)  # (c,) to each corner
         round_ = (corners[:, None] + _TO_STATIONS).min(axis=0)
         ways: Array = np.minimum(self._direct, round_)
         return ways
 
     def towards(self, end: Array) -> Array:
-        """Return the move (2,) to the end, or to the corner that comes first."""
+        """Return the move (2,) to an end point, or to the first corner on the way to it."""
         if not blocked(self.here, end[None], self._margin)[0]:
             return end - self.here
-        last = _legs(_CORNERS, end[None])[:, 0]
+        last = _straight_lengths(_CORNERS, end[None])[:, 0]
         corners = self._first + (self._between + last).min(axis=1)
         best = int(np.argmin(corners))
         return (_CORNERS[best] if np.isfinite(corners[best]) else end) - self.here
 
     def _straight(self, ends: Array) -> Array:
-        """Return the lengths of straight ways, infinite where the block is in between."""
+        """Return the lengths of straight ways from here; inf if the block is in between."""
         lengths: Array = np.linalg.norm(ends - self.here, axis=1)
         lengths[blocked(self.here, ends, self._margin)] = np.inf
         return lengths
 
 
-def _push(trip: Trip, error: Array) -> Array:
-    """Return the next move (2,) of the pusher, to or against the best place on the rim."""
+def _push(paths: Paths, error: Array) -> Array:
+    """Return the next move (2,) of the pusher: to the best station, or a push from there."""
     length = np.maximum(_PUSH @ error, 0.0) / (_PUSH**2).sum(axis=1)  # to slide by (n,) [m]
     left = np.linalg.norm(error - length[:, None] * _PUSH, axis=1)
-    off = trip.here - STATIONS
+    off = paths.here - STATIONS
     depth = (off * OUTWARD).sum(axis=1)  # from the station outwards
     aside = np.abs(off[:, 0] * OUTWARD[:, 1] - off[:, 1] * OUTWARD[:, 0])
     ready = (aside < 0.012) & (depth < 0.02) & (depth > RADIUS - AWAY - 0.02)
-    way = np.where(ready, 0.0, trip.lengths())
+    way = np.where(ready, 0.0, paths.lengths())
     cost = left + DETOUR * way
-    cost[~trip.reachable] = np.inf
+    cost[~paths.reachable] = np.inf
     cost[left > np.linalg.norm(error) - 0.005] = np.inf
     best = int(np.argmin(cost))
     if not ready[best]:
-        return trip.towards(STATIONS[best])
+        return paths.towards(STATIONS[best])
     ahead = max(0.0, depth[best] + AWAY - RADIUS) + length[best] * _REACH[best]
-    sideways = STATIONS[best] - trip.here + depth[best] * OUTWARD[best]
+    sideways = STATIONS[best] - paths.here + depth[best] * OUTWARD[best]
     move: Array = sideways - ahead * OUTWARD[best]
     return move

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What may differ between two episodes of an arena, how far, and what was drawn for one of them.
+Ranges of domain randomisation, and the values drawn from them for an episode.
 
-Every knob has a stream of random numbers of its own: to randomise one more of them leaves what
-is drawn for the others as it was.
+Every knob has its own stream of random numbers: randomising one more knob does not change the
+values of the others.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ USUAL: dict[str, Range] = {
     'lag': (0.0, 0.0),
     'frame_drop': (0.0, 0.05),
 }
-# Held-out changes for evaluation: outside of the usual ranges, so that a model that was trained
-# in those has not seen them either.
+# Held-out shifts for evaluation. They lie outside the usual ranges, so a model trained with those
+# has not seen them either.
 SHIFTS: dict[str, Ranges] = {
     'camera': {
         'camera_eye': ((-0.06, -0.03), (0.03, 0.06)),
         'camera_target': ((-0.02, -0.012), (0.012, 0.02)),
         'camera_roll': ((-6.0, -3.0), (3.0, 6.0)),
-        'fov': ((1.05, 1.1),),  # wider, so that all stays in the picture
+        'fov': ((1.05, 1.1),),  # wider, so that everything stays in the image
     },
     'light': {
         'light': ((0.6, 0.75), (1.25, 1.4)),
@@ -67,7 +67,7 @@ SHIFTS: dict[str, Ranges] = {
 
 
 def ranges_of(randomise: Randomise) -> dict[str, Sequence[Range]]:
-    """Return the range of every knob: as given, or else usual if that was asked for."""
+    """Return the range of every knob: the given one, or the usual one with randomise.usual."""
     given = {name: getattr(randomise, name) for name in NEUTRAL}
     usual = USUAL if randomise.usual else NEUTRAL
     return {
@@ -76,19 +76,19 @@ def ranges_of(randomise: Randomise) -> dict[str, Sequence[Range]]:
 
 
 def shift_of(name: str) -> Ranges:
-    """Return the ranges of a held-out shift, or list those that exist."""
+    """Return the ranges of a held-out shift; raise with the existing names if there is none."""
     if name not in SHIFTS:
         raise ArenaError(f"'{name}': no such shift; {did_you_mean(name, SHIFTS)}")
     return SHIFTS[name]
 
 
 def stream(key: Sequence[int], name: str, *more: int) -> np.random.Generator:
-    """Return the random numbers that serve one purpose in one episode, and no other."""
+    """Return the random generator of one purpose in one episode."""
     return np.random.default_rng([*key, crc32(name.encode()), *more])
 
 
 def draw(ranges: Ranges, key: Sequence[int], colours: int) -> dict[str, Any]:
-    """Draw a value for every knob, as plain data; colours is how many the arena has."""
+    """Draw a value for every knob, as plain data, for an arena with so many colours."""
     shapes: dict[str, tuple[int, ...]] = {
         'camera_eye': (3,),
         'camera_target': (3,),
@@ -103,11 +103,11 @@ def draw(ranges: Ranges, key: Sequence[int], colours: int) -> dict[str, Any]:
 def _draw(
     ranges: Sequence[Range], rng: np.random.Generator, shape: tuple[int, ...], whole: bool
 ) -> Any:
-    """Draw numbers of a shape, each from any one of the ranges."""
+    """Draw an array of a shape; each number comes from one of the ranges."""
     bounds = np.array(ranges, float)[rng.integers(len(ranges), size=shape)]
     low, high = bounds[..., 0], bounds[..., 1]
     share = rng.random(shape)
     if whole:
         return int(low + np.floor(share * (high - low + 1)))
     drawn: Array = low + share * (high - low)
-    return np.minimum(drawn, high).tolist()  # rounding may lead a hair beyond
+    return np.minimum(drawn, high).tolist()  # rounding may exceed the range

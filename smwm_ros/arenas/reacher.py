@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-An arm of two links, seen from above, and the expert that moves it.
+An arm with two links, seen from above, and its expert.
 
-State is the two joint angles [rad] and action is the two joint velocities [rad/s], positive
-anticlockwise in the image. The shoulder turns without end, and its angle is told from -pi to pi;
-the elbow stops before the arm would fold onto itself.
+The state is the two joint angles [rad], and the action the two joint velocities [rad/s], positive
+anticlockwise in the image. The shoulder turns without limits; its angle is wrapped to -pi to pi.
+The elbow stops before the arm would fold onto itself.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from smwm_ros.arenas.bodies import Link, Part
+from smwm_ros.arenas.bodies import CameraSetup, Link, Part
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import Camera, World
+from smwm_ros.arenas.world import World
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('shoulder', 'elbow')
@@ -22,14 +22,14 @@ SUBSTEPS = 12
 BEND = 2.6  # the elbow stops at this angle, either way [rad]
 LENGTHS = (0.40, 0.36)  # of the links [m]
 TORQUE = 200.0  # of the motors: enough to reach any velocity within one physics step [Nm]
-REACHED = 0.05  # every joint this near is reached [rad]
+REACHED = 0.05  # error of each joint at which a goal counts as reached [rad]
 PI = np.float32(np.pi)
 
 TABLE = (0.93, 0.92, 0.88)
 POST = (0.25, 0.27, 0.32)
 LINKS = ((0.16, 0.36, 0.68), (0.96, 0.62, 0.12))
 TIP = (0.82, 0.10, 0.16)
-CAMERA = Camera(eye=(0, 0, 2.9), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
+CAMERA = CameraSetup(eye=(0, 0, 2.9), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
 
 
 class Reacher(Scene):
@@ -47,47 +47,47 @@ class Reacher(Scene):
 
     def step(self, action: Array) -> Frame:
         """Turn the joints [rad/s] for one raw step; the elbow stops at its limits."""
-        velocity = self._command(action)
+        velocity = self.clip_action(action)
         room = (np.array([-BEND, BEND]) - self._state[1]) / DT
         velocity[1] = np.clip(velocity[1], *room)
-        self.world.drive('arm', velocity, TORQUE)
+        self.world.set_motors('arm', velocity, TORQUE)
         self.world.advance(SUBSTEPS)
         return self._settle(self.world.joints('arm'))
 
     def distance(self) -> float:
-        """Return how far the joint is that is further from its goal."""
+        """Return the larger of the two joint errors."""
         return float(np.abs(self._error()).max() / REACHED)
 
     def sample(self, rng: np.random.Generator) -> Array:
-        """Draw two angles."""
+        """Draw two joint angles."""
         return rng.uniform((-PI, -BEND), (PI, BEND)).astype(np.float32)
 
     def expert(self) -> Array:
-        """Turn each joint straight to its goal, the shoulder by the shorter way."""
+        """Turn each joint to its goal, the shoulder in the shorter direction."""
         action: Array = np.clip(self._error() / DT, -SPEED, SPEED)
         return action
 
     def _error(self) -> Array:
-        """Return how far each joint must turn (2,) [rad]."""
+        """Return the angle (2,) by which each joint must turn [rad]."""
         error = self._goal.astype(np.float64) - self._state
         error[0] = np.remainder(error[0] + np.pi, 2 * np.pi) - np.pi
         return error
 
     def _canonical(self, state: Array) -> Array:
-        """Tell the shoulder from -pi to pi, and the elbow within its limits."""
+        """Wrap the shoulder to -pi to pi, and clip the elbow to its limits."""
         angles = state.astype(np.float32)
-        if abs(angles[0]) > PI:  # what is within must stay as it is, to the bit
+        if abs(angles[0]) > PI:  # angles in range must keep every bit
             angles[0] = np.remainder(state[0] + np.pi, 2 * np.pi) - np.pi
         angles[1] = np.clip(angles[1], np.float32(-BEND), np.float32(BEND))
         return angles
 
     def _place(self, state: Array) -> None:
-        """Put the arm at its angles."""
+        """Place the arm at its joint angles."""
         self.world.place('arm', state)
 
 
 def _build(world: World) -> None:
-    """Put up a table with an arm on it, each link above the last."""
+    """Add a table with an arm on it, each link above the previous one."""
     world.add_box('table', (0, 0, -0.02), (1.2, 1.2, 0.02), TABLE, solid=False)
     upper, fore = LENGTHS
     world.add_chain(
@@ -102,10 +102,10 @@ def _build(world: World) -> None:
 
 
 def _bar(length: float, half: float, colour: tuple[float, float, float]) -> Part:
-    """Return a bar from its joint outwards, of a half width [m]."""
+    """Return a bar that begins at its joint, with a half width [m]."""
     return Part('box', (length / 2, half, 0.02), colour, at=(length / 2, 0, 0))
 
 
 def _disc(radius: float, colour: tuple[float, float, float]) -> Part:
-    """Return a flat disc that is only seen."""
+    """Return a flat disc that collides with nothing."""
     return Part('cylinder', (radius, 0.03), colour, solid=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all arenas have in common: a world that is a function of its measured state, and a goal."""
+"""The base of all arenas: a world that is a function of its measured state, and a goal."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 class Scene(ABC):
     """
-    An arena without its task: it keeps a state and a goal, and looks at the world.
+    Base class of the arenas: holds a state and a goal, and renders the world.
 
-    Nothing but the measured state is remembered between two steps: each step ends by putting all
-    bodies exactly where they are measured, at rest. So a recorded state replayed with the recorded
-    actions gives the recorded pixels to the bit.
+    Only the measured state is kept between two steps: each step ends by placing all bodies exactly
+    where they are measured, at rest. So recorded actions, applied from a recorded state, give the
+    recorded pixels to the bit.
     """
 
     spec: ActionSpec
-    action_names: str  # what the numbers of an action mean: 'vx, vy'
-    state_names: str  # what the numbers of a state mean: 'x, y'
+    action_names: str  # of the numbers of an action: 'vx, vy'
+    state_names: str  # of the numbers of a state: 'x, y'
 
     def __init__(self, world: World, image_size: int, state: Array) -> None:
         self.world = world
@@ -38,7 +38,7 @@ class Scene(ABC):
 
     @abstractmethod
     def distance(self) -> float:
-        """Return how far the goal is; at 1 or less it is reached."""
+        """Return the distance to the goal; at 1 or less the goal is reached."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Array:
@@ -50,34 +50,45 @@ class Scene(ABC):
 
     @abstractmethod
     def _place(self, state: Array) -> None:
-        """Put all bodies where a state (P,) float32 says, at rest."""
+        """Place all bodies at a state (P,) float32, at rest."""
 
     def reset(self, seed: int) -> Frame:
-        """Begin an episode at a random start with a random goal."""
+        """Start an episode at a random state with a random goal."""
         rng = np.random.default_rng(seed)
         start, goal = self.sample(rng), self.sample(rng)
-        self.aim(goal)
+        self.set_goal_state(goal)
         return self.set_state(start)
 
     def set_state(self, state: Array) -> Frame:
-        """Place everything as a state (P,) says, at rest."""
+        """Place everything at a state (P,), at rest."""
         return self._settle(self._vector(state, 'state', self.state_names))
 
     def set_goal(self, state: Array) -> Frame:
-        """Make a state (P,) the goal; return how it looks, and leave everything where it is."""
+        """Make a state (P,) the goal; return its frame, and change nothing else."""
         here = self._state
-        self.aim(state)
+        self.set_goal_state(state)
         goal = self.set_state(state)
         self._state = here
         self._place(here)
         return goal
 
+    def idle(self) -> Frame:
+        """Return the same frame again: nothing moves unless it is commanded."""
+        return self._settle(self._state)
+
+    def randomise(self, seed: int) -> None:  # noqa: B027 - no scene has to override it
+        """Do nothing: nothing is randomised."""
+
+    def drawn(self) -> dict[str, Any]:
+        """Return an empty dict: nothing is randomised."""
+        return {}
+
     def success(self) -> bool:
-        """Say whether the goal is reached now."""
+        """Return whether the goal is reached now."""
         return self.distance() <= 1.0
 
-    def aim(self, state: Array) -> None:
-        """Make a state (P,) the goal without looking at it."""
+    def set_goal_state(self, state: Array) -> None:
+        """Make a state (P,) the goal without rendering it."""
         self._goal = self._canonical(self._vector(state, 'state', self.state_names))
 
     def save(self) -> Any:
@@ -85,13 +96,13 @@ class Scene(ABC):
         return self._state.copy(), self._goal.copy()
 
     def restore(self, saved: Any) -> Frame:
-        """Bring back state and goal."""
+        """Restore state and goal."""
         state, goal = saved
-        self.aim(goal)
+        self.set_goal_state(goal)
         return self.set_state(state)
 
     def render(self, size: int) -> Array:
-        """Return a large picture (size, size, 3) for people, with smooth edges."""
+        """Return an antialiased image (size, size, 3) for people."""
         fine = self.world.render(2 * size).astype(np.uint16)
         blocks = fine.reshape(size, 2, size, 2, 3)
         picture: Array = (blocks.sum(axis=(1, 3)) // 4).astype(np.uint8)
@@ -102,24 +113,25 @@ class Scene(ABC):
         self.world.close()
 
     def _canonical(self, state: Array) -> Array:
-        """Return a state as it is stored: float32, and one of all that mean the same."""
+        """Return a state as it is stored: float32, and unique among equivalent states."""
         return state.astype(np.float32)
 
     def _settle(self, state: Array) -> Frame:
-        """Let everything be exactly where it is measured, and look at it."""
+        """Place everything exactly at a measured state, and render it."""
         self._state = self._canonical(state)
         self._place(self._state)
         return Frame(self.world.render(self.image_size), self._state.copy())
 
-    def _command(self, action: Array) -> Array:
-        """Check a raw action (A,), and move it inside the limits."""
+    def clip_action(self, action: Array) -> Array:
+        """Check a raw action (A,); return it clipped to the limits and rounded as stored."""
         inside = self.spec.clip(self._vector(action, 'action', self.action_names))
-        # As actions are stored, so that a recording can be replayed; that may round outwards.
+        # Rounded as actions are stored, so that a recording can be replayed. Rounding may exceed
+        # the limits again.
         return self.spec.clip(inside.astype(np.float32).astype(np.float64))
 
     @staticmethod
     def _vector(value: Array, what: str, names: str) -> Array:
-        """Check that there is a finite number for each name, and return them as float64."""
+        """Check that there is one finite number for each name; return them as float64."""
         count = len(names.split(','))
         try:
             vector = np.asarray(value, np.float64)

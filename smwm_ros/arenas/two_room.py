@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A round robot that drives any way in two rooms, and the expert that drives it.
+A round omnidirectional robot in two rooms, and its expert.
 
-State is (x, y) [m] and action is (vx, vy) [m/s], both in the frame of the floor.
+The state is (x, y) [m] and the action is (vx, vy) [m/s], both in the frame of the floor.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ class TwoRoom(Scene):
 
     def step(self, action: Array) -> Frame:
         """Drive with (vx, vy) [m/s] for one raw step; walls stop the robot."""
-        self.world.drive('robot', self._command(action), FORCE)
+        self.world.set_motors('robot', self.clip_action(action), FORCE)
         self.world.advance(SUBSTEPS)
         return self._settle(self.world.joints('robot'))
 
     def distance(self) -> float:
-        """Return how far the robot is from the goal."""
+        """Return the distance of the robot to the goal."""
         return distance(self._state, self._goal)
 
     def sample(self, rng: np.random.Generator) -> Array:
-        """Draw a free place (x, y) in either room."""
+        """Draw a free position (x, y) in either room."""
         return draw_place(rng).astype(np.float32)
 
     def expert(self) -> Array:
-        """Drive straight to the goal, through the door where a wall is in between."""
+        """Drive straight to the goal, or through the door if a wall is in between."""
         velocity = (next_point(self._state, self._goal) - self._state) / DT
         action: Array = velocity * min(1.0, SPEED / max(float(np.abs(velocity).max()), 1e-9))
         return action
 
     def _place(self, state: Array) -> None:
-        """Put the robot at (x, y)."""
+        """Place the robot at (x, y)."""
         self.world.place('robot', state)

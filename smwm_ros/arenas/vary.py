@@ -1,83 +1,82 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-An arena that is a little different in each episode, with balls about that nobody controls.
+Domain randomisation: an arena that differs from episode to episode, and distractor balls.
 
-Whatever the world inside, this wrapper changes what is seen of it and how it moves, as drawn from
-ranges when an episode begins. The same seed gives the same episode to the bit.
+The wrapper changes how a scene looks and moves by values drawn from ranges at the start of each
+episode. The same seed gives the same episode to the bit.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from copy import copy
 from math import exp
 from typing import Any
 
 import numpy as np
-from smwm_ros.arenas.appearance import PATTERNS, studio_of
+from smwm_ros.arenas.appearance import appearance_of, PATTERNS
 from smwm_ros.arenas.balls import Balls
 from smwm_ros.arenas.collection_policies import noisy_expert
 from smwm_ros.arenas.ranges import draw, NEUTRAL, Ranges, shift_of, SHIFTS, stream
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.errors import ArenaError
-from smwm_ros.interfaces import Arena, Array, Frame
+from smwm_ros.interfaces import Array, Frame
 
 _NEUTRAL: Ranges = {knob: (only,) for knob, only in NEUTRAL.items()}
-MATTER = {'friction', 'mass'}  # knobs that many an arena does not feel
-FELT = 1e-3  # what moves a state by less is not felt [m or rad]
+DYNAMICS = {'friction', 'mass'}  # knobs that have no effect in some arenas
+SAME = 1e-3  # states that differ by less count as equal [m or rad]
 
 
 class RandomisedArena:
-    """A scene behind a veil: itself an arena."""
+    """Wraps a scene, and is an arena itself."""
 
     def __init__(self, scene: Scene, ranges: Ranges, distractors: int = 0, seed: int = 0) -> None:
         self.scene, self.ranges, self.distractors = scene, ranges, distractors
         self.spec, self.world, self.image_size = scene.spec, scene.world, scene.image_size
         self._seed = seed
         self._still = self.spec.clip(np.zeros(self.spec.size))
-        self._studio = studio_of(self.world)
+        self._appearance = appearance_of(self.world)  # before the balls are added
         self._balls = Balls(self.world, distractors, self.spec.dt)
         self._key: tuple[int, ...]
         self._drawn: dict[str, Any]
-        self.begin(0)
+        self.randomise(0)
         self._shown = self.world.render(self.image_size)
 
     def reset(self, seed: int) -> Frame:
-        """Begin an episode, and draw what it is like."""
-        self.begin(seed)
+        """Start an episode with newly drawn values."""
+        self.randomise(seed)
         return self._show(self.scene.reset(seed))
 
-    def begin(self, seed: int) -> None:
-        """Draw what an episode is like, and make it so; leave what is measured as it is."""
+    def randomise(self, seed: int) -> None:
+        """Draw new values and apply them; keep the measured state and the goal."""
         self._key = (self._seed, seed)
         self._tick = 0
-        self._drawn = draw(self.ranges, self._key, self._studio.colours)
-        self._dress()
-        self._halt()
+        self._drawn = draw(self.ranges, self._key, self._appearance.colours)
+        self._apply()
+        self._stop()
         self._balls.scatter(stream(self._key, 'balls'))
 
     def idle(self) -> Frame:
-        """Let time pass for all but what is measured: balls roll, and each image has its noise."""
+        """Let time pass for balls and image noise alone."""
         self._tick += 1
         self._roll()
-        return self._show(self.scene.restore(self.scene.save()))
+        return self._show(self.scene.idle())
 
     def step(self, action: Array) -> Frame:
-        """Apply the raw action (A,) that is due; an image may get lost."""
-        self._queue.append(self.scene._command(action))
+        """Queue a raw action (A,), and apply the one that is due; the image may be dropped."""
+        self._queue.append(self.scene.clip_action(action))
         self._tick += 1
         self._roll()
         frame = self.scene.step(self._follow(self._queue.popleft()))
-        return Frame(self._shown.copy(), frame.state) if self._is_lost() else self._show(frame)
+        return Frame(self._shown.copy(), frame.state) if self._is_dropped() else self._show(frame)
 
     def set_state(self, state: Array) -> Frame:
-        """Place everything as a state (P,) says, at rest; actions under way are forgotten."""
+        """Place everything at a state (P,), at rest; queued actions are discarded."""
         frame = self.scene.set_state(state)
-        self._halt()
+        self._stop()
         return self._show(frame)
 
     def set_goal(self, state: Array) -> Frame:
-        """Make a state the goal; the balls are elsewhere in its picture, as at another time."""
+        """Make a state the goal; in its image the balls are elsewhere, as at another time."""
         here = self._balls.save()
         self._balls.scatter(stream(self._key, 'goal balls'))
         try:
@@ -94,45 +93,38 @@ class RandomisedArena:
             'tick': self._tick,
             'drawn': self._drawn,
             'queue': tuple(self._queue),
-            'moving': self._moving.copy(),
+            'velocity': self._velocity.copy(),
             'balls': self._balls.save(),
             'shown': self._shown.copy(),
         }
 
     def restore(self, saved: Any) -> Frame:
-        """Bring all of it back; return what was seen then."""
-        dressed = (self._key, self._drawn) == (saved['key'], saved['drawn'])
+        """Restore what save() returned; return the frame that was shown last."""
+        unchanged = (self._key, self._drawn) == (saved['key'], saved['drawn'])
         self._key, self._tick, self._drawn = saved['key'], saved['tick'], saved['drawn']
-        if not dressed:
-            self._dress()
+        if not unchanged:
+            self._apply()
         self._balls.restore(saved['balls'])
         frame = self.scene.restore(saved['scene'])
         self._queue = deque(saved['queue'])
-        self._moving = saved['moving'].copy()
+        self._velocity = saved['velocity'].copy()
         self._shown = saved['shown'].copy()
         return Frame(self._shown.copy(), frame.state)
 
-    def among(self, ranges: Ranges, seed: int) -> RandomisedArena:
-        """Return the same arena with other ranges, in the place of this one."""
-        other = copy(self)
-        other.ranges, other._seed = ranges, seed
-        other.begin(0)
-        return other
-
     def drawn(self) -> dict[str, Any]:
-        """Return what this episode is like, as plain data."""
+        """Return the values drawn for this episode, as plain data."""
         return {**self._drawn, 'distractors': self.distractors}
 
-    def aim(self, state: Array) -> None:
-        """Make a state (P,) the goal without looking at it."""
-        self.scene.aim(state)
+    def set_goal_state(self, state: Array) -> None:
+        """Make a state (P,) the goal without rendering it."""
+        self.scene.set_goal_state(state)
 
     def distance(self) -> float:
-        """Return how far the goal is; at 1 or less it is reached."""
+        """Return the distance to the goal; at 1 or less the goal is reached."""
         return self.scene.distance()
 
     def success(self) -> bool:
-        """Say whether the goal is reached now."""
+        """Return whether the goal is reached now."""
         return self.scene.success()
 
     def sample(self, rng: np.random.Generator) -> Array:
@@ -140,55 +132,55 @@ class RandomisedArena:
         return self.scene.sample(rng)
 
     def expert(self) -> Array:
-        """Return the raw action (A,) a scripted expert would take, who knows of no change."""
+        """Return the expert's raw action (A,), which does not account for the drawn values."""
         return self.scene.expert()
 
     def render(self, size: int) -> Array:
-        """Return a picture (size, size, 3) for people, without noise."""
+        """Return an image (size, size, 3) for people, without noise."""
         return self.scene.render(size)
 
     def close(self) -> None:
         """Free the simulator; legal twice."""
         self.scene.close()
 
-    def _dress(self) -> None:
-        """Make the world as drawn."""
+    def _apply(self) -> None:
+        """Apply the drawn values to the world."""
         pattern = stream(self._key, 'pattern').integers(PATTERNS)
-        self._studio.dress(self.world, self._drawn, int(pattern))
+        self._appearance.apply(self.world, self._drawn, int(pattern))
 
-    def _halt(self) -> None:
-        """Let nothing be under way but to stand still."""
+    def _stop(self) -> None:
+        """Fill the action queue with zero actions, and stop the robot."""
         self._queue = deque([self._still] * self._drawn['latency'])
-        self._moving = self._still  # (A,) the velocity reached
+        self._velocity = self._still  # (A,) current velocity
 
     def _follow(self, command: Array) -> Array:
-        """Let the velocity lag behind a command; return its mean over this raw step."""
+        """Return the mean velocity of this raw step, which lags behind the command."""
         lag = self._drawn['lag']
         if not lag:
             return command
-        behind = self._moving - command
-        left = exp(-self.spec.dt / lag)  # of a lag of first order, after a step
-        self._moving = command + left * behind
+        behind = self._velocity - command
+        left = exp(-self.spec.dt / lag)  # share of a first-order lag after one step
+        self._velocity = command + left * behind
         mean: Array = command + (1 - left) * lag / self.spec.dt * behind
         return mean
 
     def _show(self, frame: Frame) -> Frame:
-        """Return a frame as the camera gives it."""
+        """Return a frame with image noise, and store its image as the last one shown."""
         self._shown = self._noisy(frame.pixels, 'noise', self._tick)
         return Frame(self._shown.copy(), frame.state)
 
     def _roll(self) -> None:
-        """Let the balls roll for one raw step."""
+        """Advance the balls by one raw step."""
         if self.distractors:
             self._balls.roll(stream(self._key, 'balls', self._tick))
 
-    def _is_lost(self) -> bool:
-        """Say whether the frame of this raw step gets lost."""
+    def _is_dropped(self) -> bool:
+        """Return whether the image of this raw step is dropped."""
         share = self._drawn['frame_drop']
         return bool(share and stream(self._key, 'frame_drop', self._tick).random() < share)
 
     def _noisy(self, pixels: Array, *purpose: Any) -> Array:
-        """Add noise to pixels (H, W, 3) where there is any."""
+        """Return pixels (H, W, 3) with the drawn level of noise."""
         level = self._drawn['noise']
         if not level:
             return pixels
@@ -197,50 +189,47 @@ class RandomisedArena:
         return noisy
 
 
-def shifted(arena: Arena, name: str, seed: int = 0) -> RandomisedArena:
+def shifted(
+    scene: Scene, name: str, ranges: Ranges = _NEUTRAL, distractors: int = 0, seed: int = 0
+) -> RandomisedArena:
     """
-    Return an arena under a held-out shift; whatever else varies in it goes on to vary.
+    Return a scene under a held-out shift; what the shift does not name keeps its ranges.
 
-    The arena that was given is the one inside: it must not be used by itself any more.
+    The returned arena owns the scene: do not use the scene directly any more.
     """
-    shift, varied = shift_of(name), _varied(arena)
-    if not _is_felt(varied, shift):
-        raise ArenaError(f"'{name}': changes nothing here; the expert moves all things as before")
-    return varied.among({**varied.ranges, **shift}, seed)
+    shift = shift_of(name)
+    if not _has_effect(scene, shift):
+        raise ArenaError(
+            f"'{name}': this shift changes nothing in this arena, expected one of "
+            f'{", ".join(effective_shifts(scene))}'
+        )
+    return RandomisedArena(scene, {**ranges, **shift}, distractors, seed)
 
 
-def felt_shifts(arena: Arena) -> list[str]:
-    """Return the names of the held-out shifts that change anything in an arena."""
-    varied = _varied(arena)
-    return [name for name, shift in SHIFTS.items() if _is_felt(varied, shift)]
+def effective_shifts(scene: Scene) -> list[str]:
+    """Return the names of the held-out shifts that change anything in a scene."""
+    return [name for name, shift in SHIFTS.items() if _has_effect(scene, shift)]
 
 
-def _varied(arena: Arena) -> RandomisedArena:
-    """Return an arena that may vary; it does not yet, if it did not before."""
-    if isinstance(arena, RandomisedArena):
-        return arena
-    assert isinstance(arena, Scene)
-    return RandomisedArena(arena, _NEUTRAL)
-
-
-def _is_felt(arena: RandomisedArena, shift: Ranges) -> bool:
-    """Say whether a shift changes anything; what is seen or commanded always does."""
-    if MATTER.isdisjoint(shift):
+def _has_effect(scene: Scene, shift: Ranges) -> bool:
+    """Return whether a shift changes anything; shifts of images and commands always do."""
+    if DYNAMICS.isdisjoint(shift):
         return True
-    return not np.allclose(_ways(arena, shift), _ways(arena, {}), rtol=0.0, atol=FELT)
+    return not np.allclose(
+        _expert_states(scene, shift), _expert_states(scene, {}), rtol=0.0, atol=SAME
+    )
 
 
-def _ways(arena: RandomisedArena, shift: Ranges) -> Array:
-    """Return the states (N, P) of some episodes of the expert under a shift alone."""
-    scene, size = arena.scene, arena.scene.image_size
-    other = arena.among({**_NEUTRAL, **shift}, 0)
-    scene.image_size = 16  # nobody looks
+def _expert_states(scene: Scene, shift: Ranges) -> Array:
+    """Return the states (N, P) of a few expert episodes under a shift alone."""
+    size, scene.image_size = scene.image_size, 16  # only states are used: render little
     try:
+        arena = RandomisedArena(scene, {**_NEUTRAL, **shift})
         states = []
         for seed in range(4):
-            other.reset(seed)
-            actions = noisy_expert(other, np.random.default_rng(seed))
-            states += [other.step(next(actions)).state for _ in range(100)]
+            arena.reset(seed)
+            actions = noisy_expert(arena, np.random.default_rng(seed))
+            states += [arena.step(next(actions)).state for _ in range(100)]
         return np.array(states)
     finally:
         scene.image_size = size

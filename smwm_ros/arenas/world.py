@@ -1,54 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one thin wrapper round a headless pybullet client; bodies go by name."""
+"""A thin wrapper around a headless pybullet client: the only file that calls pybullet."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-import os
-import sys
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import cv2
 import numpy as np
-from smwm_ros.arenas.bodies import Colour, Link, Part, Vector
+from smwm_ros.arenas.bodies import CameraSetup, Colour, Dynamics, Link, Part, Vector, VisualShape
+from smwm_ros.arenas.engine import import_pybullet
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Array
 
 
-class Camera(NamedTuple):
-    """A fixed pinhole camera and the light of the scene."""
-
-    eye: Vector  # [m]
-    target: Vector  # [m]
-    up: Vector
-    fov: float  # field of view, the same both ways [deg]
-    light: Vector = (0.4, 0.5, 1.0)  # direction towards the light
-    ambient: float = 0.62  # share of a colour that is seen in the dark
-    diffuse: float = 0.42  # share that the light adds where it falls straight on a surface
-
-
 class World:
     """
-    One simulated scene in its own pybullet client, so that two worlds never disturb each other.
+    One simulated scene of named bodies, in a pybullet client of its own.
 
-    The physics step is fixed and contacts carry nothing over from one step to the next: what
-    happens depends on the state alone, and the same state gives the same future to the bit.
+    The physics step is fixed, and contacts pass nothing on from one step to the next. So the state
+    alone determines the future, to the bit.
     """
 
     def __init__(
         self,
         step: float,  # [s]
-        camera: Camera,
+        camera: CameraSetup,
         gravity: float = 0.0,  # [m/s2]
-        recovery: float | None = None,  # share of how deep bodies sink in that a step undoes
+        recovery: float | None = None,  # share of a penetration that one step corrects
     ) -> None:
-        self.bullet = _import_pybullet()
+        self.bullet = import_pybullet()
         self._client: int | None = self.bullet.connect(self.bullet.DIRECT)
         self.bodies: dict[str, int] = {}
         self._moving: dict[str, list[int]] = {}  # indices of a body's joints that are not fixed
-        self.gain = 1.0  # how much faster than commanded the motors move
-        self.look(camera)
+        self.gain = 1.0  # velocity of the motors over the commanded one
+        self.set_camera(camera)
         self.bullet.setPhysicsEngineParameter(
             fixedTimeStep=step,
             numSubSteps=0,
@@ -62,28 +51,37 @@ class World:
 
     @property
     def client(self) -> int:
-        """Return the pybullet client, or say that it is closed."""
+        """Return the pybullet client; raise if it is closed."""
         if self._client is None:
             raise ArenaError('the arena is closed; make a new one')
         return self._client
 
-    def look(self, camera: Camera) -> None:
-        """See with this camera, in its light, from now on."""
+    def set_camera(self, camera: CameraSetup) -> None:
+        """Render with this camera and light from now on."""
         self.camera = camera
         self._view = self.bullet.computeViewMatrix(camera.eye, camera.target, camera.up)
         self._projection = self.bullet.computeProjectionMatrixFOV(camera.fov, 1.0, 0.1, 20.0)
 
+    def add_static(self, name: str, part: Part, at: Vector = (0, 0, 0)) -> None:
+        """Add a body that no force moves."""
+        self.bodies[name] = self.bullet.createMultiBody(
+            0.0, self._collision(part), self._visible(part), at, physicsClientId=self.client
+        )
+
     def add_box(
         self, name: str, centre: Vector, half: Vector, colour: Colour, solid: bool = True
     ) -> None:
-        """Add a box that never moves, of half extents [m]; what is not solid is only seen."""
-        part = Part('box', half, colour, solid=solid)
-        self.bodies[name] = self.bullet.createMultiBody(
-            0.0, self._collision(part), self._visible(part), centre, physicsClientId=self.client
+        """Add a static box of half extents [m]."""
+        self.add_static(name, Part('box', half, colour, solid=solid), centre)
+
+    def move_static(self, name: str, at: Vector) -> None:
+        """Move a static body [m]."""
+        self.bullet.resetBasePositionAndOrientation(
+            self.bodies[name], at, (0, 0, 0, 1), physicsClientId=self.client
         )
 
     def add_chain(self, name: str, links: Sequence[Link]) -> None:
-        """Add links carried by joints, the first of them by the floor; nothing damps them."""
+        """Add links on undamped joints; the first joint is fixed to the floor."""
         bullet = self.bullet
         kinds = {
             'slide': bullet.JOINT_PRISMATIC,
@@ -109,7 +107,7 @@ class World:
             physicsClientId=self.client,
         )
         self._moving[name] = [at for at, link in enumerate(links) if link.joint != 'fixed']
-        # Without damping the motors alone say how it moves.
+        # Without damping, the motors alone determine the motion.
         free = dict.fromkeys(('linearDamping', 'angularDamping', 'jointDamping'), 0.0)
         for at, friction in enumerate([0.0, *(link.friction for link in links)], start=-1):
             bullet.changeDynamics(
@@ -117,14 +115,14 @@ class World:
             )
 
     def joints(self, name: str) -> Array:
-        """Return the positions of a body's joints [m or rad], without the fixed ones."""
+        """Return the positions of a body's movable joints [m or rad]."""
         states = self.bullet.getJointStates(
             self.bodies[name], self._moving[name], physicsClientId=self.client
         )
         return np.array([state[0] for state in states])
 
     def joint(self, name: str, number: int) -> float:
-        """Return the position of one of a body's joints; faster than all of them."""
+        """Return the position of one movable joint; faster than joints()."""
         state = self.bullet.getJointState(
             self.bodies[name], self._moving[name][number], physicsClientId=self.client
         )
@@ -132,9 +130,9 @@ class World:
         return position
 
     def place(self, name: str, positions: Vector) -> None:
-        """Put a body's joints somewhere, at rest."""
+        """Set the positions of a body's movable joints, at rest."""
         joints = self._moving[name]
-        # All at once: one by one takes ten times as long.
+        # One call for all: single calls take ten times as long.
         self.bullet.resetJointStatesMultiDof(
             self.bodies[name],
             joints,
@@ -143,8 +141,8 @@ class World:
             physicsClientId=self.client,
         )
 
-    def drive(self, name: str, velocities: Vector, force: float) -> None:
-        """Set the velocity motors of a body's joints [m/s or rad/s], [N or Nm]."""
+    def set_motors(self, name: str, velocities: Vector, force: float) -> None:
+        """Set target velocities [m/s or rad/s] and the largest force [N or Nm] of the motors."""
         joints = self._moving[name]
         self.bullet.setJointMotorControlArray(
             self.bodies[name],
@@ -155,48 +153,42 @@ class World:
             physicsClientId=self.client,
         )
 
-    def touch(self, name: str, other: str, solid: bool) -> None:
-        """Let two bodies touch each other, or not; where they did is forgotten in either case."""
-        for link in self._moving.get(name, [-1]):
-            for counterpart in self._moving.get(other, [-1]):
-                self.bullet.setCollisionFilterPair(
-                    self.bodies[name],
-                    self.bodies[other],
-                    link,
-                    counterpart,
-                    int(solid),
-                    physicsClientId=self.client,
-                )
+    def set_collisions(self, name: str, other: str, enabled: bool) -> None:
+        """Turn collisions between two bodies on or off; existing contacts are dropped."""
+        body, opposite = self.bodies[name], self.bodies[other]
+        for links in product(self._moving.get(name, [-1]), self._moving.get(other, [-1])):
+            self.bullet.setCollisionFilterPair(
+                body, opposite, *links, int(enabled), physicsClientId=self.client
+            )
 
     def advance(self, substeps: int) -> None:
-        """Let the physics go on for some fixed steps."""
+        """Run some fixed physics steps."""
         client = self.client
         for _ in range(substeps):
             self.bullet.stepSimulation(physicsClientId=client)
 
     def advance_at_rest(self, substeps: int, name: str) -> None:
         """
-        Let the physics go on, while one body loses its speed after every fixed step.
+        Run some fixed physics steps, and stop one body after each.
 
-        It moves as far as it is pushed and no further, as on a table that is rough: the
-        quasi-static limit.
+        The body moves only while it is pushed, as on a rough table: the quasi-static limit.
         """
         bullet, client, body = self.bullet, self.client, self.bodies[name]
         joints = self._moving[name]
         still = [(0.0,)] * len(joints)
-        for _ in range(substeps):  # in as few words as can be: this is most of our time
+        for _ in range(substeps):  # short on purpose: most of the time is spent here
             bullet.stepSimulation(physicsClientId=client)
             states = bullet.getJointStates(body, joints, physicsClientId=client)
             places = [state[:1] for state in states]
             bullet.resetJointStatesMultiDof(body, joints, places, still, physicsClientId=client)
 
     def find_contacts(self) -> None:
-        """Look anew for what touches; points of contact that have parted are forgotten."""
+        """Detect contacts again, and drop those of bodies that have separated."""
         self.bullet.performCollisionDetection(physicsClientId=self.client)
 
     def render(self, size: int) -> Array:
-        """Return what the camera sees, (size, size, 3) uint8 RGB."""
-        # Without shadows: this renderer shades whole floors with them, at three times the cost.
+        """Return the camera image (size, size, 3) uint8 RGB."""
+        # No shadows: this renderer would shade whole floors, at three times the cost.
         image = self.bullet.getCameraImage(
             size,
             size,
@@ -215,6 +207,56 @@ class World:
         rgb: Array = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)  # copies faster than numpy's slices
         return rgb
 
+    def visual_shapes(self) -> list[VisualShape]:
+        """Return every visible shape of every body."""
+        return [
+            VisualShape(body, item[1], item[7][:3])
+            for body in self.bodies.values()
+            for item in self.bullet.getVisualShapeData(body, physicsClientId=self.client)
+        ]
+
+    def set_colour(self, shape: VisualShape, colour: Vector) -> None:
+        """Give a visible shape another colour."""
+        self.bullet.changeVisualShape(
+            shape.body, shape.link, rgbaColor=(*colour, 1.0), physicsClientId=self.client
+        )
+
+    def add_texture(self, grey: Array) -> int:
+        """Load a texture (H, W) uint8; it is freed when the world is closed."""
+        with TemporaryDirectory() as folder:  # pybullet loads textures from files only
+            path = Path(folder) / 'texture.png'
+            path.write_bytes(cv2.imencode('.png', cv2.merge([grey] * 3))[1].tobytes())
+            texture: int = self.bullet.loadTexture(str(path), physicsClientId=self.client)
+        return texture
+
+    def set_texture(self, shape: VisualShape, texture: int | None) -> None:
+        """Cover a visible shape with a texture, or with none."""
+        number = -1 if texture is None else texture
+        self.bullet.changeVisualShape(
+            shape.body, shape.link, textureUniqueId=number, physicsClientId=self.client
+        )
+
+    def links(self) -> list[Dynamics]:
+        """Return the dynamics of every link of every body; link -1 is the base."""
+        bullet, client, links = self.bullet, self.client, list[Dynamics]()
+        for body in self.bodies.values():
+            for link in range(-1, bullet.getNumJoints(body, physicsClientId=client)):
+                info = bullet.getDynamicsInfo(body, link, physicsClientId=client)
+                mass, friction, inertia = info[:3]
+                links.append(Dynamics(body, link, mass, inertia, friction))
+        return links
+
+    def set_dynamics(self, link: Dynamics) -> None:
+        """Change mass, inertia and friction of a link."""
+        self.bullet.changeDynamics(
+            link.body,
+            link.link,
+            mass=link.mass,
+            localInertiaDiagonal=link.inertia,
+            lateralFriction=link.friction,
+            physicsClientId=self.client,
+        )
+
     def close(self) -> None:
         """Free the client; legal twice."""
         if self._client is not None:
@@ -222,7 +264,7 @@ class World:
             self._client = None
 
     def _visible(self, part: Part | None) -> int:
-        """Make the shape that the camera sees."""
+        """Create the visible shape of a part."""
         if part is None:
             return -1
         made: int = self.bullet.createVisualShape(
@@ -234,7 +276,7 @@ class World:
         return made
 
     def _collision(self, part: Part | None) -> int:
-        """Make the shape that touches others, if it does."""
+        """Create the collision shape of a part, if it is solid."""
         if part is None or not part.solid:
             return -1
         made: int = self.bullet.createCollisionShape(
@@ -245,34 +287,10 @@ class World:
         return made
 
     def _form(self, part: Part, height: str) -> dict[str, Any]:
-        """Describe a form as pybullet does; it has two words for the height of a cylinder."""
+        """Return pybullet's arguments for a form; `height` is its name for a cylinder's height."""
         bullet, size = self.bullet, part.size
         if part.form == 'box':
             return {'shapeType': bullet.GEOM_BOX, 'halfExtents': size}
         if part.form == 'sphere':
             return {'shapeType': bullet.GEOM_SPHERE, 'radius': size[0]}
         return {'shapeType': bullet.GEOM_CYLINDER, 'radius': size[0], height: size[1]}
-
-
-def _import_pybullet() -> Any:
-    """Import pybullet without the banner that it prints from C."""
-    try:
-        with _silent_stderr():
-            import pybullet
-    except ImportError:
-        raise ArenaError("arenas need pybullet: pip install 'smwm_ros[sim]'") from None
-    return pybullet
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Send the process's standard error nowhere, also what C code writes into it."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, 'wb') as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

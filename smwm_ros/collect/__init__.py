@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Drive an arena and record it.
+Collect data: run a policy in an arena, and record rosbags.
 
 Read in this order: record, pool, fresh.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Episodes driven for an evaluation alone, that no dataset holds."""
+"""Fresh episodes for an evaluation, which are in no dataset."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from smwm_ros.config import Arena as ArenaConfig
 from smwm_ros.interfaces import Arena, Array
 from smwm_ros.progress import show_progress
 
-LAST_SEED = 2**31 - 1  # counted down from here; people count up from 0
+LAST_SEED = 2**31 - 1  # fresh episodes count down from here; users count up from 0
 
 
 def fresh_episodes(arena: Arena, settings: ArenaConfig, count: int, seed: int) -> list[Array]:
-    """Drive as data is collected, by seeds of their own; return the states (L, P) of each."""
+    """Run the collection policy with separate seeds; return the states (L, P) of each episode."""
     settings = replace(settings, seed=LAST_SEED - seed)
     episodes = []
     for number in show_progress(range(count), desc='fresh episodes', unit='episode'):

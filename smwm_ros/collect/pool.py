@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Record bags in several processes; one that dies is named, and its bag is begun again by another.
+Record bags in several processes. If one dies, another one records its bag again.
 
-A bag appears when it is whole and follows from its recipe alone, so none is lost or doubled.
+A bag appears when it is complete, and its configuration alone determines its content. So no
+episode is lost or recorded twice.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from smwm_ros.collect.record import BagToRecord, record
 from smwm_ros.errors import BagError, SmwmError
 from smwm_ros.worker_processes import ATTEMPTS, Failure, Worker
 
-_TELL_EVERY = 0.1  # a worker tells how far it is this often [s]
+_REPORT_EVERY = 0.1  # interval of the progress reports of a worker [s]
 
 
 class CollectPool:
-    """The workers, and what is to be done."""
+    """The workers, and the bags still to record."""
 
     def __init__(self, todo: Sequence[BagToRecord], progress: Callable[[int], None]) -> None:
         self._waiting = deque(todo)
@@ -35,8 +36,8 @@ class CollectPool:
         self._workers: list[Worker] = []
         self._failures: Counter[Path] = Counter()
 
-    def work(self, jobs: int, tell: Callable[[str], None]) -> None:
-        """Make all bags."""
+    def work(self, jobs: int, report: Callable[[str], None]) -> None:
+        """Record all bags; report processes that died."""
         try:
             while self._waiting or self._workers:
                 while self._waiting and len(self._workers) < jobs:
@@ -44,27 +45,27 @@ class CollectPool:
                     self._workers[-1].begin(self._waiting.popleft())
                 ready: list[Any] = wait([worker.pipe for worker in self._workers])
                 for worker in [each for each in self._workers if each.pipe in ready]:
-                    self._hear(worker, tell)
+                    self._receive(worker, report)
         finally:
             for worker in self._workers:
                 worker.stop()
 
-    def _hear(self, worker: Worker, tell: Callable[[str], None]) -> None:
-        """Take the next news of a worker."""
-        news = worker.hear()
-        if isinstance(news, int):
-            worker.progress += news
-            self._progress(news)
-        elif news is None and self._waiting:
+    def _receive(self, worker: Worker, report: Callable[[str], None]) -> None:
+        """Handle the next message of a worker: raw steps, a failure, or None when it is done."""
+        message = worker.hear()
+        if isinstance(message, int):
+            worker.progress += message
+            self._progress(message)
+        elif message is None and self._waiting:
             worker.begin(self._waiting.popleft())
         else:
             self._workers.remove(worker)
             worker.stop()
-            if news is not None:
-                self._fail(worker, news, tell)
+            if message is not None:
+                self._retry(worker, message, report)
 
-    def _fail(self, worker: Worker, failure: Failure, tell: Callable[[str], None]) -> None:
-        """Let another worker begin a bag again, unless that is no use."""
+    def _retry(self, worker: Worker, failure: Failure, report: Callable[[str], None]) -> None:
+        """Queue the bag of a failed worker again; raise if that cannot help."""
         if failure.error:
             raise failure.error
         path, episodes = worker.item.path, worker.item.episodes
@@ -73,7 +74,7 @@ class CollectPool:
                 shutil.rmtree(folder)
         name = f'{path} (episodes {episodes[0]} to {episodes[-1]})'
         if path.exists():
-            tell(f'{name} is whole, but its process {failure.what}')
+            report(f'{name} is complete, but its process {failure.what}')
             return
         self._progress(-worker.progress)
         self._failures[path] += 1
@@ -82,7 +83,7 @@ class CollectPool:
             if failure.trace:
                 raise RuntimeError(f'{why}\n{failure.trace}')
             raise BagError(f'{why}; run it again to go on, with fewer --jobs if memory is short')
-        tell(f'{name}: the process that recorded it {failure.what}; another one begins it again')
+        report(f'{name}: the process that recorded it {failure.what}; another one begins it again')
         self._waiting.appendleft(worker.item)
 
 
@@ -90,43 +91,43 @@ def record_all(
     todo: Sequence[BagToRecord],
     jobs: int,
     progress: Callable[[int], None],
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> None:
-    """Make all bags; progress is told of raw steps, and tell of processes that died."""
+    """Record all bags; `progress` receives numbers of raw steps, `report` processes that died."""
     if jobs == 1 or len(todo) == 1:
-        for recording in todo:
-            record(recording, lambda: progress(1))
+        for bag in todo:
+            record(bag, lambda: progress(1))
     else:
-        CollectPool(todo, progress).work(jobs, tell)
+        CollectPool(todo, progress).work(jobs, report)
 
 
 def serve(pipe: Any) -> None:
-    """Make bags in a worker, until there is nobody any more to make them for."""
-    # It ends when the pipe breaks, and so removes what it has half-written.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C
+    """Record bags in a worker process until its pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    # A closed pipe ends the loop normally, so that an unfinished bag is removed.
     with suppress(EOFError, BrokenPipeError):
         while True:
-            pipe.send(_make(pipe.recv(), pipe))
+            pipe.send(_record(pipe.recv(), pipe))
 
 
-def _make(recording: BagToRecord, pipe: Any) -> Failure | None:
-    """Make one bag."""
-    done, told = 0, time.monotonic()
+def _record(bag: BagToRecord, pipe: Any) -> Failure | None:
+    """Record one bag; send the number of raw steps every now and then."""
+    done, reported = 0, time.monotonic()
 
     def tick() -> None:
-        nonlocal done, told
+        nonlocal done, reported
         done += 1
-        if time.monotonic() - told >= _TELL_EVERY:
+        if time.monotonic() - reported >= _REPORT_EVERY:
             pipe.send(done)
-            done, told = 0, time.monotonic()
+            done, reported = 0, time.monotonic()
 
     try:
-        record(recording, tick)
+        record(bag, tick)
         pipe.send(done)
     except SmwmError as error:
         return Failure('', error)
     except MemoryError:
         return Failure('ran out of memory (MemoryError)')
-    except Exception as error:  # a bug, maybe; the parent tells of it, and tries again
+    except Exception as error:  # may be a bug: the parent reports it, and tries again
         return Failure(f'failed ({type(error).__name__}: {error})', trace=format_exc())
     return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record the episodes of an arena into rosbags."""
+"""Record episodes of an arena in rosbags."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.arenas import arena_of, require_fit
-from smwm_ros.arenas.collection_policies import driver
-from smwm_ros.arenas.vary import RandomisedArena
+from smwm_ros.arenas.collection_policies import policy_actions
 from smwm_ros.bags.writing.timeline import EPOCH, Timeline, timeline
 from smwm_ros.bags.writing.writer import BagWriter
 from smwm_ros.codec.fields import action_spec
@@ -20,22 +19,22 @@ from smwm_ros.config import Config, Record
 from smwm_ros.interfaces import Arena, Array, Frame
 
 EPISODES_PER_BAG = 20
-PAUSE = 5.0  # between two episodes of a bag, as when a person resets the robot [s]
+PAUSE = 5.0  # between two episodes of a bag, like a reset by a person [s]
 TRUTH_TOPIC = '/recording/truth'
-DRAWN_TOPIC = '/arena/randomisation'  # what each episode is like, as it begins
-JUMP = 1.0  # no state moves as much in one raw step: what seems to is an angle that wraps
+DRAWN_TOPIC = '/arena/randomisation'  # the values drawn for an episode, at its start
+JUMP = 1.0  # larger than any change in one raw step: such a change is an angle that wraps
 
 
 class BagToRecord(NamedTuple):
-    """One bag to be made."""
+    """A bag, and the episodes to record in it."""
 
     path: Path
     config: Config
     episodes: range
 
 
-def recordings(folder: Path, config: Config) -> list[BagToRecord]:
-    """Share the episodes out over bags."""
+def bags_to_record(folder: Path, config: Config) -> list[BagToRecord]:
+    """Divide the episodes of a configuration among bags."""
     count = config.arena.episodes
     return [
         BagToRecord(
@@ -47,14 +46,14 @@ def recordings(folder: Path, config: Config) -> list[BagToRecord]:
     ]
 
 
-def record(recording: BagToRecord, tick: Callable[[], None]) -> None:
-    """Drive the episodes of one bag and write it; call tick after every raw step."""
-    config = recording.config
+def record(todo: BagToRecord, tick: Callable[[], None]) -> None:
+    """Record one bag; call tick after every raw step."""
+    config = todo.config
     arena = arena_of(config)
     try:
         require_fit(arena, config.robot)
-        with BagWriter(recording.path, config.robot, config.record.storage) as bag:
-            for episode in recording.episodes:
+        with BagWriter(todo.path, config.robot, config.record.storage) as bag:
+            for episode in todo.episodes:
                 _record_episode(config, arena, bag, episode, tick)
     finally:
         arena.close()
@@ -63,16 +62,16 @@ def record(recording: BagToRecord, tick: Callable[[], None]) -> None:
 def begin_episode(
     config: ArenaConfig, arena: Arena, episode: int
 ) -> tuple[Frame, Iterator[Array]]:
-    """Place the robot as an episode begins; return what is seen, and the stream of actions."""
+    """Start an episode; return its first frame and the action stream of the policy."""
     rng = np.random.default_rng((config.seed, episode))
     frame = arena.reset(int(rng.integers(2**31)))
-    return frame, driver(config.policy, arena, episode, rng)
+    return frame, policy_actions(config.policy, arena, episode, rng)
 
 
 def _record_episode(
     config: Config, arena: Arena, bag: BagWriter, episode: int, tick: Callable[[], None]
 ) -> None:
-    """Drive and write one episode."""
+    """Run and record one episode."""
     length, seed = config.arena.length, config.arena.seed
     period = round(arena.spec.dt * 1e9)
     begin = EPOCH + episode * (length * period + round(PAUSE * 1e9))
@@ -80,28 +79,28 @@ def _record_episode(
     recorder = EpisodeRecorder(bag, arena, times, length)
     limits = action_spec(config.robot)
     frame, actions = begin_episode(config.arena, arena, episode)
-    if isinstance(arena, RandomisedArena):
-        bag.write_text(DRAWN_TOPIC, json.dumps({'episode': episode, **arena.drawn()}), begin)
-    recorder.show(0, frame)
-    states, driven = [frame.state.tolist()], []
+    if drawn := arena.drawn():
+        bag.write_text(DRAWN_TOPIC, json.dumps({'episode': episode, **drawn}), begin)
+    recorder.write_frame(0, frame)
+    states, taken = [frame.state.tolist()], []
     for step in range(length):
-        if recorder.says(step):
+        if recorder.is_command_due(step):
             action = limits.clip(next(actions))
-        recorder.say(step, action)
+        recorder.write_command(step, action)
         before, frame = frame, arena.step(action)
-        recorder.show_between(step, before.state, frame.state)
-        recorder.show(step + 1, frame)
+        recorder.write_between(step, before.state, frame.state)
+        recorder.write_frame(step + 1, frame)
         states.append(frame.state.tolist())
-        driven.append(action.tolist())
+        taken.append(action.tolist())
         tick()
     bag.flush()
     if config.record != Record(storage=config.record.storage):
-        truth = {'episode': episode, 'actions': driven, 'states': states, **times.about()}
+        truth = {'episode': episode, 'actions': taken, 'states': states, **times.about()}
         bag.write_text(TRUTH_TOPIC, json.dumps(truth), begin + length * period)
 
 
 class EpisodeRecorder:
-    """Makes messages of what happens in an episode, when its timeline says so."""
+    """Writes the messages of an episode at the times of its timeline."""
 
     def __init__(self, bag: BagWriter, arena: Arena, times: Timeline, length: int) -> None:
         self._bag = bag
@@ -113,54 +112,55 @@ class EpisodeRecorder:
         self._frames_at, self._frames_after = times.camera.at_and_between(self._edges)
         self._states_at, self._states_after = times.state.at_and_between(self._edges)
         at, after = times.command.at_and_between(self._edges)
-        self._said = [[*first, *then] for first, then in zip(at, after, strict=False)]
+        self._due = [[*first, *then] for first, then in zip(at, after, strict=False)]
 
-    def says(self, step: int) -> bool:
-        """Tell whether the driver says something new in a raw step; it does in the first."""
-        return step == 0 or bool(self._said[step])
+    def is_command_due(self, step: int) -> bool:
+        """Return whether a new command is due in a raw step; one is due in the first."""
+        return step == 0 or bool(self._due[step])
 
-    def say(self, step: int, action: Array) -> None:
-        """Write the command of a raw step, as often as it is said."""
-        for index in self._said[step]:
+    def write_command(self, step: int, action: Array) -> None:
+        """Write the commands that are due in a raw step."""
+        for index in self._due[step]:
             stamp, received = self._commands[index]
             if received:
                 self._bag.write_command(action, stamp, received)
 
-    def show(self, step: int, frame: Frame) -> None:
-        """Write what is seen and measured just as a raw step begins, and all before it."""
+    def write_frame(self, step: int, frame: Frame) -> None:
+        """Write image and state at the start of a raw step, and flush earlier messages."""
         for index in self._frames_at[step]:
-            self._see(index, frame.pixels)
+            self._write_image(index, frame.pixels)
         for index in self._states_at[step]:
-            self._measure(index, frame.state)
+            self._write_state(index, frame.state)
         self._bag.flush(before=self._edges[step] - self._times.early)
 
-    def show_between(self, step: int, before: Array, after: Array) -> None:
-        """Write what is seen and measured within a raw step, from the state before to after."""
+    def write_between(self, step: int, before: Array, after: Array) -> None:
+        """Write images and states within a raw step, interpolated between two states (P,)."""
         start, period = self._edges[step], self._times.period
         for index in self._states_after[step]:
             share = (self._times.state.true[index] - start) / period
-            self._measure(index, between(before, after, share))
+            self._write_state(index, between(before, after, share))
         wanted = [index for index in self._frames_after[step] if self._frames[index].received]
         if wanted:
             saved = self._arena.save()
             for index in wanted:
                 share = (self._times.camera.true[index] - start) / period
-                self._see(index, self._arena.set_state(between(before, after, share)).pixels)
+                frame = self._arena.set_state(between(before, after, share))
+                self._write_image(index, frame.pixels)
             self._arena.restore(saved)
 
-    def _see(self, index: int, pixels: Array) -> None:
+    def _write_image(self, index: int, pixels: Array) -> None:
         stamp, received = self._frames[index]
         if received:
             self._bag.write_image(pixels, stamp, received)
 
-    def _measure(self, index: int, state: Array) -> None:
+    def _write_state(self, index: int, state: Array) -> None:
         stamp, received = self._states[index]
         if received:
             self._bag.write_state(state, stamp, received)
 
 
 def between(before: Array, after: Array, share: float) -> Array:
-    """Return the state at a share of a raw step; the nearer one where an angle wraps."""
+    """Interpolate two states at a share of a raw step; return the nearer if an angle wraps."""
     change = after - before
     if np.abs(change).max(initial=0.0) > JUMP:
         return after if share >= 0.5 else before

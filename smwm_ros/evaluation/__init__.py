@@ -2,6 +2,6 @@
 """
 What a model is worth: closed loop, probes, statistics, verdict.
 
-Read in this order: closed_loop, pairs, policies, methods, scores, statistics, examine, probes,
+Read in this order: closed_loop, pairs, agents, methods, scores, statistics, examine, probes,
 verdict, replay, agreement.
 """

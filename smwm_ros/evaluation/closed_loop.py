@@ -2,12 +2,13 @@
 """
 Closed-loop evaluation in an arena, by the protocol of the paper.
 
-A pair is two frames of one held-out episode, `offset` raw steps apart. The arena is placed at the
-first, the image of the second is the goal, and the goal must be reached within `budget` raw steps,
-at any one of them. Planner, random policy and scripted expert get the same pairs.
+A pair is two frames of one held-out episode, `offset` raw steps apart. An attempt starts at the
+state of the first; the image of the second is the goal. The attempt succeeds if the goal is
+reached after any of `budget` raw steps. Planners, random actions and the scripted expert all
+attempt the same pairs.
 
-There may be several arenas, all of one kind: each then holds a pair of its own, and a planner
-plans for all of them at once, for each as if it were alone.
+With several arenas of one kind, each arena is a lane that runs one pair. A planner plans for all
+lanes in one batch; the result in a lane does not depend on the other lanes.
 """
 
 from __future__ import annotations
@@ -17,70 +18,71 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
+from smwm_ros.evaluation.agents import Agent, Attempt, ExpertAgent, RandomAgent
 from smwm_ros.evaluation.pairs import Pair
-from smwm_ros.evaluation.policies import Driver, ExpertDriver, RandomDriver, Task
 from smwm_ros.evaluation.statistics import interval_by_episode
 from smwm_ros.interfaces import Arena, Frame
 from smwm_ros.progress import show_progress
 
 
 class Outcome(NamedTuple):
-    """What became of one attempt."""
+    """The result of one attempt."""
 
     success: bool
-    solved_at_start: bool  # the start counts as the goal already; nothing was done
+    solved_at_start: bool  # the start already counted as the goal; no action was taken
     steps: int  # raw steps until success, or the budget
-    path: Sequence[list[float]] = ()  # measured states, from the start to the end
-    # Latent distance to the goal before each raw step, where the driver measured one.
+    path: Sequence[list[float]] = ()  # measured states, from start to end
+    # Latent distance to the goal before each raw step; None where the agent measured none.
     distances: Sequence[float | None] = ()
-    episode: int = 0  # that start and goal come from
+    episode: int = 0  # of the start and the goal
 
 
 def run_pairs(
     arenas: Sequence[Arena],
     pairs: Sequence[Pair],
-    driver: Driver,
+    agent: Agent,
     budget: int,
     name: str,
     repeats: int = 1,
 ) -> list[Outcome]:
-    """Let a driver try every pair, as many at once as there are arenas; again for each repeat."""
-    attempts = [(pair, repeat) for repeat in range(repeats) for pair in pairs]
+    """Run an agent on every pair, `repeats` times; each arena is one lane."""
+    todo = [(pair, repeat) for repeat in range(repeats) for pair in pairs]
     outcomes: list[Outcome] = []
-    with show_progress(total=len(attempts), desc=name, unit='pair') as bar:
-        while len(outcomes) < len(attempts):
-            wave = attempts[len(outcomes) :][: len(arenas)]
-            outcomes += _run_wave(arenas, wave, driver, budget)
+    with show_progress(total=len(todo), desc=name, unit='pair') as bar:
+        while len(outcomes) < len(todo):
+            batch = todo[len(outcomes) :][: len(arenas)]
+            outcomes += _run_batch(arenas, batch, agent, budget)
             reached = sum(outcome.success for outcome in outcomes)
             bar.set_postfix_str(f'reached {reached} of {len(outcomes)}', refresh=False)
-            bar.update(len(wave))
+            bar.update(len(batch))
     return outcomes
 
 
-def _run_wave(
-    arenas: Sequence[Arena], wave: Sequence[tuple[Pair, int]], driver: Driver, budget: int
+def _run_batch(
+    arenas: Sequence[Arena], batch: Sequence[tuple[Pair, int]], agent: Agent, budget: int
 ) -> list[Outcome]:
-    """Let a driver try a few pairs side by side."""
-    tasks, frames = list[Task](), list[Frame]()
-    for arena, (pair, repeat) in zip(arenas, wave, strict=False):
-        arena.reset(pair.start_row)  # whatever the state does not say is the same for every driver
-        tasks.append(Task(arena, arena.set_goal(pair.goal_state), (pair.start_row, repeat)))
+    """Run an agent on a few pairs in parallel, at most one for each arena."""
+    attempts, frames = list[Attempt](), list[Frame]()
+    for arena, (pair, repeat) in zip(arenas, batch, strict=False):
+        arena.reset(pair.start_row)  # what the state does not hold is the same for every agent
+        goal = arena.set_goal(pair.goal_state)
+        attempts.append(Attempt(arena, goal, (pair.start_row, repeat)))
         frames.append(arena.set_state(pair.start_state))
-    driver.begin(tasks)
+    agent.begin(attempts)
     paths = [[frame.state.tolist()] for frame in frames]
     distances: list[list[float | None]] = [[] for _ in frames]
-    solved = [task.arena.success() for task in tasks]
+    solved = [attempt.arena.success() for attempt in attempts]
     steps = [0 if at_start else budget for at_start in solved]
     running = [lane for lane, at_start in enumerate(solved) if not at_start]
     for step in range(1, budget + 1):
         if not running:
             break
-        moves = driver.act(running, [frames[lane] for lane in running])
+        moves = agent.act(running, [frames[lane] for lane in running])
         for lane, move in zip(list(running), moves, strict=True):
-            frames[lane] = tasks[lane].arena.step(move.action)
+            frames[lane] = attempts[lane].arena.step(move.action)
             paths[lane].append(frames[lane].state.tolist())
             distances[lane].append(move.distance)
-            if tasks[lane].arena.success():
+            if attempts[lane].arena.success():
                 steps[lane] = step
                 running.remove(lane)
     failed = set(running)
@@ -93,33 +95,33 @@ def _run_wave(
             distances[lane],
             pair.episode,
         )
-        for lane, (pair, _) in enumerate(wave[: len(tasks)])
+        for lane, (pair, _) in enumerate(batch)
     ]
 
 
 def evaluate(
-    planners: Mapping[str, Driver],
+    planners: Mapping[str, Agent],
     arenas: Sequence[Arena],
     pairs: Sequence[Pair],
     settings: config.Evaluate,
 ) -> dict[str, list[Outcome]]:
-    """Let planners, random policy and expert try the same pairs; the floor is tried often."""
+    """Run planners, random actions and expert on the same pairs; random ones several times."""
     budget = settings.budget
     outcomes = {
-        name: run_pairs(arenas, pairs, driver, budget, name) for name, driver in planners.items()
+        name: run_pairs(arenas, pairs, agent, budget, name) for name, agent in planners.items()
     }
-    chance = RandomDriver(arenas[0].spec, settings.seed)
+    chance = RandomAgent(arenas[0].spec, settings.seed)
     outcomes['random'] = run_pairs(arenas, pairs, chance, budget, 'random', settings.repeats)
-    outcomes['expert'] = run_pairs(arenas, pairs, ExpertDriver(), budget, 'expert')
+    outcomes['expert'] = run_pairs(arenas, pairs, ExpertAgent(), budget, 'expert')
     return outcomes
 
 
 def summarise(outcomes: Sequence[Outcome], repeats: int = 1) -> dict[str, Any]:
     """
-    Return success with its interval, over all pairs and without those solved at the start.
+    Return success rates with intervals, for all pairs and without those solved at the start.
 
-    Intervals count episodes, not pairs: pairs of one episode resemble each other, and trying a
-    pair again says little about other pairs.
+    Intervals count episodes, not pairs: pairs of one episode are correlated, and so are repeated
+    attempts at one pair.
     """
     moved = [outcome for outcome in outcomes if not outcome.solved_at_start]
     reached = [outcome.steps for outcome in moved if outcome.success]
@@ -136,7 +138,7 @@ def summarise(outcomes: Sequence[Outcome], repeats: int = 1) -> dict[str, Any]:
 
 
 def interval(tried: Sequence[Sequence[Outcome]], repeats: int = 1) -> tuple[float, float]:
-    """Return the 95 % interval of the success of outcomes, a sequence for each seed."""
+    """Return the 95 % interval of the success rate; `tried` holds the outcomes of each seed."""
     return interval_by_episode(
         [[(outcome.episode, outcome.success) for outcome in outcomes] for outcomes in tried],
         repeats,

@@ -15,7 +15,7 @@ from smwm_ros.config import KINDS
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.stored import section
 from smwm_ros.errors import CheckpointError, ConfigError, did_you_mean
-from smwm_ros.evaluation.policies import PilotDriver
+from smwm_ros.evaluation.agents import PlannerAgent
 from smwm_ros.interfaces import Array
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
@@ -49,11 +49,11 @@ class Method(NamedTuple):
     planner: config.Planner
     execute: int  # raw steps of each plan
 
-    def driver(self, protocol: config.Evaluate) -> PilotDriver:
-        """Return who drives by this method, warmed up."""
+    def agent(self, protocol: config.Evaluate) -> PlannerAgent:
+        """Return an agent that plans by this method, warmed up."""
         pilot = Pilot(self.checkpoint, self.planner)
         pilot.warm_up()
-        return PilotDriver(pilot, self.execute, protocol.delay, protocol.compensate)
+        return PlannerAgent(pilot, self.execute, protocol.delay, protocol.compensate)
 
 
 def read_words(text: str, folder: Path) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of a start and a goal: two frames of one episode, some raw steps apart."""
+"""Pairs of start and goal: two frames of one episode, `offset` raw steps apart."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from smwm_ros.text import count_of
 
 
 class Pair(NamedTuple):
-    """A start and a goal, as measured in an episode."""
+    """A start and a goal, both measured in one episode."""
 
     start_state: Array  # (P,)
     goal_state: Array  # (P,)
-    start_row: int  # of the dataset, or of all fresh episodes one after another
+    start_row: int  # in the dataset, or in all fresh episodes joined in order
     goal_row: int
-    episode: int  # that both were drawn from: its pairs resemble each other
+    episode: int  # of both; pairs of one episode are correlated
 
 
 def draw_pairs(dataset: TransitionDataset, settings: config.Evaluate) -> list[Pair]:
-    """Draw pairs from the held-out episodes by the seed, none twice."""
+    """Draw pairs from the held-out episodes without replacement, by evaluate.seed."""
     where = str(dataset.folder)
     if not dataset.info.state_size:
         raise DatasetError(
-            f'{where}: has no measured state, so an arena cannot be placed at its frames'
+            f'{where}: the dataset has no measured state, expected one for start and goal; '
+            'convert the bags again with robot.state'
         )
     lengths = [e.stop - e.start for e in dataset.episodes if e.split == 'val']
     starts = dataset.starts('val', settings.offset)
-    # An arena can only be placed where it was measured what to place.
+    # The arena is placed at measured states, so both frames must have one.
     starts = starts[dataset.measured(starts) & dataset.measured(starts + settings.offset)]
     _require(where, len(starts), max(lengths, default=0), settings)
     rows = np.random.default_rng(settings.seed).choice(starts, settings.pairs, replace=False)
@@ -48,7 +49,7 @@ def fresh_pairs(
     episodes: Sequence[Array],  # (L, P) measured states of each
     settings: config.Evaluate,
 ) -> list[Pair]:
-    """Draw pairs by the seed from episodes that no dataset holds, none twice."""
+    """Draw pairs from fresh episodes without replacement, by evaluate.seed."""
     offset, firsts, starts = settings.offset, [0], list[int]()
     for states in episodes:
         starts += range(firsts[-1], firsts[-1] + len(states) - offset)
@@ -62,11 +63,11 @@ def fresh_pairs(
 
 
 def _require(where: str, found: int, longest: int, settings: config.Evaluate) -> None:
-    """Refuse to draw more pairs than there are."""
+    """Raise unless there are evaluate.pairs candidates."""
     if found < settings.pairs:
         raise DatasetError(
-            f'{where}: {count_of(found, "pair")} of held-out frames with a measured state '
-            f'{count_of(settings.offset, "raw step")} apart, expected at least the '
-            f'{settings.pairs} of evaluate.pairs (the longest held-out episode has '
-            f'{count_of(longest, "frame")})'
+            f'{where}: found {count_of(found, "pair")} of held-out frames with a measured state '
+            f'{count_of(settings.offset, "raw step")} apart, expected at least '
+            f'{settings.pairs} (evaluate.pairs); lower evaluate.pairs or evaluate.offset (the '
+            f'longest held-out episode has {count_of(longest, "frame")})'
         )

@@ -105,7 +105,7 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         changes = {
             'next': self._course.next,
             'reset': self._course.restart,
-            'set_goal': self._course.aim,
+            'set_goal': self._course.set_goal,
             'randomise': self._course.randomise,
         }
         for name, change in changes.items():
@@ -136,7 +136,7 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         """Take a goal (P,) from elsewhere; the robot stays where it is."""
         try:
             with self._lock:
-                self._begin(partial(self._course.aim, np.array(message.data)))
+                self._begin(partial(self._course.set_goal, np.array(message.data)))
         except ArenaError as error:
             self.get_logger().warning(line(f'goal ignored: {error}'))
 

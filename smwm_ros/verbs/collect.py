@@ -64,11 +64,11 @@ def run(args: argparse.Namespace) -> int:
 def collect(args: argparse.Namespace, config: Config) -> None:
     """Record the missing bags; the folder is locked."""
     from smwm_ros.collect.pool import record_all
-    from smwm_ros.collect.record import recordings
+    from smwm_ros.collect.record import bags_to_record
     from smwm_ros.progress import show_progress
 
     prepare(args.out, config, args.fresh)
-    every = recordings(args.out, config)
+    every = bags_to_record(args.out, config)
     todo = [recording for recording in every if not is_whole(recording.path)]
     for recording in todo:
         shutil.rmtree(recording.path, ignore_errors=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, ExitStack
+from contextlib import closing, contextmanager, ExitStack
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -123,13 +123,14 @@ def _offsets(text: str | None, config: Config) -> list[int]:
 
 def _shifts(text: str | None, config: Config) -> list[str]:
     """Return the conditions: the arena without shift first, then the shifts."""
+    from smwm_ros.arenas import make_arena
     from smwm_ros.arenas.ranges import shift_of
-    from smwm_ros.arenas.vary import felt_shifts
+    from smwm_ros.arenas.vary import effective_shifts
 
     names = [word.strip() for word in (text or '').split(',')]
     if text == 'all':
-        with _arena_at(config, config.arena.image_size) as arena:
-            names = felt_shifts(arena)
+        with closing(make_arena(config.arena.name, config.arena.image_size)) as scene:
+            names = effective_shifts(scene)
     for name in filter(None, names):
         shift_of(name)  # raises with the list of shifts
         with _arena_at(config, config.arena.image_size, name):
@@ -170,8 +171,8 @@ def _rounds(
             size = config.arena.image_size
             arenas = [stack.enter_context(_arena_at(config, size, shift)) for _ in lanes]
             for protocol, pairs in drawn:
-                drivers = {one.name: one.driver(protocol) for one in methods}
-                outcomes = evaluate(drivers, arenas, pairs, protocol)
+                agents = {one.name: one.agent(protocol) for one in methods}
+                outcomes = evaluate(agents, arenas, pairs, protocol)
                 rounds.append(Round(protocol.offset, protocol.budget, shift, pairs, outcomes))
     return rounds
 
@@ -214,15 +215,9 @@ def _arena_at(config: Config, image_size: int, shift: str = '') -> Iterator[Aren
     """Make an arena with images of a size, optionally shifted, and close it afterwards."""
     from smwm_ros.arenas import arena_of
 
-    arena = arena_of(replace(config, arena=replace(config.arena, image_size=image_size)))
-    try:
-        if shift:
-            from smwm_ros.arenas.vary import shifted
-
-            arena = shifted(arena, shift, config.evaluate.seed)
+    sized = replace(config, arena=replace(config.arena, image_size=image_size))
+    with closing(arena_of(sized, shift)) as arena:
         yield arena
-    finally:
-        arena.close()
 
 
 def _write(

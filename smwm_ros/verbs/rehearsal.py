@@ -15,9 +15,9 @@ from smwm_ros.config import Config
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.stored import Kind, read_json
 from smwm_ros.errors import SmwmError
+from smwm_ros.evaluation.agents import RandomAgent
 from smwm_ros.evaluation.closed_loop import run_pairs
 from smwm_ros.evaluation.pairs import draw_pairs
-from smwm_ros.evaluation.policies import RandomDriver
 from smwm_ros.evaluation.statistics import wilson
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
@@ -74,7 +74,7 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
         )  # fmt: skip
     arena = make_arena(arena_name, config.arena.image_size)
     try:
-        chance, budget = RandomDriver(arena.spec, protocol.seed), protocol.budget
+        chance, budget = RandomAgent(arena.spec, protocol.seed), protocol.budget
         floor = run_pairs([arena], pairs, chance, budget, 'random policy', RANDOM_REPEATS)
     finally:
         arena.close()

@@ -52,7 +52,7 @@ def test_goals_come_by_service_and_by_topic_and_the_robot_stays_where_it_is():
 
         answer = remote.call('randomise')
         assert not answer.success
-        assert answer.message.startswith('nothing varies in this arena; give it randomise.usual')
+        assert answer.message.startswith('nothing is randomised in this arena; set')
         remote.wait(lambda: len(remote.health) > 1, 'diagnostics')
         assert remote.health[-1]['real_time_factor_asked_for'] == 5.0
         assert 0 < remote.health[-1]['real_time_factor'] < 10.0

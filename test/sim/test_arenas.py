@@ -9,7 +9,7 @@ from contract import check_arena
 import numpy as np
 import pytest
 from smwm_ros.arenas import ARENA_NAMES, make_arena, require_fit
-from smwm_ros.arenas.collection_policies import driver
+from smwm_ros.arenas.collection_policies import policy_actions
 from smwm_ros.cli import main
 from smwm_ros.codec.fields import action_spec
 from smwm_ros.data.dataset import TransitionDataset
@@ -83,7 +83,7 @@ def test_a_sampled_goal_is_seldom_reached_by_standing_still(arena):
     reached = []
     for _ in range(50):
         arena.set_state(arena.sample(rng))
-        arena.aim(arena.sample(rng))
+        arena.set_goal_state(arena.sample(rng))
         reached.append(arena.success())
     assert sum(reached) <= 10
 
@@ -118,11 +118,11 @@ def test_what_was_recorded_and_converted_can_be_replayed_to_the_bit(name, tmp_pa
 
 
 @pytest.mark.parametrize('policy', ['expert', 'random', 'mixed'])
-def test_drivers_stay_within_the_limits_and_use_most_of_them(arena, policy):
+def test_policies_stay_within_the_limits_and_use_most_of_them(arena, policy):
     actions = []
     for episode in range(2):
         arena.reset(episode)
-        stream = driver(policy, arena, episode, np.random.default_rng(episode))
+        stream = policy_actions(policy, arena, episode, np.random.default_rng(episode))
         for _ in range(40):
             actions.append(next(stream))
             assert np.array_equal(actions[-1], arena.spec.clip(actions[-1]))
@@ -133,4 +133,4 @@ def test_drivers_stay_within_the_limits_and_use_most_of_them(arena, policy):
 
 def test_an_unknown_policy_is_refused(arena):
     with pytest.raises(ArenaError, match=r"'expret': no such policy; did you mean 'expert'"):
-        driver('expret', arena, 0, np.random.default_rng(0))
+        policy_actions('expret', arena, 0, np.random.default_rng(0))

@@ -48,7 +48,7 @@ def test_success_ends_the_task_and_holds_the_robot(arena):
 
 def test_a_robot_without_a_list_of_tasks_may_come_nearer_to_a_goal_that_is_reached(arena):
     course = Course(arena, [], budget=0, seed=0)
-    course.aim(course.frame.state)  # it is there already
+    course.set_goal(course.frame.state)  # it is there already
     while not course.ended:
         course.tick(RIGHT)
     steps, before = course.steps, course.frame.state
@@ -75,7 +75,7 @@ def test_tasks_come_in_order_and_end(arena):
     course.next()
     assert (course.index, course.phase, course.steps) == (1, Phase.WAITING, 0)
     assert course.goal.state == pytest.approx(FAR.goal)
-    with pytest.raises(ArenaError, match='no task is left of 2 tasks'):
+    with pytest.raises(ArenaError, match='no next task: all 2 tasks of'):
         course.next()
 
 
@@ -103,7 +103,7 @@ def test_tasks_are_read_from_json(arena, tmp_path):
         ('[', 'not valid JSON'),
         ('[]', 'expected a list of tasks'),
         ('{"start": [0, 0]}', 'expected a list of tasks'),
-        ('[3]', 'task 0: expected one such as'),
+        ('[3]', 'task 0: expected an object such as'),
         ('[{"start": [0, 0], "goal": [1]}]', 'task 0: goal: expected 2 numbers'),
         ('[{"start": [0, 0], "goal": [1, "x"]}]', 'task 0: goal: expected 2 numbers'),
         ('[{"start": [0, NaN], "goal": [1, 1]}]', 'task 0: start: expected 2 numbers'),

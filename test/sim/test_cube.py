@@ -5,7 +5,7 @@ from contract import drive, equal
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.arenas.collection_policies import driver
+from smwm_ros.arenas.collection_policies import policy_actions
 from smwm_ros.arenas.cube import (
     BORDER,
     DT,
@@ -41,7 +41,10 @@ def repeat(arena, action, steps):
 
 
 def test_an_episode_goes_on_from_any_recorded_state(cube):
-    for seed, actions in ((4, None), (5, driver('expert', cube, 0, np.random.default_rng(5)))):
+    for seed, actions in (
+        (4, None),
+        (5, policy_actions('expert', cube, 0, np.random.default_rng(5))),
+    ):
         frames, taken = drive(cube, seed)
         if actions is not None:
             frames, taken = [cube.reset(seed)], []
@@ -158,11 +161,11 @@ def test_the_cube_must_come_within_four_centimetres_of_its_goal(cube):
             goal = np.array(APART)
             goal[axis] += away
             cube.set_state(APART)
-            cube.aim(goal)
+            cube.set_goal_state(goal)
             assert cube.success() is reached
     goal = np.array(APART)
     goal[:4] = LOW
-    cube.aim(goal)
+    cube.set_goal_state(goal)
     assert cube.success(), 'where the gripper stands does not matter'
 
 
@@ -175,7 +178,7 @@ def test_the_camera_shows_height_gap_and_cube(cube):
         assert changed.sum() >= 4
 
 
-def test_samples_hold_leave_and_push_the_cube_about_as_often_as_told(cube):
+def test_samples_hold_leave_and_push_the_cube_in_the_expected_shares(cube):
     rng = np.random.default_rng(0)
     states = np.array([cube.sample(rng) for _ in range(400)])
     held = np.array([is_held(state) for state in states])
@@ -190,7 +193,7 @@ def test_samples_hold_leave_and_push_the_cube_about_as_often_as_told(cube):
 
 def test_the_expert_pushes_where_the_goal_shows_closed_fingers(cube):
     cube.set_state([-0.08, 0.0, 0.1, 0.0, 0.0, 0.0, REST, *STRAIGHT])
-    cube.aim([0.0, 0.06, 0.03, 0.0, 0.08, 0.06, REST, *STRAIGHT])
+    cube.set_goal_state([0.0, 0.06, 0.03, 0.0, 0.08, 0.06, REST, *STRAIGHT])
     held = []
     for _ in range(60):
         held.append(is_held(cube.step(cube.expert()).state))
@@ -204,7 +207,7 @@ def test_the_restless_expert_stays_within_the_limits_and_picks_up_and_lets_go(cu
     changes = []
     for episode in range(3):
         cube.reset(episode)
-        actions = driver('restless', cube, episode, np.random.default_rng(episode))
+        actions = policy_actions('restless', cube, episode, np.random.default_rng(episode))
         held = []
         for _ in range(80):
             action = next(actions)

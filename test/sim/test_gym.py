@@ -84,7 +84,7 @@ def test_goals_that_are_drawn_are_not_reached_yet():
     env.close()
 
 
-def test_what_was_drawn_is_told_as_an_episode_begins():
+def test_the_info_of_a_reset_holds_the_drawn_values():
     env = ArenaEnv('two_room', image_size=16, randomise={'gain': [0.5, 0.6]})
     _, info = env.reset(seed=0)
     assert 0.5 <= info['drawn']['gain'] <= 0.6

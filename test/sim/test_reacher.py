@@ -15,7 +15,7 @@ def reacher():
 
 
 @pytest.mark.parametrize('velocity', [(1.0, -0.4), (-SPEED, SPEED), (0.0, 0.7)])
-def test_joints_turn_as_fast_as_they_are_told(reacher, velocity):
+def test_joints_turn_as_fast_as_commanded(reacher, velocity):
     before = reacher.set_state([0.3, 0.2]).state
     after = reacher.step(velocity).state
     np.testing.assert_allclose((after - before) / DT, velocity, atol=1e-4)
@@ -50,7 +50,7 @@ def test_full_turns_of_the_shoulder_are_the_same_state(reacher, turns):
     frame = reacher.set_state(state)
     same = reacher.set_state(state + np.array([turns * 2 * np.pi, 0.0]))
     np.testing.assert_allclose(same.state, frame.state, atol=1e-6)
-    reacher.aim(state + np.array([turns * 2 * np.pi, 0.0]))
+    reacher.set_goal_state(state + np.array([turns * 2 * np.pi, 0.0]))
     assert reacher.success()
 
 
@@ -68,15 +68,15 @@ def test_a_goal_is_reached_when_every_joint_is_near(reacher, joint):
             for side in (-1, 1):
                 goal = np.array(start)
                 goal[joint] += side * away
-                reacher.aim(goal)
+                reacher.set_goal_state(goal)
                 assert reacher.success() is reached
 
 
 def test_the_expert_turns_the_shoulder_the_shorter_way(reacher):
     reacher.set_state([3.0, 0.0])
-    reacher.aim([-3.0, 0.0])
+    reacher.set_goal_state([-3.0, 0.0])
     assert reacher.expert()[0] > 0
-    reacher.aim([1.0, 0.0])
+    reacher.set_goal_state([1.0, 0.0])
     assert reacher.expert()[0] < 0
 
 

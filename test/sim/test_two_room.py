@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.arenas.collection_policies import driver
+from smwm_ros.arenas.collection_policies import policy_actions
 from smwm_ros.arenas.rooms import CLEAR, DT, RADIUS, REACHED, SPEED, WALL
 
 
@@ -62,7 +62,7 @@ def test_every_policy_visits_both_rooms(two_room, policy):
     xs = []
     for episode in range(4):
         two_room.reset(episode)
-        actions = driver(policy, two_room, episode, np.random.default_rng(episode))
+        actions = policy_actions(policy, two_room, episode, np.random.default_rng(episode))
         xs += [two_room.step(next(actions)).state[0] for _ in range(60)]
     assert min(xs) < -0.3
     assert max(xs) > 0.3

@@ -4,16 +4,15 @@
 import json
 import pickle
 
-from contract import drive, equal
+from contract import check_time_and_draws, drive, equal
 import numpy as np
 import pytest
 from smwm_ros.arenas import arena_of, make_arena
-from smwm_ros.arenas.appearance import posed
+from smwm_ros.arenas.appearance import moved_camera
 from smwm_ros.arenas.collection_policies import noisy_expert
 from smwm_ros.arenas.ranges import draw, NEUTRAL, ranges_of, SHIFTS, USUAL
 from smwm_ros.arenas.rooms import CAMERA
-from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.vary import felt_shifts, RandomisedArena, shifted
+from smwm_ros.arenas.vary import effective_shifts, RandomisedArena, shifted
 from smwm_ros.config import Arena, Config, Randomise
 from smwm_ros.errors import ArenaError, ConfigError
 from smwm_ros.load import load_config
@@ -37,7 +36,7 @@ def flat(value):
 
 
 def drive_as(arena, seed, actions):
-    """Reset and drive as told."""
+    """Reset and apply actions."""
     return [arena.reset(seed), *(arena.step(action) for action in actions)]
 
 
@@ -60,7 +59,7 @@ def plain():
 
 def test_at_their_defaults_the_knobs_leave_the_arena_alone():
     arena = arena_of(Config(arena=Arena(image_size=24)))
-    assert isinstance(arena, Scene)
+    assert arena.drawn() == {}
     arena.close()
 
 
@@ -69,7 +68,7 @@ def test_at_their_defaults_the_knobs_leave_the_arena_alone():
 )
 def test_any_other_value_of_a_knob_makes_the_arena_vary(words):
     arena = arena_of(load_config(None, ['arena.image_size=24', *words]))
-    assert isinstance(arena, RandomisedArena)
+    assert arena.drawn()
     arena.close()
 
 
@@ -77,7 +76,7 @@ def test_neutral_ranges_change_nothing_to_the_bit_even_after_a_wild_episode(plai
     frames, actions = drive(plain, 3)
     wild = varied(usual=True)
     drive(wild, 1)
-    for arena in (varied(), wild.among(ranges_of(Randomise()), 0)):
+    for arena in (varied(), RandomisedArena(wild.scene, ranges_of(Randomise()))):
         assert all(map(equal, frames, drive_as(arena, 3, actions)))
         assert equal(plain.set_goal(frames[5].state), arena.set_goal(frames[5].state))
         arena.close()
@@ -86,23 +85,33 @@ def test_neutral_ranges_change_nothing_to_the_bit_even_after_a_wild_episode(plai
 def test_a_seed_gives_one_episode_and_another_seed_another():
     arena, other = varied(distractors=2, usual=True), varied(distractors=2, usual=True)
     frames, _ = drive(arena, 5)
-    told = arena.drawn()
+    drawn = arena.drawn()
     drive(arena, 6)
-    assert arena.drawn() != told
+    assert arena.drawn() != drawn
     for again in (arena, other):
         assert all(map(equal, frames, drive(again, 5)[0]))
-        assert again.drawn() == told
+        assert again.drawn() == drawn
     arena.close()
     other.close()
+
+
+def test_an_arena_that_varies_keeps_the_contract_of_time_and_draws():
+    arena = varied(distractors=2, usual=True)
+    check_time_and_draws(arena)
+    arena.reset(1)
+    drawn = arena.drawn()
+    arena.randomise(2)
+    assert arena.drawn() != drawn
+    arena.close()
 
 
 def test_the_seed_of_the_ranges_gives_other_draws_for_the_same_episodes():
     arena = varied(usual=True)
     arena.reset(1)
-    told = arena.drawn()
-    other = arena.among(arena.ranges, 1)
+    drawn = arena.drawn()
+    other = RandomisedArena(arena.scene, arena.ranges, seed=1)
     start = other.reset(1)
-    assert other.drawn() != told
+    assert other.drawn() != drawn
     assert np.array_equal(start.state, arena.scene.reset(1).state)
     arena.close()
 
@@ -114,11 +123,11 @@ def test_what_was_saved_goes_on_as_it_did_in_another_arena_too():
     frames, actions = drive(arena, 10)
     drive_as(arena, 10, actions[:10])
     saved = pickle.dumps(arena.save())
-    told = arena.drawn()
+    drawn = arena.drawn()
     drive(arena, 11)
     for again in (arena, other):
         assert equal(frames[10], again.restore(pickle.loads(saved)))
-        assert again.drawn() == told
+        assert again.drawn() == drawn
         for action, expected in zip(actions[10:], frames[11:], strict=True):
             assert equal(expected, again.step(action))
     arena.close()
@@ -146,10 +155,10 @@ def test_one_more_knob_leaves_the_draws_of_the_others_as_they_were():
 
 def test_what_was_drawn_is_plain_data():
     arena = varied(distractors=3, usual=True)
-    told = arena.drawn()
-    assert json.loads(json.dumps(told)) == told
-    assert told.keys() == {*NEUTRAL, 'distractors'}
-    assert told['distractors'] == 3
+    drawn = arena.drawn()
+    assert json.loads(json.dumps(drawn)) == drawn
+    assert drawn.keys() == {*NEUTRAL, 'distractors'}
+    assert drawn['distractors'] == 3
     arena.close()
 
 
@@ -201,8 +210,8 @@ def test_mass_and_friction_change_how_a_cube_moves_and_no_looks(name):
         ways = []
         for world in (plain, arena):
             frames = [world.reset(seed)]
-            driver = noisy_expert(world, np.random.default_rng(seed))
-            ways.append(frames + [world.step(next(driver)) for _ in range(60)])
+            actions = noisy_expert(world, np.random.default_rng(seed))
+            ways.append(frames + [world.step(next(actions)) for _ in range(60)])
         assert equal(ways[0][0], ways[1][0])
         differ.append(not same_states(*ways))
     assert any(differ)
@@ -271,7 +280,7 @@ def test_more_light_is_brighter():
 
 def test_a_camera_that_is_moved_as_nothing_was_drawn_stays_where_it_was():
     neutral = draw(ranges_of(Randomise()), (0, 0), 1)
-    moved = posed(CAMERA, neutral)
+    moved = moved_camera(CAMERA, neutral)
     for before, after in zip(CAMERA, moved, strict=True):
         assert np.array_equal(before, after)
 
@@ -287,7 +296,7 @@ def test_distractors_are_seen_and_move_and_touch_nothing(plain):
     arena.close()
 
 
-def test_nobody_controls_the_distractors():
+def test_actions_do_not_move_the_distractors():
     arena = varied(distractors=3)
     ways = []
     for speed in (-0.5, 0.5):
@@ -310,12 +319,12 @@ def test_the_picture_of_a_goal_shows_distractors_elsewhere_and_leaves_them():
 
 
 def test_a_shift_keeps_what_varies_besides_it():
-    arena = shifted(varied(distractors=2, gain=(0.5, 0.6)), 'noise')
+    arena = shifted(make_arena('two_room', 24), 'noise', ranges_of(Randomise(gain=(0.5, 0.6))), 2)
     arena.reset(0)
-    told = arena.drawn()
-    assert 0.5 <= told['gain'] <= 0.6
-    assert told['noise'] >= 8
-    assert told['distractors'] == 2
+    drawn = arena.drawn()
+    assert 0.5 <= drawn['gain'] <= 0.6
+    assert drawn['noise'] >= 8
+    assert drawn['distractors'] == 2
     arena.close()
 
 
@@ -334,13 +343,13 @@ def test_an_unknown_shift_is_refused(plain):
         shifted(plain, 'lihgt')
 
 
-def test_all_shifts_but_those_that_nothing_feels_are_told(plain):
-    assert set(felt_shifts(plain)) == set(SHIFTS) - set(PUSHED)
+def test_the_effective_shifts_leave_out_dynamics_where_nothing_is_pushed(plain):
+    assert set(effective_shifts(plain)) == set(SHIFTS) - set(PUSHED)
 
 
 @pytest.mark.parametrize('name', PUSHED)
 def test_a_shift_that_would_change_nothing_is_refused(plain, name):
-    with pytest.raises(ArenaError, match=f"'{name}': changes nothing here"):
+    with pytest.raises(ArenaError, match=f"'{name}': this shift changes nothing in this arena"):
         shifted(plain, name)
 
 

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drivers drive several lanes side by side, each as if it were alone."""
+"""Tests of agents: each lane is independent of the others, and plans are executed when due."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+from contract import check_agent
 import numpy as np
 import pytest
+from smwm_ros.arenas import make_arena
+from smwm_ros.arenas.two_room import TwoRoom
+from smwm_ros.config import Evaluate
 from smwm_ros.errors import ConfigError
-from smwm_ros.evaluation.policies import Move, PilotDriver, RandomDriver, Task
-from smwm_ros.interfaces import ActionSpec, Array, Frame
-from smwm_ros.planning.pilot import PilotPlan
-from worlds import Line
+from smwm_ros.evaluation.agents import Agent, Attempt, ExpertAgent, Move, PlannerAgent, RandomAgent
+from smwm_ros.evaluation.methods import Method
+from smwm_ros.interfaces import ActionSpec, Arena, Array, Frame
+from smwm_ros.planning.pilot import Pilot, PilotPlan
+from worlds import Line, SIZE, tiny_checkpoint
 
 FRAME = Frame(np.zeros((1, 1, 3), np.uint8), np.zeros(1))
 
@@ -47,9 +53,9 @@ class Clock:
         ]
 
 
-def tasks(goals: Sequence[int]) -> list[Task]:
+def attempts(goals: Sequence[int]) -> list[Attempt]:
     return [
-        Task(Line(), Frame(np.full((1, 1, 3), goal, np.uint8), np.zeros(1)), (goal, 0))
+        Attempt(Line(), Frame(np.full((1, 1, 3), goal, np.uint8), np.zeros(1)), (goal, 0))
         for goal in goals
     ]
 
@@ -62,10 +68,40 @@ def drive(
     execute: int, delay: int, ticks: int = 7, compensate: str = 'sent'
 ) -> tuple[list[list[float]], Clock]:
     clock = Clock()
-    driver = PilotDriver(clock, execute, delay, compensate)  # type: ignore[arg-type]
-    driver.begin(tasks([5]))
-    moves = [driver.act([0], [frame(tick)])[0] for tick in range(ticks)]
+    agent = PlannerAgent(clock, execute, delay, compensate)  # type: ignore[arg-type]
+    agent.begin(attempts([5]))
+    moves = [agent.act([0], [frame(tick)])[0] for tick in range(ticks)]
     return [move.action.tolist()[1:] for move in moves], clock
+
+
+@pytest.fixture(scope='module')
+def rooms() -> Iterator[list[Arena]]:
+    arenas = [make_arena('two_room', SIZE) for _ in range(3)]
+    yield list[Arena](arenas)
+    for arena in arenas:
+        arena.close()
+
+
+def by_method(execute: int, delay: int, compensate: str) -> PlannerAgent:
+    checkpoint = tiny_checkpoint()
+    method = Method('tiny', Path('tiny'), checkpoint, checkpoint.planner, execute)
+    return method.agent(Evaluate(delay=delay, compensate=compensate))
+
+
+AGENTS: dict[str, Callable[[], Agent]] = {
+    'random': lambda: RandomAgent(TwoRoom.spec, 3),
+    'expert': ExpertAgent,
+    'planner': lambda: PlannerAgent(Pilot(tiny_checkpoint()), 1, 0),
+    'several actions of a plan': lambda: by_method(3, 0, 'sent'),
+    'late plans': lambda: by_method(2, 2, 'sent'),
+    'late plans that skip': lambda: by_method(2, 2, 'skip'),
+    'late plans without compensation': lambda: by_method(2, 2, 'nothing'),
+}
+
+
+@pytest.mark.parametrize('name', AGENTS)
+def test_every_agent_keeps_the_contract(name: str, rooms: list[Arena]) -> None:
+    check_agent(AGENTS[name], rooms)
 
 
 def test_a_plan_is_acted_on_from_its_own_image_on() -> None:
@@ -93,7 +129,9 @@ def test_a_late_plan_skips_what_is_past(execute: int, delay: int) -> None:
 
 @pytest.mark.parametrize('execute', [1, 2, 3])
 @pytest.mark.parametrize('delay', [0, 1, 2, 4])
-def test_the_planner_is_told_what_is_sent_before_its_plan_is_due(execute: int, delay: int) -> None:
+def test_the_planner_receives_what_is_sent_before_its_plan_is_due(
+    execute: int, delay: int
+) -> None:
     actions, clock = drive(execute, delay, ticks=20)
     assert len(clock.sent) == len(range(0, 20, execute))
     for made, sent in zip(range(0, 20 - delay, execute), clock.sent, strict=False):
@@ -112,28 +150,28 @@ def test_without_compensation_a_plan_begins_when_it_is_ready() -> None:
 
 
 def test_a_plan_must_be_long_enough() -> None:
-    with pytest.raises(ConfigError, match=r'6 raw steps after a delay of 3 reach beyond the 8'):
+    with pytest.raises(ConfigError, match=r'6 raw steps after a delay of 3 exceed the 8'):
         drive(execute=6, delay=3)
 
 
 @pytest.mark.parametrize('execute', [1, 3])
 def test_lanes_that_are_over_leave_the_others_with_their_own_goals(execute: int) -> None:
-    driver = PilotDriver(Clock(), execute, 0)  # type: ignore[arg-type]
-    driver.begin(tasks([10, 11, 12, 13]))
+    agent = PlannerAgent(Clock(), execute, 0)  # type: ignore[arg-type]
+    agent.begin(attempts([10, 11, 12, 13]))
     for tick, lanes in enumerate(([0, 1, 2, 3], [0, 1, 3], [0, 1, 3], [1, 3], [3], [3], [3])):
-        moves = driver.act(lanes, [frame(tick)] * len(lanes))
+        moves = agent.act(lanes, [frame(tick)] * len(lanes))
         assert [move.action[0] for move in moves] == [10 + lane for lane in lanes]
         planned = tick % execute == 0
         assert [move.distance for move in moves] == [tick if planned else None] * len(lanes)
-    assert driver.plans == (4 + 3 + 3 + 2 + 1 + 1 + 1 if execute == 1 else 4 + 2 + 1)
+    assert agent.plans == (4 + 3 + 3 + 2 + 1 + 1 + 1 if execute == 1 else 4 + 2 + 1)
 
 
 def test_random_actions_fill_the_limits_and_follow_seed_and_attempt_alone() -> None:
     def drawn(seed: int, goals: list[int], lane: int) -> list[float]:
-        driver = RandomDriver(Line.spec, seed)
-        driver.begin(tasks(goals))
+        agent = RandomAgent(Line.spec, seed)
+        agent.begin(attempts(goals))
         lanes = range(len(goals))
-        moves = [driver.act(lanes, [FRAME] * len(goals))[lane] for _ in range(300)]
+        moves = [agent.act(lanes, [FRAME] * len(goals))[lane] for _ in range(300)]
         return [float(move.action[0]) for move in moves]
 
     alone = drawn(3, [7], 0)
@@ -144,7 +182,7 @@ def test_random_actions_fill_the_limits_and_follow_seed_and_attempt_alone() -> N
 
 
 def test_a_move_without_a_measured_distance_says_so() -> None:
-    driver = RandomDriver(Line.spec, 0)
-    driver.begin(tasks([1]))
-    assert driver.act([0], [FRAME])[0].distance is None
+    agent = RandomAgent(Line.spec, 0)
+    agent.begin(attempts([1]))
+    assert agent.act([0], [FRAME])[0].distance is None
     assert Move(np.zeros(1)).distance is None

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Who may drive towards a goal: chance, the scripted expert, and the planner.
+What acts in a closed-loop evaluation: random actions, the scripted expert, and the planner.
 
-A driver drives in several lanes at once, side by side: one task in each, all begun together.
+An agent acts in several lanes in parallel. Each lane holds one attempt, and all lanes start
+together.
 """
 
 from __future__ import annotations
@@ -18,70 +19,79 @@ from smwm_ros.interfaces import ActionSpec, Arena, Array, Frame
 from smwm_ros.planning.pilot import Pilot
 
 
-class Task(NamedTuple):
-    """What a driver is given in one lane."""
+class Attempt(NamedTuple):
+    """What an agent receives for one lane."""
 
-    arena: Arena  # for the scripted expert, who alone may look into it
+    arena: Arena  # at the start; only the scripted expert reads it
     goal: Frame
-    key: tuple[int, ...]  # names this attempt; what is random in it is drawn from this
+    key: tuple[int, ...]  # seeds whatever is random in this attempt
 
 
 class Move(NamedTuple):
-    """What a driver does next in one lane."""
+    """What an agent does next in one lane."""
 
     action: Array  # (A,) raw
-    distance: float | None = None  # latent distance to the goal, where one was just measured
+    distance: float | None = None  # latent distance to the goal; None where it was not measured
 
 
-class Driver(Protocol):
-    """Somebody who drives towards goals."""
+class Agent(Protocol):
+    """
+    Chooses raw actions that should lead to the goals.
 
-    def begin(self, tasks: Sequence[Task]) -> None:
-        """Take new tasks, one for each lane."""
+    The moves in a lane depend only on the attempt and the frames of that lane: other lanes,
+    earlier attempts and the number of lanes change nothing.
+    """
+
+    def begin(self, attempts: Sequence[Attempt]) -> None:
+        """Start new attempts, one for each lane."""
         ...
 
     def act(self, lanes: Sequence[int], frames: Sequence[Frame]) -> list[Move]:
-        """Say what to do in these lanes, in rising order; the others are over."""
+        """
+        Return the next move in each of these lanes.
+
+        Lanes come in rising order. A lane that is left out has ended and does not come back.
+        """
         ...
 
 
-class RandomDriver:
+class RandomAgent:
     """Draws every raw action uniformly between the limits."""
 
     def __init__(self, spec: ActionSpec, seed: int) -> None:
         self._spec, self._seed = spec, seed
         self._rngs: list[np.random.Generator] = []
 
-    def begin(self, tasks: Sequence[Task]) -> None:
-        """Begin the noise of each attempt, whatever else is tried beside it."""
-        self._rngs = [np.random.default_rng((self._seed, *task.key)) for task in tasks]
+    def begin(self, attempts: Sequence[Attempt]) -> None:
+        """Seed a generator for each attempt."""
+        self._rngs = [np.random.default_rng((self._seed, *attempt.key)) for attempt in attempts]
 
     def act(self, lanes: Sequence[int], frames: Sequence[Frame]) -> list[Move]:
-        """Return noise."""
+        """Return random moves."""
         low, high = self._spec.low, self._spec.high
         return [Move(self._rngs[lane].uniform(low, high)) for lane in lanes]
 
 
-class ExpertDriver:
-    """Asks the arena's scripted expert, who sees the state and knows the goal."""
+class ExpertAgent:
+    """Takes the actions of the arena's scripted expert, which reads the state and the goal."""
 
     def __init__(self) -> None:
         self._arenas: list[Arena] = []
 
-    def begin(self, tasks: Sequence[Task]) -> None:
-        """Know the goals from the arenas."""
-        self._arenas = [task.arena for task in tasks]
+    def begin(self, attempts: Sequence[Attempt]) -> None:
+        """Keep the arenas: they hold the goals."""
+        self._arenas = [attempt.arena for attempt in attempts]
 
     def act(self, lanes: Sequence[int], frames: Sequence[Frame]) -> list[Move]:
-        """Return what the expert would do."""
+        """Return the expert's moves."""
         return [Move(self._arenas[lane].expert()) for lane in lanes]
 
 
-class PilotDriver:
+class PlannerAgent:
     """
-    Plans from pixels: a plan every `execute` raw steps, acted on `delay` raw steps later.
+    Plans from pixels every `execute` raw steps, and executes each plan `delay` raw steps later.
 
-    `compensate` says what is done about the delay, as evaluate.compensate has it.
+    `compensate` is evaluate.compensate: what to do about the delay.
     """
 
     def __init__(
@@ -89,29 +99,30 @@ class PilotDriver:
     ) -> None:
         if execute + delay > pilot.horizon:
             raise ConfigError(
-                f'evaluate.execute: {execute} raw steps after a delay of {delay} reach beyond '
-                f'the {pilot.horizon} raw steps of a plan'
+                f'evaluate.execute: {execute} raw steps after a delay of {delay} exceed '
+                f'the {pilot.horizon} raw steps of a plan; lower evaluate.execute or '
+                'evaluate.delay, or raise planner.horizon'
             )
         self.pilot = pilot
         self._execute, self._delay = execute, delay
         self._compensate = compensate
         self._tick = 0
         self._lanes: list[int] = []  # that the pilot still plans for
-        self._queues: list[list[Array]] = []  # of each lane
-        self.seconds, self.plans = 0.0, 0  # spent in planning, and what came of it
+        self._queues: list[list[Array]] = []  # actions to execute in each lane
+        self.seconds, self.plans = 0.0, 0  # planning time, and number of plans
 
-    def begin(self, tasks: Sequence[Task]) -> None:
-        """Take the images of the goals."""
-        self.pilot.set_goals(np.stack([task.goal.pixels for task in tasks]))
+    def begin(self, attempts: Sequence[Attempt]) -> None:
+        """Pass the goal images to the pilot."""
+        self.pilot.set_goals(np.stack([attempt.goal.pixels for attempt in attempts]))
         self._tick = 0
-        self._lanes = list(range(len(tasks)))
-        # Until the first plan is ready, a robot does what is nearest to nothing.
+        self._lanes = list(range(len(attempts)))
+        # Until the first plan is ready, the robot receives the action nearest to zero.
         spec = self.pilot.spec
         still = spec.clip(np.zeros(spec.size))
-        self._queues = [[still] * self._delay for _ in tasks]
+        self._queues = [[still] * self._delay for _ in attempts]
 
     def act(self, lanes: Sequence[int], frames: Sequence[Frame]) -> list[Move]:
-        """Plan when it is time, and return the actions that are due."""
+        """Return the moves that are due; plan first every `execute` calls."""
         distances = dict[int, float]()
         if self._tick % self._execute == 0:
             distances = self._plan(lanes, frames)
@@ -119,7 +130,7 @@ class PilotDriver:
         return [Move(self._queues[lane].pop(0), distances.get(lane)) for lane in lanes]
 
     def _plan(self, lanes: Sequence[int], frames: Sequence[Frame]) -> dict[int, float]:
-        """Plan in all lanes at once; return the latent distance from each to its goal."""
+        """Plan for all lanes in one batch; return the latent distance to the goal in each."""
         if len(lanes) < len(self._lanes):
             self.pilot.keep([self._lanes.index(lane) for lane in lanes])
             self._lanes = list(lanes)
@@ -131,7 +142,7 @@ class PilotDriver:
         plans = self.pilot.plan_many(pixels, self._execute if self._tick else 0, sent)
         self.seconds += time.perf_counter() - began
         self.plans += len(plans)
-        # The first `delay` actions of a plan are past before it is ready.
+        # The first `delay` actions of a plan are in the past when it is ready.
         first = 0 if self._compensate == 'nothing' else self._delay
         for lane, plan in zip(lanes, plans, strict=True):
             due = plan.actions[first:][: self._execute]
