@@ -108,7 +108,7 @@ def results(bench: str) -> str:
     targets = json.loads((ROOT / 'bench' / 'targets.json').read_text(encoding='utf-8'))
     if bench == 'faults':
         return _faults(rows, targets)
-    lines = ['| measure | value | beside it | ratio | target |', '|---|---|---|---|---|']
+    lines = ['| measure | value | compared with | ratio | target |', '|---|---|---|---|---|']
     for row in rows:
         about, target = _explained(row['measure'], targets)
         peer = f'{_number(row["peer_value"])} ({row["peer"]})' if row['peer'] else ''
@@ -161,7 +161,9 @@ def _measured(bench: str, rows: list[dict[str, Any]]) -> str:
     for where, when, same in sorted({(r['machine'], r['when'], r['code'] == code) for r in rows}):
         lines.append(f'Measured on {where} ({when}).')
         if not same:
-            lines.append('**Older than the code:** some of what this measures has changed since.')
+            lines.append(
+                '**Older than the code:** files that this benchmark runs have changed since.'
+            )
     return ' '.join(lines)
 
 
