@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'bench'))
 from parts.fingerprint import fingerprint  # noqa: E402 (bench/ is no package)
 
+# The libraries that only some rooms may import; the others are numpy and OpenCV.
+LIBRARIES = {'torch', 'safetensors', 'rosbags', 'mcap', 'ray', 'pybullet', 'gymnasium', 'rclpy'}
+LIBRARIES |= {'h5py', 'lerobot', 'onnxruntime', 'onnxscript'}
 PART = re.compile(r'(<!-- generated:(?P<name>[\w:.-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
@@ -43,6 +46,36 @@ def tree() -> str:
         name = f'{path.name}/' if path.is_dir() else path.name
         lines.append(f'{"    " * depth}{name}'.ljust(26) + about.split('\n')[0])
     return '\n'.join([*lines, '```'])
+
+
+def rooms() -> str:
+    """Return the folders of the package, each below those that it imports."""
+    folders = {path.parent.name: path.parent for path in ROOT.glob('smwm_ros/*/__init__.py')}
+    imported = {name: _imported(folder) for name, folder in folders.items()}
+    rows = ['| room | imports the rooms | and the libraries |', '|---|---|---|']
+    placed: list[str] = []
+    while left := sorted(folders.keys() - placed):
+        ready = [name for name in left if not imported[name] & folders.keys() - {name, *placed}]
+        assert ready, f'these import each other: {left}'
+        for name in ready:
+            near = [f'`{room}`' for room in placed if room in imported[name]]
+            far = ', '.join(sorted(imported[name] & LIBRARIES))
+            all_of_them = len(near) == len(placed) > 1
+            rows.append(f'| `{name}` | {"all" if all_of_them else ", ".join(near)} | {far} |')
+        placed += ready
+    return '\n'.join(rows)
+
+
+def _imported(folder: Path) -> set[str]:
+    """Return the libraries, and the rooms of this package, that the files of a folder import."""
+    names = set()
+    for path in folder.rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names |= {f'{node.module}.{alias.name}' for alias in node.names}
+    return {name.removeprefix('smwm_ros.').split('.')[0] for name in names}
 
 
 def verbs() -> str:
@@ -75,7 +108,7 @@ def results(bench: str) -> str:
     targets = json.loads((ROOT / 'bench' / 'targets.json').read_text(encoding='utf-8'))
     if bench == 'faults':
         return _faults(rows, targets)
-    lines = ['| measure | value | beside it | ratio | target |', '|---|---|---|---|---|']
+    lines = ['| measure | value | compared with | ratio | target |', '|---|---|---|---|---|']
     for row in rows:
         about, target = _explained(row['measure'], targets)
         peer = f'{_number(row["peer_value"])} ({row["peer"]})' if row['peer'] else ''
@@ -128,7 +161,9 @@ def _measured(bench: str, rows: list[dict[str, Any]]) -> str:
     for where, when, same in sorted({(r['machine'], r['when'], r['code'] == code) for r in rows}):
         lines.append(f'Measured on {where} ({when}).')
         if not same:
-            lines.append('**Older than the code:** some of what this measures has changed since.')
+            lines.append(
+                '**Older than the code:** files that this benchmark runs have changed since.'
+            )
     return ' '.join(lines)
 
 
@@ -149,6 +184,7 @@ def part(name: str) -> str:
     kind, _, detail = name.partition(':')
     makers: dict[str, Callable[[], str]] = {
         'tree': tree,
+        'rooms': rooms,
         'verbs': verbs,
         'arenas': arenas,
         'parameters': lambda: parameter_table(tuple(detail.split('.')) if detail else ()),
