@@ -83,7 +83,12 @@ class Plans(NamedTuple):
 
 
 class WorldModel(Protocol):
-    """f, g, h of the paper."""
+    """Encoder f, forward model g and inverse model h of the paper."""
+
+    @property
+    def latent(self) -> int:
+        """Return D, the width of a latent."""
+        ...
 
     def encode(self, obs: Obs) -> Tensor:
         """f: (B, C, H, W) -> (B, D)."""
@@ -91,6 +96,10 @@ class WorldModel(Protocol):
 
     def predict(self, z: Tensor, action: Tensor) -> Tensor:
         """g: (B, D), (B, K*A) -> (B, D)."""
+        ...
+
+    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Predict T steps, each from those before: (..., D), (..., T, K*A) -> (..., T, D)."""
         ...
 
     def infer(self, z: Tensor, z_next: Tensor) -> Tensor:

@@ -172,13 +172,15 @@ def check_world_model(model: Any, batch: Window) -> None:
         obs, next_obs = (Obs(*(part[step] for part in batch.obs)) for step in (0, 1))
         action = batch.action[0]
         z, z_next = model.encode(obs), model.encode(next_obs)
-        assert z.shape == z_next.shape
-        assert len(z) == count
+        assert z.shape == z_next.shape == (count, model.latent)
         assert model.predict(z, action).shape == z.shape
         assert model.infer(z, z_next).shape == (count, width)
         alone = Obs(*(part[1:2] for part in obs))
         assert torch.allclose(model.encode(alone)[0], z[1], atol=1e-5), 'neighbours leak in'
         one = model.predict(z[1:2], action[1:2])[0]
         assert torch.allclose(one, model.predict(z, action)[1], atol=1e-5)
+        path = model.rollout(z, torch.stack([action, action], dim=1))
+        assert path.shape == (count, 2, model.latent)
+        assert torch.allclose(path[:, 0], model.predict(z, action), atol=1e-5)
         other = model.predict(z, action + 1)
         assert not torch.allclose(other, model.predict(z, action)), 'actions do nothing'

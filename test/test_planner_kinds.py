@@ -48,7 +48,7 @@ class Spy(PointMass):
         self.charge = charge
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Imagine, as the planner does when a model says nothing of it."""
+        """Move step after step, at a charge."""
         self.tried.append(actions.detach().clone())
         path = z.unsqueeze(-2) + actions.unflatten(-1, (BLOCK, 2)).sum(dim=-2).cumsum(dim=-2)
         return path + self.charge(path)

@@ -26,7 +26,6 @@ from smwm_ros.model.vit import (
     VisionEncoder,
 )
 from smwm_ros.model.world_model import make_model, Smwm
-from smwm_ros.planning.costs import rollout
 from smwm_ros.training.train import train
 import torch
 from torch import nn
@@ -288,7 +287,7 @@ def test_imagination_goes_on_from_what_is_remembered(history: int) -> None:
     predictor = model.forward_model
     assert isinstance(predictor, Predictor)
     z, actions = torch.randn(2, 4, LATENT), torch.randn(2, 4, 5, ACTIONS)
-    found = rollout(model, z, actions)
+    found = model.rollout(z, actions)
     assert found.shape == (2, 4, 5, LATENT)
     known = [z[1, 2]]
     for step in range(5):

@@ -26,7 +26,6 @@ from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
 from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.model.world_model import make_model, Smwm
-from smwm_ros.planning.costs import rollout
 from smwm_ros.training.batches import Batches, Shuffle
 from smwm_ros.training.metrics import collapse, effective_rank, held_out
 from smwm_ros.training.run_folder import Run
@@ -520,7 +519,7 @@ def test_a_model_trained_on_its_own_predictions_errs_less_far_ahead(tmp_path: Pa
             model = train(dots, tmp_path / f'{unroll} {seed}', TINY, knobs, PLANNER).model
             z = model.encode(Obs(*(part.flatten(0, 1) for part in window.obs)))
             z = z.unflatten(0, (5, -1))
-            ahead = rollout(model, z[0], window.action.transpose(0, 1))[:, -1]
+            ahead = model.rollout(z[0], window.action.transpose(0, 1))[:, -1]
             error = (ahead - z[4]).square().mean() / (z[0] - z[4]).square().mean()
             found[unroll] += float(error)
     assert found[4] < 0.95 * found[1]

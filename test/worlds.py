@@ -26,6 +26,8 @@ TINY = config.Model(latent=4, hidden=32)
 class PointMass:
     """A world model whose latent is a place: every raw action adds to it."""
 
+    latent = 2
+
     def encode(self, obs: Obs) -> Tensor:
         """Return the measured place."""
         return obs.state
@@ -34,6 +36,14 @@ class PointMass:
         """Move by the sum of the raw actions."""
         size = z.shape[-1]
         return z + action.reshape(*action.shape[:-1], -1, size).sum(dim=-2)
+
+    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Move step after step."""
+        steps = []
+        for action in actions.unbind(dim=-2):
+            z = self.predict(z, action)
+            steps.append(z)
+        return torch.stack(steps, dim=-2)
 
     def infer(self, z: Tensor, z_next: Tensor) -> Tensor:
         """Return the one action that makes the move."""

@@ -19,7 +19,6 @@ from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array, Obs
 from smwm_ros.nodes.plan_panel import panel
 from smwm_ros.nodes.robot_setup import Setup
-from smwm_ros.planning.costs import rollout
 from smwm_ros.planning.frame_bank import FrameBank, load
 from smwm_ros.planning.pilot import PilotPlan
 from std_msgs.msg import ColorRGBA
@@ -124,7 +123,7 @@ class PlanDisplay:
         block = made.action_block * len(made.mean)
         normal = ((sketch.plan.actions - made.mean) / made.std).reshape(-1, block)
         actions = torch.from_numpy(normal).float().to(z.device)
-        return torch.cat([z, rollout(made.model, z, actions.unsqueeze(0))[0]]).cpu()
+        return torch.cat([z, made.model.rollout(z, actions.unsqueeze(0))[0]]).cpu()
 
     def _encode(self, pixels: Array) -> Tensor:
         """Return the latent (1, D) of an image."""
