@@ -197,7 +197,7 @@ LEARNS = [
     M('no weight decay', 'training/learner.py', 'weight_decay=settings.weight_decay',
       'weight_decay=0.0', 'test_learner.py'),
     M('gradients not clipped', 'training/learner.py',
-      'torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip)',
+      'torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip)',
       'pass', 'test_learner.py'),
     M('a constant learning rate', 'training/learner.py',
       "group['lr'] = learning_rate(number - 1, self._settings)",

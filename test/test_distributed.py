@@ -44,16 +44,15 @@ def dots(tmp_path: Path) -> TransitionDataset:
 
 def check_first_step(learner: Learner, number: int, batch: Window) -> dict[str, torch.Tensor]:
     """Take a step; at the first, compare the gradients with those of one process."""
-    twin = copy.deepcopy(learner._model)
+    twin = copy.deepcopy(learner.model)
     found = step(learner, number, batch)
     if number == 1:
-        parts = [torch.empty_like(batch.obs.pixels) for _ in range(learner._model.team.size)]
+        parts = [torch.empty_like(batch.obs.pixels) for _ in range(distributed.get_world_size())]
         distributed.all_gather(parts, batch.obs.pixels.contiguous())
-        twin.team = ProcessGroup()
         whole = batch._replace(obs=batch.obs._replace(pixels=torch.cat(parts, dim=1)))
         step(Learner(twin, learner._settings, CPU), 1, whole)
         for (name, mine), alone in zip(
-            learner._model.named_parameters(), twin.parameters(), strict=True
+            learner.model.named_parameters(), twin.parameters(), strict=True
         ):
             assert mine.grad is not None
             assert alone.grad is not None
@@ -74,9 +73,9 @@ sys.exit(main(sys.argv[2:]))
 
 
 def start(words: list[str], rank: int, size: int, port: int) -> subprocess.Popen[str]:
-    """Start one process of a team, as torchrun does."""
-    team = {'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': size, 'MASTER_PORT': port}
-    env = {**os.environ, **{name: str(value) for name, value in team.items()}}
+    """Start one process of several, as torchrun does."""
+    variables = {'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': size, 'MASTER_PORT': port}
+    env = {**os.environ, **{name: str(value) for name, value in variables.items()}}
     env |= {'MASTER_ADDR': '127.0.0.1', 'OMP_NUM_THREADS': '1'}
     command = [sys.executable, '-c', SCRIPT, str(Path(__file__).parent), *words]
     pipe = subprocess.PIPE

@@ -273,7 +273,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(
 def test_out_of_memory_says_what_to_try(
     dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Any
 ) -> None:
-    monkeypatch.setattr(Smwm, 'losses', lambda *_: ask(2**57))
+    monkeypatch.setattr(Smwm, 'losses', lambda *_, **_more: ask(2**57))
     with pytest.raises(
         TrainingError,
         match=r'out of memory on cpu: a batch is 16 windows of 3 images of 16x16 px; '
@@ -285,7 +285,7 @@ def test_out_of_memory_says_what_to_try(
 def test_an_error_that_is_not_about_memory_is_not_hidden(
     dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Smwm, 'losses', lambda *_: torch.zeros(2) @ torch.zeros(3))
+    monkeypatch.setattr(Smwm, 'losses', lambda *_, **_more: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match='size'):
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
 

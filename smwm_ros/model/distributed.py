@@ -72,6 +72,9 @@ class ProcessGroup:
             raise TrainingError(f'{told}: the processes do not agree: {found}')
 
 
+ALONE = ProcessGroup()
+
+
 class _Gather(torch.autograd.Function):
     """What each process saw, for all: (T+1, b, F) -> (size, T+1, b, F)."""
 
@@ -95,7 +98,7 @@ def is_leader() -> bool:
 
 
 @contextmanager
-def team_of(device: torch.device) -> Iterator[ProcessGroup]:
+def join_processes(device: torch.device) -> Iterator[ProcessGroup]:
     """Join the processes that torchrun started, if it did."""
     size = int(os.environ.get('WORLD_SIZE', '1'))
     if size == 1:

@@ -44,19 +44,19 @@ class Encoder(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Encode."""
-        return self.project(self.look(pixels))
+        """Encode; in training mode BatchNorm takes its statistics from the batch."""
+        return self.forward_head(self.forward_features(pixels))
 
-    def look(self, pixels: Tensor) -> Tensor:
-        """Return what each image shows by itself: (B, F)."""
-        # Scaled to -1..1 here, so that nobody else has to know; in place, because fresh memory
-        # for a batch of images costs more than the arithmetic.
-        seen: Tensor = self.features(pixels.float().div_(127.5).sub_(1.0))
-        return seen
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Return the features of each image by itself: (B, F)."""
+        # Pixels are scaled to -1..1 here and nowhere else. In place, because fresh memory for a
+        # batch of images costs more than the arithmetic.
+        features: Tensor = self.features(pixels.float().div_(127.5).sub_(1.0))
+        return features
 
-    def project(self, seen: Tensor) -> Tensor:
-        """Turn what was seen in a whole batch into latents: (B, F) -> (B, D)."""
-        z: Tensor = self.head(seen)
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the latents of a whole batch: (B, F) -> (B, D)."""
+        z: Tensor = self.head(features)
         return z
 
 

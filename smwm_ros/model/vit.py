@@ -128,10 +128,10 @@ class VisionEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode images of any size, which are made 224 px wide."""
-        return self.project(self.look(pixels))
+        return self.forward_head(self.forward_features(pixels))
 
-    def look(self, pixels: Tensor) -> Tensor:
-        """Return what each image shows by itself: (B, 192)."""
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Return the features of each image by itself: (B, 192)."""
         image = pixels.float() / 255
         if image.shape[-1] != SIDE:
             image = F.interpolate(image, (SIDE, SIDE), mode='bilinear', antialias=True)
@@ -141,12 +141,12 @@ class VisionEncoder(nn.Module):
         for number, layer in enumerate(self.layers, start=1):
             # Nobody asks what the last layer makes of the patches.
             x = layer(x, asked=1 if number == len(self.layers) else None)
-        seen: Tensor = self.norm(x[:, 0])
-        return seen
+        features: Tensor = self.norm(x[:, 0])
+        return features
 
-    def project(self, seen: Tensor) -> Tensor:
-        """Turn what was seen in a whole batch into latents: (B, 192) -> (B, 192)."""
-        z: Tensor = self.projector(seen)
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the latents of a whole batch: (B, 192) -> (B, 192)."""
+        z: Tensor = self.projector(features)
         return z
 
 

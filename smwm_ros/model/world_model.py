@@ -10,19 +10,22 @@ differ in what they add to the forward loss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from smwm_ros.config import Model
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model import toy, vit
-from smwm_ros.model.distributed import ProcessGroup
 from smwm_ros.model.multiplier import Multiplier
 from smwm_ros.model.networks import Encoder, ForwardModel, Heads, InverseModel, StateHead
 from smwm_ros.model.sigreg import SigReg
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+
+# Joins the features of all processes: (T+1, B / processes, F) -> (T+1, B, F).
+Gather: TypeAlias = Callable[[Tensor], Tensor]
 
 
 class Smwm(nn.Module):
@@ -39,7 +42,6 @@ class Smwm(nn.Module):
         self.config = config
         self.encoder: Encoder | vit.VisionEncoder | toy.ToyEncoder
         self.forward_model: nn.Module
-        self.team = ProcessGroup()  # the processes that learn it
         width, hidden = config.latent, config.hidden
         if config.preset == 'tiny':
             width, hidden = vit.LATENT, vit.HIDDEN
@@ -87,17 +89,18 @@ class Smwm(nn.Module):
         """Return lambda as it is now."""
         return self.multiplier().item() if self.multiplier else self.config.inverse_weight
 
-    def losses(self, batch: Window) -> dict[str, Tensor]:
-        """Return the weighted terms of the loss."""
-        return self.terms(self.latents(batch), batch)
+    def losses(self, batch: Window, gather: Gather | None = None) -> dict[str, Tensor]:
+        """Return the weighted terms of the loss, of one process or of all that `gather` joins."""
+        return self.terms(self.latents(batch, gather), batch)
 
-    def latents(self, batch: Window) -> tuple[Tensor, ...]:
+    def latents(self, batch: Window, gather: Gather | None = None) -> tuple[Tensor, ...]:
         """Encode all frames of a batch: T+1 times (B, D)."""
         # One pass for all frames, so that BatchNorm sees them as one set.
         steps = len(batch.obs.pixels)
-        seen = self.encoder.look(batch.obs.pixels.flatten(0, 1))
-        seen = self.team.gather(seen.view(steps, -1, seen.shape[-1])).flatten(0, 1)
-        return self.encoder.project(seen).float().chunk(steps)
+        features = self.encoder.forward_features(batch.obs.pixels.flatten(0, 1))
+        if gather:
+            features = gather(features.view(steps, -1, features.shape[-1])).flatten(0, 1)
+        return self.encoder.forward_head(features).float().chunk(steps)
 
     def terms(self, z: tuple[Tensor, ...], batch: Window) -> dict[str, Tensor]:
         """Return the weighted terms of the loss of frames that are encoded already."""

@@ -28,7 +28,7 @@ from smwm_ros.lock import hold
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device, seeded
-from smwm_ros.model.distributed import is_leader, ProcessGroup, team_of
+from smwm_ros.model.distributed import is_leader, join_processes, ProcessGroup
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.progress import show_progress
@@ -62,15 +62,18 @@ def train(
     run = Run(Path(folder), identity)
     device = pick_device(settings.device)
     # The leader writes, so it holds the folder; before the others are heard, who would wait.
-    with hold(run.folder) if is_leader() else nullcontext(), team_of(device) as team:
-        if fresh and team.leads:
+    with (
+        hold(run.folder) if is_leader() else nullcontext(),
+        join_processes(device) as process_group,
+    ):
+        if fresh and process_group.leads:
             run.clear()
-        team.require_same(identity, f'{folder}: what is trained')
+        process_group.require_same(identity, f'{folder}: what is trained')
         if (run.folder / checkpoints.META).is_file():
-            return _kept(run, planner, dataset, team)
+            return _kept(run, planner, dataset, process_group)
         with memory_in_words(settings, dataset.info.image_size, device):
-            _train(run, dataset, model_config, settings, planner, device, team)
-        team.require_same(True, 'the end')  # by now the leader has written it
+            _train(run, dataset, model_config, settings, planner, device, process_group)
+        process_group.require_same(True, 'the end')  # by now the leader has written it
     with seeded(settings.seed):
         return checkpoints.load(run.folder)
 
@@ -82,16 +85,15 @@ def _train(
     settings: config.Train,
     planner: config.Planner,
     device: torch.device,
-    team: ProcessGroup,
+    process_group: ProcessGroup,
 ) -> None:
     """Train from the first step, or from where an earlier run was stopped, to the last."""
     steps = _window(model_config, settings)
-    check(dataset, steps, model_config.aligns_state, warn=team.leads)
+    check(dataset, steps, model_config.aligns_state, warn=process_group.leads)
     robot, recipe = _origin(dataset)
     columns_of(planner.focus, model_config, robot)  # or it could not plan, an hour later
     batches = Batches(dataset, *dataset.action_statistics(), device, steps)
     model = _model(dataset, model_config, settings.seed).to(device)
-    model.team = team
     where = os.path.relpath(dataset.folder.resolve(), run.folder.resolve())  # they move together
 
     def checkpoint(summary: dict[str, float]) -> Checkpoint:
@@ -105,8 +107,9 @@ def _train(
         parts = (robot, recipe, model_config, planner, batches.mean, batches.std)
         return Checkpoint(model, *parts, {**run.identity, **found})
 
-    curves = _loop(run, batches, model, settings, checkpoint)
-    if team.leads:
+    learner = Learner(model, settings, device, process_group)
+    curves = _loop(run, batches, learner, settings, process_group, checkpoint)
+    if process_group.leads:
         model.cpu().eval().requires_grad_(False)
         checkpoints.save(run.folder, checkpoint(curves[-1]))
         run.forget_state()
@@ -148,58 +151,58 @@ def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:
 def _loop(
     run: Run,
     batches: Batches,
-    model: Smwm,
+    learner: Learner,
     settings: config.Train,
+    process_group: ProcessGroup,
     checkpoint: Callable[[dict[str, float]], Checkpoint],
 ) -> list[dict[str, float]]:
-    """Take the steps that remain; return what each look at the held-out episodes found."""
-    learner, team = Learner(model, settings, batches.device), model.team
-    first, curves = run.resume(model, learner.optimiser)
-    team.require_same(first, f'{run.folder}: which must be one folder for all')
+    """Take the steps that remain; return a row of measures for each validation."""
+    first, curves = run.resume(learner.model, learner.optimiser)
+    process_group.require_same(first, f'{run.folder}: which must be one folder for all')
     deal = Shuffle(batches.starts('train'), settings.batch, settings.seed)
-    look = _held_out(batches) if team.leads else None
+    leads, share = process_group.leads, process_group.share(settings.batch)
+    validation = _held_out(batches) if leads else None
     remaining = range(first + 1, settings.steps + 1)
     every = 1 if batches.device.type == 'cpu' else PATIENCE
-    stretch: list[dict[str, Tensor]] = []  # loss terms of the steps since the last look
+    stretch: list[dict[str, Tensor]] = []  # loss terms of the steps since the last validation
     began, warned = time.monotonic(), False
     with (
-        open_feed(settings.feed, batches, deal, team.share(settings.batch), remaining) as feed,
+        open_feed(settings.feed, batches, deal, share, remaining) as feed,
         show_progress(
-            total=settings.steps, initial=first, desc='train', unit='step', disable=not team.leads
+            total=settings.steps, initial=first, desc='train', unit='step', disable=not leads
         ) as bar,
-        threads(settings.threads, partial(_say, bar, team)) as workers,
-        TensorBoardLog(run.scalars, first, team.leads) as tb_log,
+        threads(settings.threads, partial(_say, bar, leads)) as workers,
+        TensorBoardLog(run.scalars, first, leads) as tb_log,
     ):
         for step in remaining:
             stretch.append(learner.step(step, feed(step)))
-            looks = step % settings.eval_every == 0 or step == settings.steps
-            if looks or step % every == 0:
+            validates = step % settings.eval_every == 0 or step == settings.steps
+            if validates or step % every == 0:
                 _require_finite(stretch[-every:], step, run, batches, settings)
             bar.update()
             workers.step()
-            if look is None or not looks:
-                stretch = [] if looks else stretch
+            if not validates:
                 continue
-            row = {'step': step, **_means(stretch, model)}
-            row |= learner.look(look, settled=step == settings.steps)
-            row |= _pace(curves, len(stretch) * settings.batch, time.monotonic() - began)
-            curves.append(row)
-            bar.set_postfix_str(_in_brief(row, list(stretch[0])), refresh=False)
-            tb_log.write(row)
-            warning = collapse(row) if step > settings.steps // 4 else None
-            if warning and not warned:
-                _say(bar, team, f'warning: step {step}: {warning}')
-                warned = True
-            if row is best(curves):
-                checkpoints.save(run.best, checkpoint(row))
-            run.save_state(model, learner.optimiser, Progress(step, curves))
+            if validation:
+                row = {'step': step, **_means(stretch, learner.model)}
+                row |= learner.validate(validation, settled=step == settings.steps)
+                row |= _pace(curves, len(stretch) * settings.batch, time.monotonic() - began)
+                curves.append(row)
+                bar.set_postfix_str(_in_brief(row, list(stretch[0])), refresh=False)
+                tb_log.write(row)
+                if not warned and step > settings.steps // 4 and (warning := collapse(row)):
+                    _say(bar, leads, f'warning: step {step}: {warning}')
+                    warned = True
+                if row is best(curves):
+                    checkpoints.save(run.best, checkpoint(row))
+                run.save_state(learner.model, learner.optimiser, Progress(step, curves))
             stretch, began = [], time.monotonic()
     return curves
 
 
-def _say(bar: Any, team: ProcessGroup, text: str) -> None:
-    """Write a line above the progress."""
-    if team.leads:
+def _say(bar: Any, leads: bool, text: str) -> None:
+    """Write a line above the progress bar, in the process that leads."""
+    if leads:
         bar.write(text, file=sys.stderr)
 
 
@@ -270,7 +273,7 @@ def _in_brief(row: dict[str, float], terms: list[str]) -> str:
 
 
 def _kept(
-    run: Run, planner: config.Planner, dataset: TransitionDataset, team: ProcessGroup
+    run: Run, planner: config.Planner, dataset: TransitionDataset, process_group: ProcessGroup
 ) -> Checkpoint:
     """Return a finished run; another planner or a measurement needs no new training."""
     run.require_same(checkpoints.read_meta(run.folder)['info'])
@@ -280,6 +283,6 @@ def _kept(
         info = {**info, 'distances': measure_distances(checkpoint.model, dataset)}
     if checkpoint.planner != planner or info is not checkpoint.info:
         checkpoint = checkpoint._replace(planner=planner, info=info)
-        if team.leads:
+        if process_group.leads:
             checkpoints.save(run.folder, checkpoint)
     return checkpoint
