@@ -41,6 +41,14 @@ def test_it_comes_back_to_the_bit(saved: Path) -> None:
     assert (after.action_block, after.image_size) == (2, 16)
 
 
+def test_a_checkpoint_on_another_device_leaves_this_one_where_it_is() -> None:
+    made = tiny_checkpoint()
+    assert made.on(torch.device('cpu')) is made
+    moved = made.on(torch.device('meta'))
+    assert {part.device.type for part in moved.model.parameters()} == {'meta'}
+    assert {part.device.type for part in made.model.parameters()} == {'cpu'}
+
+
 def test_tensors_that_do_not_fit_are_listed(saved: Path) -> None:
     tensors = load_file(saved / WEIGHTS)
     tensors['surplus'] = torch.zeros(1)

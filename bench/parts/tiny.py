@@ -167,7 +167,7 @@ class Plain:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
-        self._model, self._settings = checkpoint.model.to(device), checkpoint.planner
+        self._model, self._settings = checkpoint.on(torch.device(device)).model, checkpoint.planner
         self._device = device
         self._clock = time.process_time if device == 'cpu' else time.perf_counter
 

@@ -63,7 +63,7 @@ def examine(
     """Examine a model on so many training frames, and on a fifth as many that were held out."""
     info = data.info
     require(checkpoint, str(data.folder), info.spec.size, info.spec.dt, info.image_size)
-    model = checkpoint.model.to(device).eval()
+    model = checkpoint.on(device).model
     data, note = in_two(data)
     batches = Batches(data, checkpoint.mean, checkpoint.std, device)
     train, val = _spread(data.starts('train'), samples), _spread(data.starts('val'), samples // 5)

@@ -24,6 +24,7 @@ from smwm_ros.errors import CheckpointError, missing_extra, writing
 from smwm_ros.files import appearing
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.device import CPU
 from smwm_ros.model.vit import Predictor, PredictorBlock
 from smwm_ros.model.world_model import Smwm
 import torch
@@ -115,7 +116,7 @@ class Graph(NamedTuple):
 
 def write_onnx(checkpoint: Checkpoint, folder: Path) -> dict[str, float]:
     """Write a folder that appears when it is whole; return how far each graph is from torch."""
-    model = checkpoint.model.cpu().eval()
+    model = checkpoint.on(CPU).model
     with appearing(folder) as whole, writing(folder):
         whole.mkdir()
         apart = {}

@@ -9,6 +9,7 @@ is executed when it is loaded.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 import hashlib
 import json
@@ -58,9 +59,9 @@ _META = {
 
 
 class Checkpoint(NamedTuple):
-    """A trained model, and everything that must travel with it."""
+    """A trained model and all that belongs to it; users change none of it in place."""
 
-    model: Smwm
+    model: Smwm  # in eval mode, without gradients
     robot: config.Robot
     dataset: config.Dataset
     model_config: config.Model
@@ -84,6 +85,12 @@ class Checkpoint(NamedTuple):
     def image_size(self) -> int:
         """Return S, the side of the square images [px]."""
         return self.dataset.image_size
+
+    def on(self, device: torch.device) -> Checkpoint:
+        """Return this checkpoint with its model on a device, copied where it is on another one."""
+        if next(self.model.parameters()).device == device:
+            return self
+        return self._replace(model=copy.deepcopy(self.model).to(device))
 
 
 def save(folder: str | Path, checkpoint: Checkpoint) -> None:

@@ -58,13 +58,12 @@ def recall(
         )
     # The networks of the paper take seconds on a GPU, and many minutes on a CPU.
     device = pick_device('auto')
-    model, latents = checkpoint.model.to(device), []
+    model, latents = checkpoint.on(device).model, []
     for part in show_progress(
         np.array_split(rows, -(-len(rows) // BATCH)), desc='encode', unit='batch'
     ):
         pixels = torch.from_numpy(dataset.pixels(part)).to(device).permute(0, 3, 1, 2)
         latents.append(model.encode(Obs(pixels, torch.zeros(len(part), 0))).cpu())
-    model.cpu()
     with np.errstate(over='ignore'):
         actions = (dataset.actions(rows) - checkpoint.mean) / checkpoint.std
         actions = actions.astype(np.float32)

@@ -54,11 +54,8 @@ class Pilot:
         self.image_size = checkpoint.image_size
         self.horizon = settings.horizon * self.action_block  # raw steps in a plan
         self.latent_size = checkpoint.model.latent  # D
-        name = settings.device
-        if name == 'auto' and checkpoint.model_config.preset != 'tiny':
-            name = 'cpu'
-        self._device = pick_device(name, 'planner.device')
-        self._model = checkpoint.model.to(self._device).eval()
+        self._device = planning_device(settings, checkpoint.model_config)
+        self._model = checkpoint.on(self._device).model
         self._recorded = Recorded(self._look) if can_record(self._device) else None
         self._mean, self._std = checkpoint.mean, checkpoint.std
         self._resize = checkpoint.dataset.resize
@@ -218,6 +215,12 @@ class Pilot:
         fits = pixels.ndim == dimensions and pixels.shape[-3:] == expected
         if not fits or pixels.dtype != np.uint8:
             raise ValueError(f'expected {expected} uint8, found {pixels.shape} {pixels.dtype}')
+
+
+def planning_device(settings: config.Planner, model: config.Model) -> torch.device:
+    """Return where to plan: for 'auto', a GPU is used for the large networks of `tiny` alone."""
+    small = settings.device == 'auto' and model.preset != 'tiny'
+    return pick_device('cpu' if small else settings.device, 'planner.device')
 
 
 def _rows(columns: Mapping[str, Tensor], length: int) -> list[dict[str, float]]:

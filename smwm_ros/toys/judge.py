@@ -39,7 +39,7 @@ def judge(toy: Toy, checkpoint: Checkpoint, seed: int, count: int = COUNT) -> Fo
     """Measure a model on fresh transitions."""
     moves = draw(toy, seed, JUDGE, count, checkpoint.image_size)
     window = _window(moves, checkpoint)
-    model = checkpoint.model.eval()
+    model = checkpoint.model
     before, after = (part.numpy() for part in model.latents(window))
     states = moves.state[:, 0]
     half = count // 2
