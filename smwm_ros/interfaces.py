@@ -30,7 +30,7 @@ class Frame(NamedTuple):
 
 
 class Obs(NamedTuple):
-    """One instant, batched, as the model sees it."""
+    """Images and measured states of one instant, as a training batch has them."""
 
     pixels: Tensor  # (B, C, H, W) uint8
     state: Tensor  # (B, P) float32; P may be 0
@@ -90,8 +90,8 @@ class WorldModel(Protocol):
         """Return D, the width of a latent."""
         ...
 
-    def encode(self, obs: Obs) -> Tensor:
-        """f: (B, C, H, W) -> (B, D)."""
+    def encode(self, pixels: Tensor) -> Tensor:
+        """f: uint8 (B, C, H, W) -> (B, D)."""
         ...
 
     def predict(self, z: Tensor, action: Tensor) -> Tensor:

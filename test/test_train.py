@@ -23,7 +23,6 @@ from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
-from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.training.batches import Batches, Shuffle
@@ -517,7 +516,7 @@ def test_a_model_trained_on_its_own_predictions_errs_less_far_ahead(tmp_path: Pa
         for unroll in found:
             knobs = replace(settings, unroll=unroll, seed=seed)
             model = train(dots, tmp_path / f'{unroll} {seed}', TINY, knobs, PLANNER).model
-            z = model.encode(Obs(*(part.flatten(0, 1) for part in window.obs)))
+            z = model.encode(window.obs.pixels.flatten(0, 1))
             z = z.unflatten(0, (5, -1))
             ahead = model.rollout(z[0], window.action.transpose(0, 1))[:, -1]
             error = (ahead - z[4]).square().mean() / (z[0] - z[4]).square().mean()

@@ -23,7 +23,6 @@ from parts.peer import NAME, Peer, peer
 from smwm_ros import config
 from smwm_ros.evaluation.methods import PAPER_PLANNER
 from smwm_ros.exchange.tensor_names import theirs
-from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.fast_rollout import collapse
 from smwm_ros.model.kernels import PackedLinear
@@ -176,8 +175,7 @@ class Plain:
         """Return the mean that the search ends with, (T, K*A)."""
         settings, device = self._settings, self._device
         start, goal = (
-            Obs(torch.tensor(image[None], device=device).permute(0, 3, 1, 2), torch.zeros(1, 0))
-            for image in images()
+            torch.tensor(image[None], device=device).permute(0, 3, 1, 2) for image in images()
         )
         generator = torch.Generator(device).manual_seed(settings.seed)
         shape = (settings.samples, settings.horizon, BLOCK * FIELDS)

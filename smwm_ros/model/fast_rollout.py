@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from smwm_ros.interfaces import Obs, Window
+from smwm_ros.interfaces import Window
 from smwm_ros.model.compiled import fused
 from smwm_ros.model.kernels import gap, PackedLinear, ROWS
 from smwm_ros.model.networks import ForwardModel
@@ -64,9 +64,9 @@ class Collapsed:
         self.latent = model.latent  # D
         self._model, self._imagine = model, imagine
 
-    def encode(self, obs: Obs) -> Tensor:
-        """f: pixels (B, 3, S, S) -> (B, D)."""
-        return self._model.encode(obs)
+    def encode(self, pixels: Tensor) -> Tensor:
+        """f: uint8 (B, 3, S, S) -> (B, D)."""
+        return self._model.encode(pixels)
 
     def predict(self, z: Tensor, action: Tensor) -> Tensor:
         """g: (..., D), (..., K*A) -> (..., D)."""

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from smwm_ros.config import Model
 from smwm_ros.errors import ConfigError
-from smwm_ros.interfaces import Obs, Window
+from smwm_ros.interfaces import Window
 from smwm_ros.model import toy, vit
 from smwm_ros.model.multiplier import Multiplier
 from smwm_ros.model.networks import Encoder, ForwardModel, Heads, InverseModel, StateHead
@@ -69,9 +69,9 @@ class Smwm(nn.Module):
         )
         self.heads = Heads(width, action_size, config.heads) if config.heads else None
 
-    def encode(self, obs: Obs) -> Tensor:
-        """f: pixels (B, 3, S, S) -> (B, D)."""
-        z: Tensor = self.encoder(obs.pixels)
+    def encode(self, pixels: Tensor) -> Tensor:
+        """f: uint8 (B, 3, S, S) -> (B, D)."""
+        z: Tensor = self.encoder(pixels)
         return z.float()  # in half precision too, where predictions err by less than rounding
 
     def predict(self, z: Tensor, action: Tensor) -> Tensor:

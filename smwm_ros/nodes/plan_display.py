@@ -16,7 +16,7 @@ from smwm_ros.codec.images import fill_image
 from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.errors import CheckpointError
 from smwm_ros.fieldpath import expand
-from smwm_ros.interfaces import Array, Obs
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.plan_panel import panel
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.planning.frame_bank import FrameBank, load
@@ -130,7 +130,7 @@ class PlanDisplay:
         model = self._setup.checkpoint.model
         device = next(model.parameters()).device
         image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).to(device)
-        return model.encode(Obs(image, torch.zeros(1, 0, device=device)))
+        return model.encode(image)
 
     def _panel(self, sketch: PlanSnapshot, end: Tensor) -> Array:
         """Return the panel (H, W, 3)."""

@@ -14,7 +14,7 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.codec.image_files import read_folder
 from smwm_ros.errors import CheckpointError, ConfigError
-from smwm_ros.interfaces import Array, Obs
+from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device
 from smwm_ros.model.fast_rollout import collapse
@@ -56,7 +56,7 @@ class Pilot:
         self.latent_size = checkpoint.model.latent  # D
         self._device = planning_device(settings, checkpoint.model_config)
         self._model = checkpoint.on(self._device).model
-        self._recorded = Recorded(self._look) if can_record(self._device) else None
+        self._recorded = Recorded(self._model.encode) if can_record(self._device) else None
         self._mean, self._std = checkpoint.mean, checkpoint.std
         self._resize = checkpoint.dataset.resize
         low, high, rest = (
@@ -166,14 +166,10 @@ class Pilot:
     def _encode(self, pixels: Array) -> Tensor:
         """Return the latents (B, D) of images."""
         self._check(pixels, 4)
-        images = torch.tensor(pixels, device=self._device)
+        images = torch.tensor(pixels, device=self._device).permute(0, 3, 1, 2)
         alone = len(images) == 1  # many images keep a GPU busy by themselves
-        look = self._recorded if self._recorded and alone else self._look
-        return look(images)
-
-    def _look(self, images: Tensor) -> Tensor:
-        state = torch.zeros(len(images), 0, device=images.device)
-        return self._model.encode(Obs(images.permute(0, 3, 1, 2), state))
+        encode = self._recorded if self._recorded and alone else self._model.encode
+        return encode(images)
 
     def _require_finite(self, goal: Tensor) -> Tensor:
         """Return a goal that can be planned for."""

@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.interfaces import Array, Obs
+from smwm_ros.model.encoding import encode_rows
 from smwm_ros.model.world_model import Smwm
-import torch
 
 TICKS = (1, 2, 3, 4, 5, 7, 10, 15, 25)  # raw steps between two frames
 STRETCHES = 20  # pieces of held-out driving that are looked at
-BATCH = 128  # frames encoded at once
 
 
 def measure_distances(model: Smwm, dataset: TransitionDataset) -> dict[str, list[float]]:
@@ -29,7 +27,9 @@ def measure_distances(model: Smwm, dataset: TransitionDataset) -> dict[str, list
     starts = dataset.starts('val', length)
     chosen = starts[np.linspace(0, len(starts) - 1, min(STRETCHES, len(starts))).astype(np.int64)]
     rows = chosen[:, None] + np.arange(length + 1)
-    z = _encode(model, dataset, rows.ravel()).reshape(*rows.shape, -1)
+    training = model.training
+    z = encode_rows(model.eval(), dataset, rows.ravel()).numpy().reshape(*rows.shape, -1)
+    model.train(training)
     ticks = [tick for tick in TICKS if tick <= length]
     apart = [np.linalg.norm(z[:, tick:] - z[:, :-tick], axis=-1) for tick in ticks]
     found = {'ticks': [float(tick) for tick in ticks]}
@@ -44,18 +44,3 @@ def distance_of(info: Mapping[str, Any], ticks: float) -> float | None:
     if not isinstance(measured, Mapping):
         return None
     return float(np.interp(ticks, [0.0, *measured['ticks']], [0.0, *measured['median']]))
-
-
-@torch.inference_mode()
-def _encode(model: Smwm, dataset: TransitionDataset, rows: Array) -> Array:
-    """Return the latents (n, D) of rows; the model is left in the mode it was in."""
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    latents = []
-    for part in np.array_split(rows, -(-len(rows) // BATCH)):
-        pixels = torch.from_numpy(dataset.pixels(part)).permute(0, 3, 1, 2).to(device)
-        states = torch.from_numpy(dataset.states(part)).to(device)
-        latents.append(model.encode(Obs(pixels, states)).cpu().numpy())
-    model.train(training)
-    return np.concatenate(latents)
