@@ -21,7 +21,7 @@ import numpy as np
 from parts import tiny
 from parts.paper import SEARCH
 from smwm_ros.config import Config, Planner
-from smwm_ros.interfaces import Array
+from smwm_ros.interfaces import ActionScaler, Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.fast_rollout import collapse
 from smwm_ros.model.kernels import PackedLinear
@@ -178,8 +178,7 @@ def random_checkpoint(config: Config) -> Checkpoint:
         config.dataset,
         config.model,
         config.planner,
-        np.zeros(size),
-        np.full(size, 0.5 / LIMIT),
+        ActionScaler(np.zeros(size), np.full(size, 0.5 / LIMIT)),
         {},
     )
 

@@ -62,6 +62,23 @@ class ActionSpec(NamedTuple):
         return clipped
 
 
+class ActionScaler(NamedTuple):
+    """Mean and standard deviation that raw actions are normalised with."""
+
+    mean: Array  # (A,) float64 of the raw actions, physical
+    std: Array  # (A,) above 0
+
+    def normalise(self, action: Array) -> Array:
+        """Return physical raw actions (..., A) with mean 0 and standard deviation 1."""
+        normalised: Array = (action - self.mean) / self.std
+        return normalised
+
+    def restore(self, normalised: Array) -> Array:
+        """Return normalised raw actions (..., A) in physical units, float64."""
+        action: Array = normalised.astype(np.float64) * self.std + self.mean
+        return action
+
+
 class Plan(NamedTuple):
     """What a planner returns."""
 

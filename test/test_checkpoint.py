@@ -35,8 +35,7 @@ def test_it_comes_back_to_the_bit(saved: Path) -> None:
         assert torch.equal(tensor, after.model.state_dict()[name]), name
     for part in ('robot', 'dataset', 'model_config', 'planner', 'info', 'spec'):
         assert getattr(before, part) == getattr(after, part), part
-    assert np.array_equal(before.mean, after.mean)
-    assert np.array_equal(before.std, after.std)
+    assert np.array_equal(before.scaler, after.scaler)
     assert not after.model.training
     assert (after.action_block, after.image_size) == (2, 16)
 

@@ -253,7 +253,7 @@ def test_a_step_of_training_on_a_gpu_is_that_of_the_processor(
     for device in (torch.device('cpu'), gpu):
         torch.manual_seed(0)
         model = make_model(config.Model(latent=4, hidden=16), 16, 4).to(device)
-        batches = Batches(dataset, *dataset.action_statistics(), device)
+        batches = Batches(dataset, dataset.action_scaler(), device)
         learner = Learner(model, settings, device)
         deal = Shuffle(batches.starts('train'), 8, 0)
         losses = []

@@ -132,7 +132,7 @@ def same(one: Window, two: Window) -> bool:
 def test_batches_are_the_same_wherever_they_come_from(
     dots: TransitionDataset, share: slice
 ) -> None:
-    batches = Batches(dots, *dots.action_statistics(), CPU, steps=2)
+    batches = Batches(dots, dots.action_scaler(), CPU, steps=2)
     rows, steps = batches.starts('train'), range(3, 9)
     expected = [batches.at(Shuffle(rows, 8, 0)(step - 1), share) for step in steps]
     assert expected[0].action.shape[1] == 8

@@ -61,9 +61,7 @@ def test_a_run_of_smwm_becomes_a_checkpoint_that_plans(
     assert ours.info['dataset'] == data.fingerprint
     assert ours.info['imported']['maker'] == 'SMWM'
     assert len(ours.info['warnings']) == 2
-    mean, std = statistics(data)
-    assert np.array_equal(ours.mean, mean)
-    assert np.array_equal(ours.std, std)
+    assert np.array_equal(ours.scaler, statistics(data))
     pilot = Pilot(ours)
     frame = data.pixels(np.array([0, 9]))
     pilot.set_goal(frame[1])
@@ -80,7 +78,7 @@ def test_a_model_of_lewm_has_no_inverse_model(
     ours = load(out)
     assert (ours.model_config.kind, ours.model_config.history) == ('sigreg', 3)
     assert (ours.image_size, ours.action_block) == (224, 5)
-    assert (ours.mean.tolist(), ours.std.tolist()) == ([-0.1, 0.2], [0.3, 0.4])
+    assert np.array_equal(ours.scaler, [[-0.1, 0.2], [0.3, 0.4]])
     assert not ours.model.infer(torch.ones(1, 192), torch.zeros(1, 192)).any()
     again = ['import', str(lewm), '--out', str(tmp_path / 'again'), '--data']
     assert main([*again, str(dots(tmp_path / 'dots').folder)]) == 2, 'four episodes of 12 ticks'

@@ -296,7 +296,7 @@ def test_the_best_step_is_kept_beside_the_last(dots: TransitionDataset, tmp_path
     assert found.info['summary']['misfit'] == pytest.approx(
         min(row['misfit'] for row in curves), rel=1e-5
     )
-    window = Batches(dots, *dots.action_statistics(), torch.device('cpu'))
+    window = Batches(dots, dots.action_scaler(), torch.device('cpu'))
     look = window.at(dots.starts('val'))
     deployed = held_out(found.model, look, settled=True)['misfit']
     assert deployed == pytest.approx(found.info['summary']['misfit'], rel=1e-3)
@@ -483,8 +483,8 @@ def test_an_action_that_is_no_number_is_found(tmp_path: Path) -> None:
 
 
 def test_windows_hold_the_frames_and_the_actions_between_them(dots: TransitionDataset) -> None:
-    mean, std = dots.action_statistics()
-    batches = Batches(dots, mean, std, torch.device('cpu'), steps=3)
+    mean, std = scaler = dots.action_scaler()
+    batches = Batches(dots, scaler, torch.device('cpu'), steps=3)
     block = dots.info.action_block
     for split in ('train', 'val'):
         starts = batches.starts(split)
@@ -509,7 +509,7 @@ def test_a_window_longer_than_every_episode_is_refused(
 def test_a_model_trained_on_its_own_predictions_errs_less_far_ahead(tmp_path: Path) -> None:
     dots = dot_dataset(tmp_path / 'dots', episodes=40)
     settings = config.Train(steps=150, batch=32, lr=1e-2, eval_every=150, device='cpu')
-    batches = Batches(dots, *dots.action_statistics(), torch.device('cpu'), steps=4)
+    batches = Batches(dots, dots.action_scaler(), torch.device('cpu'), steps=4)
     window = batches.at(batches.starts('val'))
     found = {1: 0.0, 4: 0.0}
     for seed in range(5):  # seeds differ by as much as one training from the other
@@ -553,7 +553,7 @@ def test_looking_at_held_out_transitions_leaves_the_model_as_it_was(
 ) -> None:
     spec, block = dots.info.spec, dots.info.action_block
     model = make_model(TINY, dots.info.image_size, spec.size * block).train()
-    look = Batches(dots, *dots.action_statistics(), torch.device('cpu')).at(dots.starts('val'))
+    look = Batches(dots, dots.action_scaler(), torch.device('cpu')).at(dots.starts('val'))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     measures = held_out(model, look, settled)
     assert model.training

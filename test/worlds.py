@@ -10,7 +10,7 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset, write_index
 from smwm_ros.data.shards import columns, ShardWriter
-from smwm_ros.interfaces import ActionSpec, Array, Frame, Window
+from smwm_ros.interfaces import ActionScaler, ActionSpec, Array, Frame, Window
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.world_model import make_model
 import torch
@@ -184,7 +184,6 @@ def tiny_checkpoint(seed: int = 0, mean: float = 0.0, std: float = 0.3) -> Check
         config.Dataset(image_size=SIZE, action_block=BLOCK),
         TINY,
         config.Planner(samples=16, elites=4, iterations=2, horizon=3),
-        np.full(2, mean),
-        np.full(2, std),
+        ActionScaler(np.full(2, mean), np.full(2, std)),
         {'dataset': 'none'},
     )

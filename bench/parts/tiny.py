@@ -23,6 +23,7 @@ from parts.peer import NAME, Peer, peer
 from smwm_ros import config
 from smwm_ros.evaluation.methods import PAPER_PLANNER
 from smwm_ros.exchange.tensor_names import theirs
+from smwm_ros.interfaces import ActionScaler
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.fast_rollout import collapse
 from smwm_ros.model.kernels import PackedLinear
@@ -216,8 +217,8 @@ def random_tiny(planner: config.Planner) -> Checkpoint:
             layer.running_mean.normal_(0.0, 0.1)
             layer.running_var.uniform_(0.2, 0.5)
     dataset = config.Dataset(image_size=SIDE, action_block=BLOCK)
-    mean, std = np.zeros(FIELDS), np.ones(FIELDS)
-    return Checkpoint(model, ROBOT, dataset, settings, planner, mean, std, {})
+    scaler = ActionScaler(np.zeros(FIELDS), np.ones(FIELDS))
+    return Checkpoint(model, ROBOT, dataset, settings, planner, scaler, {})
 
 
 def images() -> Any:

@@ -66,7 +66,7 @@ def examine(
     require(checkpoint, str(data.folder), info.spec.size, info.spec.dt, info.image_size)
     model = checkpoint.on(device).model
     data, note = in_two(data)
-    batches = Batches(data, checkpoint.mean, checkpoint.std, device)
+    batches = Batches(data, checkpoint.scaler, device)
     train, val = _spread(data.starts('train'), samples), _spread(data.starts('val'), samples // 5)
     show = partial(show_progress, desc='encoding', unit_scale=BATCH, unit=' frames')
     known, z = (encode_rows(model, data, rows, show).numpy() for rows in (train, val))

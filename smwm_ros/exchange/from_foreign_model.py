@@ -16,7 +16,7 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange.foreign_model import ForeignModel
 from smwm_ros.fieldpath import expand
-from smwm_ros.interfaces import Array
+from smwm_ros.interfaces import ActionScaler
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
@@ -27,8 +27,9 @@ import torch
 LOOK = 64  # windows that a model is tried on
 
 
-def make_checkpoint(original: ForeignModel, config: Config, mean: Array, std: Array) -> Checkpoint:
-    """Put model, robot and statistics (A,), (A,) together, or say what does not fit."""
+def make_checkpoint(original: ForeignModel, config: Config, scaler: ActionScaler) -> Checkpoint:
+    """Put model, robot and scaler together, or raise a CheckpointError that says what is wrong."""
+    mean, std = scaler
     size, block = len(expand(config.robot.command.fields)), config.dataset.action_block
     told = original.action_block
     if size * block != original.action_size or told not in (None, block):
@@ -50,14 +51,14 @@ def make_checkpoint(original: ForeignModel, config: Config, mean: Array, std: Ar
             f'{std.tolist()}'
         )
     model = original.build(config.dataset.image_size)
-    parts = (config.robot, config.dataset, original.config, config.planner, mean, std)
+    parts = (config.robot, config.dataset, original.config, config.planner, scaler)
     info = {'imported': _about(original), 'warnings': _warnings(original)}
     return Checkpoint(model, *parts, info)
 
 
-def statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
+def statistics(dataset: TransitionDataset) -> ActionScaler:
     """
-    Return mean (A,) and standard deviation (A,) of the raw actions, as SMWM and LeWM take them.
+    Return mean and standard deviation of the raw actions as SMWM and LeWM compute them.
 
     Of all rows but the last of an episode, which has no action with them; unbiased.
     """
@@ -69,13 +70,13 @@ def statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
             f'{dataset.folder}: {", ".join(names)} never changes or is no number, so its standard '
             'deviation says nothing; give --mean and --std'
         )
-    return mean, std
+    return ActionScaler(mean, std)
 
 
 def try_on(checkpoint: Checkpoint, dataset: TransitionDataset) -> dict[str, float]:
     """Measure a model on some windows of a dataset, to see whether the two belong together."""
     steps, model = checkpoint.model_config.history, checkpoint.model
-    batches = Batches(dataset, checkpoint.mean, checkpoint.std, torch.device('cpu'), steps)
+    batches = Batches(dataset, checkpoint.scaler, torch.device('cpu'), steps)
     starts = batches.starts('all')
     if not len(starts):
         raise DatasetError(

@@ -217,8 +217,8 @@ def _about(checkpoint: Checkpoint) -> dict[str, Any]:
             'fields': spec.fields,
             'low': spec.low,
             'high': spec.high,
-            'mean': checkpoint.mean.tolist(),
-            'std': checkpoint.std.tolist(),
+            'mean': checkpoint.scaler.mean.tolist(),
+            'std': checkpoint.scaler.std.tolist(),
         },
         'dt': spec.dt,
     }

@@ -27,7 +27,7 @@ from smwm_ros.data.stored import Kind, read_json, section
 from smwm_ros.errors import CheckpointError, ConfigError, one_line
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import write_atomic, write_together
-from smwm_ros.interfaces import ActionSpec, Array
+from smwm_ros.interfaces import ActionScaler, ActionSpec
 from smwm_ros.model.tensors import read_tensors
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.text import brief
@@ -66,8 +66,7 @@ class Checkpoint(NamedTuple):
     dataset: config.Dataset
     model_config: config.Model
     planner: config.Planner
-    mean: Array  # (A,) float64 of the raw actions, physical
-    std: Array  # (A,)
+    scaler: ActionScaler
     info: dict[str, Any]  # fingerprint of the dataset, summary of the training
     folder: Path | None = None  # where it was loaded from, and what smwm prepare made may lie
 
@@ -104,7 +103,7 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
         'dataset': asdict(checkpoint.dataset),
         'model': asdict(checkpoint.model_config),
         'planner': asdict(checkpoint.planner),
-        'action': {'mean': checkpoint.mean.tolist(), 'std': checkpoint.std.tolist()},
+        'action': {'mean': checkpoint.scaler.mean.tolist(), 'std': checkpoint.scaler.std.tolist()},
         'weights_sha256': hashlib.sha256(weights).hexdigest(),
         'versions': {
             'smwm_ros': __version__,
@@ -137,7 +136,7 @@ def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
     except ValueError as error:
         raise CHECKPOINT.damaged(path, str(error)) from None
     mean, std = (np.asarray(meta['action'][name], np.float64) for name in ('mean', 'std'))
-    size = action_spec(robot).size
+    scaler, size = ActionScaler(mean, std), action_spec(robot).size
     usable = np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()
     if not mean.shape == std.shape == (size,) or not usable:
         found = f'{brief(mean.tolist())} and {brief(std.tolist())}'
@@ -151,7 +150,7 @@ def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
     model.load_state_dict(weights)
     model.to(device).eval().requires_grad_(False)
     info = meta['info']
-    return Checkpoint(model, robot, dataset, model_config, planner, mean, std, info, folder)
+    return Checkpoint(model, robot, dataset, model_config, planner, scaler, info, folder)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -120,8 +120,8 @@ class PlanDisplay:
         """Return the latents (T+1, D) of now and after each model step of the plan."""
         made = self._setup.checkpoint
         z = self._encode(sketch.pixels)
-        block = made.action_block * len(made.mean)
-        normal = ((sketch.plan.actions - made.mean) / made.std).reshape(-1, block)
+        width = made.action_block * made.spec.size
+        normal = made.scaler.normalise(sketch.plan.actions).reshape(-1, width)
         actions = torch.from_numpy(normal).float().to(z.device)
         return torch.cat([z, made.model.rollout(z, actions.unsqueeze(0))[0]]).cpu()
 

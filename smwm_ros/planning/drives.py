@@ -61,8 +61,7 @@ def recall(
     show = partial(show_progress, desc='encode', unit='batch')
     latents = encode_rows(checkpoint.on(device).model, dataset, rows, show)
     with np.errstate(over='ignore'):
-        actions = (dataset.actions(rows) - checkpoint.mean) / checkpoint.std
-        actions = actions.astype(np.float32)
+        actions = checkpoint.scaler.normalise(dataset.actions(rows)).astype(np.float32)
     require_finite(dataset, actions)  # large ones are not, in units of the checkpoint
     return RecordedDrives(
         latents,
@@ -76,9 +75,7 @@ def limits(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
     """Return the smallest and the largest actions of a model step (K*A,), normalised."""
     spec, block = checkpoint.spec, checkpoint.action_block
     low, high = (
-        torch.from_numpy((np.array(limit) - checkpoint.mean) / checkpoint.std)
-        .float()
-        .repeat(block)
+        torch.from_numpy(checkpoint.scaler.normalise(np.array(limit))).float().repeat(block)
         for limit in (spec.low, spec.high)
     )
     return low, high

@@ -57,10 +57,10 @@ class Pilot:
         self._device = planning_device(settings, checkpoint.model_config)
         self._model = checkpoint.on(self._device).model
         self._recorded = Recorded(self._model.encode) if can_record(self._device) else None
-        self._mean, self._std = checkpoint.mean, checkpoint.std
+        self._scaler = checkpoint.scaler
         self._resize = checkpoint.dataset.resize
         low, high, rest = (
-            self._tensor((np.array(raw) - self._mean) / self._std)
+            self._tensor(self._scaler.normalise(np.array(raw)))
             for raw in (self.spec.low, self.spec.high, 0.0)
         )
         block = self.action_block
@@ -120,11 +120,12 @@ class Pilot:
             raise RuntimeError('set_goal comes before plan')
         z = self._encode(pixels)
         self._planner.shift(elapsed)
-        known = sent is not None and sent.shape[1] > 0
-        past = self._tensor((sent - self._mean) / self._std) if known else None
+        past = None
+        if sent is not None and sent.shape[1] > 0:
+            past = self._tensor(self._scaler.normalise(sent))
         plans = self._planner.plan_many(z, self._goal, past)
         raw = plans.actions.reshape(len(z), self.horizon, self.spec.size).cpu().numpy()
-        actions = self.spec.clip(raw.astype(np.float64) * self._std + self._mean)
+        actions = self.spec.clip(self._scaler.restore(raw))
         distance = torch.linalg.vector_norm(z - self._goal, dim=1)
         numbers = (part.tolist() for part in (plans.cost, plans.spread, distance))
         shares = _rows(plans.shares, len(z))
@@ -192,7 +193,7 @@ class Pilot:
                 'planner.max_rate: expected one positive number, or one for each of '
                 f'{", ".join(self.spec.fields)}, found {list(rate)}'
             )
-        return self._tensor(np.array(rate) * self.spec.dt / self._std)
+        return self._tensor(np.array(rate) * self.spec.dt / self._scaler.std)
 
     def _view(self, robot: config.Robot, focus: tuple[str, ...]) -> View | None:
         """Return what reads the fields of `focus` off latents."""

@@ -12,7 +12,7 @@ import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
-from smwm_ros.interfaces import Array, Obs, Window
+from smwm_ros.interfaces import ActionScaler, Array, Obs, Window
 from smwm_ros.text import count_of, tell
 import torch
 
@@ -23,8 +23,7 @@ class Batches(NamedTuple):
     """Where batches come from."""
 
     dataset: TransitionDataset
-    mean: Array  # (A,) of the raw actions
-    std: Array  # (A,)
+    scaler: ActionScaler
     device: torch.device
     steps: int = 1  # T, the model steps in a window
 
@@ -33,9 +32,8 @@ class Batches(NamedTuple):
         return self.dataset.starts(split, self.steps * self.dataset.info.action_block)
 
     def normalised(self, rows: Array) -> Array:
-        """Return the raw actions (..., A) of rows in standard deviations, float32."""
-        actions: Array = (self.dataset.actions(rows) - self.mean) / self.std
-        return actions.astype(np.float32)
+        """Return the normalised raw actions (..., A) of rows, float32."""
+        return self.scaler.normalise(self.dataset.actions(rows)).astype(np.float32)
 
     def at(self, starts: Array, share: slice = slice(None)) -> Window:
         """Return the windows that start at these rows, with the images of a share of them."""

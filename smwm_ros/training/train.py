@@ -92,7 +92,7 @@ def _train(
     check(dataset, steps, model_config.aligns_state, warn=process_group.leads)
     robot, recipe = _origin(dataset)
     columns_of(planner.focus, model_config, robot)  # or it could not plan, an hour later
-    batches = Batches(dataset, *dataset.action_statistics(), device, steps)
+    batches = Batches(dataset, dataset.action_scaler(), device, steps)
     model = _model(dataset, model_config, settings.seed).to(device)
     where = os.path.relpath(dataset.folder.resolve(), run.folder.resolve())  # they move together
 
@@ -104,7 +104,7 @@ def _train(
             'data': where,
             'distances': measure_distances(model, dataset),
         }
-        parts = (robot, recipe, model_config, planner, batches.mean, batches.std)
+        parts = (robot, recipe, model_config, planner, batches.scaler)
         return Checkpoint(model, *parts, {**run.identity, **found})
 
     learner = Learner(model, settings, device, process_group)
