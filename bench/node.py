@@ -242,7 +242,7 @@ def make_checkpoint(folder: Path, knobs: Sequence[str] = ()) -> tuple[Path, floa
     scaler = ActionScaler(np.zeros(size), np.full(size, 0.25))
     save(
         path,
-        Checkpoint(model, made.robot, made.dataset, made.model, made.planner, scaler, {}),
+        Checkpoint(model, made.robot, made.dataset, made.model, made.planner, scaler),
     )
     return path, made.robot.dt
 

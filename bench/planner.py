@@ -179,7 +179,6 @@ def random_checkpoint(config: Config) -> Checkpoint:
         config.model,
         config.planner,
         ActionScaler(np.zeros(size), np.full(size, 0.5 / LIMIT)),
-        {},
     )
 
 

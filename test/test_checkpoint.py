@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 from smwm_ros.errors import CheckpointError
-from smwm_ros.model.checkpoint import load, META, require, save, WEIGHTS
+from smwm_ros.model.checkpoint import add_info, load, META, require, save, WEIGHTS
 from smwm_ros.share import shipped
 import torch
 from worlds import tiny_checkpoint
@@ -46,6 +46,16 @@ def test_a_checkpoint_on_another_device_leaves_this_one_where_it_is() -> None:
     moved = made.on(torch.device('meta'))
     assert {part.device.type for part in moved.model.parameters()} == {'meta'}
     assert {part.device.type for part in made.model.parameters()} == {'cpu'}
+
+
+def test_info_that_another_version_wrote_is_kept(saved: Path, tmp_path: Path) -> None:
+    add_info(saved, mood='good', summary={'step': 3.0})
+    info = json.loads((saved / META).read_text())['info']
+    assert info == {'dataset': 'none', 'warnings': [], 'mood': 'good', 'summary': {'step': 3.0}}
+    again = load(saved)
+    assert (again.info.summary, again.info.others) == ({'step': 3.0}, {'mood': 'good'})
+    save(tmp_path / 'again', again)
+    assert json.loads((tmp_path / 'again' / META).read_text())['info'] == info
 
 
 def test_tensors_that_do_not_fit_are_listed(saved: Path) -> None:

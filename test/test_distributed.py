@@ -219,7 +219,7 @@ def test_augmentation_grows_from_nothing_to_all_of_it() -> None:
 def test_a_model_that_knows_old_images_only_is_said_to_overfit(tmp_path: Path) -> None:
     few = dot_dataset(tmp_path / 'dots', episodes=3, length=8, noise=1.0)
     settings = config.Train(steps=150, batch=8, lr=1e-2, eval_every=150, device='cpu')
-    summary = train(few, tmp_path / 'run', TINY, settings, config.Planner()).info['summary']
+    summary = train(few, tmp_path / 'run', TINY, settings, config.Planner()).info.summary
     assert summary['train_inverse_r2'] > 0.5
     told = collapse({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.9})
     assert told is not None

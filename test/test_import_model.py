@@ -58,9 +58,9 @@ def test_a_run_of_smwm_becomes_a_checkpoint_that_plans(
     ours = load(tmp_path / 'ours')
     assert ours.model_config.kind == 'smwm'
     assert ours.model_config.inverse_weight == 0.1
-    assert ours.info['dataset'] == data.fingerprint
-    assert ours.info['imported']['maker'] == 'SMWM'
-    assert len(ours.info['warnings']) == 2
+    assert ours.info.dataset == data.fingerprint
+    assert ours.info.imported['maker'] == 'SMWM'
+    assert len(ours.info.warnings) == 2
     assert np.array_equal(ours.scaler, statistics(data))
     pilot = Pilot(ours)
     frame = data.pixels(np.array([0, 9]))
@@ -98,7 +98,7 @@ def test_a_model_of_smwm_that_remembers_is_said_to_plan_differently(
         assert main(['import', str(run), '--out', str(out), *words]) == 0
         told = 'begins a plan of this model from the last 3 frames, a model step apart'
         assert told in capsys.readouterr().out
-        assert told in load(out).info['warnings'][0]
+        assert told in load(out).info.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.evaluation.examine import Examination, examine, spectrum
 from smwm_ros.evaluation.probes import linear, nonlinear, r2
 from smwm_ros.evaluation.verdict import judge, require_fit
-from smwm_ros.model.checkpoint import add_info, Checkpoint, load, META, read_meta
+from smwm_ros.model.checkpoint import add_info, Checkpoint, Info, load, META
 from smwm_ros.training.batches import in_two
 from smwm_ros.training.train import train
 import worlds
@@ -160,9 +160,9 @@ def test_a_best_model_that_is_the_last_one_is_judged_once_and_another_one_apart(
     words += ['model.latent=4', 'model.hidden=16', 'train.batch=8', 'train.steps=2']
     assert main(words) == 0
     assert judged == [run]
-    assert load(best).info['verdict'] == load(run).info['verdict']
+    assert load(best).info.verdict == load(run).info.verdict
     for folder in (run, best):
-        meta = read_meta(folder)
+        meta = json.loads((folder / META).read_text())
         del meta['info']['verdict']
         meta['planner']['horizon'] += folder == best
         (folder / META).write_text(json.dumps(meta))
@@ -206,11 +206,11 @@ def test_a_damaged_verdict_is_one_line(damaged: Any) -> None:
     with pytest.raises(
         CheckpointError, match=r'run: the stored verdict is damaged .* smwm inspect'
     ):
-        require_fit({'verdict': damaged}, 'run', accept=True)
+        require_fit(Info(verdict=damaged), 'run', accept=True)
 
 
 def test_a_model_without_a_verdict_is_accepted_with_a_warning() -> None:
-    assert 'smwm inspect' in require_fit({}, 'run', accept=False)
+    assert 'smwm inspect' in require_fit(Info(), 'run', accept=False)
 
 
 def test_other_drives_judge_a_run_and_are_told_apart(place: Path, capsys: Capture) -> None:

@@ -63,8 +63,8 @@ def test_with_the_inverse_model_the_latent_lives_and_without_it_collapses(tmp_pa
     for weight in (0.0, 1.0):
         model = replace(TINY, inverse_weight=weight)
         checkpoint = train(dots, tmp_path / f'run{weight}', model, settings, PLANNER)
-        found[weight] = checkpoint.info['summary']
-        assert bool(checkpoint.info['warnings']) == (weight == 0.0)
+        found[weight] = checkpoint.info.summary
+        assert bool(checkpoint.info.warnings) == (weight == 0.0)
     alive, collapsed = found[1.0], found[0.0]
     assert alive['latent_std'] > 0.05 > 10 * collapsed['latent_std']
     assert alive['inverse_r2'] > 0.2 > 0.1 > collapsed['inverse_r2']
@@ -293,16 +293,16 @@ def test_the_best_step_is_kept_beside_the_last(dots: TransitionDataset, tmp_path
     last = train(dots, tmp_path / 'run', TINY, replace(SHORT, eval_every=5), PLANNER)
     curves = read_curves(tmp_path / 'run')
     found = load(tmp_path / 'run' / 'best')
-    assert found.info['summary']['misfit'] == pytest.approx(
+    assert found.info.summary['misfit'] == pytest.approx(
         min(row['misfit'] for row in curves), rel=1e-5
     )
     window = Batches(dots, dots.action_scaler(), torch.device('cpu'))
     look = window.at(dots.starts('val'))
     deployed = held_out(found.model, look, settled=True)['misfit']
-    assert deployed == pytest.approx(found.info['summary']['misfit'], rel=1e-3)
-    assert last.info['summary']['step'] == SHORT.steps
+    assert deployed == pytest.approx(found.info.summary['misfit'], rel=1e-3)
+    assert last.info.summary['step'] == SHORT.steps
     train(dots, tmp_path / 'run', TINY, replace(SHORT, steps=1), PLANNER, fresh=True)
-    assert load(tmp_path / 'run' / 'best').info['summary']['step'] == 1, 'left by another run'
+    assert load(tmp_path / 'run' / 'best').info.summary['step'] == 1, 'left by another run'
 
 
 def test_the_command_tells_lambda_and_where_a_better_model_is(
@@ -347,7 +347,7 @@ def test_half_precision_learns_about_the_same(dots: TransitionDataset, tmp_path:
     # A few steps, for rounding grows as in any chaos.
     few = replace(SHORT, steps=5)
     forward = [
-        train(dots, tmp_path / name, TINY, replace(few, precision=name), PLANNER).info['summary'][
+        train(dots, tmp_path / name, TINY, replace(few, precision=name), PLANNER).info.summary[
             'forward'
         ]
         for name in ('fp32', 'bf16')
@@ -405,7 +405,7 @@ def test_state_is_read_only_where_it_was_measured(tmp_path: Path) -> None:
     dots = dot_dataset(tmp_path / 'dots')
     settings = replace(SHORT, steps=200, batch=32, lr=1e-2)
     checkpoint = train(dots, tmp_path / 'run', aligned, settings, PLANNER)
-    assert checkpoint.info['summary']['state_r2'] > 0.7
+    assert checkpoint.info.summary['state_r2'] > 0.7
     assert equal(checkpoint, load(tmp_path / 'run'))
 
 
@@ -416,7 +416,7 @@ def test_state_align_learns_from_the_ticks_whose_state_was_measured(
     aligned, settings = replace(TINY, kind='state_align'), replace(SHORT, steps=200, batch=32)
     checkpoint = train(dots, tmp_path / 'run', aligned, replace(settings, lr=1e-2), PLANNER)
     assert 'no measured state at 200 of 600 ticks; the loss' in capsys.readouterr().err
-    assert checkpoint.info['summary']['state_r2'] > 0.7
+    assert checkpoint.info.summary['state_r2'] > 0.7
     for row in read_curves(tmp_path / 'run'):
         assert np.isfinite(list(row.values())).all()
 

@@ -11,7 +11,7 @@ from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset, write_index
 from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.interfaces import ActionScaler, ActionSpec, Array, Frame, Window
-from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.checkpoint import Checkpoint, Info
 from smwm_ros.model.world_model import make_model
 import torch
 from torch import Tensor
@@ -185,5 +185,5 @@ def tiny_checkpoint(seed: int = 0, mean: float = 0.0, std: float = 0.3) -> Check
         TINY,
         config.Planner(samples=16, elites=4, iterations=2, horizon=3),
         ActionScaler(np.full(2, mean), np.full(2, std)),
-        {'dataset': 'none'},
+        Info(dataset='none'),
     )

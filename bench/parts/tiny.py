@@ -218,7 +218,7 @@ def random_tiny(planner: config.Planner) -> Checkpoint:
             layer.running_var.uniform_(0.2, 0.5)
     dataset = config.Dataset(image_size=SIDE, action_block=BLOCK)
     scaler = ActionScaler(np.zeros(FIELDS), np.ones(FIELDS))
-    return Checkpoint(model, ROBOT, dataset, settings, planner, scaler, {})
+    return Checkpoint(model, ROBOT, dataset, settings, planner, scaler)
 
 
 def images() -> Any:

@@ -75,7 +75,7 @@ def examine(
     rollouts = _rollouts(model, batches, known, train, checkpoint.planner.horizon)
     shares = spectrum(z)
     measures = {
-        'trained_on_it': float(checkpoint.info.get('dataset') == data.fingerprint),
+        'trained_on_it': float(checkpoint.info.dataset == data.fingerprint),
         'train_transitions': float(len(data.starts('train'))),
         'train_episodes': float(sum(episode.split == 'train' for episode in data.episodes)),
         **_steps(model, batches, train, val),

@@ -17,7 +17,7 @@ from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange.foreign_model import ForeignModel
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import ActionScaler
-from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.checkpoint import Checkpoint, Info
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
 from smwm_ros.training.batches import Batches
@@ -52,7 +52,7 @@ def make_checkpoint(original: ForeignModel, config: Config, scaler: ActionScaler
         )
     model = original.build(config.dataset.image_size)
     parts = (config.robot, config.dataset, original.config, config.planner, scaler)
-    info = {'imported': _about(original), 'warnings': _warnings(original)}
+    info = Info(imported=_about(original), warnings=tuple(_warnings(original)))
     return Checkpoint(model, *parts, info)
 
 

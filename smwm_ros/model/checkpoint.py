@@ -9,6 +9,7 @@ is executed when it is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import copy
 from dataclasses import asdict
 import hashlib
@@ -16,6 +17,7 @@ import json
 import os
 from pathlib import Path
 import platform
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +39,7 @@ from torch import Tensor
 FORMAT = 1
 WEIGHTS, META = 'model.safetensors', 'meta.json'
 CHECKPOINT = Kind(CheckpointError, 'copy the run again from where it is whole, or train it again')
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 _NAMED = 10  # mistakes said one by one
 _META = {
     'format': int,
@@ -58,6 +61,49 @@ _META = {
 }
 
 
+class Info(NamedTuple):
+    """What a checkpoint records of its training; a field is empty where nothing was recorded."""
+
+    dataset: str = ''  # fingerprint
+    data: str = ''  # path of the dataset, relative to the run folder
+    model: Mapping[str, Any] | None = None  # knobs, as are those of `train`
+    train: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+    summary: Mapping[str, float] = EMPTY  # measures of the last validation
+    distances: Mapping[str, list[float]] | None = None  # quartiles of the latent distance by ticks
+    verdict: Any = ''  # as smwm inspect stored it
+    imported: Mapping[str, str] | None = None  # the file of SMWM or LeWM that it was made from
+    others: Mapping[str, Any] = EMPTY  # keys that other versions wrote
+
+    @classmethod
+    def parse(cls, found: Mapping[str, Any]) -> Info:
+        """Return the info that a meta.json holds."""
+        fields = {name: value for name, value in found.items() if name in cls._fields}
+        others = {name: value for name, value in found.items() if name not in cls._fields}
+        return cls(**{**fields, 'warnings': tuple(found.get('warnings', ())), 'others': others})
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what meta.json holds of it."""
+        fields = {**self._asdict(), **self.others}
+        del fields['others']
+        return {name: value for name, value in fields.items() if value or name == 'warnings'}
+
+
+NO_INFO = Info()
+
+
+class Meta(NamedTuple):
+    """A meta.json that was checked."""
+
+    robot: dict[str, Any]
+    dataset: dict[str, Any]
+    model: dict[str, Any]
+    planner: dict[str, Any]
+    action: dict[str, list[float]]  # mean and std
+    weights_sha256: str
+    info: Info
+
+
 class Checkpoint(NamedTuple):
     """A trained model and all that belongs to it; users change none of it in place."""
 
@@ -67,7 +113,7 @@ class Checkpoint(NamedTuple):
     model_config: config.Model
     planner: config.Planner
     scaler: ActionScaler
-    info: dict[str, Any]  # fingerprint of the dataset, summary of the training
+    info: Info = NO_INFO
     folder: Path | None = None  # where it was loaded from, and what smwm prepare made may lie
 
     @property
@@ -110,7 +156,7 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
             'torch': torch.__version__,
             'python': platform.python_version(),
         },
-        'info': checkpoint.info,
+        'info': checkpoint.info.as_json(),
     }
     text = json.dumps(meta, indent=1).encode()
     write_together({folder / WEIGHTS: weights, folder / META: text})
@@ -118,7 +164,7 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
 
 def add_info(folder: Path, **found: Any) -> None:
     """Add to the info of a checkpoint on disk; its weights stay as they are."""
-    meta = read_meta(folder)
+    meta = _read_meta(folder)
     meta['info'] = {**meta['info'], **found}
     write_atomic(folder / META, json.dumps(meta, indent=1).encode())
 
@@ -129,13 +175,13 @@ def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
     meta = read_meta(folder)
     path = folder / META
     try:
-        robot = section(config.Robot, meta['robot'], 'robot')
-        dataset = section(config.Dataset, meta['dataset'], 'dataset')
-        model_config = section(config.Model, meta['model'], 'model')
-        planner = section(config.Planner, meta['planner'], 'planner')
+        robot = section(config.Robot, meta.robot, 'robot')
+        dataset = section(config.Dataset, meta.dataset, 'dataset')
+        model_config = section(config.Model, meta.model, 'model')
+        planner = section(config.Planner, meta.planner, 'planner')
     except ValueError as error:
         raise CHECKPOINT.damaged(path, str(error)) from None
-    mean, std = (np.asarray(meta['action'][name], np.float64) for name in ('mean', 'std'))
+    mean, std = (np.asarray(meta.action[name], np.float64) for name in ('mean', 'std'))
     scaler, size = ActionScaler(mean, std), action_spec(robot).size
     usable = np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()
     if not mean.shape == std.shape == (size,) or not usable:
@@ -145,16 +191,22 @@ def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
         )
     states = len(expand(robot.state.fields)) if robot.state.topic else 0
     shape = (model_config, dataset.image_size, size * dataset.action_block, states)
-    weights = _read_weights(folder / WEIGHTS, meta['weights_sha256'], shape)
+    weights = _read_weights(folder / WEIGHTS, meta.weights_sha256, shape)
     model = make_model(*shape)
     model.load_state_dict(weights)
     model.to(device).eval().requires_grad_(False)
-    info = meta['info']
-    return Checkpoint(model, robot, dataset, model_config, planner, scaler, info, folder)
+    return Checkpoint(model, robot, dataset, model_config, planner, scaler, meta.info, folder)
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> Meta:
     """Read and check meta.json."""
+    meta = _read_meta(folder)
+    meta['info'] = Info.parse(meta['info'])
+    return Meta(**{name: meta[name] for name in Meta._fields})
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    """Read and check meta.json, with the keys that this version does not know."""
     path = folder / META
     if not path.is_file():
         raise CheckpointError(f'{folder}: no checkpoint here; {_what_is_there(folder)}')

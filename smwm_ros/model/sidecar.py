@@ -30,7 +30,7 @@ def save(folder: Path, name: str, tensors: Mapping[str, Tensor], info: Mapping[s
     meta = {
         'format': FORMAT,
         'kind': name,
-        'model_sha256': read_meta(folder)['weights_sha256'],
+        'model_sha256': read_meta(folder).weights_sha256,
         'sha256': hashlib.sha256(content).hexdigest(),
         **info,
     }
@@ -60,7 +60,7 @@ def load(
     tensors, digest = read_tensors(path.with_suffix('.safetensors'), kind)
     if digest != meta['sha256']:
         raise CheckpointError(f'{path}: does not belong to the tensors beside it; {make}')
-    if read_meta(folder)['weights_sha256'] != meta['model_sha256']:
+    if read_meta(folder).weights_sha256 != meta['model_sha256']:
         raise CheckpointError(f'{path}: was made for other weights than those in {folder}; {make}')
     if not _fit(tensors, sizes):
         raise kind.damaged(path.with_suffix('.safetensors'), f'expected tensors {dict(sizes)}')

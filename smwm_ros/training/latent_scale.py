@@ -8,11 +8,9 @@ control periods of driving are usually that far apart, so a goal nearer than tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.model.checkpoint import Info
 from smwm_ros.model.encoding import encode_rows
 from smwm_ros.model.world_model import Smwm
 
@@ -38,9 +36,9 @@ def measure_distances(model: Smwm, dataset: TransitionDataset) -> dict[str, list
     return found
 
 
-def distance_of(info: Mapping[str, Any], ticks: float) -> float | None:
+def distance_of(info: Info, ticks: float) -> float | None:
     """Return how far frames usually are that lie so many ticks apart, None if nobody measured."""
-    measured = info.get('distances')
-    if not isinstance(measured, Mapping):
+    measured = info.distances
+    if measured is None:
         return None
     return float(np.interp(ticks, [0.0, *measured['ticks']], [0.0, *measured['median']]))

@@ -26,7 +26,7 @@ from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.lock import hold
 from smwm_ros.model import checkpoint as checkpoints
-from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.checkpoint import Checkpoint, Info
 from smwm_ros.model.device import pick_device, seeded
 from smwm_ros.model.distributed import is_leader, join_processes, ProcessGroup
 from smwm_ros.model.goal_fields import columns_of
@@ -98,14 +98,15 @@ def _train(
 
     def checkpoint(summary: dict[str, float]) -> Checkpoint:
         warning = collapse(summary)
-        found = {
-            'summary': summary,
-            'warnings': [warning] if warning else [],
-            'data': where,
-            'distances': measure_distances(model, dataset),
-        }
+        info = Info(
+            **run.identity,
+            data=where,
+            warnings=(warning,) if warning else (),
+            summary=summary,
+            distances=measure_distances(model, dataset),
+        )
         parts = (robot, recipe, model_config, planner, batches.scaler)
-        return Checkpoint(model, *parts, {**run.identity, **found})
+        return Checkpoint(model, *parts, info)
 
     learner = Learner(model, settings, device, process_group)
     curves = _loop(run, batches, learner, settings, process_group, checkpoint)
@@ -276,11 +277,11 @@ def _kept(
     run: Run, planner: config.Planner, dataset: TransitionDataset, process_group: ProcessGroup
 ) -> Checkpoint:
     """Return a finished run; another planner or a measurement needs no new training."""
-    run.require_same(checkpoints.read_meta(run.folder)['info'])
+    run.require_same(checkpoints.read_meta(run.folder).info.as_json())
     checkpoint = checkpoints.load(run.folder)
     info = checkpoint.info
-    if 'distances' not in info:
-        info = {**info, 'distances': measure_distances(checkpoint.model, dataset)}
+    if info.distances is None:
+        info = info._replace(distances=measure_distances(checkpoint.model, dataset))
     if checkpoint.planner != planner or info is not checkpoint.info:
         checkpoint = checkpoint._replace(planner=planner, info=info)
         if process_group.leads:

@@ -44,17 +44,17 @@ def import_model(args: argparse.Namespace, undefined: Sequence[str]) -> int:
     scaler = given or statistics(data)  # type: ignore[arg-type]
     checkpoint = make_checkpoint(original, config, scaler)
     lines = [f'{args.out}: the {original.maker} model of {original.weights}']
-    warnings = checkpoint.info['warnings']
+    info = checkpoint.info
     if data:
         summary = try_on(checkpoint, data)
         verdict, *doubts = _check(summary, original.inverts, data.info.image_size, args.data)
         lines.append(verdict)
-        warnings = [*warnings, *doubts]
-        info = {**checkpoint.info, 'dataset': data.fingerprint, 'summary': summary}
-        checkpoint = checkpoint._replace(info={**info, 'warnings': warnings})
+        warnings = (*info.warnings, *doubts)
+        info = info._replace(dataset=data.fingerprint, summary=summary, warnings=warnings)
+        checkpoint = checkpoint._replace(info=info)
     with appearing(args.out) as part:
         checkpoints.save(part, checkpoint)
-    tell(*lines, *(f'warning: {text}' for text in warnings))
+    tell(*lines, *(f'warning: {text}' for text in info.warnings))
     return 0
 
 

@@ -52,7 +52,7 @@ def checkpoint(tmp_path_factory):
     model = make_model(model_config, dataset.image_size, 4)
     planner = config.Planner(samples=16, iterations=2, elites=4)
     scaler = ActionScaler(np.zeros(2), np.full(2, 0.25))
-    made = Checkpoint(model, robot, dataset, model_config, planner, scaler, {})
+    made = Checkpoint(model, robot, dataset, model_config, planner, scaler)
     folder = tmp_path_factory.mktemp('checkpoint')
     save(folder, made)
     return folder
