@@ -215,7 +215,7 @@ LEARNS = [
       'np.arange(span.start, span.stop - reach)', 'np.arange(span.start, span.stop - 1)',
       'test_dataset.py'),
     M('held-out episodes learnt from', 'training/train.py',
-      "deal = Shuffle(batches.starts('train')", "deal = Shuffle(batches.starts('all')",
+      "sampler = Shuffle(batches.starts('train')", "sampler = Shuffle(batches.starts('all')",
       'test_probes.py'),
     M('training episodes held out', 'training/train.py',
       "val = batches.starts('val')", "val = batches.starts('train')", 'test_probes.py'),

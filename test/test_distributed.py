@@ -23,7 +23,7 @@ from smwm_ros.training.augment import augment, lit, shifted, strength
 from smwm_ros.training.batches import Batches, Shuffle
 from smwm_ros.training.feed import open_feed, PrefetchThread
 from smwm_ros.training.learner import Learner
-from smwm_ros.training.metrics import collapse
+from smwm_ros.training.metrics import collapse_warning
 from smwm_ros.training.train import train
 import torch
 from torch import distributed
@@ -221,10 +221,10 @@ def test_a_model_that_knows_old_images_only_is_said_to_overfit(tmp_path: Path) -
     settings = config.Train(steps=150, batch=8, lr=1e-2, eval_every=150, device='cpu')
     summary = train(few, tmp_path / 'run', TINY, settings, config.Planner()).info.summary
     assert summary['train_inverse_r2'] > 0.5
-    told = collapse({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.9})
+    told = collapse_warning({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.9})
     assert told is not None
-    assert 'overfits: what the robot did is read off images it learnt from' in told
+    assert 'overfits: it infers actions from training images' in told
     assert 'collapsed' not in told
-    lazy = collapse({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.03})
+    lazy = collapse_warning({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.03})
     assert lazy is not None
     assert lazy.startswith('the latent has collapsed')

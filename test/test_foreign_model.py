@@ -63,7 +63,7 @@ def test_a_model_that_came_in_does_what_the_original_does(
     assert same(z, name, 'encode')
     assert isinstance(model.forward_model, Predictor)
     latents, actions = numbers(6, 2, history, 192), numbers(5, 2, history, ACTIONS)
-    assert same(model.forward_model.follow(latents, actions), name, 'predict')
+    assert same(model.forward_model.predict_sequence(latents, actions), name, 'predict')
     if 'inverse' in VECTORS[name]:
         assert same(model.infer(z[:1], z[1:]), name, 'inverse')
         assert same(model.encode(pixels(2, 1, 3, 64, 64)), name, 'encode_64')
@@ -89,7 +89,7 @@ def test_a_rollout_begins_from_one_frame_where_smwm_that_remembers_begins_from_t
         begun, actions = known.shape[1], torch.cat([sent, plans], dim=1)
         for end in range(begun, begun + plans.shape[1]):
             recent = slice(max(end - 3, 0), end)
-            latest = g.follow(known[:, recent], actions[:, recent])[:, -1:]
+            latest = g.predict_sequence(known[:, recent], actions[:, recent])[:, -1:]
             known = torch.cat([known, latest], dim=1)
         return known[:, begun:]
 

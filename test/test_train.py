@@ -26,7 +26,7 @@ from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
 from smwm_ros.model.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.training.batches import Batches, Shuffle
-from smwm_ros.training.metrics import collapse, effective_rank, held_out
+from smwm_ros.training.metrics import collapse_warning, effective_rank, held_out
 from smwm_ros.training.run_folder import Run
 from smwm_ros.training.train import train
 from test_checkpoint import Bomb
@@ -193,7 +193,7 @@ def test_resume_goes_on_and_never_begins(
     knobs = ['model.hidden=32', 'train.steps=30', 'train.batch=16', 'train.eval_every=10']
     words = ['train', str(dots.folder), '--out', str(run), *knobs]
     assert main([*words, '--resume']) == 2
-    assert f'{run}: holds no run to go on with' in capsys.readouterr().err
+    assert f'{run}: holds no run to resume' in capsys.readouterr().err
     assert not run.exists()
     with interrupted(monkeypatch, 25):
         assert main(words) != 0
@@ -217,7 +217,7 @@ def test_a_state_that_is_damaged_is_refused_and_not_executed(
         torch.save({'identity': Bomb(tmp_path / 'exploded')}, state)
     else:
         torch.save({'step': 3}, state)
-    with pytest.raises(CheckpointError, match=r'last.pt: damaged: .* --fresh starts over'):
+    with pytest.raises(CheckpointError, match=r'last.pt: damaged: .* start over with --fresh'):
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
     assert not (tmp_path / 'exploded').exists()
 
@@ -470,7 +470,7 @@ def test_a_dataset_of_another_version_is_refused_before_time_is_spent(tmp_path: 
     index = dot_dataset(tmp_path / 'dots').folder / 'dataset.json'
     index.write_text(index.read_text().replace('"resize"', '"squeeze"'))
     dots = TransitionDataset.open(tmp_path / 'dots')
-    with pytest.raises(DatasetError, match=r'another version .*squeeze.*; convert it again'):
+    with pytest.raises(DatasetError, match=r'another version .*squeeze.*; convert again'):
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
     assert not (tmp_path / 'run').exists()
 
@@ -542,9 +542,9 @@ def test_the_effective_rank_counts_equal_directions(width: int) -> None:
 
 def test_collapse_is_told_in_words() -> None:
     fine = {'latent_std': 0.5, 'inverse_r2': 0.8}
-    assert collapse(fine) is None
-    assert 'all images look the same' in str(collapse({**fine, 'latent_std': 1e-4}))
-    assert 'what the robot did' in str(collapse({**fine, 'inverse_r2': 0.0}))
+    assert collapse_warning(fine) is None
+    assert 'all images share one latent' in str(collapse_warning({**fine, 'latent_std': 1e-4}))
+    assert 'cannot be inferred' in str(collapse_warning({**fine, 'inverse_r2': 0.0}))
 
 
 @pytest.mark.parametrize('settled', [False, True])

@@ -25,7 +25,7 @@ from smwm_ros.evaluation.methods import PAPER_PLANNER
 from smwm_ros.exchange.tensor_names import theirs
 from smwm_ros.interfaces import ActionScaler
 from smwm_ros.model.checkpoint import Checkpoint
-from smwm_ros.model.fast_rollout import collapse
+from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.kernels import PackedLinear
 from smwm_ros.model.vit import MEAN, Predictor, SIDE, STD
 from smwm_ros.model.world_model import make_model, Smwm
@@ -302,7 +302,7 @@ def ranking(model: Smwm) -> float:
     z = torch.randn(1, model.latent, generator=generator).to(device)
     shape = (PAPER.samples + 1, PAPER.horizon, BLOCK * FIELDS)
     actions = torch.randn(shape, generator=generator).to(device)
-    half = collapse(model, half=True)
+    half = accelerate(model, half=True)
     assert half is not None
     ranks = []
     for imagine in (model.rollout, half.rollout):

@@ -19,7 +19,7 @@ from smwm_ros.model.checkpoint import Checkpoint, require
 from smwm_ros.model.encoding import BATCH, encode_rows
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.progress import show_progress
-from smwm_ros.training.batches import Batches, in_two
+from smwm_ros.training.batches import Batches, with_held_out
 from smwm_ros.training.metrics import measure, MIN_STD
 import torch
 from torch import Tensor
@@ -65,7 +65,7 @@ def examine(
     info = data.info
     require(checkpoint, str(data.folder), info.spec.size, info.spec.dt, info.image_size)
     model = checkpoint.on(device).model
-    data, note = in_two(data)
+    data, note = with_held_out(data)
     batches = Batches(data, checkpoint.scaler, device)
     train, val = _spread(data.starts('train'), samples), _spread(data.starts('val'), samples // 5)
     show = partial(show_progress, desc='encoding', unit_scale=BATCH, unit=' frames')

@@ -101,7 +101,7 @@ class Steps(nn.Module):
 
     def forward(self, z: Tensor, action: Tensor) -> Tensor:
         """Predict what follows the last: (B, T, D), (B, T, K*A) -> (B, D)."""
-        return self.predictor.follow(z, action)[:, -1]
+        return self.predictor.predict_sequence(z, action)[:, -1]
 
 
 class Graph(NamedTuple):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A checkpoint is a folder that holds all a robot needs: model.safetensors and meta.json.
+Save and load checkpoints: a folder with model.safetensors and meta.json.
 
-meta.json carries the robot (topics, fields, limits, dt), how images were made, the architecture,
-the planner's settings, and the mean and standard deviation of the actions. Nothing in the folder
-is executed when it is loaded.
+meta.json holds the robot (topics, fields, limits, dt), the image settings, the architecture, the
+planner settings, and the mean and standard deviation of the actions. Loading executes no code from
+the folder.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from torch import Tensor
 
 FORMAT = 1
 WEIGHTS, META = 'model.safetensors', 'meta.json'
-CHECKPOINT = Kind(CheckpointError, 'copy the run again from where it is whole, or train it again')
+CHECKPOINT = Kind(CheckpointError, 'copy the run again from an intact source, or train it again')
 EMPTY: Mapping[str, Any] = MappingProxyType({})
-_NAMED = 10  # mistakes said one by one
+_NAMED = 10  # mistakes or files that an error lists one by one
 _META = {
     'format': int,
     'robot': {str: Any},
@@ -114,21 +114,21 @@ class Checkpoint(NamedTuple):
     planner: config.Planner
     scaler: ActionScaler
     info: Info = NO_INFO
-    folder: Path | None = None  # where it was loaded from, and what smwm prepare made may lie
+    folder: Path | None = None  # that it was loaded from; smwm prepare writes there
 
     @property
     def spec(self) -> ActionSpec:
-        """Return what an action means."""
+        """Return the fields, limits and period of an action."""
         return action_spec(self.robot)
 
     @property
     def action_block(self) -> int:
-        """Return K, the raw actions in one model step."""
+        """Return K, the number of raw actions in a model step."""
         return self.dataset.action_block
 
     @property
     def image_size(self) -> int:
-        """Return S, the side of the square images [px]."""
+        """Return S, the side of the images [px]."""
         return self.dataset.image_size
 
     def on(self, device: torch.device) -> Checkpoint:
@@ -139,7 +139,7 @@ class Checkpoint(NamedTuple):
 
 
 def save(folder: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; meta.json comes last, and without it there is no checkpoint."""
+    """Write a checkpoint; meta.json is written last and marks it as complete."""
     folder = Path(folder)
     weights = format_tensors(checkpoint.model.state_dict())
     meta = {
@@ -163,14 +163,14 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def add_info(folder: Path, **found: Any) -> None:
-    """Add to the info of a checkpoint on disk; its weights stay as they are."""
+    """Add keys to the info of a checkpoint on disk, without touching its weights."""
     meta = _read_meta(folder)
     meta['info'] = {**meta['info'], **found}
     write_atomic(folder / META, json.dumps(meta, indent=1).encode())
 
 
 def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
-    """Read a checkpoint; the model comes ready to plan with."""
+    """Read a checkpoint; its model is in eval mode, without gradients, on a device."""
     folder = Path(folder)
     meta = read_meta(folder)
     path = folder / META
@@ -216,7 +216,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         ticks, median = apart['ticks'], apart['median']
         if len(ticks) != len(median) or not np.isfinite([*ticks, *median]).all():
             raise CHECKPOINT.damaged(
-                path, 'info.distances: expected a number for each of its ticks'
+                path, 'info.distances: expected as many numbers in median as in ticks, all finite'
             )
     return meta
 
@@ -224,7 +224,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
 def require(
     checkpoint: Checkpoint, where: str, action_size: int, dt: float, image_size: int
 ) -> None:
-    """Refuse a robot, dataset or arena that the checkpoint was not made for."""
+    """Raise a CheckpointError if action size, period or image size differ from the checkpoint."""
     mistakes = [
         f'{name} is {found} in {where}, and {wanted} in the checkpoint'
         for name, found, wanted in (
@@ -239,10 +239,12 @@ def require(
 
 
 def _read_weights(path: Path, digest: str, shape: tuple[Any, ...]) -> dict[str, Tensor]:
-    """Read the tensors, and say which are missing, too many or misshapen."""
+    """Read the weights, or raise an error that names missing, surplus and misshapen tensors."""
     tensors, found = read_tensors(path, CHECKPOINT)
     try:
-        with torch.device('meta'):  # takes no memory, however large a damaged meta.json says it is
+        with torch.device(
+            'meta'
+        ):  # allocates nothing, however large the sizes in a damaged meta.json
             wanted = make_model(*shape).state_dict()
     except (ConfigError, RuntimeError) as error:
         raise CHECKPOINT.damaged(path.with_name(META), one_line(error)) from None
@@ -260,19 +262,19 @@ def _read_weights(path: Path, digest: str, shape: tuple[Any, ...]) -> dict[str, 
         )
     if found != digest:
         raise CheckpointError(
-            f'{path}: not the weights that {META} was written with; {CHECKPOINT.remedy}'
+            f'{path}: the SHA-256 differs from weights_sha256 in {META}; {CHECKPOINT.remedy}'
         )
     return tensors
 
 
 def _form(tensor: Tensor) -> str:
-    """Say the shape of a tensor, and what is not the usual kind of number."""
+    """Return the shape of a tensor as text, with its dtype if that is not float32."""
     kind = '' if tensor.dtype == torch.float32 else f' {tensor.dtype}'
     return f'{tuple(tensor.shape)}{kind}'
 
 
 def _what_is_there(folder: Path) -> str:
-    """Tell what lies where a checkpoint was expected."""
+    """Return what was found where a checkpoint was expected, as text."""
     if folder.is_dir():
         names = sorted(item.name for item in folder.iterdir())
         more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
@@ -285,13 +287,15 @@ def _what_is_there(folder: Path) -> str:
 
 
 def recorded_data(path: Path) -> Path | None:
-    """Return the dataset that a run remembers, if it still lies there."""
+    """Return the path of the dataset that a run was trained on, or None if it moved."""
     info = read_json(path / 'meta.json', CHECKPOINT).get('info')
     name = info.get('data') if isinstance(info, dict) else None
     if not isinstance(name, str):
         return None
-    # best/ is a checkpoint inside a run, and paths to the dataset are relative to the run.
+    # The path is relative to the run; best/ is a checkpoint inside a run.
     for place in (path / name, path.parent / name):
-        if os.path.isfile(place / 'dataset.json'):  # which takes any text for a path
+        if os.path.isfile(
+            place / 'dataset.json'
+        ):  # unlike Path.is_file, it raises nothing on any text
             return Path(os.path.normpath(place))
     return None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The networks of the preset `toy`: those with which the paper shows what the method does.
+The networks of the preset `toy`, from the toy experiments of the paper.
 
-Latents and predictions end in a tanh, and there is no normalisation anywhere, so that what a
-latent keeps is the work of the losses alone.
+Latents and predictions end in a tanh, and nothing is normalised: what a latent keeps depends on
+the losses alone.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device
-from smwm_ros.model.fast_rollout import collapse
+from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.recorded import can_record, Recorded
 from smwm_ros.planning.costs import View
@@ -65,7 +65,7 @@ class Pilot:
         )
         block = self.action_block
         self._planner = make_planner(
-            collapse(self._model, settings.precision == 'bf16', settings.samples) or self._model,
+            accelerate(self._model, settings.precision == 'bf16', settings.samples) or self._model,
             settings,
             low.repeat(block),
             high.repeat(block),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What `near` means to a model: how far apart in its latent frames are that lie so long apart.
+Measure how the latent distance of two frames grows with the time between them.
 
-A latent distance has no unit of its own. Measured on held-out driving it has one: frames of two
-control periods of driving are usually that far apart, so a goal nearer than that is reached.
+A latent distance has no unit. This table gives it one: goal.near = 2 ticks means the distance that
+frames of held-out episodes usually have when two control periods lie between them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from smwm_ros.model.encoding import encode_rows
 from smwm_ros.model.world_model import Smwm
 
 TICKS = (1, 2, 3, 4, 5, 7, 10, 15, 25)  # raw steps between two frames
-STRETCHES = 20  # pieces of held-out driving that are looked at
+STRETCHES = 20  # sections of held-out episodes that are measured
 
 
 def measure_distances(model: Smwm, dataset: TransitionDataset) -> dict[str, list[float]]:
-    """Return the quartiles of the latent distance, for frames that lie so many ticks apart."""
+    """Return the quartiles of the latent distance of frames, for each number of ticks apart."""
     longest = max(e.stop - e.start for e in dataset.episodes if e.split == 'val') - 1
     length = min(longest, TICKS[-1])
     starts = dataset.starts('val', length)
@@ -37,7 +37,7 @@ def measure_distances(model: Smwm, dataset: TransitionDataset) -> dict[str, list
 
 
 def distance_of(info: Info, ticks: float) -> float | None:
-    """Return how far frames usually are that lie so many ticks apart, None if nobody measured."""
+    """Return the median latent distance of frames so many ticks apart, None if not measured."""
     measured = info.distances
     if measured is None:
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One step of training: gradient, clipping, learning rate, precision, chance."""
+"""One training step: gradient, clipping, learning rate, precision, random seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-# How torch and numpy tell it, on a GPU and on the CPU.
+# In the messages of torch and numpy, on a GPU and on the CPU.
 OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'unable to allocate')
 
 
@@ -52,8 +52,8 @@ class Learner:
         model.train()
 
     def step(self, number: int, batch: Window) -> dict[str, Tensor]:
-        """Go down the gradient; return the terms of the loss before it. The first step is 1."""
-        # Nothing here waits for a GPU: what it found is for the caller to ask.
+        """Update the weights once; return the loss terms before. The first step is 1."""
+        # Nothing here waits for a GPU; the caller decides when to read the terms.
         with (
             seeded((self._settings.seed << 32) + number, self._device),
             torch.autocast(self._device.type, torch.bfloat16, self._half),
@@ -71,13 +71,13 @@ class Learner:
         return {name: term.detach() for name, term in terms.items()}
 
     def validate(self, batch: Window, settled: bool) -> dict[str, float]:
-        """Measure the model on a batch that it does not learn from, in this process alone."""
+        """Return measures of the model on a held-out batch, in this process alone."""
         with seeded(self._settings.seed, self._device):
             return held_out(self.model, batch, settled)
 
 
 def learning_rate(step: int, settings: config.Train) -> float:
-    """Rise linearly from zero, then fall to zero along a cosine; the first step is 0."""
+    """Return the learning rate: linear warm-up, then cosine decay to 0. The first step is 0."""
     rise = int(settings.warmup * settings.steps)
     if step < rise:
         return settings.lr * step / rise
@@ -86,10 +86,10 @@ def learning_rate(step: int, settings: config.Train) -> float:
 
 
 @contextmanager
-def memory_in_words(
+def explain_out_of_memory(
     settings: config.Train, image_size: int, device: torch.device
 ) -> Iterator[None]:
-    """Say what asked for too much memory, and what to try."""
+    """Turn an out-of-memory error into a TrainingError that says what to try."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
