@@ -19,6 +19,7 @@ from smwm_ros.exchange import from_foreign_model
 from smwm_ros.exchange.foreign_model import ForeignModel, read_original
 from smwm_ros.exchange.from_foreign_model import make_checkpoint, statistics
 from smwm_ros.exchange.pickled import read_tensors
+from smwm_ros.interfaces import ActionScaler
 from smwm_ros.model.checkpoint import load
 from smwm_ros.planning.pilot import Pilot
 from test_checkpoint import Bomb
@@ -59,6 +60,7 @@ def test_a_run_of_smwm_becomes_a_checkpoint_that_plans(
     assert ours.model_config.kind == 'smwm'
     assert ours.model_config.inverse_weight == 0.1
     assert ours.info.dataset == data.fingerprint
+    assert ours.info.imported
     assert ours.info.imported['maker'] == 'SMWM'
     assert len(ours.info.warnings) == 2
     assert np.array_equal(ours.scaler, statistics(data))
@@ -307,4 +309,4 @@ def test_two_fields_too_few_are_told() -> None:
     original = ForeignModel('LeWM', Path('weights.pt'), {}, Config().model, 25, None)
     config = Config(dataset=Dataset(action_block=5))
     with pytest.raises(CheckpointError, match='has 25 action numbers a model step; the robot has'):
-        make_checkpoint(original, config, np.zeros(2), np.ones(2))
+        make_checkpoint(original, config, ActionScaler(np.zeros(2), np.ones(2)))

@@ -56,6 +56,8 @@ def test_training_measures_and_a_finished_run_is_measured_without_training(tmp_p
     old = load(tmp_path / 'run')
     assert distance_of(old.info, 2.0) is None
     again = train(data, tmp_path / 'run', *words)
+    assert made.info.distances
+    assert again.info.distances
     assert load(tmp_path / 'run').info.distances == again.info.distances
     for name, values in again.info.distances.items():
         assert values == pytest.approx(made.info.distances[name])

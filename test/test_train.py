@@ -89,9 +89,9 @@ def test_the_latent_lives_where_images_of_a_textured_room_are_changed_at_random(
     settings = config.Train(steps=300, batch=64, lr=1e-2, eval_every=300, device='cpu', seed=seed)
     model = replace(TINY, latent=8)
     found = train(room, tmp_path / 'run', model, replace(settings, **knobs), PLANNER).info
-    assert not found['warnings']
-    assert found['summary']['inverse_r2'] > 0.3
-    assert found['summary']['forward_over_copy'] < 0.4
+    assert not found.warnings
+    assert found.summary['inverse_r2'] > 0.3
+    assert found.summary['forward_over_copy'] < 0.4
 
 
 @pytest.mark.parametrize('start', [1e-3, 100.0])
@@ -102,10 +102,10 @@ def test_a_lambda_that_is_found_keeps_the_latent_alive_wherever_it_began(
     settings = config.Train(steps=200, batch=64, lr=1e-2, eval_every=50, device='cpu')
     model = replace(TINY, inverse_weight=start, inverse_target=0.6)
     found = train(dots, tmp_path / 'run', model, settings, PLANNER).info
-    assert not found['warnings']
-    assert found['summary']['inverse_r2'] > 0.2
-    assert found['summary']['forward_over_copy'] < 0.5
-    assert 0.01 <= found['summary']['inverse_weight'] <= 10
+    assert not found.warnings
+    assert found.summary['inverse_r2'] > 0.2
+    assert found.summary['forward_over_copy'] < 0.5
+    assert 0.01 <= found.summary['inverse_weight'] <= 10
 
 
 # A run with all that has a state of its own: lambda, random directions, windows.
