@@ -25,7 +25,7 @@ from smwm_ros.model.vit import Predictor, PredictorBlock
 from smwm_ros.model.world_model import Smwm
 import torch
 from torch import nn, Tensor
-from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 Imagine: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (N, D), (N, T, K*A) -> (N, T, D)
 Make: TypeAlias = Callable[..., PackedLinear]  # from weight, bias and activation

@@ -10,7 +10,7 @@ import platform
 from smwm_ros.model.fastest import fastest
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 X86 = platform.machine() in ('x86_64', 'AMD64')
 LANES = 16  # float32 numbers in the widest register

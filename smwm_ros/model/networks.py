@@ -163,8 +163,8 @@ class StateHead(nn.Module):
 
     def error(self, z: Tensor, z_next: Tensor, state: Tensor) -> Tensor:
         """Return the mean squared error over measured states (B, P), 0 where none was measured."""
-        known = state.isfinite().all(dim=-1, keepdim=True)
+        measured = state.isfinite().all(dim=-1, keepdim=True)
         # NaN times 0 is NaN, also in the gradient, so missing states are replaced first.
-        true = self.normalise(torch.where(known, state, self.mean))
-        squares = (self.forward(z, z_next) - true).square() * known
-        return squares.sum() / (known.sum() * state.shape[-1]).clamp(min=1)
+        true = self.normalise(torch.where(measured, state, self.mean))
+        squares = (self.forward(z, z_next) - true).square() * measured
+        return squares.sum() / (measured.sum() * state.shape[-1]).clamp(min=1)

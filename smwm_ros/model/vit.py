@@ -16,7 +16,7 @@ from smwm_ros.model.fastest import fastest
 from smwm_ros.model.kernels import X86
 import torch
 from torch import nn, Tensor
-from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 LATENT, HIDDEN = 192, 256
 SIDE, PATCH = 224, 14  # [px]

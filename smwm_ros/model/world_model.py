@@ -22,7 +22,7 @@ from smwm_ros.model.networks import Encoder, ForwardModel, Heads, InverseModel, 
 from smwm_ros.model.sigreg import SigReg
 import torch
 from torch import nn, Tensor
-from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 # Joins the features of all processes: (T+1, B / processes, F) -> (T+1, B, F).
 Gather: TypeAlias = Callable[[Tensor], Tensor]
@@ -96,7 +96,7 @@ class Smwm(nn.Module):
 
     def latents(self, batch: Window, gather: Gather | None = None) -> tuple[Tensor, ...]:
         """Encode all frames of a batch: T+1 times (B, D)."""
-        # One pass for all frames, so that BatchNorm sees them as one set.
+        # One pass for all frames, so that BatchNorm normalises them together.
         steps = len(batch.obs.pixels)
         features = self.encoder.forward_features(batch.obs.pixels.flatten(0, 1))
         if gather:
@@ -106,7 +106,7 @@ class Smwm(nn.Module):
     def terms(self, z: tuple[Tensor, ...], batch: Window) -> dict[str, Tensor]:
         """Return the weighted terms of the loss for encoded frames."""
         pairs = zip(self._predict_frames(z, batch.action), z[1:], strict=True)
-        errors = [F.mse_loss(imagined, seen) for imagined, seen in pairs]
+        errors = [F.mse_loss(predicted, true) for predicted, true in pairs]
         terms = {'forward': torch.stack(errors).mean()}
         if self.multiplier:
             # The inverse error is held at its target, so g could lower its error without limit by
@@ -118,7 +118,7 @@ class Smwm(nn.Module):
             weight = self.multiplier() if self.multiplier else self.config.inverse_weight
             terms['inverse'] = weight * F.mse_loss(self.infer(now, then), actions)
         else:
-            # Here h does not train the encoder; it only measures what the latents tell it.
+            # Here h does not train the encoder; it measures how well the actions can be inferred.
             terms['inverse'] = F.mse_loss(self.infer(now.detach(), then.detach()), actions)
         if self.sigreg:
             terms['sigreg'] = self.config.sigreg_weight * self.sigreg(torch.stack(z))
@@ -139,10 +139,8 @@ class Smwm(nn.Module):
     def _predict_frames(self, z: tuple[Tensor, ...], actions: Tensor) -> Sequence[Tensor]:
         """Predict every frame but the first of a batch: T times (B, D)."""
         if self._sequence_model:  # one step ahead, from all true frames so far
-            seen = torch.stack(z[:-1], dim=1)
-            return self._sequence_model.predict_sequence(seen, actions.transpose(0, 1)).unbind(
-                dim=1
-            )
+            frames, sent = torch.stack(z[:-1], dim=1), actions.transpose(0, 1)
+            return self._sequence_model.predict_sequence(frames, sent).unbind(dim=1)
         return self._unroll(z[0], actions.unbind())
 
     def _unroll(self, z: Tensor, actions: Sequence[Tensor]) -> list[Tensor]:

@@ -37,13 +37,13 @@ class Threads:
     def __init__(
         self,
         wanted: int,  # 0 to choose
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         idle: Callable[[], float | None] | None = None,
     ) -> None:
-        self._say, self._clock = say, clock
+        self._report, self._clock = report, clock
         self._times: list[float] = []  # the first few steps, then the latest ones [s]
-        self._last = self._looked = clock()
+        self._last = self._checked = clock()
         self._trial: dict[int, list[float]] = {}  # by number of threads: steps so far [s]
         self._idle = idle_processors if idle is None else idle
         # Never more than OMP_NUM_THREADS or torch allow.
@@ -55,7 +55,7 @@ class Threads:
             self._choose('train.threads is 0')
         else:
             if not wanted and self._most < given:
-                say(f'1 thread: this process may use {allowed} of the processors')
+                report(f'1 thread: this process may use {allowed} of the processors')
             self._set(wanted or self._most)
 
     def step(self) -> None:
@@ -72,16 +72,16 @@ class Threads:
             return
         usual, latest = median(self._times[:USUAL]), min(self._times[-IN_A_ROW:])
         del self._times[USUAL:-IN_A_ROW]
-        waited = now - self._looked
+        waited = now - self._checked
         if latest > SLOW * usual and waited > PATIENCE and len(self._times) >= USUAL + IN_A_ROW:
             self._choose(f'steps take {latest:.2g} s instead of {usual:.2g} s')
         elif waited > RECHECK and self.number < self._most:
-            self._choose('looked again', more=True)
+            self._choose('checked again', more=True)
 
     def _begin(self) -> None:
         """Forget the times of steps, and measure the usual time anew."""
         self._times = []
-        self._last = self._looked = self._clock()
+        self._last = self._checked = self._clock()
 
     def _choose(self, why: str, more: bool = False) -> None:
         """Use all threads if all processors are idle, else try; with `more`, only to use more."""
@@ -93,10 +93,10 @@ class Threads:
         found = f'{"?" if idle is None else f"{idle:.1f}"} of {self._most} processors idle ({why})'
         if number == self._most:
             if number != self.number:
-                self._say(f'{count_of(number, "thread")}: {found}')
+                self._report(f'{count_of(number, "thread")}: {found}')
             self._set(number)
         else:
-            self._say(f'{found}: trying {number} and {count_of(self._most, "thread")}')
+            self._report(f'{found}: trying {number} and {count_of(self._most, "thread")}')
             self._trial = {number: [], self._most: []}
             self._set(number)
 
@@ -110,7 +110,7 @@ class Threads:
             return
         seconds = {fewer: median(alone[1:]), most: median(together[1:])}
         faster, slower = sorted(seconds, key=seconds.__getitem__)
-        self._say(
+        self._report(
             f'{count_of(faster, "thread")}: a step takes {seconds[faster]:.2g} s, and '
             f'{seconds[slower]:.2g} s with {slower}'
         )
@@ -125,11 +125,11 @@ class Threads:
 
 
 @contextmanager
-def threads(wanted: int, say: Callable[[str], None]) -> Iterator[Threads]:
+def threads(wanted: int, report: Callable[[str], None]) -> Iterator[Threads]:
     """Choose the number of torch threads inside, and restore it afterwards."""
     before = torch.get_num_threads()
     try:
-        yield Threads(wanted, say)
+        yield Threads(wanted, report)
     finally:
         torch.set_num_threads(before)
 
