@@ -130,7 +130,7 @@ def with_held_out(data: TransitionDataset) -> tuple[TransitionDataset, str]:
         )
     count = len(data.episodes)
     return halves, (
-        f'the dataset has no held-out episodes, so '
+        'no episode of the dataset is held out, so '
         f'{"the only one" if count == 1 else f"each of {count}"} was cut: probes were fitted to '
         f'its first {CUT[0]:.0%}, and the model was measured on its last {1 - CUT[1]:.0%}'
     )
