@@ -35,6 +35,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from smwm_ros.codec.images import fill_image
 from smwm_ros.control.ticks import Metronome
+from smwm_ros.interfaces import ActionScaler
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint, save
 from smwm_ros.model.world_model import make_model
@@ -242,10 +243,10 @@ def make_checkpoint(folder: Path, knobs: Sequence[str] = ()) -> tuple[Path, floa
     size = len(made.robot.command.low)
     model = make_model(made.model, made.dataset.image_size, size * made.dataset.action_block)
     path = folder / 'checkpoint'
-    mean, std = np.zeros(size), np.full(size, 0.25)
+    scaler = ActionScaler(np.zeros(size), np.full(size, 0.25))
     save(
         path,
-        Checkpoint(model, made.robot, made.dataset, made.model, made.planner, mean, std, {}),
+        Checkpoint(model, made.robot, made.dataset, made.model, made.planner, scaler),
     )
     return path, made.robot.dt
 

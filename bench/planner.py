@@ -21,9 +21,9 @@ import numpy as np
 from parts import tiny
 from parts.paper import SEARCH
 from smwm_ros.config import Config, Planner
-from smwm_ros.interfaces import Array
+from smwm_ros.interfaces import ActionScaler, Array
 from smwm_ros.model.checkpoint import Checkpoint
-from smwm_ros.model.fast_rollout import collapse
+from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.kernels import PackedLinear
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.planning.pilot import Pilot
@@ -45,7 +45,7 @@ def measure(quick: bool) -> Iterator[Row]:
     model, settings = checkpoint.model, config.planner
     bound = torch.full((checkpoint.spec.size * checkpoint.action_block,), LIMIT)
     z, goal = torch.randn(2, config.model.latent)
-    quick_model = collapse(model) or model
+    quick_model = accelerate(model) or model
     planner = make_planner(quick_model, settings, -bound, bound, checkpoint.action_block)
     assert isinstance(planner, SearchPlanner)
 
@@ -178,9 +178,7 @@ def random_checkpoint(config: Config) -> Checkpoint:
         config.dataset,
         config.model,
         config.planner,
-        np.zeros(size),
-        np.full(size, 0.5 / LIMIT),
-        {},
+        ActionScaler(np.zeros(size), np.full(size, 0.5 / LIMIT)),
     )
 
 

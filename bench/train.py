@@ -214,7 +214,7 @@ class Ours:
         compiled = device.type == 'cuda' if compiled is None else compiled
         settings = config.Train(steps=LAST, batch=task.batch, lr=1e-4, compile=compiled)
         torch.manual_seed(0)
-        batches = Batches(dataset, *dataset.action_statistics(), device)
+        batches = Batches(dataset, dataset.action_scaler(), device)
         self.learner = learner or Learner(model_of(dataset, task).to(device), settings, device)
         deal = Shuffle(batches.starts('train'), task.batch, 0)
         self._opened = open_feed(feed, batches, deal, slice(None), range(1, LAST))
@@ -262,7 +262,7 @@ class Plain:
     def __init__(self, dataset: TransitionDataset, task: Task, device: torch.device) -> None:
         self._task, self._device = task, device
         workers = 0 if device.type == 'cpu' else min(len(os.sched_getaffinity(0)), 24)
-        batches = Batches(dataset, *dataset.action_statistics(), torch.device('cpu'))
+        batches = Batches(dataset, dataset.action_scaler(), torch.device('cpu'))
         self._loader = DataLoader(
             Samples(batches), task.batch, shuffle=True, drop_last=True, num_workers=workers,
             persistent_workers=workers > 0, prefetch_factor=4 if workers else None,
@@ -388,7 +388,7 @@ def noise(folder: Path, task: Task) -> TransitionDataset:
 
 def operations(dataset: TransitionDataset, task: Task) -> float:
     """Return the floating-point operations of the matrix products in one training step."""
-    batches = Batches(dataset, *dataset.action_statistics(), torch.device('cpu'))
+    batches = Batches(dataset, dataset.action_scaler(), torch.device('cpu'))
     settings = config.Train(batch=2, device='cpu', precision='fp32')
     learner = Learner(model_of(dataset, task), settings, torch.device('cpu'))
     counter = FlopCounterMode(display=False)

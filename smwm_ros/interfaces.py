@@ -30,7 +30,7 @@ class Frame(NamedTuple):
 
 
 class Obs(NamedTuple):
-    """One instant, batched, as the model sees it."""
+    """Images and measured states of one instant, as a training batch has them."""
 
     pixels: Tensor  # (B, C, H, W) uint8
     state: Tensor  # (B, P) float32; P may be 0
@@ -62,6 +62,23 @@ class ActionSpec(NamedTuple):
         return clipped
 
 
+class ActionScaler(NamedTuple):
+    """Mean and standard deviation that raw actions are normalised with."""
+
+    mean: Array  # (A,) float64 of the raw actions, physical
+    std: Array  # (A,) above 0
+
+    def normalise(self, action: Array) -> Array:
+        """Return physical raw actions (..., A) with mean 0 and standard deviation 1."""
+        normalised: Array = (action - self.mean) / self.std
+        return normalised
+
+    def restore(self, normalised: Array) -> Array:
+        """Return normalised raw actions (..., A) in physical units, float64."""
+        action: Array = normalised.astype(np.float64) * self.std + self.mean
+        return action
+
+
 class Plan(NamedTuple):
     """What a planner returns."""
 
@@ -83,14 +100,23 @@ class Plans(NamedTuple):
 
 
 class WorldModel(Protocol):
-    """f, g, h of the paper."""
+    """Encoder f, forward model g and inverse model h of the paper."""
 
-    def encode(self, obs: Obs) -> Tensor:
-        """f: (B, C, H, W) -> (B, D)."""
+    @property
+    def latent(self) -> int:
+        """Return D, the width of a latent."""
+        ...
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """f: uint8 (B, C, H, W) -> (B, D)."""
         ...
 
     def predict(self, z: Tensor, action: Tensor) -> Tensor:
         """g: (B, D), (B, K*A) -> (B, D)."""
+        ...
+
+    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Predict T steps, each from those before: (..., D), (..., T, K*A) -> (..., T, D)."""
         ...
 
     def infer(self, z: Tensor, z_next: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.errors import ArenaError
 from smwm_ros.evaluation.agents import Agent, Attempt
-from smwm_ros.interfaces import Arena, Frame, Obs, Window
+from smwm_ros.interfaces import Arena, Frame, Window
 import torch
 
 STEPS = 30
@@ -239,16 +239,17 @@ def check_world_model(model: Any, batch: Window) -> None:
     assert not idle, f'never trained: {idle}'
     model.eval()
     with torch.inference_mode():
-        obs, next_obs = (Obs(*(part[step] for part in batch.obs)) for step in (0, 1))
         action = batch.action[0]
-        z, z_next = model.encode(obs), model.encode(next_obs)
-        assert z.shape == z_next.shape
-        assert len(z) == count
+        z, z_next = map(model.encode, batch.obs.pixels[:2])
+        assert z.shape == z_next.shape == (count, model.latent)
         assert model.predict(z, action).shape == z.shape
         assert model.infer(z, z_next).shape == (count, width)
-        alone = Obs(*(part[1:2] for part in obs))
-        assert torch.allclose(model.encode(alone)[0], z[1], atol=1e-5), 'neighbours leak in'
+        alone = model.encode(batch.obs.pixels[0, 1:2])[0]
+        assert torch.allclose(alone, z[1], atol=1e-5), 'neighbours leak in'
         one = model.predict(z[1:2], action[1:2])[0]
         assert torch.allclose(one, model.predict(z, action)[1], atol=1e-5)
+        path = model.rollout(z, torch.stack([action, action], dim=1))
+        assert path.shape == (count, 2, model.latent)
+        assert torch.allclose(path[:, 0], model.predict(z, action), atol=1e-5)
         other = model.predict(z, action + 1)
         assert not torch.allclose(other, model.predict(z, action)), 'actions do nothing'

@@ -193,12 +193,12 @@ def dataset_readers(folder: Path, origin: Origin) -> Iterator[Work]:
         data = TransitionDataset.open(folder)
         describe(data)
         contact_sheet(data, 2)
-        json.dumps([data.metas, data.info, data.action_statistics()[0].tolist()])
+        json.dumps([data.metas, data.info, data.action_scaler().mean.tolist()])
 
     def learn() -> None:
         data = TransitionDataset.open(folder)
         check(data, 1, warn=False)
-        batches = Batches(data, *data.action_statistics(), torch.device('cpu'))
+        batches = Batches(data, data.action_scaler(), torch.device('cpu'))
         checkpoint = checkpoints.load(origin.run)
         checkpoints.require(checkpoint, 'here', data.info.spec.size, data.info.spec.dt, 16)
         with torch.no_grad():

@@ -26,6 +26,8 @@ LATENT, ACTION = 6, 4
 class BentWorld:
     """A world model that is not linear: z + tanh([z, a] W) V."""
 
+    latent = LATENT
+
     def __init__(self, inwards: Tensor, outwards: Tensor) -> None:
         self.inwards, self.outwards = inwards, outwards  # (D + K*A, H), (H, D)
 
@@ -41,12 +43,18 @@ class BentWorld:
         """Go one model step."""
         return z + torch.tanh(torch.cat([z, action], dim=-1) @ self.inwards) @ self.outwards
 
+    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Go several model steps: (..., D), (..., T, K*A) -> (..., T, D)."""
+        steps = []
+        for action in actions.unbind(dim=-2):
+            z = self.predict(z, action)
+            steps.append(z)
+        return torch.stack(steps, dim=-2)
+
     def get_cost(self, info: dict[str, Any], actions: Tensor) -> Tensor:
         """Score samples (B, N, T, K*A) as the solver asks for it: last distance, squared."""
         z, goal = info['z'], info['goal']  # (B, N, D)
-        for action in actions.unbind(dim=2):
-            z = self.predict(z, action)
-        return (z - goal).square().sum(dim=-1)
+        return (self.rollout(z, actions)[:, :, -1] - goal).square().sum(dim=-1)
 
 
 class Peer(NamedTuple):

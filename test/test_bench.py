@@ -221,12 +221,15 @@ def test_outcomes_are_kept_for_the_same_model_settings_and_pairs_alone(
 ) -> None:
     outcomes, script = bench.outcomes, BENCH / 'parts' / 'success.py'
     checkpoint, pairs = tiny_checkpoint(), [Pair(np.zeros(2), np.ones(2), 0, 1, 0)]
+    scaler = checkpoint.scaler
     name = outcomes.named(script, checkpoint, pairs, 'one')
     assert name == outcomes.named(script, tiny_checkpoint(), pairs, 'one')
     others = {
         outcomes.named(BENCH / 'toy.py', checkpoint, pairs, 'one'),
         outcomes.named(script, tiny_checkpoint(seed=1), pairs, 'one'),
-        outcomes.named(script, checkpoint._replace(std=checkpoint.std * 2), pairs, 'one'),
+        outcomes.named(
+            script, checkpoint._replace(scaler=scaler._replace(std=scaler.std * 2)), pairs, 'one'
+        ),
         outcomes.named(script, checkpoint, [pairs[0]._replace(goal_state=np.zeros(2))], 'one'),
         outcomes.named(script, checkpoint, pairs, 'other'),
     }

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from smwm_ros.evaluation.methods import PAPER_PLANNER
 from smwm_ros.load import load_config
-from smwm_ros.model.fast_rollout import collapse
+from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.planning.planner import make_planner
 import torch
 from torch import nn, Tensor
@@ -32,7 +32,7 @@ def test_the_plain_cem_finds_our_plan_with_the_same_number_of_iterations(
     config = load_config('two_room', ['model.latent=4', 'model.hidden=16', 'planner.samples=32'])
     checkpoint = bench.planner.random_checkpoint(config)
     bound = torch.full((10,), bench.planner.LIMIT)
-    model = collapse(checkpoint.model) or checkpoint.model
+    model = accelerate(checkpoint.model) or checkpoint.model
     torch.manual_seed(1)
     z, goal = torch.randn(2, 4)
     plans = []

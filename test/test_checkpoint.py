@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 from smwm_ros.errors import CheckpointError
-from smwm_ros.model.checkpoint import load, META, require, save, WEIGHTS
+from smwm_ros.model.checkpoint import add_info, load, META, require, save, WEIGHTS
 from smwm_ros.share import shipped
 import torch
 from worlds import tiny_checkpoint
@@ -35,10 +35,27 @@ def test_it_comes_back_to_the_bit(saved: Path) -> None:
         assert torch.equal(tensor, after.model.state_dict()[name]), name
     for part in ('robot', 'dataset', 'model_config', 'planner', 'info', 'spec'):
         assert getattr(before, part) == getattr(after, part), part
-    assert np.array_equal(before.mean, after.mean)
-    assert np.array_equal(before.std, after.std)
+    assert np.array_equal(before.scaler, after.scaler)
     assert not after.model.training
     assert (after.action_block, after.image_size) == (2, 16)
+
+
+def test_a_checkpoint_on_another_device_leaves_this_one_where_it_is() -> None:
+    made = tiny_checkpoint()
+    assert made.on(torch.device('cpu')) is made
+    moved = made.on(torch.device('meta'))
+    assert {part.device.type for part in moved.model.parameters()} == {'meta'}
+    assert {part.device.type for part in made.model.parameters()} == {'cpu'}
+
+
+def test_info_that_another_version_wrote_is_kept(saved: Path, tmp_path: Path) -> None:
+    add_info(saved, mood='good', summary={'step': 3.0})
+    info = json.loads((saved / META).read_text())['info']
+    assert info == {'dataset': 'none', 'warnings': [], 'mood': 'good', 'summary': {'step': 3.0}}
+    again = load(saved)
+    assert (again.info.summary, again.info.others) == ({'step': 3.0}, {'mood': 'good'})
+    save(tmp_path / 'again', again)
+    assert json.loads((tmp_path / 'again' / META).read_text())['info'] == info
 
 
 def test_tensors_that_do_not_fit_are_listed(saved: Path) -> None:
@@ -60,7 +77,7 @@ def test_tensors_that_do_not_fit_are_listed(saved: Path) -> None:
 def test_weights_of_another_run_are_refused(saved: Path, tmp_path: Path) -> None:
     save(tmp_path / 'other', tiny_checkpoint(seed=1))
     (saved / WEIGHTS).write_bytes((tmp_path / 'other' / WEIGHTS).read_bytes())
-    with pytest.raises(CheckpointError, match=r'not the weights that meta\.json was written with'):
+    with pytest.raises(CheckpointError, match=r'differs from weights_sha256 in meta\.json'):
         load(saved)
 
 

@@ -16,7 +16,7 @@ from smwm_ros.control.command_record import Record
 from smwm_ros.evaluation.agents import PlannerAgent
 from smwm_ros.evaluation.closed_loop import run_pairs
 from smwm_ros.evaluation.pairs import fresh_pairs, Pair
-from smwm_ros.interfaces import Array, Frame
+from smwm_ros.interfaces import ActionScaler, Array, Frame
 from smwm_ros.model.checkpoint import load
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.pilot import Pilot
@@ -256,8 +256,7 @@ def missed_by(delay: int, compensate: str) -> float:
         robot=replace(ROBOT, command=FIELD),
         dataset=replace(made.dataset, action_block=4),
         planner=Planner(horizon=5, samples=64, iterations=4, elites=8),
-        mean=0 * one,
-        std=one,
+        scaler=ActionScaler(0 * one, one),
     )
     agent = PlannerAgent(Pilot(made), 1, delay, compensate)
     pairs = [Pair(0 * one, goal * one, 0, 1, 0) for goal in GOALS]

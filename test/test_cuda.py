@@ -78,10 +78,8 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode('default')
 
 
-class Adder:
+class Adder(PointMass):
     """A model whose rollouts are not recorded by themselves."""
-
-    latent = 2
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
         """Add up the raw actions."""
@@ -97,8 +95,7 @@ def planner_on(device: torch.device, settings: config.Planner, **more: Any) -> S
     """Make a planner of a robot with rate limits."""
     high = torch.full((4,), 1.0, device=device)
     step = torch.full((2,), 0.7, device=device)
-    model: Any = Adder()
-    made = make_planner(model, settings, -high, high, 2, step, **more)
+    made = make_planner(Adder(), settings, -high, high, 2, step, **more)
     assert isinstance(made, SearchPlanner)
     return made
 
@@ -256,7 +253,7 @@ def test_a_step_of_training_on_a_gpu_is_that_of_the_processor(
     for device in (torch.device('cpu'), gpu):
         torch.manual_seed(0)
         model = make_model(config.Model(latent=4, hidden=16), 16, 4).to(device)
-        batches = Batches(dataset, *dataset.action_statistics(), device)
+        batches = Batches(dataset, dataset.action_scaler(), device)
         learner = Learner(model, settings, device)
         deal = Shuffle(batches.starts('train'), 8, 0)
         losses = []

@@ -148,11 +148,11 @@ def test_statistics_are_of_training_rows_and_never_zero(tmp_path: Path) -> None:
     rows = np.concatenate(
         [np.arange(e.start, e.stop) for e in data.episodes if e.split == 'train']
     )
-    mean, std = data.action_statistics()
+    mean, std = data.action_scaler()
     assert np.allclose(mean, [rows.mean(), -rows.mean()])
     assert np.allclose(std, rows.std())
     data._actions[:] = 7.0
-    assert (data.action_statistics()[1] > 0).all()
+    assert (data.action_scaler().std > 0).all()
 
 
 def test_columns_are_plain_npy_files(tmp_path: Path) -> None:

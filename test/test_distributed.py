@@ -23,7 +23,7 @@ from smwm_ros.training.augment import augment, lit, shifted, strength
 from smwm_ros.training.batches import Batches, Shuffle
 from smwm_ros.training.feed import open_feed, PrefetchThread
 from smwm_ros.training.learner import Learner
-from smwm_ros.training.metrics import collapse
+from smwm_ros.training.metrics import collapse_warning
 from smwm_ros.training.train import train
 import torch
 from torch import distributed
@@ -44,16 +44,15 @@ def dots(tmp_path: Path) -> TransitionDataset:
 
 def check_first_step(learner: Learner, number: int, batch: Window) -> dict[str, torch.Tensor]:
     """Take a step; at the first, compare the gradients with those of one process."""
-    twin = copy.deepcopy(learner._model)
+    twin = copy.deepcopy(learner.model)
     found = step(learner, number, batch)
     if number == 1:
-        parts = [torch.empty_like(batch.obs.pixels) for _ in range(learner._model.team.size)]
+        parts = [torch.empty_like(batch.obs.pixels) for _ in range(distributed.get_world_size())]
         distributed.all_gather(parts, batch.obs.pixels.contiguous())
-        twin.team = ProcessGroup()
         whole = batch._replace(obs=batch.obs._replace(pixels=torch.cat(parts, dim=1)))
         step(Learner(twin, learner._settings, CPU), 1, whole)
         for (name, mine), alone in zip(
-            learner._model.named_parameters(), twin.parameters(), strict=True
+            learner.model.named_parameters(), twin.parameters(), strict=True
         ):
             assert mine.grad is not None
             assert alone.grad is not None
@@ -74,9 +73,9 @@ sys.exit(main(sys.argv[2:]))
 
 
 def start(words: list[str], rank: int, size: int, port: int) -> subprocess.Popen[str]:
-    """Start one process of a team, as torchrun does."""
-    team = {'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': size, 'MASTER_PORT': port}
-    env = {**os.environ, **{name: str(value) for name, value in team.items()}}
+    """Start one process of several, as torchrun does."""
+    variables = {'RANK': rank, 'LOCAL_RANK': rank, 'WORLD_SIZE': size, 'MASTER_PORT': port}
+    env = {**os.environ, **{name: str(value) for name, value in variables.items()}}
     env |= {'MASTER_ADDR': '127.0.0.1', 'OMP_NUM_THREADS': '1'}
     command = [sys.executable, '-c', SCRIPT, str(Path(__file__).parent), *words]
     pipe = subprocess.PIPE
@@ -133,7 +132,7 @@ def same(one: Window, two: Window) -> bool:
 def test_batches_are_the_same_wherever_they_come_from(
     dots: TransitionDataset, share: slice
 ) -> None:
-    batches = Batches(dots, *dots.action_statistics(), CPU, steps=2)
+    batches = Batches(dots, dots.action_scaler(), CPU, steps=2)
     rows, steps = batches.starts('train'), range(3, 9)
     expected = [batches.at(Shuffle(rows, 8, 0)(step - 1), share) for step in steps]
     assert expected[0].action.shape[1] == 8
@@ -220,12 +219,12 @@ def test_augmentation_grows_from_nothing_to_all_of_it() -> None:
 def test_a_model_that_knows_old_images_only_is_said_to_overfit(tmp_path: Path) -> None:
     few = dot_dataset(tmp_path / 'dots', episodes=3, length=8, noise=1.0)
     settings = config.Train(steps=150, batch=8, lr=1e-2, eval_every=150, device='cpu')
-    summary = train(few, tmp_path / 'run', TINY, settings, config.Planner()).info['summary']
+    summary = train(few, tmp_path / 'run', TINY, settings, config.Planner()).info.summary
     assert summary['train_inverse_r2'] > 0.5
-    told = collapse({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.9})
+    told = collapse_warning({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.9})
     assert told is not None
-    assert 'overfits: what the robot did is read off images it learnt from' in told
+    assert 'overfits: it infers actions from training images' in told
     assert 'collapsed' not in told
-    lazy = collapse({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.03})
+    lazy = collapse_warning({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.03})
     assert lazy is not None
     assert lazy.startswith('the latent has collapsed')

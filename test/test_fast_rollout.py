@@ -9,9 +9,8 @@ from functools import partial
 import numpy as np
 import pytest
 from smwm_ros.config import Model
-from smwm_ros.interfaces import Obs
 from smwm_ros.model import kernels, vit
-from smwm_ros.model.fast_rollout import collapse, Collapsed, FastPredictor
+from smwm_ros.model.fast_rollout import accelerate, FastModel, FastPredictor
 from smwm_ros.model.kernels import PackedLinear
 from smwm_ros.model.vit import Predictor, VisionEncoder
 from smwm_ros.model.world_model import make_model, Smwm
@@ -57,8 +56,8 @@ def random_model(preset: str, seed: int = 0, layers: int = 2, history: int = 1) 
     return model
 
 
-def fast(model: Smwm, half: bool = False) -> Collapsed:
-    found = collapse(model, half)
+def fast(model: Smwm, half: bool = False) -> FastModel:
+    found = accelerate(model, half)
     assert found is not None
     return found
 
@@ -110,9 +109,8 @@ def test_all_else_is_as_the_model_has_it(preset: str) -> None:
     quick = fast(model)
     z, actions = question(model, 5)
     pixels = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
-    obs = Obs(pixels, torch.zeros(2, 0))
     assert quick.latent == model.latent
-    assert torch.equal(quick.encode(obs), model.encode(obs))
+    assert torch.equal(quick.encode(pixels), model.encode(pixels))
     assert torch.equal(quick.infer(z, z + 1), model.infer(z, z + 1))
     step = actions[:, 0]
     assert (quick.predict(z, step) - model.predict(z, step)).abs().max() < EXACT
@@ -142,8 +140,8 @@ def test_gradients_are_those_of_the_model(preset: str) -> None:
 
 
 def test_what_has_no_fast_form_has_none() -> None:
-    assert collapse(random_model('tiny', history=2)) is None
-    assert collapse(PointMass()) is None
+    assert accelerate(random_model('tiny', history=2)) is None
+    assert accelerate(PointMass()) is None
 
 
 def test_tiny_takes_less_than_two_thirds_of_the_arithmetic(
@@ -190,7 +188,7 @@ def test_the_pilot_plans_the_same_with_and_without(monkeypatch: pytest.MonkeyPat
 
     quick = plan()
     with monkeypatch.context() as patch:
-        patch.setattr(pilot, 'collapse', lambda *_: None)
+        patch.setattr(pilot, 'accelerate', lambda *_: None)
         plain = plan()
     assert np.allclose(quick.actions, plain.actions, atol=1e-4)
     assert quick.cost == pytest.approx(plain.cost, rel=1e-4)

@@ -47,10 +47,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Smwm]:
     }
 
 
-def images(pixels: Tensor) -> Obs:
-    return Obs(pixels, torch.zeros(len(pixels), 0))
-
-
 def same(found: Tensor, name: str, what: str) -> bool:
     """Compare every 12th number of latents, or all of something smaller."""
     found = found[..., ::12] if found.shape[-1] == 192 else found
@@ -63,16 +59,16 @@ def test_a_model_that_came_in_does_what_the_original_does(
     models: dict[str, Smwm], name: str
 ) -> None:
     model, history = models[name], int(name[-1])
-    z = model.encode(images(pixels(1, 2, 3, 224, 224)))
+    z = model.encode(pixels(1, 2, 3, 224, 224))
     assert same(z, name, 'encode')
     assert isinstance(model.forward_model, Predictor)
     latents, actions = numbers(6, 2, history, 192), numbers(5, 2, history, ACTIONS)
-    assert same(model.forward_model.follow(latents, actions), name, 'predict')
+    assert same(model.forward_model.predict_sequence(latents, actions), name, 'predict')
     if 'inverse' in VECTORS[name]:
         assert same(model.infer(z[:1], z[1:]), name, 'inverse')
-        assert same(model.encode(images(pixels(2, 1, 3, 64, 64))), name, 'encode_64')
+        assert same(model.encode(pixels(2, 1, 3, 64, 64)), name, 'encode_64')
     if 'rollout' in VECTORS[name]:
-        plans, goal = numbers(4, 1, 4, 5, ACTIONS), model.encode(images(pixels(3, 1, 3, 224, 224)))
+        plans, goal = numbers(4, 1, 4, 5, ACTIONS), model.encode(pixels(3, 1, 3, 224, 224))
         assert same(model.rollout(z[:1].expand(4, -1), plans[0]), name, 'rollout')
         limit = torch.full((ACTIONS,), 9.0)
         cost = Costs(model, config.Planner(cost='last'), Bounds(-limit, limit, 5))
@@ -93,7 +89,7 @@ def test_a_rollout_begins_from_one_frame_where_smwm_that_remembers_begins_from_t
         begun, actions = known.shape[1], torch.cat([sent, plans], dim=1)
         for end in range(begun, begun + plans.shape[1]):
             recent = slice(max(end - 3, 0), end)
-            latest = g.follow(known[:, recent], actions[:, recent])[:, -1:]
+            latest = g.predict_sequence(known[:, recent], actions[:, recent])[:, -1:]
             known = torch.cat([known, latest], dim=1)
         return known[:, begun:]
 

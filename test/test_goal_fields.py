@@ -82,7 +82,7 @@ def test_a_model_that_reads_no_state_has_no_focus_and_is_not_trained_for_one(
 ) -> None:
     checkpoint = tiny_checkpoint()
     planner = config.Planner(focus=STATE.fields)
-    told = r'planner\.focus: a model of kind smwm reads no state.*state_align'
+    told = r'planner\.focus: a model of kind smwm predicts no state.*state_align'
     with pytest.raises(ConfigError, match=told):
         Pilot(checkpoint, planner)
     with pytest.raises(ConfigError, match=told):

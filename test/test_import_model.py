@@ -19,6 +19,7 @@ from smwm_ros.exchange import from_foreign_model
 from smwm_ros.exchange.foreign_model import ForeignModel, read_original
 from smwm_ros.exchange.from_foreign_model import make_checkpoint, statistics
 from smwm_ros.exchange.pickled import read_tensors
+from smwm_ros.interfaces import ActionScaler
 from smwm_ros.model.checkpoint import load
 from smwm_ros.planning.pilot import Pilot
 from test_checkpoint import Bomb
@@ -58,12 +59,11 @@ def test_a_run_of_smwm_becomes_a_checkpoint_that_plans(
     ours = load(tmp_path / 'ours')
     assert ours.model_config.kind == 'smwm'
     assert ours.model_config.inverse_weight == 0.1
-    assert ours.info['dataset'] == data.fingerprint
-    assert ours.info['imported']['maker'] == 'SMWM'
-    assert len(ours.info['warnings']) == 2
-    mean, std = statistics(data)
-    assert np.array_equal(ours.mean, mean)
-    assert np.array_equal(ours.std, std)
+    assert ours.info.dataset == data.fingerprint
+    assert ours.info.imported
+    assert ours.info.imported['maker'] == 'SMWM'
+    assert len(ours.info.warnings) == 2
+    assert np.array_equal(ours.scaler, statistics(data))
     pilot = Pilot(ours)
     frame = data.pixels(np.array([0, 9]))
     pilot.set_goal(frame[1])
@@ -80,7 +80,7 @@ def test_a_model_of_lewm_has_no_inverse_model(
     ours = load(out)
     assert (ours.model_config.kind, ours.model_config.history) == ('sigreg', 3)
     assert (ours.image_size, ours.action_block) == (224, 5)
-    assert (ours.mean.tolist(), ours.std.tolist()) == ([-0.1, 0.2], [0.3, 0.4])
+    assert np.array_equal(ours.scaler, [[-0.1, 0.2], [0.3, 0.4]])
     assert not ours.model.infer(torch.ones(1, 192), torch.zeros(1, 192)).any()
     again = ['import', str(lewm), '--out', str(tmp_path / 'again'), '--data']
     assert main([*again, str(dots(tmp_path / 'dots').folder)]) == 2, 'four episodes of 12 ticks'
@@ -103,7 +103,7 @@ def test_a_model_of_smwm_that_remembers_is_said_to_plan_differently(
         assert main(['import', str(run), '--out', str(out), *words]) == 0
         told = 'begins a plan of this model from the last 3 frames, a model step apart'
         assert told in capsys.readouterr().out
-        assert told in load(out).info['warnings'][0]
+        assert told in load(out).info.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -313,4 +313,4 @@ def test_two_fields_too_few_are_told() -> None:
     original = ForeignModel('LeWM', Path('weights.pt'), {}, Config().model, 25, None)
     config = Config(dataset=Dataset(action_block=5))
     with pytest.raises(CheckpointError, match='has 25 action numbers per model step, expected 10'):
-        make_checkpoint(original, config, np.zeros(2), np.ones(2))
+        make_checkpoint(original, config, ActionScaler(np.zeros(2), np.ones(2)))

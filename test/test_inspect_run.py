@@ -19,8 +19,8 @@ from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.evaluation.examine import Examination, examine, spectrum
 from smwm_ros.evaluation.probes import linear, nonlinear, r2
 from smwm_ros.evaluation.verdict import judge, require_fit
-from smwm_ros.model.checkpoint import add_info, Checkpoint, load, META, read_meta
-from smwm_ros.training.batches import in_two
+from smwm_ros.model.checkpoint import add_info, Checkpoint, Info, load, META
+from smwm_ros.training.batches import with_held_out
 from smwm_ros.training.train import train
 import worlds
 from worlds import dot_dataset, TINY
@@ -160,9 +160,9 @@ def test_a_best_model_that_is_the_last_one_is_judged_once_and_another_one_apart(
     words += ['model.latent=4', 'model.hidden=16', 'train.batch=8', 'train.steps=2']
     assert main(words) == 0
     assert judged == [run]
-    assert load(best).info['verdict'] == load(run).info['verdict']
+    assert load(best).info.verdict == load(run).info.verdict
     for folder in (run, best):
-        meta = read_meta(folder)
+        meta = json.loads((folder / META).read_text())
         del meta['info']['verdict']
         meta['planner']['horizon'] += folder == best
         (folder / META).write_text(json.dumps(meta))
@@ -206,11 +206,11 @@ def test_a_damaged_verdict_is_one_line(damaged: Any) -> None:
     with pytest.raises(
         CheckpointError, match=r'run: the stored verdict is damaged .* smwm inspect'
     ):
-        require_fit({'verdict': damaged}, 'run', accept=True)
+        require_fit(Info(verdict=damaged), 'run', accept=True)
 
 
 def test_a_model_without_a_verdict_is_accepted_with_a_warning() -> None:
-    assert 'smwm inspect' in require_fit({}, 'run', accept=False)
+    assert 'smwm inspect' in require_fit(Info(), 'run', accept=False)
 
 
 def test_other_drives_judge_a_run_and_are_told_apart(place: Path, capsys: Capture) -> None:
@@ -272,7 +272,7 @@ def test_one_recording_is_cut_in_two_to_judge_a_model_by(place: Path, capsys: Ca
 @pytest.mark.parametrize('episodes', [1, 3])
 def test_the_parts_of_a_cut_dataset_show_no_moment_twice(tmp_path: Path, episodes: int) -> None:
     data = dot_dataset(tmp_path / 'data', episodes=episodes, length=30, val_share=0.0)
-    halves, note = in_two(data)
+    halves, note = with_held_out(data)
     assert ('the only one' if episodes == 1 else f'each of {episodes}') in note
     block = data.info.action_block
     for first, second in pairwise(halves.episodes):
@@ -282,7 +282,7 @@ def test_the_parts_of_a_cut_dataset_show_no_moment_twice(tmp_path: Path, episode
     for split in ('train', 'val'):
         assert len(halves.starts(split))
     assert {one.split for one in data.episodes} == {'train'}, 'the dataset itself stays whole'
-    whole, nothing = in_two(dot_dataset(tmp_path / 'split', episodes=4))
+    whole, nothing = with_held_out(dot_dataset(tmp_path / 'split', episodes=4))
     assert not nothing
     assert {one.split for one in whole.episodes} == {'train', 'val'}
 
@@ -290,7 +290,7 @@ def test_the_parts_of_a_cut_dataset_show_no_moment_twice(tmp_path: Path, episode
 def test_a_recording_too_short_to_cut_is_refused(tmp_path: Path) -> None:
     data = dot_dataset(tmp_path / 'data', episodes=1, length=6)
     with pytest.raises(DatasetError, match=r'the longest has 6 ticks; expected .* at least 14'):
-        in_two(data)
+        with_held_out(data)
 
 
 def test_the_best_checkpoint_of_a_run_finds_the_dataset_too(place: Path, capsys: Capture) -> None:

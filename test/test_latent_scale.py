@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.model.checkpoint import load, META
+from smwm_ros.model.checkpoint import Info, load, META
 from smwm_ros.training.latent_scale import distance_of, measure_distances, TICKS
 from smwm_ros.training.train import train
 from worlds import dot_dataset, TINY, tiny_checkpoint
@@ -37,10 +37,10 @@ def test_short_episodes_are_measured_as_far_as_they_go(tmp_path: Path) -> None:
 
 
 def test_between_measured_ticks_distances_are_interpolated() -> None:
-    info = {'distances': {'ticks': [1, 2, 4], 'median': [0.5, 0.8, 1.2]}}
+    info = Info(distances={'ticks': [1, 2, 4], 'median': [0.5, 0.8, 1.2]})
     found = [distance_of(info, ticks) for ticks in (0.0, 0.5, 1.0, 3.0, 9.0)]
     assert found == pytest.approx([0.0, 0.25, 0.5, 1.0, 1.2])
-    assert distance_of({}, 2.0) is None
+    assert distance_of(Info(), 2.0) is None
 
 
 def test_training_measures_and_a_finished_run_is_measured_without_training(tmp_path: Path) -> None:
@@ -56,6 +56,8 @@ def test_training_measures_and_a_finished_run_is_measured_without_training(tmp_p
     old = load(tmp_path / 'run')
     assert distance_of(old.info, 2.0) is None
     again = train(data, tmp_path / 'run', *words)
-    assert load(tmp_path / 'run').info['distances'] == again.info['distances']
-    for name, values in again.info['distances'].items():
-        assert values == pytest.approx(made.info['distances'][name])
+    assert made.info.distances
+    assert again.info.distances
+    assert load(tmp_path / 'run').info.distances == again.info.distances
+    for name, values in again.info.distances.items():
+        assert values == pytest.approx(made.info.distances[name])

@@ -86,7 +86,7 @@ def test_chance_depends_on_the_seed_and_the_step_alone(batch: Window) -> None:
 
 def test_looks_at_two_steps_are_taken_from_the_same_sides(model: Smwm, batch: Window) -> None:
     learner = Learner(model, SETTINGS, CPU)
-    assert learner.look(batch, settled=True) == learner.look(batch, settled=True)
+    assert learner.validate(batch, settled=True) == learner.validate(batch, settled=True)
 
 
 def test_the_learning_rate_rises_from_nothing_and_falls_to_nothing() -> None:

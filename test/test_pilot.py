@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 from smwm_ros.errors import CheckpointError, ConfigError
+from smwm_ros.interfaces import ActionScaler
 from smwm_ros.planning.pilot import Pilot
 from worlds import draw_dot, SIZE, tiny_checkpoint
 
@@ -118,7 +119,9 @@ def test_no_command_field_changes_faster_than_allowed(
     kind: str, mean: float, std: float, rate: float, seed: int
 ) -> None:
     checkpoint = tiny_checkpoint()
-    checkpoint = checkpoint._replace(mean=np.array([mean, 0.0]), std=np.array([std, 2 * std]))
+    checkpoint = checkpoint._replace(
+        scaler=ActionScaler(np.array([mean, 0.0]), np.array([std, 2 * std]))
+    )
     knobs = {'kind': kind, 'max_rate': (rate, 2 * rate), 'seed': seed}
     made = Pilot(checkpoint, replace(checkpoint.planner, **knobs))  # type: ignore[arg-type]
     made.set_goal(THERE)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import pytest
 from smwm_ros.config import Planner
 from smwm_ros.interfaces import WorldModel
-from smwm_ros.model.fast_rollout import collapse
+from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.world_model import make_model
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.noise import coloured, Noise
@@ -48,7 +48,7 @@ class Spy(PointMass):
         self.charge = charge
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Imagine, as the planner does when a model says nothing of it."""
+        """Move step after step, at a charge."""
         self.tried.append(actions.detach().clone())
         path = z.unsqueeze(-2) + actions.unflatten(-1, (BLOCK, 2)).sum(dim=-2).cumsum(dim=-2)
         return path + self.charge(path)
@@ -285,7 +285,7 @@ def test_gradients_find_what_few_samples_do_not() -> None:
 def test_gradients_are_had_from_whatever_mode_planning_is_asked_in() -> None:
     torch.manual_seed(0)
     model = make_model(TINY, SIZE, 2 * BLOCK).eval().requires_grad_(False)
-    refined = planner(collapse(model) or model, 0.3, refine=2)
+    refined = planner(accelerate(model) or model, 0.3, refine=2)
     z, goal = torch.randn(2, TINY.latent)
     wanted = planner(model, 0.3, refine=2).plan(z, goal)
     with torch.inference_mode():

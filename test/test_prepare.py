@@ -144,7 +144,7 @@ def test_an_empty_roadmap_is_told(run: Path) -> None:
 
 
 def test_a_checkpoint_from_no_folder_has_no_roadmap() -> None:
-    with pytest.raises(CheckpointError, match='comes from no folder'):
+    with pytest.raises(CheckpointError, match='was not loaded from a folder'):
         Pilot(tiny_checkpoint(), config.Planner(kind='roadmap'))
 
 

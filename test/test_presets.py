@@ -26,7 +26,6 @@ from smwm_ros.model.vit import (
     VisionEncoder,
 )
 from smwm_ros.model.world_model import make_model, Smwm
-from smwm_ros.planning.costs import rollout
 from smwm_ros.training.train import train
 import torch
 from torch import nn
@@ -242,7 +241,7 @@ def test_the_predictor_equals_a_computation_in_float64() -> None:
         normal = layer_norm(w, f'{name}.mlp.0', norm(x, 1e-6) * (1 + c2) + s2, 1e-5)
         x = x + g2 * linear(w, f'{name}.mlp.4', gelu(linear(w, f'{name}.mlp.1', normal)))
     expected = projected(w, 'projector', layer_norm(w, 'norm', x, 1e-5))
-    assert predictor.follow(z, action)[0].numpy() == pytest.approx(expected, abs=1e-4)
+    assert predictor.predict_sequence(z, action)[0].numpy() == pytest.approx(expected, abs=1e-4)
 
 
 def test_weights_begin_as_in_the_paper() -> None:
@@ -272,12 +271,14 @@ def test_a_memory_sees_the_steps_before_and_never_those_to_come() -> None:
     predictor = model.forward_model
     assert isinstance(predictor, Predictor)
     z, action = torch.randn(2, 3, LATENT), torch.randn(2, 3, ACTIONS)
-    whole = predictor.follow(z, action)
+    whole = predictor.predict_sequence(z, action)
     for changed in range(3):
         other_z, other_action = z.clone(), action.clone()
         other_z[:, changed] += 1
         other_action[:, changed] += 1
-        moved = (predictor.follow(other_z, other_action) - whole).abs().amax(dim=(0, 2)) > 1e-6
+        moved = (predictor.predict_sequence(other_z, other_action) - whole).abs().amax(
+            dim=(0, 2)
+        ) > 1e-6
         assert moved.tolist() == [step >= changed for step in range(3)]
 
 
@@ -288,13 +289,15 @@ def test_imagination_goes_on_from_what_is_remembered(history: int) -> None:
     predictor = model.forward_model
     assert isinstance(predictor, Predictor)
     z, actions = torch.randn(2, 4, LATENT), torch.randn(2, 4, 5, ACTIONS)
-    found = rollout(model, z, actions)
+    found = model.rollout(z, actions)
     assert found.shape == (2, 4, 5, LATENT)
     known = [z[1, 2]]
     for step in range(5):
         first = max(step + 1 - history, 0)
         seen = torch.stack(known[first:])[None]
-        known.append(predictor.follow(seen, actions[1, 2, first : step + 1][None])[0, -1])
+        known.append(
+            predictor.predict_sequence(seen, actions[1, 2, first : step + 1][None])[0, -1]
+        )
     assert torch.allclose(found[1, 2], torch.stack(known[1:]), atol=1e-5)
 
 
@@ -305,7 +308,7 @@ def test_a_model_with_a_memory_learns_every_step_from_true_frames() -> None:
     batch = some_batch(steps=3)
     with torch.inference_mode():
         z = torch.stack(model.latents(batch), dim=1)
-        errors = predictor.follow(z[:, :-1], batch.action.transpose(0, 1)) - z[:, 1:]
+        errors = predictor.predict_sequence(z[:, :-1], batch.action.transpose(0, 1)) - z[:, 1:]
         found = model.losses(batch)['forward'].item()
     assert found == pytest.approx(errors.square().mean().item(), rel=1e-5)
 
@@ -331,9 +334,9 @@ def test_memory_and_unrolling_exclude_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('knobs', 'match'),
     [
-        ({'preset': 'tiny', 'latent': 64}, 'latent: is a knob of preset nano, not of tiny'),
-        ({'preset': 'toy', 'hidden': 64}, 'hidden: is a knob of preset nano, not of toy'),
-        ({'history': 3}, 'history: is a knob of preset tiny, not of nano'),
+        ({'preset': 'tiny', 'latent': 64}, 'latent: only preset nano has this knob, not tiny'),
+        ({'preset': 'toy', 'hidden': 64}, 'hidden: only preset nano has this knob, not toy'),
+        ({'history': 3}, 'history: only preset tiny has this knob, not nano'),
     ],
 )
 def test_a_knob_that_a_preset_has_not_is_refused(knobs: dict[str, Any], match: str) -> None:

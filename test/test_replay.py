@@ -15,7 +15,7 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
 from smwm_ros.evaluation.replay import agree, chance, Leg, replay
 from smwm_ros.interfaces import Array
-from smwm_ros.model.checkpoint import save
+from smwm_ros.model.checkpoint import Info, save
 from smwm_ros.pages.replay import page
 from smwm_ros.pages.replay_stretch import HELD_OUT, LEARNT, STRANGE, Stretches, UNKNOWN
 from smwm_ros.planning.pilot import PilotPlan
@@ -103,7 +103,7 @@ def test_a_replay_says_which_stretch_it_shows_and_whether_it_was_held_out(tmp_pa
     run = tmp_path / 'run'
     run.mkdir()
     (run / 'meta.json').write_text(json.dumps({'info': {'data': '../data'}}))
-    checkpoint = tiny_checkpoint()._replace(info={'dataset': trained.fingerprint})
+    checkpoint = tiny_checkpoint()._replace(info=Info(dataset=trained.fingerprint))
     again = made(tmp_path, monday, out='again')
     found = Stretches(again, run, checkpoint)
     legs = legs_of(again, 10)
@@ -128,7 +128,7 @@ def test_a_replay_says_which_stretch_it_shows_and_whether_it_was_held_out(tmp_pa
     assert {Stretches(tuesday, run, checkpoint).split(leg) for leg in legs_of(tuesday, 10)} == {
         STRANGE
     }
-    other = checkpoint._replace(info={'dataset': 'changed since'})
+    other = checkpoint._replace(info=Info(dataset='changed since'))
     assert Stretches(again, run, other).split(legs[0]) == UNKNOWN
 
 

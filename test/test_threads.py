@@ -120,7 +120,7 @@ def test_threads_come_back_when_others_are_gone() -> None:
     machine.idle = 3.9
     machine.steps(chosen, 150, {1: 0.5, 4: 0.2})
     assert chosen.number == 4
-    assert machine.told[2:] == ['4 threads: 3.9 of 4 processors idle (looked again)']
+    assert machine.told[2:] == ['4 threads: 3.9 of 4 processors idle (checked again)']
 
 
 def stat(path: Path, *rows: tuple[int, int]) -> None:

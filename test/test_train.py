@@ -23,12 +23,10 @@ from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
-from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.model.world_model import make_model, Smwm
-from smwm_ros.planning.costs import rollout
 from smwm_ros.training.batches import Batches, Shuffle
-from smwm_ros.training.metrics import collapse, effective_rank, held_out
+from smwm_ros.training.metrics import collapse_warning, effective_rank, held_out
 from smwm_ros.training.run_folder import Run
 from smwm_ros.training.train import train
 from test_checkpoint import Bomb
@@ -65,8 +63,8 @@ def test_with_the_inverse_model_the_latent_lives_and_without_it_collapses(tmp_pa
     for weight in (0.0, 1.0):
         model = replace(TINY, inverse_weight=weight)
         checkpoint = train(dots, tmp_path / f'run{weight}', model, settings, PLANNER)
-        found[weight] = checkpoint.info['summary']
-        assert bool(checkpoint.info['warnings']) == (weight == 0.0)
+        found[weight] = checkpoint.info.summary
+        assert bool(checkpoint.info.warnings) == (weight == 0.0)
     alive, collapsed = found[1.0], found[0.0]
     assert alive['latent_std'] > 0.05 > 10 * collapsed['latent_std']
     assert alive['inverse_r2'] > 0.2 > 0.1 > collapsed['inverse_r2']
@@ -91,9 +89,9 @@ def test_the_latent_lives_where_images_of_a_textured_room_are_changed_at_random(
     settings = config.Train(steps=300, batch=64, lr=1e-2, eval_every=300, device='cpu', seed=seed)
     model = replace(TINY, latent=8)
     found = train(room, tmp_path / 'run', model, replace(settings, **knobs), PLANNER).info
-    assert not found['warnings']
-    assert found['summary']['inverse_r2'] > 0.3
-    assert found['summary']['forward_over_copy'] < 0.4
+    assert not found.warnings
+    assert found.summary['inverse_r2'] > 0.3
+    assert found.summary['forward_over_copy'] < 0.4
 
 
 @pytest.mark.parametrize('start', [1e-3, 100.0])
@@ -104,10 +102,10 @@ def test_a_lambda_that_is_found_keeps_the_latent_alive_wherever_it_began(
     settings = config.Train(steps=200, batch=64, lr=1e-2, eval_every=50, device='cpu')
     model = replace(TINY, inverse_weight=start, inverse_target=0.6)
     found = train(dots, tmp_path / 'run', model, settings, PLANNER).info
-    assert not found['warnings']
-    assert found['summary']['inverse_r2'] > 0.2
-    assert found['summary']['forward_over_copy'] < 0.5
-    assert 0.01 <= found['summary']['inverse_weight'] <= 10
+    assert not found.warnings
+    assert found.summary['inverse_r2'] > 0.2
+    assert found.summary['forward_over_copy'] < 0.5
+    assert 0.01 <= found.summary['inverse_weight'] <= 10
 
 
 # A run with all that has a state of its own: lambda, random directions, windows.
@@ -195,7 +193,7 @@ def test_resume_goes_on_and_never_begins(
     knobs = ['model.hidden=32', 'train.steps=30', 'train.batch=16', 'train.eval_every=10']
     words = ['train', str(dots.folder), '--out', str(run), *knobs]
     assert main([*words, '--resume']) == 2
-    assert f'{run}: holds no run to go on with' in capsys.readouterr().err
+    assert f'{run}: holds no run to resume' in capsys.readouterr().err
     assert not run.exists()
     with interrupted(monkeypatch, 25):
         assert main(words) != 0
@@ -219,7 +217,7 @@ def test_a_state_that_is_damaged_is_refused_and_not_executed(
         torch.save({'identity': Bomb(tmp_path / 'exploded')}, state)
     else:
         torch.save({'step': 3}, state)
-    with pytest.raises(CheckpointError, match=r'last.pt: damaged: .* --fresh starts over'):
+    with pytest.raises(CheckpointError, match=r'last.pt: damaged: .* start over with --fresh'):
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
     assert not (tmp_path / 'exploded').exists()
 
@@ -274,7 +272,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_batch(
 def test_out_of_memory_says_what_to_try(
     dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Any
 ) -> None:
-    monkeypatch.setattr(Smwm, 'losses', lambda *_: ask(2**57))
+    monkeypatch.setattr(Smwm, 'losses', lambda *_, **_more: ask(2**57))
     with pytest.raises(
         TrainingError,
         match=r'out of memory on cpu: a batch is 16 windows of 3 images of 16x16 px; '
@@ -286,7 +284,7 @@ def test_out_of_memory_says_what_to_try(
 def test_an_error_that_is_not_about_memory_is_not_hidden(
     dots: TransitionDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Smwm, 'losses', lambda *_: torch.zeros(2) @ torch.zeros(3))
+    monkeypatch.setattr(Smwm, 'losses', lambda *_, **_more: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match='size'):
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
 
@@ -295,16 +293,16 @@ def test_the_best_step_is_kept_beside_the_last(dots: TransitionDataset, tmp_path
     last = train(dots, tmp_path / 'run', TINY, replace(SHORT, eval_every=5), PLANNER)
     curves = read_curves(tmp_path / 'run')
     found = load(tmp_path / 'run' / 'best')
-    assert found.info['summary']['misfit'] == pytest.approx(
+    assert found.info.summary['misfit'] == pytest.approx(
         min(row['misfit'] for row in curves), rel=1e-5
     )
-    window = Batches(dots, *dots.action_statistics(), torch.device('cpu'))
+    window = Batches(dots, dots.action_scaler(), torch.device('cpu'))
     look = window.at(dots.starts('val'))
     deployed = held_out(found.model, look, settled=True)['misfit']
-    assert deployed == pytest.approx(found.info['summary']['misfit'], rel=1e-3)
-    assert last.info['summary']['step'] == SHORT.steps
+    assert deployed == pytest.approx(found.info.summary['misfit'], rel=1e-3)
+    assert last.info.summary['step'] == SHORT.steps
     train(dots, tmp_path / 'run', TINY, replace(SHORT, steps=1), PLANNER, fresh=True)
-    assert load(tmp_path / 'run' / 'best').info['summary']['step'] == 1, 'left by another run'
+    assert load(tmp_path / 'run' / 'best').info.summary['step'] == 1, 'left by another run'
 
 
 def test_the_command_tells_lambda_and_where_a_better_model_is(
@@ -349,7 +347,7 @@ def test_half_precision_learns_about_the_same(dots: TransitionDataset, tmp_path:
     # A few steps, for rounding grows as in any chaos.
     few = replace(SHORT, steps=5)
     forward = [
-        train(dots, tmp_path / name, TINY, replace(few, precision=name), PLANNER).info['summary'][
+        train(dots, tmp_path / name, TINY, replace(few, precision=name), PLANNER).info.summary[
             'forward'
         ]
         for name in ('fp32', 'bf16')
@@ -407,7 +405,7 @@ def test_state_is_read_only_where_it_was_measured(tmp_path: Path) -> None:
     dots = dot_dataset(tmp_path / 'dots')
     settings = replace(SHORT, steps=200, batch=32, lr=1e-2)
     checkpoint = train(dots, tmp_path / 'run', aligned, settings, PLANNER)
-    assert checkpoint.info['summary']['state_r2'] > 0.7
+    assert checkpoint.info.summary['state_r2'] > 0.7
     assert equal(checkpoint, load(tmp_path / 'run'))
 
 
@@ -418,7 +416,7 @@ def test_state_align_learns_from_the_ticks_whose_state_was_measured(
     aligned, settings = replace(TINY, kind='state_align'), replace(SHORT, steps=200, batch=32)
     checkpoint = train(dots, tmp_path / 'run', aligned, replace(settings, lr=1e-2), PLANNER)
     assert 'no measured state at 200 of 600 ticks; the loss' in capsys.readouterr().err
-    assert checkpoint.info['summary']['state_r2'] > 0.7
+    assert checkpoint.info.summary['state_r2'] > 0.7
     for row in read_curves(tmp_path / 'run'):
         assert np.isfinite(list(row.values())).all()
 
@@ -472,7 +470,7 @@ def test_a_dataset_of_another_version_is_refused_before_time_is_spent(tmp_path: 
     index = dot_dataset(tmp_path / 'dots').folder / 'dataset.json'
     index.write_text(index.read_text().replace('"resize"', '"squeeze"'))
     dots = TransitionDataset.open(tmp_path / 'dots')
-    with pytest.raises(DatasetError, match=r'another version .*squeeze.*; convert it again'):
+    with pytest.raises(DatasetError, match=r'another version .*squeeze.*; convert again'):
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
     assert not (tmp_path / 'run').exists()
 
@@ -485,8 +483,8 @@ def test_an_action_that_is_no_number_is_found(tmp_path: Path) -> None:
 
 
 def test_windows_hold_the_frames_and_the_actions_between_them(dots: TransitionDataset) -> None:
-    mean, std = dots.action_statistics()
-    batches = Batches(dots, mean, std, torch.device('cpu'), steps=3)
+    mean, std = scaler = dots.action_scaler()
+    batches = Batches(dots, scaler, torch.device('cpu'), steps=3)
     block = dots.info.action_block
     for split in ('train', 'val'):
         starts = batches.starts(split)
@@ -511,16 +509,16 @@ def test_a_window_longer_than_every_episode_is_refused(
 def test_a_model_trained_on_its_own_predictions_errs_less_far_ahead(tmp_path: Path) -> None:
     dots = dot_dataset(tmp_path / 'dots', episodes=40)
     settings = config.Train(steps=150, batch=32, lr=1e-2, eval_every=150, device='cpu')
-    batches = Batches(dots, *dots.action_statistics(), torch.device('cpu'), steps=4)
+    batches = Batches(dots, dots.action_scaler(), torch.device('cpu'), steps=4)
     window = batches.at(batches.starts('val'))
     found = {1: 0.0, 4: 0.0}
     for seed in range(5):  # seeds differ by as much as one training from the other
         for unroll in found:
             knobs = replace(settings, unroll=unroll, seed=seed)
             model = train(dots, tmp_path / f'{unroll} {seed}', TINY, knobs, PLANNER).model
-            z = model.encode(Obs(*(part.flatten(0, 1) for part in window.obs)))
+            z = model.encode(window.obs.pixels.flatten(0, 1))
             z = z.unflatten(0, (5, -1))
-            ahead = rollout(model, z[0], window.action.transpose(0, 1))[:, -1]
+            ahead = model.rollout(z[0], window.action.transpose(0, 1))[:, -1]
             error = (ahead - z[4]).square().mean() / (z[0] - z[4]).square().mean()
             found[unroll] += float(error)
     assert found[4] < 0.95 * found[1]
@@ -544,9 +542,9 @@ def test_the_effective_rank_counts_equal_directions(width: int) -> None:
 
 def test_collapse_is_told_in_words() -> None:
     fine = {'latent_std': 0.5, 'inverse_r2': 0.8}
-    assert collapse(fine) is None
-    assert 'all images look the same' in str(collapse({**fine, 'latent_std': 1e-4}))
-    assert 'what the robot did' in str(collapse({**fine, 'inverse_r2': 0.0}))
+    assert collapse_warning(fine) is None
+    assert 'all images share one latent' in str(collapse_warning({**fine, 'latent_std': 1e-4}))
+    assert 'cannot be inferred' in str(collapse_warning({**fine, 'inverse_r2': 0.0}))
 
 
 @pytest.mark.parametrize('settled', [False, True])
@@ -555,7 +553,7 @@ def test_looking_at_held_out_transitions_leaves_the_model_as_it_was(
 ) -> None:
     spec, block = dots.info.spec, dots.info.action_block
     model = make_model(TINY, dots.info.image_size, spec.size * block).train()
-    look = Batches(dots, *dots.action_statistics(), torch.device('cpu')).at(dots.starts('val'))
+    look = Batches(dots, dots.action_scaler(), torch.device('cpu')).at(dots.starts('val'))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     measures = held_out(model, look, settled)
     assert model.training

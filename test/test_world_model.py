@@ -103,7 +103,7 @@ def test_losses_equal_a_computation_in_float64(weight: float, steps: int) -> Non
 
 def test_forward_loss_teaches_both_latents(model: Smwm) -> None:
     z = torch.randn(2, 8, TINY.latent, requires_grad=True)
-    model.latents = lambda batch: tuple(z)  # type: ignore[method-assign]
+    model.latents = lambda batch, gather=None: tuple(z)  # type: ignore[method-assign]
     model.losses(some_batch())['forward'].backward()
     assert z.grad is not None
     assert (z.grad.abs().amax(dim=(1, 2)) > 0).all()

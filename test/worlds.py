@@ -11,8 +11,8 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset, write_index
 from smwm_ros.data.shards import columns, ShardWriter
-from smwm_ros.interfaces import ActionSpec, Array, Frame, Obs, Window
-from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.interfaces import ActionScaler, ActionSpec, Array, Frame, Window
+from smwm_ros.model.checkpoint import Checkpoint, Info
 from smwm_ros.model.world_model import make_model
 import torch
 from torch import Tensor
@@ -27,14 +27,24 @@ TINY = config.Model(latent=4, hidden=32)
 class PointMass:
     """A world model whose latent is a place: every raw action adds to it."""
 
-    def encode(self, obs: Obs) -> Tensor:
-        """Return the measured place."""
-        return obs.state
+    latent = 2
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Take the first two numbers of an image for the place."""
+        return pixels.flatten(1)[:, :2].float()
 
     def predict(self, z: Tensor, action: Tensor) -> Tensor:
         """Move by the sum of the raw actions."""
         size = z.shape[-1]
         return z + action.reshape(*action.shape[:-1], -1, size).sum(dim=-2)
+
+    def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
+        """Move step after step."""
+        steps = []
+        for action in actions.unbind(dim=-2):
+            z = self.predict(z, action)
+            steps.append(z)
+        return torch.stack(steps, dim=-2)
 
     def infer(self, z: Tensor, z_next: Tensor) -> Tensor:
         """Return the one action that makes the move."""
@@ -186,7 +196,6 @@ def tiny_checkpoint(seed: int = 0, mean: float = 0.0, std: float = 0.3) -> Check
         config.Dataset(image_size=SIZE, action_block=BLOCK),
         TINY,
         config.Planner(samples=16, elites=4, iterations=2, horizon=3),
-        np.full(2, mean),
-        np.full(2, std),
-        {'dataset': 'none'},
+        ActionScaler(np.full(2, mean), np.full(2, std)),
+        Info(dataset='none'),
     )

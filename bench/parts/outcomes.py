@@ -48,6 +48,7 @@ def named(script: Path, checkpoint: Checkpoint, pairs: Sequence[Pair], *settings
 def _contents(checkpoint: Checkpoint) -> Iterator[bytes]:
     """Yield the contents that a checkpoint plans with: its model and the files beside it."""
     yield save(checkpoint.model.state_dict())
-    yield repr((checkpoint.planner, checkpoint.mean.tolist(), checkpoint.std.tolist())).encode()
+    mean, std = (part.tolist() for part in checkpoint.scaler)
+    yield repr((checkpoint.planner, mean, std)).encode()
     beside = checkpoint.folder.iterdir() if checkpoint.folder else ()
     yield from (path.read_bytes() for path in sorted(beside) if path.suffix in _WITH)

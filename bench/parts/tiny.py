@@ -23,9 +23,9 @@ from parts.peer import NAME, Peer, peer
 from smwm_ros import config
 from smwm_ros.evaluation.methods import PAPER_PLANNER
 from smwm_ros.exchange.tensor_names import theirs
-from smwm_ros.interfaces import Obs
+from smwm_ros.interfaces import ActionScaler
 from smwm_ros.model.checkpoint import Checkpoint
-from smwm_ros.model.fast_rollout import collapse
+from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.kernels import PackedLinear
 from smwm_ros.model.vit import MEAN, Predictor, SIDE, STD
 from smwm_ros.model.world_model import make_model, Smwm
@@ -167,7 +167,7 @@ class Plain:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str) -> None:
-        self._model, self._settings = checkpoint.model.to(device), checkpoint.planner
+        self._model, self._settings = checkpoint.on(torch.device(device)).model, checkpoint.planner
         self._device = device
         self._clock = time.process_time if device == 'cpu' else time.perf_counter
 
@@ -176,8 +176,7 @@ class Plain:
         """Return the mean after the last iteration, (T, K*A)."""
         settings, device = self._settings, self._device
         start, goal = (
-            Obs(torch.tensor(image[None], device=device).permute(0, 3, 1, 2), torch.zeros(1, 0))
-            for image in images()
+            torch.tensor(image[None], device=device).permute(0, 3, 1, 2) for image in images()
         )
         generator = torch.Generator(device).manual_seed(settings.seed)
         shape = (settings.samples, settings.horizon, BLOCK * FIELDS)
@@ -218,8 +217,8 @@ def random_tiny(planner: config.Planner) -> Checkpoint:
             layer.running_mean.normal_(0.0, 0.1)
             layer.running_var.uniform_(0.2, 0.5)
     dataset = config.Dataset(image_size=SIDE, action_block=BLOCK)
-    mean, std = np.zeros(FIELDS), np.ones(FIELDS)
-    return Checkpoint(model, ROBOT, dataset, settings, planner, mean, std, {})
+    scaler = ActionScaler(np.zeros(FIELDS), np.ones(FIELDS))
+    return Checkpoint(model, ROBOT, dataset, settings, planner, scaler)
 
 
 def images() -> Any:
@@ -303,7 +302,7 @@ def ranking(model: Smwm) -> float:
     z = torch.randn(1, model.latent, generator=generator).to(device)
     shape = (PAPER.samples + 1, PAPER.horizon, BLOCK * FIELDS)
     actions = torch.randn(shape, generator=generator).to(device)
-    half = collapse(model, half=True)
+    half = accelerate(model, half=True)
     assert half is not None
     ranks = []
     for imagine in (model.rollout, half.rollout):

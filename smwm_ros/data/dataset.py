@@ -34,7 +34,7 @@ from smwm_ros.data.split import Drive, gap_of, hold_out
 from smwm_ros.data.stored import read_json, require, section
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
-from smwm_ros.interfaces import ActionSpec, Array
+from smwm_ros.interfaces import ActionScaler, ActionSpec, Array
 from smwm_ros.text import count_of
 
 FORMAT = 1
@@ -169,14 +169,14 @@ class TransitionDataset:
         actions = self._actions[ticks].reshape(count, steps, block * self.info.spec.size)
         return Sequence(pixels, self._states[rows], actions)
 
-    def action_statistics(self) -> tuple[Array, Array]:
-        """Return mean (A,) and standard deviation (A,) of the raw actions of training rows."""
+    def action_scaler(self) -> ActionScaler:
+        """Return mean and standard deviation of the raw actions of training rows."""
         runs = [self._actions[e.start : e.stop] for e in self.episodes if e.split == 'train']
         actions = np.concatenate(runs).astype(np.float64)
         spec = self.info.spec
         # A lower bound, so that an action that never changed does not divide by zero.
         floor = 1e-3 * (np.asarray(spec.high) - np.asarray(spec.low))
-        return actions.mean(0), np.maximum(actions.std(0), floor)
+        return ActionScaler(actions.mean(0), np.maximum(actions.std(0), floor))
 
     def load_pixels(self) -> None:
         """Read all frames into memory, for faster training."""

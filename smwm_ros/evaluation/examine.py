@@ -7,22 +7,23 @@ All figures are of episodes that were held out, except those with `train` in the
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.probes import linear, nonlinear, r2
 from smwm_ros.fieldpath import expand
-from smwm_ros.interfaces import Array, Obs
+from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint, require
+from smwm_ros.model.encoding import BATCH, encode_rows
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.progress import show_progress
-from smwm_ros.training.batches import Batches, in_two
+from smwm_ros.training.batches import Batches, with_held_out
 from smwm_ros.training.metrics import measure, MIN_STD
 import torch
 from torch import Tensor
 
-CHUNK = 256  # images in memory at once
 STEPS = 512  # single model steps that are measured
 WINDOWS = 256  # rollouts
 LONGEST = 10  # model steps of a rollout, or the horizon of the planner if that is longer
@@ -63,17 +64,18 @@ def examine(
     """Examine a model on so many training frames, and on a fifth as many that were held out."""
     info = data.info
     require(checkpoint, str(data.folder), info.spec.size, info.spec.dt, info.image_size)
-    model = checkpoint.model.to(device).eval()
-    data, note = in_two(data)
-    batches = Batches(data, checkpoint.mean, checkpoint.std, device)
+    model = checkpoint.on(device).model
+    data, note = with_held_out(data)
+    batches = Batches(data, checkpoint.scaler, device)
     train, val = _spread(data.starts('train'), samples), _spread(data.starts('val'), samples // 5)
-    known, z = (encode(model, data, rows, device) for rows in (train, val))
+    show = partial(show_progress, desc='encoding', unit_scale=BATCH, unit=' frames')
+    known, z = (encode_rows(model, data, rows, show).numpy() for rows in (train, val))
     states = data.states(val)
     probes = _probes(data, (known, data.states(train)), (z, states))
     rollouts = _rollouts(model, batches, known, train, checkpoint.planner.horizon)
     shares = spectrum(z)
     measures = {
-        'trained_on_it': float(checkpoint.info.get('dataset') == data.fingerprint),
+        'trained_on_it': float(checkpoint.info.dataset == data.fingerprint),
         'train_transitions': float(len(data.starts('train'))),
         'train_episodes': float(sum(episode.split == 'train' for episode in data.episodes)),
         **_steps(model, batches, train, val),
@@ -89,17 +91,6 @@ def examine(
     actions = _read_back(model, batches, _spread(val, STEPS))
     measures['command_r2'], measures['command_echo'] = _commands(actions, info.action_block)
     return Examination(measures, probes, shares, z, states, rollouts, actions, note)
-
-
-def encode(model: Smwm, data: TransitionDataset, rows: Array, device: torch.device) -> Array:
-    """Return the latents (n, D) of frames."""
-    found = []
-    parts = np.array_split(rows, max(len(rows) // CHUNK, 1))
-    for part in show_progress(parts, desc='encoding', unit_scale=CHUNK, unit=' frames'):
-        pixels = torch.from_numpy(data.pixels(part)).to(device).permute(0, 3, 1, 2)
-        found.append(model.encode(Obs(pixels, torch.zeros(len(part), 0, device=device))).cpu())
-    z: Array = torch.cat(found).numpy()
-    return z
 
 
 def spectrum(z: Array) -> Array:

@@ -117,13 +117,13 @@ def _trained(
     """Train another kind as the run was trained; an earlier training is reused."""
     if dataset is None:
         raise ConfigError(f'--methods {kind}: is trained from --data, which is missing')
-    if dataset.fingerprint != checkpoint.info.get('dataset'):
+    if dataset.fingerprint != checkpoint.info.dataset:
         raise ConfigError(
             f'--methods {kind}: {dataset.folder} is not the dataset that {folder} was trained '
             'on, and only what learnt from the same data can be compared'
         )
     try:
-        settings = section(config.Train, checkpoint.info.get('train'), 'train')
+        settings = section(config.Train, checkpoint.info.train, 'train')
     except ValueError as error:
         raise CheckpointError(
             f'{folder}: does not tell how it was trained ({error}); train {kind} by hand, and '

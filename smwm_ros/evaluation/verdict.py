@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from smwm_ros.config import Model
 from smwm_ros.data.stored import mismatch
 from smwm_ros.errors import CheckpointError
+from smwm_ros.model.checkpoint import Info
 from smwm_ros.text import count_of
 from smwm_ros.training.metrics import MIN_STD
 
@@ -37,11 +38,11 @@ class Verdict(NamedTuple):
         return self.name == 'fit'
 
 
-def stored_verdict(info: Mapping[str, Any], where: str) -> Verdict | None:
+def stored_verdict(info: Info, where: str) -> Verdict | None:
     """Return the verdict in the info of a checkpoint, None where none was given yet."""
-    if 'verdict' not in info:
+    found = info.verdict
+    if found == '':
         return None
-    found = info['verdict']
     if reason := mismatch(found, _STORED):
         raise CheckpointError(
             f'{where}: the stored verdict is damaged ({reason}); '
@@ -50,7 +51,7 @@ def stored_verdict(info: Mapping[str, Any], where: str) -> Verdict | None:
     return Verdict(found['name'], found['why'], tuple(found['advice']))
 
 
-def require_fit(info: Mapping[str, Any], where: str, accept: bool) -> str:
+def require_fit(info: Info, where: str, accept: bool) -> str:
     """Refuse an unfit model unless it is accepted; return a warning, '' where there is none."""
     verdict = stored_verdict(info, where)
     if verdict is None:

@@ -16,8 +16,8 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange.foreign_model import ForeignModel
 from smwm_ros.fieldpath import expand
-from smwm_ros.interfaces import Array
-from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.interfaces import ActionScaler
+from smwm_ros.model.checkpoint import Checkpoint, Info
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
 from smwm_ros.training.batches import Batches
@@ -27,8 +27,9 @@ import torch
 LOOK = 64  # windows on which a model is evaluated
 
 
-def make_checkpoint(original: ForeignModel, config: Config, mean: Array, std: Array) -> Checkpoint:
-    """Combine model, robot and action statistics (A,), (A,) to a checkpoint, if they fit."""
+def make_checkpoint(original: ForeignModel, config: Config, scaler: ActionScaler) -> Checkpoint:
+    """Combine model, robot and action scaler to a checkpoint, if they fit."""
+    mean, std = scaler
     size, block = len(expand(config.robot.command.fields)), config.dataset.action_block
     original_block = original.action_block
     if size * block != original.action_size or original_block not in (None, block):
@@ -51,14 +52,14 @@ def make_checkpoint(original: ForeignModel, config: Config, mean: Array, std: Ar
             'above 0'
         )
     model = original.build(config.dataset.image_size)
-    parts = (config.robot, config.dataset, original.config, config.planner, mean, std)
-    info = {'imported': _about(original), 'warnings': _warnings(original)}
+    parts = (config.robot, config.dataset, original.config, config.planner, scaler)
+    info = Info(imported=_about(original), warnings=tuple(_warnings(original)))
     return Checkpoint(model, *parts, info)
 
 
-def statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
+def statistics(dataset: TransitionDataset) -> ActionScaler:
     """
-    Return mean (A,) and standard deviation (A,) of the raw actions, as SMWM and LeWM compute them.
+    Return mean and standard deviation of the raw actions, as SMWM and LeWM compute them.
 
     They leave out the last row of each episode, which has no action, and divide by n - 1.
     """
@@ -70,13 +71,13 @@ def statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
             f'{dataset.folder}: {", ".join(names)}: constant or not finite, so it has no standard '
             'deviation; give --mean and --std'
         )
-    return mean, std
+    return ActionScaler(mean, std)
 
 
 def try_on(checkpoint: Checkpoint, dataset: TransitionDataset) -> dict[str, float]:
     """Evaluate a model on some windows of a dataset, to check whether the two fit together."""
     steps, model = checkpoint.model_config.history, checkpoint.model
-    batches = Batches(dataset, checkpoint.mean, checkpoint.std, torch.device('cpu'), steps)
+    batches = Batches(dataset, checkpoint.scaler, torch.device('cpu'), steps)
     starts = batches.starts('all')
     if not len(starts):
         raise DatasetError(

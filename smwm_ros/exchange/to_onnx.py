@@ -24,6 +24,7 @@ from smwm_ros.errors import CheckpointError, missing_extra, writing
 from smwm_ros.files import appearing
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.device import CPU
 from smwm_ros.model.vit import Predictor, PredictorBlock
 from smwm_ros.model.world_model import Smwm
 import torch
@@ -100,7 +101,7 @@ class Steps(nn.Module):
 
     def forward(self, z: Tensor, action: Tensor) -> Tensor:
         """Predict the latent after the last step: (B, T, D), (B, T, K*A) -> (B, D)."""
-        return self.predictor.follow(z, action)[:, -1]
+        return self.predictor.predict_sequence(z, action)[:, -1]
 
 
 class Graph(NamedTuple):
@@ -115,7 +116,7 @@ class Graph(NamedTuple):
 
 def write_onnx(checkpoint: Checkpoint, folder: Path) -> dict[str, float]:
     """Write a folder, renamed when it is complete; return the largest error of each graph."""
-    model = checkpoint.model.cpu().eval()
+    model = checkpoint.on(CPU).model
     with appearing(folder) as whole, writing(folder):
         whole.mkdir()
         apart = {}
@@ -216,8 +217,8 @@ def _about(checkpoint: Checkpoint) -> dict[str, Any]:
             'fields': spec.fields,
             'low': spec.low,
             'high': spec.high,
-            'mean': checkpoint.mean.tolist(),
-            'std': checkpoint.std.tolist(),
+            'mean': checkpoint.scaler.mean.tolist(),
+            'std': checkpoint.scaler.std.tolist(),
         },
         'dt': spec.dt,
     }

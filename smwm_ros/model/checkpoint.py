@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A checkpoint is a folder that holds all a robot needs: model.safetensors and meta.json.
+Save and load checkpoints: a folder with model.safetensors and meta.json.
 
-meta.json carries the robot (topics, fields, limits, dt), how images were made, the architecture,
-the planner's settings, and the mean and standard deviation of the actions. Nothing in the folder
-is executed when it is loaded.
+meta.json holds the robot (topics, fields, limits, dt), the image settings, the architecture, the
+planner settings, and the mean and standard deviation of the actions. Loading executes no code from
+the folder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+import copy
 from dataclasses import asdict
 import hashlib
 import json
 import os
 from pathlib import Path
 import platform
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +29,7 @@ from smwm_ros.data.stored import Kind, read_json, section
 from smwm_ros.errors import CheckpointError, ConfigError, one_line
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import write_atomic, write_together
-from smwm_ros.interfaces import ActionSpec, Array
+from smwm_ros.interfaces import ActionScaler, ActionSpec
 from smwm_ros.model.tensors import read_tensors
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.text import brief
@@ -35,8 +38,9 @@ from torch import Tensor
 
 FORMAT = 1
 WEIGHTS, META = 'model.safetensors', 'meta.json'
-CHECKPOINT = Kind(CheckpointError, 'copy the run again from where it is whole, or train it again')
-_NAMED = 10  # mistakes said one by one
+CHECKPOINT = Kind(CheckpointError, 'copy the run again from an intact source, or train it again')
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+_NAMED = 10  # mistakes or files that an error lists one by one
 _META = {
     'format': int,
     'robot': {str: Any},
@@ -57,37 +61,85 @@ _META = {
 }
 
 
-class Checkpoint(NamedTuple):
-    """A trained model, and everything that must travel with it."""
+class Info(NamedTuple):
+    """What a checkpoint records of its training; a field is empty where nothing was recorded."""
 
-    model: Smwm
+    dataset: str = ''  # fingerprint
+    data: str = ''  # path of the dataset, relative to the run folder
+    model: Mapping[str, Any] | None = None  # knobs, as are those of `train`
+    train: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+    summary: Mapping[str, float] = EMPTY  # measures of the last validation
+    distances: Mapping[str, list[float]] | None = None  # quartiles of the latent distance by ticks
+    verdict: Any = ''  # as smwm inspect stored it
+    imported: Mapping[str, str] | None = None  # the file of SMWM or LeWM that it was made from
+    others: Mapping[str, Any] = EMPTY  # keys that other versions wrote
+
+    @classmethod
+    def parse(cls, found: Mapping[str, Any]) -> Info:
+        """Return the info that a meta.json holds."""
+        fields = {name: value for name, value in found.items() if name in cls._fields}
+        others = {name: value for name, value in found.items() if name not in cls._fields}
+        return cls(**{**fields, 'warnings': tuple(found.get('warnings', ())), 'others': others})
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what meta.json holds of it."""
+        fields = {**self._asdict(), **self.others}
+        del fields['others']
+        return {name: value for name, value in fields.items() if value or name == 'warnings'}
+
+
+NO_INFO = Info()
+
+
+class Meta(NamedTuple):
+    """A meta.json that was checked."""
+
+    robot: dict[str, Any]
+    dataset: dict[str, Any]
+    model: dict[str, Any]
+    planner: dict[str, Any]
+    action: dict[str, list[float]]  # mean and std
+    weights_sha256: str
+    info: Info
+
+
+class Checkpoint(NamedTuple):
+    """A trained model and all that belongs to it; users change none of it in place."""
+
+    model: Smwm  # in eval mode, without gradients
     robot: config.Robot
     dataset: config.Dataset
     model_config: config.Model
     planner: config.Planner
-    mean: Array  # (A,) float64 of the raw actions, physical
-    std: Array  # (A,)
-    info: dict[str, Any]  # fingerprint of the dataset, summary of the training
-    folder: Path | None = None  # where it was loaded from, and what smwm prepare made may lie
+    scaler: ActionScaler
+    info: Info = NO_INFO
+    folder: Path | None = None  # that it was loaded from; smwm prepare writes there
 
     @property
     def spec(self) -> ActionSpec:
-        """Return what an action means."""
+        """Return the fields, limits and period of an action."""
         return action_spec(self.robot)
 
     @property
     def action_block(self) -> int:
-        """Return K, the raw actions in one model step."""
+        """Return K, the number of raw actions in a model step."""
         return self.dataset.action_block
 
     @property
     def image_size(self) -> int:
-        """Return S, the side of the square images [px]."""
+        """Return S, the side of the images [px]."""
         return self.dataset.image_size
+
+    def on(self, device: torch.device) -> Checkpoint:
+        """Return this checkpoint with its model on a device, copied where it is on another one."""
+        if next(self.model.parameters()).device == device:
+            return self
+        return self._replace(model=copy.deepcopy(self.model).to(device))
 
 
 def save(folder: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; meta.json comes last, and without it there is no checkpoint."""
+    """Write a checkpoint; meta.json is written last and marks it as complete."""
     folder = Path(folder)
     weights = format_tensors(checkpoint.model.state_dict())
     meta = {
@@ -97,40 +149,40 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
         'dataset': asdict(checkpoint.dataset),
         'model': asdict(checkpoint.model_config),
         'planner': asdict(checkpoint.planner),
-        'action': {'mean': checkpoint.mean.tolist(), 'std': checkpoint.std.tolist()},
+        'action': {'mean': checkpoint.scaler.mean.tolist(), 'std': checkpoint.scaler.std.tolist()},
         'weights_sha256': hashlib.sha256(weights).hexdigest(),
         'versions': {
             'smwm_ros': __version__,
             'torch': torch.__version__,
             'python': platform.python_version(),
         },
-        'info': checkpoint.info,
+        'info': checkpoint.info.as_json(),
     }
     text = json.dumps(meta, indent=1).encode()
     write_together({folder / WEIGHTS: weights, folder / META: text})
 
 
 def add_info(folder: Path, **found: Any) -> None:
-    """Add to the info of a checkpoint on disk; its weights stay as they are."""
-    meta = read_meta(folder)
+    """Add keys to the info of a checkpoint on disk, without touching its weights."""
+    meta = _read_meta(folder)
     meta['info'] = {**meta['info'], **found}
     write_atomic(folder / META, json.dumps(meta, indent=1).encode())
 
 
 def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
-    """Read a checkpoint; the model comes ready to plan with."""
+    """Read a checkpoint; its model is in eval mode, without gradients, on a device."""
     folder = Path(folder)
     meta = read_meta(folder)
     path = folder / META
     try:
-        robot = section(config.Robot, meta['robot'], 'robot')
-        dataset = section(config.Dataset, meta['dataset'], 'dataset')
-        model_config = section(config.Model, meta['model'], 'model')
-        planner = section(config.Planner, meta['planner'], 'planner')
+        robot = section(config.Robot, meta.robot, 'robot')
+        dataset = section(config.Dataset, meta.dataset, 'dataset')
+        model_config = section(config.Model, meta.model, 'model')
+        planner = section(config.Planner, meta.planner, 'planner')
     except ValueError as error:
         raise CHECKPOINT.damaged(path, str(error)) from None
-    mean, std = (np.asarray(meta['action'][name], np.float64) for name in ('mean', 'std'))
-    size = action_spec(robot).size
+    mean, std = (np.asarray(meta.action[name], np.float64) for name in ('mean', 'std'))
+    scaler, size = ActionScaler(mean, std), action_spec(robot).size
     usable = np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()
     if not mean.shape == std.shape == (size,) or not usable:
         found = f'{brief(mean.tolist())} and {brief(std.tolist())}'
@@ -139,16 +191,22 @@ def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
         )
     states = len(expand(robot.state.fields)) if robot.state.topic else 0
     shape = (model_config, dataset.image_size, size * dataset.action_block, states)
-    weights = _read_weights(folder / WEIGHTS, meta['weights_sha256'], shape)
+    weights = _read_weights(folder / WEIGHTS, meta.weights_sha256, shape)
     model = make_model(*shape)
     model.load_state_dict(weights)
     model.to(device).eval().requires_grad_(False)
-    info = meta['info']
-    return Checkpoint(model, robot, dataset, model_config, planner, mean, std, info, folder)
+    return Checkpoint(model, robot, dataset, model_config, planner, scaler, meta.info, folder)
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
+def read_meta(folder: Path) -> Meta:
     """Read and check meta.json."""
+    meta = _read_meta(folder)
+    meta['info'] = Info.parse(meta['info'])
+    return Meta(**{name: meta[name] for name in Meta._fields})
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    """Read and check meta.json, with the keys that this version does not know."""
     path = folder / META
     if not path.is_file():
         raise CheckpointError(f'{folder}: no checkpoint here; {_what_is_there(folder)}')
@@ -158,7 +216,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
         ticks, median = apart['ticks'], apart['median']
         if len(ticks) != len(median) or not np.isfinite([*ticks, *median]).all():
             raise CHECKPOINT.damaged(
-                path, 'info.distances: expected a number for each of its ticks'
+                path, 'info.distances: expected as many numbers in median as in ticks, all finite'
             )
     return meta
 
@@ -166,7 +224,7 @@ def read_meta(folder: Path) -> dict[str, Any]:
 def require(
     checkpoint: Checkpoint, where: str, action_size: int, dt: float, image_size: int
 ) -> None:
-    """Refuse a robot, dataset or arena that the checkpoint was not made for."""
+    """Raise a CheckpointError if action size, period or image size differ from the checkpoint."""
     mistakes = [
         f'{name} is {found} in {where}, and {wanted} in the checkpoint'
         for name, found, wanted in (
@@ -181,10 +239,12 @@ def require(
 
 
 def _read_weights(path: Path, digest: str, shape: tuple[Any, ...]) -> dict[str, Tensor]:
-    """Read the tensors, and say which are missing, too many or misshapen."""
+    """Read the weights, or raise an error that names missing, surplus and misshapen tensors."""
     tensors, found = read_tensors(path, CHECKPOINT)
     try:
-        with torch.device('meta'):  # takes no memory, however large a damaged meta.json says it is
+        with torch.device(
+            'meta'
+        ):  # allocates nothing, however large the sizes in a damaged meta.json
             wanted = make_model(*shape).state_dict()
     except (ConfigError, RuntimeError) as error:
         raise CHECKPOINT.damaged(path.with_name(META), one_line(error)) from None
@@ -202,19 +262,19 @@ def _read_weights(path: Path, digest: str, shape: tuple[Any, ...]) -> dict[str, 
         )
     if found != digest:
         raise CheckpointError(
-            f'{path}: not the weights that {META} was written with; {CHECKPOINT.remedy}'
+            f'{path}: the SHA-256 differs from weights_sha256 in {META}; {CHECKPOINT.remedy}'
         )
     return tensors
 
 
 def _form(tensor: Tensor) -> str:
-    """Say the shape of a tensor, and what is not the usual kind of number."""
+    """Return the shape of a tensor as text, with its dtype if that is not float32."""
     kind = '' if tensor.dtype == torch.float32 else f' {tensor.dtype}'
     return f'{tuple(tensor.shape)}{kind}'
 
 
 def _what_is_there(folder: Path) -> str:
-    """Tell what lies where a checkpoint was expected."""
+    """Return what was found where a checkpoint was expected, as text."""
     if folder.is_dir():
         names = sorted(item.name for item in folder.iterdir())
         more = f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''
@@ -227,13 +287,15 @@ def _what_is_there(folder: Path) -> str:
 
 
 def recorded_data(path: Path) -> Path | None:
-    """Return the dataset that a run remembers, if it still lies there."""
+    """Return the path of the dataset that a run was trained on, or None if it moved."""
     info = read_json(path / 'meta.json', CHECKPOINT).get('info')
     name = info.get('data') if isinstance(info, dict) else None
     if not isinstance(name, str):
         return None
-    # best/ is a checkpoint inside a run, and paths to the dataset are relative to the run.
+    # The path is relative to the run; best/ is a checkpoint inside a run.
     for place in (path / name, path.parent / name):
-        if os.path.isfile(place / 'dataset.json'):  # which takes any text for a path
+        if os.path.isfile(
+            place / 'dataset.json'
+        ):  # unlike Path.is_file, it raises nothing on any text
             return Path(os.path.normpath(place))
     return None

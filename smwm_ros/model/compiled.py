@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions that torch makes faster by compiling them, on machines that can."""
+"""Compile functions with torch.compile where the machine supports it."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ R = TypeVar('R')
 
 class Compiled(Generic[P, R]):
     """
-    A function, compiled at its first call.
+    A function that is compiled at its first call, or stays as it is if that fails.
 
-    That needs a C++ compiler, and on a GPU the headers of Python, which many machines lack: there
-    it stays what it was, only slower.
+    torch.compile needs a C++ compiler, and on a GPU the Python headers.
     """
 
     def __init__(self, function: Callable[P, R]) -> None:
         self._plain = function
         self._call: Callable[P, R] = torch.compile(function)
         self._tried = False
-        self.failed = False  # it stayed what it was
+        self.failed = False  # whether the plain function is used
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Apply."""
@@ -35,13 +34,16 @@ class Compiled(Generic[P, R]):
             return self._call(*args, **kwargs)
         try:
             result = self._call(*args, **kwargs)
-        except Exception as error:  # compilers fail in many ways; what else is wrong comes again
+        except (
+            Exception
+        ) as error:  # of a compiler, of any type; other errors are raised again below
             result = self._plain(*args, **kwargs)
             self._call, self.failed = self._plain, True
             why = (str(error).strip() or repr(error)).splitlines()[0]
             tell(
-                f'warning: torch could not compile ({why}), so this is slower; install a C++ '
-                'compiler and the headers of Python (on Debian and Ubuntu: g++ and python3-dev)',
+                f'warning: torch.compile failed ({why}); continuing without it, which is slower; '
+                'install a C++ compiler and the Python headers (on Debian and Ubuntu: g++ and '
+                'python3-dev)',
                 file=sys.stderr,
             )
         self._tried = True
@@ -50,8 +52,8 @@ class Compiled(Generic[P, R]):
 
 def fused(function: Callable[P, R], device: torch.device) -> Callable[P, R]:
     """
-    Return a function that needs fewer kernels on a GPU.
+    Return a function that launches fewer kernels on a GPU, compiled if Triton is installed.
 
-    Triton joins what lies between two products; without it, launches are recorded as they are.
+    Triton fuses the element-wise operations between two matrix products.
     """
     return Compiled(function) if device.type == 'cuda' and find_spec('triton') else function

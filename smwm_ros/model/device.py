@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where torch computes: which device, by which seed, and with memory that it keeps."""
+"""The device, the seed and the memory allocator of torch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import torch
 
 CPU = torch.device('cpu')
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX = -3, -1, -8  # of glibc's malloc.h
-LARGEST = 2**30  # block that is kept for the next step [bytes]
+LARGEST = 2**30  # largest block that malloc keeps after it was freed [bytes]
 
 
 def pick_device(name: str, knob: str = 'train.device') -> torch.device:
-    """Return where to compute; 'auto' takes a GPU where there is one."""
+    """Return the device of that name; 'auto' is a GPU if there is one, else the CPU."""
     if name == 'auto':
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     if name == 'cuda' and not torch.cuda.is_available():
         raise ConfigError(f'{knob}: no CUDA GPU was found; valid here: auto, cpu')
-    if name == 'cuda':  # torchrun numbers the processes of a machine
+    if name == 'cuda':  # LOCAL_RANK: set by torchrun for each process of a machine
         device = torch.device('cuda', int(os.environ.get('LOCAL_RANK', '0')))
         torch.cuda.set_device(device)
         return device
@@ -32,7 +32,7 @@ def pick_device(name: str, knob: str = 'train.device') -> torch.device:
 
 @contextmanager
 def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
-    """Let chance depend on a seed alone, and leave the generators of others as they were."""
+    """Seed torch inside, and restore its generators afterwards."""
     with torch.random.fork_rng([device] if device.type == 'cuda' else []):
         torch.manual_seed(seed)
         yield
@@ -40,12 +40,11 @@ def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
 
 def keep_memory(one_heap: bool = False) -> None:
     """
-    Let this process keep what it frees: every step needs the same blocks again.
+    Make malloc keep freed blocks, because every step needs the same blocks again.
 
-    With one heap for all threads, those that are not the main one keep large blocks, too.
-
-    glibc gives large blocks back to the system, which has to fill them with zeros for the next
-    step: a tenth of the time of `tiny`. Other libraries do as they please.
+    glibc returns large blocks to the kernel, which has to zero them again for the next step: a
+    tenth of the training time of `tiny`. With `one_heap`, all threads share the heap that keeps
+    large blocks. Has no effect where the C library is not glibc.
     """
     if sys.platform != 'linux':
         return

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Several processes that learn one model together, on one machine or many, as torchrun starts them.
+Train one model in several processes, on one machine or many, as torchrun starts them.
 
-Each process looks at its share of the images of a batch, which is nearly all of the work. What
-they show is then gathered, and every process computes the rest (projection, forward and inverse
-model, losses) of the whole batch for itself. So BatchNorm, and any loss that compares images with
-each other, sees the whole batch, and the loss is that of one process.
+Each process computes the image features of its share of a batch, which is nearly all of the work.
+The features are gathered, and every process computes the rest (encoder head, forward and inverse
+model, losses) for the whole batch. So BatchNorm, and losses that compare images with each other,
+use the whole batch, and the loss equals that of one process.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from torch import distributed, nn, Tensor
 
 
 class ProcessGroup:
-    """This process among those of its kind; alone where nobody started others."""
+    """Rank of this process and number of processes; a group of one does not communicate."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
 
     @property
     def leads(self) -> bool:
-        """Return whether this process is the one that writes, measures and tells."""
+        """Return whether this process is the one that writes files, validates and prints."""
         return self.rank == 0
 
     def share(self, batch: int) -> slice:
-        """Return the windows of a batch whose images this process looks at."""
+        """Return the windows of a batch whose images this process encodes."""
         if batch % self.size:
             raise TrainingError(
                 f'train.batch: {count_of(batch, "window")} cannot be shared evenly by {self.size} '
-                'processes'
+                f'processes; choose a multiple of {self.size}'
             )
         part = batch // self.size
         return slice(self.rank * part, (self.rank + 1) * part)
 
-    def gather(self, seen: Tensor) -> Tensor:
-        """Put together what all processes saw: (T+1, B / size, F) -> (T+1, B, F)."""
+    def gather(self, features: Tensor) -> Tensor:
+        """Join the features of all processes: (T+1, B / size, F) -> (T+1, B, F)."""
         if self.size == 1:
-            return seen
-        parts: Tensor = _Gather.apply(seen, self.rank, self.size)  # type: ignore[no-untyped-call]
+            return features
+        parts: Tensor = _Gather.apply(features, self.rank, self.size)  # type: ignore[no-untyped-call]
         return parts.transpose(0, 1).flatten(1, 2)
 
     def average_gradients(self, weights: Iterable[nn.Parameter]) -> None:
-        """Give every process the gradient of the whole batch."""
+        """Replace the gradients by their mean over all processes."""
         if self.size == 1:
             return
         slopes = [weight.grad for weight in weights if weight.grad is not None]
@@ -62,18 +62,21 @@ class ProcessGroup:
             slope.copy_(together[begin : begin + slope.numel()].view_as(slope))
             begin += slope.numel()
 
-    def require_same(self, what: object, told: str) -> None:
-        """Wait for all, and refuse to go on where they do not agree."""
+    def require_same(self, value: object, name: str) -> None:
+        """Wait for all processes, and raise a TrainingError if their values differ."""
         if self.size == 1:
             return
         found: list[Any] = [None] * self.size
-        distributed.all_gather_object(found, what)
-        if any(other != what for other in found):
-            raise TrainingError(f'{told}: the processes do not agree: {found}')
+        distributed.all_gather_object(found, value)
+        if any(other != value for other in found):
+            raise TrainingError(f'{name}: expected the same in all processes, found {found}')
+
+
+ALONE = ProcessGroup()
 
 
 class _Gather(torch.autograd.Function):
-    """What each process saw, for all: (T+1, b, F) -> (size, T+1, b, F)."""
+    """All-gather that passes gradients back: (T+1, b, F) -> (size, T+1, b, F)."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, rank: int, size: int) -> Tensor:
@@ -84,19 +87,19 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None]:
-        # The loss of the whole batch is known here, so nobody else's gradient is needed. Gradients
-        # are averaged later, as if each were whole, and this one is a part of a sum.
+        # Every process computes the loss of the whole batch, so no gradient of another process is
+        # needed. average_gradients divides by the size later, so multiply here: parts are summed.
         return slopes[0][ctx.rank] * ctx.size, None, None
 
 
 def is_leader() -> bool:
-    """Tell whether this process leads those that torchrun started, or is alone."""
+    """Return whether this process has rank 0, or was not started by torchrun."""
     return os.environ.get('RANK', '0') == '0'
 
 
 @contextmanager
-def team_of(device: torch.device) -> Iterator[ProcessGroup]:
-    """Join the processes that torchrun started, if it did."""
+def join_processes(device: torch.device) -> Iterator[ProcessGroup]:
+    """Open the process group that torchrun set up, or a group of one without it."""
     size = int(os.environ.get('WORLD_SIZE', '1'))
     if size == 1:
         yield ProcessGroup()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The same rollouts as the model's, in less time: a planner asks for thousands of them.
+Rollouts of a trained model in less time, because a planner computes thousands of them.
 
-With a memory of one step, attention is an affine map, for a softmax over one key is 1. The scales
-of norms and BatchNorm belong to the products after them, and how the actions modulate the layers
-is known before the first step. So a rollout of `tiny` takes little more than half of the
-arithmetic; what remains, of any preset, is done as products.py does it. The numbers are those of
-the model up to rounding, unless half precision is asked for.
+With a history of one step, attention is an affine map (a softmax over one key is 1). The scales of
+LayerNorm and BatchNorm are folded into the matrix products after them, and the modulation by the
+actions is computed before the first step. So a rollout of `tiny` needs little more than half of
+the arithmetic. The matrix products of all presets are those of kernels.py. Results are equal to
+the model's up to rounding, except in half precision.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
 
-from smwm_ros.interfaces import Obs, Window
+from smwm_ros.interfaces import Window
 from smwm_ros.model.compiled import fused
-from smwm_ros.model.kernels import gap, PackedLinear, ROWS
+from smwm_ros.model.kernels import lane_padding, PackedLinear, ROWS
 from smwm_ros.model.networks import ForwardModel
 from smwm_ros.model.recorded import can_record, Recorded
 from smwm_ros.model.toy import ToyForwardModel
@@ -25,19 +25,19 @@ from smwm_ros.model.vit import Predictor, PredictorBlock
 from smwm_ros.model.world_model import Smwm
 import torch
 from torch import nn, Tensor
-from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 Imagine: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (N, D), (N, T, K*A) -> (N, T, D)
-Make: TypeAlias = Callable[..., PackedLinear]  # of weight, bias and what follows
-PARTS = 6  # of a modulation: shift, scale and gate of the attention, then of the perceptron
+Make: TypeAlias = Callable[..., PackedLinear]  # from weight, bias and activation
+PARTS = 6  # of a modulation: shift, scale and gate of the attention, then of the MLP
 
 
-def collapse(model: object, half: bool = False, rows: int = ROWS) -> Collapsed | None:
+def accelerate(model: object, half: bool = False, rows: int = ROWS) -> FastModel | None:
     """
     Return the fast form of a trained model, or None if it has none.
 
-    The model must not learn any more. With `half`, matrix products are done in bfloat16, and the
-    result is not exact. Fastest for about as many paths at once as there are `rows`.
+    The weights must not change afterwards. With `half`, matrix products are computed in bfloat16,
+    and results are less exact. `rows` is the expected number of parallel rollouts.
     """
     if not isinstance(model, Smwm):
         return None
@@ -54,19 +54,19 @@ def collapse(model: object, half: bool = False, rows: int = ROWS) -> Collapsed |
             imagine = FastPredictor(forward, make, ahead=on_gpu)
         else:
             return None
-    return Collapsed(model, Recorded(imagine) if on_gpu else imagine)
+    return FastModel(model, Recorded(imagine) if on_gpu else imagine)
 
 
-class Collapsed:
-    """A world model that imagines fast, and leaves the rest to the model it was made from."""
+class FastModel:
+    """A world model with fast rollouts; all else is done by the model it was made from."""
 
     def __init__(self, model: Smwm, imagine: Imagine) -> None:
         self.latent = model.latent  # D
         self._model, self._imagine = model, imagine
 
-    def encode(self, obs: Obs) -> Tensor:
-        """f: pixels (B, 3, S, S) -> (B, D)."""
-        return self._model.encode(obs)
+    def encode(self, pixels: Tensor) -> Tensor:
+        """f: uint8 (B, 3, S, S) -> (B, D)."""
+        return self._model.encode(pixels)
 
     def predict(self, z: Tensor, action: Tensor) -> Tensor:
         """g: (..., D), (..., K*A) -> (..., D)."""
@@ -81,12 +81,12 @@ class Collapsed:
         return self._model.losses(batch)
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Imagine T steps: (..., D), (..., T, K*A) -> (..., T, D)."""
+        """Predict T steps, each from those before: (..., D), (..., T, K*A) -> (..., T, D)."""
         if torch.is_grad_enabled() and (z.requires_grad or actions.requires_grad):
             return self._model.rollout(z, actions)
-        places, ways = z.reshape(-1, self.latent), actions.reshape(-1, *actions.shape[-2:])
+        rows, steps = z.reshape(-1, self.latent), actions.reshape(-1, *actions.shape[-2:])
         with torch.no_grad():
-            return self._imagine(places, ways).view(*actions.shape[:-1], self.latent)
+            return self._imagine(rows, steps).view(*actions.shape[:-1], self.latent)
 
 
 class FastPerceptron:
@@ -96,14 +96,14 @@ class FastPerceptron:
         self, layers: nn.Sequential, make: Make, after: str = 'none', adds: bool = False
     ) -> None:
         first, second, last = linears(layers)
-        self._fill = (0, gap(first.in_features))
+        self._fill = (0, lane_padding(first.in_features))
         self._first = make(F.pad(first.weight, self._fill), first.bias, 'relu')
         self._second = make(second.weight, second.bias, 'relu')
         self._last = make(last.weight, last.bias, after)
-        self._adds = adds  # predicts how the latent changes
+        self._adds = adds  # the layers predict the change of the latent
 
     def __call__(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Imagine: (N, D), (N, T, K*A) -> (N, T, D)."""
+        """Predict T steps: (N, D), (N, T, K*A) -> (N, T, D)."""
         steps = []
         for action in F.pad(actions, self._fill).unbind(dim=1):
             found = self._last(self._second(self._first(torch.cat([z, action], dim=1))))
@@ -113,17 +113,17 @@ class FastPerceptron:
 
 
 class FastPredictor:
-    """The forward model of tiny, where it remembers one step."""
+    """The forward model of tiny with a history of one step."""
 
     def __init__(self, predictor: Predictor, make: Make, ahead: bool = False) -> None:
-        # The convolution is one step wide, and nothing lies between it and the first layer.
+        # A convolution of kernel size 1 without activation is merged into the first layer.
         convolution = predictor.actions.narrow
         first, second = linears(predictor.actions.embed)
         weight = first.weight.double() @ convolution.weight.double().squeeze(-1)
         bias = first.weight.double() @ to_double(convolution.bias) + first.bias
-        self._fill = (0, gap(weight.shape[1]))
-        self._read = make(F.pad(weight, self._fill), bias, 'swish')
-        # The modulation of every layer begins with the same swish.
+        self._fill = (0, lane_padding(weight.shape[1]))
+        self._embed = make(F.pad(weight, self._fill), bias, 'swish')
+        # The modulation of every layer starts with the same swish.
         self._condition = make(second.weight, second.bias, 'swish')
         self._position = predictor.position[0, 0].clone()
         blocks = [block for block in predictor.layers if isinstance(block, PredictorBlock)]
@@ -135,47 +135,47 @@ class FastPredictor:
         self._widen = make(scale[:, None] * weight, scale * bias + shift, 'gelu')
         self._narrow = make(narrow.weight, narrow.bias)
         modulations = [modulation(block) for block in blocks]
-        # A GPU does the modulations of all steps and layers ahead, at once. A CPU does each just
-        # before it is used, and finds it in its cache.
+        # On a GPU, the modulations of all steps and layers are one product, computed ahead. On a
+        # CPU each is computed just before its use, so that it is still in the cache.
         self._ahead = ahead
         if ahead:
             weights, biases = zip(*modulations, strict=True)
             modulations = [(torch.cat(weights), torch.cat(biases))]
         self._modulate = [make(weight, bias) for weight, bias in modulations]
-        self._step = fused(self._go, self._position.device)
+        self._step = fused(self._predict, self._position.device)
 
     def __call__(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Imagine: (N, 192), (N, T, K*A) -> (N, T, 192)."""
+        """Predict T steps: (N, 192), (N, T, K*A) -> (N, T, 192)."""
         steps = []
-        for drive in self._drives(F.pad(actions, self._fill)):
-            z = self._step(z, drive)
+        for condition in self._conditions(F.pad(actions, self._fill)):
+            z = self._step(z, condition)
             steps.append(z)
         return torch.stack(steps, dim=1)
 
-    def _drives(self, actions: Tensor) -> Iterator[Tensor]:
-        """Yield, step by step, all that the layers need to know of the actions."""
+    def _conditions(self, actions: Tensor) -> Iterator[Tensor]:
+        """Yield what the layers take from the actions of each step."""
         if self._ahead:
-            conditions = self._condition(self._read(actions.transpose(0, 1)))
+            conditions = self._condition(self._embed(actions.transpose(0, 1)))
             yield from self._modulate[0](conditions).unbind()
         else:
             for action in actions.unbind(dim=1):
-                yield self._condition(self._read(action))
+                yield self._condition(self._embed(action))
 
-    def _go(self, z: Tensor, drive: Tensor) -> Tensor:
-        """Go one step: (N, 192) -> (N, 192)."""
+    def _predict(self, z: Tensor, condition: Tensor) -> Tensor:
+        """Predict one step: (N, 192) -> (N, 192)."""
         x = z + self._position
-        all_parts = drive.chunk(PARTS * len(self._layers), dim=-1) if self._ahead else ()
+        all_parts = condition.chunk(PARTS * len(self._layers), dim=-1) if self._ahead else ()
         for number, layer in enumerate(self._layers):
             if self._ahead:
                 parts = all_parts[PARTS * number : PARTS * (number + 1)]
             else:
-                parts = self._modulate[number](drive).chunk(PARTS, dim=-1)
+                parts = self._modulate[number](condition).chunk(PARTS, dim=-1)
             x = layer(x, parts)
         return self._narrow(self._widen(normal(x, self._eps)))
 
 
 class FastLayer:
-    """A layer of the predictor, for a step that sees nothing but itself."""
+    """A layer of the predictor for a sequence of one step."""
 
     def __init__(self, block: PredictorBlock, make: Make) -> None:
         value = block.qkv.weight.double().chunk(3)[2]
@@ -189,17 +189,17 @@ class FastLayer:
         self._eps = (block.norm.eps, block.norm_attention.eps, norm.eps)
 
     def __call__(self, x: Tensor, parts: Sequence[Tensor]) -> Tensor:
-        """Change tokens (N, 192) as the parts of a modulation say, (N, 192) each."""
+        """Return tokens (N, 192) after this layer, modulated by PARTS tensors (N, 192)."""
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = parts
         before, attention, mlp = self._eps
-        seen = normal(torch.addcmul(shift, normal(x, before), scale), attention)
-        x = torch.addcmul(x, gate, self._attend(seen))
-        seen = normal(torch.addcmul(shift_mlp, normal(x, before), scale_mlp), mlp)
-        return torch.addcmul(x, gate_mlp, self._narrow(self._widen(seen)))
+        y = normal(torch.addcmul(shift, normal(x, before), scale), attention)
+        x = torch.addcmul(x, gate, self._attend(y))
+        y = normal(torch.addcmul(shift_mlp, normal(x, before), scale_mlp), mlp)
+        return torch.addcmul(x, gate_mlp, self._narrow(self._widen(y)))
 
 
 def modulation(block: PredictorBlock) -> tuple[Tensor, Tensor]:
-    """Return weight and bias that give shift, 1 + scale and gate, twice, from a condition."""
+    """Return weight and bias that map a condition to shift, 1 + scale and gate, twice."""
     (layer,) = linears(block.modulation)
     bias = layer.bias.clone()
     bias.view(PARTS, -1)[[1, 4]] += 1.0
@@ -207,13 +207,13 @@ def modulation(block: PredictorBlock) -> tuple[Tensor, Tensor]:
 
 
 def after_norm(weight: Tensor, bias: Tensor, norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-    """Return what a linear layer after a norm is, when the norm leaves its own scale to it."""
+    """Return weight and bias of a linear layer with the affine part of the norm before it."""
     weight = weight.double()
     return weight * norm.weight, bias + weight @ to_double(norm.bias)
 
 
 def batch_norm(layers: nn.Sequential) -> tuple[Tensor, Tensor]:
-    """Return scale and shift of the BatchNorm among layers, with the statistics it has learnt."""
+    """Return scale and shift of the BatchNorm among layers, from its running statistics."""
     (norm,) = (layer for layer in layers if isinstance(layer, nn.BatchNorm1d))
     scale = to_double(norm.weight) / (to_double(norm.running_var) + norm.eps).sqrt()
     return scale, to_double(norm.bias) - scale * to_double(norm.running_mean)
@@ -225,11 +225,11 @@ def linears(layers: nn.Sequential) -> list[nn.Linear]:
 
 
 def to_double(values: Tensor | None) -> Tensor:
-    """Return what these layers always have, precise enough to be multiplied with others."""
+    """Return a parameter that these layers always have, in float64 for the merging."""
     assert values is not None
     return values.double()
 
 
 def normal(x: Tensor, eps: float) -> Tensor:
-    """Return every row with mean 0 and variance 1."""
+    """Return rows with mean 0 and variance 1."""
     return F.layer_norm(x, x.shape[-1:], eps=eps)

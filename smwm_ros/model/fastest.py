@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several ways to compute the same: which of them this machine does fastest."""
+"""Choose the fastest of several implementations of one computation, by timing them here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import time
 import torch
 
 ROUNDS = 9
-MARGIN = 1.1  # by which another form must be faster than the usual one
+MARGIN = 1.1  # speed-up from which another form replaces the usual one
 
 _log = logging.getLogger(__name__)
-_chosen: dict[str, str] = {}  # form by task, for as long as the process lives
+_chosen: dict[str, str] = {}  # form by task, for the lifetime of the process
 
 
 def fastest(
@@ -23,16 +23,16 @@ def fastest(
     clock: Callable[[], float] | None = None,
 ) -> str:
     """
-    Return the name of the fastest form of a task, which is timed once in a process.
+    Return the name of the fastest form of a task; a task is timed once in a process.
 
-    The first form is the usual one. Another takes its place if it is clearly faster in the median
-    of several rounds; within a round all forms see the same load of the machine.
+    The first form is the usual one. Another replaces it if the median of several rounds is clearly
+    faster. A round times all forms in turn, so that all run under the same load.
     """
     if task not in _chosen:
-        if clock is None:  # that of a single thread stands still while others have its processor
+        if clock is None:  # the time of one thread excludes time given to other processes
             clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
         for form in forms.values():
-            form()  # allocates, and fills caches
+            form()  # warm-up: allocates, fills caches
         rounds = [
             {name: _time(form, clock) for name, form in forms.items()} for _ in range(ROUNDS)
         ]
@@ -48,12 +48,12 @@ def fastest(
 
 
 def chosen() -> dict[str, str]:
-    """Return the form of every task that was timed so far."""
+    """Return the form of every task timed so far."""
     return dict(_chosen)
 
 
 def choose(forms: Mapping[str, str]) -> None:
-    """Take these forms without timing: a run that goes on computes as it did before."""
+    """Use these forms without timing, so that a resumed run computes as before."""
     _chosen.update(forms)
 
 

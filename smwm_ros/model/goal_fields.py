@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of the measured state a goal is about, where it is not about all that the image shows."""
+"""The fields of the measured state that planner.focus names."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from smwm_ros.fieldpath import expand
 
 
 def columns_of(focus: tuple[str, ...], model: config.Model, robot: config.Robot) -> list[int]:
-    """Return where in the state of a robot the fields of planner.focus are."""
+    """Return the columns of the measured state that planner.focus names."""
     if not focus:
         return []
     if not model.aligns_state:
         raise ConfigError(
-            f'planner.focus: a model of kind {model.kind} reads no state off its latents; choose '
-            'planner.focus=[], or model.kind=state_align and train'
+            f'planner.focus: a model of kind {model.kind} predicts no state from its latents; set '
+            'planner.focus=[], or train with model.kind=state_align'
         )
     fields = expand(robot.state.fields)
     try:
@@ -34,5 +34,5 @@ def columns_of(focus: tuple[str, ...], model: config.Model, robot: config.Robot)
 
 
 def without_focus(planner: config.Planner, model: config.Model) -> config.Planner:
-    """Return the planner for a model that may not read states: then all of the image counts."""
+    """Return the planner settings for a model, without focus if it predicts no state."""
     return planner if model.aligns_state else replace(planner, focus=())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matrix products that are done again and again: weights in the layout the processor likes."""
+"""Linear layers for inference, with weights in the memory layout that is fastest here."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import platform
 from smwm_ros.model.fastest import fastest
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name everyone knows
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 X86 = platform.machine() in ('x86_64', 'AMD64')
 LANES = 16  # float32 numbers in the widest register
-ROWS = 300  # for which weights are laid out if nothing else is known
-MANY = 512  # rows; more are not worth the time it takes to time them
+ROWS = 300  # of the inputs, as the default to optimise the layout for
+MANY = 512  # most rows in a timing
 AFTER: dict[str, Callable[[Tensor], Tensor]] = {
     'none': lambda x: x,
     'relu': torch.relu_,
@@ -27,10 +27,9 @@ AFTER: dict[str, Callable[[Tensor], Tensor]] = {
 
 class PackedLinear:
     """
-    A linear layer and what follows it, (..., I) -> (..., O), without gradients.
+    A linear layer and its activation, (..., I) -> (..., O), without gradients.
 
-    Weights are laid out for oneDNN where that is faster here; the numbers are the same up to
-    rounding.
+    Weights are packed for oneDNN if that is faster here; results are equal up to rounding.
     """
 
     def __init__(
@@ -38,8 +37,8 @@ class PackedLinear:
         weight: Tensor,  # (O, I), of any precision
         bias: Tensor,  # (O,)
         after: str = 'none',  # of AFTER
-        half: bool = False,  # multiplies in bfloat16
-        rows: int = ROWS,  # about how many there will be
+        half: bool = False,  # multiply in bfloat16
+        rows: int = ROWS,  # expected rows of the input
     ) -> None:
         kind = torch.bfloat16 if half else torch.float32
         self._weight, self._bias = weight.to(kind), bias.to(kind)
@@ -49,7 +48,7 @@ class PackedLinear:
             self._pack(rows)
 
     def _pack(self, rows: int) -> None:
-        """Lay the weights out for oneDNN, and keep that if it is faster."""
+        """Pack the weights for oneDNN, and keep that layout if it is faster."""
         plain, rows = self._weight, min(rows, MANY)
         packed = torch.ops.mkldnn._reorder_linear_weight(plain, rows)
         x = torch.ones(rows, plain.shape[1])
@@ -68,7 +67,7 @@ class PackedLinear:
             self._packed = packed if fastest(task, forms) == 'packed' else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Apply; the result is float32."""
+        """Return the output, float32."""
         if self._half:
             x = x.bfloat16()
         y: Tensor
@@ -80,18 +79,18 @@ class PackedLinear:
         return y.float() if self._half else y
 
 
-def gap(width: int) -> int:
-    """Return how many zeros fill the last register of inputs; it is slower half empty."""
+def lane_padding(width: int) -> int:
+    """Return how many zero columns make a width a multiple of the SIMD register."""
     return -width % LANES
 
 
 @cache
 def can_pack(kind: torch.dtype) -> bool:
     """
-    Say whether weights can be laid out for oneDNN here.
+    Return whether weights can be packed for oneDNN here.
 
-    What torch calls otherwise leaves half of the width of some x86 processors unused. The calls
-    are those of torch's own compiler, and nobody promises that they stay.
+    The default kernels of torch leave half of the SIMD width of some x86 processors unused. The
+    operators used here are internal to torch.compile and may change, so they are tried once.
     """
     if not X86:
         return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The small networks that make a world model, sized to run in real time on a CPU."""
+"""The networks of the preset `nano`, small enough to plan in real time on a CPU."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from smwm_ros.interfaces import Array
 import torch
 from torch import nn, Tensor
 
-CHANGE = 2.0  # times the usual first weights: neighbouring latents differ by less than others
+CHANGE = 2.0  # scale of the first weights for z_next - z, because neighbouring latents are close
 
 
 def perceptron(size_in: int, hidden: int, size_out: int) -> nn.Sequential:
-    """Make a network of two hidden layers."""
+    """Return an MLP with two hidden layers."""
     return nn.Sequential(
         nn.Linear(size_in, hidden),
         nn.ReLU(inplace=True),
@@ -35,7 +35,7 @@ class Encoder(nn.Module):
             layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
             channels, side = wider, (side + 1) // 2
         self.features = nn.Sequential(*layers, nn.Flatten())
-        # BatchNorm gives every latent direction the same scale, which makes lambda easy to choose.
+        # BatchNorm gives every latent dimension the same scale, so one lambda fits many robots.
         self.head = nn.Sequential(
             nn.Linear(channels * side * side, hidden),
             nn.ReLU(inplace=True),
@@ -44,19 +44,19 @@ class Encoder(nn.Module):
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Encode."""
-        return self.project(self.look(pixels))
+        """Encode; in training mode BatchNorm takes its statistics from the batch."""
+        return self.forward_head(self.forward_features(pixels))
 
-    def look(self, pixels: Tensor) -> Tensor:
-        """Return what each image shows by itself: (B, F)."""
-        # Scaled to -1..1 here, so that nobody else has to know; in place, because fresh memory
-        # for a batch of images costs more than the arithmetic.
-        seen: Tensor = self.features(pixels.float().div_(127.5).sub_(1.0))
-        return seen
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Return the features of each image by itself: (B, F)."""
+        # Pixels are scaled to -1..1 here and nowhere else. In place, because fresh memory for a
+        # batch of images costs more than the arithmetic.
+        features: Tensor = self.features(pixels.float().div_(127.5).sub_(1.0))
+        return features
 
-    def project(self, seen: Tensor) -> Tensor:
-        """Turn what was seen in a whole batch into latents: (B, F) -> (B, D)."""
-        z: Tensor = self.head(seen)
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the latents of a whole batch: (B, F) -> (B, D)."""
+        z: Tensor = self.head(features)
         return z
 
 
@@ -81,12 +81,12 @@ class InverseModel(nn.Module):
         self.layers = perceptron(2 * latent, hidden, action_size)
 
     @torch.no_grad()
-    def watch_change(self) -> None:
+    def start_from_difference(self) -> None:
         """
-        Begin by seeing nothing but how two latents differ.
+        Set first weights that depend on the difference of two latents alone.
 
-        What they share, such as the light or where the camera is, says nothing of the action, and
-        an encoder that has learnt nothing shows little else where looks vary.
+        What both latents share, such as the light or the place of the camera, is no clue to the
+        action, and where appearances vary, an untrained encoder outputs little else.
         """
         weight = next(self.layers.parameters())  # (hidden, 2D) of the first layer
         now, then = weight.chunk(2, dim=1)
@@ -101,9 +101,9 @@ class InverseModel(nn.Module):
 
 class Heads(nn.Module):
     """
-    Several small forward models, alike but for their first weights.
+    An ensemble of small forward models that differ in their initial weights.
 
-    Where there was data they agree, and elsewhere they do not.
+    Their predictions agree near the training data and disagree away from it.
     """
 
     def __init__(self, latent: int, action_size: int, count: int, hidden: int = 64) -> None:
@@ -128,12 +128,12 @@ class Heads(nn.Module):
 
 class StateHead(nn.Module):
     """
-    Reads the measured state off two latents: (B, D), (B, D) -> (B, P) at the second of them.
+    Predicts the measured state from two latents: (B, D), (B, D) -> (B, P) at the second of them.
 
-    Two, because a velocity that the robot measures cannot be seen in one image.
+    Two, because one image does not show a velocity.
     """
 
-    mean: Tensor  # (P,) of the measured states, in the units they were recorded in
+    mean: Tensor  # (P,) of the measured states, in recorded units
     std: Tensor  # (P,)
 
     def __init__(self, latent: int, state_size: int, hidden: int) -> None:
@@ -143,17 +143,17 @@ class StateHead(nn.Module):
         self.register_buffer('std', torch.ones(state_size))
 
     def forward(self, z: Tensor, z_next: Tensor) -> Tensor:
-        """Read the normalised state."""
+        """Predict the normalised state."""
         state: Tensor = self.layers(torch.cat([z, z_next], dim=-1))
         return state
 
     def at_rest(self, z: Tensor, columns: Tensor) -> Tensor:
-        """Read some of the normalised state as if nothing moved: (..., D) -> (..., V)."""
+        """Predict columns of the normalised state, assuming no motion: (..., D) -> (..., V)."""
         state: Tensor = self(z, z)
-        return state.index_select(-1, columns)  # a list of indices would be copied to a GPU
+        return state.index_select(-1, columns)  # a Python list would be copied to a GPU each time
 
     def fit(self, mean: Array, std: Array) -> None:
-        """Learn the scale of the states: (P,), (P,)."""
+        """Set mean (P,) and standard deviation (P,) of the states."""
         self.mean.copy_(torch.from_numpy(mean))
         self.std.copy_(torch.from_numpy(std))
 
@@ -162,9 +162,9 @@ class StateHead(nn.Module):
         return (state - self.mean) / self.std
 
     def error(self, z: Tensor, z_next: Tensor, state: Tensor) -> Tensor:
-        """Return the mean squared error of the states (B, P) that were measured; 0 if none was."""
-        known = state.isfinite().all(dim=-1, keepdim=True)
-        # NaN times 0 is NaN, in the gradient too, so what is unknown is replaced first.
-        true = self.normalise(torch.where(known, state, self.mean))
-        squares = (self.forward(z, z_next) - true).square() * known
-        return squares.sum() / (known.sum() * state.shape[-1]).clamp(min=1)
+        """Return the mean squared error over measured states (B, P), 0 where none was measured."""
+        measured = state.isfinite().all(dim=-1, keepdim=True)
+        # NaN times 0 is NaN, also in the gradient, so missing states are replaced first.
+        true = self.normalise(torch.where(measured, state, self.mean))
+        squares = (self.forward(z, z_next) - true).square() * measured
+        return squares.sum() / (measured.sum() * state.shape[-1]).clamp(min=1)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Functions of tensors that a GPU is asked for once, as a CUDA graph, and repeats.
+Record functions of tensors as CUDA graphs, and replay them.
 
-A planner asks for thousands of small kernels, one after the other, and launching each of them
-from Python takes longer than the kernel. Code that reads a value of a tensor (.item(), a boolean
-mask) waits for the GPU and cannot be recorded.
+A planner launches thousands of small kernels, and launching one from Python takes longer than the
+kernel runs. Code that reads a value of a tensor (.item(), a boolean mask) synchronises with the
+GPU and cannot be recorded.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ import torch
 from torch import Tensor
 
 R = TypeVar('R')
-GRAPHS = 16  # shapes that are kept recorded
-WARM_UP = 2  # runs before: the first one compiles, the second one allocates as all later ones
+GRAPHS = 16  # most recordings of a function, one for each set of input shapes
+WARM_UP = 2  # runs before recording: the first compiles, the second allocates as later ones do
 
-_now = local()  # .records: whether this thread is recording
+_now = local()  # .records: whether this thread records
 
 
 def can_record(device: torch.device) -> bool:
-    """Say whether a device repeats what was recorded."""
+    """Return whether functions can be recorded on a device."""
     return device.type in RECORDERS
 
 
 class Recorded(Generic[R]):
     """
-    A function of tensors, any of which may be absent, launched as one for each set of shapes.
+    A function of tensors, any of which may be None, recorded once for each set of input shapes.
 
-    It returns tensors, also in tuples and dicts. One that is called while another is recorded is
-    part of that.
+    It returns tensors, also in tuples and dicts. If it is called while another one is recorded, it
+    becomes part of that recording.
     """
 
     def __init__(
         self,
         function: Callable[..., R],
-        generator: torch.Generator | None = None,  # that it draws from
+        generator: torch.Generator | None = None,  # of its random numbers
     ) -> None:
         self._function, self._generator = function, generator
         self._ready: dict[Any, tuple[Callable[[], None], list[Tensor | None], R]] = {}
 
     def __call__(self, *inputs: Tensor | None) -> R:
-        """Apply."""
+        """Replay, after recording if the shapes are new."""
         if getattr(_now, 'records', False):
             return self._function(*inputs)
         shapes = tuple(None if one is None else one.shape for one in inputs)
@@ -58,13 +58,13 @@ class Recorded(Generic[R]):
             if here is not None:
                 here.copy_(there)  # type: ignore[arg-type]  # of the same shape, so not None
         replay()
-        kept: R = copied(found)  # the next replay writes over it
+        kept: R = copied(found)  # the next replay overwrites it
         return kept
 
     def _record(
         self, inputs: tuple[Tensor | None, ...]
     ) -> tuple[Callable[[], None], list[Tensor | None], R]:
-        """Return what repeats the function, with the inputs that it reads and what it returns."""
+        """Return the replay function, the input buffers that it reads, and its outputs."""
         with torch.inference_mode(False), torch.no_grad():
             held = [None if one is None else one.clone() for one in inputs]
             record = next(RECORDERS[one.device.type] for one in held if one is not None)
@@ -79,7 +79,7 @@ class Recorded(Generic[R]):
 def record_graph(
     run: Callable[[], R], generator: torch.Generator | None
 ) -> tuple[Callable[[], None], R]:
-    """Return what repeats a function on a GPU, and what it returns, which is written each time."""
+    """Return a function that replays a CUDA graph, and the outputs that it overwrites."""
     state = None if generator is None else generator.get_state()
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
@@ -89,16 +89,16 @@ def record_graph(
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     if generator is not None and state is not None:
-        generator.set_state(state)  # the first replay draws what the first run would have drawn
+        generator.set_state(state)  # the first replay draws the numbers of a first run
         graph.register_generator_state(generator)
-    # Other threads may go on using the GPU meanwhile.
+    # Other threads may use the GPU meanwhile.
     with torch.cuda.graph(graph, capture_error_mode='thread_local'):
         found = run()
     return graph.replay, found
 
 
 def copied(found: Any) -> Any:
-    """Return tensors, also in tuples and dicts, that nobody writes over."""
+    """Return copies of tensors, also in tuples and dicts."""
     if isinstance(found, Tensor):
         return found.clone()
     if isinstance(found, dict):
@@ -109,5 +109,5 @@ def copied(found: Any) -> Any:
     return found
 
 
-# How each kind of device records.
+# By kind of device.
 RECORDERS: dict[str, Callable[..., tuple[Callable[[], None], Any]]] = {'cuda': record_graph}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What is made of a model for planning, and lies beside it: NAME.safetensors and NAME.json.
+Files that smwm prepare writes beside a checkpoint: NAME.safetensors and NAME.json.
 
-It is worth nothing with other weights, so it names those it was made for.
+They fit one set of weights only, so NAME.json holds the SHA-256 of these weights.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FORMAT = 1
 
 
 def save(folder: Path, name: str, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
-    """Write tensors beside the checkpoint of a folder; the JSON file comes last."""
+    """Write tensors beside the checkpoint in a folder; the JSON file is written last."""
     content = format_tensors({key: tensor.contiguous() for key, tensor in tensors.items()})
     meta = {
         'format': FORMAT,
         'kind': name,
-        'model_sha256': read_meta(folder)['weights_sha256'],
+        'model_sha256': read_meta(folder).weights_sha256,
         'sha256': hashlib.sha256(content).hexdigest(),
         **info,
     }
@@ -42,13 +42,16 @@ def load(
     folder: Path | None,
     name: str,
     needed_by: str,
-    sizes: Mapping[str, Sequence[int | str]],  # of each tensor; a letter is any size, but one
-    info: Mapping[str, Any],  # the shape of what is kept with them, see stored.py
+    sizes: Mapping[
+        str, Sequence[int | str]
+    ],  # of each tensor; a letter stands for one size of any value
+    info: Mapping[str, Any],  # form of the further keys in NAME.json, see data/stored.py
 ) -> tuple[dict[str, Tensor], Any]:
-    """Read what lies beside a checkpoint, or say how to make it."""
+    """Read such files, or raise a CheckpointError that says how to make them."""
     if folder is None:
         raise CheckpointError(
-            f'{needed_by}: needs the {name} beside a checkpoint, and this one comes from no folder'
+            f'{needed_by}: needs the {name} beside a checkpoint, but this one was not loaded from '
+            'a folder; save it, then run smwm prepare'
         )
     path = folder / f'{name}.json'
     make = f'make it: smwm prepare {folder} --data DATASET'
@@ -59,16 +62,18 @@ def load(
     require(meta, {'sha256': str, 'model_sha256': str, **info}, path, kind)
     tensors, digest = read_tensors(path.with_suffix('.safetensors'), kind)
     if digest != meta['sha256']:
-        raise CheckpointError(f'{path}: does not belong to the tensors beside it; {make}')
-    if read_meta(folder)['weights_sha256'] != meta['model_sha256']:
-        raise CheckpointError(f'{path}: was made for other weights than those in {folder}; {make}')
+        raise CheckpointError(f'{path}: does not match {name}.safetensors beside it; {make}')
+    if read_meta(folder).weights_sha256 != meta['model_sha256']:
+        raise CheckpointError(
+            f'{path}: was made for other weights than model.safetensors in {folder}; {make}'
+        )
     if not _fit(tensors, sizes):
         raise kind.damaged(path.with_suffix('.safetensors'), f'expected tensors {dict(sizes)}')
     return tensors, meta
 
 
 def _fit(tensors: Mapping[str, Tensor], sizes: Mapping[str, Sequence[int | str]]) -> bool:
-    """Tell whether tensors are there, and of the sizes expected."""
+    """Return whether all tensors are present and have the expected sizes."""
     known: dict[int | str, int] = {}
     for name, wanted in sizes.items():
         found = tensors[name].shape if name in tensors else ()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-SIGReg, the regulariser of LeWorldModel: latents that look Gaussian from every side.
+SIGReg, the regulariser of LeWorldModel: projections of the latents should be standard normal.
 
-Latents that all lie in one point are the lazy answer to the forward loss. Along a random direction
-the characteristic function of the batch is compared with that of a standard normal distribution
-(the statistic of Epps and Pulley), which a collapsed batch is far from.
+Latents that are all equal minimise the forward loss. Along random directions, SIGReg compares the
+characteristic function of the batch with that of a standard normal distribution (the
+Epps-Pulley statistic), which is far from that of a collapsed batch.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from __future__ import annotations
 import torch
 from torch import nn, Tensor
 
-LAST_KNOT = 3.0  # beyond it the weight exp(-t^2/2) leaves nothing to compare
+LAST_KNOT = 3.0  # beyond it the weight exp(-t^2/2) is close to 0
 
 
 class SigReg(nn.Module):
-    """Latents (T, B, D) -> how far each time step is from Gaussian, a scalar."""
+    """Return the mean statistic of latents (T, B, D) over time steps and directions, a scalar."""
 
-    t: Tensor  # (knots,) where characteristic functions are compared
-    normal: Tensor  # (knots,) that of a standard normal distribution, which is real
-    weights: Tensor  # (knots,) of the integral over -3..3, by symmetry from its right half
+    t: Tensor  # (knots,) points where the characteristic functions are compared
+    normal: Tensor  # (knots,) characteristic function of the standard normal distribution (real)
+    weights: Tensor  # (knots,) of the integral over -3..3, which is symmetric
 
     def __init__(self, knots: int, directions: int) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class SigReg(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Look from as many fresh random directions, and take the mean."""
-        # Differences of cosines are small: half precision would lose them.
+        """Draw new random directions, and return the mean over them."""
+        # Differences of cosines are too small for half precision.
         with torch.autocast(z.device.type, enabled=False):
             z = z.float()
             directions = torch.randn(z.shape[-1], self._directions, device=z.device)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of named tensors."""
+"""Read safetensors files, and check that their numbers are finite."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor
 
 
 def read_tensors(path: Path, kind: Kind) -> tuple[dict[str, Tensor], str]:
-    """Read named tensors, which are all finite; return them and the digest of the file."""
+    """Read a safetensors file of finite tensors; return them and the SHA-256 of the file."""
     try:
         content = path.read_bytes()
         tensors: dict[str, Tensor] = parse_tensors(content)
     except OSError as error:
         raise kind.error(f'{path}: cannot be read: {error.strerror}; {kind.remedy}') from None
-    except Exception as error:  # of which there are many, and none is documented
+    except Exception as error:  # safetensors does not document what it raises
         reason = f'{path}: not a safetensors file: {one_line(error)}; {kind.remedy}'
         raise kind.error(reason) from None
     require_finite(tensors, path, kind)
@@ -28,7 +28,7 @@ def read_tensors(path: Path, kind: Kind) -> tuple[dict[str, Tensor], str]:
 
 
 def require_finite(tensors: Mapping[str, Tensor], path: Path, kind: Kind) -> None:
-    """Refuse tensors that hold what is no number."""
+    """Raise the error of `kind` if a tensor holds NaN or infinity."""
     bad = [name for name, part in tensors.items() if not bool(part.isfinite().all())]
     if bad:
         more = f' and {len(bad) - 1} more' if len(bad) > 1 else ''

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The networks of the preset `toy`: those with which the paper shows what the method does.
+The networks of the preset `toy`, from the toy experiments of the paper.
 
-Latents and predictions end in a tanh, and there is no normalisation anywhere, so that what a
-latent keeps is the work of the losses alone.
+Latents and predictions end in a tanh, and nothing is normalised: what a latent keeps depends on
+the losses alone.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ class ToyEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode."""
-        return self.project(self.look(pixels))
+        return self.forward_head(self.forward_features(pixels))
 
-    def look(self, pixels: Tensor) -> Tensor:
-        """Return what each image shows by itself: (B, F)."""
-        seen: Tensor = self.features(pixels.float().div_(255))
-        return seen
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Return the features of each image by itself: (B, F)."""
+        features: Tensor = self.features(pixels.float().div_(255))
+        return features
 
-    def project(self, seen: Tensor) -> Tensor:
-        """Turn what was seen into latents: (B, F) -> (B, 64)."""
-        return torch.tanh(self.head(seen))
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the latents: (B, F) -> (B, 64)."""
+        return torch.tanh(self.head(features))
 
 
 class ToyForwardModel(nn.Module):

@@ -16,10 +16,9 @@ from smwm_ros.codec.images import fill_image
 from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.errors import CheckpointError
 from smwm_ros.fieldpath import expand
-from smwm_ros.interfaces import Array, Obs
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.plan_panel import panel
 from smwm_ros.nodes.robot_setup import Setup
-from smwm_ros.planning.costs import rollout
 from smwm_ros.planning.frame_bank import FrameBank, load
 from smwm_ros.planning.pilot import PilotPlan
 from std_msgs.msg import ColorRGBA
@@ -121,17 +120,17 @@ class PlanDisplay:
         """Return the latents (T+1, D) of now and after each model step of the plan."""
         made = self._setup.checkpoint
         z = self._encode(sketch.pixels)
-        block = made.action_block * len(made.mean)
-        normal = ((sketch.plan.actions - made.mean) / made.std).reshape(-1, block)
+        width = made.action_block * made.spec.size
+        normal = made.scaler.normalise(sketch.plan.actions).reshape(-1, width)
         actions = torch.from_numpy(normal).float().to(z.device)
-        return torch.cat([z, rollout(made.model, z, actions.unsqueeze(0))[0]]).cpu()
+        return torch.cat([z, made.model.rollout(z, actions.unsqueeze(0))[0]]).cpu()
 
     def _encode(self, pixels: Array) -> Tensor:
         """Return the latent (1, D) of an image."""
         model = self._setup.checkpoint.model
         device = next(model.parameters()).device
         image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).to(device)
-        return model.encode(Obs(image, torch.zeros(1, 0, device=device)))
+        return model.encode(image)
 
     def _panel(self, sketch: PlanSnapshot, end: Tensor) -> Array:
         """Return the panel (H, W, 3)."""

@@ -21,6 +21,7 @@ from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint, load
 from smwm_ros.nodes.messages import blank_message, message_class
 from smwm_ros.nodes.parameters import read_knobs
+from smwm_ros.planning.pilot import planning_device
 from smwm_ros.share import shipped
 from smwm_ros.text import count_of, line
 
@@ -41,7 +42,8 @@ class Setup:
                 'next_state_delta); it can be evaluated, but no topic takes these as commands'
             )
         # The planner works within the robot's own limits, which may be narrower.
-        self.checkpoint = checkpoint._replace(robot=robot)
+        device = planning_device(planner, checkpoint.model_config)
+        self.checkpoint = checkpoint._replace(robot=robot).on(device)  # pilot and display share it
         self.robot = robot
         self.planner = planner
         self.codec = FieldCodec(self.checkpoint.spec)

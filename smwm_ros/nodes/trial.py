@@ -67,7 +67,7 @@ def run_trial(
     speed: float = 1.0,  # simulated seconds in a second; unless 1, nodes follow simulated time
 ) -> TrialResult:
     """Drive every task over ROS; raise with the log of a node that fails."""
-    robot = read_meta(checkpoint)['robot']
+    robot = read_meta(checkpoint).robot
     folder.mkdir(parents=True, exist_ok=True)
     course = folder.resolve() / 'tasks.json'
     course.write_text(json.dumps(list(tasks)))

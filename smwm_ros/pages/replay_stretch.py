@@ -96,7 +96,7 @@ def _trained_on(run: Path, checkpoint: Checkpoint) -> TransitionDataset | None:
         data = TransitionDataset.open(folder) if folder else None
     except DatasetError:
         return None
-    return data if data and data.fingerprint == checkpoint.info.get('dataset') else None
+    return data if data and data.fingerprint == checkpoint.info.dataset else None
 
 
 def _marks(mine: TransitionDataset, theirs: TransitionDataset | None) -> Array | None:

@@ -72,7 +72,7 @@ def _warnings(
 ) -> list[str]:
     """Return reasons not to plan with the model, and warnings about training and data."""
     cautions = [] if verdict.fit else [f'{in_a_word(verdict)} {_sentence(verdict.why)}']
-    cautions += [_sentence(words) for words in checkpoint.info.get('warnings', ())]
+    cautions += [_sentence(words) for words in checkpoint.info.warnings]
     if found.note:
         cautions.append(_sentence(found.note))
     return cautions + odd(data)

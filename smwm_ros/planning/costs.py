@@ -21,19 +21,6 @@ View: TypeAlias = Callable[[Tensor], Tensor]  # (..., D) -> (..., V): what of a 
 Heads: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (..., D), (..., K*A) -> (E, ..., D)
 
 
-def rollout(model: WorldModel, z: Tensor, actions: Tensor) -> Tensor:
-    """Imagine T steps: (..., D), (..., T, K*A) -> (..., T, D)."""
-    own = getattr(model, 'rollout', None)
-    if own is not None:  # such a model may remember more than its last latent
-        imagined: Tensor = own(z, actions)
-        return imagined
-    steps = []
-    for action in actions.unbind(dim=-2):
-        z = model.predict(z, action)
-        steps.append(z)
-    return torch.stack(steps, dim=-2)
-
-
 class Costs:
     """Scores action sequences in the imagination of a model."""
 
@@ -53,7 +40,7 @@ class Costs:
                 'model.heads=5'
             )
         self._model, self._settings, self._bounds = model, settings, bounds
-        self.latent: int | None = getattr(model, 'latent', None)  # D, where the model tells
+        self.latent = model.latent  # D
         self._keep_out = keep_out
         self._heads, self._view = heads, view
         fields = bounds.width // bounds.block
@@ -77,7 +64,7 @@ class Costs:
         """
         settings = self._settings
         start = z.unsqueeze(1).expand(-1, samples.shape[1], -1)
-        future = rollout(self._model, start, samples)  # (B, N, T, D)
+        future = self._model.rollout(start, samples)  # (B, N, T, D)
         found = {'goal': self._goal(future, goal)}
         if settings.effort_weight:
             found['effort'] = settings.effort_weight * self._effort(samples)

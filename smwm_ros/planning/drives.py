@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.data.dataset import require_finite, TransitionDataset
 from smwm_ros.errors import DatasetError
-from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device
+from smwm_ros.model.encoding import encode_rows
 from smwm_ros.progress import show_progress
 from smwm_ros.text import count_of
 import torch
 from torch import Tensor
 
-BATCH = 256  # frames encoded at once
 MOST = 100_000  # frames that are looked at; of more, some episodes are left out
 
 
@@ -58,19 +58,13 @@ def recall(
         )
     # The networks of the paper take seconds on a GPU, and many minutes on a CPU.
     device = pick_device('auto')
-    model, latents = checkpoint.model.to(device), []
-    for part in show_progress(
-        np.array_split(rows, -(-len(rows) // BATCH)), desc='encode', unit='batch'
-    ):
-        pixels = torch.from_numpy(dataset.pixels(part)).to(device).permute(0, 3, 1, 2)
-        latents.append(model.encode(Obs(pixels, torch.zeros(len(part), 0))).cpu())
-    model.cpu()
+    show = partial(show_progress, desc='encode', unit='batch')
+    latents = encode_rows(checkpoint.on(device).model, dataset, rows, show)
     with np.errstate(over='ignore'):
-        actions = (dataset.actions(rows) - checkpoint.mean) / checkpoint.std
-        actions = actions.astype(np.float32)
+        actions = checkpoint.scaler.normalise(dataset.actions(rows)).astype(np.float32)
     require_finite(dataset, actions)  # large ones are not, in units of the checkpoint
     return RecordedDrives(
-        torch.cat(latents),
+        latents,
         torch.from_numpy(actions),
         torch.from_numpy(left),
         block,
@@ -81,9 +75,7 @@ def limits(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
     """Return the smallest and the largest actions of a model step (K*A,), normalised."""
     spec, block = checkpoint.spec, checkpoint.action_block
     low, high = (
-        torch.from_numpy((np.array(limit) - checkpoint.mean) / checkpoint.std)
-        .float()
-        .repeat(block)
+        torch.from_numpy(checkpoint.scaler.normalise(np.array(limit))).float().repeat(block)
         for limit in (spec.low, spec.high)
     )
     return low, high

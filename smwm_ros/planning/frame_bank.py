@@ -15,9 +15,10 @@ import cv2
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError
-from smwm_ros.interfaces import Array, Obs
+from smwm_ros.interfaces import Array
 from smwm_ros.model import sidecar
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.encoding import encode_rows
 from smwm_ros.planning.roadmap import spread
 import torch
 from torch import Tensor
@@ -28,7 +29,6 @@ LOOKED_AT = 2048  # frames that they are chosen from, and that the probe learns 
 HELD_OUT = 512  # frames that it is tried on
 RIDGE = 1e-3
 _QUALITY = 90  # of the frames as JPEG
-_BATCH = 128  # frames encoded at once
 
 
 class FrameBank(NamedTuple):
@@ -58,7 +58,7 @@ class FrameBank(NamedTuple):
 def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> FrameBank:
     """Choose frames of the training episodes that are spread evenly, and learn the probe."""
     rows = _evenly(dataset.starts('train'), LOOKED_AT)
-    latents = _encode(checkpoint, dataset, rows)
+    latents = encode_rows(checkpoint.model, dataset, rows)
     pages = spread(latents, 0.0, min(PAGES, len(rows)))[0]
     jpegs = tuple(_jpeg(frame) for frame in dataset.pixels(rows[pages.numpy()]))
     weights, offset, skill = _probe(checkpoint, dataset, rows, latents)
@@ -83,7 +83,7 @@ def _probe(
     tried = dataset.starts('val')
     tried = tried[dataset.measured(tried)]
     tried = _evenly(tried, HELD_OUT) if len(tried) else rows[known]
-    read = _encode(checkpoint, dataset, tried).numpy() @ weights + offset
+    read = encode_rows(checkpoint.model, dataset, tried).numpy() @ weights + offset
     return weights, offset, _r2(read, dataset.states(tried))
 
 
@@ -134,18 +134,6 @@ def _evenly(rows: Array, most: int) -> Array:
     """Return at most so many rows, evenly spaced."""
     chosen: Array = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
     return chosen
-
-
-@torch.inference_mode()
-def _encode(checkpoint: Checkpoint, dataset: TransitionDataset, rows: Array) -> Tensor:
-    """Return the latents (n, D) of rows."""
-    device = next(checkpoint.model.parameters()).device
-    latents = []
-    for part in np.array_split(rows, -(-len(rows) // _BATCH)):
-        pixels = torch.from_numpy(dataset.pixels(part)).permute(0, 3, 1, 2).to(device)
-        nothing = torch.zeros(len(part), 0, device=device)
-        latents.append(checkpoint.model.encode(Obs(pixels, nothing)).cpu())
-    return torch.cat(latents).clone()
 
 
 def _jpeg(frame: Array) -> bytes:

@@ -14,10 +14,10 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.codec.image_files import read_folder
 from smwm_ros.errors import CheckpointError, ConfigError
-from smwm_ros.interfaces import Array, Obs
+from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device
-from smwm_ros.model.fast_rollout import collapse
+from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.recorded import can_record, Recorded
 from smwm_ros.planning.costs import View
@@ -54,21 +54,18 @@ class Pilot:
         self.image_size = checkpoint.image_size
         self.horizon = settings.horizon * self.action_block  # raw steps in a plan
         self.latent_size = checkpoint.model.latent  # D
-        name = settings.device
-        if name == 'auto' and checkpoint.model_config.preset != 'tiny':
-            name = 'cpu'
-        self._device = pick_device(name, 'planner.device')
-        self._model = checkpoint.model.to(self._device).eval()
-        self._recorded = Recorded(self._look) if can_record(self._device) else None
-        self._mean, self._std = checkpoint.mean, checkpoint.std
+        self._device = planning_device(settings, checkpoint.model_config)
+        self._model = checkpoint.on(self._device).model
+        self._recorded = Recorded(self._model.encode) if can_record(self._device) else None
+        self._scaler = checkpoint.scaler
         self._resize = checkpoint.dataset.resize
         low, high, rest = (
-            self._tensor((np.array(raw) - self._mean) / self._std)
+            self._tensor(self._scaler.normalise(np.array(raw)))
             for raw in (self.spec.low, self.spec.high, 0.0)
         )
         block = self.action_block
         self._planner = make_planner(
-            collapse(self._model, settings.precision == 'bf16', settings.samples) or self._model,
+            accelerate(self._model, settings.precision == 'bf16', settings.samples) or self._model,
             settings,
             low.repeat(block),
             high.repeat(block),
@@ -123,11 +120,12 @@ class Pilot:
             raise RuntimeError('set_goal comes before plan')
         z = self._encode(pixels)
         self._planner.shift(elapsed)
-        known = sent is not None and sent.shape[1] > 0
-        past = self._tensor((sent - self._mean) / self._std) if known else None
+        past = None
+        if sent is not None and sent.shape[1] > 0:
+            past = self._tensor(self._scaler.normalise(sent))
         plans = self._planner.plan_many(z, self._goal, past)
         raw = plans.actions.reshape(len(z), self.horizon, self.spec.size).cpu().numpy()
-        actions = self.spec.clip(raw.astype(np.float64) * self._std + self._mean)
+        actions = self.spec.clip(self._scaler.restore(raw))
         distance = torch.linalg.vector_norm(z - self._goal, dim=1)
         numbers = (part.tolist() for part in (plans.cost, plans.spread, distance))
         shares = _rows(plans.shares, len(z))
@@ -169,14 +167,10 @@ class Pilot:
     def _encode(self, pixels: Array) -> Tensor:
         """Return the latents (B, D) of images."""
         self._check(pixels, 4)
-        images = torch.tensor(pixels, device=self._device)
+        images = torch.tensor(pixels, device=self._device).permute(0, 3, 1, 2)
         alone = len(images) == 1  # many images keep a GPU busy by themselves
-        look = self._recorded if self._recorded and alone else self._look
-        return look(images)
-
-    def _look(self, images: Tensor) -> Tensor:
-        state = torch.zeros(len(images), 0, device=images.device)
-        return self._model.encode(Obs(images.permute(0, 3, 1, 2), state))
+        encode = self._recorded if self._recorded and alone else self._model.encode
+        return encode(images)
 
     def _require_finite(self, goal: Tensor) -> Tensor:
         """Return a goal that can be planned for."""
@@ -199,7 +193,7 @@ class Pilot:
                 'planner.max_rate: expected one positive number, or one for each of '
                 f'{", ".join(self.spec.fields)}, found {list(rate)}'
             )
-        return self._tensor(np.array(rate) * self.spec.dt / self._std)
+        return self._tensor(np.array(rate) * self.spec.dt / self._scaler.std)
 
     def _view(self, robot: config.Robot, focus: tuple[str, ...]) -> View | None:
         """Return what reads the fields of `focus` off latents."""
@@ -218,6 +212,12 @@ class Pilot:
         fits = pixels.ndim == dimensions and pixels.shape[-3:] == expected
         if not fits or pixels.dtype != np.uint8:
             raise ValueError(f'expected {expected} uint8, found {pixels.shape} {pixels.dtype}')
+
+
+def planning_device(settings: config.Planner, model: config.Model) -> torch.device:
+    """Return where to plan: for 'auto', a GPU is used for the large networks of `tiny` alone."""
+    small = settings.device == 'auto' and model.preset != 'tiny'
+    return pick_device('cpu' if small else settings.device, 'planner.device')
 
 
 def _rows(columns: Mapping[str, Tensor], length: int) -> list[dict[str, float]]:

@@ -97,7 +97,7 @@ class SearchPlanner:
                 'expected as many latents as goals, all of one width, found z of '
                 f'{tuple(z.shape)} and goals of {tuple(goal.shape)}'
             )
-        if self._costs.latent not in (None, z.shape[1]):
+        if self._costs.latent != z.shape[1]:
             raise ValueError(
                 f'expected latents of width {self._costs.latent}, as the model has them, found '
                 f'{z.shape[1]}'

@@ -39,7 +39,7 @@ def judge(toy: Toy, checkpoint: Checkpoint, seed: int, count: int = COUNT) -> Fo
     """Measure a model on fresh transitions."""
     moves = draw(toy, seed, JUDGE, count, checkpoint.image_size)
     window = _window(moves, checkpoint)
-    model = checkpoint.model.eval()
+    model = checkpoint.model
     before, after = (part.numpy() for part in model.latents(window))
     states = moves.state[:, 0]
     half = count // 2
@@ -73,6 +73,6 @@ def _alone(states: Array, latents: Array) -> list[float]:
 def _window(moves: Moves, checkpoint: Checkpoint) -> Window:
     """Return transitions as a model sees them."""
     pixels = torch.from_numpy(moves.pixels).permute(1, 0, 4, 2, 3)
-    action = ((moves.action - checkpoint.mean) / checkpoint.std).astype(np.float32)
+    action = checkpoint.scaler.normalise(moves.action).astype(np.float32)
     states = torch.from_numpy(moves.state).transpose(0, 1)
     return Window(Obs(pixels, states), torch.from_numpy(action)[None])

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Images changed at random while training, where the batch is: moved a little, and lit anew.
+Augment training images on the device of the batch: random shifts and brightness.
 
-A window is moved as one, so that motion stays motion, and each of its frames is lit anew: light
-that changes between two frames cannot be foreseen, so the latent does better without it.
+All frames of a window are shifted alike, so that its motion is unchanged. The brightness of each
+frame changes on its own: g cannot predict it, so the encoder learns to ignore it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from smwm_ros.interfaces import Window
 import torch
 from torch import Tensor
 
-RISE = (0.3, 0.6)  # shares of the steps between which the changes grow from nothing to all
+RISE = (0.3, 0.6)  # shares of the training between which the strength rises from 0 to 1
 
 
 def strength(step: int, settings: config.Train) -> float:
     """
-    Return how much of the augmentation there is in a step, from 0 to 1; the first step is 1.
+    Return the strength of the augmentation in a step, from 0 to 1; the first step is 1.
 
-    What the frames of a window share is foreseen perfectly, and before an encoder has learnt to
-    see the robot, it is nearly all that its latent shows: the forward loss is near zero, and the
-    inverse loss never begins to fall. A robot that is seen already stays in the latent.
+    The augmentation starts late because frames of a window share their shift, which is easy to
+    predict. An encoder that has not learnt to show the robot yet would encode the shift instead:
+    the forward loss is near 0, and the inverse loss never falls.
     """
     begin, end = RISE
     return min(max(((step - 1) / settings.steps - begin) / (end - begin), 0.0), 1.0)
@@ -30,9 +30,9 @@ def strength(step: int, settings: config.Train) -> float:
 
 def augment(batch: Window, settings: config.Train, share: slice, grown: float = 1.0) -> Window:
     """
-    Move the images of each window by one way for all its frames, and light each frame anew.
+    Shift the images of each window alike, and change the brightness of each frame.
 
-    Chance is drawn for the whole batch, of which `share` is here.
+    Random numbers are drawn for the whole batch; `share` selects the windows in this process.
     """
     pixels, count = batch.obs.pixels, batch.action.shape[1]
     far, bright = round(grown * settings.shift), grown * settings.brightness
@@ -46,7 +46,7 @@ def augment(batch: Window, settings: config.Train, share: slice, grown: float = 
 
 
 def shifted(pixels: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Move images (T+1, B, 3, S, S) by pixels (B, 1) each way; edges are drawn out."""
+    """Shift images (T+1, B, 3, S, S) by (B, 1) pixels each way, and replicate the edges."""
     side = pixels.shape[-1]
     places = torch.arange(side, device=pixels.device)
     rows, columns = ((places - by).clamp(0, side - 1) for by in (down, right))  # (B, S)

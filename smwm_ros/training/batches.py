@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of short windows, a function of the dataset, the seed and the step alone."""
+"""Batches of short windows, which depend on the dataset, the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -12,35 +12,33 @@ import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
-from smwm_ros.interfaces import Array, Obs, Window
+from smwm_ros.interfaces import ActionScaler, Array, Obs, Window
 from smwm_ros.text import count_of, tell
 import torch
 
-CUT = (0.6, 0.7)  # of an episode that is cut in two: where its parts end and begin
+CUT = (0.6, 0.7)  # of an episode: where its training part ends and its held-out part begins
 
 
 class Batches(NamedTuple):
-    """Where batches come from."""
+    """A dataset, cut into normalised windows."""
 
     dataset: TransitionDataset
-    mean: Array  # (A,) of the raw actions
-    std: Array  # (A,)
+    scaler: ActionScaler
     device: torch.device
     steps: int = 1  # T, the model steps in a window
 
     def starts(self, split: str) -> Array:
-        """Return the rows that a whole window can start at."""
+        """Return the rows at which a whole window can start."""
         return self.dataset.starts(split, self.steps * self.dataset.info.action_block)
 
     def normalised(self, rows: Array) -> Array:
-        """Return the raw actions (..., A) of rows in standard deviations, float32."""
-        actions: Array = (self.dataset.actions(rows) - self.mean) / self.std
-        return actions.astype(np.float32)
+        """Return the normalised raw actions (..., A) of rows, float32."""
+        return self.scaler.normalise(self.dataset.actions(rows)).astype(np.float32)
 
     def at(self, starts: Array, share: slice = slice(None)) -> Window:
-        """Return the windows that start at these rows, with the images of a share of them."""
+        """Return the windows that start at these rows, with images for a share of them alone."""
         block = self.dataset.info.action_block
-        # Gathered time first: every frame of all windows is then one block of memory, uncopied.
+        # Time comes first, so that one frame of all windows is a contiguous block: no copies.
         rows = starts + block * np.arange(self.steps + 1)[:, None]  # (T+1, B)
         ticks = rows[:-1, :, None] + np.arange(block)  # (T, B, K)
         mine = rows[:, share]
@@ -57,7 +55,7 @@ class Batches(NamedTuple):
 
 
 class Shuffle:
-    """Deals the rows in epochs, each in an order of its own."""
+    """Orders the rows anew in each epoch, and returns those of a step."""
 
     def __init__(self, rows: Array, batch: int, seed: int) -> None:
         self._rows, self._batch, self._seed = rows, batch, seed
@@ -81,7 +79,7 @@ class Shuffle:
 def check(
     dataset: TransitionDataset, steps: int, needs_state: bool = False, warn: bool = True
 ) -> None:
-    """Refuse a dataset that nothing can be learnt from in windows of so many model steps."""
+    """Raise a DatasetError if a dataset is too small or its actions are constant."""
     where, count = dataset.folder, len(dataset.drives)
     ticks = steps * dataset.info.action_block
     enough = max(cuttable(gap_of(dataset.info.action_block, dataset.info.spec.dt)), 4 * ticks)
@@ -101,19 +99,19 @@ def check(
     constant = np.ptp(actions, axis=0) == 0
     if constant.all():
         raise DatasetError(
-            f'{where}: all actions are the same ({actions[0].tolist()}); the robot must move for '
-            'a world model to learn how'
+            f'{where}: all actions are the same ({actions[0].tolist()}); expected drives in which '
+            'the commands vary; record again'
         )
     for name in np.array(dataset.info.spec.fields)[constant & warn]:
-        tell(f'warning: {where}: {name} never changes; it will not be planned', file=sys.stderr)
+        tell(f'warning: {where}: {name} never changes; plans keep it constant', file=sys.stderr)
 
 
-def in_two(data: TransitionDataset) -> tuple[TransitionDataset, str]:
+def with_held_out(data: TransitionDataset) -> tuple[TransitionDataset, str]:
     """
-    Return a dataset with episodes to fit probes to and others to judge by, and what was done.
+    Return a dataset with training and held-out episodes, and a note if it had to be cut.
 
-    One that is not split, such as a single recording, has each of its episodes cut: the gap keeps
-    the two parts from showing the same moment.
+    In a dataset without such a split, such as a single recording, each episode is cut into two
+    parts. The gap between them keeps the same moment out of both.
     """
     if len(data.starts('train')) and len(data.starts('val')):
         return data, ''
@@ -126,15 +124,15 @@ def in_two(data: TransitionDataset) -> tuple[TransitionDataset, str]:
     if not len(halves.starts('train')) or not len(halves.starts('val')):
         longest = max((stop - start for start, stop, _ in data.episodes), default=0)
         raise DatasetError(
-            f'{data.folder}: nothing to judge a model by: none of its episodes is held out, and '
+            f'{data.folder}: cannot measure a model on it: no episode is held out, and '
             f'the longest has {count_of(longest, "tick")}; expected one of at least '
-            f'{math.ceil((data.info.action_block + 2) / (1 - CUT[1]))}, to be cut in two'
+            f'{math.ceil((data.info.action_block + 2) / (1 - CUT[1]))}, to be cut in two parts'
         )
     count = len(data.episodes)
     return halves, (
-        f'no episode is held out there, so {"the only one" if count == 1 else f"each of {count}"} '
-        f'was cut: probes were fitted to its first {CUT[0]:.0%}, and the model was judged by its '
-        f'last {1 - CUT[1]:.0%}'
+        'no episode of the dataset is held out, so '
+        f'{"the only one" if count == 1 else f"each of {count}"} was cut: probes were fitted to '
+        f'its first {CUT[0]:.0%}, and the model was measured on its last {1 - CUT[1]:.0%}'
     )
 
 
@@ -144,31 +142,31 @@ def state_statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
         [np.arange(e.start, e.stop) for e in dataset.episodes if e.split == 'train']
     )
     states = dataset.states(rows[dataset.measured(rows)]).astype(np.float64)
-    # A state that never changes is predicted by its mean, whatever its scale.
+    # The scale of a constant state does not matter: its mean predicts it.
     std = states.std(0)
     return states.mean(0), np.where(std > 1e-9 * np.abs(states).max(0), std, 1.0)
 
 
 def _require_state(dataset: TransitionDataset, rows: Array, warn: bool) -> None:
-    """Refuse a dataset of which no model can learn to predict the measured state."""
+    """Raise a DatasetError if the measured state is missing; warn if some of it is."""
     where = dataset.folder
     if not dataset.info.state_size:
         raise DatasetError(
-            f'{where}: holds no measured state, which model.kind state_align predicts; choose '
-            'another kind, or convert again with robot.state.topic'
+            f'{where}: has no measured state, which model.kind state_align needs; choose another '
+            'kind, or convert again with robot.state.topic'
         )
     for split, name in (('train', 'training'), ('val', 'held-out')):
         mine = [np.arange(e.start, e.stop) for e in dataset.episodes if e.split == split]
         if not dataset.measured(np.concatenate(mine)).any():
             raise DatasetError(
                 f'{where}: no {name} tick has a measured state, which model.kind state_align '
-                'predicts; choose another kind, or convert again with a larger '
+                'needs; choose another kind, or convert again with a larger '
                 'dataset.max_frame_age'
             )
     unknown = int((~dataset.measured(rows)).sum())
     if unknown and warn:
         tell(
             f'warning: {where}: no measured state at {unknown} of {count_of(len(rows), "tick")}; '
-            'the loss of the state leaves them out',
+            'the state loss ignores these',
             file=sys.stderr,
         )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Where the batches of a training come from, such that a GPU never waits for them.
+Load the batches of a training so that a GPU does not wait for them.
 
-The whole dataset lies on the device where it fits; else a thread prepares batches ahead, in memory
-that the device reads by itself. All ways give the same batches, to the bit.
+The whole dataset is copied to the GPU if it fits. Otherwise a thread prepares batches ahead, in
+pinned memory. Every kind of feed returns the same batches, to the bit.
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ from smwm_ros.training.batches import Batches
 import torch
 from torch import Tensor
 
-Feed: TypeAlias = Callable[[int], Window]  # the batch of a step, asked for in order
+Feed: TypeAlias = Callable[[int], Window]  # step -> batch; steps come in order
 
-ROOM = 0.5  # of the free memory of a GPU that frames may take
+ROOM = 0.5  # share of the free GPU memory that frames may take
 CHUNK = 4096  # rows copied to a device at once
-AHEAD = 3  # batches that are ready before they are asked for
-WAIT = 0.1  # s between two looks at whether there is still anything to do
+AHEAD = 3  # batches prepared ahead
+WAIT = 0.1  # period at which the thread checks whether to end [s]
 
 
 @contextmanager
 def open_feed(
-    kind: str, batches: Batches, deal: Callable[[int], Array], share: slice, steps: range
+    kind: str, batches: Batches, sampler: Callable[[int], Array], share: slice, steps: range
 ) -> Iterator[Feed]:
-    """Open what gives the batch of each step, and close it in the end."""
+    """Open a feed of the batches of these steps, and close it at the end."""
     if kind == 'auto':
         kind = choose(batches)
     if kind == 'resident':
         dataset = Resident(batches, share)
-        yield lambda step: dataset.at(deal(step - 1))
+        yield lambda step: dataset.at(sampler(step - 1))
     elif kind == 'direct':
-        yield lambda step: batches.at(deal(step - 1), share)
+        yield lambda step: batches.at(sampler(step - 1), share)
     else:
         host = batches._replace(device=torch.device('cpu'))
-        thread = PrefetchThread(lambda step: host.at(deal(step - 1), share), batches.device, steps)
+        thread = PrefetchThread(
+            lambda step: host.at(sampler(step - 1), share), batches.device, steps
+        )
         try:
             yield thread
         finally:
@@ -50,16 +52,16 @@ def open_feed(
 
 
 def choose(batches: Batches) -> str:
-    """Return where batches should come from on this device."""
+    """Return the fastest kind of feed for this device and dataset."""
     if batches.device.type != 'cuda':
-        return 'direct'  # a thread would take the cores that learn
+        return 'direct'  # a thread would compete with the training for the cores
     free, _ = torch.cuda.mem_get_info(batches.device)
     frames = len(batches.dataset) * batches.dataset.info.image_size**2 * 3
     return 'resident' if frames < ROOM * free else 'prefetch'
 
 
 class Resident:
-    """The dataset on the device, where a batch is a matter of indices."""
+    """A dataset on the device, where batches are selected by index."""
 
     def __init__(self, batches: Batches, share: slice) -> None:
         dataset, self._device, self._share = batches.dataset, batches.device, share
@@ -76,7 +78,7 @@ class Resident:
         self._ticks = torch.arange(self._block, device=self._device)
 
     def at(self, starts: Array) -> Window:
-        """Return the windows that start at these rows, with the images of our share."""
+        """Return the windows that start at these rows, with images for a share of them alone."""
         first = torch.from_numpy(starts).to(self._device, non_blocking=True)
         rows = first + self._block * self._steps  # (T+1, B)
         mine = rows[:, self._share]
@@ -98,14 +100,14 @@ class PrefetchThread:
         self._thread.start()
 
     def __call__(self, step: int) -> Window:
-        """Return the batch of a step, on the device; steps are asked for in order."""
+        """Return the batch of a step, on the device; steps are requested in order."""
         found = self._ready.get()
         if isinstance(found, Exception):
             raise found
         return _each(found, lambda part: part.to(self._device, non_blocking=True))
 
     def close(self) -> None:
-        """End the thread, whatever it is doing."""
+        """Stop the thread, and wait for its end."""
         self._stop.set()
         self._thread.join()
 
@@ -116,13 +118,13 @@ class PrefetchThread:
                 found = self._prepare(step)
                 if self._device.type == 'cuda':
                     found = _each(found, lambda part: part.pin_memory())
-            except Exception as error:  # for the loop to see
+            except Exception as error:  # raised again where the batch is taken
                 found = error
             if not self._put(found) or isinstance(found, Exception):
                 return
 
     def _put(self, found: Window | Exception) -> bool:
-        """Wait for room; return whether anybody still wants it."""
+        """Wait for room in the queue; return False if the feed is closed."""
         while not self._stop.is_set():
             try:
                 self._ready.put(found, timeout=WAIT)
@@ -133,5 +135,5 @@ class PrefetchThread:
 
 
 def _each(window: Window, change: Callable[[Tensor], Tensor]) -> Window:
-    """Change every tensor of a batch."""
+    """Return a batch with a function applied to every tensor."""
     return Window(Obs(*(change(part) for part in window.obs)), change(window.action))

@@ -1,35 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What `near` means to a model: how far apart in its latent frames are that lie so long apart.
+Measure how the latent distance of two frames grows with the time between them.
 
-A latent distance has no unit of its own. Measured on held-out driving it has one: frames of two
-control periods of driving are usually that far apart, so a goal nearer than that is reached.
+A latent distance has no unit. This table gives it one: goal.near = 2 ticks means the distance that
+frames of held-out episodes usually have when two control periods lie between them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.interfaces import Array, Obs
+from smwm_ros.model.checkpoint import Info
+from smwm_ros.model.encoding import encode_rows
 from smwm_ros.model.world_model import Smwm
-import torch
 
 TICKS = (1, 2, 3, 4, 5, 7, 10, 15, 25)  # raw steps between two frames
-STRETCHES = 20  # pieces of held-out driving that are looked at
-BATCH = 128  # frames encoded at once
+STRETCHES = 20  # sections of held-out episodes that are measured
 
 
 def measure_distances(model: Smwm, dataset: TransitionDataset) -> dict[str, list[float]]:
-    """Return the quartiles of the latent distance, for frames that lie so many ticks apart."""
+    """Return the quartiles of the latent distance of frames, for each number of ticks apart."""
     longest = max(e.stop - e.start for e in dataset.episodes if e.split == 'val') - 1
     length = min(longest, TICKS[-1])
     starts = dataset.starts('val', length)
     chosen = starts[np.linspace(0, len(starts) - 1, min(STRETCHES, len(starts))).astype(np.int64)]
     rows = chosen[:, None] + np.arange(length + 1)
-    z = _encode(model, dataset, rows.ravel()).reshape(*rows.shape, -1)
+    training = model.training
+    z = encode_rows(model.eval(), dataset, rows.ravel()).numpy().reshape(*rows.shape, -1)
+    model.train(training)
     ticks = [tick for tick in TICKS if tick <= length]
     apart = [np.linalg.norm(z[:, tick:] - z[:, :-tick], axis=-1) for tick in ticks]
     found = {'ticks': [float(tick) for tick in ticks]}
@@ -38,24 +36,9 @@ def measure_distances(model: Smwm, dataset: TransitionDataset) -> dict[str, list
     return found
 
 
-def distance_of(info: Mapping[str, Any], ticks: float) -> float | None:
-    """Return how far frames usually are that lie so many ticks apart, None if nobody measured."""
-    measured = info.get('distances')
-    if not isinstance(measured, Mapping):
+def distance_of(info: Info, ticks: float) -> float | None:
+    """Return the median latent distance of frames so many ticks apart, None if not measured."""
+    measured = info.distances
+    if measured is None:
         return None
     return float(np.interp(ticks, [0.0, *measured['ticks']], [0.0, *measured['median']]))
-
-
-@torch.inference_mode()
-def _encode(model: Smwm, dataset: TransitionDataset, rows: Array) -> Array:
-    """Return the latents (n, D) of rows; the model is left in the mode it was in."""
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    latents = []
-    for part in np.array_split(rows, -(-len(rows) // BATCH)):
-        pixels = torch.from_numpy(dataset.pixels(part)).permute(0, 3, 1, 2).to(device)
-        states = torch.from_numpy(dataset.states(part)).to(device)
-        latents.append(model.encode(Obs(pixels, states)).cpu().numpy())
-    model.train(training)
-    return np.concatenate(latents)

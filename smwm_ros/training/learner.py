@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One step of training: gradient, clipping, learning rate, precision, chance."""
+"""One training step: gradient, clipping, learning rate, precision, random seed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 import math
 
 from smwm_ros import config
@@ -12,7 +13,7 @@ from smwm_ros.errors import TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.model.compiled import Compiled
 from smwm_ros.model.device import keep_memory, seeded
-from smwm_ros.model.distributed import ProcessGroup
+from smwm_ros.model.distributed import ALONE, ProcessGroup
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
 from smwm_ros.training.augment import augment, strength
@@ -21,30 +22,38 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-# How torch and numpy tell it, on a GPU and on the CPU.
+# In the messages of torch and numpy, on a GPU and on the CPU.
 OUT_OF_MEMORY = ('out of memory', "can't allocate memory", 'unable to allocate')
 
 
 class Learner:
-    """A model, and what makes it better."""
+    """A model and its optimiser."""
 
-    def __init__(self, model: Smwm, settings: config.Train, device: torch.device) -> None:
-        self._model, self._settings, self._device = model, settings, device
+    def __init__(
+        self,
+        model: Smwm,
+        settings: config.Train,
+        device: torch.device,
+        process_group: ProcessGroup = ALONE,
+    ) -> None:
+        self.model, self._settings, self._device = model, settings, device
+        self._process_group = process_group
         self.optimiser = AdamW(
             model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
-        self._share = model.team.share(settings.batch)
+        self._share = process_group.share(settings.batch)
         self._half = settings.precision == 'bf16' or (
             settings.precision == 'auto' and device.type == 'cuda'
         )
-        self.losses = Compiled(model.losses) if settings.compile else model.losses
+        losses = Compiled(model.losses) if settings.compile else model.losses
+        self.losses = partial(losses, gather=process_group.gather)
         if device.type == 'cpu':
             keep_memory()
         model.train()
 
     def step(self, number: int, batch: Window) -> dict[str, Tensor]:
-        """Go down the gradient; return the terms of the loss before it. The first step is 1."""
-        # Nothing here waits for a GPU: what it found is for the caller to ask.
+        """Update the weights once; return the loss terms before. The first step is 1."""
+        # Nothing here waits for a GPU; the caller decides when to read the terms.
         with (
             seeded((self._settings.seed << 32) + number, self._device),
             torch.autocast(self._device.type, torch.bfloat16, self._half),
@@ -53,26 +62,22 @@ class Learner:
             terms = self.losses(augment(batch, self._settings, self._share, grown))
         self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        self._model.team.average_gradients(self._model.parameters())
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip)
+        self._process_group.average_gradients(self.model.parameters())
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip)
         for group in self.optimiser.param_groups:
             group['lr'] = learning_rate(number - 1, self._settings)
         self.optimiser.step()
-        self._model.adapt(terms)
+        self.model.adapt(terms)
         return {name: term.detach() for name, term in terms.items()}
 
-    def look(self, batch: Window, settled: bool) -> dict[str, float]:
-        """Measure the model on a batch that it does not learn from, in this process alone."""
-        team, self._model.team = self._model.team, ProcessGroup()
-        try:
-            with seeded(self._settings.seed, self._device):
-                return held_out(self._model, batch, settled)
-        finally:
-            self._model.team = team
+    def validate(self, batch: Window, settled: bool) -> dict[str, float]:
+        """Return measures of the model on a held-out batch, in this process alone."""
+        with seeded(self._settings.seed, self._device):
+            return held_out(self.model, batch, settled)
 
 
 def learning_rate(step: int, settings: config.Train) -> float:
-    """Rise linearly from zero, then fall to zero along a cosine; the first step is 0."""
+    """Return the learning rate: linear warm-up, then cosine decay to 0. The first step is 0."""
     rise = int(settings.warmup * settings.steps)
     if step < rise:
         return settings.lr * step / rise
@@ -81,10 +86,10 @@ def learning_rate(step: int, settings: config.Train) -> float:
 
 
 @contextmanager
-def memory_in_words(
+def explain_out_of_memory(
     settings: config.Train, image_size: int, device: torch.device
 ) -> Iterator[None]:
-    """Say what asked for too much memory, and what to try."""
+    """Turn an out-of-memory error into a TrainingError that says what to try."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at a model on held-out windows: does it predict, and has its latent collapsed."""
+"""Measure a model on held-out windows: prediction error, inverse error, collapse."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from smwm_ros.model.world_model import Smwm
 import torch
 from torch import nn, Tensor
 
-MIN_STD = 0.01  # of a latent that still says something
+MIN_STD = 0.01  # of a latent that has not collapsed
 MIN_INVERSE_R2 = 0.1
-OVERFIT_R2 = 0.5  # of a model that knows its own images, at least
+OVERFIT_R2 = 0.5  # least inverse R2 on training images at which a model counts as overfitted
 TINY = torch.finfo(torch.float32).tiny
 
 
 @torch.inference_mode()
 def held_out(model: Smwm, batch: Window, settled: bool) -> dict[str, float]:
     """
-    Measure one batch; the model is left in the mode it was in.
+    Return measures of one batch; the mode of the model is restored.
 
-    While the weights move fast, the running statistics of BatchNorm lag behind them, and a sound
-    model looks broken. Until it has settled, the statistics of the batch itself are used; only
-    `misfit`, by which the best checkpoint is chosen, is always that of the model as deployed: the
-    share of the motion that is not predicted, and that of the actions that are not read back.
+    While weights change fast, the running statistics of BatchNorm lag behind, and a sound model
+    looks broken. Unless `settled`, the statistics of the batch itself are used. Only `misfit`, by
+    which the best checkpoint is chosen, is always that of the deployed model: forward error as a
+    share of the copy baseline, plus the share of the actions' variance that h does not explain.
     """
     training = model.training
     model.eval()
-    deployed = seen = measure(model, batch)
+    deployed = found = measure(model, batch)
     if not settled:
         with _statistics_of_the_batch(model):
-            seen = measure(model, batch)
+            found = measure(model, batch)
     model.train(training)
-    return {**seen, 'misfit': deployed['forward_over_copy'] + 1 - deployed['inverse_r2']}
+    return {**found, 'misfit': deployed['forward_over_copy'] + 1 - deployed['inverse_r2']}
 
 
 def measure(model: Smwm, batch: Window) -> dict[str, float]:
-    """Return the terms of the loss, and figures of one model step that can be compared."""
+    """Return the loss terms, and measures of one model step that are comparable between runs."""
     frames = model.latents(batch)
     terms = model.terms(frames, batch)
     # The first step of each window, whatever their length.
@@ -48,7 +48,7 @@ def measure(model: Smwm, batch: Window) -> dict[str, float]:
     inverse = (model.infer(z, z_next) - action).square().mean()
     measures = {
         **{f'val_{name}': float(term) for name, term in terms.items()},
-        # 1 is no better than to say that nothing moves, 0 is perfect
+        # 1: no better than copying the latent (nothing moves); 0: perfect
         'forward_over_copy': float(forward / (z - z_next).square().mean().clamp(min=TINY)),
         'inverse_r2': float(1 - inverse / _variance(action)),
         'latent_std': float(z.std(dim=0).mean()),
@@ -58,7 +58,7 @@ def measure(model: Smwm, batch: Window) -> dict[str, float]:
         state = batch.obs.state[1]
         known = model.state_head.normalise(state[state.isfinite().all(dim=-1)])
         error = model.state_head.error(z, z_next, state)
-        # Where nothing was measured, nothing was read.
+        # R2 is 0 where no state was measured.
         measures['state_r2'] = float(1 - error / _variance(known)) if len(known) else 0.0
     return measures
 
@@ -70,24 +70,24 @@ def effective_rank(z: Tensor) -> float:
     return math.exp(-float(torch.xlogy(share, share).sum()))
 
 
-def collapse(measures: dict[str, float]) -> str | None:
-    """Say in plain words that the latent collapsed, or holds for old images only; else None."""
+def collapse_warning(measures: dict[str, float]) -> str | None:
+    """Return a warning if the latent has collapsed or the model overfits, else None."""
     r2, known = measures['inverse_r2'], measures.get('train_inverse_r2', math.nan)
     if measures['latent_std'] < MIN_STD:
-        what = f'all images look the same to it (latent std {measures["latent_std"]:.4f})'
+        what = f'all images share one latent (std {measures["latent_std"]:.4f})'
     elif r2 >= MIN_INVERSE_R2:
         return None
     elif known > OVERFIT_R2:
         return (
-            f'the model overfits: what the robot did is read off images it learnt from (inverse '
-            f'R2 {known:.2f}) and not off others ({r2:.2f}); add data, above all more episodes, '
-            'take fewer train.steps, or try train.shift and train.brightness'
+            f'the model overfits: it infers actions from training images (inverse R2 {known:.2f}) '
+            f'but not from held-out images ({r2:.2f}); add data, above all more episodes, use '
+            'fewer train.steps, or set train.shift and train.brightness'
         )
     else:
-        what = f'it does not show what the robot did (inverse R2 {r2:.2f})'
+        what = f'the actions cannot be inferred from it (inverse R2 {r2:.2f})'
     return (
-        f'the latent has collapsed: {what}; choose model.kind smwm, raise model.inverse_weight or '
-        'give model.inverse_target, or add data'
+        f'the latent has collapsed: {what}; use model.kind smwm, raise model.inverse_weight or '
+        'set model.inverse_target, or add data'
     )
 
 
@@ -98,7 +98,7 @@ def _variance(values: Tensor) -> Tensor:
 
 @contextmanager
 def _statistics_of_the_batch(model: nn.Module) -> Iterator[None]:
-    """Let BatchNorm use the batch's own statistics, and keep none of them."""
+    """Make BatchNorm use the statistics of the batch, without updating the running ones."""
     norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm1d)]
     for norm in norms:
         norm.train()

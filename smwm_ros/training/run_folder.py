@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of a training run: its curves, the state to go on from, and whose run it is."""
+"""The folder of a training run: curves, state to resume from, and identity of the run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 
 CURVES = 'train.csv'
 STATES, LAST = 'state', 'last.pt'
-STATE = Kind(CheckpointError, '--fresh starts over')
+STATE = Kind(CheckpointError, 'start over with --fresh')
 _STATE = {
     'identity': {str: Any},
     'model': dict,
@@ -40,26 +40,26 @@ DEFAULTS = {'model': asdict(config.Model()), 'train': asdict(config.Train())}
 
 
 class Progress(NamedTuple):
-    """How far a run has come."""
+    """Last step of a run, and its curves."""
 
     step: int
-    curves: list[dict[str, float]]  # one row for each look at the held-out episodes
+    curves: list[dict[str, float]]  # one row for each validation
 
 
 class Run:
-    """A folder, and the settings that one run in it has from beginning to end."""
+    """A run folder, and the settings and dataset that identify its run."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
-        # As it looks when read back from a file, where tuples are lists.
+        # As read back from JSON, where tuples are lists.
         self.identity: dict[str, Any] = json.loads(json.dumps(identity))
-        self.best = folder / 'best'  # the checkpoint of the step that looked best so far
+        self.best = folder / 'best'  # checkpoint of the step with the lowest misfit so far
         self.scalars = folder / 'tensorboard'
         self._states = folder / STATES
         self._last = self._states / LAST
 
     def clear(self) -> None:
-        """Remove the run, and nothing else that may lie in the folder."""
+        """Remove the files of the run, and no others in the folder."""
         with writing(self.folder):
             for name in (META, WEIGHTS, CURVES):
                 (self.folder / name).unlink(missing_ok=True)
@@ -68,11 +68,11 @@ class Run:
         self.forget_state()
 
     def forget_state(self) -> None:
-        """Remove what only an unfinished run needs."""
+        """Remove the state that only an unfinished run needs."""
         shutil.rmtree(self._states, ignore_errors=True)
 
     def save_state(self, model: nn.Module, optimiser: Optimizer, progress: Progress) -> None:
-        """Write the curves so far, and what is needed to go on."""
+        """Write the curves so far, and the state to resume from."""
         header = ','.join(progress.curves[0])
         lines = [','.join(f'{value:.6g}' for value in row.values()) for row in progress.curves]
         write_atomic(self.folder / CURVES, '\n'.join([header, *lines, '']).encode())
@@ -81,14 +81,14 @@ class Run:
             'identity': self.identity,
             'model': model.state_dict(),
             'optimiser': optimiser.state_dict(),
-            'forms': fastest.chosen(),  # others round differently
+            'forms': fastest.chosen(),  # other forms round differently
             **progress._asdict(),
         }
         torch.save(state, buffer)
         write_atomic(self._last, buffer.getvalue())
 
     def resume(self, model: nn.Module, optimiser: Optimizer) -> Progress:
-        """Take up the state of a run that was stopped, if there is one."""
+        """Load the state of an interrupted run, if there is one, and return its progress."""
         if not self._last.is_file():
             return Progress(0, [])
         state = self._read_state()
@@ -97,30 +97,30 @@ class Run:
             model.load_state_dict(state['model'])
             optimiser.load_state_dict(state['optimiser'])
             _require_fit(optimiser)
-        except Exception as error:  # torch trusts what it is given
+        except Exception as error:  # torch checks little, and raises errors of many types
             raise STATE.damaged(self._last, f'does not fit the model: {one_line(error)}') from None
         fastest.choose(state.get('forms', {}))
         return Progress(state['step'], state['curves'])
 
     def _read_state(self) -> dict[str, Any]:
-        """Read what save_state has written; nothing in it is executed."""
+        """Read the file of save_state; no code in it is executed."""
         try:
             state = torch.load(self._last, 'cpu', weights_only=True)
-        except Exception as error:  # which torch does not name
-            raise STATE.damaged(self._last, f'no state of a run: {one_line(error)}') from None
+        except Exception as error:  # torch does not document their types
+            raise STATE.damaged(self._last, f'not the state of a run: {one_line(error)}') from None
         if not isinstance(state, dict):
-            raise STATE.damaged(self._last, f'no state of a run, but {brief(state)}')
+            raise STATE.damaged(self._last, f'not the state of a run, but {brief(state)}')
         require(state, _STATE, self._last, STATE)
         if not state['curves'] or state['step'] < 1:
-            raise STATE.damaged(self._last, 'no state of a run: it has not begun')
+            raise STATE.damaged(self._last, 'not the state of a run: it holds no completed step')
         parts = {**state['model'], **_tensors(state['optimiser'])}
         tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
         require_finite(tensors, self._last, STATE)
         return state
 
     def require_same(self, found: Mapping[str, Any]) -> None:
-        """Refuse to mix two different runs in one folder."""
-        # A knob that is younger than the run had no other effect than its default.
+        """Raise a CheckpointError if the folder holds a run of other settings or data."""
+        # A knob that did not exist when the run was made counts as its default.
         before, now = {**_flat(DEFAULTS), **_flat(found)}, _flat(self.identity)
         mistakes = [
             f'{name} is {before.get(name)} there and {value} now'
@@ -130,11 +130,11 @@ class Run:
         if mistakes:
             raise CheckpointError(
                 f'{self.folder}: holds another run: {"; ".join(mistakes)}; choose another folder, '
-                'or --fresh to start over'
+                'or start over with --fresh'
             )
 
     def save_batch(self, rows: Array, batch: Window) -> Path:
-        """Write a batch that broke the training, to be looked at."""
+        """Write the batch at which a loss was not finite, for inspection; return its path."""
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
@@ -148,7 +148,7 @@ class Run:
 
 
 def _tensors(optimiser: Mapping[str, Any]) -> dict[str, Any]:
-    """Name what an optimiser remembers of each parameter."""
+    """Return the state of an optimiser, one entry for each parameter and name."""
     return {
         f'optimiser {number} {name}': part
         for number, parts in optimiser['state'].items()
@@ -157,7 +157,7 @@ def _tensors(optimiser: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _require_fit(optimiser: Optimizer) -> None:
-    """Refuse what is remembered of parameters of another shape."""
+    """Raise a ValueError if a state has another shape than its parameter."""
     for parameter, parts in optimiser.state.items():
         for name, part in parts.items():
             if part.ndim and part.shape != parameter.shape:
@@ -165,16 +165,16 @@ def _require_fit(optimiser: Optimizer) -> None:
 
 
 def require_begun(folder: Path) -> None:
-    """Refuse a folder in which there is no run yet."""
+    """Raise a CheckpointError if a folder holds no run to resume."""
     if not any(path.is_file() for path in (folder / META, folder / STATES / LAST)):
         raise CheckpointError(
-            f'{folder}: holds no run to go on with (one can be resumed from its first look at the '
-            'held-out episodes on, train.eval_every); leave --resume out to begin'
+            f'{folder}: holds no run to resume (a run is saved at its first validation, after '
+            'train.eval_every steps); leave --resume out to begin'
         )
 
 
 def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Name every knob by its key path."""
+    """Return every knob under its key path, such as train.lr."""
     flat: dict[str, Any] = {}
     for part, value in identity.items():
         if isinstance(value, Mapping):

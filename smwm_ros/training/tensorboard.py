@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What TensorBoard shows of a run, where TensorBoard is installed; nothing depends on it."""
+"""Write the curves of a run for TensorBoard, where that is installed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from smwm_ros.errors import writing
 
 
 class TensorBoardLog:
-    """Writes rows of curves as scalars; a context manager."""
+    """A context manager that writes rows of curves as scalars."""
 
     def __init__(self, folder: Path, first: int, wanted: bool = True) -> None:
-        """Begin, or go on after step `first`: what was written later than that is forgotten."""
+        """Open the log; what was written after step `first` is hidden."""
         self._folder = folder
         self._writer: Any = None
         if not wanted:
@@ -25,7 +25,7 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
-        threading.excepthook = _say_unless_heard
+        threading.excepthook = _report_unless_raised
         with writing(folder):
             self._writer = SummaryWriter(str(folder), purge_step=first + 1)
 
@@ -34,7 +34,7 @@ class TensorBoardLog:
         return self
 
     def write(self, row: dict[str, float]) -> None:
-        """Note one row, which holds its step."""
+        """Write one row, with its step."""
         if self._writer:
             with writing(self._folder):
                 for name, value in row.items():
@@ -49,11 +49,11 @@ class TensorBoardLog:
     ) -> None:
         """Close the file."""
         if self._writer:
-            with suppress(OSError):  # all that was written is on its way to the disk
+            with suppress(OSError):  # all rows were flushed before
                 self._writer.close()
 
 
-def _say_unless_heard(end: threading.ExceptHookArgs) -> None:
-    """Show what ended a thread, but not what TensorBoard's thread hands on to us as well."""
+def _report_unless_raised(end: threading.ExceptHookArgs) -> None:
+    """Report the error of a thread, except of TensorBoard's, which write() raises as well."""
     if type(end.thread).__name__ != '_AsyncWriterThread':
         threading.__excepthook__(end)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How many threads compute: all where processors are idle, else what is faster beside others.
+Choose the number of threads: all if the processors are idle, else by a trial.
 
-A step of training ends when its last thread does. Where another program has the processor of one
-of them, all others wait: those that spin made a step many times as long as it takes one thread
-alone. Those that sleep may still be faster, for many threads get more of a processor that is
-shared. So both are tried, in the first steps.
+A training step ends when its last thread ends. If another program uses the processor of one
+thread, all others wait for it: with spinning threads a step took many times as long as with one
+thread. With sleeping threads many may still be faster, because many threads get a larger share of
+a processor. So both numbers are tried in the first steps.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ import time
 from smwm_ros.text import count_of
 import torch
 
-PROBE = 0.3  # how long processors are watched [s]
-SPARE = 0.3  # of a processor: what others may use of one that counts as idle
-SLOW, IN_A_ROW = 3.0, 5  # steps that take so many times as long as usual
-TRIES = 4  # steps with each number; the first is not counted
-USUAL = 10  # steps whose median is the usual time
-PATIENCE = 10.0  # between two looks at slow steps [s]
-HOPE = 60.0  # until a look whether others are gone [s]
+PROBE = 0.3  # time over which idle processors are measured [s]
+SPARE = 0.3  # share of a processor that others may use while it counts as idle
+SLOW, IN_A_ROW = 3.0, 5  # so many steps that take so many times as long start a new choice
+TRIES = 4  # steps of a trial with each number; the first is not counted
+USUAL = 10  # steps whose median is the usual time of a step
+PATIENCE = 10.0  # least time between two choices because of slow steps [s]
+RECHECK = 60.0  # until idle processors are measured again, to use more threads [s]
 PROC, CGROUP = Path('/proc/stat'), Path('/sys/fs/cgroup')
 
 
 class Threads:
-    """The number of threads of this process, chosen anew when steps become far slower."""
+    """The number of torch threads, chosen again when steps become much slower."""
 
     def __init__(
         self,
         wanted: int,  # 0 to choose
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
         idle: Callable[[], float | None] | None = None,
     ) -> None:
-        self._say, self._clock = say, clock
+        self._report, self._clock = report, clock
         self._times: list[float] = []  # the first few steps, then the latest ones [s]
-        self._last = self._looked = clock()
+        self._last = self._checked = clock()
         self._trial: dict[int, list[float]] = {}  # by number of threads: steps so far [s]
         self._idle = idle_processors if idle is None else idle
-        # What the process was given, by OMP_NUM_THREADS or torch, is never exceeded.
+        # Never more than OMP_NUM_THREADS or torch allow.
         given, allowed = torch.get_num_threads(), allowed_processors()
         self._most = min(given, allowed)
         self._chooses = wanted == 0 and self._most > 1
@@ -55,11 +55,11 @@ class Threads:
             self._choose('train.threads is 0')
         else:
             if not wanted and self._most < given:
-                say(f'1 thread: this process may use {allowed} of the processors')
+                report(f'1 thread: this process may use {allowed} of the processors')
             self._set(wanted or self._most)
 
     def step(self) -> None:
-        """Take note that a step ended; look at the processors again if there is reason to."""
+        """Record that a step ended, and choose again if steps are slow or time has passed."""
         if not self._chooses:
             return
         now = self._clock()
@@ -72,19 +72,19 @@ class Threads:
             return
         usual, latest = median(self._times[:USUAL]), min(self._times[-IN_A_ROW:])
         del self._times[USUAL:-IN_A_ROW]
-        waited = now - self._looked
+        waited = now - self._checked
         if latest > SLOW * usual and waited > PATIENCE and len(self._times) >= USUAL + IN_A_ROW:
             self._choose(f'steps take {latest:.2g} s instead of {usual:.2g} s')
-        elif waited > HOPE and self.number < self._most:
-            self._choose('looked again', more=True)
+        elif waited > RECHECK and self.number < self._most:
+            self._choose('checked again', more=True)
 
     def _begin(self) -> None:
-        """Measure what is usual from now on."""
+        """Forget the times of steps, and measure the usual time anew."""
         self._times = []
-        self._last = self._looked = self._clock()
+        self._last = self._checked = self._clock()
 
     def _choose(self, why: str, more: bool = False) -> None:
-        """Take all threads if all processors are idle, or try; with `more`, only if more are."""
+        """Use all threads if all processors are idle, else try; with `more`, only to use more."""
         idle = self._idle()
         number = self._most if idle is None else max(1, min(self._most, int(idle + SPARE)))
         self._begin()
@@ -93,15 +93,15 @@ class Threads:
         found = f'{"?" if idle is None else f"{idle:.1f}"} of {self._most} processors idle ({why})'
         if number == self._most:
             if number != self.number:
-                self._say(f'{count_of(number, "thread")}: {found}')
+                self._report(f'{count_of(number, "thread")}: {found}')
             self._set(number)
         else:
-            self._say(f'{found}: trying {number} and {count_of(self._most, "thread")}')
+            self._report(f'{found}: trying {number} and {count_of(self._most, "thread")}')
             self._trial = {number: [], self._most: []}
             self._set(number)
 
     def _try(self, took: float) -> None:
-        """Note a step of the trial; go on with the other number, or with the faster one."""
+        """Record a step of the trial; switch to the other number, or end with the faster one."""
         self._trial[self.number].append(took)
         (fewer, alone), (most, together) = self._trial.items()
         slow = len(together) > 1 and together[-1] > SLOW * alone[-1]
@@ -110,33 +110,32 @@ class Threads:
             return
         seconds = {fewer: median(alone[1:]), most: median(together[1:])}
         faster, slower = sorted(seconds, key=seconds.__getitem__)
-        self._say(
+        self._report(
             f'{count_of(faster, "thread")}: a step takes {seconds[faster]:.2g} s, and '
-            f'{seconds[slower]:.2g} s '
-            f'with {slower}'
+            f'{seconds[slower]:.2g} s with {slower}'
         )
         self._trial = {}
         self._set(faster)
         self._begin()
 
     def _set(self, number: int) -> None:
-        """Go on with so many threads."""
+        """Set the number of torch threads."""
         self.number = number
         torch.set_num_threads(number)
 
 
 @contextmanager
-def threads(wanted: int, say: Callable[[str], None]) -> Iterator[Threads]:
-    """Choose the threads of what is done inside; leave torch as it was."""
+def threads(wanted: int, report: Callable[[str], None]) -> Iterator[Threads]:
+    """Choose the number of torch threads inside, and restore it afterwards."""
     before = torch.get_num_threads()
     try:
-        yield Threads(wanted, say)
+        yield Threads(wanted, report)
     finally:
         torch.set_num_threads(before)
 
 
 def allowed_processors(cgroup: Path = CGROUP) -> int:
-    """Return how many processors this process may use at once, by its affinity and its quota."""
+    """Return how many processors this process may use, by CPU affinity and cgroup quota."""
     if not hasattr(os, 'sched_getaffinity'):
         return os.cpu_count() or 1
     count = len(os.sched_getaffinity(0))
@@ -145,7 +144,7 @@ def allowed_processors(cgroup: Path = CGROUP) -> int:
         return count if quota == 'max' else max(1, min(count, ceil(int(quota) / int(period))))
     except (OSError, ValueError):
         pass
-    try:  # the first version of cgroups
+    try:  # cgroups v1
         quota, period = (
             (cgroup / 'cpu' / f'cpu.cfs_{name}_us').read_text(encoding='ascii')
             for name in ('quota', 'period')
@@ -158,7 +157,7 @@ def allowed_processors(cgroup: Path = CGROUP) -> int:
 def idle_processors(
     stat: Path = PROC, wait: Callable[[float], object] = time.sleep
 ) -> float | None:
-    """Watch the processors that this process may use; return how many did nothing, or None."""
+    """Measure how many of the allowed processors are idle; None if that is unknown."""
     before = _ticks(stat)
     wait(PROBE)
     after = _ticks(stat)
@@ -172,7 +171,7 @@ def idle_processors(
 
 
 def _ticks(stat: Path) -> dict[int, tuple[int, int]]:
-    """Return the idle and the whole time of each processor of this process, from /proc/stat."""
+    """Return idle and total ticks of each allowed processor, from /proc/stat."""
     try:
         ours = os.sched_getaffinity(0)
         lines = stat.read_text(encoding='ascii').splitlines()

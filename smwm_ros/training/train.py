@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Training: one loop, from a dataset to a checkpoint.
+The training loop, from a dataset to a checkpoint.
 
-The batch of a step depends on the seed and the step alone, so a run that was killed goes on from
-its last saved state and ends with the weights it would have had anyway.
+The batch of a step depends on the seed and the step alone, so a run that was killed resumes from
+its last saved state and ends with the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.lock import hold
 from smwm_ros.model import checkpoint as checkpoints
-from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.checkpoint import Checkpoint, Info
 from smwm_ros.model.device import pick_device, seeded
-from smwm_ros.model.distributed import is_leader, ProcessGroup, team_of
+from smwm_ros.model.distributed import is_leader, join_processes, ProcessGroup
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.progress import show_progress
 from smwm_ros.training.batches import Batches, check, Shuffle, state_statistics
 from smwm_ros.training.feed import open_feed
 from smwm_ros.training.latent_scale import measure_distances
-from smwm_ros.training.learner import Learner, memory_in_words
-from smwm_ros.training.metrics import collapse
+from smwm_ros.training.learner import explain_out_of_memory, Learner
+from smwm_ros.training.metrics import collapse_warning
 from smwm_ros.training.run_folder import Progress, Run
 from smwm_ros.training.tensorboard import TensorBoardLog
 from smwm_ros.training.threads import threads
 import torch
 from torch import Tensor
 
-HELD_OUT = 512  # windows looked at between two stretches of training
-PATIENCE = 10  # steps after which a GPU is asked whether all went well
+HELD_OUT = 512  # windows of a validation
+CHECK_EVERY = 10  # steps between two checks for finite losses on a GPU, each of which waits
 
 
 def train(
@@ -55,22 +55,25 @@ def train(
     planner: config.Planner,
     fresh: bool = False,
 ) -> Checkpoint:
-    """Train in a run folder; go on where an earlier run was stopped, keep one that is done."""
+    """Train in a run folder; resume an interrupted run, and keep a finished one."""
     how = asdict(settings)
-    del how['threads']  # which are those of a machine, and may differ when a run goes on
+    del how['threads']  # depends on the machine, and may differ when a run is resumed
     identity = {'model': asdict(model_config), 'train': how, 'dataset': dataset.fingerprint}
     run = Run(Path(folder), identity)
     device = pick_device(settings.device)
-    # The leader writes, so it holds the folder; before the others are heard, who would wait.
-    with hold(run.folder) if is_leader() else nullcontext(), team_of(device) as team:
-        if fresh and team.leads:
+    # The leader writes, so it locks the folder; first of all, so that no process waits in vain.
+    with (
+        hold(run.folder) if is_leader() else nullcontext(),
+        join_processes(device) as process_group,
+    ):
+        if fresh and process_group.leads:
             run.clear()
-        team.require_same(identity, f'{folder}: what is trained')
+        process_group.require_same(identity, f'{folder}: model, settings and dataset')
         if (run.folder / checkpoints.META).is_file():
-            return _kept(run, planner, dataset, team)
-        with memory_in_words(settings, dataset.info.image_size, device):
-            _train(run, dataset, model_config, settings, planner, device, team)
-        team.require_same(True, 'the end')  # by now the leader has written it
+            return _kept(run, planner, dataset, process_group)
+        with explain_out_of_memory(settings, dataset.info.image_size, device):
+            _train(run, dataset, model_config, settings, planner, device, process_group)
+        process_group.require_same(True, 'the end')  # waits until the leader has written the run
     with seeded(settings.seed):
         return checkpoints.load(run.folder)
 
@@ -82,48 +85,51 @@ def _train(
     settings: config.Train,
     planner: config.Planner,
     device: torch.device,
-    team: ProcessGroup,
+    process_group: ProcessGroup,
 ) -> None:
-    """Train from the first step, or from where an earlier run was stopped, to the last."""
+    """Train from the first or the last saved step to the end, and save the checkpoint."""
     steps = _window(model_config, settings)
-    check(dataset, steps, model_config.aligns_state, warn=team.leads)
+    check(dataset, steps, model_config.aligns_state, warn=process_group.leads)
     robot, recipe = _origin(dataset)
-    columns_of(planner.focus, model_config, robot)  # or it could not plan, an hour later
-    batches = Batches(dataset, *dataset.action_statistics(), device, steps)
+    columns_of(planner.focus, model_config, robot)  # raises now rather than when planning
+    batches = Batches(dataset, dataset.action_scaler(), device, steps)
     model = _model(dataset, model_config, settings.seed).to(device)
-    model.team = team
-    where = os.path.relpath(dataset.folder.resolve(), run.folder.resolve())  # they move together
+    where = os.path.relpath(
+        dataset.folder.resolve(), run.folder.resolve()
+    )  # so that both can be moved together
 
     def checkpoint(summary: dict[str, float]) -> Checkpoint:
-        warning = collapse(summary)
-        found = {
-            'summary': summary,
-            'warnings': [warning] if warning else [],
-            'data': where,
-            'distances': measure_distances(model, dataset),
-        }
-        parts = (robot, recipe, model_config, planner, batches.mean, batches.std)
-        return Checkpoint(model, *parts, {**run.identity, **found})
+        warning = collapse_warning(summary)
+        info = Info(
+            **run.identity,
+            data=where,
+            warnings=(warning,) if warning else (),
+            summary=summary,
+            distances=measure_distances(model, dataset),
+        )
+        parts = (robot, recipe, model_config, planner, batches.scaler)
+        return Checkpoint(model, *parts, info)
 
-    curves = _loop(run, batches, model, settings, checkpoint)
-    if team.leads:
+    learner = Learner(model, settings, device, process_group)
+    curves = _loop(run, batches, learner, settings, process_group, checkpoint)
+    if process_group.leads:
         model.cpu().eval().requires_grad_(False)
         checkpoints.save(run.folder, checkpoint(curves[-1]))
         run.forget_state()
 
 
 def _window(model_config: config.Model, settings: config.Train) -> int:
-    """Return the model steps in a window."""
+    """Return T, the number of model steps in a window."""
     if model_config.history > 1 and settings.unroll > 1:
         raise TrainingError(
-            'train.unroll: a model that remembers (model.history above 1) is trained one step '
-            'ahead; choose either'
+            'train.unroll: a model with model.history above 1 is trained one step ahead; set one '
+            'of them to 1'
         )
     return max(model_config.history, settings.unroll)
 
 
 def _model(dataset: TransitionDataset, model_config: config.Model, seed: int) -> Smwm:
-    """Make a model that has learnt nothing yet but the scale of the measured state."""
+    """Return an untrained model, with the scale of the measured state set."""
     info = dataset.info
     with seeded(seed):
         model = make_model(
@@ -135,76 +141,82 @@ def _model(dataset: TransitionDataset, model_config: config.Model, seed: int) ->
 
 
 def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:
-    """Return what the dataset was made with, before any time is spent on training."""
+    """Return the robot and the settings that the dataset was made with."""
     try:
         robot = section(config.Robot, dataset.index['robot'], 'robot')
         return robot, section(config.Dataset, dataset.index['dataset'], 'dataset')
     except ValueError as error:
         raise DatasetError(
-            f'{dataset.folder}: made by another version of smwm_ros ({error}); convert it again'
+            f'{dataset.folder}: was made by another version of smwm_ros ({error}); convert again'
         ) from None
 
 
 def _loop(
     run: Run,
     batches: Batches,
-    model: Smwm,
+    learner: Learner,
     settings: config.Train,
+    process_group: ProcessGroup,
     checkpoint: Callable[[dict[str, float]], Checkpoint],
 ) -> list[dict[str, float]]:
-    """Take the steps that remain; return what each look at the held-out episodes found."""
-    learner, team = Learner(model, settings, batches.device), model.team
-    first, curves = run.resume(model, learner.optimiser)
-    team.require_same(first, f'{run.folder}: which must be one folder for all')
-    deal = Shuffle(batches.starts('train'), settings.batch, settings.seed)
-    look = _held_out(batches) if team.leads else None
+    """Take the steps that remain; return a row of measures for each validation."""
+    first, curves = run.resume(learner.model, learner.optimiser)
+    process_group.require_same(
+        first, f'{run.folder}: last saved step, of one folder that all processes share'
+    )
+    sampler = Shuffle(batches.starts('train'), settings.batch, settings.seed)
+    leads, share = process_group.leads, process_group.share(settings.batch)
+    validation = _held_out(batches) if leads else None
     remaining = range(first + 1, settings.steps + 1)
-    every = 1 if batches.device.type == 'cpu' else PATIENCE
-    stretch: list[dict[str, Tensor]] = []  # loss terms of the steps since the last look
+    every = 1 if batches.device.type == 'cpu' else CHECK_EVERY
+    stretch: list[dict[str, Tensor]] = []  # loss terms of the steps since the last validation
     began, warned = time.monotonic(), False
     with (
-        open_feed(settings.feed, batches, deal, team.share(settings.batch), remaining) as feed,
+        open_feed(settings.feed, batches, sampler, share, remaining) as feed,
         show_progress(
-            total=settings.steps, initial=first, desc='train', unit='step', disable=not team.leads
+            total=settings.steps, initial=first, desc='train', unit='step', disable=not leads
         ) as bar,
-        threads(settings.threads, partial(_say, bar, team)) as workers,
-        TensorBoardLog(run.scalars, first, team.leads) as tb_log,
+        threads(settings.threads, partial(_say, bar, leads)) as workers,
+        TensorBoardLog(run.scalars, first, leads) as tb_log,
     ):
         for step in remaining:
             stretch.append(learner.step(step, feed(step)))
-            looks = step % settings.eval_every == 0 or step == settings.steps
-            if looks or step % every == 0:
+            validates = step % settings.eval_every == 0 or step == settings.steps
+            if validates or step % every == 0:
                 _require_finite(stretch[-every:], step, run, batches, settings)
             bar.update()
             workers.step()
-            if look is None or not looks:
-                stretch = [] if looks else stretch
+            if not validates:
                 continue
-            row = {'step': step, **_means(stretch, model)}
-            row |= learner.look(look, settled=step == settings.steps)
-            row |= _pace(curves, len(stretch) * settings.batch, time.monotonic() - began)
-            curves.append(row)
-            bar.set_postfix_str(_in_brief(row, list(stretch[0])), refresh=False)
-            tb_log.write(row)
-            warning = collapse(row) if step > settings.steps // 4 else None
-            if warning and not warned:
-                _say(bar, team, f'warning: step {step}: {warning}')
-                warned = True
-            if row is best(curves):
-                checkpoints.save(run.best, checkpoint(row))
-            run.save_state(model, learner.optimiser, Progress(step, curves))
+            if validation:
+                row = {'step': step, **_means(stretch, learner.model)}
+                row |= learner.validate(validation, settled=step == settings.steps)
+                row |= _pace(curves, len(stretch) * settings.batch, time.monotonic() - began)
+                curves.append(row)
+                bar.set_postfix_str(_in_brief(row, list(stretch[0])), refresh=False)
+                tb_log.write(row)
+                if (
+                    not warned
+                    and step > settings.steps // 4
+                    and (warning := collapse_warning(row))
+                ):
+                    _say(bar, leads, f'warning: step {step}: {warning}')
+                    warned = True
+                if row is best(curves):
+                    checkpoints.save(run.best, checkpoint(row))
+                run.save_state(learner.model, learner.optimiser, Progress(step, curves))
             stretch, began = [], time.monotonic()
     return curves
 
 
-def _say(bar: Any, team: ProcessGroup, text: str) -> None:
-    """Write a line above the progress."""
-    if team.leads:
+def _say(bar: Any, leads: bool, text: str) -> None:
+    """Write a line above the progress bar, in the process that leads."""
+    if leads:
         bar.write(text, file=sys.stderr)
 
 
 def _held_out(batches: Batches) -> Window:
-    """Return windows of held-out episodes, spread over all of them."""
+    """Return evenly spaced windows of the held-out episodes."""
     val = batches.starts('val')
     return batches.at(val[np.linspace(0, len(val) - 1, min(HELD_OUT, len(val))).astype(np.int64)])
 
@@ -216,7 +228,7 @@ def _require_finite(
     batches: Batches,
     settings: config.Train,
 ) -> None:
-    """Stop where a loss of the latest steps, up to this one, is no number; keep its batch."""
+    """Raise a TrainingError if a loss of the latest steps is not finite; save its batch."""
     losses = [torch.stack(list(terms.values())).sum() for terms in latest]
     finite = torch.stack(losses).isfinite().tolist()
     if all(finite):
@@ -232,36 +244,36 @@ def _require_finite(
 
 
 def best(curves: list[dict[str, float]]) -> dict[str, float]:
-    """Return the row of the model that would do best when deployed."""
+    """Return the row with the lowest misfit."""
     return min(curves, key=lambda row: row['misfit'])
 
 
 def _means(stretch: list[dict[str, Tensor]], model: Smwm) -> dict[str, float]:
-    """Return the mean of each term over some steps, lambda, and how much h read of it all."""
+    """Return the mean of each loss term over some steps, lambda, and the inverse R2."""
     means = {
         name: float(torch.stack([terms[name] for terms in stretch]).double().mean())
         for name in stretch[0]
     }
     means['inverse_weight'] = model.inverse_weight
     weight = model.inverse_weight if model.config.inverts else 1.0
-    if weight:  # the actions are normalised, so their variance is 1
+    if weight:  # normalised actions have variance 1
         means['train_inverse_r2'] = 1 - means['inverse'] / weight
     return means
 
 
 def _pace(curves: list[dict[str, float]], samples: int, seconds: float) -> dict[str, float]:
-    """Say how long the run has taken, sittings before this one included, and how fast it is."""
+    """Return the seconds of the run, earlier sessions included, and samples per second."""
     before = curves[-1]['seconds'] if curves else 0.0
     return {'seconds': before + seconds, 'samples_per_s': samples / seconds}
 
 
 def _terms(terms: dict[str, float]) -> str:
-    """Say the terms of a loss."""
+    """Return the terms of a loss as text."""
     return ', '.join(f'{name} {value:.3g}' for name, value in terms.items())
 
 
 def _in_brief(row: dict[str, float], terms: list[str]) -> str:
-    """Say one row of the curves in the width of a progress bar."""
+    """Return one row of the curves as text for the progress bar."""
     return (
         f'{_terms({name: row[name] for name in terms})}, lambda {row["inverse_weight"]:.3g}, '
         f'R2 {row["inverse_r2"]:.2f}, rank {row["effective_rank"]:.1f}, '
@@ -270,16 +282,16 @@ def _in_brief(row: dict[str, float], terms: list[str]) -> str:
 
 
 def _kept(
-    run: Run, planner: config.Planner, dataset: TransitionDataset, team: ProcessGroup
+    run: Run, planner: config.Planner, dataset: TransitionDataset, process_group: ProcessGroup
 ) -> Checkpoint:
-    """Return a finished run; another planner or a measurement needs no new training."""
-    run.require_same(checkpoints.read_meta(run.folder)['info'])
+    """Return a finished run, with new planner settings and missing measurements added."""
+    run.require_same(checkpoints.read_meta(run.folder).info.as_json())
     checkpoint = checkpoints.load(run.folder)
     info = checkpoint.info
-    if 'distances' not in info:
-        info = {**info, 'distances': measure_distances(checkpoint.model, dataset)}
+    if info.distances is None:
+        info = info._replace(distances=measure_distances(checkpoint.model, dataset))
     if checkpoint.planner != planner or info is not checkpoint.info:
         checkpoint = checkpoint._replace(planner=planner, info=info)
-        if team.leads:
+        if process_group.leads:
             checkpoints.save(run.folder, checkpoint)
     return checkpoint

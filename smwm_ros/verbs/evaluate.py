@@ -144,7 +144,7 @@ def _require_same_robot(dataset: TransitionDataset, checkpoint: Checkpoint) -> N
 
     info = dataset.info
     require(checkpoint, str(dataset.folder), info.spec.size, info.spec.dt, info.image_size)
-    if dataset.fingerprint != checkpoint.info.get('dataset'):
+    if dataset.fingerprint != checkpoint.info.dataset:
         tell('note: --data is not the dataset that the checkpoint was trained on')
 
 

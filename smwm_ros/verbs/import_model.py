@@ -6,11 +6,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
 from smwm_ros.text import tell
 from smwm_ros.verbs.options import config_of
+
+if TYPE_CHECKING:
+    from smwm_ros.interfaces import ActionScaler
 
 SUFFIXES = ('.ckpt', '.pt', '.pth')
 SIDE = 224  # of the images that these models were trained on [px]
@@ -38,26 +41,27 @@ def import_model(args: argparse.Namespace, undefined: Sequence[str]) -> int:
             args, [*undefined, *([] if given else ['mean and standard deviation of the actions'])]
         )
     config = config_of(args, _base(original.action_block, data))
-    mean, std = given or statistics(data)  # type: ignore[arg-type]
-    checkpoint = make_checkpoint(original, config, mean, std)
+    scaler = given or statistics(data)  # type: ignore[arg-type]
+    checkpoint = make_checkpoint(original, config, scaler)
     lines = [f'{args.out}: the {original.maker} model of {original.weights}']
-    warnings = checkpoint.info['warnings']
+    info = checkpoint.info
     if data:
         summary = try_on(checkpoint, data)
         verdict, *doubts = _check(summary, original.inverts, data.info.image_size, args.data)
         lines.append(verdict)
-        warnings = [*warnings, *doubts]
-        info = {**checkpoint.info, 'dataset': data.fingerprint, 'summary': summary}
-        checkpoint = checkpoint._replace(info={**info, 'warnings': warnings})
+        warnings = (*info.warnings, *doubts)
+        info = info._replace(dataset=data.fingerprint, summary=summary, warnings=warnings)
+        checkpoint = checkpoint._replace(info=info)
     with appearing(args.out) as part:
         checkpoints.save(part, checkpoint)
-    tell(*lines, *(f'warning: {text}' for text in warnings))
+    tell(*lines, *(f'warning: {text}' for text in info.warnings))
     return 0
 
 
-def _statistics(args: argparse.Namespace) -> tuple[Any, Any] | None:
+def _statistics(args: argparse.Namespace) -> ActionScaler | None:
     """Return mean and standard deviation (A,) from --mean and --std."""
     import numpy as np
+    from smwm_ros.interfaces import ActionScaler
 
     if args.mean is None and args.std is None:
         return None
@@ -71,7 +75,7 @@ def _statistics(args: argparse.Namespace) -> tuple[Any, Any] | None:
         raise ConfigError(
             f'--mean and --std: expected numbers separated by commas: {error}'
         ) from None
-    return mean, std
+    return ActionScaler(mean, std)
 
 
 def _require(args: argparse.Namespace, undefined: Sequence[str]) -> None:

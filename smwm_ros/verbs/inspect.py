@@ -116,7 +116,7 @@ def _dataset(path: Path) -> tuple[dict[str, Any], list[str]]:
     from smwm_ros.data.describe import describe
 
     data = TransitionDataset.open(path)
-    mean, std = data.action_statistics()
+    scaler = data.action_scaler()
     found = {
         'kind': 'dataset',
         'path': str(path),
@@ -124,7 +124,11 @@ def _dataset(path: Path) -> tuple[dict[str, Any], list[str]]:
         'rows': len(data),
         'transitions': len(data.starts('all')),
         'episodes': [episode._asdict() for episode in data.episodes],
-        'action': {'fields': data.info.spec.fields, 'mean': mean.tolist(), 'std': std.tolist()},
+        'action': {
+            'fields': data.info.spec.fields,
+            'mean': scaler.mean.tolist(),
+            'std': scaler.std.tolist(),
+        },
         'robot': data.info.robot,
         'dataset': data.info.dataset,
         'shards': data.metas,

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from smwm_ros.text import tell
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.evaluation.verdict import Verdict
+    from smwm_ros.model.checkpoint import Info
 
 SAMPLES = 25_000  # frames of training episodes, as in the paper; a fifth as many held-out ones
 QUICK_SAMPLES = 2500  # after training; a verdict on its own data does not use the probes
@@ -91,8 +91,8 @@ def give_verdicts(run: Path, dataset: TransitionDataset, device: str) -> Verdict
     verdict, best = _give_verdict(run, dataset, device), run / 'best'
     if (best / META).is_file():
         last, found = read_meta(run), read_meta(best)
-        if all(last[part] == found[part] for part in ('weights_sha256', 'planner')):
-            _warn(_store(best, found['info'], verdict))
+        if (last.weights_sha256, last.planner) == (found.weights_sha256, found.planner):
+            _warn(_store(best, found.info, verdict))
         else:
             _give_verdict(best, dataset, device)
     return verdict
@@ -119,13 +119,13 @@ def _warn(unstored: str) -> None:
         tell(f'warning: {unstored}')
 
 
-def _store(folder: Path, info: Mapping[str, Any], verdict: Verdict) -> str:
+def _store(folder: Path, info: Info, verdict: Verdict) -> str:
     """Store a new verdict in a checkpoint for the plan node; return a warning if that fails."""
     from smwm_ros.errors import OutputError
     from smwm_ros.model.checkpoint import add_info
 
     found = {'name': verdict.name, 'why': verdict.why, 'advice': list(verdict.advice)}
-    if info.get('verdict') != found:
+    if info.verdict != found:
         try:
             add_info(folder, verdict=found)
         except OutputError as error:  # a folder that others share may be read-only

@@ -92,6 +92,6 @@ def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> Transi
     dataset = TransitionDataset.open(path)
     info = dataset.info
     require(checkpoint, str(path), info.spec.size, info.spec.dt, info.image_size)
-    if dataset.fingerprint != checkpoint.info.get('dataset'):
+    if dataset.fingerprint != checkpoint.info.dataset:
         tell(f'note: {path} is not the dataset that {folder} was trained on')
     return dataset

@@ -12,6 +12,7 @@ album.safetensors holds the frames that are displayed for the end of a plan.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _print_summary(args: argparse.Namespace, target: float, checkpoint: Checkpoint) -> None:
     """Print held-out figures and warnings."""
     info = checkpoint.info
-    summary = info['summary']
+    summary = info.summary
     tell(
         f'On held-out episodes: forward error {summary["forward_over_copy"]:.2f} of the copy '
         f'baseline, inverse model R2 {summary["inverse_r2"]:.2f}, effective rank of the latent '
@@ -88,7 +89,7 @@ def _print_summary(args: argparse.Namespace, target: float, checkpoint: Checkpoi
             f'leaves {1 - summary["inverse_r2"]:.2f} of the actions open (target {target:.2f}).'
         )
     _print_best(args.out / 'best', summary)
-    for warning in info['warnings']:
+    for warning in info.warnings:
         tell(f'warning: {warning}')
 
 
@@ -129,12 +130,12 @@ def _save_frame_bank(folder: Path, checkpoint: Checkpoint, dataset: TransitionDa
         frame_bank.save(folder, frame_bank.make(checkpoint, dataset), dataset.fingerprint)
 
 
-def _print_best(folder: Path, last: dict[str, float]) -> None:
+def _print_best(folder: Path, last: Mapping[str, float]) -> None:
     """Print where a checkpoint is that is clearly better than the last."""
     from smwm_ros.model import checkpoint as checkpoints
 
     if not (folder / checkpoints.META).is_file():  # a run of an older version
         return
-    best = checkpoints.read_meta(folder)['info']['summary']
+    best = checkpoints.read_meta(folder).info.summary
     if best['misfit'] < CLEARLY * last['misfit']:
         tell(f'The model was better at step {best["step"]:.0f} than at the end: see {folder}')

@@ -35,6 +35,7 @@ def checkpoint(tmp_path_factory):
     """Return a folder with a tiny untrained model of a planar robot, and its contents."""
     import numpy as np
     from smwm_ros import config
+    from smwm_ros.interfaces import ActionScaler
     from smwm_ros.model.checkpoint import Checkpoint, save
     from smwm_ros.model.world_model import make_model
     import torch
@@ -50,9 +51,8 @@ def checkpoint(tmp_path_factory):
     model_config = config.Model(latent=8, hidden=16)
     model = make_model(model_config, dataset.image_size, 4)
     planner = config.Planner(samples=16, iterations=2, elites=4)
-    made = Checkpoint(
-        model, robot, dataset, model_config, planner, np.zeros(2), np.full(2, 0.25), {}
-    )
+    scaler = ActionScaler(np.zeros(2), np.full(2, 0.25))
+    made = Checkpoint(model, robot, dataset, model_config, planner, scaler)
     folder = tmp_path_factory.mktemp('checkpoint')
     save(folder, made)
     return folder
