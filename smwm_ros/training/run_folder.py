@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.data.stored import Kind, require
+from smwm_ros.data.stored import differences, flatten, Kind, require
 from smwm_ros.errors import CheckpointError, one_line, writing
 from smwm_ros.files import write_atomic
 from smwm_ros.interfaces import Array, Window
@@ -120,12 +120,11 @@ class Run:
 
     def require_same(self, found: Mapping[str, Any]) -> None:
         """Refuse to mix two different runs in one folder."""
-        # A knob that is younger than the run had no other effect than its default.
-        before, now = {**_flat(DEFAULTS), **_flat(found)}, _flat(self.identity)
+        known = flatten(self.identity)  # what else is stored with a run does not identify it
         mistakes = [
-            f'{name} is {before.get(name)} there and {value} now'
-            for name, value in now.items()
-            if before.get(name) != value
+            f'{name} is {before} there and {now} now'
+            for name, (before, now) in differences(found, self.identity, DEFAULTS).items()
+            if name in known
         ]
         if mistakes:
             raise CheckpointError(
@@ -171,14 +170,3 @@ def require_begun(folder: Path) -> None:
             f'{folder}: holds no run to go on with (one can be resumed from its first look at the '
             'held-out episodes on, train.eval_every); leave --resume out to begin'
         )
-
-
-def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Name every knob by its key path."""
-    flat: dict[str, Any] = {}
-    for part, value in identity.items():
-        if isinstance(value, Mapping):
-            flat |= {f'{part}.{name}': knob for name, knob in value.items()}
-        else:
-            flat[part] = value
-    return flat

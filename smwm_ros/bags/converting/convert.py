@@ -21,6 +21,7 @@ from smwm_ros.bags.reading.find import Bag, find_bags
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import explain, INDEX, TransitionDataset, write_index
 from smwm_ros.data.shards import META, read_meta
+from smwm_ros.data.stored import differences
 from smwm_ros.errors import BagError, DatasetError
 from smwm_ros.load import to_dict
 from smwm_ros.lock import hold
@@ -97,19 +98,19 @@ def _finish(out: Path, config: Config) -> TransitionDataset:
             f'{out}: no transitions; {explain(metas.values())}{_hint(metas, config)}'
         )
     sources = {name: meta['source'] for name, meta in metas.items()}
-    write_index(out, *_settings(config), shards, {'sources': sources})
+    settings = _settings(config)
+    write_index(out, settings['robot'], settings['dataset'], shards, {'sources': sources})
     return TransitionDataset.open(out)
 
 
 def plan(bag: Bag, out: Path, config: Config) -> Work:
     """Say where the shard of a bag goes, and what it is made from."""
-    robot, dataset = _settings(config)
     source = {
         'files': [path.name for path in bag.files()],
         'bytes': bag.size(),
         'fingerprint': bag.fingerprint(),
     }
-    about = {'source': source, 'robot': robot, 'dataset': dataset}
+    about = {'source': source, **_settings(config)}
     return Work(bag, out / 'shards' / bag.name, config, about)
 
 
@@ -131,19 +132,12 @@ def check_config(out: Path, config: Config) -> None:
     strangers = [item.name for item in out.iterdir() if not item.name.startswith('.')]
     if not (out / 'shards').is_dir() and strangers:
         raise DatasetError(f'{out}: holds something else ({strangers[0]}); choose another --out')
-    robot, dataset = _settings(config)
-    wanted = _flat({'robot': robot, 'dataset': dataset})
-    usual = _flat(to_dict(Config()))  # what knobs were that an older version did not have
-    usual = {key: usual[key] for key in wanted}
+    wanted, defaults = _settings(config), _settings(Config())
     for name in _shards(out):
         meta = read_meta(out / 'shards' / name)
-        said = {part: meta.get(part, {}) for part in ('robot', 'dataset')}
-        found = {**usual, **_flat(said)}
-        differing = sorted(
-            key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
-        )
-        if differing:
-            words = [f'{key} (there {found.get(key)})' for key in differing]
+        found = {section: meta.get(section, {}) for section in wanted}
+        if differing := differences(found, wanted, defaults):
+            words = [f'{key} (there {there})' for key, (there, _) in differing.items()]
             raise DatasetError(
                 f'{out}: holds a dataset of another configuration: {", ".join(words)}; '
                 f'choose another --out, or start over with --fresh'
@@ -185,20 +179,9 @@ def _shards(out: Path) -> list[str]:
     return sorted(path.parent.name for path in found if not path.parent.name.startswith('.'))
 
 
-def _settings(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the parts of the configuration that a dataset follows from."""
-    return to_dict(config.robot), to_dict(config.dataset)
-
-
-def _flat(data: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Name every value by its key path."""
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f'{prefix}{key}.')
-        else:
-            flat[f'{prefix}{key}'] = value
-    return flat
+def _settings(config: Config) -> dict[str, Any]:
+    """Return the sections of the configuration that a dataset depends on."""
+    return {'robot': to_dict(config.robot), 'dataset': to_dict(config.dataset)}
 
 
 def _hint(metas: Mapping[str, Mapping[str, Any]], config: Config) -> str:
