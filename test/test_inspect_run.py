@@ -17,9 +17,10 @@ from smwm_ros.cli import main
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.evaluation.examine import Examination, examine, spectrum
-from smwm_ros.evaluation.probes import linear, nonlinear, r2
+from smwm_ros.evaluation.probes import linear, nonlinear
 from smwm_ros.evaluation.verdict import judge, require_fit
 from smwm_ros.model.checkpoint import add_info, Checkpoint, load, META, read_meta
+from smwm_ros.model.regression import r2
 from smwm_ros.training.batches import in_two
 from smwm_ros.training.train import train
 import worlds

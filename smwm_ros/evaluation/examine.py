@@ -7,14 +7,17 @@ All figures are of episodes that were held out, except those with `train` in the
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.evaluation.probes import linear, nonlinear, r2
+from smwm_ros.data.evenly_spaced import evenly_spaced
+from smwm_ros.evaluation.probes import linear, nonlinear
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array, Obs
 from smwm_ros.model.checkpoint import Checkpoint, require
+from smwm_ros.model.regression import r2
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.progress import show_progress
 from smwm_ros.training.batches import Batches, in_two
@@ -31,6 +34,8 @@ RIVALS = 16  # action sequences of other drives that each recorded one is compar
 SHOWN = 4  # rollouts as pictures
 FEW = 2  # frames with a measured state; fewer do not differ in what could be read off them
 SIGNIFICANT = 0.15  # of the variance of the first principal direction
+
+_some = partial(evenly_spaced, rounded=True)
 
 
 class Rollouts(NamedTuple):
@@ -66,7 +71,7 @@ def examine(
     model = checkpoint.model.to(device).eval()
     data, note = in_two(data)
     batches = Batches(data, checkpoint.mean, checkpoint.std, device)
-    train, val = _spread(data.starts('train'), samples), _spread(data.starts('val'), samples // 5)
+    train, val = _some(data.starts('train'), samples), _some(data.starts('val'), samples // 5)
     known, z = (encode(model, data, rows, device) for rows in (train, val))
     states = data.states(val)
     probes = _probes(data, (known, data.states(train)), (z, states))
@@ -86,7 +91,7 @@ def examine(
     if probes:
         for number, name in enumerate(('linear_r2', 'nonlinear_r2')):
             measures[name] = float(np.nanmean([found[number] for found in probes.values()]))
-    actions = _read_back(model, batches, _spread(val, STEPS))
+    actions = _read_back(model, batches, _some(val, STEPS))
     measures['command_r2'], measures['command_echo'] = _commands(actions, info.action_block)
     return Examination(measures, probes, shares, z, states, rollouts, actions, note)
 
@@ -114,18 +119,10 @@ def significant(shares: Array, latent_std: float) -> int:
     return int((shares > SIGNIFICANT * shares[0]).sum()) if latent_std >= MIN_STD else 0
 
 
-def _spread(rows: Array, count: int) -> Array:
-    """Return so many of the rows, evenly."""
-    if len(rows) <= count:
-        return rows
-    some: Array = rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
-    return some
-
-
 def _steps(model: Smwm, batches: Batches, train: Array, val: Array) -> dict[str, float]:
     """Measure single model steps, in training and in held-out episodes."""
-    seen = measure(model, batches.at(_spread(train, STEPS)))
-    held = measure(model, batches.at(_spread(val, STEPS)))
+    seen = measure(model, batches.at(_some(train, STEPS)))
+    held = measure(model, batches.at(_some(val, STEPS)))
     names = [name for name in held if not name.startswith('val_')]
     return {
         **{name: held[name] for name in names},
@@ -135,7 +132,7 @@ def _steps(model: Smwm, batches: Batches, train: Array, val: Array) -> dict[str,
 
 def _images(data: TransitionDataset, val: Array) -> dict[str, float]:
     """Tell how much the images change, of 255 grey levels."""
-    frames = data.pixels(_spread(val, STEPS)).astype(np.float32)
+    frames = data.pixels(_some(val, STEPS)).astype(np.float32)
     return {'pixel_std': float(frames.std(0).max())}
 
 
@@ -171,13 +168,13 @@ def _rollouts(model: Smwm, batches: Batches, known: Array, train: Array, horizon
     steps = max(LONGEST, horizon)
     while steps > 1 and len(data.starts('val', steps * block)) < ENOUGH:
         steps -= 1
-    starts = _spread(data.starts('val', steps * block), WINDOWS)
+    starts = _some(data.starts('val', steps * block), WINDOWS)
     longer = batches._replace(steps=steps)
     parts = [longer.at(part) for part in np.array_split(starts, max(len(starts) // 16, 1))]
     z = torch.cat([torch.stack(model.latents(part), dim=1) for part in parts])  # (W, H+1, D)
     actions = torch.cat([part.action for part in parts], dim=1).transpose(0, 1)  # (W, H, K*A)
     imagined = model.rollout(z[:, 0], actions)  # (W, H, D)
-    some = _spread(np.arange(len(starts)), SHOWN)
+    some = _some(np.arange(len(starts)), SHOWN)
     drives = torch.cat([z[some, :1], imagined[some]], dim=1)
     near = torch.cdist(drives, torch.from_numpy(known).to(z.device)).argmin(dim=-1).cpu().numpy()
     return Rollouts(

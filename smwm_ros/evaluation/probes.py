@@ -15,6 +15,7 @@ import copy
 import numpy as np
 from smwm_ros.interfaces import Array
 from smwm_ros.model.device import seeded
+from smwm_ros.model.regression import ridge
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
@@ -31,7 +32,7 @@ def linear(inputs: Array, targets: Array) -> Probe:
     """Fit (n, D) -> (n, P) by ridge regression."""
     mean, std = _scale(inputs)
     x, offset = (inputs - mean) / std, targets.mean(0, dtype=np.float64)
-    weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ (targets - offset))
+    weights = ridge(x, targets - offset, RIDGE)
 
     def probe(values: Array) -> Array:
         read: Array = (values - mean) / std @ weights + offset
@@ -92,16 +93,6 @@ def fit(
             error.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         yield epoch
-
-
-def r2(read: Array, true: Array) -> Array:
-    """Return for each column how much of it is read: 1 all of it, 0 no more than its mean."""
-    true = true.astype(np.float64)
-    missed = np.square(read - true).mean(0)
-    variance = true.var(0)
-    # What never changes is not there to be read.
-    score: Array = np.where(variance > 0, 1 - missed / np.where(variance > 0, variance, 1), np.nan)
-    return score
 
 
 def _scale(values: Array) -> tuple[Array, Array]:

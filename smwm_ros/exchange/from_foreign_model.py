@@ -13,6 +13,7 @@ import hashlib
 import numpy as np
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange.foreign_model import ForeignModel
 from smwm_ros.fieldpath import expand
@@ -81,7 +82,7 @@ def try_on(checkpoint: Checkpoint, dataset: TransitionDataset) -> dict[str, floa
         raise DatasetError(
             f'{dataset.folder}: no episode is longer than the {steps} model steps of this model'
         )
-    rows = starts[np.linspace(0, len(starts) - 1, min(LOOK, len(starts))).astype(np.int64)]
+    rows = evenly_spaced(starts, LOOK)
     assert isinstance(model, Smwm)
     return held_out(model, batches.at(rows), settled=True)
 

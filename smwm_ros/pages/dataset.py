@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.pages import charts, html
 from smwm_ros.pages.dataset_sync import sync
 from smwm_ros.pages.episode import camera, episode, legend_of_strips
@@ -24,8 +25,7 @@ _FILMED = 3  # episodes
 
 def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
     """Return the page, and how many episodes it shows."""
-    places = np.linspace(0, len(data.episodes) - 1, min(count, len(data.episodes)))
-    shown = sorted({int(place) for place in places.round()})
+    shown = evenly_spaced(np.arange(len(data.episodes)), count, rounded=True).tolist()
     motion = lag(data)
     body = [
         html.tiles(_facts(data)),

@@ -14,10 +14,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.errors import CheckpointError
 from smwm_ros.interfaces import Array, Obs
 from smwm_ros.model import sidecar
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.regression import r2, ridge
 from smwm_ros.planning.roadmap import spread
 import torch
 from torch import Tensor
@@ -27,6 +29,7 @@ PAGES = 256  # frames in an album
 LOOKED_AT = 2048  # frames that they are chosen from, and that the probe learns from
 HELD_OUT = 512  # frames that it is tried on
 RIDGE = 1e-3
+LEAST_VARIANCE = 1e-12  # of a state; rounding alone gives a constant one as much
 _QUALITY = 90  # of the frames as JPEG
 _BATCH = 128  # frames encoded at once
 
@@ -57,7 +60,7 @@ class FrameBank(NamedTuple):
 
 def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> FrameBank:
     """Choose frames of the training episodes that are spread evenly, and learn the probe."""
-    rows = _evenly(dataset.starts('train'), LOOKED_AT)
+    rows = evenly_spaced(dataset.starts('train'), LOOKED_AT)
     latents = _encode(checkpoint, dataset, rows)
     pages = spread(latents, 0.0, min(PAGES, len(rows)))[0]
     jpegs = tuple(_jpeg(frame) for frame in dataset.pixels(rows[pages.numpy()]))
@@ -82,9 +85,10 @@ def _probe(
     weights, offset = _fit(latents.numpy()[known].astype(np.float64), states)
     tried = dataset.starts('val')
     tried = tried[dataset.measured(tried)]
-    tried = _evenly(tried, HELD_OUT) if len(tried) else rows[known]
+    tried = evenly_spaced(tried, HELD_OUT) if len(tried) else rows[known]
     read = _encode(checkpoint, dataset, tried).numpy() @ weights + offset
-    return weights, offset, _r2(read, dataset.states(tried))
+    skill = r2(read, dataset.states(tried), LEAST_VARIANCE)
+    return weights, offset, tuple(skill.tolist())
 
 
 def save(folder: Path, bank: FrameBank, dataset: str) -> None:
@@ -130,12 +134,6 @@ def _is_image(jpeg: bytes) -> bool:
         return False
 
 
-def _evenly(rows: Array, most: int) -> Array:
-    """Return at most so many rows, evenly spaced."""
-    chosen: Array = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
-    return chosen
-
-
 @torch.inference_mode()
 def _encode(checkpoint: Checkpoint, dataset: TransitionDataset, rows: Array) -> Tensor:
     """Return the latents (n, D) of rows."""
@@ -160,16 +158,6 @@ def _fit(latents: Array, states: Array) -> tuple[Array, Array]:
     """Fit states (n, P) to latents (n, D) by ridge regression: weights (D, P), offset (P,)."""
     middle, mean = latents.mean(0), states.mean(0)
     x = latents - middle
-    size = RIDGE * len(x) * max(float(x.var()), 1e-12)
-    weights = np.linalg.solve(x.T @ x + size * np.eye(x.shape[1]), x.T @ (states - mean))
+    penalty = RIDGE * len(x) * max(float(x.var()), 1e-12)
+    weights = ridge(x, states - mean, penalty)
     return weights, mean - middle @ weights
-
-
-def _r2(read: Array, true: Array) -> tuple[float, ...]:
-    """Return how much of each state is read: 1 all of it, 0 no more than its mean."""
-    variance = true.var(0, dtype=np.float64)
-    missed = np.square(read - true).mean(0)
-    return tuple(
-        float(1 - part / whole) if whole > 1e-12 else float('nan')
-        for part, whole in zip(missed, variance, strict=True)
-    )

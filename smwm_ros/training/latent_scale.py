@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.interfaces import Array, Obs
 from smwm_ros.model.world_model import Smwm
 import torch
@@ -27,7 +28,7 @@ def measure_distances(model: Smwm, dataset: TransitionDataset) -> dict[str, list
     longest = max(e.stop - e.start for e in dataset.episodes if e.split == 'val') - 1
     length = min(longest, TICKS[-1])
     starts = dataset.starts('val', length)
-    chosen = starts[np.linspace(0, len(starts) - 1, min(STRETCHES, len(starts))).astype(np.int64)]
+    chosen = evenly_spaced(starts, STRETCHES)
     rows = chosen[:, None] + np.arange(length + 1)
     z = _encode(model, dataset, rows.ravel()).reshape(*rows.shape, -1)
     ticks = [tick for tick in TICKS if tick <= length]

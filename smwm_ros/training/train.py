@@ -18,9 +18,9 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
 from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.data.stored import section
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Window
@@ -206,7 +206,7 @@ def _say(bar: Any, team: ProcessGroup, text: str) -> None:
 def _held_out(batches: Batches) -> Window:
     """Return windows of held-out episodes, spread over all of them."""
     val = batches.starts('val')
-    return batches.at(val[np.linspace(0, len(val) - 1, min(HELD_OUT, len(val))).astype(np.int64)])
+    return batches.at(evenly_spaced(val, HELD_OUT))
 
 
 def _require_finite(
