@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from datetime import timedelta
+import logging
 import os
 import sys
 from time import monotonic
@@ -23,7 +25,21 @@ EVERY = 5.0  # a log gets a line this often [s]
 def show_progress(items: Iterable[Any] | None = None, **words: Any) -> Any:
     """Return a bar that goes over items, or is updated by hand; the words are those of tqdm."""
     words['desc'] = line(words['desc'])
-    return Bar(items, **words) if tqdm and sys.stderr.isatty() else Lines(items, **words)
+    return Bar(items, **words) if _draws_bars() else Lines(items, **words)
+
+
+@contextmanager
+def show_log() -> Iterator[None]:
+    """Print on stderr what the package logs meanwhile, from level INFO on."""
+    logger, handler = logging.getLogger('smwm_ros'), _LogPrinter()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 class Bar(tqdm or object):  # type: ignore[misc]  # it carries no types
@@ -105,6 +121,24 @@ class Lines:
         if rate:
             words += f', {_pace(rate, self._unit)}'
         tell(words + left + (f', {self._postfix}' if self._postfix else ''), file=self._file)
+
+
+class _LogPrinter(logging.Handler):
+    """Prints log records as lines, above a bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            text = f'{record.levelname.lower()}: {text}'
+        if _draws_bars():
+            Bar.write(text, file=sys.stderr)
+        else:
+            tell(text, file=sys.stderr)
+
+
+def _draws_bars() -> bool:
+    return bool(tqdm) and sys.stderr.isatty()
 
 
 def _pace(rate: float, unit: str) -> str:

@@ -13,6 +13,7 @@ plans for all of them at once, for each as if it were alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.evaluation.policies import Driver, ExpertDriver, RandomDriver, Task
 from smwm_ros.evaluation.statistics import interval_by_episode
 from smwm_ros.interfaces import Arena, Frame
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 
 
 class Outcome(NamedTuple):
@@ -43,11 +44,12 @@ def run_pairs(
     budget: int,
     name: str,
     repeats: int = 1,
+    progress: ShowProgress = NoProgress,
 ) -> list[Outcome]:
     """Let a driver try every pair, as many at once as there are arenas; again for each repeat."""
     attempts = [(pair, repeat) for repeat in range(repeats) for pair in pairs]
     outcomes: list[Outcome] = []
-    with show_progress(total=len(attempts), desc=name, unit='pair') as bar:
+    with progress(total=len(attempts), desc=name, unit='pair') as bar:
         while len(outcomes) < len(attempts):
             wave = attempts[len(outcomes) :][: len(arenas)]
             outcomes += _run_wave(arenas, wave, driver, budget)
@@ -102,15 +104,16 @@ def evaluate(
     arenas: Sequence[Arena],
     pairs: Sequence[Pair],
     settings: config.Evaluate,
+    progress: ShowProgress = NoProgress,
 ) -> dict[str, list[Outcome]]:
     """Let planners, random policy and expert try the same pairs; the floor is tried often."""
-    budget = settings.budget
+    budget, run = settings.budget, partial(run_pairs, progress=progress)
     outcomes = {
-        name: run_pairs(arenas, pairs, driver, budget, name) for name, driver in planners.items()
+        name: run(arenas, pairs, driver, budget, name) for name, driver in planners.items()
     }
     chance = RandomDriver(arenas[0].spec, settings.seed)
-    outcomes['random'] = run_pairs(arenas, pairs, chance, budget, 'random', settings.repeats)
-    outcomes['expert'] = run_pairs(arenas, pairs, ExpertDriver(), budget, 'expert')
+    outcomes['random'] = run(arenas, pairs, chance, budget, 'random', settings.repeats)
+    outcomes['expert'] = run(arenas, pairs, ExpertDriver(), budget, 'expert')
     return outcomes
 
 

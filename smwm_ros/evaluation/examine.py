@@ -19,7 +19,7 @@ from smwm_ros.interfaces import Array, Obs
 from smwm_ros.model.checkpoint import Checkpoint, require
 from smwm_ros.model.regression import r2
 from smwm_ros.model.world_model import Smwm
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.batches import Batches, in_two
 from smwm_ros.training.metrics import measure, MIN_STD
 import torch
@@ -63,7 +63,11 @@ class Examination(NamedTuple):
 
 @torch.inference_mode()
 def examine(
-    checkpoint: Checkpoint, data: TransitionDataset, samples: int, device: torch.device
+    checkpoint: Checkpoint,
+    data: TransitionDataset,
+    samples: int,
+    device: torch.device,
+    progress: ShowProgress = NoProgress,
 ) -> Examination:
     """Examine a model on so many training frames, and on a fifth as many that were held out."""
     info = data.info
@@ -72,7 +76,7 @@ def examine(
     data, note = in_two(data)
     batches = Batches(data, checkpoint.mean, checkpoint.std, device)
     train, val = _some(data.starts('train'), samples), _some(data.starts('val'), samples // 5)
-    known, z = (encode(model, data, rows, device) for rows in (train, val))
+    known, z = (encode(model, data, rows, device, progress) for rows in (train, val))
     states = data.states(val)
     probes = _probes(data, (known, data.states(train)), (z, states))
     rollouts = _rollouts(model, batches, known, train, checkpoint.planner.horizon)
@@ -96,11 +100,17 @@ def examine(
     return Examination(measures, probes, shares, z, states, rollouts, actions, note)
 
 
-def encode(model: Smwm, data: TransitionDataset, rows: Array, device: torch.device) -> Array:
+def encode(
+    model: Smwm,
+    data: TransitionDataset,
+    rows: Array,
+    device: torch.device,
+    progress: ShowProgress = NoProgress,
+) -> Array:
     """Return the latents (n, D) of frames."""
     found = []
     parts = np.array_split(rows, max(len(rows) // CHUNK, 1))
-    for part in show_progress(parts, desc='encoding', unit_scale=CHUNK, unit=' frames'):
+    for part in progress(parts, desc='encoding', unit_scale=CHUNK, unit=' frames'):
         pixels = torch.from_numpy(data.pixels(part)).to(device).permute(0, 3, 1, 2)
         found.append(model.encode(Obs(pixels, torch.zeros(len(part), 0, device=device))).cpu())
     z: Array = torch.cat(found).numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+import logging
 from pathlib import Path
 import time
 from typing import NamedTuple
@@ -21,8 +22,10 @@ from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.goal_fields import without_focus
 from smwm_ros.planning.pilot import Pilot
-from smwm_ros.text import tell
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.train import train
+
+_log = logging.getLogger(__name__)
 
 ALWAYS = ('random', 'expert')  # floor and ceiling: nobody has to ask for them
 PAPER = 'paper'  # the run itself, planning as the paper does
@@ -74,6 +77,7 @@ def gather(
     checkpoint: Checkpoint,
     dataset: TransitionDataset | None,
     settings: config.Config,
+    progress: ShowProgress = NoProgress,
 ) -> list[Method]:
     """Return the run and the methods beside it; what is not trained yet is trained."""
     execute = settings.evaluate.execute
@@ -88,7 +92,7 @@ def gather(
             continue
         run = folder.with_name(f'{folder.name}_{word}') if word in KINDS else Path(word)
         if word in KINDS:
-            other = _trained(word, run, folder, checkpoint, dataset)
+            other = _trained(word, run, folder, checkpoint, dataset, progress)
         else:
             other = checkpoints.load(run)
             spec = other.spec
@@ -112,7 +116,12 @@ def other_kind(model: config.Model, kind: str) -> config.Model:
 
 
 def _trained(
-    kind: str, run: Path, folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset | None
+    kind: str,
+    run: Path,
+    folder: Path,
+    checkpoint: Checkpoint,
+    dataset: TransitionDataset | None,
+    progress: ShowProgress,
 ) -> Checkpoint:
     """Train another kind as the run was trained; an earlier training is reused."""
     if dataset is None:
@@ -129,10 +138,11 @@ def _trained(
             f'{folder}: does not tell how it was trained ({error}); train {kind} by hand, and '
             'give its run folder to --methods'
         ) from None
-    tell(f'{kind}: {run}, trained as {folder} was.')
+    _log.info('%s: %s, trained as %s was.', kind, run, folder)
     model = other_kind(checkpoint.model_config, kind)
     planner = without_focus(checkpoint.planner, model)
-    return train(dataset, run, model, settings, planner)._replace(folder=run)
+    made = train(dataset, run, model, settings, planner, progress=progress)
+    return made._replace(folder=run)
 
 
 def plan_times(pilot: Pilot, images: Sequence[Array]) -> dict[str, float]:

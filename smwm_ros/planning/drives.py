@@ -11,7 +11,7 @@ from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Obs
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.text import count_of
 import torch
 from torch import Tensor
@@ -42,7 +42,10 @@ class RecordedDrives(NamedTuple):
 
 @torch.inference_mode()
 def recall(
-    checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'train'
+    checkpoint: Checkpoint,
+    dataset: TransitionDataset,
+    split: str = 'train',
+    progress: ShowProgress = NoProgress,
 ) -> RecordedDrives:
     """Encode the episodes of a split, evenly chosen where there are very many frames."""
     episodes = [episode for episode in dataset.episodes if episode.split == split]
@@ -59,7 +62,7 @@ def recall(
     # The networks of the paper take seconds on a GPU, and many minutes on a CPU.
     device = pick_device('auto')
     model, latents = checkpoint.model.to(device), []
-    for part in show_progress(
+    for part in progress(
         np.array_split(rows, -(-len(rows) // BATCH)), desc='encode', unit='batch'
     ):
         pixels = torch.from_numpy(dataset.pixels(part)).to(device).permute(0, 3, 1, 2)

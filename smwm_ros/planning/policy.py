@@ -21,7 +21,7 @@ from smwm_ros.model.networks import perceptron
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs, sum_of
 from smwm_ros.planning.drives import RecordedDrives
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
@@ -72,7 +72,9 @@ class Policy(nn.Module):
         return torch.stack(plan, dim=2)
 
 
-def learn(drives: RecordedDrives, steps: int, seed: int) -> Policy:
+def learn(
+    drives: RecordedDrives, steps: int, seed: int, progress: ShowProgress = NoProgress
+) -> Policy:
     """Train a policy on recorded drives."""
     latents, block = drives.latents, drives.block
     starts = drives.windows(block)
@@ -83,7 +85,7 @@ def learn(drives: RecordedDrives, steps: int, seed: int) -> Policy:
     optimiser = torch.optim.AdamW(policy.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     chance = torch.Generator().manual_seed(seed)
-    for _ in show_progress(range(steps), desc='proposals', unit='step'):
+    for _ in progress(range(steps), desc='proposals', unit='step'):
         row = starts[torch.randint(len(starts), (BATCH,), generator=chance)]
         error = _error(policy, drives, row, torch.rand(BATCH, generator=chance))
         optimiser.zero_grad()

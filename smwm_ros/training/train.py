@@ -11,12 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
+import logging
 import os
 from pathlib import Path
-import sys
 import time
-from typing import Any
 
 from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset
@@ -31,7 +29,7 @@ from smwm_ros.model.device import pick_device, seeded
 from smwm_ros.model.distributed import is_leader, ProcessGroup, team_of
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.world_model import make_model, Smwm
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.batches import Batches, check, Shuffle, state_statistics
 from smwm_ros.training.feed import open_feed
 from smwm_ros.training.latent_scale import measure_distances
@@ -42,6 +40,8 @@ from smwm_ros.training.tensorboard import TensorBoardLog
 from smwm_ros.training.threads import threads
 import torch
 from torch import Tensor
+
+_log = logging.getLogger(__name__)
 
 HELD_OUT = 512  # windows looked at between two stretches of training
 PATIENCE = 10  # steps after which a GPU is asked whether all went well
@@ -54,6 +54,7 @@ def train(
     settings: config.Train,
     planner: config.Planner,
     fresh: bool = False,
+    progress: ShowProgress = NoProgress,
 ) -> Checkpoint:
     """Train in a run folder; go on where an earlier run was stopped, keep one that is done."""
     how = asdict(settings)
@@ -69,7 +70,8 @@ def train(
         if (run.folder / checkpoints.META).is_file():
             return _kept(run, planner, dataset, team)
         with memory_in_words(settings, dataset.info.image_size, device):
-            _train(run, dataset, model_config, settings, planner, device, team)
+            shown = progress if team.leads else NoProgress
+            _train(run, dataset, model_config, settings, planner, device, team, shown)
         team.require_same(True, 'the end')  # by now the leader has written it
     with seeded(settings.seed):
         return checkpoints.load(run.folder)
@@ -83,6 +85,7 @@ def _train(
     planner: config.Planner,
     device: torch.device,
     team: ProcessGroup,
+    progress: ShowProgress,
 ) -> None:
     """Train from the first step, or from where an earlier run was stopped, to the last."""
     steps = _window(model_config, settings)
@@ -105,7 +108,7 @@ def _train(
         parts = (robot, recipe, model_config, planner, batches.mean, batches.std)
         return Checkpoint(model, *parts, {**run.identity, **found})
 
-    curves = _loop(run, batches, model, settings, checkpoint)
+    curves = _loop(run, batches, model, settings, checkpoint, progress)
     if team.leads:
         model.cpu().eval().requires_grad_(False)
         checkpoints.save(run.folder, checkpoint(curves[-1]))
@@ -151,6 +154,7 @@ def _loop(
     model: Smwm,
     settings: config.Train,
     checkpoint: Callable[[dict[str, float]], Checkpoint],
+    progress: ShowProgress,
 ) -> list[dict[str, float]]:
     """Take the steps that remain; return what each look at the held-out episodes found."""
     learner, team = Learner(model, settings, batches.device), model.team
@@ -164,10 +168,8 @@ def _loop(
     began, warned = time.monotonic(), False
     with (
         open_feed(settings.feed, batches, deal, team.share(settings.batch), remaining) as feed,
-        show_progress(
-            total=settings.steps, initial=first, desc='train', unit='step', disable=not team.leads
-        ) as bar,
-        threads(settings.threads, partial(_say, bar, team)) as workers,
+        progress(total=settings.steps, initial=first, desc='train', unit='step') as bar,
+        threads(settings.threads, _log.info if team.leads else _log.debug) as workers,
         TensorBoardLog(run.scalars, first, team.leads) as tb_log,
     ):
         for step in remaining:
@@ -188,19 +190,13 @@ def _loop(
             tb_log.write(row)
             warning = collapse(row) if step > settings.steps // 4 else None
             if warning and not warned:
-                _say(bar, team, f'warning: step {step}: {warning}')
+                _log.warning('step %d: %s', step, warning)
                 warned = True
             if row is best(curves):
                 checkpoints.save(run.best, checkpoint(row))
             run.save_state(model, learner.optimiser, Progress(step, curves))
             stretch, began = [], time.monotonic()
     return curves
-
-
-def _say(bar: Any, team: ProcessGroup, text: str) -> None:
-    """Write a line above the progress."""
-    if team.leads:
-        bar.write(text, file=sys.stderr)
 
 
 def _held_out(batches: Batches) -> Window:

@@ -45,10 +45,11 @@ def examine_run(
     from smwm_ros.model.device import pick_device
     from smwm_ros.pages.index import publish
     from smwm_ros.pages.run import in_a_word, read_curves, run_sheet
+    from smwm_ros.progress import show_progress
 
     checkpoint, data = checkpoints.load(path), TransitionDataset.open(dataset)
     horizon = checkpoint.planner.horizon
-    found = examine(checkpoint, data, samples, pick_device('auto'))
+    found = examine(checkpoint, data, samples, pick_device('auto'), show_progress)
     verdict = judge(found.measures, checkpoint.model_config, horizon)
     curves = read_curves(path) or read_curves(path.parent)
     title = f'Run {path.resolve().name}'
@@ -104,11 +105,12 @@ def _give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verd
     from smwm_ros.evaluation.verdict import judge, stored_verdict
     from smwm_ros.model import checkpoint as checkpoints
     from smwm_ros.model.device import pick_device
+    from smwm_ros.progress import show_progress
 
     checkpoint = checkpoints.load(folder)
     if known := stored_verdict(checkpoint.info, str(folder)):
         return known
-    found = examine(checkpoint, dataset, QUICK_SAMPLES, pick_device(device))
+    found = examine(checkpoint, dataset, QUICK_SAMPLES, pick_device(device), show_progress)
     verdict = judge(found.measures, checkpoint.model_config, checkpoint.planner.horizon)
     _warn(_store(folder, checkpoint.info, verdict))
     return verdict

@@ -57,12 +57,15 @@ def _prepare(
     from smwm_ros.planning import frame_bank, roadmap
     from smwm_ros.planning import policy as proposals
     from smwm_ros.planning.drives import limits, recall
+    from smwm_ros.progress import show_progress
 
-    drives = recall(checkpoint, dataset)
+    drives = recall(checkpoint, dataset, progress=show_progress)
     road = roadmap.survey(drives, roadmap.Mover(checkpoint.model, *limits(checkpoint)), cfg.nodes)
     joined = roadmap.joined(road)
-    policy = proposals.learn(drives, cfg.steps, cfg.seed)
-    held_out = recall(checkpoint, dataset, 'val') if len(dataset.starts('val')) else drives
+    policy = proposals.learn(drives, cfg.steps, cfg.seed, show_progress)
+    held_out = drives
+    if len(dataset.starts('val')):
+        held_out = recall(checkpoint, dataset, 'val', show_progress)
     skill = proposals.skill(policy, held_out)
     origin = {'dataset': dataset.fingerprint}
     roadmap.save(folder, road, {**origin, 'joined': joined})

@@ -75,7 +75,9 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
     arena = make_arena(arena_name, config.arena.image_size)
     try:
         chance, budget = RandomDriver(arena.spec, protocol.seed), protocol.budget
-        floor = run_pairs([arena], pairs, chance, budget, 'random policy', RANDOM_REPEATS)
+        floor = run_pairs(
+            [arena], pairs, chance, budget, 'random policy', RANDOM_REPEATS, show_progress
+        )
     finally:
         arena.close()
     outcome = Outcome(

@@ -25,6 +25,7 @@ from smwm_ros.data.stored import differences
 from smwm_ros.errors import BagError, DatasetError
 from smwm_ros.load import to_dict
 from smwm_ros.lock import hold
+from smwm_ros.reporting import NoProgress, ShowProgress
 
 _NAMED = 3  # bags named in an error
 
@@ -47,6 +48,7 @@ def convert(
     runner: str = 'local',
     skip: bool = False,
     msgs: Iterable[Path] = (),
+    progress: ShowProgress = NoProgress,
 ) -> Summary:
     """
     Make or complete the dataset in a folder from bags.
@@ -63,7 +65,7 @@ def convert(
         todo = [item for item in work if not is_done(item)]
         _sweep(out)
         tally = Tally(patient=skip or len(todo) < len(work))
-        run(todo, jobs, runner, tally)
+        run(todo, jobs, runner, tally, progress)
         # In the order of the bags, not in that of the processes that were done first.
         failed = {bag.name: tally.failed[bag.name] for bag in bags if bag.name in tally.failed}
         if failed and (not skip or len(failed) == len(work)):
