@@ -41,7 +41,7 @@ def test_each_page_is_the_nearest_to_its_own_latent(
     run: tuple[Path, frame_bank.FrameBank],
 ) -> None:
     _, made = run
-    assert len(made.jpegs) == len(made.latents) <= frame_bank.PAGES
+    assert len(made.jpegs) == len(made.latents) <= frame_bank.FRAMES
     for number in (0, len(made.latents) // 2, len(made.latents) - 1):
         frame, distance = made.nearest(made.latents[number] + 1e-7)
         assert distance < 1e-4

@@ -18,7 +18,7 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.evaluation.examine import Examination, examine, spectrum
 from smwm_ros.evaluation.probes import linear, nonlinear
-from smwm_ros.evaluation.verdict import judge, require_fit
+from smwm_ros.evaluation.verdict import require_fit, verdict_of
 from smwm_ros.model.checkpoint import add_info, Checkpoint, load, META, read_meta
 from smwm_ros.model.regression import r2
 from smwm_ros.training.batches import in_two
@@ -362,7 +362,7 @@ FOREIGN = {  # seen by another camera
 def test_the_first_thing_that_is_wrong_counts(
     changes: dict[str, float], name: str, words: str
 ) -> None:
-    verdict = judge({**SOUND, **changes}, MODEL, 5)
+    verdict = verdict_of({**SOUND, **changes}, MODEL, 5)
     assert verdict.name == name
     assert words in ' '.join(verdict.advice)
     assert bool(words) == bool(verdict.advice)

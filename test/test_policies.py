@@ -38,7 +38,9 @@ class Clock:
         self.sent.append(sent)
         return [
             PilotPlan(
-                np.array([[goal, image[0, 0, 0], index] for index in range(self.horizon)], float),
+                np.array(
+                    [[goal, image[0, 0, 0], index] for index in range(self.raw_steps)], float
+                ),
                 0.0,
                 0.0,
                 float(image[0, 0, 0]),

@@ -30,7 +30,7 @@ STEPS = 512  # single model steps that are measured
 WINDOWS = 256  # rollouts
 LONGEST = 10  # model steps of a rollout, or the horizon of the planner if that is longer
 ENOUGH = 16  # windows; where there are fewer, rollouts are shorter
-RIVALS = 16  # action sequences of other drives that each recorded one is compared with
+OTHERS = 16  # action sequences of other drives that each recorded one is compared with
 SHOWN = 4  # rollouts as pictures
 FEW = 2  # frames with a measured state; fewer do not differ in what could be read off them
 SIGNIFICANT = 0.15  # of the variance of the first principal direction
@@ -205,8 +205,8 @@ def _outdone(model: Smwm, z: Tensor, actions: Tensor, horizon: int) -> float:
 
     own, count = away(actions), len(z)
     share = []
-    for rival in range(1, RIVALS + 1):
-        other = away(actions.roll(rival * count // (RIVALS + 1) or 1, dims=0))
+    for number in range(1, OTHERS + 1):
+        other = away(actions.roll(number * count // (OTHERS + 1) or 1, dims=0))
         share.append((other < own).double().mean() + (other == own).double().mean() / 2)
     return float(torch.stack(share).mean())
 
@@ -240,7 +240,7 @@ def _commands(actions: Array, block: int) -> tuple[float, float]:
     means = actions.reshape(len(actions), block, -1, 2).mean(axis=1)  # (m, A, 2)
     recorded, read = means[..., 0], means[..., 1]
     away, off = recorded - recorded.mean(0), read - read.mean(0)
-    spread = (away**2).sum(0) * (off**2).sum(0)
+    power = (away**2).sum(0) * (off**2).sum(0)
     moves = (away**2).sum(0) > 0  # what never changes is not there to be read
-    echo = (away * off).sum(0) ** 2 / np.maximum(spread, np.finfo(np.float32).tiny)
+    echo = (away * off).sum(0) ** 2 / np.maximum(power, np.finfo(np.float32).tiny)
     return float(np.nanmean(r2(read, recorded))), float(echo[moves].mean()) if moves.any() else 0.0

@@ -87,10 +87,10 @@ class PilotDriver:
     def __init__(
         self, pilot: Pilot, execute: int, delay: int, compensate: str = Evaluate.compensate
     ) -> None:
-        if execute + delay > pilot.horizon:
+        if execute + delay > pilot.raw_steps:
             raise ConfigError(
                 f'evaluate.execute: {execute} raw steps after a delay of {delay} reach beyond '
-                f'the {pilot.horizon} raw steps of a plan'
+                f'the {pilot.raw_steps} raw steps of a plan'
             )
         self.pilot = pilot
         self._execute, self._delay = execute, delay

@@ -43,9 +43,9 @@ def linear(inputs: Array, targets: Array) -> Probe:
 
 def nonlinear(inputs: Array, targets: Array, seed: int = 0) -> Probe:
     """Fit (n, D) -> (n, P) by a small network."""
-    (mean, std), (middle, spread) = _scale(inputs), _scale(targets)
+    (mean, std), (target_mean, target_std) = _scale(inputs), _scale(targets)
     x = torch.from_numpy((inputs - mean) / std).float()
-    y = torch.from_numpy((targets - middle) / spread).float()
+    y = torch.from_numpy((targets - target_mean) / target_std).float()
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)))
     held_out = order[: max(round(HELD_OUT * len(x)), 1)]
     kept = order[len(held_out) :]
@@ -69,7 +69,7 @@ def nonlinear(inputs: Array, targets: Array, seed: int = 0) -> Probe:
     @torch.inference_mode()
     def probe(values: Array) -> Array:
         normal: Array = network(torch.from_numpy((values - mean) / std).float()).numpy()
-        read: Array = normal * spread + middle
+        read: Array = normal * target_std + target_mean
         return read
 
     return probe

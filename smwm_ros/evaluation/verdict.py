@@ -66,10 +66,10 @@ def require_fit(info: Mapping[str, Any], where: str, accept: bool) -> str:
     return f'{words}; accepted by node.unfit'
 
 
-def judge(found: Mapping[str, float], model: Model, horizon: int) -> Verdict:
+def verdict_of(found: Mapping[str, float], model: Model, horizon: int) -> Verdict:
     """Judge a model by the measures of an examination; what is wrong first, counts."""
-    for judgement in (_blind, _overfitted, _unlike, _collapsed, _lost, _short_sighted):
-        verdict = judgement(found, model, horizon)
+    for check in (_blind, _overfitted, _unlike, _collapsed, _lost, _short_sighted):
+        verdict = check(found, model, horizon)
         if verdict:
             return verdict
     why = (
