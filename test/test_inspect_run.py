@@ -113,7 +113,7 @@ def test_a_run_from_too_little_data_is_called_overfitted(tmp_path: Path, capsys:
     data = dot_dataset(tmp_path / 'data', episodes=3, length=8, noise=0.3)
     found = inspect(capsys, learn(tmp_path, data, 'run'))
     assert found['verdict']['name'] == 'overfitted'
-    assert 'it has seen 2 episodes' in found['verdict']['advice'][0]
+    assert 'it was trained on 2 episodes' in found['verdict']['advice'][0]
     page = Path(found['page']).read_text(encoding='utf-8')
     words = '<li>Not fit to plan with: overfitted.'
     assert page.index('class="warnings"') < page.index(words) < page.index('class="tiles"')
@@ -237,7 +237,7 @@ def test_drives_seen_by_another_camera_are_called_unlike_and_not_collapsed(
     found = inspect(capsys, place / 'good', *words)
     assert found['measures']['nonlinear_r2'] > 0.25, 'the dot is there to be seen'
     assert found['verdict']['name'] == 'unlike'
-    assert 'a probe that is fitted anew still reads' in found['verdict']['why']
+    assert 'a probe fitted to them reads' in found['verdict']['why']
     assert 'randomise' in ' '.join(found['verdict']['advice'])
     assert 'lambda' not in ' '.join(found['verdict']['advice'])
 
@@ -345,7 +345,7 @@ FOREIGN = {  # seen by another camera
         ({'command_range': 0.1}, 'fit', 'vary them more'),
         ({'motion': 0.001}, 'fit', 'raise dataset.action_block'),
         ({'motion': 0.9}, 'fit', 'lower dataset.action_block'),
-        ({'linear_r2': 0.5, 'nonlinear_r2': 0.9}, 'fit', 'bent'),
+        ({'linear_r2': 0.5, 'nonlinear_r2': 0.9}, 'fit', 'not linearly'),
         ({'rollout_over_copy': 0.9}, 'short-sighted', 'train.unroll=3'),
         ({'forward_over_copy': 0.8, 'train_forward_over_copy': 0.8}, 'lost', 'train longer'),
         ({'outdone': 0.45}, 'lost', 'inverse_weight'),

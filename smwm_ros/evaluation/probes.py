@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Probes: small models that read something off a latent which is not trained any more.
+Probes: small models that predict a measured state from a frozen latent.
 
-The linear and the nonlinear one are those of the paper: inputs with mean 0 and deviation 1, ridge
-regression (1e-3), and a network of 256 and 128 units that stops when it no longer gets better on a
-tenth of its data.
+Both are those of the paper, on standardised inputs: ridge regression (1e-3), and a network of 256
+and 128 units with early stopping on a tenth of its data.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 RIDGE = 1e-3
 EPOCHS, PATIENCE, BATCH, RATE = 200, 12, 512, 1e-3
 HELD_OUT = 0.1
-NOTICED = 1e-4  # an improvement smaller than this share of the variance is none
+NOTICED = 1e-4  # smallest improvement that counts, as a share of the variance
 
 Probe = Callable[[Array], Array]
 
 
 def linear(inputs: Array, targets: Array) -> Probe:
-    """Fit (n, D) -> (n, P) by ridge regression."""
+    """Fit (n, D) -> (n, P) by ridge regression; return the probe."""
     mean, std = _scale(inputs)
     x, offset = (inputs - mean) / std, targets.mean(0, dtype=np.float64)
     weights = ridge(x, targets - offset, RIDGE)
@@ -42,7 +41,7 @@ def linear(inputs: Array, targets: Array) -> Probe:
 
 
 def nonlinear(inputs: Array, targets: Array, seed: int = 0) -> Probe:
-    """Fit (n, D) -> (n, P) by a small network."""
+    """Fit (n, D) -> (n, P) with a small network; return the probe."""
     (mean, std), (target_mean, target_std) = _scale(inputs), _scale(targets)
     x = torch.from_numpy((inputs - mean) / std).float()
     y = torch.from_numpy((targets - target_mean) / target_std).float()
@@ -84,7 +83,7 @@ def fit(
     batch: int,
     rate: float,
 ) -> Iterator[int]:
-    """Train a network with Adam, and yield after each epoch; whoever listens may end it."""
+    """Train a network with Adam, and yield after each epoch; the caller may stop early."""
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     for epoch in range(epochs):
         for rows in torch.split(torch.randperm(len(inputs)), batch):
@@ -96,6 +95,6 @@ def fit(
 
 
 def _scale(values: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation of each column; 1 where a column never changes."""
+    """Return mean and standard deviation of each column; 1 for the latter of a constant one."""
     mean, std = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
     return mean, np.where(std > 1e-9 * (np.abs(mean) + 1e-9), std, 1.0)
