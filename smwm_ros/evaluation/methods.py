@@ -53,7 +53,7 @@ class Method(NamedTuple):
     execute: int  # raw steps of each plan to execute
 
     def driver(self, protocol: config.Evaluate) -> PilotDriver:
-        """Return who drives by this method, warmed up."""
+        """Return what drives by this method, warmed up."""
         pilot = Pilot(self.checkpoint, self.planner)
         pilot.warm_up()
         return PilotDriver(pilot, self.execute, protocol.delay, protocol.compensate)
