@@ -9,6 +9,7 @@ from pathlib import Path
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from recordings import MakeBag
@@ -131,7 +132,7 @@ def test_the_log_is_printed_above_a_bar(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize('words', [{}, {'total': 3}])
 def test_without_a_bar_the_items_are_the_same_and_nothing_is_shown(
-    words: dict[str, int], capsys: Capture
+    words: dict[str, Any], capsys: Capture
 ) -> None:
     assert list(NoProgress('abc', desc='train', unit='step', **words)) == ['a', 'b', 'c']
     with NoProgress(desc='train', unit='step', **words) as bar:
