@@ -176,7 +176,7 @@ def test_inspection_stores_the_verdict_on_own_data_alone(place: Path, capsys: Ca
     dot_dataset(place / 'others', episodes=10, noise=0.01)
     out = place / 'others.html'
     inspect(capsys, place / 'good', '--data', place / 'others', '--out', out, '--samples', '100')
-    with pytest.raises(CheckpointError, match=r'\(lost\): a test says so; to drive'):
+    with pytest.raises(CheckpointError, match=r'\(lost\): a test says so; to use it'):
         require_fit(load(place / 'good').info, 'run', accept=False)
     inspect(capsys, place / 'good', '--samples', '100')
     assert require_fit(load(place / 'good').info, 'run', accept=False) == ''

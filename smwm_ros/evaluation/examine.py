@@ -52,9 +52,7 @@ class Examination(NamedTuple):
     """All that examine() measures."""
 
     measures: dict[str, float]
-    probes: dict[
-        str, tuple[float, float]
-    ]  # by state field: R2 of the linear and of the nonlinear one
+    probes: dict[str, tuple[float, float]]  # by state field: R2, linear and nonlinear
     spectrum: Array  # (D,) share of the variance of the latent by principal direction
     latents: Array  # (n, D) of held-out frames
     states: Array  # (n, P) of the same frames, nan where none was measured

@@ -53,7 +53,7 @@ class Method(NamedTuple):
     execute: int  # raw steps of each plan to execute
 
     def driver(self, protocol: config.Evaluate) -> PilotDriver:
-        """Return what drives by this method, warmed up."""
+        """Return the driver of this method, warmed up."""
         pilot = Pilot(self.checkpoint, self.planner)
         pilot.warm_up()
         return PilotDriver(pilot, self.execute, protocol.delay, protocol.compensate)

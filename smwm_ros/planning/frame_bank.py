@@ -41,9 +41,7 @@ class FrameBank(NamedTuple):
     latents: Tensor  # (N, D)
     weights: Tensor  # (D, P)
     offset: Tensor  # (P,)
-    skill: tuple[
-        float, ...
-    ]  # (P,) R2 of each state on held-out frames; nan where it is constant or unknown
+    skill: tuple[float, ...]  # (P,) held-out R2; nan for a state that is constant or unknown
 
     def nearest(self, latent: Tensor) -> tuple[Array, float]:
         """Return the frame (S, S, 3) uint8 RGB nearest to a latent (D,), and its distance."""

@@ -35,9 +35,8 @@ class SearchPlanner:
         self._bounds, self._costs = search.bounds, search.costs
         self._recorded: Recorded[SearchResult] | None = None
         # A CUDA graph can record neither a clock nor a gradient.
-        if can_record(search.bounds.low.device) and not (
-            search.settings.budget_ms or search.settings.refine
-        ):
+        recordable = not (self.settings.budget_ms or self.settings.refine)
+        if recordable and can_record(search.bounds.low.device):
             self._recorded = Recorded(search, search.noise.generator)
         self.reset()
 

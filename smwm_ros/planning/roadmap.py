@@ -213,11 +213,9 @@ class RoadmapPlanner:
         """Return subgoals (B, D), and the distances (B,) from z to the goals along the paths."""
         nodes, problem = self._roadmap.nodes, torch.arange(len(z), device=z.device)
         to_go, node = (self._links(z, to_nodes=True) + paths.to_go[:, :-1]).min(dim=1)
-        reach = to_go - AHEAD * self._roadmap.step  # a subgoal is no nearer to the goal,
+        reach = to_go - AHEAD * self._roadmap.step  # a subgoal is no nearer to the goal
         here = to_go - paths.to_go[problem, node] < self._roadmap.radius
-        node = torch.where(
-            here, paths.after[problem, node], node
-        )  # and is never the present place
+        node = torch.where(here, paths.after[problem, node], node)
         while True:
             further = paths.after[problem, node]
             further = torch.where(paths.to_go[problem, further] >= reach, further, node)
