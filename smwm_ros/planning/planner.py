@@ -92,8 +92,7 @@ class SearchPlanner:
             )
         if self._costs.latent_size not in (None, z.shape[1]):
             raise ValueError(
-                f'expected latents of the width of the model, {self._costs.latent_size}, found '
-                f'{z.shape[1]}'
+                f'expected latents of width {self._costs.latent_size}, found {z.shape[1]}'
             )
         length = self.settings.horizon * self._bounds.block  # raw actions in a plan
         if past is not None and not (len(past) == len(z) and 0 < past.shape[1] < length):
