@@ -18,6 +18,7 @@ from common import main, Row
 import numpy as np
 from smwm_ros.load import load_config
 from smwm_ros.pages.toy import painted
+from smwm_ros.progress import show_progress
 from smwm_ros.toys.judge import Found
 from smwm_ros.toys.study import study
 from smwm_ros.toys.worlds import TOYS
@@ -51,7 +52,7 @@ def _study(name: str, seed: int) -> Found:
     """Train and measure with one seed."""
     cfg = load_config('toy', [f'train.seed={seed}', 'train.device=cpu'])
     with TemporaryDirectory() as folder:
-        return study(TOYS[name], Path(folder) / 'run', cfg)
+        return study(TOYS[name], Path(folder) / 'run', cfg, progress=show_progress)
 
 
 def _rows(name: str, found: list[Found]) -> Iterator[Row]:

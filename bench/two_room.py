@@ -24,6 +24,7 @@ from smwm_ros.evaluation.closed_loop import run_pairs
 from smwm_ros.evaluation.examine import examine, significant
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.planning.pilot import Pilot
+from smwm_ros.progress import show_progress
 import torch
 
 EPISODES = {10: 1000, 20: 2000, 50: 5000}  # of 100 raw steps: raw steps in all
@@ -111,7 +112,7 @@ def append_latent_measures(
     checkpoint: Checkpoint, dataset: TransitionDataset, name: str, latent: dict[str, list[float]]
 ) -> None:
     """Append the measures of the latents: probes of the state, rank, standard deviation."""
-    found = examine(checkpoint, dataset, PROBE_FRAMES, torch.device('cpu'))
+    found = examine(checkpoint, dataset, PROBE_FRAMES, torch.device('cpu'), show_progress)
     for key, value in (
         ('probe_r2', min(r2 for r2, _ in found.probes.values())),
         ('significant', significant(found.spectrum, found.measures['latent_std'])),

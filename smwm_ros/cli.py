@@ -93,7 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     words = list(sys.argv[1:] if argv is None else argv)
     name = ' '.join(['smwm', *words[:1]])
-    with lasting_streams() as out:
+    from smwm_ros.progress import show_log
+
+    with lasting_streams() as out, show_log():
         code = _attempt(words, name)
         out.flush()
         # A closed pipe (`| head`) is not a failure.

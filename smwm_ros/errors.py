@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can go wrong by the user's hand; everything else is our bug and shows a traceback."""
+"""Errors that the user can correct; any other exception is a bug and shows a traceback."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from smwm_ros.text import cut, line
 
 _COMPARED = 100  # characters of a word
-_SAID = 300  # characters of an error that is not ours
+_SAID = 300  # characters of the error of a library
 _FULL = 'free some space, or choose another place'
 _FORBIDDEN = 'choose another place, or change its permissions'
-# What to do where the system does not let a file be written, by the number of its error.
+# What to do where a file cannot be written, by errno.
 ADVICE = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -35,9 +35,9 @@ ADVICE = {
 
 class SmwmError(Exception):
     """
-    Base of all errors that a user can mend, in one line whoever prints it.
+    Base of all errors that the user can correct; the message is one printable line.
 
-    Much of what it says comes from files: names, values, errors of the libraries that read them.
+    It is made printable here, since names, values and errors of libraries come from foreign files.
     """
 
     def __init__(self, message: str = '') -> None:
@@ -49,19 +49,19 @@ class ConfigError(SmwmError):
 
 
 class BagError(SmwmError):
-    """A rosbag is missing, damaged, or lacks what was asked of it."""
+    """A rosbag is missing or damaged, or lacks a topic or a message."""
 
 
 class DatasetError(SmwmError):
-    """A transition dataset is missing, incomplete, or does not fit."""
+    """A dataset is missing or incomplete, or does not fit its use."""
 
 
 class TrainingError(SmwmError):
-    """Training cannot start here, or its loss is no number any more."""
+    """Training cannot start, or its loss is not finite."""
 
 
 class CheckpointError(SmwmError):
-    """A checkpoint is missing, damaged, or was made for another robot."""
+    """A checkpoint is missing or damaged, or was made for another robot."""
 
 
 class OutputError(SmwmError):
@@ -69,34 +69,34 @@ class OutputError(SmwmError):
 
 
 class ArenaError(SmwmError):
-    """An arena is unknown or was driven wrongly."""
+    """An arena is unknown or was used wrongly."""
 
 
 class CodecError(SmwmError):
-    """A message and an action or image do not fit each other."""
+    """A message cannot be converted to or from an action or an image."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """Return the tail of an error message: the nearest valid choice, and all of them."""
+    """Return the end of an error message: the nearest valid choice, and all choices."""
     names = sorted(choices)
-    # Comparing takes time, and a word may come from anywhere.
+    # Comparing long words takes time, and a word may come from any file.
     near = get_close_matches(word[:_COMPARED], names, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ''
     return f'{hint}valid: {", ".join(names)}' if names else 'there are no valid choices'
 
 
 def video_hint(kind: str) -> str:
-    """Return what to do about a message type or an image format of video, else nothing."""
+    """Return what to do about the message type or image format of a video, else ''."""
     if not any(word in kind.lower() for word in ('video', 'ffmpeg', 'h264', 'h265', 'hevc')):
         return ''
     return (
-        'video is not read yet: play the bag, let image_transport republish make '
-        'sensor_msgs/msg/Image of it, and record that'
+        'video is not supported: play the bag, convert it to sensor_msgs/msg/Image with '
+        'image_transport republish, and record that'
     )
 
 
 def one_line(error: BaseException) -> str:
-    """Say in one line what a library raised about a file, and which kind of error it was."""
+    """Return the error of a library in one line, with its type where that explains it."""
     words = cut(' '.join(str(error).split()), _SAID)
     kind = type(error)
     if words and kind.__module__ != 'builtins':  # errors of libraries explain themselves
@@ -105,7 +105,7 @@ def one_line(error: BaseException) -> str:
 
 
 def in_words(error: Exception) -> str:
-    """Say in one line why the system does not let a file be written, and what to do."""
+    """Return in one line why a file cannot be written, and what to do."""
     if not isinstance(error, OSError) or not error.strerror:
         return one_line(error)
     return f'{error.strerror}; {ADVICE.get(error.errno or 0, "choose another place")}'
@@ -113,7 +113,7 @@ def in_words(error: Exception) -> str:
 
 @contextmanager
 def writing(path: Path, *others: type[Exception]) -> Iterator[None]:
-    """Turn what the system raises while a file or folder is written, and others, into one line."""
+    """Raise OutputError in place of OSError, and of `others`, while a path is written."""
     try:
         yield
     except Exception as error:
@@ -123,7 +123,7 @@ def writing(path: Path, *others: type[Exception]) -> Iterator[None]:
 
 
 def place(error: BaseException) -> str:
-    """Say in one line what happened and where in the code, for who may have to mend it."""
+    """Return an error in one line, with its file and line in the code."""
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
@@ -132,8 +132,8 @@ def place(error: BaseException) -> str:
 
 
 def missing_extra(what: str, extra: str, packages: str) -> SmwmError:
-    """Return the error that says how to install what an optional part needs."""
+    """Return the error that says how to install an optional extra."""
     return SmwmError(
-        f"{what} needs what is not installed here (the extra '{extra}' of this package): "
+        f"{what} needs the extra '{extra}' of this package, which is not installed: "
         f'pip install {packages}'
     )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Files and folders that are there whole, or not at all.
+Atomic files and folders: complete, or absent.
 
-Each is made under a hidden name beside its own, brought to the disk, and renamed; what a killed
-process left under that name is overwritten.
+Each is written under a hidden name beside its own, flushed to the disk (fsync), and renamed. The
+leftover of a killed process under the hidden name is overwritten.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import shutil
 from smwm_ros.errors import OutputError, writing
 from smwm_ros.lock import claim, hidden, hold_name, is_at, made
 
-_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # of folders, on some file systems
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # file systems without fsync of folders
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file, and the folders that it lies in; a device or a pipe is written as it is."""
+    """Write a file, and create its folders; write to a device or a pipe directly."""
     with writing(path):
         if path.exists() and not path.is_file():
             path.write_bytes(data)
@@ -32,11 +32,11 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
     """
-    Write files that are worth nothing without each other; where that fails all stay as they were.
+    Write files that belong together; a file that cannot be written leaves all as they were.
 
-    The last one says that the others are whole, so it is away while they are replaced.
+    The last one marks the others as complete, so it is removed before they are replaced.
     """
-    # A link is followed: /dev/stdout, and files that lie elsewhere.
+    # Follow links: /dev/stdout, and links to files in other folders.
     wanted = {path: Path(os.path.realpath(path)) for path in contents}
     last = list(wanted.values())[-1]
     with ExitStack() as stack:
@@ -55,7 +55,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """Return a name to make a file or folder under, which gets its own name when it is whole."""
+    """Yield a hidden path to write a file or folder at; rename it to `path` afterwards."""
     part = hidden(path, 'part')
     with hold_name(path):
         require_new(path)
@@ -68,13 +68,13 @@ def appearing(path: Path) -> Iterator[Path]:
 
 
 def require_new(path: Path) -> None:
-    """Refuse to replace what is there."""
+    """Raise OutputError where a path exists."""
     if os.path.lexists(path):
         raise OutputError(f'{path}: exists already; remove it or choose another path')
 
 
 def publish(whole: Path, path: Path) -> None:
-    """Give a file or folder its name when all of it is on the disk."""
+    """Flush a file or folder to the disk, and rename it to `path`."""
     with writing(path):
         _sync(whole)
         whole.replace(path)
@@ -82,7 +82,7 @@ def publish(whole: Path, path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, as far as that can be done."""
+    """Remove a file or a folder, and ignore errors."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -92,7 +92,7 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def _part(path: Path, wanted: Path, data: bytes) -> Iterator[Path]:
-    """Write a file under a hidden name; it vanishes if it is not renamed."""
+    """Write a file under a hidden name; remove it afterwards unless it was renamed."""
     part = hidden(wanted, 'part')
     with made(wanted.parent):
         with writing(path):
@@ -112,7 +112,7 @@ def _part(path: Path, wanted: Path, data: bytes) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Bring a file, or a folder with all that is in it, to the disk."""
+    """Flush a file, or a folder with its contents, to the disk."""
     if path.is_dir():
         for item in path.iterdir():
             _sync(item)
@@ -126,7 +126,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the file system does that."""
+    """Flush the entries of a folder to the disk, where the file system supports it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-One process at a time writes in a folder, and a lock file in it says which one.
+Locks: one process at a time writes in a folder, and the lock file names the process.
 
-The kernel releases the lock when the process ends, however it does, so what a killed process
-leaves behind hinders no other. Readers need no lock: files appear when they are whole.
+The kernel releases a lock when its process ends, also after kill -9, so a lock file that is left
+behind blocks nothing. Readers need no lock, since files are renamed when they are complete.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from smwm_ros.errors import OutputError, writing
 
 NAME = '.smwm.lock'
 _LONGEST = 255  # bytes of a name
-_SAID = 120  # characters of a command
+_SAID = 120  # characters of a command line
 _LOCKLESS = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.EBADF}
-_SETTLED = 0.05  # after this long the name of a process that wrote at the same time is read [s]
-_LOOKS = 10  # at the name of a process that may not have written it yet
+_SETTLED = 0.05  # wait before the lock file is read, for a process that writes it too [s]
+_LOOKS = 10  # attempts to read the name of a process that may not have written it yet
 
-_held: set[str] = set()  # lock files of this process
+_held: set[str] = set()  # lock files that this process holds
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Make a folder, and let no other process write in it; it vanishes if it stays empty."""
+    """Create a folder and lock it; remove it afterwards if it is empty."""
     with made(folder), _locked(folder / NAME, folder):
         yield
 
 
 @contextmanager
 def hold_name(path: Path) -> Iterator[None]:
-    """Let no other process write a file or folder of this name; make the folder around it."""
+    """Lock the name of a file or folder, and create the folder around it."""
     with made(path.parent):
         with writing(path), suppress(FileNotFoundError):
-            os.lstat(path)  # refuses a name that is too long, before any work is done
+            os.lstat(path)  # raises for a name that is too long, before any work
         with _locked(hidden(path, 'lock'), path):
             yield
 
 
 def hidden(path: Path, ending: str) -> Path:
-    """Return a hidden name beside a path; it fits wherever the name of the path does."""
+    """Return a hidden path beside a path, no longer than file systems permit."""
     name = f'.{path.name}.{ending}'
     if len(name.encode()) > _LONGEST:
         name = f'.{blake2b(path.name.encode(), digest_size=16).hexdigest()}.{ending}'
@@ -61,9 +61,9 @@ def hidden(path: Path, ending: str) -> Path:
 
 def claim(path: Path, wait: bool = False) -> tuple[int, bool]:
     """
-    Open a file that no other process has claimed; BlockingIOError where one has, unless we wait.
+    Open and lock a file; raise BlockingIOError where another process holds it, unless `wait`.
 
-    Return its descriptor, and False where this file system has no locks.
+    Return the descriptor, and False where the file system has no locks.
     """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
@@ -76,11 +76,11 @@ def claim(path: Path, wait: bool = False) -> tuple[int, bool]:
             raise
         if is_at(descriptor, path):
             return descriptor, True
-        os.close(descriptor)  # the process that had it removed or renamed it meanwhile
+        os.close(descriptor)  # the process that held it has removed or renamed it
 
 
 def is_at(descriptor: int, path: Path) -> bool:
-    """Tell whether an open file is still the one of this name."""
+    """Return whether an open file is still the one at this path."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
@@ -89,7 +89,7 @@ def is_at(descriptor: int, path: Path) -> bool:
 
 @contextmanager
 def made(folder: Path) -> Iterator[None]:
-    """Make a folder and those around it; in the end remove what was made and stayed empty."""
+    """Create a folder and its parents; remove those that are empty afterwards."""
     new = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         with writing(folder):
@@ -103,7 +103,7 @@ def made(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(file: Path, what: Path) -> Iterator[None]:
-    """Hold a lock file, unless this process does already."""
+    """Hold a lock file, unless this process holds it already."""
     name = os.path.realpath(file)
     if name in _held:
         yield
@@ -119,13 +119,13 @@ def _locked(file: Path, what: Path) -> Iterator[None]:
 
 
 def _take(file: Path, what: Path) -> int:
-    """Lock a file and write our name into it, or say which process holds it."""
+    """Lock a file and write the name of this process; raise OutputError where it is held."""
     try:
         descriptor, sure = claim(file)
     except BlockingIOError:
         raise _busy(file, what, sure=True) from None
     try:
-        # Without locks, what the file says must do.
+        # Without locks, rely on the content of the file.
         if not sure and _is_alive(_read(file)):
             raise _busy(file, what, sure)
         ours = _ourselves()
@@ -152,7 +152,7 @@ def _release(descriptor: int, file: Path) -> None:
 
 
 def _ourselves() -> dict[str, str]:
-    """Return what others should know of this process."""
+    """Return the entry of this process in a lock file."""
     program = Path(sys.argv[0]).name.replace('cli.py', 'smwm')
     return {
         'pid': str(os.getpid()),
@@ -163,7 +163,7 @@ def _ourselves() -> dict[str, str]:
 
 
 def _read(file: Path) -> dict[str, str]:
-    """Return what a process wrote of itself; nothing where that is unknown."""
+    """Return the entry in a lock file; empty where it cannot be read."""
     try:
         found = json.loads(file.read_text(encoding='utf-8'))
         return {name: _printable(str(found[name])) for name in _ourselves()}
@@ -176,7 +176,7 @@ def _printable(text: str) -> str:
 
 
 def _is_alive(holder: dict[str, str]) -> bool:
-    """Tell whether a process may still run; of another machine nobody knows."""
+    """Return whether a process may be running; one on another machine counts as running."""
     if not holder or holder['host'] != gethostname():
         return bool(holder)
     try:
@@ -189,10 +189,10 @@ def _is_alive(holder: dict[str, str]) -> bool:
 
 
 def _busy(file: Path, what: Path, sure: bool) -> OutputError:
-    """Return the error that says which process writes there, and how to go on."""
+    """Return the error that names the process that holds the lock."""
     for _ in range(_LOOKS):
         holder = _read(file)
-        if _is_alive(holder):  # else the name is that of a process before
+        if _is_alive(holder):  # else it is the entry of an earlier process
             break
         time.sleep(_SETTLED)
     else:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Text for people: the one place that prints, and what makes foreign text fit to be printed.
+Printing, and functions that make text of unknown origin printable.
 
-Names of topics, files and fields come from recordings of others. A control character in one would
-steer a terminal, a mark of direction would make it read as another name, and a megabyte of it
-would hide everything else.
+Names of topics, files and fields come from foreign recordings. Control characters would move the
+cursor of the terminal, direction marks would make a name look like another one, and a megabyte of
+text would hide everything else.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 LINE = 4000  # characters of a line, at most
 WORD = 500  # characters without a space, at most
-VALUE = 100  # characters of a value that is quoted
-_NOTE = 40  # characters that say how much was left out
+VALUE = 100  # characters of a quoted value
+_NOTE = 40  # characters of the note on what was left out
 _LONG_WORD = re.compile(rf'\S{{{WORD + 1},}}')
 _quote = Repr()
 _quote.maxstring = _quote.maxother = _quote.maxlong = VALUE
@@ -25,7 +25,7 @@ _quote.maxlevel = 3
 
 
 def printable(text: str) -> str:
-    r"""Escape what moves a cursor, turns text around or breaks a line: '\x1b', '\u202e', '\n'."""
+    r"""Escape control characters, direction marks and line breaks: '\x1b', '\u202e', '\n'."""
     if text.isprintable():
         return text
     return ''.join(
@@ -35,7 +35,7 @@ def printable(text: str) -> str:
 
 
 def cut(text: str, most: int = LINE) -> str:
-    """Leave out the middle of a text that is too long, and say how much was left out."""
+    """Leave out the middle of a text that is too long, and note how much was left out."""
     if len(text) <= most:
         return text
     tail = most // 4
@@ -44,24 +44,24 @@ def cut(text: str, most: int = LINE) -> str:
 
 
 def line(text: str) -> str:
-    """Return a text as one line that can be printed."""
-    # Cut before it is escaped, which makes it longer, and again after that.
+    """Return a text as one printable line."""
+    # Escaping makes it longer, so cut before and after.
     return cut(_cut_words(printable(_cut_words(cut(text)))))
 
 
 def count_of(number: int, what: str, mark: str = '') -> str:
-    """Say how many there are of something; a mark such as ',' parts the thousands."""
+    """Return a number with its noun, in the plural unless 1; `mark` groups the thousands."""
     many = 'es' if what.endswith('ch') else 's'
     return f'{number:{mark}} {what}{"" if number == 1 else many}'
 
 
 def brief(value: Any) -> str:
-    """Quote a value of any size and depth in short."""
+    """Quote a value, shortened to VALUE characters."""
     return cut(_quote.repr(value), VALUE)
 
 
 def block(text: str) -> str:
-    """Return a text of several lines such that each can be printed."""
+    """Return a text of several lines with each line made printable."""
     return '\n'.join(map(line, text.split('\n')))
 
 
@@ -73,7 +73,7 @@ def tell(*lines: object, file: TextIO | None = None) -> None:
 
 
 def tell_program(text: str) -> None:
-    """Print what a program reads, such as JSON: nothing in it is cut or changed."""
+    """Print text for programs, such as JSON, unchanged."""
     print(text, flush=True)
 
 
@@ -82,6 +82,6 @@ def _cut_words(text: str) -> str:
 
 
 def _encodable(text: str, stream: TextIO) -> str:
-    """Escape what the encoding of a terminal does not have."""
+    """Escape characters that the encoding of a stream lacks."""
     encoding = getattr(stream, 'encoding', None) or 'utf-8'
     return text.encode(encoding, 'backslashreplace').decode(encoding)

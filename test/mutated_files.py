@@ -38,7 +38,7 @@ from smwm_ros.model.checkpoint import META, recorded_data, WEIGHTS
 from smwm_ros.pages.dataset import contact_sheet
 from smwm_ros.pages.run import read_curves
 from smwm_ros.planning import frame_bank, policy, roadmap
-from smwm_ros.planning.drives import recall
+from smwm_ros.planning.drives import encode_drives
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.batches import Batches, check
 from smwm_ros.training.run_folder import Run
@@ -204,7 +204,7 @@ def dataset_readers(folder: Path, origin: Origin) -> Iterator[Work]:
         with torch.no_grad():
             terms = checkpoint.model.losses(batches.at(batches.starts('train')[:8]))
         assert all(term.isfinite() for term in terms.values()), terms
-        assert recall(checkpoint, data).actions.isfinite().all()
+        assert encode_drives(checkpoint, data).actions.isfinite().all()
 
     yield from (look, learn)
 

@@ -235,7 +235,7 @@ LEARNS = [
     M('a probe judged by the rows it was fitted to', 'evaluation/examine.py',
       'r2(fit(*train)(val[0]), val[1])', 'r2(fit(*train)(train[0]), train[1])', 'test_probes.py'),
     M('held-out frames for training frames', 'evaluation/examine.py',
-      "_spread(data.starts('train'), samples)", "_spread(data.starts('val'), samples)",
+      "_some(data.starts('train'), samples)", "_some(data.starts('val'), samples)",
       'test_probes.py'),
     M('the probe of a toy world sees all', 'toys/judge.py',
       'linear(before[:half], states[:half])', 'linear(before, states)', 'test_probes.py'),

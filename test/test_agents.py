@@ -26,7 +26,7 @@ class Clock:
     """A pilot whose plans say for whom and when they were made, and which action this is."""
 
     spec = ActionSpec(('lane', 'made', 'index'), (-99.0,) * 3, (99.0,) * 3, 0.1)
-    horizon = 8
+    raw_steps = 8
 
     def __init__(self) -> None:
         self.elapsed, self.goals = list[int](), np.zeros(0)
@@ -44,7 +44,9 @@ class Clock:
         self.sent.append(sent)
         return [
             PilotPlan(
-                np.array([[goal, image[0, 0, 0], index] for index in range(self.horizon)], float),
+                np.array(
+                    [[goal, image[0, 0, 0], index] for index in range(self.raw_steps)], float
+                ),
                 0.0,
                 0.0,
                 float(image[0, 0, 0]),

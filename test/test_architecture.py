@@ -22,7 +22,7 @@ FORMATS = {'h5py', 'hdf5plugin', 'lerobot', 'datasets', 'onnxruntime', 'onnxscri
 BAGS = {'rosbags', 'mcap', 'ray', 'apsw', 'backports', 'compression', 'lz4'}
 
 # room: (the rooms it may import, the third parties it may import)
-BASE = {'text', 'errors', 'fieldpath', 'config', 'progress', 'lock', 'files', 'interfaces'}
+BASE = {'text', 'errors', 'fieldpath', 'config', 'reporting', 'lock', 'files', 'interfaces'}
 ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'text': (set(), set()),
     'errors': ({'text'}, set()),
@@ -32,6 +32,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'fieldpath': (set(), set()),
     'share': (set(), set()),
     'progress': ({'text'}, {'tqdm'}),
+    'reporting': (set(), set()),
     'worker_processes': ({'errors'}, set()),
     'config': ({'fieldpath'}, set()),
     'load': ({'config', 'errors', 'share', 'text'}, {'yaml'}),
@@ -58,9 +59,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         | {'evaluation', 'control'},
         ARRAYS | ROS | {'torch'},
     ),
-    'cli': ({'errors', 'streams', 'text', 'verbs'}, set()),
+    'cli': ({'errors', 'progress', 'streams', 'text', 'verbs'}, set()),
     'verbs': (
-        {*BASE, 'load', 'share', 'tables', 'cli', 'codec', 'data', 'bags', 'arenas', 'collect'}
+        {*BASE, 'progress', 'load', 'share', 'tables', 'cli', 'codec', 'data', 'bags', 'arenas'}
+        | {'collect'}
         | {'model', 'training', 'planning', 'evaluation', 'toys', 'exchange', 'pages'}
         | {'control', 'nodes'},
         ARRAYS | {'torch', 'yaml'},
@@ -79,6 +81,9 @@ LIGHT = ('codec', 'data', 'control', 'bags', 'arenas', 'collect')
 HOMES = {'pybullet': 'arenas', 'gymnasium': 'arenas', 'tqdm': 'progress'}
 HOMES |= {'rosbags': 'bags', 'mcap': 'bags', 'ray': 'bags'}
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
+# What has a console. The others log, and report their progress to what their callers pass.
+CONSOLE = {'text', 'progress', 'cli', 'verbs', 'nodes'}
+PRINTERS = {'tell', 'tell_program'}
 LINES, FUNCTION_LINES = 300, 50
 ONE_PAGE = {'config.py'}  # every knob on one page, however long
 
@@ -128,6 +133,20 @@ def test_the_table_of_rooms_has_no_cycle_but_that_of_the_command_line() -> None:
         for rooms in reached.values():
             rooms |= {far for near in rooms for far in reached[near]}
     assert [room for room, rooms in reached.items() if room in rooms] == []
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=ids)
+def test_libraries_neither_print_nor_draw_bars(path: Path) -> None:
+    if room_of(path) in CONSOLE:
+        return
+    assert 'smwm_ros.progress' not in imports(path), 'take a ShowProgress of reporting.py instead'
+    printers = set[str]()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.ImportFrom) and node.module == 'smwm_ros.text':
+            printers |= {alias.name for alias in node.names} & PRINTERS
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == 'text':
+            printers |= {node.attr} & PRINTERS
+    assert not printers, 'log it, or call back'
 
 
 @pytest.mark.parametrize('foreign', sorted(HOMES))

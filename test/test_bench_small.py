@@ -25,6 +25,7 @@ from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.planning.pilot import Pilot
+from smwm_ros.reporting import ShowProgress
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 ARENA, SEEDS = 'two_room', (0, 3)  # with these, a pair is solved at the start
@@ -112,11 +113,16 @@ def record_requests(
         return seeds[-1].episodes
 
     def noted_train(
-        dataset: TransitionDataset, where: Path, model: Model, settings: Train, planner: Planner
+        dataset: TransitionDataset,
+        where: Path,
+        model: Model,
+        settings: Train,
+        planner: Planner,
+        progress: ShowProgress,
     ) -> Checkpoint:
         seeds[-1].trained.append(Trained(dataset, model, settings))
         brief = replace(settings, steps=STEPS, batch=8)
-        made: Checkpoint = train(dataset, where, model, brief, planner)
+        made: Checkpoint = train(dataset, where, model, brief, planner, progress=progress)
         return made
 
     def noted_pilot(checkpoint: Checkpoint, planner: Planner | None = None) -> Pilot:
@@ -125,9 +131,15 @@ def record_requests(
         return pilot
 
     def noted_pairs(
-        arenas: Any, pairs: Any, agent: Agent, budget: int, name: str, repeats: int = 1
+        arenas: Any,
+        pairs: Any,
+        agent: Agent,
+        budget: int,
+        name: str,
+        repeats: int,
+        progress: ShowProgress,
     ) -> list[Outcome]:
-        outcomes: list[Outcome] = run_pairs(arenas, pairs, agent, budget, name, repeats)
+        outcomes: list[Outcome] = run_pairs(arenas, pairs, agent, budget, name, repeats, progress)
         with_what: Any = pilots.get(id(getattr(agent, 'pilot', None)), (None, None))
         checkpoint, planner = with_what
         seeds[-1].driven.append(

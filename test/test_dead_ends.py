@@ -148,7 +148,7 @@ def test_a_mcap_that_is_not_of_ros_says_whose_it_is(tmp_path: Path, profile: str
 
 
 def test_video_leads_to_what_makes_images_of_it(tmp_path: Path, capsys: Capture) -> None:
-    hint = 'video is not read yet: play the bag, let image_transport republish make'
+    hint = 'video is not supported: play the bag, convert it to sensor_msgs/msg/Image'
     with pytest.raises(ConfigError, match=hint) as caught:
         load_config(None, ['robot.camera.type=foxglove_msgs/msg/CompressedVideo'])
     assert 'did you mean' not in str(caught.value)

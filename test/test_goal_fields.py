@@ -36,7 +36,9 @@ def aligned(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def test_the_focus_is_added_to_the_squared_distance_by_its_weight() -> None:
     limit = torch.ones(2)
     settings = config.Planner(cost='last', focus=('y',), focus_weight=3.0)
-    about_y = Costs(PointMass(), settings, Bounds(-limit, limit, 1), view=lambda z: z[..., 1:])
+    about_y = Costs(
+        PointMass(), settings, Bounds(-limit, limit, 1), read_focus=lambda z: z[..., 1:]
+    )
     start, goal = torch.zeros(1, 2), torch.tensor([[3.0, 1.0]])
     once_to_the_right = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
     assert float(about_y(start, goal, once_to_the_right)) == pytest.approx(2.0**2 + 1 + 3 * 1)

@@ -17,9 +17,10 @@ from smwm_ros.cli import main
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.evaluation.examine import Examination, examine, spectrum
-from smwm_ros.evaluation.probes import linear, nonlinear, r2
-from smwm_ros.evaluation.verdict import judge, require_fit
+from smwm_ros.evaluation.probes import linear, nonlinear
+from smwm_ros.evaluation.verdict import require_fit, verdict_of
 from smwm_ros.model.checkpoint import add_info, Checkpoint, Info, load, META
+from smwm_ros.model.regression import r2
 from smwm_ros.training.batches import with_held_out
 from smwm_ros.training.train import train
 import worlds
@@ -112,7 +113,7 @@ def test_a_run_from_too_little_data_is_called_overfitted(tmp_path: Path, capsys:
     data = dot_dataset(tmp_path / 'data', episodes=3, length=8, noise=0.3)
     found = inspect(capsys, learn(tmp_path, data, 'run'))
     assert found['verdict']['name'] == 'overfitted'
-    assert 'it has seen 2 episodes' in found['verdict']['advice'][0]
+    assert 'it was trained on 2 episodes' in found['verdict']['advice'][0]
     page = Path(found['page']).read_text(encoding='utf-8')
     words = '<li>Not fit to plan with: overfitted.'
     assert page.index('class="warnings"') < page.index(words) < page.index('class="tiles"')
@@ -175,7 +176,7 @@ def test_inspection_stores_the_verdict_on_own_data_alone(place: Path, capsys: Ca
     dot_dataset(place / 'others', episodes=10, noise=0.01)
     out = place / 'others.html'
     inspect(capsys, place / 'good', '--data', place / 'others', '--out', out, '--samples', '100')
-    with pytest.raises(CheckpointError, match=r'\(lost\): a test says so; to drive'):
+    with pytest.raises(CheckpointError, match=r'\(lost\): a test says so; to use it'):
         require_fit(load(place / 'good').info, 'run', accept=False)
     inspect(capsys, place / 'good', '--samples', '100')
     assert require_fit(load(place / 'good').info, 'run', accept=False) == ''
@@ -236,7 +237,7 @@ def test_drives_seen_by_another_camera_are_called_unlike_and_not_collapsed(
     found = inspect(capsys, place / 'good', *words)
     assert found['measures']['nonlinear_r2'] > 0.25, 'the dot is there to be seen'
     assert found['verdict']['name'] == 'unlike'
-    assert 'a probe that is fitted anew still reads' in found['verdict']['why']
+    assert 'a probe fitted to them reads' in found['verdict']['why']
     assert 'randomise' in ' '.join(found['verdict']['advice'])
     assert 'lambda' not in ' '.join(found['verdict']['advice'])
 
@@ -344,7 +345,7 @@ FOREIGN = {  # seen by another camera
         ({'command_range': 0.1}, 'fit', 'vary them more'),
         ({'motion': 0.001}, 'fit', 'raise dataset.action_block'),
         ({'motion': 0.9}, 'fit', 'lower dataset.action_block'),
-        ({'linear_r2': 0.5, 'nonlinear_r2': 0.9}, 'fit', 'bent'),
+        ({'linear_r2': 0.5, 'nonlinear_r2': 0.9}, 'fit', 'not linearly'),
         ({'rollout_over_copy': 0.9}, 'short-sighted', 'train.unroll=3'),
         ({'forward_over_copy': 0.8, 'train_forward_over_copy': 0.8}, 'lost', 'train longer'),
         ({'outdone': 0.45}, 'lost', 'inverse_weight'),
@@ -361,7 +362,7 @@ FOREIGN = {  # seen by another camera
 def test_the_first_thing_that_is_wrong_counts(
     changes: dict[str, float], name: str, words: str
 ) -> None:
-    verdict = judge({**SOUND, **changes}, MODEL, 5)
+    verdict = verdict_of({**SOUND, **changes}, MODEL, 5)
     assert verdict.name == name
     assert words in ' '.join(verdict.advice)
     assert bool(words) == bool(verdict.advice)

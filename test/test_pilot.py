@@ -33,7 +33,7 @@ def test_actions_are_physical_and_inside_the_limits(mean: float, std: float, see
     made.set_goal(THERE)
     for elapsed in (0, 1, 3):
         plan = made.plan(HERE, elapsed)
-        assert plan.actions.shape == (made.horizon, 2) == (6, 2)
+        assert plan.actions.shape == (made.raw_steps, 2) == (6, 2)
         assert plan.actions.dtype == np.float64
         assert (plan.actions >= made.spec.low).all()
         assert (plan.actions <= made.spec.high).all()
@@ -70,7 +70,7 @@ def test_warming_up_changes_no_plan() -> None:
 
 def test_a_plan_needs_a_goal_and_an_image_of_the_right_kind() -> None:
     made = Pilot(tiny_checkpoint())
-    with pytest.raises(RuntimeError, match='set_goal comes before plan'):
+    with pytest.raises(RuntimeError, match='no goal; call set_goal'):
         made.plan(HERE, 0)
     with pytest.raises(ValueError, match=r'expected \(16, 16, 3\) uint8, found \(8, 8, 3\)'):
         made.set_goal(np.zeros((8, 8, 3), np.uint8))

@@ -13,6 +13,7 @@ from smwm_ros.planning.drives import RecordedDrives
 from smwm_ros.planning.guides import Guides
 from smwm_ros.planning.planner import make_planner, SearchPlanner
 from smwm_ros.planning.policy import learn, Policy, skill, STEPS_TO_GO
+from smwm_ros.planning.search import Search
 import torch
 from torch import Tensor
 from worlds import PointMass
@@ -89,7 +90,7 @@ def test_a_search_returns_no_less_than_its_best_proposal_though_their_mean_is_wo
     bounds = Bounds(-BOX, BOX, 2)
     costs = Costs(PointMass(), settings, bounds)
     ideas = torch.tensor([[1.0, 0.0, 0.5, 0.5], [-1.0, 0.0, -1.0, 0.0]]).view(1, 2, 1, 4)
-    made = SearchPlanner(settings, bounds, costs, propose=lambda z, goal: ideas)
+    made = SearchPlanner(Search(settings, bounds, costs, propose=lambda z, goal: ideas))
     found = made.plan_many(HERE[:1], THERE[:1])  # of these, the first leads right there
     assert float(found.cost) == pytest.approx(0.0, abs=1e-6)
     assert torch.equal(found.actions, ideas[:, 0])

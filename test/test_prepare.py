@@ -139,7 +139,7 @@ def test_an_empty_roadmap_is_told(run: Path) -> None:
 
     road = roadmap.load(run, 'a test')
     roadmap.save(run, road._replace(edges=road.edges[:, :0]), {})
-    with pytest.raises(CheckpointError, match='its roadmap is empty'):
+    with pytest.raises(CheckpointError, match='its roadmap has no edges'):
         pilot(run, kind='roadmap')
 
 

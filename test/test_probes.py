@@ -12,8 +12,9 @@ from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation import examine as examining
 from smwm_ros.evaluation.examine import examine
-from smwm_ros.evaluation.probes import linear, nonlinear, r2
+from smwm_ros.evaluation.probes import linear, nonlinear
 from smwm_ros.interfaces import Array, Window
+from smwm_ros.model.regression import r2
 from smwm_ros.model.world_model import make_model
 from smwm_ros.toys import judge
 from smwm_ros.toys.worlds import TOYS

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from recordings import MakeBag
 from smwm_ros import progress
-from smwm_ros.progress import EVERY, Lines, show_progress
+from smwm_ros.progress import EVERY, Lines, show_log, show_progress
+from smwm_ros.reporting import NoProgress
 
 Capture = pytest.CaptureFixture[str]
 
@@ -103,6 +106,41 @@ def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not isinstance(bar, Lines)
     assert list(bar) == ['a', 'b', 'c']
     assert '\rtrain: 100%|' in terminal.getvalue()
+
+
+def test_what_the_package_logs_is_printed_from_info_on(capsys: Capture) -> None:
+    log = logging.getLogger('smwm_ros.model.anything')
+    with show_log():
+        log.debug('tried three forms')
+        log.info('2 threads')
+        log.warning('%s never changes\x1b[2J', 'twist.angular.z')
+    log.info('later')
+    said = capsys.readouterr()
+    assert said.err.splitlines() == ['2 threads', r'warning: twist.angular.z never changes\x1b[2J']
+    assert said.out == ''
+
+
+def test_the_log_is_printed_above_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, 'isatty', lambda: True)
+    monkeypatch.setattr(sys, 'stderr', terminal)
+    with show_log(), show_progress(total=2, desc='train', unit='step') as bar:
+        bar.update()
+        logging.getLogger('smwm_ros').warning('step 1: hm\x1b[2J')
+    assert '\rwarning: step 1: hm\\x1b[2J\n' in terminal.getvalue()
+
+
+@pytest.mark.parametrize('words', [{}, {'total': 3}])
+def test_without_a_bar_the_items_are_the_same_and_nothing_is_shown(
+    words: dict[str, Any], capsys: Capture
+) -> None:
+    assert list(NoProgress('abc', desc='train', unit='step', **words)) == ['a', 'b', 'c']
+    with NoProgress(desc='train', unit='step', **words) as bar:
+        bar.total += 1
+        bar.update(2)
+        bar.set_postfix_str('R2 0.31', refresh=False)
+    assert bar.total == words.get('total', 0) + 1
+    assert capsys.readouterr() == ('', '')
 
 
 def test_the_log_of_a_command_holds_whole_lines_from_all_its_processes(

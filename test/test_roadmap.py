@@ -15,7 +15,15 @@ from smwm_ros.errors import DatasetError
 from smwm_ros.planning.drives import RecordedDrives
 from smwm_ros.planning.guides import Guides
 from smwm_ros.planning.planner import make_planner
-from smwm_ros.planning.roadmap import AHEAD, joined, Mover, Roadmap, RoadmapPlanner, spread, survey
+from smwm_ros.planning.roadmap import (
+    AHEAD,
+    build,
+    farthest_points,
+    joined,
+    Mover,
+    Roadmap,
+    RoadmapPlanner,
+)
 import torch
 from torch import Tensor
 from worlds import PointMass
@@ -60,7 +68,7 @@ def drives(model: PointMass, count: int = 60, length: int = 80) -> RecordedDrive
 
 @pytest.fixture(scope='module')
 def rooms() -> Roadmap:
-    return survey(drives(Walled()), Mover(Walled(), -FAST, FAST), most=400)
+    return build(drives(Walled()), Mover(Walled(), -FAST, FAST), most=400)
 
 
 def planner(roadmap: Roadmap, **knobs: object) -> RoadmapPlanner:
@@ -121,7 +129,7 @@ def test_no_move_makes_a_way_shorter_than_the_shortest(seed: int) -> None:
     roadmap = Roadmap(nodes, edges, step=1.0, radius=0.2)
     made = RoadmapPlanner(planner(roadmap), roadmap, Mover(PointMass(), -FAST, FAST))
     goal = nodes[:1] + 0.1
-    to_go, after = made.ways(goal).to_go[0], made.ways(goal).after[0]
+    to_go, after = made.paths(goal).to_go[0], made.paths(goal).after[0]
     start, end = edges
     assert (to_go[start] <= roadmap.lengths + to_go[end] + 1e-5).all()
     for node in torch.nonzero(to_go[:-1].isfinite()).ravel().tolist():
@@ -169,7 +177,7 @@ def test_problems_in_a_batch_are_planned_as_if_alone(rooms: Roadmap) -> None:
 
 
 def test_the_same_drives_make_the_same_roadmap_and_plans(rooms: Roadmap) -> None:
-    again = survey(drives(Walled()), Mover(Walled(), -FAST, FAST), most=400)
+    again = build(drives(Walled()), Mover(Walled(), -FAST, FAST), most=400)
     assert torch.equal(again.nodes, rooms.nodes)
     assert torch.equal(again.edges, rooms.edges)
     plans = [planner(road).plan_many(LEFT, RIGHT).actions for road in (rooms, again)]
@@ -178,7 +186,7 @@ def test_the_same_drives_make_the_same_roadmap_and_plans(rooms: Roadmap) -> None
 
 def test_nodes_are_spread_evenly_and_each_row_knows_its_nearest() -> None:
     latents = drives(PointMass()).latents
-    rows, nearest, radius = spread(latents, 0.4, 10_000)
+    rows, nearest, radius = farthest_points(latents, 0.4, 10_000)
     nodes = latents[rows]
     apart = torch.cdist(nodes, nodes).fill_diagonal_(torch.inf)
     assert apart.min() >= 0.4
@@ -186,7 +194,7 @@ def test_nodes_are_spread_evenly_and_each_row_knows_its_nearest() -> None:
     assert away.amin(dim=1).max() == pytest.approx(radius, abs=1e-3)
     assert radius < 0.4
     assert torch.allclose(away.gather(1, nearest[:, None])[:, 0], away.amin(dim=1), atol=1e-3)
-    assert len(spread(latents, 0.4, 7)[0]) == 7
+    assert len(farthest_points(latents, 0.4, 7)[0]) == 7
 
 
 def test_a_subgoal_is_a_short_look_ahead_and_never_where_the_robot_is(rooms: Roadmap) -> None:
@@ -210,15 +218,15 @@ def test_drives_that_never_move_make_no_roadmap() -> None:
     still = RecordedDrives(
         torch.zeros(20, 2), torch.zeros(20, 2), torch.arange(19, -1, -1), block=1
     )
-    with pytest.raises(DatasetError, match='nothing can be told apart'):
-        survey(still, Mover(PointMass(), -FAST, FAST), most=10)
+    with pytest.raises(DatasetError, match='a model step is 0, expected more'):
+        build(still, Mover(PointMass(), -FAST, FAST), most=10)
 
 
 def test_drives_that_leap_between_places_make_no_roadmap() -> None:
     latents = torch.tensor([[0.0, 0.0], [1.0, 0.0]]).repeat(10, 1)
     leaps = RecordedDrives(latents, torch.zeros(20, 2), torch.arange(19, -1, -1), block=1)
-    with pytest.raises(DatasetError, match='no place in the drives was reached from another'):
-        survey(leaps, Mover(PointMass(), 0 * FAST, 0 * FAST), most=10)
+    with pytest.raises(DatasetError, match='none was reached from another'):
+        build(leaps, Mover(PointMass(), 0 * FAST, 0 * FAST), most=10)
 
 
 def test_a_planner_of_kind_roadmap_needs_one() -> None:

@@ -176,8 +176,9 @@ def test_torch_is_left_as_it_was() -> None:
 
 
 def test_training_says_what_it_takes_and_goes_on_with_another_number(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    caplog.set_level('INFO', 'smwm_ros')
     dots = TransitionDataset.open(dot_dataset(tmp_path / 'dots', episodes=4).folder)
     settings = config.Train(steps=2, batch=4, eval_every=1, device='cpu')
     nano = config.Model(latent=4, hidden=8)
@@ -192,7 +193,7 @@ def test_training_says_what_it_takes_and_goes_on_with_another_number(
     monkeypatch.setattr(module, 'idle_processors', lambda: 4.0)
     train(dots, tmp_path / 'run', nano, settings, config.Planner())
     assert seen == [4, 4]
-    assert '4 threads: 4.0 of 4 processors idle (train.threads is 0)' in capsys.readouterr().err
+    assert '4 threads: 4.0 of 4 processors idle (train.threads is 0)' in caplog.text
     again = config.Train(**{**vars(settings), 'threads': 1})
     train(dots, tmp_path / 'run', nano, again, config.Planner())  # the same run, not another one
     assert torch.get_num_threads() == 4

@@ -410,12 +410,12 @@ def test_state_is_read_only_where_it_was_measured(tmp_path: Path) -> None:
 
 
 def test_state_align_learns_from_the_ticks_whose_state_was_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     dots = dot_dataset(tmp_path / 'dots', unmeasured=slice(0, None, 3))
     aligned, settings = replace(TINY, kind='state_align'), replace(SHORT, steps=200, batch=32)
     checkpoint = train(dots, tmp_path / 'run', aligned, replace(settings, lr=1e-2), PLANNER)
-    assert 'no measured state at 200 of 600 ticks; the loss' in capsys.readouterr().err
+    assert 'no measured state at 200 of 600 ticks; the loss' in caplog.text
     assert checkpoint.info.summary['state_r2'] > 0.7
     for row in read_curves(tmp_path / 'run'):
         assert np.isfinite(list(row.values())).all()
@@ -457,13 +457,13 @@ def test_a_robot_that_never_changes_its_action_teaches_nothing(tmp_path: Path) -
 
 
 def test_one_action_that_never_changes_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     actions = np.random.default_rng(0).uniform(-0.5, 0.5, (20, 30, 2))
     actions[..., 1] = 0.25
     dots = dot_dataset(tmp_path / 'dots', actions=actions)
     train(dots, tmp_path / 'run', TINY, replace(SHORT, steps=2), PLANNER)
-    assert 'twist.angular.z never changes' in capsys.readouterr().err
+    assert 'twist.angular.z never changes' in caplog.text
 
 
 def test_a_dataset_of_another_version_is_refused_before_time_is_spent(tmp_path: Path) -> None:

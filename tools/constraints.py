@@ -83,9 +83,7 @@ def main(interpreters: list[str]) -> int:
         resolved[python] = versions
     lines = merge(resolved)
     target = ROOT / 'constraints.txt'
-    part = target.with_suffix('.part')
-    part.write_text(HEADER + '\n'.join(lines) + '\n', encoding='utf-8')
-    part.replace(target)
+    target.write_text(HEADER + '\n'.join(lines) + '\n', encoding='utf-8')
     print(f'{target}: {len(lines)} pins', file=sys.stderr)
     return 0
 

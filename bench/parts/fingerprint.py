@@ -24,7 +24,7 @@ NAMED = ('smwm_ros/arenas/{}.py', 'config/{}.yaml')
 VERB = 'smwm_ros/verbs/{}.py'
 SHOWS = {
     *('cli', 'errors', 'files', 'load', 'lock', 'pages', 'progress'),
-    *('share', 'streams', 'text'),
+    *('reporting', 'share', 'streams', 'text'),
 }
 
 

@@ -40,6 +40,7 @@ from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint, load
 from smwm_ros.model.goal_fields import without_focus
 from smwm_ros.planning.pilot import Pilot
+from smwm_ros.progress import show_progress
 from smwm_ros.training.train import train
 import torch
 
@@ -81,7 +82,7 @@ class Seed(NamedTuple):
         if kind != model.kind:
             model = other_kind(model, kind)
         planner = without_focus(config.planner, model)
-        return train(dataset, self.folder / name, model, settings, planner)
+        return train(dataset, self.folder / name, model, settings, planner, progress=show_progress)
 
     def timed(
         self, dataset: TransitionDataset, name: str, seconds: list[float], steps: int = 0
@@ -99,7 +100,7 @@ class Seed(NamedTuple):
     def drive(self, agent: Agent, pairs: Sequence[Pair], repeats: int = 1) -> list[Outcome]:
         """Try pairs, with a budget of twice the raw steps between start and goal."""
         budget = 2 * (pairs[0].goal_row - pairs[0].start_row)
-        return run_pairs(self.arenas, pairs, agent, budget, '', repeats)
+        return run_pairs(self.arenas, pairs, agent, budget, '', repeats, show_progress)
 
     def plan(
         self,

@@ -2,5 +2,6 @@
 """
 Transition datasets on disk. Without torch.
 
-Read in this order: dataset, shards, rows, jpeg_column, photographs, split, describe, stored.
+Read in this order: dataset, shards, rows, jpeg_column, photographs, split, describe, stored,
+evenly_spaced.
 """

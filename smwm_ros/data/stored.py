@@ -130,6 +130,33 @@ def section(schema: type[T], data: Any, where: str, known: bool = True) -> T:
         raise ValueError(f'{where}.{error}') from None
 
 
+def flatten(data: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Name every value of nested plain data by its key path."""
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f'{prefix}{key}.')
+        else:  # JSON has no tuples
+            flat[f'{prefix}{key}'] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def differences(
+    stored: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+    """
+    Compare two configurations; return the stored and the present value of each that differs.
+
+    A knob that is missing in the stored one is younger, and had the effect of its default.
+    """
+    before, after = {**flatten(defaults), **flatten(stored)}, flatten(now)
+    return {
+        key: (before.get(key), after.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    }
+
+
 def _members(
     data: dict[str, Any], shape: dict[Any, Any], where: str
 ) -> Iterable[tuple[Any, Any, str]]:

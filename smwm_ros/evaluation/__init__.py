@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a model is worth: closed loop, probes, statistics, verdict.
+Evaluation of models: in closed loop, by probes and by statistics, and the verdict.
 
 Read in this order: closed_loop, pairs, agents, methods, scores, statistics, examine, probes,
 verdict, replay, agreement.

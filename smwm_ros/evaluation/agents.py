@@ -97,10 +97,10 @@ class PlannerAgent:
     def __init__(
         self, pilot: Pilot, execute: int, delay: int, compensate: str = Evaluate.compensate
     ) -> None:
-        if execute + delay > pilot.horizon:
+        if execute + delay > pilot.raw_steps:
             raise ConfigError(
                 f'evaluate.execute: {execute} raw steps after a delay of {delay} exceed '
-                f'the {pilot.horizon} raw steps of a plan; lower evaluate.execute or '
+                f'the {pilot.raw_steps} raw steps of a plan; lower evaluate.execute or '
                 'evaluate.delay, or raise planner.horizon'
             )
         self.pilot = pilot

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far two drivers agree: the commands of one beside those of the other, tick by tick."""
+"""Agreement of two sequences of commands, tick by tick."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import math
 import numpy as np
 from smwm_ros.interfaces import ActionSpec, Array
 
-CLOSE = 0.25  # commands that differ no more agree [share of the range of each field]
-STILL = 0.1  # a command shorter than this has no direction [half ranges]
+CLOSE = 0.25  # largest difference of commands that agree [share of the range of each field]
+STILL = 0.1  # shortest command that has a direction [half ranges]
 
 
 class Agreement:
-    """Running figures over pairs of commands (A,), in constant memory."""
+    """Running statistics of pairs of commands (A,), in constant memory."""
 
     def __init__(self, spec: ActionSpec) -> None:
         self._range = np.array(spec.high) - np.array(spec.low)
@@ -24,7 +24,7 @@ class Agreement:
         self._cosine = 0.0
 
     def add(self, ours: Array, theirs: Array) -> float:
-        """Take a pair; return how far apart they are, as a share of the range, mean of fields."""
+        """Add a pair; return its difference, the mean over the fields [share of the range]."""
         apart = np.abs(ours - theirs)
         share = apart / self._range
         self.count += 1
@@ -38,13 +38,13 @@ class Agreement:
         return float(share.mean())
 
     def figures(self) -> dict[str, float]:
-        """Return what was found; nan for what nothing is known of."""
+        """Return the statistics; nan where no pair counts."""
         count = self.count or math.nan
         mean = self._apart / count
         return {
             'compared': float(self.count),
-            'close': self._close / count,  # share of the ticks in which all fields agree
-            'direction': self._cosine / (self._moving or math.nan),  # cosine, where both move
+            'close': self._close / count,  # share of the ticks at which all fields agree
+            'direction': self._cosine / (self._moving or math.nan),  # mean cosine, where both move
             'difference': float((mean / self._range).mean()),  # share of the range
             **{f'difference {name}': float(d) for name, d in zip(self._fields, mean, strict=True)},
         }

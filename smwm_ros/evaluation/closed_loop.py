@@ -14,6 +14,7 @@ lanes in one batch; the result in a lane does not depend on the other lanes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from smwm_ros.evaluation.agents import Agent, Attempt, ExpertAgent, RandomAgent
 from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.evaluation.statistics import interval_by_episode
 from smwm_ros.interfaces import Arena, Frame
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 
 
 class Outcome(NamedTuple):
@@ -44,11 +45,12 @@ def run_pairs(
     budget: int,
     name: str,
     repeats: int = 1,
+    progress: ShowProgress = NoProgress,
 ) -> list[Outcome]:
     """Run an agent on every pair, `repeats` times; each arena is one lane."""
     todo = [(pair, repeat) for repeat in range(repeats) for pair in pairs]
     outcomes: list[Outcome] = []
-    with show_progress(total=len(todo), desc=name, unit='pair') as bar:
+    with progress(total=len(todo), desc=name, unit='pair') as bar:
         while len(outcomes) < len(todo):
             batch = todo[len(outcomes) :][: len(arenas)]
             outcomes += _run_batch(arenas, batch, agent, budget)
@@ -104,15 +106,14 @@ def evaluate(
     arenas: Sequence[Arena],
     pairs: Sequence[Pair],
     settings: config.Evaluate,
+    progress: ShowProgress = NoProgress,
 ) -> dict[str, list[Outcome]]:
     """Run planners, random actions and expert on the same pairs; random ones several times."""
-    budget = settings.budget
-    outcomes = {
-        name: run_pairs(arenas, pairs, agent, budget, name) for name, agent in planners.items()
-    }
+    budget, run = settings.budget, partial(run_pairs, progress=progress)
+    outcomes = {name: run(arenas, pairs, agent, budget, name) for name, agent in planners.items()}
     chance = RandomAgent(arenas[0].spec, settings.seed)
-    outcomes['random'] = run_pairs(arenas, pairs, chance, budget, 'random', settings.repeats)
-    outcomes['expert'] = run_pairs(arenas, pairs, ExpertAgent(), budget, 'expert')
+    outcomes['random'] = run(arenas, pairs, chance, budget, 'random', settings.repeats)
+    outcomes['expert'] = run(arenas, pairs, ExpertAgent(), budget, 'expert')
     return outcomes
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who takes part in an evaluation: the run itself, other runs, and other kinds of model."""
+"""The methods of an evaluation: the run itself, other runs, and other kinds of model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+import logging
 from pathlib import Path
 import time
 from typing import NamedTuple
@@ -21,12 +22,14 @@ from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.goal_fields import without_focus
 from smwm_ros.planning.pilot import Pilot
-from smwm_ros.text import tell
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.train import train
 
-ALWAYS = ('random', 'expert')  # floor and ceiling: nobody has to ask for them
-PAPER = 'paper'  # the run itself, planning as the paper does
-# It scores the last step alone, and every plan begins from nothing.
+_log = logging.getLogger(__name__)
+
+ALWAYS = ('random', 'expert')  # lower and upper reference, part of each evaluation
+PAPER = 'paper'  # the run itself, with the planner of the paper
+# Cost of the last model step alone, and no warm start.
 PAPER_PLANNER = config.Planner(
     samples=300,
     iterations=30,
@@ -41,13 +44,13 @@ WORDS = (*KINDS, PAPER, *ALWAYS)
 
 
 class Method(NamedTuple):
-    """A checkpoint, and how it is driven."""
+    """A checkpoint, and the settings to plan with."""
 
     name: str
     run: Path
     checkpoint: Checkpoint
     planner: config.Planner
-    execute: int  # raw steps of each plan
+    execute: int  # raw steps of each plan to execute
 
     def agent(self, protocol: config.Evaluate) -> PlannerAgent:
         """Return an agent that plans by this method, warmed up."""
@@ -57,7 +60,7 @@ class Method(NamedTuple):
 
 
 def read_words(text: str, folder: Path) -> list[str]:
-    """Return the methods of a list with commas, or say which there are."""
+    """Return the methods of a comma-separated list; raise ConfigError for an unknown one."""
     words = [word.strip() for word in text.split(',')]
     for word in words:
         if word not in WORDS and not (Path(word) / checkpoints.META).is_file():
@@ -74,8 +77,9 @@ def gather(
     checkpoint: Checkpoint,
     dataset: TransitionDataset | None,
     settings: config.Config,
+    progress: ShowProgress = NoProgress,
 ) -> list[Method]:
-    """Return the run and the methods beside it; what is not trained yet is trained."""
+    """Return the run and the other methods; train those that are not trained yet."""
     execute = settings.evaluate.execute
     planner = settings.planner
     first = Method(checkpoint.model_config.kind, folder, checkpoint, planner, execute)
@@ -88,7 +92,7 @@ def gather(
             continue
         run = folder.with_name(f'{folder.name}_{word}') if word in KINDS else Path(word)
         if word in KINDS:
-            other = _trained(word, run, folder, checkpoint, dataset)
+            other = _trained(word, run, folder, checkpoint, dataset, progress)
         else:
             other = checkpoints.load(run)
             spec = other.spec
@@ -100,43 +104,49 @@ def gather(
 
 
 def as_in_the_paper(checkpoint: Checkpoint) -> tuple[config.Planner, int]:
-    """Return how the paper plans: a plan is executed to its end."""
+    """Return the planner of the paper, and the raw steps of a whole plan, which it executes."""
     planner = replace(PAPER_PLANNER, seed=checkpoint.planner.seed)
     return planner, planner.horizon * checkpoint.action_block
 
 
 def other_kind(model: config.Model, kind: str) -> config.Model:
-    """Return the same architecture as another kind; lambda is searched only where there is one."""
+    """Return the model settings with another kind; lambda is searched only for kinds with one."""
     target = model.inverse_target if config.Model(kind=kind).inverts else 0.0
     return replace(model, kind=kind, inverse_target=target)
 
 
 def _trained(
-    kind: str, run: Path, folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset | None
+    kind: str,
+    run: Path,
+    folder: Path,
+    checkpoint: Checkpoint,
+    dataset: TransitionDataset | None,
+    progress: ShowProgress,
 ) -> Checkpoint:
-    """Train another kind as the run was trained; an earlier training is reused."""
+    """Train another kind with the settings of the run, or reuse an earlier training."""
     if dataset is None:
         raise ConfigError(f'--methods {kind}: is trained from --data, which is missing')
     if dataset.fingerprint != checkpoint.info.dataset:
         raise ConfigError(
             f'--methods {kind}: {dataset.folder} is not the dataset that {folder} was trained '
-            'on, and only what learnt from the same data can be compared'
+            'on; methods are compared on one dataset: pass that one as --data'
         )
     try:
         settings = section(config.Train, checkpoint.info.train, 'train')
     except ValueError as error:
         raise CheckpointError(
-            f'{folder}: does not tell how it was trained ({error}); train {kind} by hand, and '
-            'give its run folder to --methods'
+            f'{folder}: meta.json lacks the training settings ({error}); train {kind} with smwm '
+            'train, and pass its run folder to --methods'
         ) from None
-    tell(f'{kind}: {run}, trained as {folder} was.')
+    _log.info('%s: %s, trained as %s was.', kind, run, folder)
     model = other_kind(checkpoint.model_config, kind)
     planner = without_focus(checkpoint.planner, model)
-    return train(dataset, run, model, settings, planner)._replace(folder=run)
+    made = train(dataset, run, model, settings, planner, progress=progress)
+    return made._replace(folder=run)
 
 
 def plan_times(pilot: Pilot, images: Sequence[Array]) -> dict[str, float]:
-    """Time plans of one problem at a time, as on a robot [ms]."""
+    """Return median and 99th percentile of the time of single plans [ms]."""
     pilot.set_goal(images[-1])
     pilot.plan(images[0], 0)
     times = []

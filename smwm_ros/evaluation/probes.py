@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Probes: small models that read something off a latent which is not trained any more.
+Probes: small models that predict a measured state from a frozen latent.
 
-The linear and the nonlinear one are those of the paper: inputs with mean 0 and deviation 1, ridge
-regression (1e-3), and a network of 256 and 128 units that stops when it no longer gets better on a
-tenth of its data.
+Both are those of the paper, on standardised inputs: ridge regression (1e-3), and a network of 256
+and 128 units with early stopping on a tenth of its data.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import copy
 import numpy as np
 from smwm_ros.interfaces import Array
 from smwm_ros.model.device import seeded
+from smwm_ros.model.regression import ridge
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
@@ -22,16 +22,16 @@ from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 RIDGE = 1e-3
 EPOCHS, PATIENCE, BATCH, RATE = 200, 12, 512, 1e-3
 HELD_OUT = 0.1
-NOTICED = 1e-4  # an improvement smaller than this share of the variance is none
+NOTICED = 1e-4  # smallest improvement that counts, as a share of the variance
 
 Probe = Callable[[Array], Array]
 
 
 def linear(inputs: Array, targets: Array) -> Probe:
-    """Fit (n, D) -> (n, P) by ridge regression."""
+    """Fit (n, D) -> (n, P) by ridge regression; return the probe."""
     mean, std = _scale(inputs)
     x, offset = (inputs - mean) / std, targets.mean(0, dtype=np.float64)
-    weights = np.linalg.solve(x.T @ x + RIDGE * np.eye(x.shape[1]), x.T @ (targets - offset))
+    weights = ridge(x, targets - offset, RIDGE)
 
     def probe(values: Array) -> Array:
         read: Array = (values - mean) / std @ weights + offset
@@ -41,10 +41,10 @@ def linear(inputs: Array, targets: Array) -> Probe:
 
 
 def nonlinear(inputs: Array, targets: Array, seed: int = 0) -> Probe:
-    """Fit (n, D) -> (n, P) by a small network."""
-    (mean, std), (middle, spread) = _scale(inputs), _scale(targets)
+    """Fit (n, D) -> (n, P) with a small network; return the probe."""
+    (mean, std), (target_mean, target_std) = _scale(inputs), _scale(targets)
     x = torch.from_numpy((inputs - mean) / std).float()
-    y = torch.from_numpy((targets - middle) / spread).float()
+    y = torch.from_numpy((targets - target_mean) / target_std).float()
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)))
     held_out = order[: max(round(HELD_OUT * len(x)), 1)]
     kept = order[len(held_out) :]
@@ -68,7 +68,7 @@ def nonlinear(inputs: Array, targets: Array, seed: int = 0) -> Probe:
     @torch.inference_mode()
     def probe(values: Array) -> Array:
         normal: Array = network(torch.from_numpy((values - mean) / std).float()).numpy()
-        read: Array = normal * spread + middle
+        read: Array = normal * target_std + target_mean
         return read
 
     return probe
@@ -83,7 +83,7 @@ def fit(
     batch: int,
     rate: float,
 ) -> Iterator[int]:
-    """Train a network with Adam, and yield after each epoch; whoever listens may end it."""
+    """Train a network with Adam, and yield after each epoch; the caller may stop early."""
     optimiser = torch.optim.Adam(network.parameters(), lr=rate)
     for epoch in range(epochs):
         for rows in torch.split(torch.randperm(len(inputs)), batch):
@@ -94,17 +94,7 @@ def fit(
         yield epoch
 
 
-def r2(read: Array, true: Array) -> Array:
-    """Return for each column how much of it is read: 1 all of it, 0 no more than its mean."""
-    true = true.astype(np.float64)
-    missed = np.square(read - true).mean(0)
-    variance = true.var(0)
-    # What never changes is not there to be read.
-    score: Array = np.where(variance > 0, 1 - missed / np.where(variance > 0, variance, 1), np.nan)
-    return score
-
-
 def _scale(values: Array) -> tuple[Array, Array]:
-    """Return mean and standard deviation of each column; 1 where a column never changes."""
+    """Return mean and standard deviation of each column; 1 for the latter of a constant one."""
     mean, std = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
     return mean, np.where(std > 1e-9 * (np.abs(mean) + 1e-9), std, 1.0)

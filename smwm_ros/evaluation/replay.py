@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a planner would have done in the place of whoever drove a recording.
+Replay: the commands that a planner would have sent in place of the recorded operator.
 
-The drive is cut into legs. The planner sees the frames of a leg one after the other, is given its
-last frame as the goal, or a goal of its own, and says each time what it would do next. The robot
-does what it did, so what the planner says never has consequences.
+The drive is cut into legs. The planner plans at each frame of a leg towards its last frame, or
+towards a goal image. The frames are those of the recording, so the plans have no effect on them.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from smwm_ros.interfaces import ActionSpec, Array
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.text import count_of
 
-LANES = 16  # legs planned for at the same time
+LANES = 16  # legs in one batch of plans
 
 
 class Leg(NamedTuple):
-    """A part of a drive, and what both drivers did in it."""
+    """A part of a drive, with the recorded and the planned commands."""
 
     start: int  # row of the dataset
-    theirs: Array  # (N, A) raw actions that were driven
-    ours: Array  # (N, A) that the planner would have chosen
+    theirs: Array  # (N, A) recorded raw actions
+    ours: Array  # (N, A) first raw action of each plan
     distance: Array  # (N,) latent distance to the goal
 
 
@@ -39,7 +38,7 @@ def replay(
     goal: Array | None = None,  # (S, S, 3) uint8 RGB; None: the last frame of each leg
     progress: Callable[[int], None] = lambda legs: None,
 ) -> list[Leg]:
-    """Drive a recording again in mind."""
+    """Plan at every frame of the legs of a recording; call progress with the legs done."""
     starts = np.array(
         [row for e in dataset.drives for row in range(e.start, e.stop - length, length)],
         np.int64,
@@ -68,7 +67,7 @@ def replay(
 
 
 def agree(legs: list[Leg], spec: ActionSpec) -> Agreement:
-    """Compare both drivers tick by tick."""
+    """Compare planned and recorded commands tick by tick."""
     agreement = Agreement(spec)
     for leg in legs:
         for ours, theirs in zip(leg.ours, leg.theirs, strict=True):
@@ -77,7 +76,7 @@ def agree(legs: list[Leg], spec: ActionSpec) -> Agreement:
 
 
 def chance(legs: list[Leg], spec: ActionSpec, seed: int = 0) -> Agreement:
-    """Compare what the planner said with what was driven at other times."""
+    """Compare planned commands with recorded ones of other ticks: agreement by chance."""
     theirs = np.concatenate([leg.theirs for leg in legs])
     order = np.random.default_rng(seed).permutation(len(theirs))
     mixed = np.split(theirs[order], len(legs))

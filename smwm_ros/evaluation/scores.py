@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation found, as tables for people and as plain data."""
+"""Results of an evaluation, as tables and as plain data."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from smwm_ros.text import count_of
 
 
 class Round(NamedTuple):
-    """The same pairs, tried by everyone under the same conditions."""
+    """The same pairs, tried with each method under the same conditions."""
 
     offset: int  # raw steps between start and goal
     budget: int
     shift: str  # '' for the arena as it is
     pairs: list[Pair]
-    outcomes: dict[str, list[Outcome]]  # of each method; pairs again and again where tried often
+    outcomes: dict[str, list[Outcome]]  # of each method; all pairs once for each repeat
 
     @property
     def title(self) -> str:
-        """Say what is particular about this round."""
+        """Return the conditions of this round in words."""
         words = f'goals {self.offset} raw steps away, {self.budget} to get there'
         return f'{words}, {self.shift} shifted' if self.shift else words
 
     def results(self) -> dict[str, dict[str, Any]]:
-        """Return success with its interval of every method."""
+        """Return the success of each method, with its interval."""
         return {
             name: summarise(outcomes, len(outcomes) // len(self.pairs))
             for name, outcomes in self.outcomes.items()
         }
 
     def compared(self) -> dict[str, dict[str, Any]]:
-        """Return how the first method differs from each other one, pair by pair."""
+        """Compare the first method with each other one, pair by pair."""
         tried = {
             name: [outcome.success for outcome in outcomes[: len(self.pairs)]]
             for name, outcomes in self.outcomes.items()
@@ -45,7 +45,7 @@ class Round(NamedTuple):
 
 
 def plain(rounds: Sequence[Round]) -> list[dict[str, Any]]:
-    """Return rounds as JSON takes them, with the outcome of every attempt."""
+    """Return rounds as plain data for JSON, with the outcome of every attempt."""
     return [
         {
             'offset': one.offset,
@@ -63,7 +63,7 @@ def plain(rounds: Sequence[Round]) -> list[dict[str, Any]]:
 
 
 def table(one: Round) -> str:
-    """Return the success of every method in lines that stand below each other."""
+    """Return a table with the success of each method."""
     results, compared = one.results(), one.compared()
     first = next(iter(results))
     wide = max(len(name) for name in results)
@@ -88,7 +88,7 @@ def table(one: Round) -> str:
 
 
 def difference(found: Mapping[str, Any]) -> str:
-    """Say how much better the first of two is, in points of a hundred."""
+    """Return in words how much better the first of two methods is [percentage points]."""
     low, high = (100 * bound for bound in found['interval'])
     return f'{100 * found["difference"]:+.0f} ({low:+.0f} to {high:+.0f}), p {found["p"]:.2g}'
 

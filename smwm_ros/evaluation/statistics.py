@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a few successes and failures say: rates with their intervals, and comparisons in pairs."""
+"""Success rates with confidence intervals, and paired comparisons."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Z = 1.959964  # of a 95 % interval
 
 
 class Comparison(NamedTuple):
-    """How two drivers differ on the same pairs."""
+    """The difference of two methods on the same pairs."""
 
-    only_first: int  # pairs that the first reached and the second did not
+    only_first: int  # pairs in which the first succeeded and the second failed
     only_second: int
-    difference: float  # success of the first less that of the second
-    interval: tuple[float, float]  # 95 % of that difference
-    p: float  # of the exact test by McNemar: both are equally good
+    difference: float  # success rate of the first minus that of the second
+    interval: tuple[float, float]  # 95 % confidence interval of the difference
+    p: float  # of McNemar's exact test
 
 
 def wilson(successes: float, attempts: float) -> tuple[float, float]:
@@ -27,24 +27,22 @@ def wilson(successes: float, attempts: float) -> tuple[float, float]:
     rate, shrink = successes / attempts, 1 + Z * Z / attempts
     centre = (rate + Z * Z / (2 * attempts)) / shrink
     half = Z / shrink * math.sqrt((rate * (1 - rate) + Z * Z / (4 * attempts)) / attempts)
-    # Of none or all, one end is the rate itself, which rounding must not leave out.
+    # At a rate of 0 or 1, rounding must not exclude the rate itself.
     return min(rate, max(0.0, centre - half)), max(rate, min(1.0, centre + half))
 
 
 def interval_by_episode(
-    seeds: Sequence[
-        Sequence[tuple[int, bool]]
-    ],  # of each seed: the episode and whether it succeeded
-    repeats: int = 1,  # of every pair, which say little about other pairs
+    seeds: Sequence[Sequence[tuple[int, bool]]],  # of each seed: (episode, success)
+    repeats: int = 1,  # of every pair, which add little information
 ) -> tuple[float, float]:
     """
-    Return the 95 % interval of a success rate over attempts that resemble each other.
+    Return the 95 % confidence interval of a success rate over correlated attempts.
 
-    Attempts of one episode are alike, and so are those of one seed, with its data and its weights.
-    The variance is that of a bootstrap which draws seeds with replacement and episodes within each
-    (in the limit of many draws, linearised, so that it needs no random numbers); it says how many
-    independent attempts these are worth, and the interval is Wilson's for so many. Where all
-    attempts end alike, each episode counts once.
+    Attempts of one episode are correlated, and so are those of one seed, with its data and model.
+    The variance is that of a bootstrap that resamples seeds, and episodes within each seed
+    (linearised, in the limit of many draws). It gives an effective number of independent attempts,
+    and the interval is Wilson's for that number. Where all attempts succeed or all fail, each
+    episode counts once.
     """
     sums: list[dict[int, list[float]]] = []  # of each seed and episode: successes, attempts
     for attempts in seeds:
@@ -59,7 +57,7 @@ def interval_by_episode(
         return wilson(0, 0)
     rate = sum(good for episodes in sums for good, _ in episodes.values()) / total
     count, most = sum(map(len, sums)), total / repeats
-    if count < 2:  # nothing says how far episodes differ
+    if count < 2:  # the variance between episodes is unknown
         return wilson(rate * most, most)
     variance = 0.0
     for episodes in sums:
@@ -74,10 +72,10 @@ def interval_by_episode(
 
 def compare(first: Sequence[bool], second: Sequence[bool]) -> Comparison:
     """
-    Compare two drivers pair by pair, which says more than two intervals do.
+    Compare two methods pair by pair, which is more powerful than comparing two intervals.
 
-    Only the pairs count on which they differ. The interval is that of Agresti and Min, which adds
-    half a pair to each of the four cells, so that it is never empty.
+    Only pairs with different outcomes count. The interval is that of Agresti and Min, which adds
+    half a pair to each of the four cells, so that it never has length 0.
     """
     if len(first) != len(second):
         raise ValueError(f'expected the same pairs, found {len(first)} and {len(second)}')
@@ -91,6 +89,6 @@ def compare(first: Sequence[bool], second: Sequence[bool]) -> Comparison:
 
 
 def _sign_test(b: int, c: int) -> float:
-    """Return how likely a split as uneven as b to c is, where both sides are as likely."""
+    """Return the two-sided p value of b against c, both equally likely."""
     tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))
     return min(1.0, 2 * tail / (1 << (b + c)))

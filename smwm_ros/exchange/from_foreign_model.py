@@ -13,6 +13,7 @@ import hashlib
 import numpy as np
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange.foreign_model import ForeignModel
 from smwm_ros.fieldpath import expand
@@ -84,7 +85,7 @@ def try_on(checkpoint: Checkpoint, dataset: TransitionDataset) -> dict[str, floa
             f'{dataset.folder}: no episode is longer than the history of this model, '
             f'{count_of(steps, "model step")}'
         )
-    rows = starts[np.linspace(0, len(starts) - 1, min(LOOK, len(starts))).astype(np.int64)]
+    rows = evenly_spaced(starts, LOOK)
     assert isinstance(model, Smwm)
     return held_out(model, batches.at(rows), settled=True)
 

@@ -25,7 +25,7 @@ from smwm_ros.exchange.layout import CHUNK
 from smwm_ros.files import appearing
 from smwm_ros.interfaces import Array
 from smwm_ros.load import to_dict
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.text import count_of
 
 
@@ -39,13 +39,19 @@ def known_settings(path: Path) -> dict[str, Any] | None:
         return {'robot': about['robot'], 'dataset': {**about['dataset'], 'pixels': 'raw'}}
 
 
-def import_hdf5(path: Path, out: Path, config: Config, state: str = 'state') -> TransitionDataset:
+def import_hdf5(
+    path: Path,
+    out: Path,
+    config: Config,
+    state: str = 'state',
+    progress: ShowProgress = NoProgress,
+) -> TransitionDataset:
     """Write the episodes of a file as a dataset, which is renamed when it is complete."""
     with appearing(out) as part:
         with open_hdf5(path) as file:
             table = Table(path, file, config, state)
             shards = table.shards()
-            with show_progress(total=table.rows, desc='importing', unit=' rows') as bar:
+            with progress(total=table.rows, desc='importing', unit=' rows') as bar:
                 written = [_write(table, item, part, bar) for item in shards]
         if not any(written):
             raise DatasetError(

@@ -20,7 +20,7 @@ from smwm_ros.errors import writing
 from smwm_ros.exchange.layout import ABOUT, CHUNK, h5py, hdf5plugin, LAST_ACTION, STATE
 from smwm_ros.files import appearing
 from smwm_ros.interfaces import Array
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 
 _CHUNK_SMALL = 1000  # rows of numbers in a chunk
 _PAGE = 4 * 1024 * 1024  # of the file space [bytes]
@@ -33,7 +33,7 @@ class Written(NamedTuple):
     compression: str
 
 
-def write_hdf5(data: TransitionDataset, out: Path) -> Written:
+def write_hdf5(data: TransitionDataset, out: Path, progress: ShowProgress = NoProgress) -> Written:
     """Write a dataset to a file, which is renamed when it is complete."""
     # Version 1.10 of the format is the first with the single-writer mode that their reader uses;
     # older readers could not open a newer one.
@@ -44,7 +44,7 @@ def write_hdf5(data: TransitionDataset, out: Path) -> Written:
         _Disk(part) as disk,
         h5py.File(disk, 'w', fs_page_size=_PAGE, **form) as file,
     ):
-        _fill(file, data, disk)
+        _fill(file, data, disk, progress)
     return Written(sum(_lengths(data)), _compression()[0])
 
 
@@ -90,7 +90,7 @@ class _Disk(FileIO):
         self.require_written()
 
 
-def _fill(file: Any, data: TransitionDataset, disk: _Disk) -> None:
+def _fill(file: Any, data: TransitionDataset, disk: _Disk, progress: ShowProgress) -> None:
     """Write all columns of an open file, in blocks of rows."""
     lengths = np.array(_lengths(data), np.int64)
     offsets = np.cumsum(lengths) - lengths
@@ -98,7 +98,7 @@ def _fill(file: Any, data: TransitionDataset, disk: _Disk) -> None:
     episode = np.repeat(np.arange(len(lengths)), lengths)
     step = np.arange(len(rows)) - offsets[episode]
     is_last = step == lengths[episode] - 1
-    with show_progress(total=len(rows), desc='exporting', unit=' frames') as bar:
+    with progress(total=len(rows), desc='exporting', unit=' frames') as bar:
         for begin in range(0, len(rows), CHUNK):
             block = slice(begin, begin + CHUNK)
             values = _columns(data, rows[block], episode[block], step[block], is_last[block])

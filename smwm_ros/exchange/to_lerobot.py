@@ -17,7 +17,7 @@ from smwm_ros.errors import DatasetError, missing_extra, writing
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import appearing
 from smwm_ros.interfaces import Array
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.text import count_of
 
 try:
@@ -37,7 +37,9 @@ class Written(NamedTuple):
     rows: int
 
 
-def write_lerobot(data: TransitionDataset, out: Path, task: str) -> Written:
+def write_lerobot(
+    data: TransitionDataset, out: Path, task: str, progress: ShowProgress = NoProgress
+) -> Written:
     """Write a dataset to a folder, which is renamed when it is complete."""
     rate = 1 / data.info.spec.dt
     if abs(rate - round(rate)) > 1e-6:
@@ -61,7 +63,7 @@ def write_lerobot(data: TransitionDataset, out: Path, task: str) -> Written:
             use_videos=False,
         )
         rows = sum(map(len, pieces))
-        with show_progress(total=rows, desc='exporting', unit=' frames') as bar:
+        with progress(total=rows, desc='exporting', unit=' frames') as bar:
             for piece in pieces:
                 _add(writer, data, piece, task, bar)
                 writer.save_episode()

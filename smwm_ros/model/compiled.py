@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
-import sys
+import logging
 from typing import Generic, ParamSpec, TypeVar
 
-from smwm_ros.text import tell
 import torch
+
+_log = logging.getLogger(__name__)
 
 P = ParamSpec('P')
 R = TypeVar('R')
@@ -40,11 +41,10 @@ class Compiled(Generic[P, R]):
             result = self._plain(*args, **kwargs)
             self._call, self.failed = self._plain, True
             why = (str(error).strip() or repr(error)).splitlines()[0]
-            tell(
-                f'warning: torch.compile failed ({why}); continuing without it, which is slower; '
-                'install a C++ compiler and the Python headers (on Debian and Ubuntu: g++ and '
-                'python3-dev)',
-                file=sys.stderr,
+            _log.warning(
+                'torch.compile failed (%s); continuing without it, which is slower; install a C++ '
+                'compiler and the Python headers (on Debian and Ubuntu: g++ and python3-dev)',
+                why,
             )
         self._tried = True
         return result

@@ -57,7 +57,7 @@ class PlanReport(NamedTuple):
 class PilotLike(Protocol):
     """What the thread needs of planning.pilot.Pilot; tests hand in a simpler one."""
 
-    horizon: int  # raw steps in a plan
+    raw_steps: int  # raw steps in a plan
 
     def encode(self, pixels: Array) -> Array:
         """Return the latents (N, D) of images (N, S, S, 3)."""
@@ -195,7 +195,7 @@ class PlannerThread:
             lately = self._lately_ms.percentile(50) if self._lately_ms.count else 0.0
             plan_start = self._plan_start(view.seen, began + 1e-3 * lately)
             ahead = 0 if plan_start.sent is None else len(plan_start.sent)
-            if ahead >= self._pilot.horizon:
+            if ahead >= self._pilot.raw_steps:
                 self._refuse(view, began, ahead)
                 return None
             elapsed = self._ticks.elapsed(plan_start.start)
@@ -236,7 +236,8 @@ class PlannerThread:
         self._controller.planner_failed(view.era, Reason.STALE_PLAN)
         self._fail(
             f'no plan: the image is {now - view.seen:.2f} s old, and of a plan of '
-            f'{count_of(self._pilot.horizon, "control period")} {ahead} would be over when it is '
+            f'{count_of(self._pilot.raw_steps, "control period")} '
+            f'{ahead} would be over when it is '
             'ready; see node.camera_delay, node.actuation_delay and planner.horizon'
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.pages import charts, html
 from smwm_ros.pages.dataset_sync import sync
 from smwm_ros.pages.episode import camera, episode, legend_of_strips
@@ -16,16 +17,17 @@ from smwm_ros.pages.lag import lag, section
 from smwm_ros.pages.numbers import number, unit, with_unit
 from smwm_ros.pages.parts import duration, table
 from smwm_ros.pages.warnings import warnings
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.text import count_of
 
 _FILMED = 3  # episodes
 
 
-def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
+def contact_sheet(
+    data: TransitionDataset, count: int, progress: ShowProgress = NoProgress
+) -> tuple[str, int]:
     """Return the page, and how many episodes it shows."""
-    places = np.linspace(0, len(data.episodes) - 1, min(count, len(data.episodes)))
-    shown = sorted({int(place) for place in places.round()})
+    shown = evenly_spaced(np.arange(len(data.episodes)), count, rounded=True).tolist()
     motion = lag(data)
     body = [
         html.tiles(_facts(data)),
@@ -41,7 +43,7 @@ def contact_sheet(data: TransitionDataset, count: int) -> tuple[str, int]:
         f'<h2>Episodes ({len(shown)} of {len(data.episodes)})</h2>',
         legend_of_strips(data),
     ]
-    for place, each in enumerate(show_progress(shown, desc='drawing', unit=' episodes')):
+    for place, each in enumerate(progress(shown, desc='drawing', unit=' episodes')):
         body += episode(data, each, data.episodes[each], filmed=place < _FILMED)
     title = f'Dataset {data.folder.resolve().name}'
     about = (

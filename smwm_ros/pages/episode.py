@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.data.photographs import photographs
 from smwm_ros.data.shards import shard_folder
 from smwm_ros.data.split import Episode
@@ -43,7 +44,7 @@ def episode(data: TransitionDataset, count: int, shown: Episode, filmed: bool) -
     """Return the strip of an episode, its film if wanted, and its actions and path."""
     info = data.info
     rows = np.arange(shown.start, shown.stop)
-    some = rows[np.linspace(0, len(rows) - 1, min(_FRAMES, len(rows))).round().astype(int)]
+    some = evenly_spaced(rows, _FRAMES, rounded=True)
     seconds = (rows - rows[0]) * info.spec.dt
     caption = (
         f'Episode {count}, {"held out" if shown.split == "val" else "for training"}: '
@@ -88,7 +89,7 @@ def camera(data: TransitionDataset) -> list[str]:
         return [heading, words, html.picture(first, '', min(first.shape[1], _LARGE))]
     camera_info = data.info.robot['camera']
     topics = [camera_info['topic'], *camera_info.get('others', '').split()]
-    some = sorted({int(at) for at in np.linspace(0, len(found) - 1, _PHOTOGRAPHS).round()})
+    some = evenly_spaced(np.arange(len(found)), _PHOTOGRAPHS, rounded=True)
     figures = []
     for name, one in (found[at] for at in some):
         topic = topics[one.camera] if one.camera < len(topics) else f'camera {one.camera}'

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.errors import CheckpointError, one_line
 from smwm_ros.evaluation.examine import Examination
 from smwm_ros.evaluation.verdict import Verdict
@@ -156,7 +157,7 @@ def _tile(frame: Array, count: int) -> Array:
 
 def _clouds(found: Examination, names: Sequence[str]) -> Iterator[str]:
     """Yield the plane of the first two principal directions, coloured by each state field."""
-    some = np.linspace(0, len(found.latents) - 1, min(POINTS, len(found.latents))).astype(int)
+    some = evenly_spaced(np.arange(len(found.latents)), POINTS)
     if names:
         some = some[np.isfinite(found.states[some]).all(axis=1)]
     if not len(some):
@@ -203,7 +204,7 @@ def _actions(found: Examination, data: TransitionDataset) -> Iterator[str]:
     pairs = found.actions.reshape(len(found.actions), -1, len(fields), 2)  # (m, K, A, 2)
     for field, name in enumerate(fields[:FIELDS]):
         recorded, read = pairs[:, :, field].reshape(-1, 2).T
-        some = np.linspace(0, len(read) - 1, min(POINTS, len(read))).astype(int)
+        some = evenly_spaced(np.arange(len(read)), POINTS)
         labels = 'recorded [standard deviations]', 'inverse model [same]'
         title = f'{name}: inverse model'
         yield charts.scatter(title, *labels, recorded[some], read[some], equal=True)

@@ -12,6 +12,7 @@ from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts, html
 from smwm_ros.pages.numbers import number
 from smwm_ros.pages.parts import table
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.toys.arrow import Arrow
 from smwm_ros.toys.decoder import decode, Pictures
 from smwm_ros.toys.judge import Found
@@ -49,7 +50,7 @@ def plain(toy: Toy, found: Found) -> dict[str, Any]:
     }
 
 
-def sheet(found: Mapping[str, Found]) -> str:
+def sheet(found: Mapping[str, Found], progress: ShowProgress = NoProgress) -> str:
     """Return the page."""
     rows = [_row(name, TOYS[name], one) for name, one in found.items()]
     about = (
@@ -60,7 +61,7 @@ def sheet(found: Mapping[str, Found]) -> str:
         table(_HEAD, rows),
     ]
     for name, one in found.items():
-        body += _world(name, TOYS[name], one)
+        body += _world(name, TOYS[name], one, progress)
     icon = next(iter(found.values())).moves.pixels[0, 0] if found else None
     return html.page('Toy worlds', about, body, icon=icon)
 
@@ -74,7 +75,7 @@ def _row(name: str, toy: Toy, found: Found) -> list[str]:
     return [name, toy.about, str(toy.dimensions), str(found.significant), *figures]
 
 
-def _world(name: str, toy: Toy, found: Found) -> list[str]:
+def _world(name: str, toy: Toy, found: Found, progress: ShowProgress) -> list[str]:
     """Return the section of a world."""
     strip = np.concatenate(
         [np.concatenate(list(pair), axis=0) for pair in found.moves.pixels[:SHOWN]], axis=1
@@ -93,7 +94,7 @@ def _world(name: str, toy: Toy, found: Found) -> list[str]:
             ],
         ),
     ]
-    return body + (_decoded(found) if isinstance(toy.world, Arrow) else [])
+    return body + (_decoded(found, progress) if isinstance(toy.world, Arrow) else [])
 
 
 def _charts(toy: Toy, found: Found) -> list[str]:
@@ -129,9 +130,9 @@ def _charts(toy: Toy, found: Found) -> list[str]:
     return drawn
 
 
-def _decoded(found: Found) -> list[str]:
+def _decoded(found: Found, progress: ShowProgress) -> list[str]:
     """Return images, and below them what a decoder reconstructs from their latents."""
-    pictures = painted(found)
+    pictures = painted(found, progress)
     true = found.moves.pixels[: len(pictures.pixels), 0][:SHOWN]
     rows = [np.concatenate(list(images), axis=1) for images in (true, pictures.pixels[:SHOWN])]
     caption = (
@@ -141,11 +142,12 @@ def _decoded(found: Found) -> list[str]:
     return [html.picture(_large(np.concatenate(rows)), caption, _WIDTH, strip=True)]
 
 
-def painted(found: Found) -> Pictures:
+def painted(found: Found, progress: ShowProgress = NoProgress) -> Pictures:
     """Fit a decoder on the frames after each transition, and apply it to those before."""
     count = len(found.moves.state)
     before, after = found.moves.pixels[:, 0], found.moves.pixels[:, 1]
-    return decode(found.latents[count:], after, found.latents[:count], before)
+    latents = found.latents
+    return decode(latents[count:], after, latents[:count], before, progress=progress)
 
 
 def _large(image: Array) -> Array:

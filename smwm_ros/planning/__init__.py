@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-From images and a goal to actions.
+Planning: from an image and a goal image to actions.
 
 Read in this order: pilot, planner, search, solvers, noise, costs, bounds, guides, roadmap, policy,
 drives, frame_bank.

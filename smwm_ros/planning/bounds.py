@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a robot may be asked for: raw actions between limits, and no sudden changes."""
+"""The limits of raw actions, and of the change from one raw action to the next."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 class Bounds:
-    """The limits of the robot, in normalised actions. The set that they allow is convex."""
+    """The limits of the robot, in normalised actions. The allowed set is convex."""
 
     def __init__(
         self,
         low: Tensor,  # (K*A,)
         high: Tensor,  # (K*A,)
-        block: int = 1,  # K, how many raw actions make one model step
+        block: int = 1,  # K, raw actions in a model step
         step: Tensor | None = None,  # (A,) largest change from one raw action to the next
     ) -> None:
         if low.shape != high.shape or not bool((low <= high).all()):
@@ -42,21 +42,21 @@ class Bounds:
         """
         Move action sequences (B, N, T, K*A) inside the limits.
 
-        `before` (B, A) is the raw action that comes before them, where it is known; `past`
-        (B, n, A) are their first raw actions, where nobody can change these any more.
+        `before` (B, A) is the raw action that precedes them, None where it is unknown. `past`
+        (B, n, A) replaces their first raw actions: these were sent and cannot change any more.
         """
         samples = torch.minimum(torch.maximum(samples, self.low), self.high)
         if self._step is None and past is None:
             return samples
         raw = self.raw(samples)
         if past is None:
-            return self._even(raw, before).reshape(samples.shape)
-        rest = self._even(raw[:, :, past.shape[1] :], past[:, -1])
+            return self._limit_change(raw, before).reshape(samples.shape)
+        rest = self._limit_change(raw[:, :, past.shape[1] :], past[:, -1])
         begin = past.unsqueeze(1).expand(-1, samples.shape[1], -1, -1)
         return torch.cat([begin, rest], dim=2).reshape(samples.shape)
 
-    def _even(self, raw: Tensor, before: Tensor | None) -> Tensor:
-        """Leave no sudden changes in raw actions (B, N, T*K, A)."""
+    def _limit_change(self, raw: Tensor, before: Tensor | None) -> Tensor:
+        """Limit the changes between successive raw actions (B, N, T*K, A)."""
         if self._step is None:
             return raw
         last = raw[:, :, 0] if before is None else before.unsqueeze(1)

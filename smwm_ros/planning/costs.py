@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a plan costs: how far from the goal it keeps, and whatever else it is charged for.
+The cost of an action sequence: its distance to the goal, and further weighted terms.
 
-Every term has a name and a weight; a plan tells the share of each.
+Every term has a name. A plan holds the share of each term in its cost.
 """
 
 from __future__ import annotations
@@ -17,50 +17,50 @@ from smwm_ros.planning.bounds import Bounds
 import torch
 from torch import Tensor
 
-View: TypeAlias = Callable[[Tensor], Tensor]  # (..., D) -> (..., V): what of a latent counts
+StateReader: TypeAlias = Callable[[Tensor], Tensor]  # (..., D) -> (..., V) state fields
 Heads: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (..., D), (..., K*A) -> (E, ..., D)
 
 
 class Costs:
-    """Scores action sequences in the imagination of a model."""
+    """Scores action sequences by the latents that a model predicts for them."""
 
     def __init__(
         self,
         model: WorldModel,
         settings: config.Planner,
         bounds: Bounds,
-        rest: Tensor | None = None,  # (A,) the raw action that is no effort, normalised
+        rest: Tensor | None = None,  # (A,) the raw action whose effort is 0, normalised
         keep_out: Tensor | None = None,  # (M, D) latents of places to avoid
-        heads: Heads | None = None,  # several opinions of where an action leads
-        view: View | None = None,  # what of the goal is wanted first of all
+        heads: Heads | None = None,  # the ensemble of forward heads
+        read_focus: StateReader | None = None,  # reads the fields of planner.focus
     ) -> None:
         if settings.doubt_weight and heads is None:
             raise ConfigError(
-                'planner.doubt_weight: the model has no heads that could disagree; train it with '
+                'planner.doubt_weight: the model has no ensemble of heads; train it with '
                 'model.heads=5'
             )
         self._model, self._settings, self._bounds = model, settings, bounds
-        self.latent = model.latent  # D
+        self.latent_size = model.latent  # D
         self._keep_out = keep_out
-        self._heads, self._view = heads, view
+        self._heads, self._read_focus = heads, read_focus
         fields = bounds.width // bounds.block
-        # Effort and change are taken as shares of what the limits allow.
+        # Effort and change are measured in half ranges of the limits.
         self._half = (bounds.high - bounds.low)[:fields].clamp(min=1e-6) / 2
         self._rest = torch.zeros_like(self._half) if rest is None else rest
 
     def __call__(
         self, z: Tensor, goal: Tensor, samples: Tensor, before: Tensor | None = None
     ) -> Tensor:
-        """Score action sequences (B, N, T, K*A) from z (B, D) to goal (B, D): (B, N)."""
+        """Return the costs (B, N) of action sequences (B, N, T, K*A) from z (B, D) to goal."""
         return sum_of(self.terms(z, goal, samples, before))
 
     def terms(
         self, z: Tensor, goal: Tensor, samples: Tensor, before: Tensor | None = None
     ) -> dict[str, Tensor]:
         """
-        Return the weighted terms of the score, (B, N) each.
+        Return the weighted terms of the cost, (B, N) each.
 
-        `before` (B, A) is the raw action that was executed last, where it is known.
+        `before` (B, A) is the last executed raw action, None where it is unknown.
         """
         settings = self._settings
         start = z.unsqueeze(1).expand(-1, samples.shape[1], -1)
@@ -73,14 +73,14 @@ class Costs:
         if settings.doubt_weight:
             found['doubt'] = settings.doubt_weight * self._doubt(start, future, samples)
         if self._keep_out is not None:
-            found['keep_out'] = settings.keep_out_weight * self._trespass(future, self._keep_out)
+            found['keep_out'] = settings.keep_out_weight * self._nearness(future, self._keep_out)
         return found
 
     def _goal(self, future: Tensor, goal: Tensor) -> Tensor:
-        """Return what planner.cost names."""
+        """Return the cost that planner.cost selects."""
         squared = (future - goal[:, None, None]).square().sum(dim=-1)  # (B, N, T)
-        if self._view is not None:
-            apart = self._view(future) - self._view(goal)[:, None, None]
+        if self._read_focus is not None:
+            apart = self._read_focus(future) - self._read_focus(goal)[:, None, None]
             squared = squared + self._settings.focus_weight * apart.square().sum(dim=-1)
         kind = self._settings.cost
         if kind == 'last':
@@ -90,17 +90,17 @@ class Costs:
         if kind == 'min':
             return squared.amin(dim=-1)
         distance = squared.sqrt()
-        # Without hurry there is no reason to go at once; with much of it the way round a wall, or
-        # round a block that is pushed from the other side, looks too long.
+        # Without the second term a plan may wait. With a large weight, detours around a wall, or
+        # around a block to its other side, cost too much.
         return distance.amin(dim=-1) + self._settings.time_weight * distance.sum(dim=-1)
 
     def _effort(self, samples: Tensor) -> Tensor:
-        """Return the mean square of the raw actions; 1 is half the range away from rest."""
+        """Return the mean square of the raw actions; 1 is half the range away from `rest`."""
         raw = (self._bounds.raw(samples) - self._rest) / self._half
         return raw.square().mean(dim=(-2, -1))
 
     def _change(self, samples: Tensor, before: Tensor | None) -> Tensor:
-        """Return the mean square of the change from each raw action to the next, likewise."""
+        """Return the mean square of the changes between successive raw actions [half ranges]."""
         raw = self._bounds.raw(samples)
         first = (
             raw[..., :1, :] if before is None else before[:, None, None].expand_as(raw[:, :, :1])
@@ -109,13 +109,13 @@ class Costs:
         return step.square().mean(dim=(-2, -1))
 
     def _doubt(self, start: Tensor, future: Tensor, samples: Tensor) -> Tensor:
-        """Return by how much the heads disagree on where each step leads, summed over steps."""
+        """Return the variance over the heads of the latent of each step, summed over the steps."""
         assert self._heads is not None
         place = torch.cat([start.unsqueeze(2), future[:, :, :-1]], dim=2)
         return self._heads(place, samples).var(dim=0).sum(dim=(-2, -1))
 
-    def _trespass(self, future: Tensor, places: Tensor) -> Tensor:
-        """Return how near the steps come to a place to avoid, summed; 1 for each right there."""
+    def _nearness(self, future: Tensor, places: Tensor) -> Tensor:
+        """Return the nearness to the nearest place to avoid, summed; 1 for each step at it."""
         away = torch.cdist(future.flatten(0, 2), places).amin(dim=-1).view(future.shape[:3])
         return torch.exp(-0.5 * (away / self._settings.keep_out_radius).square()).sum(dim=-1)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The drives of a dataset as a model sees them: what roadmaps and proposals are made of."""
+"""The latents and actions of recorded drives, from which roadmaps and policies are made."""
 
 from __future__ import annotations
 
@@ -12,39 +12,42 @@ from smwm_ros.errors import DatasetError
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device
 from smwm_ros.model.encoding import encode_rows
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.text import count_of
 import torch
 from torch import Tensor
 
-MOST = 100_000  # frames that are looked at; of more, some episodes are left out
+MOST = 100_000  # frames that are encoded; of more, some episodes are left out
 
 
 class RecordedDrives(NamedTuple):
-    """Rows of some episodes, one after another."""
+    """Rows of some episodes, one episode after another."""
 
     latents: Tensor  # (R, D)
     actions: Tensor  # (R, A) normalised
-    left: Tensor  # (R,) int64: how many rows of the episode follow this one
-    block: int  # K, the raw actions in a model step
+    left: Tensor  # (R,) int64: the rows of the episode after this one
+    block: int  # K, raw actions in a model step
 
     def windows(self, reach: int) -> Tensor:
-        """Return the rows after which at least `reach` rows of the episode follow."""
+        """Return the rows that have at least `reach` rows of their episode after them."""
         return torch.nonzero(self.left >= reach).squeeze(1)
 
     @property
     def step(self) -> float:
-        """Return the latent distance of a typical model step."""
+        """Return the median latent distance of a model step."""
         start = self.windows(self.block)
         moves = self.latents[start + self.block] - self.latents[start]
         return float(torch.linalg.vector_norm(moves, dim=1).median())
 
 
 @torch.inference_mode()
-def recall(
-    checkpoint: Checkpoint, dataset: TransitionDataset, split: str = 'train'
+def encode_drives(
+    checkpoint: Checkpoint,
+    dataset: TransitionDataset,
+    split: str = 'train',
+    progress: ShowProgress = NoProgress,
 ) -> RecordedDrives:
-    """Encode the episodes of a split, evenly chosen where there are very many frames."""
+    """Encode the episodes of a split, or every n-th one where there are more than MOST frames."""
     episodes = [episode for episode in dataset.episodes if episode.split == split]
     total = sum(episode.stop - episode.start for episode in episodes)
     episodes = episodes[:: -(-total // MOST) or 1]
@@ -56,9 +59,9 @@ def recall(
         raise DatasetError(
             f'{dataset.folder}: no {split} episode is longer than {count_of(block, "tick")}'
         )
-    # The networks of the paper take seconds on a GPU, and many minutes on a CPU.
+    # The networks of the paper take seconds on a GPU and many minutes on a CPU.
     device = pick_device('auto')
-    show = partial(show_progress, desc='encode', unit='batch')
+    show = partial(progress, desc='encode', unit='batch')
     latents = encode_rows(checkpoint.on(device).model, dataset, rows, show)
     with np.errstate(over='ignore'):
         actions = checkpoint.scaler.normalise(dataset.actions(rows)).astype(np.float32)
@@ -72,7 +75,7 @@ def recall(
 
 
 def limits(checkpoint: Checkpoint) -> tuple[Tensor, Tensor]:
-    """Return the smallest and the largest actions of a model step (K*A,), normalised."""
+    """Return the lowest and the highest normalised actions of a model step, (K*A,) each."""
     spec, block = checkpoint.spec, checkpoint.action_block
     low, high = (
         torch.from_numpy(checkpoint.scaler.normalise(np.array(limit))).float().repeat(block)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-An album of a run: frames that the robot has seen, with their latents, for people to look at plans.
+The album of a run: recorded frames with their latents, which show what a plan predicts.
 
-A plan ends in a latent, which nobody can see. The frame whose latent is nearest shows it about; a
-linear probe tells about which state was measured there. Nothing is planned with either.
+A predicted latent is shown by the frame with the nearest latent, and by the measured state that a
+linear probe reads off it. Planning uses neither.
 """
 
 from __future__ import annotations
@@ -14,57 +14,58 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.errors import CheckpointError
 from smwm_ros.interfaces import Array
 from smwm_ros.model import sidecar
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.encoding import encode_rows
-from smwm_ros.planning.roadmap import spread
+from smwm_ros.model.regression import r2, ridge
+from smwm_ros.planning.roadmap import farthest_points
 import torch
 from torch import Tensor
 
 NAME = 'album'
-PAGES = 256  # frames in an album
-LOOKED_AT = 2048  # frames that they are chosen from, and that the probe learns from
-HELD_OUT = 512  # frames that it is tried on
+FRAMES = 256  # in an album
+CANDIDATES = 2048  # frames to choose from, and to fit the probe to
+HELD_OUT = 512  # frames that the probe is tested on
 RIDGE = 1e-3
+LEAST_VARIANCE = 1e-12  # of a state; rounding alone gives a constant one as much
 _QUALITY = 90  # of the frames as JPEG
 
 
 class FrameBank(NamedTuple):
-    """Frames, their latents, and how to read the measured state off a latent."""
+    """Frames, their latents, and a linear probe of the measured state."""
 
     jpegs: tuple[bytes, ...]  # of N frames
     latents: Tensor  # (N, D)
     weights: Tensor  # (D, P)
     offset: Tensor  # (P,)
-    skill: tuple[
-        float, ...
-    ]  # (P,) R2 of each state on held-out frames; nan where it is constant or unknown
+    skill: tuple[float, ...]  # (P,) held-out R2; nan for a state that is constant or unknown
 
     def nearest(self, latent: Tensor) -> tuple[Array, float]:
-        """Return the frame (S, S, 3) uint8 RGB that is most like a latent (D,), and how far."""
+        """Return the frame (S, S, 3) uint8 RGB nearest to a latent (D,), and its distance."""
         distance = torch.linalg.vector_norm(self.latents - latent, dim=1)
-        page = int(distance.argmin())
-        bgr = cv2.imdecode(np.frombuffer(self.jpegs[page], np.uint8), cv2.IMREAD_COLOR)
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), float(distance[page])
+        number = int(distance.argmin())
+        bgr = cv2.imdecode(np.frombuffer(self.jpegs[number], np.uint8), cv2.IMREAD_COLOR)
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), float(distance[number])
 
     def read(self, latents: Tensor) -> Array:
-        """Return the states (..., P) that latents (..., D) speak of."""
+        """Return the states (..., P) that the probe reads off latents (..., D)."""
         states: Array = (latents @ self.weights + self.offset).numpy()
         return states
 
 
 def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> FrameBank:
-    """Choose frames of the training episodes that are spread evenly, and learn the probe."""
-    rows = _evenly(dataset.starts('train'), LOOKED_AT)
+    """Choose training frames with latents far from each other, and fit the probe."""
+    rows = evenly_spaced(dataset.starts('train'), CANDIDATES)
     latents = encode_rows(checkpoint.model, dataset, rows)
-    pages = spread(latents, 0.0, min(PAGES, len(rows)))[0]
-    jpegs = tuple(_jpeg(frame) for frame in dataset.pixels(rows[pages.numpy()]))
+    chosen = farthest_points(latents, 0.0, min(FRAMES, len(rows)))[0]
+    jpegs = tuple(_jpeg(frame) for frame in dataset.pixels(rows[chosen.numpy()]))
     weights, offset, skill = _probe(checkpoint, dataset, rows, latents)
     return FrameBank(
         jpegs,
-        latents[pages],
+        latents[chosen],
         torch.from_numpy(weights).float(),
         torch.from_numpy(offset).float(),
         skill,
@@ -74,7 +75,7 @@ def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> FrameBank:
 def _probe(
     checkpoint: Checkpoint, dataset: TransitionDataset, rows: Array, latents: Tensor
 ) -> tuple[Array, Array, tuple[float, ...]]:
-    """Learn the probe where the state was measured, and try it there on held-out frames."""
+    """Fit the probe to frames with a measured state; return weights, offset and held-out R2."""
     known, size = dataset.measured(rows), dataset.info.state_size
     if not known.any():
         return np.zeros((latents.shape[1], size)), np.zeros(size), (float('nan'),) * size
@@ -82,17 +83,18 @@ def _probe(
     weights, offset = _fit(latents.numpy()[known].astype(np.float64), states)
     tried = dataset.starts('val')
     tried = tried[dataset.measured(tried)]
-    tried = _evenly(tried, HELD_OUT) if len(tried) else rows[known]
+    tried = evenly_spaced(tried, HELD_OUT) if len(tried) else rows[known]
     read = encode_rows(checkpoint.model, dataset, tried).numpy() @ weights + offset
-    return weights, offset, _r2(read, dataset.states(tried))
+    skill = r2(read, dataset.states(tried), LEAST_VARIANCE)
+    return weights, offset, tuple(skill.tolist())
 
 
 def save(folder: Path, bank: FrameBank, dataset: str) -> None:
-    """Write an album beside the model it was made with."""
-    pages = [np.frombuffer(jpeg, np.uint8) for jpeg in bank.jpegs]
+    """Write an album beside its model."""
+    frames = [np.frombuffer(jpeg, np.uint8) for jpeg in bank.jpegs]
     tensors = {
-        'jpeg': torch.from_numpy(np.concatenate(pages)),
-        'ends': torch.from_numpy(np.cumsum([len(page) for page in pages])),
+        'jpeg': torch.from_numpy(np.concatenate(frames)),
+        'ends': torch.from_numpy(np.cumsum([len(frame) for frame in frames])),
         'latents': bank.latents,
         'weights': bank.weights,
         'offset': bank.offset,
@@ -123,17 +125,11 @@ def load(folder: Path | None, needed_by: str) -> FrameBank:
 
 
 def _is_image(jpeg: bytes) -> bool:
-    """Tell whether a frame can be shown."""
+    """Return whether a frame can be decoded."""
     try:
         return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
     except cv2.error:
         return False
-
-
-def _evenly(rows: Array, most: int) -> Array:
-    """Return at most so many rows, evenly spaced."""
-    chosen: Array = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
-    return chosen
 
 
 def _jpeg(frame: Array) -> bytes:
@@ -145,19 +141,9 @@ def _jpeg(frame: Array) -> bytes:
 
 
 def _fit(latents: Array, states: Array) -> tuple[Array, Array]:
-    """Fit states (n, P) to latents (n, D) by ridge regression: weights (D, P), offset (P,)."""
+    """Fit states (n, P) to latents (n, D); return weights (D, P) and offset (P,)."""
     middle, mean = latents.mean(0), states.mean(0)
     x = latents - middle
-    size = RIDGE * len(x) * max(float(x.var()), 1e-12)
-    weights = np.linalg.solve(x.T @ x + size * np.eye(x.shape[1]), x.T @ (states - mean))
+    penalty = RIDGE * len(x) * max(float(x.var()), 1e-12)
+    weights = ridge(x, states - mean, penalty)
     return weights, mean - middle @ weights
-
-
-def _r2(read: Array, true: Array) -> tuple[float, ...]:
-    """Return how much of each state is read: 1 all of it, 0 no more than its mean."""
-    variance = true.var(0, dtype=np.float64)
-    missed = np.square(read - true).mean(0)
-    return tuple(
-        float(1 - part / whole) if whole > 1e-12 else float('nan')
-        for part, whole in zip(missed, variance, strict=True)
-    )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is made of a model for planning: a roadmap for its subgoals, a policy for its proposals."""
+"""The files of smwm prepare that some planners need: a roadmap and a proposal policy."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import torch
 
 
 class Guides(NamedTuple):
-    """What a planner may need beside a model; the searches need neither."""
+    """What some planners need beside a model; None where the settings do not use it."""
 
     roadmap: Roadmap | None = None
     policy: Policy | None = None
 
     def to(self, device: torch.device) -> Guides:
-        """Return them where the planner works."""
+        """Return copies on a device."""
         road, policy = self
         if road is not None:
             road = road._replace(nodes=road.nodes.to(device), edges=road.edges.to(device))
@@ -29,7 +29,7 @@ class Guides(NamedTuple):
 
 
 def load_guides(checkpoint: Checkpoint, settings: config.Planner) -> Guides:
-    """Read what the settings ask for, or say what is missing."""
+    """Read what the settings require; raise CheckpointError where it is missing."""
     where = checkpoint.folder
     road = policy = None
     if settings.kind == 'roadmap':

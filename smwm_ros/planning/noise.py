@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The noise that action sequences are drawn with: white, held within a model step, or coloured."""
+"""Noise of action samples: white, held within a model step, or coloured."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 class Noise:
-    """Draws noise of variance 1 from a seed."""
+    """Draws noise of variance 1."""
 
     def __init__(
         self,
         shape: tuple[int, int, int],  # N, T, K*A
         block: int,  # K
-        smooth: float,  # share of the variance that is the same for all K of a model step
-        beta: float,  # exponent: power falls with frequency to this; 0 is white
+        smooth: float,  # share of the variance that the K raw actions of a model step share
+        beta: float,  # power falls with frequency ** beta; 0 is white
         device: torch.device,
     ) -> None:
         samples, steps, width = shape
@@ -29,7 +29,7 @@ class Noise:
         self.generator = torch.Generator(device)
 
     def seed(self, seed: int) -> None:
-        """Begin anew."""
+        """Seed the generator."""
         self.generator.manual_seed(seed)
 
     def draw(self) -> Tensor:
@@ -49,7 +49,7 @@ class Noise:
 
 def coloured(steps: int, exponent: float) -> Tensor:
     """Return the matrix (L, L) that turns white noise over L raw steps into coloured noise."""
-    # Twice as long as needed: the end of such noise goes on at its beginning.
+    # Twice as long as needed, since the inverse FFT gives periodic noise.
     frequency = torch.fft.rfftfreq(2 * steps, dtype=torch.float64)
     frequency[0] = frequency[1]
     power = torch.fft.irfft(frequency**-exponent, n=2 * steps)[:steps]
@@ -57,6 +57,6 @@ def coloured(steps: int, exponent: float) -> Tensor:
     covariance = (power / power[0])[(step[:, None] - step).abs()]
     values, vectors = torch.linalg.eigh(covariance)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-    # Rounding may have left a variance that is not quite 1.
+    # Rounding may give a variance that is not exactly 1.
     mix: Tensor = root / root.square().sum(dim=1, keepdim=True).sqrt()
     return mix.float()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one path from a camera image to raw physical actions, for evaluation and live robots."""
+"""The path from a camera image to raw physical actions, in evaluation and on robots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from smwm_ros.model.device import pick_device
 from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.recorded import can_record, Recorded
-from smwm_ros.planning.costs import View
+from smwm_ros.planning.costs import StateReader
 from smwm_ros.planning.guides import load_guides
 from smwm_ros.planning.planner import make_planner
 import torch
@@ -28,31 +28,31 @@ from torch import Tensor
 
 
 class PilotPlan(NamedTuple):
-    """What to do from the image on, one row for each control period."""
+    """A plan that starts at the time of the image, one row for each control period."""
 
     actions: Array  # (T*K, A) physical, inside the limits of the spec
-    cost: float  # of the plan, as planner.cost has it; not finite when nothing could be scored
-    spread: float  # mean standard deviation of the samples at the end, 0 when certain
+    cost: float  # as planner.cost defines it; not finite where no sample had a finite cost
+    spread: float  # mean standard deviation of the samples after the last iteration
     distance: float  # latent distance from the image to the goal
     shares: Mapping[str, float] = MappingProxyType({})  # of each term in the cost
-    # Along a roadmap [model steps]; inf where no way is known; None where there is no roadmap.
+    # Along the roadmap [model steps]; inf where no path is known, None without a roadmap.
     to_go: float | None = None
     latent: Array | None = None  # (D,) of the image
 
 
 class Pilot:
-    """Encodes images, plans, and turns normalised actions into physical ones."""
+    """Encodes images, plans, and returns physical actions."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        planner: config.Planner | None = None,  # None: the settings in the checkpoint
+        planner: config.Planner | None = None,  # None: that of the checkpoint
     ) -> None:
         settings = checkpoint.planner if planner is None else planner
         self.spec = checkpoint.spec
         self.action_block = checkpoint.action_block
         self.image_size = checkpoint.image_size
-        self.horizon = settings.horizon * self.action_block  # raw steps in a plan
+        self.raw_steps = settings.horizon * self.action_block  # raw steps in a plan
         self.latent_size = checkpoint.model.latent  # D
         self._device = planning_device(settings, checkpoint.model_config)
         self._model = checkpoint.on(self._device).model
@@ -75,17 +75,17 @@ class Pilot:
             keep_out=self._places(settings.keep_out) if settings.keep_out else None,
             heads=self._model.heads,
             guides=load_guides(checkpoint, settings),
-            view=self._view(checkpoint.robot, settings.focus),
+            read_focus=self._focus_reader(checkpoint.robot, settings.focus),
         )
         self._goal: Tensor | None = None  # (B, D)
 
     def set_goal(self, pixels: Array) -> None:
-        """Take an image (S, S, 3) uint8 RGB as the goal, and forget the last plan."""
+        """Set the goal image (S, S, 3) uint8 RGB, and drop the last plan."""
         self._check(pixels, 3)
         self.set_goals(pixels[None])
 
     def set_goals(self, pixels: Array) -> None:
-        """Take an image for each of B problems as its goal, (B, S, S, 3) uint8 RGB."""
+        """Set the goal images (B, S, S, 3) uint8 RGB of B problems, and drop the last plans."""
         self._goal = self._require_finite(self._encode(pixels))
         self._planner.reset()
 
@@ -95,7 +95,7 @@ class Pilot:
         return latents
 
     def aim(self, latent: Array) -> None:
-        """Take a latent (D,) as the goal; the last plan stays, for the next may begin there."""
+        """Set the goal latent (D,), and keep the last plan for the warm start."""
         if latent.shape != (self.latent_size,):
             raise ValueError(f'expected {self.latent_size} numbers, found {latent.shape}')
         self._goal = self._require_finite(self._tensor(latent[None]))
@@ -104,8 +104,8 @@ class Pilot:
         """
         Plan from an image (S, S, 3) uint8 RGB.
 
-        `elapsed` is how many raw steps passed since the image of the previous plan. `sent` (n, A)
-        are the raw actions from this image on that were sent already: the plan begins with them.
+        `elapsed` is the number of raw steps since the image of the previous plan. The plan begins
+        with `sent` (n, A): the raw actions that were sent before and act after this image.
         """
         self._check(pixels, 3)
         return self.plan_many(pixels[None], elapsed, None if sent is None else sent[None])[0]
@@ -114,17 +114,17 @@ class Pilot:
         """
         Plan from the images (B, S, S, 3) of all problems at once, each as if it were alone.
 
-        `sent` (B, n, A) as in plan.
+        `elapsed` and `sent` (B, n, A) are those of plan().
         """
         if self._goal is None:
-            raise RuntimeError('set_goal comes before plan')
+            raise RuntimeError('no goal; call set_goal before plan')
         z = self._encode(pixels)
         self._planner.shift(elapsed)
         past = None
         if sent is not None and sent.shape[1] > 0:
             past = self._tensor(self._scaler.normalise(sent))
         plans = self._planner.plan_many(z, self._goal, past)
-        raw = plans.actions.reshape(len(z), self.horizon, self.spec.size).cpu().numpy()
+        raw = plans.actions.reshape(len(z), self.raw_steps, self.spec.size).cpu().numpy()
         actions = self.spec.clip(self._scaler.restore(raw))
         distance = torch.linalg.vector_norm(z - self._goal, dim=1)
         numbers = (part.tolist() for part in (plans.cost, plans.spread, distance))
@@ -134,21 +134,21 @@ class Pilot:
         return [PilotPlan(*row) for row in rows]
 
     def keep(self, problems: Sequence[int]) -> None:
-        """Go on with some of the problems, in this order; the others are over."""
+        """Keep only these problems, in this order."""
         if self._goal is not None:
             self._goal = self._goal[list(problems)]
         self._planner.keep(problems)
 
     def reset(self) -> None:
-        """Forget the last plan; the goal stays."""
+        """Drop the last plan, and keep the goal."""
         self._planner.reset()
 
     def cancel(self) -> None:
-        """End the plan that is being made with planner.CancelledError; from any thread."""
+        """Make the running search, or else the next one, raise CancelledError; thread-safe."""
         self._planner.cancel()
 
     def warm_up(self) -> float:
-        """Plan a few times to nowhere, so that later plans are fast; return the least time [s]."""
+        """Plan for black images, so that later plans are fast; return the shortest time [s]."""
         goal, black = self._goal, np.zeros((self.image_size, self.image_size, 3), np.uint8)
         self.set_goal(black)
         times = []
@@ -156,8 +156,8 @@ class Pilot:
             begun = time.perf_counter()
             self.plan(black, elapsed=1)
             times.append(time.perf_counter() - begun)
-        if self._recorded:  # a search that begins with what was sent is another one
-            for sent in range(1, min(self.action_block + 1, self.horizon)):
+        if self._recorded:  # each number of sent actions has a CUDA graph of its own
+            for sent in range(1, min(self.action_block + 1, self.raw_steps)):
                 self.plan(black, elapsed=1, sent=np.zeros((sent, self.spec.size)))
         self._goal = goal
         self.reset()
@@ -173,11 +173,11 @@ class Pilot:
         return encode(images)
 
     def _require_finite(self, goal: Tensor) -> Tensor:
-        """Return a goal that can be planned for."""
+        """Return the goal, or raise CheckpointError where it is not finite."""
         if not bool(goal.isfinite().all()):
             raise CheckpointError(
-                'the latent of the goal is not finite, so nothing can be planned: the weights of '
-                'the checkpoint are broken; train it again'
+                'the latent of the goal is not finite: the weights of the checkpoint are damaged; '
+                'train it again'
             )
         return goal
 
@@ -195,8 +195,8 @@ class Pilot:
             )
         return self._tensor(np.array(rate) * self.spec.dt / self._scaler.std)
 
-    def _view(self, robot: config.Robot, focus: tuple[str, ...]) -> View | None:
-        """Return what reads the fields of `focus` off latents."""
+    def _focus_reader(self, robot: config.Robot, focus: tuple[str, ...]) -> StateReader | None:
+        """Return the function that reads the fields of `focus` off latents, None without any."""
         columns, head = columns_of(focus, self._model.config, robot), self._model.state_head
         if not head or not columns:
             return None
@@ -207,7 +207,7 @@ class Pilot:
         return self._encode(read_folder(Path(folder), self.image_size, self._resize)).clone()
 
     def _check(self, pixels: Array, dimensions: int) -> None:
-        """Refuse what is no image, or are no images, of the size that the model knows."""
+        """Raise ValueError where pixels are not images of the size of the model."""
         expected = (self.image_size, self.image_size, 3)
         fits = pixels.ndim == dimensions and pixels.shape[-3:] == expected
         if not fits or pixels.dtype != np.uint8:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Planning in latent space, from one plan to the next.
+Planners: a search that starts from the previous plan, and the choice between planners.
 
-All actions here are normalised; every sequence that is tried, and the one that is returned, lies
-inside the limits of the robot.
+All actions here are normalised. Every sample and every plan lies inside the limits of the robot.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from smwm_ros import config
 from smwm_ros.interfaces import Plan, Planner, Plans, WorldModel
 from smwm_ros.model.recorded import can_record, Recorded
 from smwm_ros.planning.bounds import Bounds
-from smwm_ros.planning.costs import Costs, Heads, View
+from smwm_ros.planning.costs import Costs, Heads, StateReader
 from smwm_ros.planning.guides import Guides
-from smwm_ros.planning.policy import AmortisedPlanner, Propose
+from smwm_ros.planning.policy import AmortisedPlanner
 from smwm_ros.planning.roadmap import Mover, RoadmapPlanner
-from smwm_ros.planning.search import Before, CancelledError, Found, Search
+from smwm_ros.planning.search import Before, CancelledError, Search, SearchResult
 import torch
 from torch import Tensor
 
@@ -29,37 +28,31 @@ NO_GUIDES = Guides()
 
 
 class SearchPlanner:
-    """Searches, and begins each search where the last plan led."""
+    """Runs a search for each plan, warm started with the previous plan."""
 
-    def __init__(
-        self,
-        settings: config.Planner,
-        bounds: Bounds,
-        costs: Costs,
-        clock: Callable[[], float] = time.perf_counter,  # [s]
-        propose: Propose | None = None,
-    ) -> None:
-        self.settings, self._bounds, self._costs = settings, bounds, costs
-        self._search = Search(settings, bounds, costs, clock, propose)
-        self._recorded: Recorded[Found] | None = None
-        # Neither a clock nor a gradient can be recorded.
-        if can_record(bounds.low.device) and not settings.budget_ms and not settings.refine:
-            self._recorded = Recorded(self._search, self._search.noise.generator)
+    def __init__(self, search: Search) -> None:
+        self._search, self.settings = search, search.settings
+        self._bounds, self._costs = search.bounds, search.costs
+        self._recorded: Recorded[SearchResult] | None = None
+        # A CUDA graph can record neither a clock nor a gradient.
+        recordable = not (self.settings.budget_ms or self.settings.refine)
+        if recordable and can_record(search.bounds.low.device):
+            self._recorded = Recorded(search, search.noise.generator)
         self.reset()
 
     def cancel(self) -> None:
-        """End the search that runs with CancelledError, or the next one; from any thread."""
+        """Make the running search, or else the next one, raise CancelledError; thread-safe."""
         self._search.cancelled = True
 
     def reset(self) -> None:
-        """Forget the last plan and begin the noise anew, so that an episode can be repeated."""
-        self._last: Tensor | None = None  # (B, 1+E, T, K*A): the last plans, and elites kept
-        self._before: Tensor | None = None  # (B, A): the raw action executed last
+        """Drop the last plan and reseed the noise, so that an episode can be repeated."""
+        self._last: Tensor | None = None  # (B, 1+E, T, K*A): the last plans, and elites
+        self._before: Tensor | None = None  # (B, A): the last executed raw action
         self._search.noise.seed(self.settings.seed)
         self._search.cancelled = False
 
     def shift(self, raw_steps: int) -> None:
-        """Move the last plan on by the raw actions that were executed since."""
+        """Shift the last plans by the raw actions that were executed since."""
         if self._last is None or raw_steps == 0:
             return
         raw = self._bounds.raw(self._last)  # (B, 1+E, T*K, A)
@@ -73,7 +66,7 @@ class SearchPlanner:
         self._last = raw.reshape(self._last.shape)
 
     def keep(self, problems: Sequence[int]) -> None:
-        """Go on with some of the problems of the last plan, in this order; the others are over."""
+        """Keep only these problems of the last plans, in this order."""
         if self._last is not None:
             self._last = self._last[list(problems)]
         if self._before is not None:
@@ -88,19 +81,18 @@ class SearchPlanner:
 
     def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
         """
-        Solve B problems at once, each as if it were alone: z (B, D), goal (B, D).
+        Plan for B problems at once, each as if it were alone: z (B, D), goal (B, D).
 
-        Every plan begins with the raw actions `past` (B, n, A), which were sent already.
+        Every plan begins with `past` (B, n, A): normalised raw actions that were sent before.
         """
         if z.shape != goal.shape or z.ndim != 2:
             raise ValueError(
                 'expected as many latents as goals, all of one width, found z of '
                 f'{tuple(z.shape)} and goals of {tuple(goal.shape)}'
             )
-        if self._costs.latent != z.shape[1]:
+        if self._costs.latent_size != z.shape[1]:
             raise ValueError(
-                f'expected latents of width {self._costs.latent}, as the model has them, found '
-                f'{z.shape[1]}'
+                f'expected latents of width {self._costs.latent_size}, found {z.shape[1]}'
             )
         length = self.settings.horizon * self._bounds.block  # raw actions in a plan
         if past is not None and not (len(past) == len(z) and 0 < past.shape[1] < length):
@@ -112,13 +104,13 @@ class SearchPlanner:
             self._last = self._before = None
         refines = self.settings.refine > 0
         with torch.no_grad(), torch.inference_mode(not refines):
-            if refines:  # gradients want tensors that were not made in inference mode
+            if refines:  # autograd refuses tensors that were made in inference mode
                 z, goal = z.clone(), goal.clone()
-            # Many problems keep a GPU busy by themselves, and their number changes all the time.
+            # Several problems keep a GPU busy without a graph, and their number varies.
             search = self._recorded if self._recorded and len(z) == 1 else self._search
             last = self._last if self.settings.warm_start else None
             found = search(z, goal, *Before(last, self._before, past))
-        if self._search.cancelled:  # nothing ends what a GPU was asked for, but it is over soon
+        if self._search.cancelled:  # meanwhile: a graph that was launched cannot be stopped
             raise CancelledError
         self._last = found.kept
         return found.plans
@@ -131,16 +123,16 @@ def make_planner(
     high: Tensor,  # (K*A,)
     block: int = 1,  # K, how many raw actions make one model step
     step: Tensor | None = None,  # (A,) largest change from one raw action to the next
-    rest: Tensor | None = None,  # (A,) the raw action that is no effort
+    rest: Tensor | None = None,  # (A,) the raw action whose effort is 0
     keep_out: Tensor | None = None,  # (M, D) latents of places to avoid
     heads: Heads | None = None,
     clock: Callable[[], float] = time.perf_counter,
     guides: Guides = NO_GUIDES,
-    view: View | None = None,  # what of the goal is wanted first of all
+    read_focus: StateReader | None = None,  # reads the fields of planner.focus
 ) -> Planner:
-    """Make the planner that the settings name."""
+    """Return the planner that the settings select."""
     bounds = Bounds(low, high, block, step)
-    costs = Costs(model, settings, bounds, rest, keep_out, heads, view)
+    costs = Costs(model, settings, bounds, rest, keep_out, heads, read_focus)
     roadmap, policy = guides.to(low.device)
     if settings.kind == 'roadmap':
         if roadmap is None:
@@ -151,7 +143,7 @@ def make_planner(
     propose = partial(policy.propose, model, horizon=settings.horizon) if policy else None
     planner: Planner
     if settings.kind != 'amortised':
-        planner = SearchPlanner(settings, bounds, costs, clock, propose)
+        planner = SearchPlanner(Search(settings, bounds, costs, clock, propose))
     elif propose is None:
         raise ValueError('planner.kind=amortised: expected a policy in guides')
     else:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A roadmap of latents: where the robot has been, and which way leads from there to a goal.
+A roadmap: a graph of recorded latents, and its shortest paths to a goal.
 
-Latent distance goes straight through walls, so a planner that looks a few steps ahead gets stuck
-before them. Nodes are latents of the dataset, spread evenly. Two are joined where a recording went
-from the one to the other, or where the inverse model has an action that, says the forward model,
-makes the move. The shortest way then gives a subgoal that a short look ahead can reach.
+Latent distance ignores walls, so a planner with a short horizon gets stuck in front of them. Nodes
+are latents of the dataset, far from each other. An edge joins two nodes where a recording moved
+from one to the other, or where the forward model predicts that the action of the inverse model
+makes the move. The shortest path gives a subgoal within the horizon.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 NAME = 'roadmap'
-NEIGHBOURS = 12  # nearest nodes that are tried as the next of a way
-CLOSE = 0.5  # nodes are so far apart, and a move has to end so near [typical model steps]
-AHEAD = 2.0  # a subgoal is at most so far ahead [same]
+NEIGHBOURS = 12  # nearest nodes that are tried for an edge
+CLOSE = 0.5  # distance between nodes, and tolerance of the end of a move [median model steps]
+AHEAD = 2.0  # largest distance of a subgoal along the path [median model steps]
 
 
 class Roadmap(NamedTuple):
-    """Nodes and the moves between them."""
+    """Nodes, and the edges between them."""
 
     nodes: Tensor  # (N, D)
     edges: Tensor  # (2, E) int64: from, to
-    step: float  # latent distance of a typical model step
-    radius: float  # within which every recorded latent has a node
+    step: float  # median latent distance of a model step
+    radius: float  # largest distance of a recorded latent from its nearest node
 
     @property
     def lengths(self) -> Tensor:
@@ -44,22 +44,22 @@ class Roadmap(NamedTuple):
         return lengths
 
 
-class Ways(NamedTuple):
-    """The shortest ways from N nodes to each of B goals; the goal itself is number N."""
+class Paths(NamedTuple):
+    """The shortest paths from N nodes to each of B goals; the goal itself is number N."""
 
     goal: Tensor  # (B, D)
-    to_go: Tensor  # (B, N+1) latent distance along the way, inf where there is none
-    after: Tensor  # (B, N+1) what comes next; where no way is known, the goal
+    to_go: Tensor  # (B, N+1) latent distance along the path, inf where there is none
+    after: Tensor  # (B, N+1) the next node; the goal where there is no path
 
 
 class Mover:
-    """Tells by the model's own account which moves can be made in one model step."""
+    """Predicts with the model which moves one model step can make."""
 
     def __init__(self, model: WorldModel, low: Tensor, high: Tensor) -> None:
         self._model, self._low, self._high = model, low, high  # (K*A,) normalised
 
     def misses(self, start: Tensor, end: Tensor) -> Tensor:
-        """Return by how much moves between latents (n, D) fail (n,)."""
+        """Return how far moves from start (n, D) end from `end` (n, D): latent distances (n,)."""
         action = self._model.infer(start, end)
         action = torch.minimum(torch.maximum(action, self._low), self._high)
         missed = self._model.predict(start, action) - end
@@ -67,12 +67,12 @@ class Mover:
         return distance
 
 
-def spread(latents: Tensor, apart: float, most: int) -> tuple[Tensor, Tensor, float]:
+def farthest_points(latents: Tensor, apart: float, most: int) -> tuple[Tensor, Tensor, float]:
     """
-    Choose latents of (R, D) until each lies nearer than `apart` to a chosen one.
+    Choose latents of (R, D) until all others are nearer than `apart` to a chosen one.
 
-    Each is the farthest from those before it. Return their rows (N,), at most `most`; the number
-    of the chosen one that is nearest to each row (R,); and how far the farthest row is from it.
+    Each is the farthest from those chosen before. Return their rows (N,), at most `most`; for each
+    latent the number (R,) of the nearest chosen one; and the largest distance to it.
     """
     distance = latents.new_full((len(latents),), torch.inf)
     nearest = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
@@ -89,20 +89,21 @@ def spread(latents: Tensor, apart: float, most: int) -> tuple[Tensor, Tensor, fl
 
 
 @torch.inference_mode()
-def survey(drives: RecordedDrives, mover: Mover, most: int) -> Roadmap:
-    """Make a roadmap of recorded drives."""
+def build(drives: RecordedDrives, mover: Mover, most: int) -> Roadmap:
+    """Make a roadmap of recorded drives, with at most `most` nodes."""
     step = drives.step
     if not step > 0:
         raise DatasetError(
-            f'the latents of the drives move by {step:g}; nothing can be told apart'
+            f'the median latent distance of a model step is {step:g}, expected more than 0; '
+            'smwm inspect says whether the latent has collapsed'
         )
-    rows, nearest, radius = spread(drives.latents, CLOSE * step, most)
+    rows, nearest, radius = farthest_points(drives.latents, CLOSE * step, most)
     nodes = drives.latents[rows]
     distance = torch.cdist(nodes, nodes)
     distance.fill_diagonal_(torch.inf)
     moved = (drives.left[:-1] > 0) & (nearest[1:] != nearest[:-1])
     driven = torch.stack([nearest[:-1][moved], nearest[1:][moved]])
-    # Who is further in one tick than others in a model step was not driven there.
+    # Drop jumps: longer in one tick than a model step between neighbouring nodes.
     driven = driven[:, distance[tuple(driven)] < 2 * radius + step]
     count = min(NEIGHBOURS, len(nodes) - 1)
     ends = distance.topk(count, largest=False).indices.ravel()
@@ -111,7 +112,10 @@ def survey(drives: RecordedDrives, mover: Mover, most: int) -> Roadmap:
     possible = torch.stack([starts[good], ends[good]])
     edges = torch.unique(torch.cat([driven, possible], dim=1), dim=1)
     if not edges.numel():
-        raise DatasetError('no place in the drives was reached from another, so there are no ways')
+        raise DatasetError(
+            'no edge between the places in the drives: none was reached from another; record '
+            'longer drives, or train longer'
+        )
     return Roadmap(nodes, edges, step, radius)
 
 
@@ -133,62 +137,62 @@ def load(folder: Path | None, needed_by: str) -> Roadmap:
     if not (inside and 0 < roadmap.step < torch.inf and 0 <= roadmap.radius < torch.inf):
         raise CheckpointError(f'{folder}: its {NAME} is damaged; make it again: smwm prepare')
     if not roadmap.edges.numel():
-        raise CheckpointError(f'{folder}: its {NAME} is empty: no way leads anywhere')
+        raise CheckpointError(f'{folder}: its {NAME} has no edges; make it again: smwm prepare')
     return roadmap
 
 
 def joined(roadmap: Roadmap) -> float:
-    """Return the share of all pairs of different nodes with a way from the first to the second."""
+    """Return the share of ordered pairs of different nodes that a path joins."""
     count = len(roadmap.nodes)
     reach = torch.eye(count)
     reach[tuple(roadmap.edges)] = 1.0
     while True:
-        further = (reach @ reach).clamp(max=1.0)  # ways of twice as many moves
+        further = (reach @ reach).clamp(max=1.0)  # paths of twice as many edges
         if torch.equal(further, reach):
             return float((reach.sum() - count) / max(count * (count - 1), 1))
         reach = further
 
 
 class RoadmapPlanner:
-    """Sends a planner that looks a short way ahead from subgoal to subgoal."""
+    """Gives another planner the subgoals along the shortest path."""
 
     def __init__(self, planner: Planner, roadmap: Roadmap, mover: Mover) -> None:
         self._planner, self._roadmap, self._mover = planner, roadmap, mover
         self._lengths = roadmap.lengths
-        self._known: Ways | None = None
+        self._known: Paths | None = None
 
     def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
-        """Plan to subgoals on the way to goal (B, D); straight to it where no way is known."""
+        """Plan to subgoals on the path to goal (B, D), or to the goal where there is no path."""
         if self._known is None or not torch.equal(self._known.goal, goal):
-            self._known = self.ways(goal)
+            self._known = self.paths(goal)
         subgoal, to_go = self._next(z, self._known)
         plans = self._planner.plan_many(z, subgoal, past)
         return plans._replace(to_go=to_go / self._roadmap.step)
 
     def shift(self, raw_steps: int) -> None:
-        """Move the last plans on."""
+        """Shift the last plans."""
         self._planner.shift(raw_steps)
 
     def keep(self, problems: Sequence[int]) -> None:
-        """Go on with some of the problems."""
+        """Keep only these problems, in this order."""
         if self._known is not None:
-            self._known = Ways(*(part[list(problems)] for part in self._known))
+            self._known = Paths(*(part[list(problems)] for part in self._known))
         self._planner.keep(problems)
 
     def reset(self) -> None:
-        """Forget the last plans, and the ways."""
+        """Drop the last plans, and the paths."""
         self._known = None
         self._planner.reset()
 
     def cancel(self) -> None:
-        """End the search that runs."""
+        """Cancel the running search."""
         self._planner.cancel()
 
     @torch.inference_mode()
-    def ways(self, goal: Tensor) -> Ways:
-        """Find the ways to goals (B, D): shorten those of all edges until none gets shorter."""
+    def paths(self, goal: Tensor) -> Paths:
+        """Find the shortest paths to goals (B, D), by the Bellman-Ford algorithm."""
         start, end = self._roadmap.edges
-        last = self._links(goal, to_nodes=False)  # (B, N) from the nodes beside the goal
+        last = self._links(goal, to_nodes=False)  # (B, N) from the nodes near the goal
         to_go = last
         origin = start.expand(len(goal), -1)
         while True:
@@ -202,28 +206,28 @@ class RoadmapPlanner:
         after = torch.full_like(to_go, there, dtype=torch.long)
         after = after.scatter_reduce(1, origin, choice, 'amin')
         after = torch.where(last <= to_go, there, after)
-        return Ways(goal, F.pad(to_go, (0, 1), value=0.0), F.pad(after, (0, 1), value=there))
+        return Paths(goal, F.pad(to_go, (0, 1), value=0.0), F.pad(after, (0, 1), value=there))
 
     @torch.inference_mode()
-    def _next(self, z: Tensor, ways: Ways) -> tuple[Tensor, Tensor]:
-        """Return subgoals (B, D), and how far it is from z to the goals along the ways (B,)."""
-        nodes, lane = self._roadmap.nodes, torch.arange(len(z), device=z.device)
-        to_go, node = (self._links(z, to_nodes=True) + ways.to_go[:, :-1]).min(dim=1)
-        reach = to_go - AHEAD * self._roadmap.step  # a subgoal lies no nearer to the goal,
-        here = to_go - ways.to_go[lane, node] < self._roadmap.radius
-        node = torch.where(here, ways.after[lane, node], node)  # but is never where we are
+    def _next(self, z: Tensor, paths: Paths) -> tuple[Tensor, Tensor]:
+        """Return subgoals (B, D), and the distances (B,) from z to the goals along the paths."""
+        nodes, problem = self._roadmap.nodes, torch.arange(len(z), device=z.device)
+        to_go, node = (self._links(z, to_nodes=True) + paths.to_go[:, :-1]).min(dim=1)
+        reach = to_go - AHEAD * self._roadmap.step  # a subgoal is no nearer to the goal
+        here = to_go - paths.to_go[problem, node] < self._roadmap.radius
+        node = torch.where(here, paths.after[problem, node], node)
         while True:
-            further = ways.after[lane, node]
-            further = torch.where(ways.to_go[lane, further] >= reach, further, node)
+            further = paths.after[problem, node]
+            further = torch.where(paths.to_go[problem, further] >= reach, further, node)
             if torch.equal(further, node):
                 break
             node = further
         final = (node == len(nodes)) | ~to_go.isfinite()
         subgoal = nodes[node.clamp(max=len(nodes) - 1)]
-        return torch.where(final.unsqueeze(1), ways.goal, subgoal), to_go
+        return torch.where(final.unsqueeze(1), paths.goal, subgoal), to_go
 
     def _links(self, z: Tensor, to_nodes: bool) -> Tensor:
-        """Return how far nodes beside z (B, D) are from it (B, N), inf for all others."""
+        """Return the distances (B, N) of nodes that one move joins to z (B, D), else inf."""
         nodes, roadmap = self._roadmap.nodes, self._roadmap
         distance = torch.cdist(z, nodes)
         near, index = distance.topk(min(NEIGHBOURS, len(nodes)), largest=False)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How the samples of one iteration become the mean and the spread of the next.
+Solvers: how the elites of one iteration give mean and standard deviation of the next.
 
-Each solver is a function of the best samples. Samples whose cost is no number are never followed;
-where there is no other, mean and spread stay as they were.
+Samples whose cost is not finite are ignored. Where no sample has a finite cost, mean and standard
+deviation do not change.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class Elites(NamedTuple):
     """The best samples, the best one first."""
 
     actions: Tensor  # (B, E, T, K*A)
-    cost: Tensor  # (B, E); infinite for what must not count
+    cost: Tensor  # (B, E); infinite for samples to ignore
 
 
 class Fit(NamedTuple):
-    """What samples are drawn around."""
+    """The distribution of the samples."""
 
     mean: Tensor  # (B, T, K*A)
     std: Tensor  # (B, T, K*A)
@@ -34,25 +34,25 @@ Solver: TypeAlias = Callable[[Elites, Fit, config.Planner], Fit]
 
 
 def best(samples: Tensor, cost: Tensor, count: int) -> Elites:
-    """Choose the best of (B, N, T, K*A) by their cost (B, N)."""
+    """Return the `count` samples of (B, N, T, K*A) with the lowest costs (B, N)."""
     cost = cost.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=torch.inf)
     lowest, index = cost.topk(min(count, cost.shape[1]), largest=False)
     return Elites(torch.take_along_dim(samples, index[..., None, None], dim=1), lowest)
 
 
-def better(champion: Elites | None, elites: Elites) -> Elites:
-    """Return the best sample of now and before, (B, 1, T, K*A)."""
+def better(best_so_far: Elites | None, elites: Elites) -> Elites:
+    """Return the better one of the best elite and the best sample so far, (B, 1, T, K*A)."""
     now = Elites(elites.actions[:, :1], elites.cost[:, :1])
-    if champion is None:
+    if best_so_far is None:
         return now
-    improved = now.cost < champion.cost
-    actions = torch.where(improved[..., None, None], now.actions, champion.actions)
-    return Elites(actions, torch.where(improved, now.cost, champion.cost))
+    improved = now.cost < best_so_far.cost
+    actions = torch.where(improved[..., None, None], now.actions, best_so_far.actions)
+    return Elites(actions, torch.where(improved, now.cost, best_so_far.cost))
 
 
 def cem(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
     """Return mean and unbiased standard deviation of the elites."""
-    finite = elites.cost.isfinite()[..., None, None]  # (B, E, 1, 1): elites that may count
+    finite = elites.cost.isfinite()[..., None, None]  # (B, E, 1, 1)
     count = finite.sum(dim=1)
     mean = (elites.actions * finite).sum(dim=1) / count.clamp(min=1)
     squares = ((elites.actions - mean.unsqueeze(1)) * finite).square().sum(dim=1)
@@ -62,7 +62,7 @@ def cem(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
 
 
 def icem(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
-    """Return the same, but move only part of the way."""
+    """Return the distribution of cem, mixed with the last one by planner.momentum."""
     found = cem(elites, last, settings)
     return Fit(
         *(torch.lerp(new, old, settings.momentum) for new, old in zip(found, last, strict=True))
@@ -70,10 +70,10 @@ def icem(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
 
 
 def mppi(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
-    """Return mean and standard deviation of the elites, each weighted by how good it is."""
+    """Return mean and standard deviation of the elites, weighted by exp(-cost)."""
     finite = elites.cost.isfinite()
     excess = torch.where(finite, elites.cost - elites.cost[:, :1], 0.0)
-    # Costs have no unit; what is typical among the elites counts as one.
+    # Costs have no unit, so the mean excess over the best elite serves as one.
     typical = excess.sum(dim=1, keepdim=True) / finite.sum(dim=1, keepdim=True).clamp(min=1)
     weight = torch.exp(-excess / (settings.temperature * typical).clamp(min=1e-12)) * finite
     weight = (weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-12))[..., None, None]
@@ -85,7 +85,7 @@ def mppi(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
 
 
 def sampling(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
-    """Return the best sample, and the spread as it was."""
+    """Return the best sample as the mean, and the last standard deviation."""
     alive = elites.cost[:, 0].isfinite()[:, None, None]
     return Fit(torch.where(alive, elites.actions[:, 0], last.mean), last.std)
 
@@ -101,17 +101,17 @@ def descend(
     size: float,
 ) -> Elites:
     """
-    Move each elite down the gradient of its cost; a step that does not help is not taken.
+    Move each elite down the gradient of its cost; reject steps that do not lower the cost.
 
-    Steps are of `size` standard deviations of the data, root mean square, and half as long after
-    each that did not help.
+    A step has a root mean square of `size` standard deviations of the data, halved after each
+    rejected step.
     """
     actions, cost = elites
     length = torch.full_like(cost, size)[..., None, None]
     for _ in range(steps):
         tried = bound(actions - length * _direction(score, actions))
         found = score(tried)
-        better = found < cost  # never where it is no number
+        better = found < cost  # False for nan
         actions = torch.where(better[..., None, None], tried, actions)
         cost = torch.where(better, found, cost)
         length = torch.where(better[..., None, None], length, length / 2)
@@ -119,7 +119,7 @@ def descend(
 
 
 def _direction(score: Callable[[Tensor], Tensor], actions: Tensor) -> Tensor:
-    """Return the gradient of the cost, of root mean square 1."""
+    """Return the gradient of the cost, scaled to root mean square 1."""
     with torch.inference_mode(False), torch.enable_grad():
         point = actions.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(score(point).sum(), point)

@@ -13,7 +13,7 @@ import numpy as np
 from smwm_ros.evaluation.probes import fit
 from smwm_ros.interfaces import Array
 from smwm_ros.model.device import seeded
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 import torch
 from torch import nn, Tensor
 
@@ -49,14 +49,20 @@ class Decoder(nn.Module):
 
 
 def decode(
-    latents: Array, pixels: Array, fresh: Array, truth: Array, epochs: int = EPOCHS, seed: int = 0
+    latents: Array,
+    pixels: Array,
+    fresh: Array,
+    truth: Array,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+    progress: ShowProgress = NoProgress,
 ) -> Pictures:
     """Fit a decoder to latents (n, D) of images (n, S, S, 3); reconstruct held-out ones (m, D)."""
     images, true = _images(pixels), _images(truth)
     with seeded(seed):
         decoder = Decoder(latents.shape[1], pixels.shape[1])
         epoch = fit(decoder, torch.from_numpy(latents), images, _loss, epochs, BATCH, RATE)
-        for _ in show_progress(epoch, total=epochs, desc='decoder', unit='epoch'):
+        for _ in progress(epoch, total=epochs, desc='decoder', unit='epoch'):
             pass
     with torch.inference_mode():
         painted = torch.cat(

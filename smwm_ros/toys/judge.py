@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.evaluation.examine import significant, spectrum
-from smwm_ros.evaluation.probes import linear, r2
+from smwm_ros.evaluation.probes import linear
 from smwm_ros.interfaces import Array, Obs, Window
 from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.regression import r2
 from smwm_ros.toys.dots import Moves
 from smwm_ros.toys.worlds import draw, JUDGE, Toy
 from smwm_ros.training.metrics import measure

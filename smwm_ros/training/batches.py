@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
-import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +13,10 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import ActionScaler, Array, Obs, Window
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of
 import torch
+
+_log = logging.getLogger(__name__)
 
 CUT = (0.6, 0.7)  # of an episode: where its training part ends and its held-out part begins
 
@@ -103,7 +105,7 @@ def check(
             'the commands vary; record again'
         )
     for name in np.array(dataset.info.spec.fields)[constant & warn]:
-        tell(f'warning: {where}: {name} never changes; plans keep it constant', file=sys.stderr)
+        _log.warning('%s: %s never changes; plans keep it constant', where, name)
 
 
 def with_held_out(data: TransitionDataset) -> tuple[TransitionDataset, str]:
@@ -165,8 +167,9 @@ def _require_state(dataset: TransitionDataset, rows: Array, warn: bool) -> None:
             )
     unknown = int((~dataset.measured(rows)).sum())
     if unknown and warn:
-        tell(
-            f'warning: {where}: no measured state at {unknown} of {count_of(len(rows), "tick")}; '
-            'the state loss ignores these',
-            file=sys.stderr,
+        _log.warning(
+            '%s: no measured state at %d of %s; the state loss ignores these',
+            where,
+            unknown,
+            count_of(len(rows), 'tick'),
         )

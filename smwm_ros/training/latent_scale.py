@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.model.checkpoint import Info
 from smwm_ros.model.encoding import encode_rows
 from smwm_ros.model.world_model import Smwm
@@ -23,7 +24,7 @@ def measure_distances(model: Smwm, dataset: TransitionDataset) -> dict[str, list
     longest = max(e.stop - e.start for e in dataset.episodes if e.split == 'val') - 1
     length = min(longest, TICKS[-1])
     starts = dataset.starts('val', length)
-    chosen = starts[np.linspace(0, len(starts) - 1, min(STRETCHES, len(starts))).astype(np.int64)]
+    chosen = evenly_spaced(starts, STRETCHES)
     rows = chosen[:, None] + np.arange(length + 1)
     training = model.training
     z = encode_rows(model.eval(), dataset, rows.ravel()).numpy().reshape(*rows.shape, -1)

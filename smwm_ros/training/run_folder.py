@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros import config
-from smwm_ros.data.stored import Kind, require
+from smwm_ros.data.stored import differences, flatten, Kind, require
 from smwm_ros.errors import CheckpointError, one_line, writing
 from smwm_ros.files import write_atomic
 from smwm_ros.interfaces import Array, Window
@@ -119,13 +119,12 @@ class Run:
         return state
 
     def require_same(self, found: Mapping[str, Any]) -> None:
-        """Raise a CheckpointError if the folder holds a run of other settings or data."""
-        # A knob that did not exist when the run was made counts as its default.
-        before, now = {**_flat(DEFAULTS), **_flat(found)}, _flat(self.identity)
+        """Refuse to mix two different runs in one folder."""
+        known = flatten(self.identity)  # what else is stored with a run does not identify it
         mistakes = [
-            f'{name} is {before.get(name)} there and {value} now'
-            for name, value in now.items()
-            if before.get(name) != value
+            f'{name} is {before} there and {now} now'
+            for name, (before, now) in differences(found, self.identity, DEFAULTS).items()
+            if name in known
         ]
         if mistakes:
             raise CheckpointError(

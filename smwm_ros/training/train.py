@@ -11,16 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
+import logging
 import os
 from pathlib import Path
-import sys
 import time
-from typing import Any
 
-import numpy as np
 from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.data.stored import section
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Window
@@ -31,7 +29,7 @@ from smwm_ros.model.device import pick_device, seeded
 from smwm_ros.model.distributed import is_leader, join_processes, ProcessGroup
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.world_model import make_model, Smwm
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.batches import Batches, check, Shuffle, state_statistics
 from smwm_ros.training.feed import open_feed
 from smwm_ros.training.latent_scale import measure_distances
@@ -42,6 +40,8 @@ from smwm_ros.training.tensorboard import TensorBoardLog
 from smwm_ros.training.threads import threads
 import torch
 from torch import Tensor
+
+_log = logging.getLogger(__name__)
 
 HELD_OUT = 512  # windows of a validation
 CHECK_EVERY = 10  # steps between two checks for finite losses on a GPU, each of which waits
@@ -54,6 +54,7 @@ def train(
     settings: config.Train,
     planner: config.Planner,
     fresh: bool = False,
+    progress: ShowProgress = NoProgress,
 ) -> Checkpoint:
     """Train in a run folder; resume an interrupted run, and keep a finished one."""
     how = asdict(settings)
@@ -72,7 +73,8 @@ def train(
         if (run.folder / checkpoints.META).is_file():
             return _kept(run, planner, dataset, process_group)
         with explain_out_of_memory(settings, dataset.info.image_size, device):
-            _train(run, dataset, model_config, settings, planner, device, process_group)
+            shown = progress if process_group.leads else NoProgress
+            _train(run, dataset, model_config, settings, planner, device, process_group, shown)
         process_group.require_same(True, 'the end')  # waits until the leader has written the run
     with seeded(settings.seed):
         return checkpoints.load(run.folder)
@@ -86,6 +88,7 @@ def _train(
     planner: config.Planner,
     device: torch.device,
     process_group: ProcessGroup,
+    progress: ShowProgress,
 ) -> None:
     """Train from the first or the last saved step to the end, and save the checkpoint."""
     steps = _window(model_config, settings)
@@ -111,7 +114,7 @@ def _train(
         return Checkpoint(model, *parts, info)
 
     learner = Learner(model, settings, device, process_group)
-    curves = _loop(run, batches, learner, settings, process_group, checkpoint)
+    curves = _loop(run, batches, learner, settings, process_group, checkpoint, progress)
     if process_group.leads:
         model.cpu().eval().requires_grad_(False)
         checkpoints.save(run.folder, checkpoint(curves[-1]))
@@ -158,6 +161,7 @@ def _loop(
     settings: config.Train,
     process_group: ProcessGroup,
     checkpoint: Callable[[dict[str, float]], Checkpoint],
+    progress: ShowProgress,
 ) -> list[dict[str, float]]:
     """Take the steps that remain; return a row of measures for each validation."""
     first, curves = run.resume(learner.model, learner.optimiser)
@@ -173,10 +177,8 @@ def _loop(
     began, warned = time.monotonic(), False
     with (
         open_feed(settings.feed, batches, sampler, share, remaining) as feed,
-        show_progress(
-            total=settings.steps, initial=first, desc='train', unit='step', disable=not leads
-        ) as bar,
-        threads(settings.threads, partial(_say, bar, leads)) as workers,
+        progress(total=settings.steps, initial=first, desc='train', unit='step') as bar,
+        threads(settings.threads, _log.info if leads else _log.debug) as workers,
         TensorBoardLog(run.scalars, first, leads) as tb_log,
     ):
         for step in remaining:
@@ -200,7 +202,7 @@ def _loop(
                     and step > settings.steps // 4
                     and (warning := collapse_warning(row))
                 ):
-                    _say(bar, leads, f'warning: step {step}: {warning}')
+                    _log.warning('step %d: %s', step, warning)
                     warned = True
                 if row is best(curves):
                     checkpoints.save(run.best, checkpoint(row))
@@ -209,16 +211,10 @@ def _loop(
     return curves
 
 
-def _say(bar: Any, leads: bool, text: str) -> None:
-    """Write a line above the progress bar, in the process that leads."""
-    if leads:
-        bar.write(text, file=sys.stderr)
-
-
 def _held_out(batches: Batches) -> Window:
     """Return evenly spaced windows of the held-out episodes."""
     val = batches.starts('val')
-    return batches.at(val[np.linspace(0, len(val) - 1, min(HELD_OUT, len(val))).astype(np.int64)])
+    return batches.at(evenly_spaced(val, HELD_OUT))
 
 
 def _require_finite(

@@ -19,6 +19,7 @@ import sys
 from typing import Any
 
 from smwm_ros.config import Config
+from smwm_ros.data.stored import differences
 from smwm_ros.errors import BagError, ConfigError
 from smwm_ros.files import write_atomic
 from smwm_ros.load import to_dict
@@ -139,29 +140,15 @@ def read_recipe(path: Path) -> dict[str, Any]:
 def require_same(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Refuse to mix bags of two configurations; name the knobs that differ."""
     usual = {section: to_dict(getattr(Config(), section)) for section in SECTIONS}
-    # Knobs that an older version lacked had their defaults.
-    before, now = {**flatten(usual), **flatten(old)}, flatten(new)
     differ = [
-        f'{key}={before.get(key)} there, {now.get(key)} requested'
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
+        f'{key}={before} there, {now} requested'
+        for key, (before, now) in differences(old, new, usual).items()
     ]
     if differ:
         raise BagError(
             f'{path.parent}: holds bags of another configuration ({"; ".join(differ)}); '
             'choose another --out, or start over with --fresh'
         )
-
-
-def flatten(data: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Name every leaf of nested plain data by its key path."""
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f'{prefix}{key}.')
-        else:
-            flat[f'{prefix}{key}'] = list(value) if isinstance(value, tuple) else value
-    return flat
 
 
 def remove_bags(folder: Path, recipe: dict[str, Any]) -> None:

@@ -51,9 +51,18 @@ def run(args: argparse.Namespace) -> int:
     config = config_of(args)
     from smwm_ros.bags.converting.convert import convert
     from smwm_ros.data.describe import describe, warnings
+    from smwm_ros.progress import show_progress
 
     summary = convert(
-        args.bags, args.out, config, args.jobs, args.fresh, args.runner, args.skip, args.msgs
+        args.bags,
+        args.out,
+        config,
+        args.jobs,
+        args.fresh,
+        args.runner,
+        args.skip,
+        args.msgs,
+        show_progress,
     )
     for name, error in summary.skipped.items():
         tell(f'skipped: {name}: {error}')

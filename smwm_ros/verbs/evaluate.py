@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.model.checkpoint import load
     from smwm_ros.pages.evaluation import write_page
     from smwm_ros.planning.guides import load_guides
+    from smwm_ros.progress import show_progress
 
     checkpoint = load(args.checkpoint)
     args.arena = choose_arena(args.arena, args.config, checkpoint.robot)
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         _require_same_robot(dataset, checkpoint)
     out = args.out or args.checkpoint / 'evaluate.json'
     with hold_name(out):
-        methods = gather(words, args.checkpoint, checkpoint, dataset, config)
+        methods = gather(words, args.checkpoint, checkpoint, dataset, config, show_progress)
         for method in methods:
             load_guides(method.checkpoint, method.planner)  # raises now if files are missing
         rounds = _rounds(config, methods, offsets, shifts, dataset)
@@ -159,6 +160,7 @@ def _rounds(
     from smwm_ros.arenas.choose import require_robot
     from smwm_ros.evaluation.closed_loop import evaluate
     from smwm_ros.evaluation.scores import Round
+    from smwm_ros.progress import show_progress
 
     ours = methods[0]
     with _arena_at(config, config.arena.image_size) as arena:
@@ -172,7 +174,7 @@ def _rounds(
             arenas = [stack.enter_context(_arena_at(config, size, shift)) for _ in lanes]
             for protocol, pairs in drawn:
                 agents = {one.name: one.agent(protocol) for one in methods}
-                outcomes = evaluate(agents, arenas, pairs, protocol)
+                outcomes = evaluate(agents, arenas, pairs, protocol, show_progress)
                 rounds.append(Round(protocol.offset, protocol.budget, shift, pairs, outcomes))
     return rounds
 
@@ -183,6 +185,7 @@ def _draw(
     """Return protocol and pairs for each offset; the budget scales with the offset."""
     from smwm_ros.collect.fresh import fresh_episodes
     from smwm_ros.evaluation.pairs import draw_pairs, fresh_pairs
+    from smwm_ros.progress import show_progress
 
     base = config.evaluate
     protocols = [
@@ -195,7 +198,7 @@ def _draw(
     # Few pairs per episode: pairs of one episode are correlated.
     count = max(1, base.pairs // PAIRS_PER_EPISODE)
     settings = replace(config.arena, length=length)
-    episodes = fresh_episodes(arena, settings, count, base.seed)
+    episodes = fresh_episodes(arena, settings, count, base.seed, show_progress)
     return [(protocol, fresh_pairs(episodes, protocol)) for protocol in protocols]
 
 

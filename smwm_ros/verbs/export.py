@@ -39,19 +39,20 @@ def run(args: argparse.Namespace) -> int:
     """Export, and describe the result."""
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.files import require_new
+    from smwm_ros.progress import show_progress
 
     require_new(args.out)
     data = TransitionDataset.open(args.dataset)
     if args.to == 'hdf5':
         from smwm_ros.exchange.to_hdf5 import write_hdf5
 
-        made = write_hdf5(data, args.out)
+        made = write_hdf5(data, args.out, show_progress)
         episodes, rows = len(data.drives), made.rows
         reader = f'frames compressed with {made.compression}; HDF5Dataset of stable-worldmodel'
     else:
         from smwm_ros.exchange.to_lerobot import write_lerobot
 
-        episodes, rows = write_lerobot(data, args.out, args.task)
+        episodes, rows = write_lerobot(data, args.out, args.task, show_progress)
         reader = f'LeRobotDataset({f"local/{args.out.name}"!r}, root={str(args.out)!r})'
     held = f'{count_of(episodes, "episode")}, {count_of(rows, "row")}'
     tell(f'{args.out}: {held}; {reader} reads it')

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.errors import ConfigError
     from smwm_ros.exchange.from_hdf5 import import_hdf5, known_settings
     from smwm_ros.files import require_new
+    from smwm_ros.progress import show_progress
     from smwm_ros.verbs.import_model import import_model, is_model
 
     require_new(args.out)
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             f'{args.file}: does not define {", ".join(missing)}; give --config, or words '
             f'such as robot.dt=0.1'
         )
-    data = import_hdf5(args.file, args.out, config_of(args, known), args.state)
+    data = import_hdf5(args.file, args.out, config_of(args, known), args.state, show_progress)
     tell(*describe(data))
     return 0
 

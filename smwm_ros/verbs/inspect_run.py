@@ -40,16 +40,17 @@ def examine_run(
     """Examine a run on a dataset, and write the page."""
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.evaluation.examine import examine
-    from smwm_ros.evaluation.verdict import judge
+    from smwm_ros.evaluation.verdict import verdict_of
     from smwm_ros.model import checkpoint as checkpoints
     from smwm_ros.model.device import pick_device
     from smwm_ros.pages.index import publish
     from smwm_ros.pages.run import in_a_word, read_curves, run_sheet
+    from smwm_ros.progress import show_progress
 
     checkpoint, data = checkpoints.load(path), TransitionDataset.open(dataset)
     horizon = checkpoint.planner.horizon
-    found = examine(checkpoint, data, samples, pick_device('auto'))
-    verdict = judge(found.measures, checkpoint.model_config, horizon)
+    found = examine(checkpoint, data, samples, pick_device('auto'), show_progress)
+    verdict = verdict_of(found.measures, checkpoint.model_config, horizon)
     curves = read_curves(path) or read_curves(path.parent)
     title = f'Run {path.resolve().name}'
     where = publish(out, run_sheet(title, found, verdict, checkpoint, data, curves))
@@ -101,15 +102,16 @@ def give_verdicts(run: Path, dataset: TransitionDataset, device: str) -> Verdict
 def _give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verdict:
     """Judge a model, unless it has a verdict."""
     from smwm_ros.evaluation.examine import examine
-    from smwm_ros.evaluation.verdict import judge, stored_verdict
+    from smwm_ros.evaluation.verdict import stored_verdict, verdict_of
     from smwm_ros.model import checkpoint as checkpoints
     from smwm_ros.model.device import pick_device
+    from smwm_ros.progress import show_progress
 
     checkpoint = checkpoints.load(folder)
     if known := stored_verdict(checkpoint.info, str(folder)):
         return known
-    found = examine(checkpoint, dataset, QUICK_SAMPLES, pick_device(device))
-    verdict = judge(found.measures, checkpoint.model_config, checkpoint.planner.horizon)
+    found = examine(checkpoint, dataset, QUICK_SAMPLES, pick_device(device), show_progress)
+    verdict = verdict_of(found.measures, checkpoint.model_config, checkpoint.planner.horizon)
     _warn(_store(folder, checkpoint.info, verdict))
     return verdict
 

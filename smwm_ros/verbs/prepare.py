@@ -56,13 +56,16 @@ def _prepare(
     """Build roadmap, policy and frame bank, and report their quality."""
     from smwm_ros.planning import frame_bank, roadmap
     from smwm_ros.planning import policy as proposals
-    from smwm_ros.planning.drives import limits, recall
+    from smwm_ros.planning.drives import encode_drives, limits
+    from smwm_ros.progress import show_progress
 
-    drives = recall(checkpoint, dataset)
-    road = roadmap.survey(drives, roadmap.Mover(checkpoint.model, *limits(checkpoint)), cfg.nodes)
+    drives = encode_drives(checkpoint, dataset, progress=show_progress)
+    road = roadmap.build(drives, roadmap.Mover(checkpoint.model, *limits(checkpoint)), cfg.nodes)
     joined = roadmap.joined(road)
-    policy = proposals.learn(drives, cfg.steps, cfg.seed)
-    held_out = recall(checkpoint, dataset, 'val') if len(dataset.starts('val')) else drives
+    policy = proposals.learn(drives, cfg.steps, cfg.seed, show_progress)
+    held_out = drives
+    if len(dataset.starts('val')):
+        held_out = encode_drives(checkpoint, dataset, 'val', show_progress)
     skill = proposals.skill(policy, held_out)
     origin = {'dataset': dataset.fingerprint}
     roadmap.save(folder, road, {**origin, 'joined': joined})

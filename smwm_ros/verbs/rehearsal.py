@@ -75,7 +75,9 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
     arena = make_arena(arena_name, config.arena.image_size)
     try:
         chance, budget = RandomAgent(arena.spec, protocol.seed), protocol.budget
-        floor = run_pairs([arena], pairs, chance, budget, 'random policy', RANDOM_REPEATS)
+        floor = run_pairs(
+            [arena], pairs, chance, budget, 'random policy', RANDOM_REPEATS, show_progress
+        )
     finally:
         arena.close()
     outcome = Outcome(
@@ -153,10 +155,7 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
     ]
     frames = _film(outcome, drives, goals)
     steps = [f'{number(outcome.dt * at, 0.1)} s' for at in range(len(frames))]
-    body.insert(
-        1,
-        film(frames, steps, outcome.dt, 'The first drives: camera left, goal right.'),
-    )
+    body.insert(1, film(frames, steps, outcome.dt, 'The first drives: camera left, goal right.'))
     about = (
         f'A simulated robot in {arena_name}: recorded, trained on, and driven by plans over ROS 2.'
     )

@@ -103,6 +103,8 @@ def _dataset(args: argparse.Namespace, folder: Path, checkpoint: Checkpoint) -> 
     """Convert a recording with the settings of the checkpoint."""
     from smwm_ros.bags.converting.convert import convert
     from smwm_ros.config import Config
+    from smwm_ros.progress import show_progress
 
     config = replace(Config(), robot=checkpoint.robot, dataset=checkpoint.dataset)
-    return convert([args.bag], folder, config, jobs=1, msgs=args.msgs).dataset
+    made = convert([args.bag], folder, config, jobs=1, msgs=args.msgs, progress=show_progress)
+    return made.dataset

@@ -58,16 +58,17 @@ def _study(args: argparse.Namespace, cfg: Config) -> None:
     from smwm_ros.files import write_atomic
     from smwm_ros.pages.index import publish
     from smwm_ros.pages.toy import in_words, plain, sheet
+    from smwm_ros.progress import show_progress
     from smwm_ros.toys.study import study
     from smwm_ros.toys.worlds import TOYS
 
     found = {}
     for name in args.worlds or TOYS:
         tell(f'{name}: {TOYS[name].about}')
-        found[name] = study(TOYS[name], args.out / name, cfg, args.transitions)
+        found[name] = study(TOYS[name], args.out / name, cfg, args.transitions, show_progress)
         tell(f'  {in_words(TOYS[name], found[name])}')
     page = args.out / 'toy.html'
-    where = publish(page, sheet(found))
+    where = publish(page, sheet(found, show_progress))
     data = {name: plain(TOYS[name], one) for name, one in found.items()}
     write_atomic(args.out / 'toy.json', (json.dumps(data, indent=1) + '\n').encode())
     tell(f'{where}: {count_of(len(found), "world")}; figures in toy.json next to it')

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.lock import hold
     from smwm_ros.model.distributed import is_leader
+    from smwm_ros.progress import show_progress
     from smwm_ros.training.run_folder import require_begun
     from smwm_ros.training.train import train
 
@@ -64,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
             f'({count_of(len(dataset.drives), "episode")}).'
         )
     with hold(args.out) if leads else nullcontext():
-        checkpoint = train(dataset, args.out, cfg.model, cfg.train, cfg.planner, args.fresh)
+        settings = (cfg.model, cfg.train, cfg.planner)
+        checkpoint = train(dataset, args.out, *settings, args.fresh, show_progress)
         if leads:
             _save_frame_bank(args.out, checkpoint, dataset)
     if leads:

@@ -35,8 +35,10 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.pages.dataset import contact_sheet
     from smwm_ros.pages.index import publish
+    from smwm_ros.progress import show_progress
 
-    text, shown = contact_sheet(TransitionDataset.open(args.dataset), args.episodes)
+    data = TransitionDataset.open(args.dataset)
+    text, shown = contact_sheet(data, args.episodes, show_progress)
     folder = args.dataset.resolve()
     out = args.out or folder.with_name(f'{folder.name}.html')
     tell(

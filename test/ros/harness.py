@@ -59,7 +59,7 @@ class FakePilot:
         self.seen = []
         self.sent = []
         self.warm = False
-        self.horizon = 10
+        self.raw_steps = 10
         self.shares = {'goal': 0.75, 'effort': 0.25}
         self.to_go = None
 

@@ -44,7 +44,7 @@ def test_an_unfit_model_is_refused_unless_it_is_accepted(checkpoint, tmp_path):
         wait_until(lambda: any('not fit' in line for line in here.log), 'the reason')
         (line,) = (line for line in here.log if 'not fit' in line)
         assert line.endswith(
-            '(collapsed): shows nothing; record; to drive with it all the same: node.unfit:=accept'
+            '(collapsed): shows nothing; record; to use it nevertheless: node.unfit:=accept'
         )
         assert here.state() == 'unconfigured'
     with world(unfit, 'node.unfit:=accept') as here:

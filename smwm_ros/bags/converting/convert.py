@@ -21,9 +21,11 @@ from smwm_ros.bags.reading.find import Bag, find_bags
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import explain, INDEX, TransitionDataset, write_index
 from smwm_ros.data.shards import META, read_meta
+from smwm_ros.data.stored import differences
 from smwm_ros.errors import BagError, DatasetError
 from smwm_ros.load import to_dict
 from smwm_ros.lock import hold
+from smwm_ros.reporting import NoProgress, ShowProgress
 
 _MAX_NAMED = 3  # bags named in an error
 
@@ -46,6 +48,7 @@ def convert(
     runner: str = 'local',
     skip: bool = False,
     msgs: Iterable[Path] = (),
+    progress: ShowProgress = NoProgress,
 ) -> Summary:
     """
     Make the dataset in a folder from bags, or add bags to it.
@@ -62,7 +65,7 @@ def convert(
         todo = [item for item in tasks if not is_done(item)]
         _remove_temporary(out)
         results = Results(keep_going=skip or len(todo) < len(tasks))
-        run(todo, jobs, runner, results)
+        run(todo, jobs, runner, results, progress)
         # In the order of the bags, not in the order in which processes finished.
         failed = {bag.name: results.failed[bag.name] for bag in bags if bag.name in results.failed}
         if failed and (not skip or len(failed) == len(tasks)):
@@ -99,19 +102,19 @@ def _finish(out: Path, config: Config) -> TransitionDataset:
             f'{out}: no transitions; {explain(metas.values())}{_hint(metas, config)}'
         )
     sources = {name: meta['source'] for name, meta in metas.items()}
-    write_index(out, *_settings(config), shards, {'sources': sources})
+    settings = _settings(config)
+    write_index(out, settings['robot'], settings['dataset'], shards, {'sources': sources})
     return TransitionDataset.open(out)
 
 
 def plan_task(bag: Bag, out: Path, config: Config) -> BagTask:
     """Return the task of converting a bag: the folder of its shard, and its source."""
-    robot, dataset = _settings(config)
     source = {
         'files': [path.name for path in bag.files()],
         'bytes': bag.size(),
         'fingerprint': bag.fingerprint(),
     }
-    about = {'source': source, 'robot': robot, 'dataset': dataset}
+    about = {'source': source, **_settings(config)}
     return BagTask(bag, out / 'shards' / bag.name, config, about)
 
 
@@ -135,19 +138,12 @@ def check_config(out: Path, config: Config) -> None:
         raise DatasetError(
             f'{out}: not a dataset, it contains {others[0]}; choose another folder for --out'
         )
-    robot, dataset = _settings(config)
-    wanted = _flat({'robot': robot, 'dataset': dataset})
-    usual = _flat(to_dict(Config()))  # for knobs that are missing in shards of older versions
-    usual = {key: usual[key] for key in wanted}
+    wanted, defaults = _settings(config), _settings(Config())
     for name in _shards(out):
         meta = read_meta(out / 'shards' / name)
-        said = {part: meta.get(part, {}) for part in ('robot', 'dataset')}
-        found = {**usual, **_flat(said)}
-        differing = sorted(
-            key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key)
-        )
-        if differing:
-            words = [f'{key}={found.get(key)} (now {wanted.get(key)})' for key in differing]
+        found = {section: meta.get(section, {}) for section in wanted}
+        if differing := differences(found, wanted, defaults):
+            words = [f'{key}={there} (now {here})' for key, (there, here) in differing.items()]
             raise DatasetError(
                 f'{out}: contains a dataset with another configuration: {", ".join(words)}; '
                 f'choose another --out, or start over with --fresh'
@@ -189,20 +185,9 @@ def _shards(out: Path) -> list[str]:
     return sorted(path.parent.name for path in found if not path.parent.name.startswith('.'))
 
 
-def _settings(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the parts of the configuration that determine a dataset."""
-    return to_dict(config.robot), to_dict(config.dataset)
-
-
-def _flat(data: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Name every value by its key path."""
-    flat: dict[str, Any] = {}
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f'{prefix}{key}.')
-        else:
-            flat[f'{prefix}{key}'] = value
-    return flat
+def _settings(config: Config) -> dict[str, Any]:
+    """Return the sections of the configuration that determine a dataset."""
+    return {'robot': to_dict(config.robot), 'dataset': to_dict(config.dataset)}
 
 
 def _hint(metas: Mapping[str, Mapping[str, Any]], config: Config) -> str:

@@ -7,23 +7,24 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
+import logging
 from multiprocessing.connection import wait
 import os
 from pathlib import Path
 import shutil
-import sys
 from time import monotonic
 from traceback import format_exc
 from typing import Any, NamedTuple
 
 import cv2
-from smwm_ros import text
 from smwm_ros.bags.converting.job import convert_bag, Progress, Report
 from smwm_ros.bags.reading.find import Bag
 from smwm_ros.config import Config
 from smwm_ros.errors import BagError, one_line, SmwmError
-from smwm_ros.progress import show_progress
+from smwm_ros.reporting import ShowProgress
 from smwm_ros.worker_processes import ATTEMPTS, end_with_parent, Failure, Worker
+
+_log = logging.getLogger(__name__)
 
 _BYTES_PER_WORKER = 64_000_000  # data that one process reads while another starts [bytes]
 _MAX_FIRST_FAILURES = 3  # bags that fail before any succeeds, after which conversion stops
@@ -67,11 +68,13 @@ def try_convert(task: BagTask, report: Report) -> BagError | None:
     return None
 
 
-def run(todo: list[BagTask], jobs: int | None, runner: str, results: Results) -> None:
+def run(
+    todo: list[BagTask], jobs: int | None, runner: str, results: Results, progress: ShowProgress
+) -> None:
     """Convert bags: in this process, in `jobs` processes, or on Ray."""
     if not todo:
         return
-    with _progress() as report:
+    with _reporting(progress) as report:
         if runner == 'ray':
             from smwm_ros.bags.converting.ray_pool import run_on_ray  # ray is an optional extra
 
@@ -158,7 +161,7 @@ def _retry(
         why = f'{words}, {ATTEMPTS} times; try fewer --jobs if memory is short'
         results.add(task, BagError(why))
         return
-    text.tell(f'{words}; another one begins it again', file=sys.stderr)
+    _log.warning('%s; another one begins it again', words)
     waiting.appendleft(task)
 
 
@@ -181,7 +184,7 @@ def _convert_in_worker(task: BagTask, pipe: Any) -> BagError | Failure | None:
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def _reporting(progress: ShowProgress) -> Iterator[Report]:
     """Show a bar of messages, with megabytes a second beside it."""
     size, begun = 0, monotonic()
 
@@ -193,5 +196,5 @@ def _progress() -> Iterator[Report]:
         bar.set_postfix_str(f'{rate:.0f} MB/s', refresh=False)
         bar.update(result.messages)
 
-    with show_progress(total=0, unit=' messages', desc='converting', smoothing=0.1) as bar:
+    with progress(total=0, unit=' messages', desc='converting', smoothing=0.1) as bar:
         yield report
