@@ -19,7 +19,8 @@ from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.evaluation.examine import Examination, examine, spectrum
 from smwm_ros.evaluation.probes import linear, nonlinear
 from smwm_ros.evaluation.verdict import require_fit, verdict_of
-from smwm_ros.model.checkpoint import add_info, Checkpoint, Info, load, META
+from smwm_ros.model.checkpoint import add_info, Checkpoint, load, META
+from smwm_ros.model.info import Info
 from smwm_ros.model.regression import r2
 from smwm_ros.training.batches import with_held_out
 from smwm_ros.training.train import train

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smwm_ros import config
-from smwm_ros.model.checkpoint import Info, load, META
+from smwm_ros.model.checkpoint import load, META
+from smwm_ros.model.info import Info
 from smwm_ros.training.latent_scale import distance_of, measure_distances, TICKS
 from smwm_ros.training.train import train
 from worlds import dot_dataset, TINY, tiny_checkpoint

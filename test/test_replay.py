@@ -15,7 +15,8 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
 from smwm_ros.evaluation.replay import agree, chance, Leg, replay
 from smwm_ros.interfaces import Array
-from smwm_ros.model.checkpoint import Info, save
+from smwm_ros.model.checkpoint import save
+from smwm_ros.model.info import Info
 from smwm_ros.pages.replay import page
 from smwm_ros.pages.replay_stretch import HELD_OUT, LEARNT, STRANGE, Stretches, UNKNOWN
 from smwm_ros.planning.pilot import PilotPlan

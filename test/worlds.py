@@ -12,7 +12,8 @@ from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset, write_index
 from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.interfaces import ActionScaler, ActionSpec, Array, Frame, Window
-from smwm_ros.model.checkpoint import Checkpoint, Info
+from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.info import Info
 from smwm_ros.model.world_model import make_model
 import torch
 from torch import Tensor

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from smwm_ros.config import Model
 from smwm_ros.data.stored import mismatch
 from smwm_ros.errors import CheckpointError
-from smwm_ros.model.checkpoint import Info
+from smwm_ros.model.info import Info
 from smwm_ros.text import count_of
 from smwm_ros.training.metrics import MIN_STD
 

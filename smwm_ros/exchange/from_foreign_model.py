@@ -18,7 +18,8 @@ from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.exchange.foreign_model import ForeignModel
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import ActionScaler
-from smwm_ros.model.checkpoint import Checkpoint, Info
+from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.info import Info
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
 from smwm_ros.training.batches import Batches

@@ -9,7 +9,6 @@ the folder.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import copy
 from dataclasses import asdict
 import hashlib
@@ -17,7 +16,6 @@ import json
 import os
 from pathlib import Path
 import platform
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +28,7 @@ from smwm_ros.errors import CheckpointError, ConfigError, one_line
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import write_atomic, write_together
 from smwm_ros.interfaces import ActionScaler, ActionSpec
+from smwm_ros.model.info import Info, NO_INFO
 from smwm_ros.model.tensors import read_tensors
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.text import brief
@@ -39,7 +38,6 @@ from torch import Tensor
 FORMAT = 1
 WEIGHTS, META = 'model.safetensors', 'meta.json'
 CHECKPOINT = Kind(CheckpointError, 'copy the run again from an intact source, or train it again')
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 _NAMED = 10  # mistakes or files that an error lists one by one
 _META = {
     'format': int,
@@ -59,37 +57,6 @@ _META = {
         'distances?': {'ticks': [float], 'median': [float]},
     },
 }
-
-
-class Info(NamedTuple):
-    """What a checkpoint records of its training; a field is empty where nothing was recorded."""
-
-    dataset: str = ''  # fingerprint
-    data: str = ''  # path of the dataset, relative to the run folder
-    model: Mapping[str, Any] | None = None  # knobs, as are those of `train`
-    train: Mapping[str, Any] | None = None
-    warnings: tuple[str, ...] = ()
-    summary: Mapping[str, float] = EMPTY  # measures of the last validation
-    distances: Mapping[str, list[float]] | None = None  # quartiles of the latent distance by ticks
-    verdict: Any = ''  # as smwm inspect stored it
-    imported: Mapping[str, str] | None = None  # the file of SMWM or LeWM that it was made from
-    others: Mapping[str, Any] = EMPTY  # keys that other versions wrote
-
-    @classmethod
-    def parse(cls, found: Mapping[str, Any]) -> Info:
-        """Return the info that a meta.json holds."""
-        fields = {name: value for name, value in found.items() if name in cls._fields}
-        others = {name: value for name, value in found.items() if name not in cls._fields}
-        return cls(**{**fields, 'warnings': tuple(found.get('warnings', ())), 'others': others})
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what meta.json holds of it."""
-        fields = {**self._asdict(), **self.others}
-        del fields['others']
-        return {name: value for name, value in fields.items() if value or name == 'warnings'}
-
-
-NO_INFO = Info()
 
 
 class Meta(NamedTuple):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import math
 
@@ -70,7 +70,7 @@ def effective_rank(z: Tensor) -> float:
     return math.exp(-float(torch.xlogy(share, share).sum()))
 
 
-def collapse_warning(measures: dict[str, float]) -> str | None:
+def collapse_warning(measures: Mapping[str, float]) -> str | None:
     """Return a warning if the latent has collapsed or the model overfits, else None."""
     r2, known = measures['inverse_r2'], measures.get('train_inverse_r2', math.nan)
     if measures['latent_std'] < MIN_STD:

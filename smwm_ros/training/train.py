@@ -8,7 +8,7 @@ its last saved state and ends with the same weights as one that was not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 import logging
@@ -24,10 +24,11 @@ from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.lock import hold
 from smwm_ros.model import checkpoint as checkpoints
-from smwm_ros.model.checkpoint import Checkpoint, Info
+from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device, seeded
 from smwm_ros.model.distributed import is_leader, join_processes, ProcessGroup
 from smwm_ros.model.goal_fields import columns_of
+from smwm_ros.model.info import Info
 from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.batches import Batches, check, Shuffle, state_statistics
@@ -197,18 +198,20 @@ def _loop(
                 curves.append(row)
                 bar.set_postfix_str(_in_brief(row, list(stretch[0])), refresh=False)
                 tb_log.write(row)
-                if (
-                    not warned
-                    and step > settings.steps // 4
-                    and (warning := collapse_warning(row))
-                ):
-                    _log.warning('step %d: %s', step, warning)
-                    warned = True
+                warned = warned or _warn_of_collapse(row, settings.steps)
                 if row is best(curves):
                     checkpoints.save(run.best, checkpoint(row))
                 run.save_state(learner.model, learner.optimiser, Progress(step, curves))
             stretch, began = [], time.monotonic()
     return curves
+
+
+def _warn_of_collapse(row: Mapping[str, float], steps: int) -> bool:
+    """Log a warning if the latent has collapsed after a quarter of the steps; return whether."""
+    warning = collapse_warning(row) if row['step'] > steps // 4 else None
+    if warning:
+        _log.warning('step %d: %s', row['step'], warning)
+    return bool(warning)
 
 
 def _held_out(batches: Batches) -> Window:

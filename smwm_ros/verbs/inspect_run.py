@@ -11,7 +11,7 @@ from smwm_ros.text import tell
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.evaluation.verdict import Verdict
-    from smwm_ros.model.checkpoint import Info
+    from smwm_ros.model.info import Info
 
 SAMPLES = 25_000  # frames of training episodes, as in the paper; a fifth as many held-out ones
 QUICK_SAMPLES = 2500  # after training; a verdict on its own data does not use the probes
