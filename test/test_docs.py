@@ -32,7 +32,7 @@ BLOCK = re.compile(r'^```bash\n(.*?)^```', re.DOTALL | re.MULTILINE)
 SHOWN_BY = {
     'cd ~/ros2_ws/src && git clone': 'test_package.py::test_colcon_build_brings',
     'rosdep install': 'test_package.py::test_every_import_is_declared_to_pip_and_to_rosdep',
-    'pip install -c smwm_ros/constraints.txt': 'test_docs.py::test_what_readme_has_pip_install',
+    'pip install -c smwm_ros/constraints.txt': 'test_docs.py::test_pip_installs_in_the_readme',
     'cd ~/ros2_ws && colcon build': 'test_package.py::test_colcon_build_brings',
     '. .venv/bin/activate': 'test_makefile.py::test_a_target_installs_what_it_needs_once',
     'make ': 'test_docs.py::test_every_make_target_in_the_docs_exists',
