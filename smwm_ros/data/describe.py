@@ -25,8 +25,8 @@ def describe(data: TransitionDataset) -> list[str]:
     for name, mine, low, high in zip(
         info.spec.fields, actions.T, info.spec.low, info.spec.high, strict=True
     ):
-        spread = f'+- {mine.std():.3g}' if np.ptp(mine) else 'always'
-        lines.append(f'  {name}: {mine.mean():.3g} {spread}, limits {low:g} to {high:g}')
+        variation = f'+- {mine.std():.3g}' if np.ptp(mine) else 'always'
+        lines.append(f'  {name}: {mine.mean():.3g} {variation}, limits {low:g} to {high:g}')
     lines += _ages(data)
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()

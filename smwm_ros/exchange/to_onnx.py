@@ -160,7 +160,7 @@ def _graphs(model: Smwm, checkpoint: Checkpoint) -> dict[str, Graph]:
 
 def _export(part: Graph, path: Path) -> None:
     """Write one graph, for batches of any size."""
-    # The exporter tells at length what else it could do.
+    # The exporter logs long hints about other options.
     logging.getLogger('torch.onnx').setLevel(logging.ERROR)
     shapes: dict[str, dict[int, Any]] = {
         name: {0: torch.export.Dim('batch')} for name in part.inputs
