@@ -55,42 +55,46 @@ class Opener:
         """Open a file or folder; without index and metadata if rosbags cannot read it."""
         plain = self._decompressed(path) if path.suffix == '.zstd' else path
         require_plain_tables(path)
-        if self._recover:
-            self._open_recovered(plain, Reader2Error('it is damaged.'))
-            return
-        if plain.name.endswith(ROS1):
-            try:
-                with ExitStack() as stack:
-                    reader1 = stack.enter_context(Reader1(plain))
-                    _require_steady_clock(reader1)
-                    self._stack.enter_context(stack.pop_all())
-                    self.sources.append(reader1)
-            except Exception as error:  # a file may raise anything
-                self._open_recovered(plain, error)
-            return
-        if write_ahead(plain):
-            self._open_recovered(plain, Reader2Error('it was never closed.'))
-            return
         try:
-            with ExitStack() as stack:
-                reader = stack.enter_context(Reader2(plain))
-                if flaw := _metadata_error(reader):
-                    raise Reader2Error(flaw)
-                indexed = sum(connection.msgcount for connection in reader.connections)
-                if plain.suffix == '.mcap' and not indexed:
-                    raise Reader2Error('its index lists no messages.')
-                require_topic_count(len(reader.connections), plain)
-                _require_steady_clock(reader)
-                if not reader.message_count or (
-                    _is_indexed(reader) and not _has_overlapping_chunks(reader)
-                ):
-                    self._stack.enter_context(stack.pop_all())
-                    self.sources.append(reader)
-                    return
+            if self._recover:
+                raise Reader2Error('it is damaged.')
+            if write_ahead(plain):
+                raise Reader2Error('it was never closed.')
+            is_ros1 = plain.name.endswith(ROS1)
+            is_open = self._open_ros1(plain) if is_ros1 else self._open_ros2(plain)
         except Exception as error:  # a file may raise anything
             self._open_recovered(plain, error)
-            return
-        self._open_unindexed(plain)
+        else:
+            if not is_open:
+                self._open_unindexed(plain)
+
+    def _open_ros1(self, path: Path) -> bool:
+        """Open a ROS 1 bag with its index; return True."""
+        with ExitStack() as stack:
+            reader = stack.enter_context(Reader1(path))
+            _require_steady_clock(reader)
+            self._stack.enter_context(stack.pop_all())
+            self.sources.append(reader)
+        return True
+
+    def _open_ros2(self, path: Path) -> bool:
+        """Open a ROS 2 bag with its index; return False if reading by that index is slow."""
+        with ExitStack() as stack:
+            reader = stack.enter_context(Reader2(path))
+            if problem := _metadata_error(reader):
+                raise Reader2Error(problem)
+            indexed = sum(connection.msgcount for connection in reader.connections)
+            if path.suffix == '.mcap' and not indexed:
+                raise Reader2Error('its index lists no messages.')
+            require_topic_count(len(reader.connections), path)
+            _require_steady_clock(reader)
+            if reader.message_count and (
+                not _is_indexed(reader) or _has_overlapping_chunks(reader)
+            ):
+                return False
+            self._stack.enter_context(stack.pop_all())
+            self.sources.append(reader)
+        return True
 
     def _open_unindexed(self, path: Path) -> None:
         """Read mcap with an index of our own where rosbags would read all to find a time."""
