@@ -143,8 +143,8 @@ class World:
     @property
     def active(self):
         """Return what lives while the node is active; its first words come before it is whole."""
-        wait_until(lambda: self.plan._active, 'the activation')
-        return self.plan._active
+        wait_until(lambda: self.plan.session, 'the activation')
+        return self.plan.session
 
     @property
     def frames(self):

@@ -188,10 +188,10 @@ def test_another_commander_stops_the_robot_until_it_is_gone(checkpoint):
 def test_a_command_that_cannot_be_published_stops_the_robot_until_a_person_looks(checkpoint):
     with world(checkpoint) as here:
         here.drive()
-        publish = here.active._output.commands.publish
-        here.active._output.commands.publish = lambda message: 1 / 0
+        publisher = here.active.output.publisher
+        publish, publisher.publish = publisher.publish, lambda message: 1 / 0
         here.wait_for('COMMAND_ERROR')
-        here.active._output.commands.publish = publish
+        publisher.publish = publish
         here.wait_for_rest()
         here.engage()
         here.wait_for('RUNNING')
@@ -251,7 +251,9 @@ def test_images_that_get_lost_on_their_way_are_counted_and_told_with_the_remedy(
         try:
             here.wait_for('NO_GOAL')
             wait_until(lambda: here.values()['frames_lost'] > 0, 'lost images')
-            wait_until(lambda: 'lost on their way' in here.health.get('message', ''), 'a warning')
+            wait_until(
+                lambda: 'lost in the last second' in here.health.get('message', ''), 'a warning'
+            )
             assert 'FASTDDS_DEFAULT_PROFILES_FILE' in here.health['message']
             assert here.health['level'] == b'\x01'
         finally:
@@ -266,9 +268,9 @@ def test_who_cannot_hear_commands_or_be_heard_with_a_goal_is_told_the_remedy(che
         here.robot.create_subscription(TwistStamped, '/cmd_vel', lambda message: None, latched)
         here.robot.create_publisher(Image, '/goal/image', UNRELIABLE)
         here.wait_for_log(
-            '/cmd_vel: a subscriber cannot hear the commands, its durability differs',
-            '/goal/image: a publisher cannot be heard, its reliability differs; publish the goal '
-            'reliable',
+            '/cmd_vel: a subscriber has incompatible QoS (durability)',
+            '/goal/image: a publisher has incompatible QoS (reliability); publish the goal with '
+            'reliable QoS',
         )
 
 
@@ -298,7 +300,7 @@ def test_limits_and_horizon_change_while_the_robot_drives_and_never_beyond_the_m
         here.wait_for('RUNNING')
         ((success, reason),) = here.set(Parameter('robot.command.high', value=[9.0, 9.0]))
         assert not success
-        assert 'reach beyond what the model was trained with' in reason
+        assert 'expected limits within those of training' in reason
         assert here.set(Parameter('robot.command.high', value=[0.5, 0.4])) == [(True, '')]
         assert here.set(Parameter('planner.horizon', value=3)) == [(True, '')]
         assert here.pilot.planner.horizon == 3

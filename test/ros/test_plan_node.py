@@ -285,6 +285,6 @@ def test_a_planner_that_takes_longer_than_its_plans_are_stops_the_robot_and_says
         here.drive()
         here.pilot.delay = 0.7  # of plans of 0.5 s
         here.wait_for('STALE_PLAN')
-        here.wait_for_log('see node.camera_delay, node.actuation_delay and planner.horizon')
+        here.wait_for_log('check node.camera_delay, node.actuation_delay and planner.horizon')
         here.pilot.delay = 0.0
         here.wait_for('RUNNING')

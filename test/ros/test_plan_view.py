@@ -27,18 +27,18 @@ def tile(sheet, number):
 def test_nothing_is_drawn_until_somebody_looks_and_then_camera_and_goal_are_shown(
     checkpoint, monkeypatch
 ):
-    painted = []
-    paint = PlanDisplay._paint
+    drawn = []
+    draw = PlanDisplay.draw
 
-    def counted_paint(self, sketch):
-        painted.append(1)
-        return paint(self, sketch)
+    def counted_draw(self, snapshot):
+        drawn.append(1)
+        return draw(self, snapshot)
 
-    monkeypatch.setattr(PlanDisplay, '_paint', counted_paint)
+    monkeypatch.setattr(PlanDisplay, 'draw', counted_draw)
     with world(checkpoint) as here:
         here.drive()
         wait_until(lambda: here.values()['plans'] > 5, 'plans')
-        assert painted == []
+        assert drawn == []
         seen = list[Image]()
         here.robot.create_subscription(Image, '/plan/plan/image', seen.append, 1)
         wait_until(lambda: seen, 'a panel')
