@@ -43,10 +43,12 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         super().__init__('plan')
         self._make_pilot = make_pilot
         self._planner: ConfiguredPlanner | None = None
-        self._parameters = ParameterHandler(self, lambda: self._planner)
+        self._parameter_handler = ParameterHandler(self, lambda: self._planner)
         self._finished = self._hung = self.failed = False
         self._status = StatusPublisher(self)
-        self._latch = StopLatch(stop_file(self) if self._parameters.node.keep_stop else None)
+        self._latch = StopLatch(
+            stop_file(self) if self._parameter_handler.node.keep_stop else None
+        )
         self._stop_server = StopServer(self, self._latch, self._controller)
         self._health = HealthPublisher(self)
         # These run while simulated time does not advance, too.
@@ -68,7 +70,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
 
     def start(self) -> None:
         """Configure and activate the node if node.autostart is set."""
-        if not self._parameters.node.autostart:
+        if not self._parameter_handler.node.autostart:
             return
         if self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
@@ -91,8 +93,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the checkpoint, check that it fits the robot, and warm up the planner."""
         try:
-            torch.set_num_threads(self._parameters.node.threads)
-            self._planner = ConfiguredPlanner(self, self._parameters.live, self._make_pilot)
+            torch.set_num_threads(self._parameter_handler.node.threads)
+            self._planner = ConfiguredPlanner(self, self._parameter_handler.live, self._make_pilot)
         except SmwmError as error:
             self.get_logger().error(line(str(error)))
             return TransitionCallbackReturn.FAILURE
@@ -110,7 +112,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         answer = super().on_activate(state)
         self._health.reset()
         self._planner.activate(self._status.set, self._latch)
-        knobs = self._parameters.node
+        knobs = self._parameter_handler.node
         what = 'planning without commands' if knobs.dry_run else 'publishing commands'
         shadow = ' in the shadow' if knobs.shadow else ''
         self.get_logger().info(f'active: {what}{shadow} once a goal is set')
@@ -154,7 +156,9 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         """Publish diagnostics."""
         dt = 0.0 if self._planner is None else self._planner.dt
         stopped = self._latch.reason is not None
-        self._health.publish(self._status.reason, self.session, self._parameters.node, dt, stopped)
+        self._health.publish(
+            self._status.reason, self.session, self._parameter_handler.node, dt, stopped
+        )
 
     def _check_contested(self) -> None:
         """Check whether another node publishes commands."""
