@@ -60,7 +60,7 @@ class Controller:
 
     @property
     def needs_plans(self) -> bool:
-        """Say whether a new plan could be used now."""
+        """Return whether a new plan could be used now."""
         return (
             self._has_goal
             and self._halted is None
@@ -69,12 +69,12 @@ class Controller:
 
     @property
     def goal_reached(self) -> bool:
-        """Say whether the goal is reached."""
+        """Return whether the goal is reached."""
         return self._goal_reached
 
     @property
     def plan_unchanged(self) -> bool:
-        """Say whether the next tick would follow the same plan as the last."""
+        """Return whether the next tick would follow the same plan as the last."""
         return self._plan is not None and self._plan is self._last_plan
 
     def configure(self, node: Node) -> None:
@@ -201,7 +201,7 @@ class Controller:
 
     @property
     def slowed(self) -> bool:
-        """Say whether a stop command would not change the speed suddenly."""
+        """Return whether a stop command would not change the speed suddenly."""
         with self._lock:
             return self._hold or not (self.guard.limited and self.guard.moves)
 
@@ -251,7 +251,7 @@ class Controller:
         return self._latch.reason or (Reason.NOT_ENGAGED if self._awaits_engage else None)
 
     def _is_frozen(self, now: float) -> bool:
-        """Say whether the image has not changed for too long while the robot moves."""
+        """Return whether the image has not changed for too long while the robot moves."""
         limit = self._node.frozen_timeout
         if limit and self._same_since is not None and now - self._same_since > limit:
             self._frozen = True  # until the image changes; for a robot at rest it need not

@@ -94,7 +94,7 @@ class GoalLibrary:
 
 
 def _is_goal(path: Path) -> bool:
-    """Say whether a file is a picture with a valid name of a goal."""
+    """Return whether a file is a picture with a valid name of a goal."""
     named = path.suffix.lower() in SUFFIXES and GOAL_NAME.fullmatch(path.stem)
     return bool(named) and path.is_file()
 

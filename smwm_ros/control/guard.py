@@ -45,12 +45,12 @@ class Guard:
 
     @property
     def limited(self) -> bool:
-        """Say whether any field has a limit of rate or jerk."""
+        """Return whether any field has a limit of rate or jerk."""
         return bool(np.isfinite(self._step).any() or np.isfinite(self._bend).any())
 
     @property
     def moves(self) -> bool:
-        """Say whether the last command was not zero."""
+        """Return whether the last command was not zero."""
         return self._last is not None and bool(self._last.any())
 
     def check(self, action: Array) -> Array | None:
@@ -126,25 +126,25 @@ def check_contract(trained: Robot, asked: Robot) -> None:
         wrong.append(
             f'robot.dt: {asked.dt} s, expected {trained.dt} s, at which the model was trained'
         )
-    saw, sees = trained.camera, asked.camera
-    views, wanted = len(sees.topics), len(saw.topics)
-    if views != wanted or (views > 1 and saw.tiles != sees.tiles):
+    trained_camera, camera = trained.camera, asked.camera
+    views, expected = len(camera.topics), len(trained_camera.topics)
+    if views != expected or (views > 1 and trained_camera.tiles != camera.tiles):
         wrong.append(
-            f'robot.camera: {count_of(views, "view")} in a {sees.tiles}, expected {wanted} in a '
-            f'{saw.tiles}, with which the model was trained'
+            f'robot.camera: {count_of(views, "view")} in a {camera.tiles}, expected {expected} '
+            f'in a {trained_camera.tiles}, with which the model was trained'
         )
-    had, has = trained.command, asked.command
-    if len(had.low) != len(has.low):
+    trained_command, command = trained.command, asked.command
+    if len(trained_command.low) != len(command.low):
         wrong.append(
-            f'robot.command.fields: {count_of(len(has.low), "number")}, expected '
-            f'{len(had.low)} as in training: {", ".join(had.fields)}'
+            f'robot.command.fields: {count_of(len(command.low), "number")}, expected '
+            f'{len(trained_command.low)} as in training: {", ".join(trained_command.fields)}'
         )
-    elif any(a < b for a, b in zip(has.low, had.low, strict=True)) or any(
-        a > b for a, b in zip(has.high, had.high, strict=True)
+    elif any(a < b for a, b in zip(command.low, trained_command.low, strict=True)) or any(
+        a > b for a, b in zip(command.high, trained_command.high, strict=True)
     ):
         wrong.append(
-            f'robot.command.low and high: {list(has.low)} .. {list(has.high)}, expected limits '
-            f'within those of training, {list(had.low)} .. {list(had.high)}'
+            f'robot.command.low and high: {list(command.low)} .. {list(command.high)}, expected limits '
+            f'within those of training, {list(trained_command.low)} .. {list(trained_command.high)}'
         )
     if wrong:
         raise CheckpointError('; '.join(wrong))

@@ -36,7 +36,7 @@ class TaskPublisher:
 
     @property
     def goal_published(self) -> bool:
-        """Say whether the goal of the task was published."""
+        """Return whether the goal of the task was published."""
         return not self._goal_due
 
     def publish(self, stamp: Any) -> None:

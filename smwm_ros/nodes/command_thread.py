@@ -79,7 +79,7 @@ class CommandThread:
 
     @property
     def alive(self) -> bool:
-        """Say whether the thread runs."""
+        """Return whether the thread runs."""
         return self._thread.is_alive()
 
     def tick_for(self, ready: float) -> float:

@@ -78,11 +78,11 @@ class CurrentGoal:
             self._accepted.publish(String(data=json.dumps(data)))
 
     def is_same_image(self, pixels: Array, stamp: float) -> bool:
-        """Say whether the goal is this image (1, S, S, 3) with this stamp [s]."""
+        """Return whether the goal is this image (1, S, S, 3) with this stamp [s]."""
         return stamp == self._stamp and np.array_equal(pixels, self._places)
 
     def is_under_way(self, pictures: Array, name: str) -> bool:
-        """Say whether the robot is on its way to a named goal (N, S, S, 3)."""
+        """Return whether the robot is on its way to a named goal (N, S, S, 3)."""
         under_way = name == self._source and not self._controller.goal_reached
         return under_way and np.array_equal(pictures, self._places)
 

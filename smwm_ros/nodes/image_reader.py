@@ -66,7 +66,7 @@ class DuplicateDetector:
         self.count = 0  # duplicates
 
     def is_same(self, message: Any) -> bool:
-        """Say whether an image message has the same data as the one before."""
+        """Return whether an image message has the same data as the one before."""
         new = np.frombuffer(message.data, np.uint8)
         old, self._data = self._data, new
         if new.size != old.size or not np.array_equal(new[::_STRIDE], old[::_STRIDE]):

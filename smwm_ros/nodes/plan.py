@@ -64,7 +64,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
 
     @property
     def hung(self) -> bool:
-        """Say whether a planner thread did not end and still runs."""
+        """Return whether a planner thread did not end and still runs."""
         session = self.session
         return self._hung or (session is not None and session.hung)
 

@@ -63,7 +63,7 @@ class PlanDisplay:
 
     @property
     def has_subscribers(self) -> bool:
-        """Say whether anything subscribes to the drawings."""
+        """Return whether anything subscribes to the drawings."""
         publishers = (self._image, self._marker_array)
         return any(publisher.get_subscription_count() for publisher in publishers)
 

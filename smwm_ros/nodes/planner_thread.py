@@ -112,7 +112,7 @@ class PlannerThread:
 
     @property
     def alive(self) -> bool:
-        """Say whether the thread runs."""
+        """Return whether the thread runs."""
         return self._thread.is_alive()
 
     def set_image(self, image: CameraImage) -> None:
@@ -140,7 +140,7 @@ class PlannerThread:
                 self._record(recorder, image, latent)
 
     def _is_due(self, image: CameraImage) -> bool:
-        """Say whether a plan from this image would be used."""
+        """Return whether a plan from this image would be used."""
         if not self._controller.needs_plans or image.era != self._controller.era:
             return False
         last = self._last

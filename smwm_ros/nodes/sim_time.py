@@ -38,7 +38,7 @@ class SimTime:
 
     @property
     def is_step(self) -> bool:
-        """Say whether a raw step ends with this slice."""
+        """Return whether a raw step ends with this slice."""
         return self._slice % self._slices == 0
 
     def advance(self) -> None:

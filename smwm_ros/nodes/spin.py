@@ -92,7 +92,7 @@ def _run(node: Node, signals: socket) -> int:
 
 
 def _is_healthy(thread: Thread, node: Node) -> bool:
-    """Say whether the executor runs and the node has started without failure."""
+    """Return whether the executor runs and the node has started without failure."""
     return thread.is_alive() and not getattr(node, 'failed', False)
 
 

@@ -92,7 +92,7 @@ class StopServer:
         return answer
 
     def _halt(self, reason: Reason) -> bool:
-        """Stop the robot; say whether the node is active."""
+        """Stop the robot; return whether the node is active."""
         self._latch.set(reason)  # first, for an activation may be running
         controller = self._controller()
         if controller is not None:

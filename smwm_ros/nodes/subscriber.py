@@ -64,7 +64,7 @@ class Topic:
 
     def is_new(self, info: Any, latched: bool, now: float) -> bool:
         """
-        Say whether neither this message nor a later one came by the other subscription.
+        Return whether neither this message nor a later one came by the other subscription.
 
         Each subscription delivers in order, but they do not wait for each other.
         """
@@ -114,7 +114,7 @@ class Subscriber:
 
     @property
     def alive(self) -> bool:
-        """Say whether the thread runs."""
+        """Return whether the thread runs."""
         return self._thread.is_alive()
 
     def subscribe(

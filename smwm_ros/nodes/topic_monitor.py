@@ -31,7 +31,7 @@ class TopicMonitor:
         self._commands, self._exclusive = commands, exclusive
 
     def is_contested(self) -> bool:
-        """Say whether another node publishes on the command topic."""
+        """Return whether another node publishes on the command topic."""
         if self._commands is None or not self._exclusive:
             return False
         return bool(self._node.count_publishers(self._commands.topic) > 1)
@@ -54,7 +54,7 @@ class TopicMonitor:
                 )
 
     def _subscriber_problems(self, commands: TopicType) -> Iterator[str]:
-        """Name the subscribers of another type on the command topic, or say there is none."""
+        """Name the subscribers of another type on the command topic, or that there is none."""
         name = self._node.resolve_topic_name(commands.topic)
         infos = self._node.get_subscriptions_info_by_topic(commands.topic)
         for info in infos:

@@ -138,7 +138,7 @@ class TrialNode:
         self._engage = node.create_client(SetBool, '/plan/engage')
 
     def ready(self) -> bool:
-        """Say whether both nodes run and the plan node is configured."""
+        """Return whether both nodes run and the plan node is configured."""
         services = self._next.service_is_ready() and self._engage.service_is_ready()
         return services and bool(self._task) and self.status not in ('', 'UNCONFIGURED')
 
@@ -184,12 +184,12 @@ class TrialNode:
             raise SmwmError(f'waiting for {what} failed: {answer.message}')
 
     def _waits(self, number: int) -> bool:
-        """Say whether the robot is at the start of a task whose goal was published."""
+        """Return whether the robot is at the start of a task whose goal was published."""
         task = self._task
         return bool(task['task'] == number and task['phase'] == 'waiting' and task['goal_shown'])
 
     def _ended(self, number: int) -> bool:
-        """Say whether a task has ended."""
+        """Return whether a task has ended."""
         return self._task['task'] == number and self._task['phase'] in ('success', 'failure')
 
     def _on_task(self, message: String) -> None:
