@@ -72,7 +72,7 @@ def test_what_is_still_to_be_sent_is_foreseen_by_the_plan_that_plays() -> None:
     assert plan_start.sent[:, 0] == pytest.approx([-0.3, 49.8, 49.9])
 
 
-def test_before_the_first_command_a_robot_rests_or_is_where_nobody_knows() -> None:
+def test_before_the_first_command_a_robot_rests_or_its_position_is_unknown() -> None:
     resting = CommandRecord(DT, np.zeros(2)).plan_start(-0.2, 0.0, nothing)
     assert resting.sent is not None
     assert not resting.sent.any()

@@ -107,7 +107,7 @@ def test_the_stop_command_is_repeated_for_its_duration_and_then_silence(controll
     assert orders[-1].action is None
 
 
-def test_a_robot_that_never_moved_is_told_nothing():
+def test_a_robot_that_never_moved_gets_no_command():
     controller = Controller(SPEC, 'zero', NODE)
     for time in (0.0, 0.1, 0.2):
         order = controller.tick(time)
@@ -351,7 +351,7 @@ def test_the_same_image_is_no_fault_where_it_is_allowed_or_the_robot_stands(cont
     assert drive_with(controller, same=True, until=14.0, start=13.05) is Reason.RUNNING
 
 
-def test_two_who_command_one_robot_stop_it_unless_that_is_wanted(controller):
+def test_a_second_publisher_of_commands_stops_the_robot_unless_allowed(controller):
     controller.tick(0.05)
     controller.set_contested(True)
     order = keep_seeing(controller, 0.15)
@@ -369,7 +369,7 @@ def test_narrower_limits_hold_from_the_next_tick_on(controller):
     assert controller.tick(0.05).action == pytest.approx([0.0, 0.01])
 
 
-def test_a_goal_that_is_reached_stops_the_robot_until_the_next_or_until_a_person_says_so(
+def test_a_goal_that_is_reached_stops_the_robot_until_the_next_or_until_engaged(
     controller,
 ):
     for go_on in (controller.new_goal, controller.engage):
@@ -388,7 +388,7 @@ def test_a_goal_that_is_reached_stops_the_robot_until_the_next_or_until_a_person
         assert controller.tick(0.1).reason is Reason.NO_IMAGE
 
 
-def test_who_stays_at_a_goal_goes_on_to_plan_and_drives_again_when_it_is_left(controller):
+def test_a_goal_that_is_kept_is_monitored_and_driven_to_again_when_it_is_left(controller):
     controller.set_goal_reached(controller.era, reached=True, keep=True)
     assert controller.tick(0.05).reason is Reason.GOAL_REACHED
     assert controller.needs_plans
@@ -428,7 +428,7 @@ def test_where_ticks_are_far_apart_an_image_may_be_older():
     assert keep_seeing(slow, 1.21).reason is Reason.STALE_PLAN
 
 
-def test_a_stop_outlives_the_controller_that_heard_of_it():
+def test_a_stop_outlasts_the_controller_that_received_it():
     latch = StopLatch()
     first = Controller(SPEC, 'zero', NODE, latch)
     first.stop()

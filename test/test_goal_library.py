@@ -45,7 +45,7 @@ def test_pictures_put_there_by_hand_are_goals(tmp_path: Path) -> None:
     assert GoalLibrary(tmp_path).names() == {'kitchen': 1}
 
 
-def test_a_name_that_is_none_is_told_with_what_there_is(tmp_path: Path) -> None:
+def test_an_unknown_name_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
     library = GoalLibrary(tmp_path)
     library.save('dock', [RED])
     with pytest.raises(ConfigError, match=r"no goal 'dokc' in .*; did you mean 'dock'"):
@@ -57,7 +57,7 @@ def test_a_name_that_is_none_is_told_with_what_there_is(tmp_path: Path) -> None:
             library.load(name, 8, 'stretch')
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
     with pytest.raises(OutputError, match='cannot be written'):
         GoalLibrary(tmp_path / 'file').save('dock', [RED])

@@ -124,7 +124,7 @@ def test_what_is_slowed_counts_as_an_intervention_and_a_stop_does_not():
     assert not guard.moves
 
 
-def test_a_robot_that_is_told_positions_starts_from_the_first_one():
+def test_a_robot_with_position_commands_starts_from_the_first_one():
     guard = Guard(DT_UNIT, Limits((1.0,), ()), starts_at_rest=False)
     assert guard.check(np.array([1.5])) == pytest.approx([1.5])
     assert guard.check(np.array([0.0])) == pytest.approx([1.4])

@@ -47,7 +47,7 @@ def test_a_goal_is_left_only_beyond_the_far_distance() -> None:
 
 
 @given(st.lists(st.floats(1.01, 1.99), max_size=50))
-def test_noise_between_near_and_far_never_says_anything(noise: list[float]) -> None:
+def test_noise_between_near_and_far_changes_nothing(noise: list[float]) -> None:
     assert set(events(Route(at(0), REACH), *noise)) <= {'NOTHING'}
 
 
@@ -100,7 +100,7 @@ def test_landmarks_are_apart_in_order_and_end_where_the_drive_ended(
         assert away.min() <= 1.5 * spacing
 
 
-def test_a_drive_that_nobody_saw_makes_no_route() -> None:
+def test_a_drive_without_images_makes_no_route() -> None:
     assert RouteRecorder(1.0).route() == []
 
 

@@ -143,8 +143,9 @@ def check_contract(trained: Robot, asked: Robot) -> None:
         a > b for a, b in zip(command.high, trained_command.high, strict=True)
     ):
         wrong.append(
-            f'robot.command.low and high: {list(command.low)} .. {list(command.high)}, expected limits '
-            f'within those of training, {list(trained_command.low)} .. {list(trained_command.high)}'
+            f'robot.command.low and high: {list(command.low)} .. {list(command.high)}, expected '
+            f'limits within those of training, {list(trained_command.low)} .. '
+            f'{list(trained_command.high)}'
         )
     if wrong:
         raise CheckpointError('; '.join(wrong))

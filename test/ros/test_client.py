@@ -53,7 +53,7 @@ def test_stop_and_engage(here, capsys):
     here.wait_for('RUNNING')
 
 
-def test_status_says_what_the_robot_does_and_why(here, capsys):
+def test_status_shows_what_the_robot_does_and_why(here, capsys):
     code, said = say(capsys, 'status')
     assert code == 0
     assert said.startswith('/plan: RUNNING: commands follow the plan')
@@ -61,7 +61,9 @@ def test_status_says_what_the_robot_does_and_why(here, capsys):
     assert 'nan' not in said
 
 
-def test_goals_by_name_and_picture_count_and_a_bad_one_says_why(here, capsys, tmp_path):
+def test_goals_by_name_and_picture_are_accepted_and_a_bad_one_gives_the_reason(
+    here, capsys, tmp_path
+):
     code, said = say(capsys, 'goal', 'name', 'dock')
     assert (code, said) == (0, 'goal 2: dock, 1 subgoal\n')
     code, said = say(capsys, 'goal', 'name', 'dokc')

@@ -117,7 +117,7 @@ def test_time_that_jumps_back_is_not_waited_out():
 
 
 @pytest.mark.parametrize('during', ['the period', 'the grace'])
-def test_a_clock_that_stands_still_is_told_and_the_robot_stopped(during):
+def test_a_clock_that_does_not_advance_is_reported_and_stops_the_robot(during):
     waits = [None, lambda stage: False] if during == 'the period' else [None] * 2
     stage = Stage(*waits, lambda stage: False)
     stage.run()

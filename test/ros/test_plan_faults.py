@@ -114,7 +114,7 @@ def test_a_camera_that_shows_the_same_again_and_again_stops_the_robot(checkpoint
         assert here.values()['frames_same'] > 0
 
 
-def test_a_camera_that_comes_back_as_another_publisher_is_heard(checkpoint):
+def test_images_of_a_camera_that_restarts_as_another_publisher_are_received(checkpoint):
     with world(checkpoint, 'node.image_timeout:=0.2') as here:
         here.drive()
         here.restart_camera(BEST_EFFORT)
@@ -185,7 +185,7 @@ def test_another_commander_stops_the_robot_until_it_is_gone(checkpoint):
         here.wait_for_motion()
 
 
-def test_a_command_that_cannot_be_published_stops_the_robot_until_a_person_looks(checkpoint):
+def test_a_command_that_cannot_be_published_stops_the_robot_until_it_is_engaged(checkpoint):
     with world(checkpoint) as here:
         here.drive()
         publisher = here.active.output.publisher
@@ -243,7 +243,7 @@ rclpy.spin(node)
 """
 
 
-def test_images_that_get_lost_on_their_way_are_counted_and_told_with_the_remedy(checkpoint):
+def test_lost_images_are_counted_and_reported_with_the_remedy(checkpoint):
     environment = dict(os.environ)
     del environment['FASTDDS_DEFAULT_PROFILES_FILE']  # half a megabyte of shared memory
     with world(checkpoint) as here:
@@ -261,7 +261,7 @@ def test_images_that_get_lost_on_their_way_are_counted_and_told_with_the_remedy(
             sender.wait()
 
 
-def test_who_cannot_hear_commands_or_be_heard_with_a_goal_is_told_the_remedy(checkpoint):
+def test_incompatible_qos_of_commands_or_goals_is_reported_with_the_remedy(checkpoint):
     with world(checkpoint) as here:
         here.wait_for('NO_GOAL')
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -333,7 +333,7 @@ def test_a_seed_gives_one_first_plan(checkpoint):
     assert not np.array_equal(first[0], first[2])
 
 
-def test_waiting_is_a_warning_and_every_plan_tells_its_cost(checkpoint):
+def test_waiting_is_a_warning_and_the_cost_of_every_plan_is_published(checkpoint):
     with world(checkpoint) as here:
         here.camera_on = True
         wait_until(lambda: here.health.get('reason') == 'NO_GOAL', 'diagnostics')

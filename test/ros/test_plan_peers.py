@@ -21,7 +21,7 @@ from std_msgs.msg import Float32, String
 
 
 @pytest.mark.parametrize('qos', [QoSProfile(depth=10), LATCHED], ids=['default', 'latched'])
-def test_goals_are_heard_from_every_kind_of_publisher_and_each_counts_once(
+def test_goals_are_received_from_every_kind_of_publisher_and_each_counts_once(
     checkpoint, tmp_path, qos
 ):
     GoalLibrary(tmp_path).save('dock', [np.full((8, 8, 3), 77, np.uint8)])
@@ -106,7 +106,7 @@ def test_a_node_of_another_type_is_named_in_log_and_diagnostics(checkpoint, case
         wait_until(lambda: full not in here.health.get('message', ''), 'the end of it')
 
 
-def test_commands_that_nobody_hears_are_mentioned(checkpoint):
+def test_commands_without_a_subscriber_are_reported(checkpoint):
     with world(checkpoint, 'robot.command.topic:=/elsewhere') as here:
         here.wait_for_log('/elsewhere: no subscriber for the commands')
         wait_until(lambda: 'no subscriber' in here.health.get('message', ''), 'diagnostics')

@@ -55,7 +55,7 @@ def test_a_stop_of_a_node_that_is_not_active_holds_once_it_is(checkpoint, word):
         here.wait_for('RUNNING')
 
 
-def test_a_stop_is_heard_while_a_transition_takes_its_time(checkpoint):
+def test_a_stop_is_served_while_a_transition_takes_its_time(checkpoint):
     go = threading.Event()
 
     def slow(*words):
@@ -74,7 +74,7 @@ def test_a_stop_is_heard_while_a_transition_takes_its_time(checkpoint):
         here.wait_for('STOPPED')
 
 
-def test_a_stop_is_heard_while_an_image_and_a_goal_are_read(checkpoint, monkeypatch):
+def test_a_stop_is_served_while_an_image_and_a_goal_are_read(checkpoint, monkeypatch):
     with world(checkpoint) as here:
         here.drive()
         go = threading.Event()

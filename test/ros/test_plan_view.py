@@ -24,7 +24,7 @@ def tile(sheet, number):
     return sheet[CAPTION : CAPTION + TILE, x : x + TILE]
 
 
-def test_nothing_is_drawn_until_somebody_looks_and_then_camera_and_goal_are_shown(
+def test_nothing_is_drawn_without_a_subscriber_and_with_one_camera_and_goal_are_shown(
     checkpoint, monkeypatch
 ):
     drawn = []

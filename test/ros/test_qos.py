@@ -25,7 +25,7 @@ def node():
 
 
 @pytest.mark.parametrize('reliability', ['best_effort', 'reliable'])
-def test_after_a_pause_only_the_newest_image_is_heard(node, reliability):
+def test_after_a_pause_only_the_newest_image_is_received(node, reliability):
     heard = list[Image]()
     camera = node.create_publisher(Image, '/camera', QoSProfile(depth=2 * BURST))
     node.create_subscription(Image, '/camera', heard.append, camera_qos(reliability))

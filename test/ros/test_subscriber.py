@@ -41,7 +41,7 @@ def test_however_two_subscriptions_interleave_the_last_message_is_the_last_that_
         assert taken == sorted(set(taken)), 'once, and in order'
 
 
-def test_what_only_one_of_them_hears_is_taken():
+def test_what_only_one_of_them_receives_is_taken():
     made = topic()
     assert hear(made, True, 5), 'published before'
     assert hear(made, False, 6, now=0.5)
@@ -59,7 +59,7 @@ def test_without_stamps_all_is_taken():
     assert all(hear(made, random.random() < 0.5, 0) for _ in range(5))
 
 
-def test_a_message_that_is_too_large_is_not_looked_at():
+def test_a_message_that_is_too_large_is_not_read():
     message = Message(topic(), None, 101, 0.0, 0)
     with pytest.raises(CodecError, match=r'/goal/name: .* 101 bytes, expected at most 100'):
         message.read()
