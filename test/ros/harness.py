@@ -167,7 +167,11 @@ class World:
 
     def aim(self, grey=200):
         """Publish a goal image."""
-        self._goal.publish(picture(grey))
+        self.publish_goal(picture(grey))
+
+    def publish_goal(self, message):
+        """Publish a message as the goal image."""
+        self._goal.publish(message)
 
     def drive(self):
         """Let the robot run towards a goal."""

@@ -17,7 +17,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from smwm_ros.cli import main
 from smwm_ros.control.goal_library import GoalLibrary
-from smwm_ros.nodes import client
+from smwm_ros.nodes import connection
 from std_srvs.srv import SetBool, Trigger
 
 
@@ -139,7 +139,7 @@ def test_a_lost_answer_costs_a_second_and_an_engagement_is_never_repeated(unluck
 
 
 def test_a_node_of_another_namespace_is_pointed_out(here, capsys, monkeypatch):
-    monkeypatch.setattr(client, '_DISCOVERY', 6.0)
+    monkeypatch.setattr(connection, '_DISCOVERY', 6.0)
     for words in (['stop'], ['engage'], ['status'], ['goal', 'name', 'dock']):
         code, said = say(capsys, *words, '--namespace', 'elsewhere')
         assert code == 2

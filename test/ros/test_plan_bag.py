@@ -101,7 +101,7 @@ def test_a_recorded_drive_with_a_hole_is_followed_within_bounds():
         theatre = Theatre(here)
         wait_until(lambda: here.plan.session is not None, 'the node to be active')
         theatre.tell()
-        here._goal.publish(fill_image(Image(), goal))
+        here.publish_goal(fill_image(Image(), goal))
         theatre.wait(lambda: here.accepted, 'the goal')
         times = []
         for number, shot in enumerate(shots):

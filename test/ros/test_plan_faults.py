@@ -160,12 +160,12 @@ def test_a_goal_that_cannot_be_read_is_none_and_leaves_the_old_one(checkpoint, s
     with world(checkpoint) as here:
         here.camera_on = True
         here.wait_for('NO_GOAL')
-        here._goal.publish(spoil())
+        here.publish_goal(spoil())
         here.wait_for_log('goal not used')
         assert here.status == 'NO_GOAL'
         here.aim(30)
         here.wait_for('RUNNING')
-        here._goal.publish(spoil())
+        here.publish_goal(spoil())
         wait_until(lambda: here.frames, 'life')
         assert here.pilot.goals == [30]
 

@@ -310,9 +310,9 @@ def test_the_same_goal_picture_again_changes_nothing(measured):
     with world(measured) as here:
         Person(here).grey = 10
         goal = picture(100)
-        here._goal.publish(goal)
+        here.publish_goal(goal)
         here.wait_for('RUNNING')
-        here._goal.publish(goal)
+        here.publish_goal(goal)
         here.aim(70)
         wait_until(lambda: 70 in here.pilot.goals, 'the next goal')
         assert here.pilot.goals == [100, 70]

@@ -176,7 +176,7 @@ def test_the_goal_number_and_stamp_are_published(checkpoint):
         here.wait_for('NO_GOAL')
         goal = picture(5)
         goal.header.stamp = Time(sec=12, nanosec=500_000_000)
-        here._goal.publish(goal)
+        here.publish_goal(goal)
         wait_until(lambda: here.accepted, 'the goal')
         assert json.loads(here.accepted[0]) == {
             'number': 1,

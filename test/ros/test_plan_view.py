@@ -78,7 +78,7 @@ def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_rea
             return fill_image(Image(), np.minimum(shots[0], 250) + grain)
 
         here.spoil = look
-        here._goal.publish(fill_image(Image(), shots[1]))
+        here.publish_goal(fill_image(Image(), shots[1]))
         here.camera_on = True
         wait_until(lambda: sheets and marks, 'a panel and markers')
         assert len(np.unique(tile(to_rgb(sheets[-1]), 2))) > 10, 'a frame of the album'
