@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start an arena that poses as a robot: commands in, camera images and odometry out."""
+"""Start the arena node, which simulates a robot: commands in, camera images and odometry out."""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
@@ -9,15 +9,15 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 # launch argument: parameter of the node, its type, default, description
 ARGUMENTS = {
-    'arena': ('arena.name', str, 'two_room', 'which arena'),
+    'arena': ('arena.name', str, 'two_room', 'name of the arena'),
     'image_size': ('arena.image_size', int, '64', 'camera image, square [px]'),
     'seed': ('arena.seed', int, '0', 'seed of the random tasks'),
     'real_time_factor': ('sim.real_time_factor', float, '1.0', 'simulated seconds in a second'),
     'clock': ('sim.clock', bool, 'false', 'publish simulated time on /clock'),
-    'randomise': ('randomise.usual', bool, 'false', 'usual ranges for what varies between tasks'),
-    'distractors': ('arena.distractors', int, '0', 'balls that roll about by themselves'),
+    'randomise': ('randomise.usual', bool, 'false', 'randomise tasks within the usual ranges'),
+    'distractors': ('arena.distractors', int, '0', 'number of balls that roll in view'),
     'tasks': ('sim.tasks', str, '', 'JSON file with a list of {start, goal}; empty for random'),
-    'budget': ('sim.budget', int, '0', 'raw steps in which a goal must be reached, 0 for any'),
+    'budget': ('sim.budget', int, '0', 'raw steps to reach a goal, 0 for no limit'),
     'auto_next': ('sim.auto_next', float, '2.0', 'pause before the next task [s], 0 for none'),
 }
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Start the planner, and with sim:=true also an arena that poses as its robot.
+Start the plan node, and with sim:=true also the arena node, which simulates its robot.
 
-`ros2 launch smwm_ros plan.launch.py sim:=true` moves a robot with the model in the package.
+`ros2 launch smwm_ros plan.launch.py sim:=true` moves a simulated robot with the packaged model.
 """
 
 from pathlib import Path
@@ -26,24 +26,24 @@ SWITCH = [*YES, *NO]
 ARGUMENTS = {
     'checkpoint': ('', None, 'folder of the trained model; empty for the one in the package'),
     'goal_image': ('', None, 'picture of the goal, PNG or JPEG; empty to wait for /goal/image'),
-    'config': ('', None, 'YAML file with ROS parameters of the planner; empty for none'),
-    'sim': ('false', SWITCH, 'also start an arena that poses as the robot'),
-    'arena': ('two_room', None, 'which arena, with sim:=true'),
-    'autostart': ('true', SWITCH, 'configure and activate the planner by itself'),
+    'config': ('', None, 'YAML file with ROS parameters of the plan node; empty for none'),
+    'sim': ('false', SWITCH, 'also start the arena node, which simulates the robot'),
+    'arena': ('two_room', None, 'name of the arena, with sim:=true'),
+    'autostart': ('true', SWITCH, 'configure and activate the plan node at its start'),
     'respawn': (
         'false',
         SWITCH,
-        'start the planner again when it has ended; a stop outlives that',
+        'restart the plan node when it ends; a stopped robot stays stopped',
     ),
     'namespace': ('', None, 'namespace of nodes and relative topics'),
-    'use_sim_time': ('false', SWITCH, 'follow /clock, not the time of the wall'),
+    'use_sim_time': ('false', SWITCH, 'follow the simulated time on /clock instead of wall time'),
     'log_level': ('info', None, 'debug, info, warn, error or fatal'),
 }
 PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """Start the nodes; what the user did not give stays as the parameter file has it."""
+    """Start the nodes; arguments that are not given do not override the parameter file."""
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     if given['config'] and not Path(given['config']).is_file():
         raise RuntimeError(
@@ -54,9 +54,9 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         parameters['node.autostart'] = False
     if given['use_sim_time'] in YES:
         parameters['use_sim_time'] = True
-    if given['sim'] in YES:  # a camera without noise shows the same while the robot pushes
+    if given['sim'] in YES:  # without noise images do not change while the robot pushes
         parameters['node.frozen_timeout'] = 0.0
-    if given['respawn'] in YES:  # what was stopped stays so
+    if given['respawn'] in YES:  # the restarted node stays stopped
         parameters['node.keep_stop'] = True
     plan = Node(
         package='smwm_ros',
@@ -73,9 +73,9 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         file = PathJoinSubstitution(
             [FindPackageShare('smwm_ros'), 'launch', 'arena.launch.py']
         ).perform(context)
-        # Simulated time needs a clock.
+        # The arena node publishes simulated time.
         clock = 'true' if given['use_sim_time'] in YES else 'false'
-        # A robot that is stuck gets another task, so that there is always something to see.
+        # With a budget a robot that is stuck gets another task.
         arena = {'arena': given['arena'], 'clock': clock, 'budget': '300'}.items()
         nodes.append(IncludeLaunchDescription(file, launch_arguments=arena))
     return [GroupAction([PushRosNamespace(given['namespace']), *nodes])]
@@ -83,7 +83,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments, and start the nodes with them."""
-    # Raw camera images need more shared memory than Fast DDS has by itself; yours comes first.
+    # Raw images need more shared memory than the default; the user's profile has priority.
     file = PathJoinSubstitution([FindPackageShare('smwm_ros'), 'config', 'fastdds.xml'])
     return LaunchDescription(
         [

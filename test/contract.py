@@ -2,6 +2,7 @@
 """Checks of the promises of each Protocol; the tests of every implementation call them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 import json
 import pickle
 from typing import Any
@@ -9,10 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.errors import ArenaError
+from smwm_ros.errors import ArenaError, CodecError
 from smwm_ros.evaluation.agents import Agent, Attempt
-from smwm_ros.interfaces import Arena, Frame, Window
+from smwm_ros.interfaces import (
+    ActionCodec,
+    Arena,
+    Array,
+    Frame,
+    Planner,
+    Plans,
+    Window,
+)
+from smwm_ros.planning.search import CancelledError
 import torch
+from torch import Tensor
 
 STEPS = 30
 
@@ -225,6 +236,92 @@ def assert_same(
     """Check that all lanes have the same actions, but for rounding in a batch of another size."""
     for lane, others in zip(found, expected, strict=True):
         np.testing.assert_allclose(lane, others, atol=1e-4, err_msg=why)
+
+
+def check_planner(make: Callable[[], Planner], z: Tensor, goal: Tensor, past: Tensor) -> None:
+    """
+    Check what every planner promises, on at least three problems z, goal (B, D).
+
+    make() returns a new planner of one kind and seed; past (B, n, A) are raw actions sent before.
+    """
+    fresh = make()
+    fresh.keep([0])  # legal before the first plan, as is the next
+    fresh.shift(3)
+    given = z.clone(), goal.clone(), past.clone()
+    first = fresh.plan_many(z, goal)
+    check_plans(first, len(z))
+    check_problems_alone(make, first, z, goal)
+    fresh.reset()
+    assert torch.equal(fresh.plan_many(z, goal).actions, first.actions), 'after a reset'
+    assert torch.equal(make().plan_many(z, goal).actions, first.actions), 'by another planner'
+    for raw_steps in (0, 1, 1000):
+        fresh.shift(raw_steps)
+        check_plans(fresh.plan_many(z, goal), len(z))
+    after = make().plan_many(z, goal, past)
+    check_plans(after, len(z))
+    raw = after.actions.reshape(len(z), -1, past.shape[2])
+    assert torch.equal(raw[:, : past.shape[1]], past), 'the plan begins with the past'
+    assert all(map(torch.equal, given, (z, goal, past))), 'the planner changed its input'
+    check_cancelling(make(), first, z, goal)
+
+
+def check_plans(plans: Plans, count: int) -> None:
+    """Check shapes and numbers of the plans for so many problems."""
+    assert plans.actions.ndim == 3
+    assert len(plans.actions) == count
+    assert plans.actions.isfinite().all()
+    for numbers in (plans.cost, plans.spread, *plans.shares.values()):
+        assert numbers.shape == (count,)
+        assert numbers.isfinite().all()
+    assert (plans.spread >= 0).all()
+    assert torch.allclose(torch.stack([*plans.shares.values()]).sum(dim=0), plans.cost, atol=1e-5)
+    assert plans.to_go is None or plans.to_go.shape == (count,)
+
+
+def check_problems_alone(
+    make: Callable[[], Planner], plans: Plans, z: Tensor, goal: Tensor
+) -> None:
+    """Check that problems in a batch, and those that are kept, are solved as if alone."""
+    kept = [2, 0]
+    together = make()
+    together.plan_many(z, goal)
+    together.shift(1)
+    together.keep(kept)
+    later = together.plan_many(z[kept], goal[kept])
+    for row, problem in enumerate(kept):
+        one, alone = slice(problem, problem + 1), make()
+        found = alone.plan_many(z[one], goal[one])
+        assert torch.allclose(found.actions[0], plans.actions[problem], atol=1e-4)
+        alone.shift(1)
+        found = alone.plan_many(z[one], goal[one])
+        assert torch.allclose(found.actions[0], later.actions[row], atol=1e-4), 'after keep()'
+
+
+def check_cancelling(planner: Planner, plans: Plans, z: Tensor, goal: Tensor) -> None:
+    """Check that a planner that was cancelled ends, and plans as before after a reset."""
+    planner.cancel()
+    with suppress(CancelledError):  # a planner that does not search has nothing to end
+        check_plans(planner.plan_many(z, goal), len(z))
+    planner.reset()
+    assert torch.equal(planner.plan_many(z, goal).actions, plans.actions)
+
+
+def check_codec(codec: ActionCodec, make: Callable[[], Any], action: Array) -> None:
+    """Check what every codec promises, with an action (A,) that make() has room for."""
+    size = codec.spec.size
+    assert action.shape == (size,)
+    message = make()
+    assert codec.decode(action, message) is message
+    for _ in range(2):  # reading changes nothing
+        read = codec.encode(message)
+        assert read.shape == (size,)
+        assert read.dtype == np.float64
+        np.testing.assert_allclose(read, action, rtol=1e-6)
+    np.testing.assert_allclose(codec.encode(codec.decode(-action, message)), -action, rtol=1e-6)
+    for wrong in (action[1:], np.append(action, 0.0), action[None]):
+        with pytest.raises(CodecError, match='action has shape'):
+            codec.decode(wrong, message)
+    np.testing.assert_allclose(codec.encode(message), -action, rtol=1e-6)
 
 
 def check_world_model(model: Any, batch: Window) -> None:

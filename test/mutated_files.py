@@ -90,8 +90,8 @@ def whole(folder: Path) -> Origin:
     keep_state(data, folder / 'run')
     assert smwm(['prepare', str(folder / 'run'), 'prepare.steps=2']) == 0
     library = GoalLibrary(folder / 'run' / 'goals')
-    library.keep('dock', list(data.pixels(np.arange(1))))
-    library.keep('patrol', list(data.pixels(np.arange(3))))
+    library.save('dock', list(data.pixels(np.arange(1))))
+    library.save('patrol', list(data.pixels(np.arange(3))))
     return Origin(folder)
 
 

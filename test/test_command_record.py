@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.config import Command, Evaluate, Planner
-from smwm_ros.control.command_record import Record
+from smwm_ros.control.command_record import CommandRecord
 from smwm_ros.evaluation.agents import PlannerAgent
 from smwm_ros.evaluation.closed_loop import run_pairs
 from smwm_ros.evaluation.pairs import fresh_pairs, Pair
@@ -30,14 +30,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def nothing(time: float) -> None:
-    """Foresee nothing."""
+    """Plan nothing."""
 
 
-def record(*times: float) -> Record:
+def record(*times: float) -> CommandRecord:
     """Return a record of commands that are their own times."""
-    made = Record(DT, np.zeros(1))
+    made = CommandRecord(DT, np.zeros(1))
     for time in times:
-        made.note(time, np.array([time]))
+        made.add(time, np.array([time]))
     return made
 
 
@@ -72,16 +72,16 @@ def test_what_is_still_to_be_sent_is_foreseen_by_the_plan_that_plays() -> None:
     assert plan_start.sent[:, 0] == pytest.approx([-0.3, 49.8, 49.9])
 
 
-def test_before_the_first_command_a_robot_rests_or_is_where_nobody_knows() -> None:
-    resting = Record(DT, np.zeros(2)).plan_start(-0.2, 0.0, nothing)
+def test_before_the_first_command_a_robot_rests_or_its_position_is_unknown() -> None:
+    resting = CommandRecord(DT, np.zeros(2)).plan_start(-0.2, 0.0, nothing)
     assert resting.sent is not None
     assert not resting.sent.any()
-    assert Record(DT, None).plan_start(-0.2, 0.0, nothing).sent is None
+    assert CommandRecord(DT, None).plan_start(-0.2, 0.0, nothing).sent is None
 
 
 def test_when_time_jumps_back_the_record_begins_anew() -> None:
     made = record(100.0, 100.1)
-    made.note(1.0, np.array([7.0]))
+    made.add(1.0, np.array([7.0]))
     sent = made.plan_start(0.9, 1.2, nothing).sent
     assert sent is not None
     assert sent[:, 0].tolist() == [0.0, 7.0, 7.0]

@@ -9,7 +9,7 @@ from smwm_ros import config
 from smwm_ros.control.controller import Controller
 from smwm_ros.control.reasons import MEANING, Reason
 from smwm_ros.control.stop_latch import StopLatch
-from smwm_ros.control.ticks import LEAN, MARGIN, Metronome, PlanClock, ticks_between
+from smwm_ros.control.ticks import MARGIN, MAX_SHIFT, Metronome, PlanClock, ticks_between
 from smwm_ros.control.timed_plan import TimedPlan
 from smwm_ros.interfaces import ActionSpec
 
@@ -28,13 +28,13 @@ def controller():
     """Return a controller that has a goal, has seen an image at 0 s, and follows its plan."""
     made = Controller(SPEC, 'zero', NODE)
     made.new_goal()
-    made.saw_image(0.0)
-    assert made.take(plan(made))
+    made.on_image(0.0)
+    assert made.accept(plan(made))
     return made
 
 
 def keep_seeing(controller, time):
-    controller.saw_image(time)
+    controller.on_image(time)
     return controller.tick(time)
 
 
@@ -70,7 +70,7 @@ def test_an_old_plan_plays_on_for_coast_ticks_and_no_longer(controller, coast):
 
 def test_a_plan_that_took_long_may_coast_as_many_ticks_as_a_quick_one(controller):
     controller.configure(replace(NODE, image_timeout=2.0))
-    assert controller.take(plan(controller, seen=0.0, ready=0.25))
+    assert controller.accept(plan(controller, seen=0.0, ready=0.25))
     for tick in (2, 3, 4, 5):
         order = keep_seeing(controller, tick * DT + 0.05)
         assert order.action == pytest.approx(ROWS[tick])
@@ -86,7 +86,7 @@ def test_the_end_of_a_short_plan_stops_the_robot(controller):
 def test_a_new_plan_ends_the_coasting(controller):
     keep_seeing(controller, 0.05)
     assert keep_seeing(controller, 0.45).reason is Reason.PLANNER_LATE
-    assert controller.take(plan(controller, seen=0.45, ready=0.5))
+    assert controller.accept(plan(controller, seen=0.45, ready=0.5))
     assert keep_seeing(controller, 0.5).action == pytest.approx(ROWS[0])
 
 
@@ -107,7 +107,7 @@ def test_the_stop_command_is_repeated_for_its_duration_and_then_silence(controll
     assert orders[-1].action is None
 
 
-def test_a_robot_that_never_moved_is_told_nothing():
+def test_a_robot_that_never_moved_gets_no_command():
     controller = Controller(SPEC, 'zero', NODE)
     for time in (0.0, 0.1, 0.2):
         order = controller.tick(time)
@@ -123,28 +123,28 @@ def test_reasons_come_in_the_order_in_which_a_start_resolves_them():
     assert controller.tick(0.0).reason is Reason.NO_GOAL
     controller.new_goal()
     assert controller.tick(0.0).reason is Reason.NO_IMAGE
-    controller.saw_image(0.0)
+    controller.on_image(0.0)
     assert controller.tick(0.0).reason is Reason.PLANNING
-    controller.take(plan(controller))
+    controller.accept(plan(controller))
     assert controller.tick(0.05).reason is Reason.RUNNING
 
 
 def test_plans_are_wanted_only_where_they_would_be_used():
     controller = Controller(SPEC, 'zero', NODE)
-    assert not controller.wants_plans
+    assert not controller.needs_plans
     controller.new_goal()
-    assert controller.wants_plans
+    assert controller.needs_plans
     controller.stop()
-    assert not controller.wants_plans
+    assert not controller.needs_plans
     controller.engage()
-    assert controller.wants_plans
+    assert controller.needs_plans
 
 
 def test_a_new_goal_drops_the_plan_and_every_plan_still_under_way_for_the_old_one(controller):
     under_way = plan(controller)
     controller.new_goal()
-    assert not controller.take(under_way)
-    controller.saw_image(0.1)
+    assert not controller.accept(under_way)
+    controller.on_image(0.1)
     assert controller.tick(0.1).reason is Reason.PLANNING
 
 
@@ -164,16 +164,16 @@ def test_a_plan_with_a_number_that_is_none_stops_the_robot_until_a_good_one(cont
     bad = ROWS.copy()
     bad[7, 1] = number
     controller.tick(0.05)
-    assert not controller.take(plan(controller, seen=0.1, ready=0.1, actions=bad))
+    assert not controller.accept(plan(controller, seen=0.1, ready=0.1, actions=bad))
     order = keep_seeing(controller, 0.15)
     assert order.reason is Reason.BAD_PLAN
     assert is_zero(order)
-    assert controller.take(plan(controller, seen=0.2, ready=0.2))
+    assert controller.accept(plan(controller, seen=0.2, ready=0.2))
     assert keep_seeing(controller, 0.25).reason is Reason.RUNNING
 
 
 def test_a_plan_that_could_not_be_scored_is_refused(controller):
-    assert not controller.take(plan(controller, cost=float('inf')))
+    assert not controller.accept(plan(controller, cost=float('inf')))
     assert controller.tick(0.05).reason is Reason.BAD_PLAN
 
 
@@ -183,14 +183,14 @@ def test_a_planner_that_fails_stops_the_robot_until_it_succeeds(controller):
     order = keep_seeing(controller, 0.15)
     assert order.reason is Reason.PLANNER_ERROR
     assert is_zero(order)
-    assert controller.take(plan(controller, seen=0.2, ready=0.2))
+    assert controller.accept(plan(controller, seen=0.2, ready=0.2))
     assert keep_seeing(controller, 0.25).reason is Reason.RUNNING
 
 
 def test_a_failure_that_belongs_to_an_old_goal_is_no_failure(controller):
     old = controller.era
     controller.new_goal()
-    controller.saw_image(0.0)
+    controller.on_image(0.0)
     controller.planner_failed(old)
     assert controller.tick(0.0).reason is Reason.PLANNING
 
@@ -198,8 +198,8 @@ def test_a_failure_that_belongs_to_an_old_goal_is_no_failure(controller):
 def test_holding_repeats_the_last_position_and_never_zero():
     controller = Controller(SPEC, 'hold', NODE)
     controller.new_goal()
-    controller.saw_image(0.0)
-    controller.take(plan(controller, actions=ROWS + 0.1))
+    controller.on_image(0.0)
+    controller.accept(plan(controller, actions=ROWS + 0.1))
     moved = controller.tick(0.05).action
     controller.stop()
     assert controller.tick(0.15).action == pytest.approx(moved)
@@ -257,8 +257,8 @@ def test_ticks_lean_until_each_plan_waits_only_the_margin(phase):
         before = beat.deadline
         waited = (before - phase) % DT  # a plan is ready at every phase + k * DT
         beat.advance(before)
-        beat.lean(waited)
-        assert beat.deadline - before == pytest.approx(DT, abs=LEAN * DT + 1e-9)
+        beat.shift_phase(waited)
+        assert beat.deadline - before == pytest.approx(DT, abs=MAX_SHIFT * DT + 1e-9)
     assert (beat.deadline - phase) % DT == pytest.approx(MARGIN * DT)
 
 
@@ -285,8 +285,8 @@ def test_with_a_rate_limit_a_stop_slows_the_robot_down_and_then_repeats_zero():
     node = replace(NODE, max_rate=(2.0,), stop_duration=0.25)
     controller = Controller(SPEC, 'zero', node)
     controller.new_goal()
-    controller.saw_image(0.0)
-    controller.take(plan(controller, actions=np.full((10, 2), 0.5)))
+    controller.on_image(0.0)
+    controller.accept(plan(controller, actions=np.full((10, 2), 0.5)))
     driven = [keep_seeing(controller, 0.05 + k * DT).action[0] for k in range(4)]
     assert driven == pytest.approx([0.2, 0.4, 0.5, 0.5])
     assert not controller.slowed
@@ -301,20 +301,20 @@ def test_with_a_rate_limit_a_stop_slows_the_robot_down_and_then_repeats_zero():
 def test_going_on_from_a_stop_under_way_goes_on_from_the_speed_it_has():
     controller = Controller(SPEC, 'zero', replace(NODE, max_rate=(2.0,)))
     controller.new_goal()
-    controller.saw_image(0.0)
-    controller.take(plan(controller, actions=np.full((10, 2), 1.0)))
+    controller.on_image(0.0)
+    controller.accept(plan(controller, actions=np.full((10, 2), 1.0)))
     for tick in range(4):
         keep_seeing(controller, 0.05 + tick * DT)
     assert keep_seeing(controller, 0.45).reason is Reason.PLANNER_LATE
-    controller.take(plan(controller, seen=0.5, ready=0.5, actions=np.full((10, 2), 1.0)))
+    controller.accept(plan(controller, seen=0.5, ready=0.5, actions=np.full((10, 2), 1.0)))
     assert keep_seeing(controller, 0.55).action == pytest.approx([0.8, 0.8])
 
 
 def test_a_clock_that_stands_still_leaves_no_time_to_slow_down():
     controller = Controller(SPEC, 'zero', replace(NODE, max_rate=(1.0,)))
     controller.new_goal()
-    controller.saw_image(0.0)
-    controller.take(plan(controller, actions=np.full((10, 2), 1.0)))
+    controller.on_image(0.0)
+    controller.accept(plan(controller, actions=np.full((10, 2), 1.0)))
     controller.tick(0.05)
     assert is_zero(controller.halt(0.05, Reason.NO_CLOCK))
 
@@ -323,8 +323,8 @@ def drive_with(controller, same, until, start=0.05):
     """Tick and see an image every period, all like the one before or all different."""
     for tick in range(round((until - start) / DT)):
         time = start + tick * DT
-        controller.take(plan(controller, seen=time, ready=time))
-        controller.saw_image(time, same)
+        controller.accept(plan(controller, seen=time, ready=time))
+        controller.on_image(time, same)
         order = controller.tick(time)
     return order.reason
 
@@ -333,7 +333,7 @@ def test_a_camera_that_shows_the_same_while_the_robot_drives_is_frozen(controlle
     assert drive_with(controller, same=True, until=2.0) is Reason.RUNNING
     assert drive_with(controller, same=True, until=2.5, start=2.05) is Reason.FROZEN_IMAGE
     assert drive_with(controller, same=True, until=60.0, start=2.55) is Reason.FROZEN_IMAGE
-    controller.saw_image(60.0, same=False)
+    controller.on_image(60.0, same=False)
     assert controller.tick(60.0).reason is Reason.RUNNING
 
 
@@ -351,55 +351,55 @@ def test_the_same_image_is_no_fault_where_it_is_allowed_or_the_robot_stands(cont
     assert drive_with(controller, same=True, until=14.0, start=13.05) is Reason.RUNNING
 
 
-def test_two_who_command_one_robot_stop_it_unless_that_is_wanted(controller):
+def test_a_second_publisher_of_commands_stops_the_robot_unless_allowed(controller):
     controller.tick(0.05)
-    controller.contest(True)
+    controller.set_contested(True)
     order = keep_seeing(controller, 0.15)
     assert order.reason is Reason.CONTESTED
     assert is_zero(order)
     controller.configure(replace(NODE, exclusive=False))
     assert keep_seeing(controller, 0.25).reason is Reason.RUNNING
     controller.configure(NODE)
-    controller.contest(False)
+    controller.set_contested(False)
     assert keep_seeing(controller, 0.26).reason is Reason.RUNNING
 
 
 def test_narrower_limits_hold_from_the_next_tick_on(controller):
-    controller.limit(SPEC._replace(high=(0.01, 0.01)))
+    controller.set_limits(SPEC._replace(high=(0.01, 0.01)))
     assert controller.tick(0.05).action == pytest.approx([0.0, 0.01])
 
 
-def test_a_goal_that_is_reached_stops_the_robot_until_the_next_or_until_a_person_says_so(
+def test_a_goal_that_is_reached_stops_the_robot_until_the_next_or_until_engaged(
     controller,
 ):
     for go_on in (controller.new_goal, controller.engage):
-        controller.saw_image(0.0)
-        controller.take(plan(controller))
+        controller.on_image(0.0)
+        controller.accept(plan(controller))
         assert controller.tick(0.05).reason is Reason.RUNNING
-        controller.arrive(controller.era, arrived=True)
+        controller.set_goal_reached(controller.era, reached=True)
         order = controller.tick(0.1)
         assert order.reason is Reason.GOAL_REACHED
         assert is_zero(order)
-        assert not controller.wants_plans
+        assert not controller.needs_plans
         controller.restart()  # a clock that jumps is no new goal
         assert controller.tick(0.0).reason is Reason.GOAL_REACHED
         go_on()
-        assert controller.wants_plans
+        assert controller.needs_plans
         assert controller.tick(0.1).reason is Reason.NO_IMAGE
 
 
-def test_who_stays_at_a_goal_goes_on_to_plan_and_drives_again_when_it_is_left(controller):
-    controller.arrive(controller.era, arrived=True, stays=True)
+def test_a_goal_that_is_kept_is_monitored_and_driven_to_again_when_it_is_left(controller):
+    controller.set_goal_reached(controller.era, reached=True, keep=True)
     assert controller.tick(0.05).reason is Reason.GOAL_REACHED
-    assert controller.wants_plans
-    controller.arrive(controller.era, arrived=False, stays=True)
+    assert controller.needs_plans
+    controller.set_goal_reached(controller.era, reached=False, keep=True)
     assert controller.tick(0.05).reason is Reason.RUNNING
 
 
 def test_word_of_a_goal_before_the_last_one_means_nothing(controller):
     before = controller.era
     controller.new_goal()
-    controller.arrive(before, arrived=True)
+    controller.set_goal_reached(before, reached=True)
     assert controller.tick(0.0).reason is Reason.NO_IMAGE
 
 
@@ -409,7 +409,7 @@ def test_a_plan_of_an_old_image_stops_the_robot_however_new_the_newest_image_is(
     order = keep_seeing(controller, 0.51)
     assert order.reason is Reason.STALE_PLAN
     assert is_zero(order)
-    assert controller.take(plan(controller, seen=0.5, ready=0.55))
+    assert controller.accept(plan(controller, seen=0.5, ready=0.55))
     assert keep_seeing(controller, 0.55).reason is Reason.RUNNING
 
 
@@ -422,13 +422,13 @@ def test_a_delay_that_is_known_is_no_age_of_a_plan(controller):
 def test_where_ticks_are_far_apart_an_image_may_be_older():
     slow = Controller(ActionSpec(('x', 'y'), (-1.0, -1.0), (1.0, 1.0), 0.4), 'zero', NODE)
     slow.new_goal()
-    slow.saw_image(0.0)
-    assert slow.take(plan(slow))
+    slow.on_image(0.0)
+    assert slow.accept(plan(slow))
     assert keep_seeing(slow, 1.1).reason is Reason.RUNNING
     assert keep_seeing(slow, 1.21).reason is Reason.STALE_PLAN
 
 
-def test_a_stop_outlives_the_controller_that_heard_of_it():
+def test_a_stop_outlasts_the_controller_that_received_it():
     latch = StopLatch()
     first = Controller(SPEC, 'zero', NODE, latch)
     first.stop()
@@ -453,7 +453,7 @@ def test_a_stop_that_was_there_before_wins_over_the_wait_for_an_engagement():
 def test_an_image_that_was_received_before_the_goal_is_none_for_it(controller):
     era = controller.era
     controller.new_goal()
-    controller.saw_image(0.1, era=era)
+    controller.on_image(0.1, era=era)
     assert controller.tick(0.1).reason is Reason.NO_IMAGE
-    controller.saw_image(0.2, era=controller.era)
+    controller.on_image(0.2, era=controller.era)
     assert controller.tick(0.2).reason is Reason.PLANNING

@@ -316,7 +316,7 @@ def test_goals_are_found_whatever_the_letters_of_their_suffix(tmp_path: Path) ->
     library = GoalLibrary(tmp_path)
     assert library.names() == {'DOCK': 1}
     assert library.load('DOCK', 8, 'stretch').shape == (1, 8, 8, 3)
-    library.keep('DOCK', [picture + 1])
+    library.save('DOCK', [picture + 1])
     assert library.load('DOCK', 8, 'stretch')[0, 0, 0, 0] == 8
 
 

@@ -18,8 +18,8 @@ RED, BLUE = (np.full((8, 8, 3), colour, np.uint8) for colour in ((200, 0, 0), (0
 def test_goals_and_routes_come_back_as_they_were_kept(tmp_path: Path) -> None:
     library = GoalLibrary(tmp_path / 'goals')
     assert library.names() == {}
-    library.keep('dock', [RED])
-    library.keep('patrol', [RED, BLUE, RED])
+    library.save('dock', [RED])
+    library.save('patrol', [RED, BLUE, RED])
     assert library.names() == {'dock': 1, 'patrol': 3}
     assert np.array_equal(library.load('dock', 8, 'stretch'), [RED])
     assert np.array_equal(library.load('patrol', 8, 'stretch'), [RED, BLUE, RED])
@@ -32,8 +32,8 @@ def test_keeping_a_name_again_replaces_it(
     tmp_path: Path, first: list[np.ndarray], second: list[np.ndarray]
 ) -> None:
     library = GoalLibrary(tmp_path)
-    library.keep('here', first)
-    library.keep('here', second)
+    library.save('here', first)
+    library.save('here', second)
     assert np.array_equal(library.load('here', 8, 'stretch'), second)
     assert len(list(tmp_path.iterdir())) == 1, 'something was left behind'
 
@@ -45,22 +45,22 @@ def test_pictures_put_there_by_hand_are_goals(tmp_path: Path) -> None:
     assert GoalLibrary(tmp_path).names() == {'kitchen': 1}
 
 
-def test_a_name_that_is_none_is_told_with_what_there_is(tmp_path: Path) -> None:
+def test_an_unknown_name_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
     library = GoalLibrary(tmp_path)
-    library.keep('dock', [RED])
+    library.save('dock', [RED])
     with pytest.raises(ConfigError, match=r"no goal 'dokc' in .*; did you mean 'dock'"):
         library.load('dokc', 8, 'stretch')
     for name in ('../secret', '', '.hidden', 'a/b', 'x' * 65):
-        with pytest.raises(ConfigError, match='is no name for a goal'):
-            library.keep(name, [RED])
+        with pytest.raises(ConfigError, match='is not a valid name of a goal'):
+            library.save(name, [RED])
         with pytest.raises(ConfigError, match='no goal'):
             library.load(name, 8, 'stretch')
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / 'file').write_text('')
     with pytest.raises(OutputError, match='cannot be written'):
-        GoalLibrary(tmp_path / 'file').keep('dock', [RED])
+        GoalLibrary(tmp_path / 'file').save('dock', [RED])
 
 
 def test_a_folder_holds_so_many_goals_and_no_more(
@@ -69,10 +69,10 @@ def test_a_folder_holds_so_many_goals_and_no_more(
     monkeypatch.setattr('smwm_ros.control.goal_library.MOST', 3)
     library = GoalLibrary(tmp_path)
     for name in ('a', 'b', 'c'):
-        library.keep(name, [RED])
-    with pytest.raises(ConfigError, match='holds 3 goals already, 3 at most; remove some'):
-        library.keep('d', [RED])
-    library.keep('b', [BLUE])
+        library.save(name, [RED])
+    with pytest.raises(ConfigError, match='3 goals, expected fewer than 3; remove some'):
+        library.save('d', [RED])
+    library.save('b', [BLUE])
     assert np.array_equal(library.load('b', 8, 'stretch'), [BLUE])
 
 

@@ -65,7 +65,7 @@ def test_goals_are_kept_by_the_command_line_and_listed(
         (['--name', 'x'], 'give --image or --bag'),
         (['--image', 'x.png'], '--name: missing'),
         (['--name', 'x', '--image', 'x.png'], 'x.png: cannot be read'),
-        (['--name', '../x', '--bag', str(BAGS), '--at', '1'], 'is no name for a goal'),
+        (['--name', '../x', '--bag', str(BAGS), '--at', '1'], 'is not a valid name of a goal'),
         (['--name', 'x', '--bag', str(BAGS), '--start', '90'], 'no readable image'),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_drive_through_the_door_that_is_shown_once_is_driven_again(seed: int) 
     frame = arena.set_state(start)
     recorder = RouteRecorder(spacing)
     for _ in range(150):
-        recorder.see(pilot.encode(frame.pixels[None])[0], frame.pixels)
+        recorder.add(pilot.encode(frame.pixels[None])[0], frame.pixels)
         if arena.success():
             break
         frame = arena.step(arena.expert())
@@ -122,7 +122,7 @@ def test_a_drive_through_the_door_that_is_shown_once_is_driven_again(seed: int) 
     for step in range(300):
         plan = pilot.plan(frame.pixels, min(step, 1))
         assert plan.latent is not None
-        event = goal_route.see(plan.latent)
+        event = goal_route.update(plan.latent)
         if event is Event.REACHED:
             break
         if event is Event.PASSED:

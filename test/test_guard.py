@@ -59,14 +59,17 @@ def test_other_names_and_narrower_limits_fit_the_checkpoint(asked):
 @pytest.mark.parametrize(
     ('asked', 'message'),
     [
-        (replace(ROBOT, dt=0.05), 'robot.dt is 0.05 s, but the model was trained at 0.1 s'),
+        (
+            replace(ROBOT, dt=0.05),
+            'robot.dt: 0.05 s, expected 0.1 s, at which the model was trained',
+        ),
         (
             replace(ROBOT, command=command(fields=('a',), low=(-1.0,), high=(1.0,))),
-            'robot.command.fields names 1 number, but the model commands 2: a, b',
+            'robot.command.fields: 1 number, expected 2 as in training: a, b',
         ),
         (
             replace(ROBOT, command=command(high=(1.0, 1.5))),
-            'reach beyond what the model was trained with, [-1.0, -1.0] .. [1.0, 1.0]',
+            'expected limits within those of training, [-1.0, -1.0] .. [1.0, 1.0]',
         ),
     ],
 )
@@ -121,7 +124,7 @@ def test_what_is_slowed_counts_as_an_intervention_and_a_stop_does_not():
     assert not guard.moves
 
 
-def test_a_robot_that_is_told_positions_starts_from_the_first_one():
+def test_a_robot_with_position_commands_starts_from_the_first_one():
     guard = Guard(DT_UNIT, Limits((1.0,), ()), starts_at_rest=False)
     assert guard.check(np.array([1.5])) == pytest.approx([1.5])
     assert guard.check(np.array([0.0])) == pytest.approx([1.4])

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from contract import check_codec
 import numpy as np
 import pytest
 from recordings import image, STORE, TICK, TinyBag
@@ -201,6 +202,18 @@ def test_joints_are_found_by_name_in_any_order_and_among_the_messages_of_others(
     (tmp_path / 'other').mkdir()
     with pytest.raises(BagError, match=r"/numbers: .*has no 'knee', but wrist, elbow"):
         made(path.rename(tmp_path / 'other' / 'bag'), kind, ['position[name=knee]'])
+
+
+@pytest.mark.parametrize('kind', CASES)
+def test_the_codec_keeps_the_contract_with_every_message(kind: str) -> None:
+    paths, fill = CASES[kind]
+
+    def make() -> Any:
+        message = new_message(store(), kind)
+        fill(message, 1.0)
+        return message
+
+    check_codec(FieldCodec(spec(*paths)), make, np.array([0.25, -0.75]))
 
 
 def spec(*paths: str) -> ActionSpec:

@@ -19,7 +19,7 @@ def at(*places: float) -> np.ndarray:
 
 
 def events(goal_route: Route, *places: float) -> list[str]:
-    return [goal_route.see(z).name for z in at(*places)]
+    return [goal_route.update(z).name for z in at(*places)]
 
 
 def test_a_goal_is_reached_when_it_was_near_for_some_images() -> None:
@@ -47,7 +47,7 @@ def test_a_goal_is_left_only_beyond_the_far_distance() -> None:
 
 
 @given(st.lists(st.floats(1.01, 1.99), max_size=50))
-def test_noise_between_near_and_far_never_says_anything(noise: list[float]) -> None:
+def test_noise_between_near_and_far_changes_nothing(noise: list[float]) -> None:
     assert set(events(Route(at(0), REACH), *noise)) <= {'NOTHING'}
 
 
@@ -76,7 +76,7 @@ def test_passing_the_goal_early_ends_no_route_that_leads_by_it_twice() -> None:
 
 def test_without_calibration_a_goal_is_never_reached_and_a_route_is_refused() -> None:
     assert set(events(Route(at(0), None), 0, 0, 0, 0)) == {'NOTHING'}
-    with pytest.raises(ValueError, match='a route needs to know when a subgoal is reached'):
+    with pytest.raises(ValueError, match='a route of several subgoals requires a goal tolerance'):
         Route(at(0, 1), None)
     with pytest.raises(ValueError, match=r'expected latents \(N, D\), found \(0, 2\)'):
         Route(np.zeros((0, 2)), REACH)
@@ -89,7 +89,7 @@ def test_landmarks_are_apart_in_order_and_end_where_the_drive_ended(
     drive = at(*np.cumsum(steps))
     recorder = RouteRecorder(spacing)
     for number, z in enumerate(drive):
-        recorder.see(z, np.array(number))
+        recorder.add(z, np.array(number))
     chosen = [int(picture) for picture in recorder.route()]
     assert chosen == sorted(set(chosen))
     assert (chosen[0], chosen[-1]) == (0, len(drive) - 1)
@@ -100,7 +100,7 @@ def test_landmarks_are_apart_in_order_and_end_where_the_drive_ended(
         assert away.min() <= 1.5 * spacing
 
 
-def test_a_drive_that_nobody_saw_makes_no_route() -> None:
+def test_a_drive_without_images_makes_no_route() -> None:
     assert RouteRecorder(1.0).route() == []
 
 

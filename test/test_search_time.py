@@ -23,24 +23,24 @@ def test_a_small_search_is_small_whatever_the_settings_are():
 @pytest.mark.parametrize('name', ['samples', 'horizon', 'iterations'])
 def test_twice_as_much_of_anything_takes_twice_as_long(name):
     double = replace(USUAL, **{name: 2 * getattr(USUAL, name)})
-    assert EFFORT.foresee(double) == pytest.approx(2 * EFFORT.foresee(USUAL))
+    assert EFFORT.estimate(double) == pytest.approx(2 * EFFORT.estimate(USUAL))
 
 
 def test_gradients_count():
-    assert EFFORT.foresee(replace(USUAL, refine=10)) > 3 * EFFORT.foresee(USUAL)
+    assert EFFORT.estimate(replace(USUAL, refine=10)) > 3 * EFFORT.estimate(USUAL)
 
 
 def test_a_budget_ends_a_search_after_its_first_iteration():
     long = replace(USUAL, iterations=1000, budget_ms=20.0)
-    assert EFFORT.foresee(long) == pytest.approx(0.02)
+    assert EFFORT.estimate(long) == pytest.approx(0.02)
     wide = replace(long, samples=100_000)
-    assert EFFORT.foresee(wide) == pytest.approx(EFFORT.foresee(replace(wide, iterations=1)))
+    assert EFFORT.estimate(wide) == pytest.approx(EFFORT.estimate(replace(wide, iterations=1)))
 
 
 def test_a_policy_without_a_search_takes_the_same_whatever_the_samples_are():
     policy = replace(USUAL, kind='amortised')
     effort = SearchTime(0.002, small(policy))
-    assert effort.foresee(replace(policy, samples=100_000)) == pytest.approx(0.002)
+    assert effort.estimate(replace(policy, samples=100_000)) == pytest.approx(0.002)
 
 
 def test_what_would_take_too_long_is_refused_with_figures_and_what_to_change():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-May the robot move: limits, stops, ticks, routes. Without torch and ROS.
+Decide whether the robot may move: limits, stops, ticks, routes. Without torch and ROS.
 
 Read in this order: controller, timed_plan, guard, reasons, stop_latch, ticks, command_record,
 search_time, route, goal_library, percentiles.

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Latency: an image is old when it comes, planning takes time, and the robot acts late.
+Compensate latency: images arrive late, planning takes time, and the robot acts late.
 
-By the time a plan acts, the robot has obeyed commands that the image knows nothing of. They are
-on record, so a plan begins with them at the instant the image was taken, and only what comes
-after them is chosen.
+Between the time an image was taken and the time its plan acts, the robot follows commands that
+the image does not show. They are recorded, so a plan begins with them at the time of the image,
+and the planner chooses only the actions after them.
 """
 
 from __future__ import annotations
@@ -18,66 +18,69 @@ import numpy as np
 from smwm_ros.control.ticks import ticks_between
 from smwm_ros.interfaces import Array
 
-KEPT = 30.0  # how long a command is remembered [s]
+RETENTION = 30.0  # commands are kept this long [s]
 
 
 class PlanStart(NamedTuple):
-    """From when a plan counts, and what it begins with."""
+    """The time from which a plan counts, and its first actions."""
 
     start: float  # row k of the plan is for commands sent in [start + k*dt, start + (k+1)*dt)
-    sent: Array | None = None  # (n, A) its first rows, which are past or decided
+    sent: Array | None = None  # (n, A) first rows, which were sent or will be
 
 
-class Record:
-    """The commands that a robot was told lately; methods may be called from any thread."""
+class CommandRecord:
+    """The commands of the last RETENTION seconds; methods may be called from any thread."""
 
     def __init__(self, dt: float, rest: Array | None) -> None:
         self._dt = dt
-        self._rest = rest  # (A,) in force before the first command; None if nobody knows
-        self._told: deque[tuple[float, Array]] = deque()
+        self._rest = rest  # (A,) in force before the first command; None if unknown
+        self._commands: deque[tuple[float, Array]] = deque()  # time sent [s] and action (A,)
         self._lock = Lock()
 
-    def note(self, time: float, action: Array) -> None:
-        """Note a command; when time jumps back, what was noted before means nothing."""
+    def add(self, time: float, action: Array) -> None:
+        """Add a command; a time before the last one clears the record, for time jumped back."""
         with self._lock:
-            if self._told and time < self._told[-1][0]:
-                self._told.clear()
-            self._told.append((time, action))
-            # The last one before the span is in force at its beginning.
-            while len(self._told) > 1 and self._told[1][0] < time - KEPT:
-                self._told.popleft()
+            if self._commands and time < self._commands[-1][0]:
+                self._commands.clear()
+            self._commands.append((time, action))
+            # Keep the command that is in force at the beginning of the retention time.
+            while len(self._commands) > 1 and self._commands[1][0] < time - RETENTION:
+                self._commands.popleft()
 
     def plan_start(
-        self, begin: float, tick: float, foresee: Callable[[float], Array | None]
+        self, begin: float, tick: float, planned_action: Callable[[float], Array | None]
     ) -> PlanStart:
         """
-        Return how a plan should begin that will first be played at a tick.
+        Return how a plan begins whose first chosen action is for the tick at time `tick`.
 
-        A command sent at `begin` acts at the instant that the image shows. foresee(time) is what
-        will be commanded at ticks to come until then, None for what is commanded now.
+        A command sent at `begin` acts when the image was taken. planned_action(time) returns the
+        action for a tick between now and `tick`, None where the current command stays in force.
         """
         half = self._dt / 2
         count = max(0, ticks_between(begin, tick + half, self._dt))
-        # On the grid of the ticks, so that each row is one command; half a period off at most.
+        # On the grid of the ticks each row is one command; the start is off by dt/2 at most.
         start = tick - count * self._dt
         with self._lock:
-            told = list(self._told)
-        rows = [self._in_force(told, start + k * self._dt, foresee) for k in range(count)]
+            commands = list(self._commands)
+        rows = [
+            self._in_force(commands, start + k * self._dt, planned_action) for k in range(count)
+        ]
         known = [row for row in rows if row is not None]
-        # A tick that comes a little early shall still find its row.
+        # A tick that is a little early must still get its row.
         return PlanStart(start - half, np.stack(known) if known and len(known) == count else None)
 
     def _in_force(
         self,
-        told: list[tuple[float, Array]],
+        commands: list[tuple[float, Array]],
         tick: float,
-        foresee: Callable[[float], Array | None],
+        planned_action: Callable[[float], Array | None],
     ) -> Array | None:
-        """Return the command of the period that begins at a tick."""
+        """Return the command (A,) of the period that begins at a tick."""
         middle = tick + self._dt / 2
-        before = [entry for entry in told if entry[0] <= middle]
+        before = [command for command in commands if command[0] <= middle]
         if not before:
             return self._rest
         time, action = before[-1]
-        planned = foresee(tick) if middle > time + self._dt and len(before) == len(told) else None
+        is_future = middle > time + self._dt and len(before) == len(commands)
+        planned = planned_action(tick) if is_future else None
         return action if planned is None else planned

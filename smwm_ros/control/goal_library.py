@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Named goals in a folder: a picture is a goal, a folder of pictures a route.
+Store named goals in a folder: a picture is a goal, a folder of pictures is a route.
 
 `dock.png` is the goal `dock`; `patrol/000.png`, `patrol/001.png` ... are the route `patrol`.
-Pictures may be put there, renamed and removed by hand.
+Users may add, rename and remove pictures by hand.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from smwm_ros.interfaces import Array
 from smwm_ros.lock import hold
 
 MOST = 1000  # goals in a folder
-_SHOWN = 80  # characters of a name that is none
+_SHOWN = 80  # characters of a wrong name that an error shows
 
 
 class GoalLibrary:
-    """The goals in a folder; it need not be there before the first one is kept."""
+    """The goals in a folder; save() creates it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def names(self) -> dict[str, int]:
-        """Return the name of each goal and route, with how many pictures it has."""
+        """Return the name of each goal and route, with its number of pictures."""
         if not self.folder.is_dir():
             return {}
         found = {}
@@ -46,27 +46,27 @@ class GoalLibrary:
         return found
 
     def load(self, name: str, size: int, how: str) -> Array:
-        """Return the pictures of a goal or route as the model wants them, (N, S, S, 3)."""
+        """Return the pictures (N, S, S, 3) uint8 RGB of a goal or route, resized for the model."""
         names = self.names()
         if name not in names:
-            hint = did_you_mean(name, names) if names else 'no goal was kept there yet'
+            hint = did_you_mean(name, names) if names else 'the folder has no goals'
             raise ConfigError(f"no goal '{name[:_SHOWN]}' in {self.folder}; {hint}")
         if (self.folder / name).is_dir():
             return read_folder(self.folder / name, size, how)
         return read_picture(min(self._files(name)), size, how)[None]
 
-    def keep(self, name: str, pictures: Sequence[Array]) -> Path:
-        """Write a goal, or a route of several pictures (H, W, 3); one of that name gives way."""
+    def save(self, name: str, pictures: Sequence[Array]) -> Path:
+        """Write a goal, or a route of several pictures (H, W, 3), over one of the same name."""
         if not GOAL_NAME.fullmatch(name):
             raise ConfigError(
-                f"'{name[:_SHOWN]}' is no name for a goal; expected letters, digits, _ and -, 64 "
-                'at most'
+                f"'{name[:_SHOWN]}' is not a valid name of a goal; expected at most 64 letters, "
+                'digits, _ and -'
             )
         names = self.names()
         if len(names) >= MOST and name not in names:
             raise ConfigError(
-                f'{self.folder} holds {len(names)} goals already, {MOST} at most; remove some, or '
-                'keep this one in the place of another'
+                f'{self.folder}: {len(names)} goals, expected fewer than {MOST}; remove some, or '
+                'save this one under the name of another'
             )
         path = self.folder / name if len(pictures) > 1 else self.folder / f'{name}.png'
         with (
@@ -89,18 +89,18 @@ class GoalLibrary:
         return path
 
     def _files(self, name: str) -> list[Path]:
-        """Return the pictures that are a goal of this name."""
+        """Return the picture files of a goal."""
         return [path for path in self.folder.iterdir() if _is_goal(path) and path.stem == name]
 
 
 def _is_goal(path: Path) -> bool:
-    """Tell whether a file is a picture with the name of a goal."""
+    """Return whether a file is a picture with a valid name of a goal."""
     named = path.suffix.lower() in SUFFIXES and GOAL_NAME.fullmatch(path.stem)
     return bool(named) and path.is_file()
 
 
 def _png(picture: Array) -> bytes:
-    """Return a picture (H, W, 3) RGB as the bytes of a PNG file."""
+    """Encode a picture (H, W, 3) RGB as PNG."""
     bgr = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR)
     data: bytes = cv2.imencode('.png', bgr)[1].tobytes()
     return data

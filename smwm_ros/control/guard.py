@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What may reach a robot: only commands inside its limits, only models that were made for it."""
+"""Limit the commands that reach a robot, and refuse models that were trained for another one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smwm_ros.text import count_of
 
 
 class Limits(NamedTuple):
-    """How fast commands may change: nothing, one number for all fields, or one for each."""
+    """How fast commands may change: () for no limit, one number for all fields or one for each."""
 
     rate: tuple[float, ...] = ()  # [unit of the field / s]
     jerk: tuple[float, ...] = ()  # change of that [unit of the field / s^2]
@@ -24,37 +24,37 @@ NO_LIMITS = Limits()
 
 
 class Guard:
-    """The last look at a command before it leaves."""
+    """The last check of a command before it is published."""
 
     def __init__(self, spec: ActionSpec, limits: Limits = NO_LIMITS, starts_at_rest: bool = True):
-        self.interventions = 0
+        self.interventions = 0  # commands that were changed or refused
         self._starts_at_rest = starts_at_rest
         self.set(spec, limits)
-        self.forget()
+        self.reset()
 
     def set(self, spec: ActionSpec, limits: Limits) -> None:
-        """Take other limits; the next command goes on from the last one."""
+        """Set the limits; the next command continues from the last one."""
         self.spec = spec
         self._step = _each(limits.rate, spec.size) * spec.dt  # largest change in a tick
         self._bend = _each(limits.jerk, spec.size) * spec.dt**2  # largest change of the change
 
-    def forget(self) -> None:
-        """Begin anew: from zero, or from a place that is not known."""
+    def reset(self) -> None:
+        """Forget the last command: the next one begins from zero, or from an unknown position."""
         self._last = np.zeros(self.spec.size) if self._starts_at_rest else None
         self._change = np.zeros(self.spec.size)
 
     @property
     def limited(self) -> bool:
-        """Say whether commands may not jump."""
+        """Return whether any field has a limit of rate or jerk."""
         return bool(np.isfinite(self._step).any() or np.isfinite(self._bend).any())
 
     @property
     def moves(self) -> bool:
-        """Say whether the last command was other than zero."""
+        """Return whether the last command was not zero."""
         return self._last is not None and bool(self._last.any())
 
     def check(self, action: Array) -> Array | None:
-        """Return what may be sent instead of this action, or None if it is no action at all."""
+        """Return the action (A,) moved inside the limits, or None if it is not a valid action."""
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (self.spec.size,) or not np.isfinite(action).all():
             self.interventions += 1
@@ -65,11 +65,11 @@ class Guard:
         return sent
 
     def slow_down(self) -> Array:
-        """Return the next command on the way to zero."""
+        """Return the next command (A,) on the way to zero."""
         return self._approach(np.zeros(self.spec.size))
 
     def _approach(self, target: Array) -> Array:
-        """Go from the last command towards a target, no faster than is allowed."""
+        """Move from the last command towards a target (A,), no faster than the limits allow."""
         if self._last is None:
             self._last = target
             return target
@@ -77,7 +77,7 @@ class Guard:
         change = np.clip(way, -self._step, self._step)
         bent = np.isfinite(self._bend)
         if bent.any():
-            # No faster than can be undone before the target, so that the target is not overshot.
+            # Brake in time, so that the target is not overshot.
             most = np.where(bent, _braked(np.abs(way), self._bend), np.inf)
             change = np.clip(change, -most, most)
             change = np.clip(change, self._change - self._bend, self._change + self._bend)
@@ -89,7 +89,7 @@ class Guard:
 
 
 def limits_of(node: Node, spec: ActionSpec) -> Limits:
-    """Read node.max_rate and node.max_jerk: none, one for all fields, or one for each."""
+    """Return the limits in node.max_rate and node.max_jerk, or raise if their number is wrong."""
     for name, values in (('max_rate', node.max_rate), ('max_jerk', node.max_jerk)):
         if len(values) not in (0, 1, spec.size):
             raise ConfigError(
@@ -102,13 +102,13 @@ def limits_of(node: Node, spec: ActionSpec) -> Limits:
 
 
 def _each(values: tuple[float, ...], size: int) -> Array:
-    """Return a limit for each field, infinite where there is none."""
+    """Return one limit for each field (A,), infinite for no limit."""
     return np.broadcast_to(np.array(values or (np.inf,)), (size,))
 
 
 def _braked(way: Array, bend: Array) -> Array:
     """
-    Return the largest change in a tick from which a way ends in rest.
+    Return the largest change in a tick after which braking still ends at the target.
 
     With m whole ticks of braking after this one, the changes c, c - bend, ... add up to the way.
     """
@@ -120,29 +120,32 @@ def _braked(way: Array, bend: Array) -> Array:
 
 
 def check_contract(trained: Robot, asked: Robot) -> None:
-    """Refuse a robot that the checkpoint was not trained for; names of topics may differ."""
+    """Raise unless the checkpoint was trained for this robot; names of topics may differ."""
     wrong = []
     if not math.isclose(trained.dt, asked.dt, rel_tol=1e-6):
-        wrong.append(f'robot.dt is {asked.dt} s, but the model was trained at {trained.dt} s')
-    saw, sees = trained.camera, asked.camera
-    views, wanted = len(sees.topics), len(saw.topics)
-    if views != wanted or (views > 1 and saw.tiles != sees.tiles):
         wrong.append(
-            f'robot.camera joins {count_of(views, "view")} in a {sees.tiles}, but the model was '
-            f'trained with {wanted} in a {saw.tiles}'
+            f'robot.dt: {asked.dt} s, expected {trained.dt} s, at which the model was trained'
         )
-    had, has = trained.command, asked.command
-    if len(had.low) != len(has.low):
+    trained_camera, camera = trained.camera, asked.camera
+    views, expected = len(camera.topics), len(trained_camera.topics)
+    if views != expected or (views > 1 and trained_camera.tiles != camera.tiles):
         wrong.append(
-            f'robot.command.fields names {count_of(len(has.low), "number")}, but the model '
-            f'commands {len(had.low)}: {", ".join(had.fields)}'
+            f'robot.camera: {count_of(views, "view")} in a {camera.tiles}, expected {expected} '
+            f'in a {trained_camera.tiles}, with which the model was trained'
         )
-    elif any(a < b for a, b in zip(has.low, had.low, strict=True)) or any(
-        a > b for a, b in zip(has.high, had.high, strict=True)
+    trained_command, command = trained.command, asked.command
+    if len(trained_command.low) != len(command.low):
+        wrong.append(
+            f'robot.command.fields: {count_of(len(command.low), "number")}, expected '
+            f'{len(trained_command.low)} as in training: {", ".join(trained_command.fields)}'
+        )
+    elif any(a < b for a, b in zip(command.low, trained_command.low, strict=True)) or any(
+        a > b for a, b in zip(command.high, trained_command.high, strict=True)
     ):
         wrong.append(
-            f'robot.command.low and high {list(has.low)} .. {list(has.high)} reach beyond what '
-            f'the model was trained with, {list(had.low)} .. {list(had.high)}'
+            f'robot.command.low and high: {list(command.low)} .. {list(command.high)}, expected '
+            f'limits within those of training, {list(trained_command.low)} .. '
+            f'{list(trained_command.high)}'
         )
     if wrong:
         raise CheckpointError('; '.join(wrong))

@@ -7,25 +7,25 @@ from collections import deque
 
 import numpy as np
 
-# Ten thousand seconds at 10 Hz: exact over any trial, and over the latest hours of a long run.
+# Ten thousand seconds at 10 Hz: exact over a trial, and over the last hours of a long run.
 CAPACITY = 100_000
 
 
 class Percentiles:
-    """The latest values of one measurement; append and read from any thread."""
+    """The latest values of one measurement; methods may be called from any thread."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._values: deque[float] = deque(maxlen=capacity)
         self.count = 0
 
     def add(self, value: float) -> None:
-        """Note one value."""
+        """Add one value."""
         self._values.append(value)
         self.count += 1
 
     def percentile(self, percent: float) -> float:
         """Return a percentile, nan while there are no values."""
-        values = self._values.copy()  # a copy is one step, while appends go on elsewhere
+        values = self._values.copy()  # copying is atomic; another thread may append
         return float(np.percentile(values, percent)) if values else float('nan')
 
     def mean(self) -> float:

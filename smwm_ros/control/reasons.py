@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a robot moves, or why it does not: the codes of ~/status, and what they mean."""
+"""The codes of ~/status: why the robot moves, or why it does not."""
 
 from __future__ import annotations
 
@@ -31,21 +31,23 @@ class Reason(str, Enum):
 
 MEANING = {
     Reason.RUNNING: 'commands follow the plan',
-    Reason.UNCONFIGURED: 'no checkpoint is loaded',
-    Reason.INACTIVE: 'loaded, waiting for the activate transition',
-    Reason.NOT_ENGAGED: 'waiting for ~/engage',
-    Reason.STOPPED: 'stopped by ~/stop; ~/engage goes on',
-    Reason.NO_GOAL: 'no goal has come',
-    Reason.GOAL_REACHED: 'the goal is reached; the next one goes on',
-    Reason.NO_IMAGE: 'no camera image has come since the goal or the engagement',
-    Reason.STALE_IMAGE: 'the newest image is older than node.image_timeout',
-    Reason.FROZEN_IMAGE: 'for node.frozen_timeout of driving every image was the same',
-    Reason.PLANNING: 'the first plan is being made',
-    Reason.PLANNER_LATE: 'the plan has played on for node.coast ticks and no new one has come',
-    Reason.STALE_PLAN: 'the image behind the plan is older than node.image_timeout',
-    Reason.PLANNER_ERROR: 'the planner failed',
-    Reason.BAD_PLAN: 'the plan held numbers that are not finite, or could not be scored',
-    Reason.NO_CLOCK: 'simulated time stands still',
-    Reason.CONTESTED: 'another node publishes commands on the same topic',
-    Reason.COMMAND_ERROR: 'a command could not be published',
+    Reason.UNCONFIGURED: 'no checkpoint is loaded; configure the node',
+    Reason.INACTIVE: 'the checkpoint is loaded; activate the node',
+    Reason.NOT_ENGAGED: 'the robot is not engaged; call ~/engage with true',
+    Reason.STOPPED: 'the robot was stopped by ~/stop; call ~/engage with true to resume',
+    Reason.NO_GOAL: 'no goal was received',
+    Reason.GOAL_REACHED: 'the goal is reached; waiting for the next goal',
+    Reason.NO_IMAGE: 'no camera image was received since the goal or the engagement',
+    Reason.STALE_IMAGE: 'the newest camera image is older than node.image_timeout',
+    Reason.FROZEN_IMAGE: (
+        'the camera image did not change for node.frozen_timeout while the robot moved'
+    ),
+    Reason.PLANNING: 'the first plan is being computed',
+    Reason.PLANNER_LATE: ('no new plan came within node.coast ticks, or the last plan is used up'),
+    Reason.STALE_PLAN: 'the plan was made from an image older than node.image_timeout',
+    Reason.PLANNER_ERROR: 'the planner raised an error; see the log',
+    Reason.BAD_PLAN: 'the plan has values that are not finite, or no sample could be scored',
+    Reason.NO_CLOCK: 'simulated time on /clock does not advance',
+    Reason.CONTESTED: 'another node publishes on the command topic',
+    Reason.COMMAND_ERROR: 'a command could not be published; see the log',
 }

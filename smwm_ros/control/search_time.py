@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a plan takes: measured for a small search, foreseen for a larger one."""
+"""Measure the time of a small search, and estimate that of a larger one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from smwm_ros.config import Planner
 from smwm_ros.errors import ConfigError
 
 _SAMPLES, _HORIZON, _ITERATIONS, _REFINE = 256, 5, 2, 1  # of a small search
-_GRADIENT = 3  # a step down the gradient costs as much as so many rollouts
+_GRADIENT = 3  # cost of a gradient step [rollouts]
 
 
 def small(planner: Planner) -> Planner:
-    """Return the same search, small enough to be timed whatever the settings are."""
+    """Return the settings of a search of the same kind that is fast enough to be timed."""
     samples = min(planner.samples, _SAMPLES)
     return replace(
         planner,
@@ -28,35 +28,35 @@ def small(planner: Planner) -> Planner:
 
 
 class SearchTime(NamedTuple):
-    """How long a search took on this machine."""
+    """The time that a search took on this machine."""
 
     seconds: float
     planner: Planner
 
-    def foresee(self, planner: Planner) -> float:
-        """Return how long a plan will take with other settings [s]."""
+    def estimate(self, planner: Planner) -> float:
+        """Return the time of a plan with other settings [s]."""
         each = self.seconds / _steps(self.planner)
         whole = max(self.seconds, each * _steps(planner))
         if not planner.budget_ms:
             return whole
-        # The first iteration runs whatever the budget is.
+        # The first iteration always runs.
         first = max(self.seconds, each * _steps(replace(planner, iterations=1)))
         return max(first, min(whole, 1e-3 * planner.budget_ms))
 
     def check(self, planner: Planner, limit: float) -> None:
-        """Refuse a search whose plans would come far too late."""
-        seconds = self.foresee(planner)
+        """Raise if a plan would take longer than the limit [s]."""
+        seconds = self.estimate(planner)
         if seconds > limit:
             raise ConfigError(
                 f'planner.samples {planner.samples} x planner.horizon {planner.horizon} x '
                 f'planner.iterations {planner.iterations}: a plan would take about '
-                f'{seconds:,.1f} s on this machine, and at most {limit:g} s are of use; take '
-                'fewer of one of them, or set planner.budget_ms'
+                f'{seconds:,.1f} s on this machine, expected at most {limit:g} s; reduce one of '
+                'them, or set planner.budget_ms'
             )
 
 
 def _steps(planner: Planner) -> float:
-    """Return how many model steps a search imagines."""
+    """Return how many model steps a search predicts."""
     if 'amortised' in (planner.kind, planner.subplanner if planner.kind == 'roadmap' else ''):
         return 1.0
     tried = planner.samples + _GRADIENT * planner.refine * planner.elites

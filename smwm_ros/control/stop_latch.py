@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stop that outlives activations, and with a file also the process."""
+"""A stop that outlasts activations and, with a file, the process."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from smwm_ros.control.reasons import Reason
 
 class StopLatch:
     """
-    Holds the stop that a person asked for, until a person releases it.
+    Hold the stop that an operator requested, until an operator releases it.
 
-    Setting and releasing never wait; save(), which writes the file, may wait for the disk. Safe
-    to use from any thread.
+    set() and release() never block; save() writes the file and may wait for the disk. All methods
+    may be called from any thread.
     """
 
     def __init__(self, file: Path | None = None) -> None:
@@ -24,7 +24,7 @@ class StopLatch:
 
     @property
     def reason(self) -> Reason | None:
-        """Return why the robot may not move, None where it may."""
+        """Return why the robot may not move, or None if it may."""
         return self._reason
 
     def set(self, reason: Reason) -> None:
@@ -36,7 +36,7 @@ class StopLatch:
         self._reason = None
 
     def save(self) -> str:
-        """Make the file agree; return what is to be said where that fails, else an empty text."""
+        """Write or remove the file; return a warning if that fails, else an empty text."""
         if self._file is None:
             return ''
         try:
@@ -47,7 +47,7 @@ class StopLatch:
                 self._file.write_text(f'{self._reason.value}\n', encoding='utf-8')
         except OSError as error:
             return (
-                f'a restarted node will not know of this: {self._file}: cannot be changed: '
+                f'a restarted node will not restore this: {self._file}: cannot be written: '
                 f'{error.strerror}'
             )
         return ''

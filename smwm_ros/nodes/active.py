@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lives while the plan node is active: cameras, goals, planner, command thread."""
+"""The active plan node: cameras, goals, planner thread, command thread, and what they publish."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from threading import Lock
 
@@ -17,174 +17,155 @@ from smwm_ros.nodes.cameras import Cameras
 from smwm_ros.nodes.clocks import clock_of
 from smwm_ros.nodes.command_output import CommandOutput
 from smwm_ros.nodes.command_thread import CommandThread
+from smwm_ros.nodes.goal_planner import GoalPlanner, PilotLike
 from smwm_ros.nodes.goals import Goals
 from smwm_ros.nodes.latency import LatencyCompensation
-from smwm_ros.nodes.peers import deaf_ears, deaf_robot, Wanted
-from smwm_ros.nodes.plan_display import PlanDisplay, PlanSnapshot
-from smwm_ros.nodes.planner_thread import PilotLike, PlannerThread, PlanReport
+from smwm_ros.nodes.plan_publisher import PlanPublisher
+from smwm_ros.nodes.planner_thread import PlannerThread, PlanReport
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.shadow import Shadow
-from smwm_ros.nodes.stats import Stats
+from smwm_ros.nodes.subscriber import Subscriber
+from smwm_ros.nodes.topic_monitor import TopicMonitor, TopicType
 from smwm_ros.text import line
 
-_HANG = 1.0  # a planner that takes longer to end is left behind [s]
-_SLOWING = 3.0  # a robot whose commands may not jump is given so long to slow down [s]
+_PLANNER_TIMEOUT = 1.0  # the planner thread is left running after this time [s]
+_SLOWING_TIMEOUT = 3.0  # longest wait until a robot with limited rate has slowed down [s]
 
 
 class ActiveSession:
-    """Begins with the activate transition and ends with a stop command."""
+    """Starts with the activate transition, and ends with a stop command."""
 
     def __init__(
         self,
         node: LifecycleNode,
         setup: Setup,
         knobs: config.Node,
-        pilot: PilotLike,
-        commands: Publisher | None,  # None in a dry run
         goal_knobs: config.Goal,
+        pilot: PilotLike,
+        publisher: Publisher | None,  # of commands; None in a dry run
         report: Callable[[Reason], None],
         latch: StopLatch,
     ) -> None:
-        self._node = node
-        self._setup = setup
-        self._clock = clock_of(node)
-        dt = setup.robot.dt
+        clock, dt = clock_of(node), setup.robot.dt
+        self._warn = warn = partial(_warn, node)
         self.controller = Controller(setup.codec.spec, setup.robot.command.stop, knobs, latch)
-        self._latency = LatencyCompensation(node, setup, knobs, self._clock, self.controller)
-        note = self._latency.note
-        self._shadow = (
-            Shadow(node, setup, self._clock, note, self._complain) if knobs.shadow else None
+        self._latency = LatencyCompensation(node, setup, knobs, clock, self.controller)
+        record = self._latency.record
+        shadow = Shadow(node, setup, clock, record, warn) if knobs.shadow else None
+        self.output = CommandOutput(node, setup, publisher, shadow, record)
+        self.command_thread = CommandThread(
+            self.controller, clock, dt, self.output.publish, report, warn
         )
-        self._output = CommandOutput(node, setup, commands, self._shadow, note)
-        say = self._output.say
-        self.driver = CommandThread(self.controller, self._clock, dt, say, report, self._complain)
-        plan_start = partial(self._latency.plan_start, self.driver)
+        plan_start = partial(self._latency.plan_start, self.command_thread.tick_for)
+        planner = GoalPlanner(pilot, dt)
         self.planner_thread = PlannerThread(
-            pilot, self.controller, self._clock, dt, plan_start, self._on_plan, self._complain
+            planner, self.controller, clock, dt, plan_start, self._on_plan, warn
         )
-        self._ending = Lock()
-        self._ended = False
-        self.hung = False  # the planner did not end, and still holds its pilot
-        self._shares: Mapping[str, float] = {}  # of each term in the cost of the last plan
-        self._to_go: float | None = None  # of the last plan along a roadmap [model steps]
-        self._stats = Stats(node)
-        listening = (self._clock, self._latency, self.controller, self.planner_thread)
-        self.cameras = Cameras(node, setup, knobs, *listening, self._complain)
+        consumers = (self._latency, self.controller, self.planner_thread)
+        self.cameras = Cameras(node, setup, knobs, clock, *consumers, warn)
+        image = self.cameras.image
         self.goals = Goals(
-            node,
-            setup,
-            goal_knobs,
-            self._clock,
-            self.planner_thread,
-            self.controller,
-            self._complain,
-            self.cameras.view,
+            node, setup, goal_knobs, clock, self.planner_thread, self.controller, image, warn
         )
-        self.display = PlanDisplay(node, setup, self._complain)
-        self._subscribers = (self.cameras.subscriber, self.goals.subscriber)
-        for thread in (*self._subscribers, self.planner_thread, self.driver):
+        self._plans = PlanPublisher(node, setup, self.goals.current, warn)
+        self.topics = _topic_monitor(node, setup, self.goals, publisher, not knobs.shadow)
+        self._lock = Lock()  # of close()
+        self._closed = False
+        self.hung = False  # the planner thread did not end, and still uses its pilot
+        for thread in self._threads:
             thread.start()
 
     def configure(self, knobs: config.Node) -> None:
-        """Take changed live knobs."""
-        self._latency.knobs = self.cameras.knobs = knobs
+        """Set changed node parameters."""
+        self._latency.knobs = knobs
+        self.cameras.configure(knobs)
         self.controller.configure(knobs)
 
-    def limit(self, setup: Setup) -> None:
-        """Take a setup with other limits of the command's fields."""
-        self._setup = self._output.setup = setup
-        self.controller.limit(setup.codec.spec)
+    def set_limits(self, setup: Setup) -> None:
+        """Use a setup with other limits of the command fields."""
+        self.output.setup = setup
+        self.controller.set_limits(setup.codec.spec)
 
-    def look_round(self) -> None:
-        """See whether another node publishes commands on our topic."""
-        self.controller.contest(self._output.is_contested())
-
-    def misunderstandings(self) -> list[str]:
-        """Say which other nodes cannot be heard, or cannot hear."""
-        robot = self._setup.robot
-        remedy = 'set robot.camera.type, or robot.camera.topic'
-        heard = [Wanted(topic, robot.camera.type, remedy) for topic in robot.camera.topics]
-        said = list(deaf_ears(self._node, [*heard, *self.goals.wanted]))
-        if self._output.commands:
-            command = robot.command
-            remedy = 'set robot.command.type and robot.command.fields'
-            said += deaf_robot(self._node, Wanted(command.topic, command.type, remedy))
-        return said
+    def check_contested(self) -> None:
+        """Stop the robot while another node publishes on the command topic."""
+        self.controller.set_contested(self.topics.is_contested())
 
     def close(self) -> None:
-        """Stop the robot, then everything else; safe to call twice and from any thread."""
-        with self._ending:
-            if self._ended:
+        """Stop the robot, then end all threads; may be called twice and from any thread."""
+        with self._lock:
+            if self._closed:
                 return
-            self._ended = True
+            self._closed = True
             self.controller.end()
-            self.driver.rest(_SLOWING)
-            self.driver.close()
-            action = self.controller.final_stop()
-            if action is not None:
-                self._output.say_last(action)
-            self.hung = not self.planner_thread.close(_HANG)
+            self.command_thread.wait_until_slowed(_SLOWING_TIMEOUT)
+            self.command_thread.close()
+            stop = self.controller.final_stop()
+            if stop is not None:
+                self.output.publish_last(stop)
+            self.hung = not self.planner_thread.close(_PLANNER_TIMEOUT)
             if self.hung:
-                self._complain('the planner hangs; its thread is left behind')
-            for subscriber in self._subscribers:
-                subscriber.close()
-            self.display.close()
+                self._warn(
+                    f'the planner did not end within {_PLANNER_TIMEOUT:g} s; its thread is left '
+                    'running'
+                )
+            self.cameras.subscriber.close()
+            self.goals.subscriber.close()
+            self._plans.close()
 
-    def check(self) -> None:
-        """Raise if a thread has died; only a mistake of ours can do that."""
-        for thread in (self.driver, self.planner_thread, *self._subscribers):
-            if not (thread.alive or self._ended):
+    def check_threads(self) -> None:
+        """Raise if a thread has died, which only a bug can cause."""
+        for thread in self._threads:
+            if not (thread.alive or self._closed):
                 raise RuntimeError(f'the thread of {type(thread).__name__} has died')
 
-    def deafen(self) -> None:
-        """Give the subscriptions and publishers back; only from the executor's thread."""
-        for subscriber in self._subscribers:
-            subscriber.destroy()
-        self._stats.destroy()
-        self.goals.close()
-        if self._shadow is not None:
-            self._shadow.close()
-        self.display.deafen()
+    def destroy(self) -> None:
+        """Destroy subscriptions, publishers and services; only from the executor's thread."""
+        self.cameras.subscriber.destroy()
+        for part in (self.goals, self.output, self._plans):
+            part.destroy()
 
     def values(self) -> dict[str, float | int | bool]:
-        """Return what diagnostics tell, in numbers."""
-        driver, planner_thread = self.driver, self.planner_thread
+        """Return the values for /diagnostics."""
         return {
-            'rate_hz': 1e3 / driver.interval_ms.mean(),
-            'commands': driver.commands,
-            'deadline_misses': driver.missed,
-            'jitter_ms_p50': driver.late_ms.percentile(50),
-            'jitter_ms_p99': driver.late_ms.percentile(99),
-            'plans': planner_thread.plan_ms.count,
-            'plan_ms_p50': planner_thread.plan_ms.percentile(50),
-            'plan_ms_p99': planner_thread.plan_ms.percentile(99),
-            'planner_errors': planner_thread.errors,
-            'image_age_ms_p50': driver.age_ms.percentile(50),
-            'image_age_ms_p99': driver.age_ms.percentile(99),
+            **self.command_thread.values(),
+            **self.planner_thread.statistics.values(),
             **self._latency.values(),
             **self.cameras.values(),
-            **self.goals.values(),
+            **self.goals.current.values(),
             'guard_hits': self.controller.guard.interventions,
-            **self._output.values(),
-            **{f'cost_{name}': share for name, share in self._shares.items()},
-            **({} if self._to_go is None else {'to_go': self._to_go}),
+            **self.output.values(),
+            **self._plans.values(),
         }
 
-    def _on_plan(self, plan_report: PlanReport) -> None:
-        """Let the command thread know, and tell how planning went."""
-        self.driver.nudge()
-        plan = plan_report.plan
-        self._shares, self._to_go = plan.shares, plan.to_go
-        goals = self.goals
-        self._stats.publish(plan_report, goals.on_plan(plan_report))
-        if self.display.is_watched:
-            near = 0.0 if goals.reach is None else goals.reach.near
-            picture = goals.picture(plan_report.at)
-            sketch = PlanSnapshot(
-                plan_report.pixels, picture, goals.count, near, plan, plan_report.frame_id
-            )
-            self.display.offer(sketch)
+    @property
+    def _threads(self) -> tuple[CommandThread | PlannerThread | Subscriber, ...]:
+        """Return the threads without which the node cannot work."""
+        subscribers = (self.cameras.subscriber, self.goals.subscriber)
+        return (*subscribers, self.planner_thread, self.command_thread)
 
-    def _complain(self, text: str) -> None:
-        """Warn, at most once a second."""
-        self._node.get_logger().warning(line(text), throttle_duration_sec=1.0)
+    def _on_plan(self, report: PlanReport) -> None:
+        """Wake the command thread, and publish the plan."""
+        self.command_thread.on_plan()
+        self._plans.publish(report)
+
+
+def _topic_monitor(
+    node: LifecycleNode, setup: Setup, goals: Goals, publisher: Publisher | None, exclusive: bool
+) -> TopicMonitor:
+    """Return a monitor of the camera, goal and command topics."""
+    camera, command = setup.robot.camera, setup.robot.command
+    remedy = 'set robot.camera.type, or robot.camera.topic'
+    cameras = [TopicType(topic, camera.type, remedy) for topic in camera.topics]
+    remedy = 'set robot.command.type and robot.command.fields'
+    commands = TopicType(command.topic, command.type, remedy)
+    return TopicMonitor(
+        node,
+        [*cameras, *goals.topics.types],
+        commands if publisher is not None else None,
+        exclusive,
+    )
+
+
+def _warn(node: LifecycleNode, text: str) -> None:
+    """Log a warning, at most one a second."""
+    node.get_logger().warning(line(text), throttle_duration_sec=1.0)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-An arena that poses as a robot: commands in, camera images and measured states out, in real time.
+Simulate a robot in an arena: subscribe to commands, publish images and states in real time.
 
-It also keeps a course of tasks: each shows a goal picture on /goal/image, waits for the first
-command that moves the robot, and counts steps until the goal is reached or the budget is spent.
+The node also runs a course of tasks: it publishes the goal image of each task on /goal/image,
+waits for the first command that moves the robot, and counts steps until the goal is reached or the
+budget is spent.
 """
 
 from __future__ import annotations
@@ -24,30 +25,26 @@ from rclpy.clock import ClockType
 from rclpy.node import Node
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image
 from smwm_ros import config
 from smwm_ros.arenas import arena_of, require_arena, require_fit
 from smwm_ros.arenas.course import Course, read_tasks
-from smwm_ros.codec.images import fill_image
-from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.errors import ArenaError, CodecError
 from smwm_ros.load import load_config
-from smwm_ros.nodes.messages import LATCHED
+from smwm_ros.nodes.arena_tasks import GOAL_TOPIC, TaskPublisher
 from smwm_ros.nodes.parameters import declare_knobs, read_knobs
-from smwm_ros.nodes.robot_topics import Command, RELIABLE, RobotTopics, stamped
+from smwm_ros.nodes.robot_topics import LastCommand, RELIABLE, RobotTopics
 from smwm_ros.nodes.sim_time import SimTime
 from smwm_ros.nodes.spin import run_node
 from smwm_ros.text import line
-from std_msgs.msg import Float64MultiArray, String
+from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
-GOAL_TOPIC = 'goal/image'
 WALL = RosClock(clock_type=ClockType.STEADY_TIME)
-_SLOW = 0.9  # a smaller share of the real-time factor that was asked for is told as slow
+_SLOW = 0.9  # a smaller share of the requested real-time factor is a warning
 
 
 class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
-    """A simulated robot with a camera, as ROS sees it."""
+    """A simulated robot with a camera."""
 
     def __init__(self) -> None:
         super().__init__('arena')
@@ -65,17 +62,14 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         tasks = read_tasks(Path(sim.tasks), self._arena) if sim.tasks else []
         self._course = Course(self._arena, tasks, sim.budget, knobs.seed)
         self._lock = Lock()  # of arena, course and command
-        self._connect()
         self._pace = SimTime(robot.dt, sim.real_time_factor, sim.clock)
-        self._goal_due = 2  # ticks until the goal is shown, after the robot at its start
-        self._told: tuple[Any, ...] = ()
         self._ended_for = 0  # ticks since the task ended
-        self._commands = self._refused = 0
+        self._connect()
         self._closing = Event()
         self._thread = Thread(target=self._run, name='physics', daemon=True)
 
     def start(self) -> None:
-        """Begin to move."""
+        """Start the simulation."""
         self._thread.start()
         name = self.get_parameter('arena.name').value
         text = (
@@ -86,21 +80,19 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         self.get_logger().info(line(text))
 
     def finish(self) -> None:
-        """Stop moving; legal twice."""
+        """End the simulation; may be called twice."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
         self._arena.close()
 
     def _connect(self) -> None:
-        """Make publishers, subscriptions and services."""
+        """Create publishers, subscriptions, services and the timer."""
         self._topics = RobotTopics(self, self._robot, self._on_command)
-        self._command = Command(self._topics.codec, self._sim.command_timeout)
-        self._goal = self.create_publisher(Image, GOAL_TOPIC, LATCHED)
-        self._task = self.create_publisher(String, '~/task', LATCHED)
-        self._drawn = self.create_publisher(String, '~/randomisation', LATCHED)
-        self._health = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._ticker = self.create_publisher(Clock, '/clock', 10) if self._sim.clock else None
+        self._command = LastCommand(self._topics.codec, self._sim.command_timeout)
+        self._tasks = TaskPublisher(self, self._course)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._clock_topic = self.create_publisher(Clock, '/clock', 10) if self._sim.clock else None
         self.create_subscription(Float64MultiArray, '~/goal_state', self._on_goal_state, RELIABLE)
         changes = {
             'next': self._course.next,
@@ -110,30 +102,29 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         }
         for name, change in changes.items():
             self.create_service(Trigger, f'~/{name}', partial(self._on_change, change))
-        self.create_timer(1.0, self._on_second, clock=WALL)
+        self.create_timer(1.0, self._publish_diagnostics, clock=WALL)
 
     def _now(self) -> float:
-        """Return the time by which commands grow old [s]."""
-        return self._pace.time * 1e-9 if self._ticker else time.monotonic()
+        """Return the time for the command timeout [s]."""
+        return self._pace.time * 1e-9 if self._clock_topic else time.monotonic()
 
     def _stamp(self) -> Any:
-        """Return the time that messages carry."""
-        now = Time(nanoseconds=self._pace.time) if self._ticker else self.get_clock().now()
+        """Return the stamp of messages."""
+        simulated = self._clock_topic is not None
+        now = Time(nanoseconds=self._pace.time) if simulated else self.get_clock().now()
         return now.to_msg()
 
     def _on_command(self, message: Any) -> None:
-        """Hear a command; before the goal is shown, it can only mean an earlier task."""
+        """Store a command; before the goal is published it belongs to an earlier task."""
         try:
             with self._lock:
-                if not self._goal_due:
-                    self._command.hear(message, self._now())
-                    self._commands += 1
+                if self._tasks.goal_published:
+                    self._command.update(message, self._now())
         except CodecError as error:
-            self._refused += 1
             self.get_logger().warning(line(f'command ignored: {error}'), throttle_duration_sec=5.0)
 
     def _on_goal_state(self, message: Any) -> None:
-        """Take a goal (P,) from elsewhere; the robot stays where it is."""
+        """Set a goal (P,); the robot stays where it is."""
         try:
             with self._lock:
                 self._begin(partial(self._course.set_goal, np.array(message.data)))
@@ -141,7 +132,7 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
             self.get_logger().warning(line(f'goal ignored: {error}'))
 
     def _on_change(self, change: Callable[[], None], _: Any, answer: Any) -> Any:
-        """Begin another task, and say so."""
+        """Begin another task, and return it."""
         with self._lock:
             try:
                 self._begin(change)
@@ -152,43 +143,43 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
         return answer
 
     def _begin(self, change: Callable[[], None]) -> None:
-        """Begin another task; the lock is held."""
+        """Begin another task; the caller holds the lock."""
         change()
         self._command.forget()
         self._ended_for = 0
-        self._goal_due = 2
+        self._tasks.begin()
 
-    def _on_second(self) -> None:
-        """Look after the physics, for a robot without them must not look alive; tell of them."""
+    def _publish_diagnostics(self) -> None:
+        """Publish the real-time factor and counts; raise if the simulation has died."""
         if self._closing.is_set():
             return
         if not self._thread.is_alive():
             raise RuntimeError('the physics thread died')
-        factor, asked = self._pace.factor(), self._pace.asked_for
-        slow = factor < _SLOW * asked
+        factor, target = self._pace.factor(), self._pace.target
+        slow = factor < _SLOW * target
         values = {
             'real_time_factor': f'{factor:.3f}',
-            'real_time_factor_asked_for': f'{asked:.3f}',
+            'real_time_factor_asked_for': f'{target:.3f}',
             'simulated_seconds': f'{self._pace.time * 1e-9:.3f}',
-            'commands': str(self._commands),
-            'commands_refused': str(self._refused),
+            'commands': str(self._command.count),
+            'commands_refused': str(self._command.refused),
         }
         status = DiagnosticStatus(
             level=DiagnosticStatus.WARN if slow else DiagnosticStatus.OK,
             name=f'{self.get_fully_qualified_name().lstrip("/")}: physics',
-            message='slower than asked for' if slow else 'as fast as asked for',
+            message='slower than requested' if slow else 'as fast as requested',
             hardware_id='smwm_ros',
             values=[KeyValue(key=key, value=value) for key, value in values.items()],
         )
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._stamp()
-        self._health.publish(message)
+        self._diagnostics.publish(message)
 
     def _run(self) -> None:
-        """Let time pass until closed."""
+        """Simulate until closed."""
         while self._pace.wait(self._closing):
-            if self._ticker:
-                self._ticker.publish(Clock(clock=self._stamp()))
+            if self._clock_topic:
+                self._clock_topic.publish(Clock(clock=self._stamp()))
             if self._pace.is_step:
                 with self._lock:
                     self._tick()
@@ -196,33 +187,22 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
 
     def _tick(self) -> None:
         """
-        Let one raw step pass, and show it.
+        Simulate one raw step, and publish the result.
 
-        The step is computed at its end, with the command that was heard during it: a command
-        that answers an image within one period acts at once, as on a robot.
+        The step is computed at its end, with the command received during it: a command that
+        answers an image within one period acts at once, as on a robot.
         """
         if self._course.ended:
             self._ended_for += 1
             pause = self._sim.auto_next
             if pause and self._ended_for * self._robot.dt >= pause:
                 self._begin(self._advance)
-        self._topics.show(self._course.tick(self._command.current(self._now())), self._stamp())
-        if self._goal_due:
-            self._goal_due -= 1
-            if not self._goal_due:
-                # A planner that hears of the goal has seen the robot at its start by now.
-                goal = fill_image(Image(), self._course.goal.pixels)
-                self._goal.publish(stamped(goal, CAMERA_FRAME, self._stamp()))
-                if drawn := self._course.drawn():
-                    self._drawn.publish(String(data=json.dumps(drawn)))
-        report = (self._course.index, self._course.phase, self._course.steps, self._goal_due > 0)
-        if report != self._told:
-            self._told = report
-            text = json.dumps({**self._course.report(), 'goal_shown': not self._goal_due})
-            self._task.publish(String(data=text))
+        frame = self._course.tick(self._command.current(self._now()))
+        self._topics.publish(frame, self._stamp())
+        self._tasks.publish(self._stamp())
 
     def _advance(self) -> None:
-        """Go on to the next task where there is one."""
+        """Begin the next task, or a random one after the last of the list."""
         try:
             self._course.next()
         except ArenaError:
@@ -230,7 +210,7 @@ class ArenaNode(Node):  # type: ignore[misc] # rclpy has no complete types
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node."""
+    """Run the node until it is interrupted."""
     return run_node(ArenaNode, args)
 
 

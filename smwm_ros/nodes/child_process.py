@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A node as a child process: it logs into a file, ends in order, and never outlives its parent."""
+"""Run a node as a child process that logs to a file and ends with its parent."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import Any
 
 from smwm_ros.errors import SmwmError
 
-_PATIENCE = 15.0  # how long a child may take to end by itself [s]
-_TAIL = 15  # lines of its log that an error shows
+_TIMEOUT = 15.0  # longest wait until a child has ended by itself [s]
+_TAIL = 15  # last lines of the log that an error shows
 
-# Linux ends the child with its parent, even one that was killed; exec keeps that wish.
+# Linux ends the child with its parent, even one that was killed; exec keeps this setting.
 _LAUNCHER = """
 import ctypes, os, signal, sys
 if sys.platform == 'linux':
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     if os.getppid() != int(sys.argv[1]):
-        sys.exit('the parent is gone')
+        sys.exit('the parent process has ended')
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
 class ChildProcess:
-    """One node of this package; leaving the `with` block kills it if it still runs."""
+    """A node of this package; leaving the `with` block kills it if it still runs."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ChildProcess:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / f'{self.name}.log'
         knobs = folder / f'{self.name}.yaml'
-        # JSON is YAML, and needs no quoting rules of its own.
+        # JSON is valid YAML, and json.dumps quotes all values.
         knobs.write_text(json.dumps({'/**': {'ros__parameters': parameters}}, indent=1) + '\n')
         words = ['-m', module, '--ros-args', '--params-file', str(knobs), *ros_words]
         with self.log.open('wb') as log:
@@ -58,7 +58,7 @@ class ChildProcess:
             )
 
     def __enter__(self) -> ChildProcess:
-        """Return the child itself."""
+        """Return the child process."""
         return self
 
     def __exit__(
@@ -67,14 +67,14 @@ class ChildProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leave nothing behind."""
+        """Kill the child if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
     @property
     def pid(self) -> int:
-        """Return the process number."""
+        """Return the process id."""
         return self._process.pid
 
     def check(self) -> None:
@@ -84,14 +84,14 @@ class ChildProcess:
             raise SmwmError(f'the {self.name} node ended with code {code}; {self.tail()}')
 
     def stop(self) -> None:
-        """Interrupt the child, and raise unless it ends in order."""
+        """Interrupt the child, and raise unless it ends with code 0."""
         self.check()
         self._process.send_signal(signal.SIGINT)
         try:
-            code = self._process.wait(_PATIENCE)
+            code = self._process.wait(_TIMEOUT)
         except subprocess.TimeoutExpired:
             raise SmwmError(
-                f'the {self.name} node did not end within {_PATIENCE:.0f} s; {self.tail()}'
+                f'the {self.name} node did not end within {_TIMEOUT:.0f} s; {self.tail()}'
             ) from None
         if code != 0:
             raise SmwmError(f'the {self.name} node ended with code {code}; {self.tail()}')
@@ -100,4 +100,4 @@ class ChildProcess:
         """Return the last lines of the log, for an error message."""
         lines = self.log.read_text(encoding='utf-8', errors='replace').splitlines()
         shown = '\n'.join(lines[-_TAIL:]) or '(nothing)'
-        return f'the end of {self.log}:\n{shown}'
+        return f'the last lines of {self.log}:\n{shown}'

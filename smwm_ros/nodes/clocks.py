@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What time it is and how to wait for it, on the wall and in simulation."""
+"""Read the time and wait for it, in real and in simulated time."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import time
 
 from rclpy.node import Node
 
-_POLL = 0.002  # how often simulated time is looked at [s of wall time]
-_STALL = 1.0  # simulated time that does not move for so long stands still [s of wall time]
+_POLL = 0.002  # period of reading simulated time [s of wall time]
+_STALL = 1.0  # simulated time that does not advance for this long has stopped [s of wall time]
 
 
 class WallClock:
-    """Monotonic time: nobody can set it back."""
+    """Monotonic wall time, which is never set back."""
 
     def now(self) -> float:
         """Return the time [s]."""
         return time.monotonic()
 
     def wait(self, deadline: float, wake: Event) -> bool:
-        """Wait until the deadline or a wake-up; the clock never stalls, so it is always True."""
+        """Wait until the deadline or an event; return True, for this clock always advances."""
         wake.wait(max(0.0, deadline - time.monotonic()))
         return True
 
@@ -37,20 +37,20 @@ class RosClock:
         return seconds
 
     def wait(self, deadline: float, wake: Event) -> bool:
-        """Wait until the deadline, a wake-up or a jump back; False if time stands still."""
+        """Wait until the deadline, an event or a jump back; return False if time has stopped."""
         before = self.now()
-        moved = time.monotonic()
+        advanced = time.monotonic()
         while before < deadline and not wake.wait(_POLL):
             now = self.now()
             if now < before:
                 return True
             if now > before:
-                before, moved = now, time.monotonic()
-            elif time.monotonic() - moved > _STALL:
+                before, advanced = now, time.monotonic()
+            elif time.monotonic() - advanced > _STALL:
                 return False
         return True
 
 
 def clock_of(node: Node) -> WallClock | RosClock:
-    """Choose by use_sim_time: wall time unless the node is told to follow /clock."""
+    """Return the clock of a node: simulated time if use_sim_time is set, else wall time."""
     return RosClock(node) if node.get_parameter('use_sim_time').value else WallClock()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command thread: one order per tick, on time, whatever the planner does."""
+"""The command thread: one command per tick, on time, whatever the planner does."""
 
 from __future__ import annotations
 
@@ -16,12 +16,40 @@ from smwm_ros.control.timed_plan import TickCommand
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 
-LATE = 0.3  # a plan expected so much after a tick is still expected at it [share of a period]
-_LOOK = 0.005  # how often a robot that slows down is looked at [s]
+LATE = 0.3  # a plan expected this much after a tick still counts for it [share of a period]
+_POLL = 0.005  # period of the check whether the robot has slowed down [s]
+
+
+class CommandStatistics:
+    """Times of the motion commands since the activation."""
+
+    def __init__(self) -> None:
+        self.late_ms = Percentiles()  # start of a tick after its deadline
+        self.age_ms = Percentiles()  # of the image behind a command when it is sent
+        self.interval_ms = Percentiles()  # between two consecutive commands
+        self.commands = 0
+
+    def add(self, interval: float | None, age: float) -> None:
+        """Add a command: time since the one before (None for the first) and age of image [s]."""
+        if interval is not None:
+            self.interval_ms.add(1e3 * interval)
+        self.age_ms.add(1e3 * age)
+        self.commands += 1
+
+    def values(self) -> dict[str, float | int]:
+        """Return the values for /diagnostics."""
+        return {
+            'rate_hz': 1e3 / self.interval_ms.mean(),
+            'commands': self.commands,
+            'jitter_ms_p50': self.late_ms.percentile(50),
+            'jitter_ms_p99': self.late_ms.percentile(99),
+            'image_age_ms_p50': self.age_ms.percentile(50),
+            'image_age_ms_p99': self.age_ms.percentile(99),
+        }
 
 
 class CommandThread:
-    """Ticks at absolute deadlines, asks the controller, and sends what it says."""
+    """Tick at absolute deadlines, and send the command that the controller returns."""
 
     def __init__(
         self,
@@ -30,111 +58,106 @@ class CommandThread:
         dt: float,
         send: Callable[[Array], None],
         report: Callable[[Reason], None],
-        fail: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
         self._controller = controller
         self._clock = clock
         self._send = send
         self._report = report
-        self._fail = fail
-        self._beat = Metronome(dt, clock.now())
-        self._wake = Event()
-        self._fresh = Event()  # a plan has come
-        self._closing = False
-        self._thread = Thread(target=self._run, name='driver', daemon=True)
-        self.late_ms = Percentiles()  # how long after its deadline a tick began
-        self.age_ms = Percentiles()  # of the image behind a motion command, when it is sent
-        self.interval_ms = Percentiles()  # between two motion commands in a row
-        self.commands = 0  # motion commands sent
-        self._sent: float | None = None  # when the last motion command was sent
-
-    @property
-    def missed(self) -> int:
-        """Return the ticks that were skipped because their time had passed."""
-        return self._beat.missed
+        self._warn = warn
+        self.metronome = Metronome(dt, clock.now())
+        self.statistics = CommandStatistics()
+        self._restart = Event()  # of the grid of ticks, or the end
+        self._new_plan = Event()
+        self._closed = False
+        self._thread = Thread(target=self.run, name='commands', daemon=True)
+        self._sent: float | None = None  # when the last tick sent a motion command
 
     def start(self) -> None:
-        """Begin to tick."""
+        """Start the thread."""
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Say whether the thread runs."""
+        """Return whether the thread runs."""
         return self._thread.is_alive()
 
     def tick_for(self, ready: float) -> float:
-        """Return the tick that a plan which is ready at some time will first be played at."""
-        dt, deadline = self._beat.dt, self._beat.deadline
+        """Return the time of the first tick that will follow a plan ready at a time."""
+        dt, deadline = self.metronome.dt, self.metronome.deadline
         if self._sent is None:  # the grid begins with the plan
             return ready + MARGIN * dt
-        # The grid leans towards the plans, so one that seems a little late is in time.
+        # The grid shifts towards the plans, so a plan that seems a little late is on time.
         return deadline + max(0, math.ceil((ready - deadline) / dt - LATE)) * dt
 
-    def nudge(self) -> None:
-        """Say that a plan is there: a robot at rest begins its grid of ticks with it."""
-        self._fresh.set()
+    def on_plan(self) -> None:
+        """Use a new plan: while the robot is at rest, the grid of ticks begins with it."""
+        self._new_plan.set()
         if self._sent is None:
-            self._wake.set()
+            self._restart.set()
 
-    def rest(self, patience: float) -> None:
-        """Wait until a robot that was told to stop has slowed down, or for so long [s]."""
-        deadline = time.monotonic() + patience
+    def wait_until_slowed(self, timeout: float) -> None:
+        """Wait until a robot that was stopped has slowed down, or for the timeout [s]."""
+        deadline = time.monotonic() + timeout
         while self.alive and not self._controller.slowed and time.monotonic() < deadline:
-            time.sleep(_LOOK)
+            time.sleep(_POLL)
 
     def close(self) -> None:
-        """End the thread; the last word stays with the caller."""
-        self._closing = True
-        self._wake.set()
-        self._fresh.set()
+        """End the thread; the caller sends the last command."""
+        self._closed = True
+        self._restart.set()
+        self._new_plan.set()
         self._thread.join()
 
-    def _run(self) -> None:
-        """Tick until closed."""
+    def values(self) -> dict[str, float | int]:
+        """Return the values for /diagnostics."""
+        return {**self.statistics.values(), 'deadline_misses': self.metronome.missed}
+
+    def run(self) -> None:
+        """Tick until closed, in the calling thread."""
+        ticks = self.metronome
         while True:
             before = self._clock.now()
-            self._fresh.clear()
-            runs = self._clock.wait(self._beat.deadline, self._wake)
+            self._new_plan.clear()
+            advances = self._clock.wait(ticks.deadline, self._restart)
             now = self._clock.now()
-            if runs and now >= before and self._controller.plays_on and not self._wake.is_set():
-                # The newest image counts more than the evenest beat, for a moment.
-                runs = self._clock.wait(self._beat.deadline + GRACE * self._beat.dt, self._fresh)
+            repeats = self._controller.plan_unchanged and not self._restart.is_set()
+            if advances and now >= before and repeats:
+                # A newer image is worth a tick that is a little late.
+                advances = self._clock.wait(ticks.deadline + GRACE * ticks.dt, self._new_plan)
                 now = self._clock.now()
-            if self._closing:
+            if self._closed:
                 return
-            if self._wake.is_set():
-                self._wake.clear()
-                self._beat.restart(now + MARGIN * self._beat.dt)
+            if self._restart.is_set():
+                self._restart.clear()
+                ticks.restart(now + MARGIN * ticks.dt)
                 continue
             if now < before:  # simulated time has jumped back
                 self._controller.restart()
-                self._beat.restart(now)
-            order = (
-                self._controller.tick(now) if runs else self._controller.halt(now, Reason.NO_CLOCK)
-            )
-            if runs:
-                self.late_ms.add(1e3 * (now - self._beat.deadline))
-                self._beat.advance(now)
-            if order.reason is Reason.RUNNING:
-                self._beat.lean(order.waited)
-            self._obey(order, now)
+                ticks.restart(now)
+            if advances:
+                command = self._controller.tick(now)
+                self.statistics.late_ms.add(1e3 * (now - ticks.deadline))
+                ticks.advance(now)
+            else:
+                command = self._controller.halt(now, Reason.NO_CLOCK)
+            if command.reason is Reason.RUNNING:
+                ticks.shift_phase(command.waited)
+            self._execute(command, now)
 
-    def _obey(self, order: TickCommand, now: float) -> None:
-        """Send the order's command, if it has one, and report its reason."""
-        reason = order.reason
-        if order.action is not None:
+    def _execute(self, command: TickCommand, now: float) -> None:
+        """Send the action of a tick, if it has one, and report its reason."""
+        reason = command.reason
+        if command.action is not None:
             try:
-                self._send(order.action)
-            except Exception as error:  # a thread that dies here would leave the robot moving
-                self._fail(f'command not sent: {error}')
+                self._send(command.action)
+            except Exception as error:  # without this thread nothing would stop the robot
+                self._warn(f'command not sent: {error}')
                 self._controller.stop(Reason.COMMAND_ERROR)
                 reason = Reason.COMMAND_ERROR
         if reason is Reason.RUNNING:
-            if self._sent is not None:
-                self.interval_ms.add(1e3 * (now - self._sent))
+            self.statistics.add(None if self._sent is None else now - self._sent, command.age)
             self._sent = now
-            self.age_ms.add(1e3 * order.age)
-            self.commands += 1
         else:
             self._sent = None
         self._report(reason)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node says of its health, once a second."""
+"""Fill the diagnostics message of the plan node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from smwm_ros.control.reasons import MEANING, Reason
 
-# Waiting for someone is no fault; having lost something is.
+# Waiting for an operator, a goal or the first image is not an error.
 _WAITING = {
     Reason.UNCONFIGURED,
     Reason.INACTIVE,
@@ -21,7 +21,7 @@ _WAITING = {
 
 
 def level_of(reason: Reason) -> bytes:
-    """Return OK while the robot follows plans, WARN while it waits, ERROR when it had to stop."""
+    """Return OK while the robot follows plans, WARN while it waits, ERROR if a fault stops it."""
     level: bytes = (
         DiagnosticStatus.OK
         if reason in (Reason.RUNNING, Reason.GOAL_REACHED)
@@ -39,7 +39,7 @@ def fill(
     warning: str,
     values: Mapping[str, float | int | bool],
 ) -> DiagnosticArray:
-    """Write one status; a warning lifts its level."""
+    """Set the status; a warning raises its level to WARN at least."""
     level = level_of(reason)
     text = MEANING[reason]
     if warning:
@@ -61,5 +61,5 @@ def fill(
 
 
 def _text(value: float | int | bool) -> str:
-    """Write a number so that a program can read it back."""
+    """Return a value as text."""
     return f'{value:.3f}' if isinstance(value, float) else str(value).lower()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The diagnostics of the plan node, once a second."""
+"""Publish the diagnostics of the plan node once a second."""
 
 from __future__ import annotations
 
@@ -11,66 +11,67 @@ from smwm_ros.nodes.active import ActiveSession
 from smwm_ros.nodes.diagnostics import fill
 from smwm_ros.text import count_of, line
 
-_LASTING = 4  # looks; nodes find each other one by one
-_LOSS = 0.1  # a larger share of lost images is worth a warning
+_LASTING = 4  # seconds until a problem is reported; discovery of nodes takes time
+_LOSS = 0.1  # a larger share of lost images is a warning
 
 
-class Health:
-    """Looks at what is active, and publishes what it sees."""
+class HealthPublisher:
+    """Collects the values and problems of the active session, and publishes /diagnostics."""
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self.begin()
+        self.reset()
 
-    def begin(self) -> None:
+    def reset(self) -> None:
         """Count from a new activation on."""
-        self._frames = self._lost = 0  # at the last look
-        self._seen: dict[str, int] = {}  # what other nodes misunderstand, and for how many looks
+        self._frames = self._lost = 0  # a second ago
+        self._problems: dict[str, int] = {}  # and for how many seconds there was each
 
     def publish(
         self,
         reason: Reason,
-        active: ActiveSession | None,
+        session: ActiveSession | None,  # None while the node is not active
         knobs: config.Node,
         dt: float,
-        latched: Reason | None,
+        stopped: bool,
     ) -> None:
-        """Publish one message; raise if a thread of ours has died."""
+        """Publish one message; raise if a thread of the session has died."""
         message = DiagnosticArray()
         message.header.stamp = self._node.get_clock().now().to_msg()
-        values: dict[str, float | int | bool] = {'stop_latched': latched is not None}
+        values: dict[str, float | int | bool] = {'stop_latched': stopped}
         warnings: list[str] = []
-        if active is not None:
-            active.check()
-            values |= active.values()
-            heard, self._frames = active.cameras.count - self._frames, active.cameras.count
-            lost, self._lost = active.cameras.lost - self._lost, active.cameras.lost
-            values['camera_hz'] = heard
-            warnings = [*self._misunderstandings(active), *_images(heard, lost, dt)]
+        if session is not None:
+            session.check_threads()
+            values |= session.values()
+            cameras = session.cameras
+            received, self._frames = cameras.count - self._frames, cameras.count
+            lost, self._lost = cameras.lost - self._lost, cameras.lost
+            values['camera_hz'] = received
+            problems = self._lasting(session.topics.problems())
+            warnings = [*problems, *_image_problems(received, lost, dt)]
             if knobs.dry_run:
                 warnings.append('dry run: no command is published')
         name = f'{self._node.get_fully_qualified_name().lstrip("/")}: control'
         self._publisher.publish(fill(message, name, reason, '; '.join(warnings), values))
 
-    def _misunderstandings(self, active: ActiveSession) -> list[str]:
-        """Return what lasts; the log has each of them once."""
-        now = active.misunderstandings()
-        self._seen = {text: self._seen.get(text, 0) + 1 for text in now}
-        for text, looks in self._seen.items():
-            if looks == _LASTING:
+    def _lasting(self, problems: list[str]) -> list[str]:
+        """Return the problems that last, and log each of them once."""
+        self._problems = {text: self._problems.get(text, 0) + 1 for text in problems}
+        for text, seconds in self._problems.items():
+            if seconds == _LASTING:
                 self._node.get_logger().warning(line(text))
-        return [text for text, looks in self._seen.items() if looks >= _LASTING]
+        return [text for text, seconds in self._problems.items() if seconds >= _LASTING]
 
 
-def _images(heard: int, lost: int, dt: float) -> list[str]:
+def _image_problems(received: int, lost: int, dt: float) -> list[str]:
     """Return what is wrong with the images of the last second."""
-    if lost > _LOSS * (heard + lost):
+    if lost > _LOSS * (received + lost):
         return [
-            f'lost on their way: {lost} of {count_of(heard + lost, "image")} of the last second; '
-            'start camera and planner with FASTDDS_DEFAULT_PROFILES_FILE=config/'
-            'fastdds.xml, or send compressed images'
+            f'lost in the last second: {lost} of {count_of(received + lost, "image")}; start '
+            'camera and planner with FASTDDS_DEFAULT_PROFILES_FILE=config/fastdds.xml, or '
+            'publish compressed images'
         ]
-    if heard < 0.5 / dt:
-        return [f'only {count_of(heard, "image")} came in the last second']
+    if received < 0.5 / dt:
+        return [f'only {count_of(received, "image")} received in the last second']
     return []

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How late the robot is: old images, slow plans, slow motors; and what it was told since."""
+"""Compensate the delays of camera, planner and motors with the record of sent commands."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from rclpy.node import Node
 from smwm_ros import config
-from smwm_ros.control.command_record import PlanStart, Record
+from smwm_ros.control.command_record import CommandRecord, PlanStart
 from smwm_ros.control.controller import Controller
 from smwm_ros.control.percentiles import Percentiles
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
-from smwm_ros.nodes.command_thread import CommandThread
 from smwm_ros.nodes.robot_setup import Setup
 
 
 class LatencyCompensation:
-    """Knows the commands that were sent since an image was taken, and those to come."""
+    """Finds the commands that act between the time of an image and the first planned action."""
 
     def __init__(
         self,
@@ -29,51 +29,57 @@ class LatencyCompensation:
         controller: Controller,
     ) -> None:
         self._node, self._clock = node, clock
-        # In the shadow nobody knows what the robot will be told next.
-        self._foresee = (lambda time: None) if knobs.shadow else controller.foresee
-        self._trained = setup.checkpoint.dataset.command_delay
+        # In shadow mode the next commands of the other driver are unknown.
+        self._planned_action = (lambda time: None) if knobs.shadow else controller.planned_action
+        self._trained_delay = setup.checkpoint.dataset.command_delay
         spec = setup.codec.spec
-        # A robot that holds positions is anywhere before the first of them.
+        # With position commands the position before the first one is unknown.
         rest = None if setup.robot.command.stop == 'hold' else np.zeros(spec.size)
-        self._record = Record(spec.dt, rest)
+        self._record = CommandRecord(spec.dt, rest)
         self.knobs = knobs
-        self.camera_ms = Percentiles()  # how old images were when they came
-        self.ahead = 0  # raw actions that the last plan began with
+        self.camera_ms = Percentiles()  # age of images when they were received
+        self.ahead = 0  # raw actions with which the last plan began
 
     @property
     def actuation(self) -> float:
-        """Return how long after it is sent the robot acts on a command [s]."""
+        """Return the delay between sending a command and its effect [s]."""
         given = self.knobs.actuation_delay
-        return self._trained if given < 0 else given
+        return self._trained_delay if given < 0 else given
 
-    def taken(self, message: Any, came: float) -> float:
-        """Return when an image that came at a time was taken, as far as that is known."""
+    def image_time(self, message: Any, received: float) -> float:
+        """Return when an image was taken [s], as far as known, from its receive time [s]."""
         delay = self.knobs.camera_delay
         if delay < 0:
             stamp = message.header.stamp
-            # By the clock of stamps, which is not the one of `came`.
-            ros_came = self._node.get_clock().now().nanoseconds * 1e-9 - (self._clock.now() - came)
-            age = ros_came - (stamp.sec + 1e-9 * stamp.nanosec)
-            # A clock that is not ours tells nothing.
+            # Stamps follow the ROS clock, `received` may follow another one.
+            passed = self._clock.now() - received
+            ros_received = self._node.get_clock().now().nanoseconds * 1e-9 - passed
+            age = ros_received - (stamp.sec + 1e-9 * stamp.nanosec)
+            # Any other age means that the camera's clock differs from ours.
             delay = age if 0 <= age <= self.knobs.image_timeout else 0.0
         self.camera_ms.add(1e3 * delay)
-        return came - delay if self.knobs.compensate else came
+        return received - delay if self.knobs.compensate else received
 
-    def note(self, action: Array) -> None:
-        """Note what the robot is told now."""
-        self._record.note(self._clock.now(), action)
+    def record(self, action: Array) -> None:
+        """Record the action (A,) that is sent to the robot now."""
+        self._record.add(self._clock.now(), action)
 
-    def plan_start(self, driver: CommandThread, seen: float, ready: float) -> PlanStart:
-        """Return how a plan should begin of an image seen, that will be ready at a time."""
+    def plan_start(
+        self,
+        tick_for: Callable[[float], float],  # time of the tick for a plan ready at a time [s]
+        image_time: float,
+        ready: float,  # when the plan is expected [s]
+    ) -> PlanStart:
+        """Return how a plan begins that is made from an image."""
         if not self.knobs.compensate:
-            return PlanStart(seen)
-        begin, tick = seen - self.actuation, driver.tick_for(ready)
-        plan_start = self._record.plan_start(begin, tick, self._foresee)
+            return PlanStart(image_time)
+        begin, tick = image_time - self.actuation, tick_for(ready)
+        plan_start = self._record.plan_start(begin, tick, self._planned_action)
         self.ahead = 0 if plan_start.sent is None else len(plan_start.sent)
         return plan_start
 
     def values(self) -> dict[str, float | int]:
-        """Return what diagnostics tell of it."""
+        """Return the values for /diagnostics."""
         return {
             'camera_delay_ms_p50': self.camera_ms.percentile(50),
             'camera_delay_ms_p99': self.camera_ms.percentile(99),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message classes by name, and the qualities of service that the nodes speak with."""
+"""Find message classes by name, and define the quality of service of all topics."""
 
 from __future__ import annotations
 
@@ -21,43 +21,45 @@ from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.fieldpath import parse_path
 from smwm_ros.text import line
 
-# The last one is kept for whoever comes later.
+# Later subscribers get the last message.
 LATCHED = QoSProfile(
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-# What publishers have by default, `ros2 topic pub` among them.
+# The default of publishers, such as `ros2 topic pub`.
 VOLATILE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def camera_qos(reliability: str) -> QoSProfile:
-    """Keep only the newest image, for an old one is worth nothing."""
+    """Return the QoS of camera topics, which keeps only the newest image."""
     return QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
 
 
 def command_publisher(node: LifecycleNode, kind: Any, topic: str) -> Publisher:
-    """Make a publisher of commands; a subscriber that cannot hear them gets a warning."""
+    """Create a publisher of commands, and warn of subscribers with incompatible QoS."""
     name = node.resolve_topic_name(topic)
 
-    def deaf(event: Any) -> None:
+    def on_incompatible_qos(event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
         text = (
-            f'{name}: a subscriber cannot hear the commands, its {policy} differs; '
-            'it must subscribe volatile, reliable or best effort'
+            f'{name}: a subscriber has incompatible QoS ({policy}); commands are published '
+            'volatile and reliable'
         )
         node.get_logger().warning(line(text))
 
-    events = PublisherEventCallbacks(incompatible_qos=deaf)
+    events = PublisherEventCallbacks(incompatible_qos=on_incompatible_qos)
     return node.create_lifecycle_publisher(kind, topic, COMMAND, event_callbacks=events)
 
 
 def message_class(name: str) -> Any:
-    """Find the class of 'geometry_msgs/msg/TwistStamped'."""
+    """Return the class of a type such as 'geometry_msgs/msg/TwistStamped'."""
     package, _, kind = name.partition('/msg/')
     if not kind:
-        raise CodecError(f"'{name}': no message type; expected such as sensor_msgs/msg/Image")
+        raise CodecError(
+            f"'{name}' is not a message type; expected one such as sensor_msgs/msg/Image"
+        )
     try:
         module = import_module(f'{package}.msg')
     except ModuleNotFoundError:
@@ -65,22 +67,22 @@ def message_class(name: str) -> Any:
     found = getattr(module, kind, None)
     if found is None:
         names = [item for item in dir(module) if item[0].isupper()]
-        raise CodecError(f"'{name}': {package} has no such message; {did_you_mean(kind, names)}")
+        raise CodecError(f"'{name}': {package} has no message {kind}; {did_you_mean(kind, names)}")
     return found
 
 
 def blank_message(kind: Any, paths: Sequence[str], period: float) -> Any:
     """
-    Make a message with room for the fields that will be written into it.
+    Return a message with elements for all fields that will be written into it.
 
-    A trajectory comes without points: 'points[0].positions[0:6]' gets one, due after one period.
+    A new trajectory has no points: 'points[0].positions[0:6]' gets one, due after one period.
     """
     message = kind()
     for path in paths:
         owner = message
         for step in parse_path(path)[:-1]:
             part = getattr(owner, step.name, None)
-            if part is None:  # no such field; the codec says it better
+            if part is None:  # no such field: the codec raises a better error
                 break
             if isinstance(step.at, int):
                 while len(part) <= step.at:
@@ -91,7 +93,7 @@ def blank_message(kind: Any, paths: Sequence[str], period: float) -> Any:
 
 
 def _element(owner: Any, field: str, due: float) -> Any:
-    """Make an element of a field that is a list of messages."""
+    """Return a new element for a field that is a list of messages."""
     text = owner.get_fields_and_field_types()[field]  # sequence<trajectory_msgs/JointTra...Point>
     found = re.search(r'([A-Za-z]\w*)/(\w+)', text)
     if found is None:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A log that cannot stop a robot from being stopped.
+Log without blocking, so that a full disk cannot keep a stop command from being published.
 
-rclpy holds Python's lock while it writes a line. Where the line goes to a full disk, a disk that
-is slow, or a pipe that nobody reads, the whole process would stand still until it is written, and
-the robot would go on as it was told last. So lines go into a pipe that is never waited for, and
-another process takes them to where they belong. Lines that do not fit are lost.
+rclpy holds Python's global lock while it writes a line. A full or slow disk, or a pipe without a
+reader, would block the whole process while the robot follows its last command. So lines go to a
+non-blocking pipe, and another process writes them to the console and a file. Lines that do not fit
+into the pipe are lost.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ import time
 
 from rclpy.logging import get_logging_directory
 
-_ROOM = 1 << 20  # of the pipe [bytes]: some ten thousand lines
-_PATIENCE = 2.0  # at the end, until the last lines are written [s]
-_RESIZE = getattr(fcntl, 'F_SETPIPE_SZ', 0)  # Linux alone has it
+_CAPACITY = 1 << 20  # of the pipe [bytes]: some ten thousand lines
+_TIMEOUT = 2.0  # at the end, until the last lines are written [s]
+_RESIZE = getattr(fcntl, 'F_SETPIPE_SZ', 0)  # Linux only
 
 
 @contextmanager
-def patient_log(name: str) -> Iterator[None]:
-    """Write what this process says on stderr, and a log file, without ever waiting for either."""
+def nonblocking_log(name: str) -> Iterator[None]:
+    """Copy stderr of this process to its former target and to a log file, without blocking."""
     tee = shutil.which('tee')
     if tee is None:
         yield
         return
-    ear, output = os.pipe()
+    reader, writer = os.pipe()
     if _RESIZE:
-        with suppress(OSError):  # more than this user may have
-            fcntl.fcntl(output, _RESIZE, _ROOM)
-    os.set_blocking(output, False)
-    told = os.dup(2)
-    # Ctrl-C is for the node; whoever writes its last words ends with it.
-    recorder = subprocess.Popen(
-        [tee, '-a', *_file(name)], stdin=ear, stdout=told, start_new_session=True
+        with suppress(OSError):  # more than the limit of this user
+            fcntl.fcntl(writer, _RESIZE, _CAPACITY)
+    os.set_blocking(writer, False)
+    stderr = os.dup(2)
+    # In a session of its own Ctrl-C does not end it before the last lines are written.
+    copier = subprocess.Popen(
+        [tee, '-a', *_file(name)], stdin=reader, stdout=stderr, start_new_session=True
     )
-    os.close(ear)
-    os.dup2(output, 2)
-    os.close(output)
+    os.close(reader)
+    os.dup2(writer, 2)
+    os.close(writer)
     try:
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(told, 2)
-        os.close(told)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         with suppress(subprocess.TimeoutExpired):
-            recorder.wait(_PATIENCE)
+            copier.wait(_TIMEOUT)
 
 
 def _file(name: str) -> list[str]:
-    """Return the log file, if there is a place for it."""
+    """Return the path of the log file, or nothing if its folder cannot be made."""
     folder = Path(get_logging_directory())
     try:
         folder.mkdir(parents=True, exist_ok=True)

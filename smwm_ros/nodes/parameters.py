@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The third door of the schema: every knob is a typed, described and bounded ROS parameter."""
+"""Declare every knob as a typed, described and bounded ROS parameter, and check changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ARRAYS = {
     float: Parameter.Type.DOUBLE_ARRAY,
     str: Parameter.Type.STRING_ARRAY,
 }
-_REASON = 2000  # characters that say why a parameter is refused
+_REASON = 2000  # longest reason for a refused parameter [characters]
 
 
 def parameter_type(kind: Any) -> Parameter.Type:
@@ -39,8 +39,8 @@ def parameter_type(kind: Any) -> Parameter.Type:
 
 
 def given(node: Node, section: str) -> dict[str, Any]:
-    """Return what the user set in one section, by command line or file, as nested plain data."""
-    # rclpy tells of values that nobody declared yet in no public way.
+    """Return the values of a section from command line and files, as nested plain data."""
+    # rclpy has no public access to values of parameters that are not declared yet.
     overrides: Mapping[str, Parameter] = node._parameter_overrides
     data: dict[str, Any] = {}
     for name, parameter in overrides.items():
@@ -54,43 +54,43 @@ def read_knobs(
     section: str,
     schema: type[T],
     defaults: T | None = None,
-    changed: Mapping[str, Any] | None = None,  # since the start, as nested plain data
+    changed: Mapping[str, Any] | None = None,  # values set since the start, as nested plain data
 ) -> T:
-    """Build a section from what the user gave, over the defaults; all mistakes come at once."""
+    """Build a section from the given values over the defaults, or raise with all mistakes."""
     base = {} if defaults is None else to_dict(defaults)
     return _build(section, schema, merge(merge(base, given(node, section)), changed or {}))
 
 
 def declare_knobs(node: Node, section: str, values: Any) -> None:
-    """Declare every knob of a built section as a parameter that holds the built value."""
+    """Declare every knob of a section as a parameter with its value."""
     for knob in knobs(type(values)):
         name = f'{section}.{knob.path}'
         value = _look_up(values, knob.path)
-        if node.has_parameter(name):  # configured again, maybe with another checkpoint
+        if node.has_parameter(name):  # the node is configured again
             plain = list(value) if isinstance(value, tuple) else value
-            # rclpy lets nobody, not even the node itself, change what is read-only.
+            # rclpy refuses changes of read-only parameters, even from the node itself.
             node._parameters[name] = Parameter(name, parameter_type(knob.kind), plain)
         else:
             _declare(node, name, knob, value)
 
 
 def _declare(node: Node, name: str, knob: Knob, value: Any) -> None:
-    """Declare one parameter. The user's words are in the value already, checked by the schema."""
+    """Declare one parameter; its value includes overrides, which the schema has checked."""
     descriptor = describe(knob)
     if value != ():
         plain = list(value) if isinstance(value, tuple) else value
         node.declare_parameter(name, plain, descriptor, ignore_override=True)
         return
-    # From an empty list rclpy cannot tell what it is a list of, unless it is told first.
+    # rclpy cannot infer the type of an empty list, so the type is declared first.
     kind = parameter_type(knob.kind)
-    open_to_change = ParameterDescriptor(type=kind.value)
-    node.declare_parameter(name, kind, open_to_change, ignore_override=True)
+    writable = ParameterDescriptor(type=kind.value)
+    node.declare_parameter(name, kind, writable, ignore_override=True)
     node.set_parameters([Parameter(name, kind, [])])
     node.set_descriptor(name, descriptor)
 
 
 def describe(knob: Knob) -> ParameterDescriptor:
-    """Say type, meaning, bounds and choices of a knob in ROS's words."""
+    """Return the descriptor of a knob: type, meaning, bounds and choices."""
     descriptor = ParameterDescriptor(
         type=parameter_type(knob.kind).value,
         description=knob.help,
@@ -112,35 +112,35 @@ def describe(knob: Knob) -> ParameterDescriptor:
 
 
 class LiveKnobs:
-    """Sections whose live knobs may change while the node runs, all of a request or none."""
+    """Sections whose live knobs may change while the node runs; a request changes all or none."""
 
     def __init__(
         self,
         node: Node,
-        check: Callable[[str, Any], None],  # raises SmwmError against what may not be
+        check: Callable[[str, Any], None],  # raises SmwmError to refuse a change
         changed: Callable[[str, Any], None],
     ) -> None:
         self._sections: dict[str, Any] = {}
-        self._since: dict[str, dict[str, Any]] = {}
+        self._changes: dict[str, dict[str, Any]] = {}
         self._check = check
         self._changed = changed
-        # rclpy itself refuses wrong types, values out of range and read-only parameters.
+        # rclpy refuses wrong types, values out of range and read-only parameters.
         node.add_on_set_parameters_callback(self._on_set)
 
-    def watch(self, section: str, values: Any) -> None:
-        """Accept changes to a section from now on."""
+    def add(self, section: str, values: Any) -> None:
+        """Accept changes of a section from now on."""
         self._sections[section] = values
 
     def current(self, section: str) -> Any:
-        """Return a section as it is now."""
+        """Return the current values of a section."""
         return self._sections[section]
 
-    def changed(self, section: str) -> Mapping[str, Any]:
-        """Return what was set of a section since the start; it holds for whatever comes."""
-        return self._since.get(section, {})
+    def changes(self, section: str) -> Mapping[str, Any]:
+        """Return the values of a section set since the start; they hold for later checkpoints."""
+        return self._changes.get(section, {})
 
     def _on_set(self, parameters: Sequence[Parameter]) -> SetParametersResult:
-        """Check a request as a whole, then hand over each section that it changes."""
+        """Check a request as a whole, then apply each section that it changes."""
         changed: dict[str, dict[str, Any]] = {}
         for parameter in parameters:
             section, _, path = parameter.name.partition('.')
@@ -160,7 +160,7 @@ class LiveKnobs:
                 self._check(section, values)
         except SmwmError as error:
             return SetParametersResult(successful=False, reason=str(error)[:_REASON])
-        self._since = merge(self._since, changed)
+        self._changes = merge(self._changes, changed)
         for section, values in built.items():
             if values != self._sections[section]:
                 self._sections[section] = values
@@ -169,13 +169,13 @@ class LiveKnobs:
 
 
 def _build(section: str, schema: type[T], data: Mapping[str, Any]) -> T:
-    """Build a section; its mistakes name the parameters as the user knows them."""
+    """Build a section; errors name the ROS parameters."""
     return build(schema, data, f'parameters of {section}')
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:
     """Turn 'camera.topic' and a parameter's value into nested plain data."""
-    if value is None:  # an empty list in YAML has no type and comes without a value
+    if value is None:  # an empty list in YAML has neither type nor value
         value = []
     data: Any = list(value) if isinstance(value, (array, list, tuple)) else value
     for name in reversed(path.split('.')):
@@ -185,7 +185,7 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
 
 
 def _look_up(values: Any, path: str) -> Any:
-    """Follow a dotted path through nested sections."""
+    """Return the value at a dotted path."""
     for name in path.split('.'):
         values = getattr(values, name)
     return values

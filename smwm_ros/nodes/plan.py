@@ -1,173 +1,136 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Plan from pixels: camera images and a goal image in, commands out, at the checkpoint's rate.
+Plan from pixels: subscribe to camera and goal images, publish commands at the checkpoint's rate.
 
-This file holds parameters, transitions and services. control/controller.py decides whether the
-robot may move, planning/pilot.py plans, and active.py joins them with the topics.
+This file has the lifecycle of the node. configured_planner.py loads the checkpoint, active.py
+connects topics and threads, control/controller.py decides whether the robot may move, and
+planning/pilot.py plans.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 import sys
-import time
 from traceback import format_exc
-from typing import Any
 
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.parameter import Parameter
-from smwm_ros import config
 from smwm_ros.control.controller import Controller
-from smwm_ros.control.guard import limits_of
 from smwm_ros.control.reasons import Reason
-from smwm_ros.control.search_time import SearchTime, small
 from smwm_ros.control.stop_latch import StopLatch
-from smwm_ros.control.timed_plan import oldest_image
 from smwm_ros.errors import SmwmError
-from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import keep_memory
 from smwm_ros.nodes.active import ActiveSession
-from smwm_ros.nodes.health import Health
-from smwm_ros.nodes.messages import command_publisher, LATCHED
-from smwm_ros.nodes.parameters import declare_knobs, LiveKnobs, read_knobs
-from smwm_ros.nodes.planner_thread import GoalInput
-from smwm_ros.nodes.ready import Configured
-from smwm_ros.nodes.reason_log import ReasonLog
-from smwm_ros.nodes.robot_setup import set_up, Setup
-from smwm_ros.nodes.shadow import TOPIC as SHADOW
+from smwm_ros.nodes.configured_planner import ConfiguredPlanner, MakePilot
+from smwm_ros.nodes.health import HealthPublisher
+from smwm_ros.nodes.parameter_handler import ParameterHandler
 from smwm_ros.nodes.spin import run_node
+from smwm_ros.nodes.status import StatusPublisher
 from smwm_ros.nodes.stop_server import stop_file, StopServer
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.text import block, line
-from std_msgs.msg import String
 import torch
 
-_LOOK = 0.25  # how often to see who else commands the robot [s]
-_SLOWEST = 10  # times slower than the wall that simulated time passes, at most
-_LONGEST = 1.0  # a plan that takes longer is refused, where older images stop the robot, too [s]
-_FILES = {
-    'checkpoint': 'folder of the trained model; empty for the one that comes with the package',
-    'goal_image': 'picture of the goal, PNG or JPEG; empty to wait for the goal topic',
-}
+_CONTESTED_PERIOD = 0.25  # of the check for other publishers of commands [s]
 
 
 class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incomplete
-    """The robot's pilot as a managed node."""
+    """The planner as a managed node."""
 
     _stop_server: StopServer | None = None
 
-    def __init__(self, make_pilot: Callable[[Checkpoint, config.Planner], Any] = Pilot) -> None:
+    def __init__(self, make_pilot: MakePilot = Pilot) -> None:
         super().__init__('plan')
         self._make_pilot = make_pilot
-        self._knobs = read_knobs(self, 'node', config.Node)
-        declare_knobs(self, 'node', self._knobs)
-        goal = read_knobs(self, 'goal', config.Goal)
-        declare_knobs(self, 'goal', goal)
-        for name, meaning in _FILES.items():
-            self.declare_parameter(name, '', ParameterDescriptor(description=meaning))
-        # rclpy asks the newest callback first, and knobs change only where all others agree.
-        self._live = LiveKnobs(self, self._check_knobs, self._on_knobs)
-        self.add_on_set_parameters_callback(self._on_set_files)
-        self._live.watch('node', self._knobs)
-        self._live.watch('goal', goal)
-        self._ready: Configured | None = None
-        self._active: ActiveSession | None = None
+        self._planner: ConfiguredPlanner | None = None
+        self._parameter_handler = ParameterHandler(self, lambda: self._planner)
         self._finished = self._hung = self.failed = False
-        self._status = self.create_publisher(String, '~/status', LATCHED)
-        self._latch = StopLatch(stop_file(self) if self._knobs.keep_stop else None)
+        self._status = StatusPublisher(self)
+        self._latch = StopLatch(
+            stop_file(self) if self._parameter_handler.node.keep_stop else None
+        )
         self._stop_server = StopServer(self, self._latch, self._controller)
-        self._health = Health(self)
-        # Both work even while simulated time stands still.
+        self._health = HealthPublisher(self)
+        # These run while simulated time does not advance, too.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._on_second, clock=steady)
-        self.create_timer(_LOOK, self._on_look, clock=steady)
-        self._reason = Reason.UNCONFIGURED
-        self._log = ReasonLog(self.get_logger().info, self.get_logger().warning)
-        self._status.publish(String(data=self._reason.value))
+        self.create_timer(1.0, self._publish_health, clock=steady)
+        self.create_timer(_CONTESTED_PERIOD, self._check_contested, clock=steady)
+
+    @property
+    def session(self) -> ActiveSession | None:
+        """Return the active session, None while the node is not active."""
+        planner = self._planner
+        return None if planner is None else planner.session
+
+    @property
+    def hung(self) -> bool:
+        """Return whether a planner thread did not end and still runs."""
+        session = self.session
+        return self._hung or (session is not None and session.hung)
 
     def start(self) -> None:
-        """Configure and activate by itself, where the user has not asked to do it."""
-        if not self._knobs.autostart:
+        """Configure and activate the node if node.autostart is set."""
+        if not self._parameter_handler.node.autostart:
             return
         if self.trigger_configure() is TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
-        else:  # nobody is there to try again, and a parent should know
+        else:  # nothing else will configure the node, so the process has to end with an error
             self.failed = True
 
     def finish(self) -> None:
         """Stop the robot for good."""
         self._finished = True
-        if self._active is not None:
-            self._active.close()
-
-    @property
-    def hung(self) -> bool:
-        """Say whether a planner never ended, so that its thread is still there."""
-        return self._hung or (self._active is not None and self._active.hung)
+        session = self.session
+        if session is not None:
+            session.close()
 
     def destroy_node(self) -> None:
-        """End the services first, where the node came so far."""
-        if self._stop_server is not None:
+        """Destroy the services and the node."""
+        if self._stop_server is not None:  # None if __init__ failed
             self._stop_server.close()
         super().destroy_node()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the checkpoint, check that it fits, and warm the planner up."""
+        """Load the checkpoint, check that it fits the robot, and warm up the planner."""
         try:
-            self._configure()
+            torch.set_num_threads(self._parameter_handler.node.threads)
+            self._planner = ConfiguredPlanner(self, self._parameter_handler.live, self._make_pilot)
         except SmwmError as error:
             self.get_logger().error(line(str(error)))
             return TransitionCallbackReturn.FAILURE
-        except Exception:  # rclpy would say nothing of it
+        except Exception:  # rclpy would not log it
             self.get_logger().fatal(block(format_exc()))
             return TransitionCallbackReturn.ERROR
-        self._report(Reason.INACTIVE)
+        self._status.set(Reason.INACTIVE)
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen, plan and command."""
+        """Subscribe, plan and publish commands."""
         if self._finished:
             return TransitionCallbackReturn.FAILURE
-        assert self._ready is not None
+        assert self._planner is not None
         answer = super().on_activate(state)
-        self._health.begin()
-        ready = self._ready
-        self._active = ActiveSession(
-            self,
-            ready.setup,
-            self._knobs,
-            ready.pilot,
-            ready.commands,
-            self._live.current('goal'),
-            self._report,
-            self._latch,
-        )
-        if ready.goal is not None:
-            picture = self.get_parameter('goal_image').value
-            self._active.goals.aim(GoalInput(ready.goal[None]), picture)
-        commands = 'no commands' if self._knobs.dry_run else 'commands'
-        commands += ' in the shadow' if self._knobs.shadow else ''
-        text = f'active: plans, and publishes {commands}, once it has a goal'
-        self.get_logger().info(line(text))
+        self._health.reset()
+        self._planner.activate(self._status.set, self._latch)
+        knobs = self._parameter_handler.node
+        what = 'planning without commands' if knobs.dry_run else 'publishing commands'
+        shadow = ' in the shadow' if knobs.shadow else ''
+        self.get_logger().info(f'active: {what}{shadow} once a goal is set')
         if self._latch.reason is not None:
-            self.get_logger().warning('the robot was stopped before; call ~/engage to go on')
+            self.get_logger().warning('the robot was stopped before; call ~/engage to resume')
         return answer
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop the robot, then fall silent."""
-        self._rest(Reason.INACTIVE)
+        """Stop the robot, then end the session."""
+        self._end_session(Reason.INACTIVE)
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Forget the checkpoint."""
-        self._rest(Reason.UNCONFIGURED)
-        if self._ready is not None:
-            if self._ready.commands is not None:
-                self.destroy_lifecycle_publisher(self._ready.commands)
-            self._ready = None
+        """Stop the robot if it is active, and drop the checkpoint."""
+        self._end_session(Reason.UNCONFIGURED)
+        if self._planner is not None:
+            self._planner.destroy()
+            self._planner = None
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -175,118 +138,33 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         return self.on_cleanup(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop the robot after a transition that failed, and begin anew."""
+        """Stop the robot after a transition that failed, and return to unconfigured."""
         return self.on_cleanup(state)
 
-    def _configure(self) -> None:
-        """Make everything that needs the checkpoint."""
-        torch.set_num_threads(self._knobs.threads)
-        accept = self._knobs.unfit == 'accept'
-        setup = set_up(self, self.get_parameter('checkpoint').value, self._live.changed, accept)
-        picture = self.get_parameter('goal_image').value
-        goal = setup.picture(Path(picture)) if picture else None
-        limits_of(self._knobs, setup.codec.spec)  # refused now, not when the robot moves
-        setup.check_delay(self._knobs, setup.planner)
-        effort = self._measure(setup)
-        effort.check(setup.planner, self._longest_plan(self._knobs, setup))
-        pilot = self._make_pilot(setup.checkpoint, setup.planner)
-        pilot.warm_up()
-        for section, values in (('robot', setup.robot), ('planner', setup.planner)):
-            declare_knobs(self, section, values)
-            self._live.watch(section, values)
-        # Who is there only to be watched does not look like somebody who commands.
-        kind, topic = setup.command_type, setup.robot.command.topic
-        topic = SHADOW if self._knobs.shadow else topic
-        commands = None if self._knobs.dry_run else command_publisher(self, kind, topic)
-        self._ready = Configured(setup, pilot, commands, goal, effort)
-        self.get_logger().info(line(setup.in_words(self)))
-
-    def _measure(self, setup: Setup) -> SearchTime:
-        """See how long a small search takes, whatever the settings are."""
-        planner = small(setup.planner)
-        return SearchTime(self._make_pilot(setup.checkpoint, planner).warm_up(), planner)
-
-    def _longest_plan(self, knobs: config.Node, setup: Setup) -> float:
-        """Return how long a plan may take: later than this, its image is too old [s]."""
-        longest = max(_LONGEST, oldest_image(knobs, setup.codec.spec.dt))
-        # Simulated time may pass as slowly as the planner needs it.
-        return longest * (_SLOWEST if self.get_parameter('use_sim_time').value else 1)
-
     def _controller(self) -> Controller | None:
-        """Return what decides whether the robot may move, while there is such a thing."""
-        active = self._active
-        return None if active is None else active.controller
+        """Return the controller, None while the node is not active."""
+        session = self.session
+        return None if session is None else session.controller
 
-    def _rest(self, reason: Reason) -> None:
-        """End the activity, if there is one."""
-        if self._active is not None:
-            self._active.close()
-            self._active.deafen()
-            self._hung |= self._active.hung
-            if self._active.hung and self._ready is not None:
-                planner = self._live.current('planner')
-                self._ready.pilot = self._make_pilot(self._ready.setup.checkpoint, planner)
-            self._active = None
-        self._report(reason)
+    def _end_session(self, reason: Reason) -> None:
+        """End the active session, if there is one, and publish the reason."""
+        if self._planner is not None:
+            self._hung |= self._planner.deactivate()
+        self._status.set(reason)
 
-    def _report(self, reason: Reason) -> None:
-        """Publish the reason when it changes."""
-        if reason is not self._reason:
-            self._reason = reason
-            self._status.publish(String(data=reason.value))
-            self._log.note(reason, time.monotonic())
-
-    def _check_knobs(self, section: str, values: Any) -> None:
-        """Raise against live knobs that no single one of them forbids."""
-        if self._ready is None:
-            return
-        setup, current = self._ready.setup, self._live.current
-        if section == 'robot':
-            setup.limited(values)
-        if section in ('node', 'planner'):
-            knobs = values if section == 'node' else current('node')
-            planner = values if section == 'planner' else current('planner')
-            limits_of(knobs, setup.codec.spec)
-            setup.check_delay(knobs, planner)
-            self._ready.effort.check(planner, self._longest_plan(knobs, setup))
-
-    def _on_knobs(self, section: str, values: Any) -> None:
-        """Take changed live knobs between two ticks or two plans."""
-        if section == 'node':
-            self._knobs = values
-            if self._active is not None:
-                self._active.configure(values)
-        elif section == 'goal':
-            if self._active is not None:
-                self._active.goals.configure(values)
-        elif self._ready is not None:
-            if section == 'robot':
-                self._ready.setup = self._ready.setup.limited(values)
-                if self._active is not None:
-                    self._active.limit(self._ready.setup)
-            planner = self._live.current('planner')
-            self._ready.pilot = self._make_pilot(self._ready.setup.checkpoint, planner)
-            if self._active is not None:
-                self._active.planner_thread.replace(self._ready.pilot)
-
-    def _on_set_files(self, parameters: Sequence[Parameter]) -> SetParametersResult:
-        """Let the files be set while nothing has been made of them."""
-        names = [item.name for item in parameters if item.name in _FILES]
-        if names and self._ready is not None:
-            reason = f'{", ".join(names)}: read-only while configured; clean up first'
-            return SetParametersResult(successful=False, reason=reason)
-        return SetParametersResult(successful=True)
-
-    def _on_second(self) -> None:
+    def _publish_health(self) -> None:
         """Publish diagnostics."""
-        ready = self._ready
-        dt = 0.0 if ready is None else ready.setup.robot.dt
-        self._health.publish(self._reason, self._active, self._knobs, dt, self._latch.reason)
+        dt = 0.0 if self._planner is None else self._planner.dt
+        stopped = self._latch.reason is not None
+        self._health.publish(
+            self._status.reason, self.session, self._parameter_handler.node, dt, stopped
+        )
 
-    def _on_look(self) -> None:
-        """See who else commands the robot."""
-        if self._active is not None:
-            self._active.look_round()
+    def _check_contested(self) -> None:
+        """Check whether another node publishes commands."""
+        session = self.session
+        if session is not None:
+            session.check_contested()
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The panel for the operator: what the camera sees, the goal, the imagined end of the plan."""
+"""Draw the panel for the operator: camera image, goal, and predicted end of the plan."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ _FAR, _NEAR = (209, 105, 14), (42, 140, 74)
 
 
 def panel(
-    tiles: Sequence[
-        tuple[str, Array | None, str]
-    ],  # caption, image (S, S, 3), what if there is none
+    # caption, image (S, S, 3), text where there is no image
+    tiles: Sequence[tuple[str, Array | None, str]],
     distance: float,  # latent distance to the goal
-    farthest: float,  # the largest since this goal was given
-    near: float,  # a distance at which the goal counts as reached, 0 for unknown
+    farthest: float,  # largest distance since this goal was set
+    near: float,  # distance at which the goal is reached, 0 if unknown
 ) -> Array:
-    """Return tiles side by side over a bar of the distance, (H, W, 3) uint8 RGB."""
+    """Return the tiles side by side above a bar of the distance, (H, W, 3) uint8 RGB."""
     width = len(tiles) * TILE + (len(tiles) + 1) * GAP
     sheet = np.full((CAPTION + TILE + GAP + BAR, width, 3), _PAPER, np.uint8)
     for number, (caption, image, instead) in enumerate(tiles):
@@ -40,9 +39,13 @@ def panel(
 
 
 def _draw_bar(strip: Array, distance: float, farthest: float, near: float) -> None:
-    """Draw how far the goal is: all of the bar is as far as it was at most."""
+    """Draw the distance to the goal; the whole bar is the largest one so far."""
     known = math.isfinite(distance)
-    text = f'latent distance to the goal {distance:.3g}' if known else 'the distance is no number'
+    text = (
+        f'latent distance to the goal {distance:.3g}'
+        if known
+        else 'the latent distance is not finite'
+    )
     _write(strip, text, GAP, 12, _INK)
     left, right, top, bottom = GAP, strip.shape[1] - GAP, 18, 28
     cv2.rectangle(strip, (left, top), (right, bottom), _FAINT, 1)
@@ -56,12 +59,12 @@ def _draw_bar(strip: Array, distance: float, farthest: float, near: float) -> No
 
 
 def _write(sheet: Array, text: str, x: int, y: int, colour: tuple[int, int, int]) -> None:
-    """Write one line of small text, its foot at (x, y)."""
+    """Write one line of small text with its lower left corner at (x, y)."""
     cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
 
 
 def _lines(text: str, most: int = 28) -> list[str]:
-    """Break a sentence into lines."""
+    """Break a text into lines of `most` characters."""
     lines = ['']
     for word in text.split():
         if lines[-1] and len(lines[-1]) + 1 + len(word) > most:

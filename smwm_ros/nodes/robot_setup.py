@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint, the robot and the planner's knobs make together, checked before use."""
+"""Check that a checkpoint, the robot and the planner parameters fit together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from smwm_ros.text import count_of, line
 
 
 class Setup:
-    """A checkpoint that fits the robot, and the message types that join them."""
+    """A checkpoint that fits the robot, with the message types of its topics."""
 
     def __init__(self, checkpoint: Checkpoint, robot: config.Robot, planner: config.Planner):
         self._trained = checkpoint
@@ -38,10 +38,10 @@ class Setup:
             check_topic('robot.camera.others', topic)
         if checkpoint.dataset.action == 'next_state_delta':
             raise CheckpointError(
-                'the model was trained on changes of a measured state (dataset.action='
-                'next_state_delta); it can be evaluated, but no topic takes these as commands'
+                'dataset.action: next_state_delta, expected a command topic; the model was '
+                'trained on changes of a measured state, which cannot be published as commands'
             )
-        # The planner works within the robot's own limits, which may be narrower.
+        # The planner uses the robot's limits, which may be narrower than those of training.
         device = planning_device(planner, checkpoint.model_config)
         self.checkpoint = checkpoint._replace(robot=robot).on(device)  # pilot and display share it
         self.robot = robot
@@ -51,15 +51,15 @@ class Setup:
         self._tiles = tiles(len(camera.topics), self.checkpoint.image_size, camera.tiles)
         self.camera_type = message_class(robot.camera.type)
         self.command_type = message_class(robot.command.type)
-        # A field that the command does not have is found now, not when the robot moves.
+        # Raise for a field that the command does not have now, not when the robot moves.
         self.codec.encode(self.command([0.0] * self.codec.spec.size))
 
-    def limited(self, robot: config.Robot) -> Setup:
+    def with_limits(self, robot: config.Robot) -> Setup:
         """Return a setup for the same robot with other limits."""
         return Setup(self._trained, robot, self.planner)
 
     def check_delay(self, knobs: config.Node, planner: config.Planner) -> None:
-        """Refuse delays that are known and reach beyond the end of a plan."""
+        """Raise if the known delays are longer than a plan."""
         if not knobs.compensate:
             return
         actuation = knobs.actuation_delay
@@ -69,14 +69,14 @@ class Setup:
         length = planner.horizon * self.checkpoint.action_block * self.robot.dt
         if delay >= length - self.robot.dt / 2:
             raise ConfigError(
-                f'node.camera_delay and the delay of the motors are {delay:g} s together, and a '
-                f'plan looks {length:g} s ahead (planner.horizon {planner.horizon} x '
+                f'node.camera_delay and node.actuation_delay: {delay:g} s together, expected '
+                f'less than a plan of {length:g} s (planner.horizon {planner.horizon} x '
                 f'{count_of(self.checkpoint.action_block, "period")} of {self.robot.dt:g} s); '
-                'expected a longer plan'
+                'increase planner.horizon'
             )
 
-    def in_words(self, node: Node) -> str:
-        """Say which topics a node joins, as they are after remapping, and within what limits."""
+    def describe(self, node: Node) -> str:
+        """Return the topics after remapping, the rate, and the limits of the command fields."""
         robot, spec = self.robot, self.codec.spec
         fields = ', '.join(
             f'{field} {low:g} to {high:g}'
@@ -87,26 +87,26 @@ class Setup:
         return f'{cameras} -> {command} at {1 / spec.dt:g} Hz: {fields}'
 
     def command(self, action: Any) -> Any:
-        """Return a command message that carries an action (A,)."""
+        """Return a command message for an action (A,)."""
         spec = self.codec.spec
         return self.codec.decode(action, blank_message(self.command_type, spec.fields, spec.dt))
 
     def pixels(self, message: Any) -> Array:
-        """Read an image message as the model wants it, (S, S, 3) RGB."""
+        """Read an image message at the size of the model, (S, S, 3) uint8 RGB."""
         return read_image(message, self.checkpoint.image_size, self.checkpoint.dataset.resize)
 
     def view(self, message: Any, number: int) -> Array:
-        """Read an image message of one of the cameras at the size of its tile."""
+        """Read an image message of a camera at the size of its tile, (H, W, 3) uint8 RGB."""
         tile = self._tiles[number]
         how = self.checkpoint.dataset.resize
         return read_view(message, tile.height, tile.width, how)
 
     def compose(self, views: Sequence[Array]) -> Array:
-        """Make of the views of all cameras what the model sees, (S, S, 3) RGB."""
+        """Join the views of all cameras in the image of the model, (S, S, 3) uint8 RGB."""
         return compose(views, self.checkpoint.image_size, self.robot.camera.tiles)
 
     def picture(self, path: Path) -> Array:
-        """Read an image file as the model wants it, (S, S, 3) RGB."""
+        """Read an image file at the size of the model, (S, S, 3) uint8 RGB."""
         try:
             return read_picture(path, self.checkpoint.image_size, self.checkpoint.dataset.resize)
         except SmwmError as error:
@@ -114,31 +114,31 @@ class Setup:
 
 
 def check_topic(path: str, topic: str) -> None:
-    """Refuse what is no topic name, in words of the parameter it came from."""
+    """Raise unless a parameter holds a valid topic name."""
     try:
         validate_topic_name(topic)
     except InvalidTopicNameException as error:
         reason = ' '.join(str(error).split())
-        raise ConfigError(f"{path}: '{topic}' is no topic name: {reason}") from None
+        raise ConfigError(f"{path}: '{topic}' is not a topic name: {reason}") from None
 
 
 def set_up(
     node: Node,
     folder: str,
-    changed: Callable[[str], Mapping[str, Any]] = lambda section: {},
+    changes: Callable[[str], Mapping[str, Any]] = lambda section: {},
     accept_unfit: bool = False,
 ) -> Setup:
     """
-    Load a checkpoint, '' for the one that comes with the package, under ROS parameters.
+    Load a checkpoint, '' for the one that comes with the package, and apply the ROS parameters.
 
-    changed(section) returns what was set since the node started.
+    changes(section) returns the values that were set since the node started.
     """
     path = Path(folder) if folder else shipped('models', 'two_room')
     if path is None:
-        raise CheckpointError('checkpoint: none given, and none came with the package')
+        raise CheckpointError('checkpoint: not given, and the package has none')
     checkpoint = load(path)
     if warning := require_fit(checkpoint.info, str(path), accept_unfit):
         node.get_logger().warning(line(warning))
-    robot = read_knobs(node, 'robot', config.Robot, checkpoint.robot, changed('robot'))
-    planner = read_knobs(node, 'planner', config.Planner, checkpoint.planner, changed('planner'))
+    robot = read_knobs(node, 'robot', config.Robot, checkpoint.robot, changes('robot'))
+    planner = read_knobs(node, 'planner', config.Planner, checkpoint.planner, changes('planner'))
     return Setup(checkpoint, robot, planner)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topics of a robot for an arena: commands in, images and measured states out."""
+"""The topics of a simulated robot: subscribe to commands, publish images and measured states."""
 
 from __future__ import annotations
 
@@ -18,39 +18,45 @@ from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 from smwm_ros.nodes.messages import blank_message, message_class
 
-RELIABLE = QoSProfile(depth=5)  # heard by best-effort and by reliable subscribers
+RELIABLE = QoSProfile(depth=5)  # compatible with best-effort and reliable subscribers
 
 
-class Command:
-    """The latest command: what it says, and when it was heard."""
+class LastCommand:
+    """The last command that was received, valid until its timeout."""
 
     def __init__(self, codec: FieldCodec, timeout: float) -> None:
         self._codec = codec
         self._timeout = timeout
         self._action: Array | None = None
-        self._heard = 0.0
+        self._received = 0.0  # time [s]
+        self.count = self.refused = 0  # commands
 
-    def hear(self, message: Any, now: float) -> None:
-        """Keep a command as far as the robot can follow it, or refuse one that is no number."""
-        action = self._codec.encode(message)
-        if not np.isfinite(action).all():
-            raise CodecError(f'expected finite numbers, found {action.tolist()}')
-        self._action, self._heard = self._codec.spec.clip(action), now
+    def update(self, message: Any, now: float) -> None:
+        """Store a command, clipped to the limits, or raise if it is not valid."""
+        try:
+            action = self._codec.encode(message)
+            if not np.isfinite(action).all():
+                raise CodecError(f'{action.tolist()}, expected finite numbers')
+        except CodecError:
+            self.refused += 1
+            raise
+        self._action, self._received = self._codec.spec.clip(action), now
+        self.count += 1
 
     def current(self, now: float) -> Array | None:
-        """Return the latest command (A,), or None when it is too old to be obeyed."""
-        fresh = now - self._heard <= self._timeout
+        """Return the last command (A,), or None if it is too old."""
+        fresh = now - self._received <= self._timeout
         return self._action if fresh else None
 
     def forget(self) -> None:
-        """Obey nothing that was heard so far."""
+        """Drop the last command."""
         self._action = None
 
 
 class RobotTopics:
-    """The topics of a robot."""
+    """Publishes images and measured states, and subscribes to commands."""
 
-    def __init__(self, node: Node, robot: config.Robot, heard: Callable[[Any], None]) -> None:
+    def __init__(self, node: Node, robot: config.Robot, on_command: Callable[[Any], None]) -> None:
         self._image = message_class(robot.camera.type)()
         self._camera = node.create_publisher(type(self._image), robot.camera.topic, RELIABLE)
         self._measured = None
@@ -61,17 +67,17 @@ class RobotTopics:
             if hasattr(self._state, 'child_frame_id'):
                 self._state.child_frame_id = BODY_FRAME
             self._codec = FieldCodec(ActionSpec(fields, (), (), robot.dt))
-            self._codec.decode(np.zeros(len(fields)), self._state)  # a wrong field is seen now
+            self._codec.decode(np.zeros(len(fields)), self._state)  # raise now for a wrong field
             kind = type(self._state)
             self._measured = node.create_publisher(kind, robot.state.topic, RELIABLE)
         spec, command = action_spec(robot), robot.command
         kind = message_class(command.type)
         self.codec = FieldCodec(spec)
         self.codec.decode(np.zeros(spec.size), blank_message(kind, spec.fields, robot.dt))
-        node.create_subscription(kind, command.topic, heard, RELIABLE)
+        node.create_subscription(kind, command.topic, on_command, RELIABLE)
 
-    def show(self, frame: Frame, stamp: Any) -> None:
-        """Publish what the camera sees and what is measured."""
+    def publish(self, frame: Frame, stamp: Any) -> None:
+        """Publish the camera image and the measured state."""
         self._camera.publish(stamped(fill_image(self._image, frame.pixels), CAMERA_FRAME, stamp))
         if self._measured is not None:
             self._codec.decode(frame.state, self._state)
@@ -79,7 +85,7 @@ class RobotTopics:
 
 
 def stamped(message: Any, frame_id: str, stamp: Any) -> Any:
-    """Fill the header, where there is one."""
+    """Set stamp and frame of a message, if it has a header; return it."""
     if hasattr(message, 'header'):
         message.header.stamp, message.header.frame_id = stamp, frame_id
     return message

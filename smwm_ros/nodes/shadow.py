@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drive beside somebody else: hear what the robot is told, and compare what we would have told."""
+"""Shadow mode: compare this node's commands with those of the driver that moves the robot."""
 
 from __future__ import annotations
 
@@ -22,66 +22,67 @@ TOPIC = '~/shadow/command'
 
 
 class Shadow:
-    """Hears the other driver; its commands are what the robot really does."""
+    """Subscribes to the commands of the other driver, which the robot follows."""
 
     def __init__(
         self,
         node: LifecycleNode,
         setup: Setup,
         clock: WallClock | RosClock,
-        note: Callable[[Array], None],  # who keeps record of what the robot is told
-        complain: Callable[[str], None],
+        record: Callable[[Array], None],  # of the commands that the robot follows
+        warn: Callable[[str], None],
     ) -> None:
         self._node, self._codec, self._clock = node, setup.codec, clock
-        self._note, self._complain = note, complain
-        self._hold = setup.checkpoint.dataset.hold  # a command counts this long [s], as trained
-        self._heard: tuple[float, Array] | None = None
+        self._record, self._warn = record, warn
+        self._hold = setup.checkpoint.dataset.hold  # a command is valid this long, as trained [s]
+        self._theirs: tuple[float, Array] | None = None  # receive time [s] and action (A,)
         self.agreement = Agreement(setup.codec.spec)
-        self._told = node.create_publisher(String, '~/shadow/agreement', 10)
-        kind, topic = setup.command_type, setup.robot.command.topic
-        self._kind = kind
-        self._ear = node.create_subscription(kind, topic, self._hear, RELIABLE, raw=True)
+        self._publisher = node.create_publisher(String, '~/shadow/agreement', 10)
+        self._type, topic = setup.command_type, setup.robot.command.topic
+        self._subscription = node.create_subscription(
+            self._type, topic, self._on_command, RELIABLE, raw=True
+        )
 
     def compare(self, ours: Array) -> None:
-        """Compare a command of ours with the one that is in force."""
-        heard = self._heard
-        if heard is None or self._clock.now() - heard[0] > self._hold:
+        """Compare an action (A,) of this node with the other driver's command."""
+        theirs = self._theirs
+        if theirs is None or self._clock.now() - theirs[0] > self._hold:
             return
-        apart = self.agreement.add(ours, heard[1])
-        told = {'ours': ours.tolist(), 'theirs': heard[1].tolist(), 'difference': round(apart, 4)}
-        self._told.publish(String(data=json.dumps(told)))
+        difference = round(self.agreement.add(ours, theirs[1]), 4)
+        data = {'ours': ours.tolist(), 'theirs': theirs[1].tolist(), 'difference': difference}
+        self._publisher.publish(String(data=json.dumps(data)))
 
     def values(self) -> dict[str, float]:
-        """Return what diagnostics tell of it."""
+        """Return the values for /diagnostics."""
         figures = self.agreement.figures()
         names = ('compared', 'close', 'direction', 'difference')
         return {f'shadow_{name}': figures[name] for name in names}
 
-    def close(self) -> None:
-        """Give subscription and publisher back; only from the executor's thread."""
-        self._node.get_logger().info(line(f'shadow: {_in_words(self.agreement.figures())}'))
-        self._node.destroy_subscription(self._ear)
-        self._node.destroy_publisher(self._told)
+    def destroy(self) -> None:
+        """Log the result; destroy subscription and publisher, only from the executor's thread."""
+        self._node.get_logger().info(line(f'shadow: {_summary(self.agreement.figures())}'))
+        self._node.destroy_subscription(self._subscription)
+        self._node.destroy_publisher(self._publisher)
 
-    def _hear(self, data: bytes) -> None:
-        """Take a command of the other driver."""
+    def _on_command(self, data: bytes) -> None:
+        """Store a command of the other driver."""
         try:
             if len(data) > COMMAND_BYTES:
-                raise ValueError(f'{len(data)} bytes; expected at most {COMMAND_BYTES}')
-            action = self._codec.encode(deserialize_message(data, self._kind))
+                raise ValueError(f'{len(data)} bytes, expected at most {COMMAND_BYTES}')
+            action = self._codec.encode(deserialize_message(data, self._type))
             if not np.isfinite(action).all():
-                raise ValueError(f'expected finite numbers, found {action.tolist()}')
-        except Exception as error:  # no message from outside may end the node
-            self._complain(f'command of the other driver not used: {error}')
+                raise ValueError(f'{action.tolist()}, expected finite numbers')
+        except Exception as error:  # no received message may end the node
+            self._warn(f'command of the other driver not used: {error}')
             return
-        self._heard = self._clock.now(), action
-        self._note(action)
+        self._theirs = self._clock.now(), action
+        self._record(action)
 
 
-def _in_words(figures: dict[str, float]) -> str:
-    """Say how far both agree."""
+def _summary(figures: dict[str, float]) -> str:
+    """Return how far both drivers agree."""
     if not figures['compared']:
-        return 'nobody else commanded the robot'
+        return 'no other driver commanded the robot'
     return (
         f'{count_of(round(figures["compared"]), "command")} compared, {figures["close"]:.0%} '
         f'close, cosine of the directions {figures["direction"]:.2f}, difference '

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated time: how fast it shall pass, and how fast it does."""
+"""Let simulated time pass at a given real-time factor, and measure the factor."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import time
 
 from smwm_ros.control.ticks import Metronome
 
-_SLICES = 10  # of a raw step, each of which moves the clock on
-_SHORTEST = 0.002  # a slice lasts no shorter [s of wall time]
+_SLICES = 10  # of a raw step; the clock advances after each
+_SHORTEST = 0.002  # shortest slice [s of wall time]
 
 
 class SimTime:
     """
     Lets simulated time pass in slices of a raw step.
 
-    A machine that is too slow makes it pass more slowly; nothing is skipped or made up.
+    On a machine that is too slow it passes more slowly; no step is skipped.
     """
 
     def __init__(self, dt: float, factor: float, clock: bool) -> None:
-        self.asked_for = factor
+        self.target = factor  # simulated seconds in a second
         self.time = 0  # simulated [ns]
         self._slices = max(1, min(_SLICES, int(dt / factor / _SHORTEST))) if clock else 1
         self._step = round(dt * 1e9)
         self._slice = 0
-        self._beat = Metronome(dt / factor / self._slices, time.monotonic())
-        self._told = (0, time.monotonic())
+        self._metronome = Metronome(dt / factor / self._slices, time.monotonic())
+        self._measured = (0, time.monotonic())  # simulated [ns] and wall time [s]
 
     def wait(self, closing: Event) -> bool:
-        """Wait until the next slice is over; False when it is time to close."""
-        if closing.wait(max(0.0, self._beat.deadline - time.monotonic())):
+        """Wait for the end of the slice; return False if the node is closing."""
+        if closing.wait(max(0.0, self._metronome.deadline - time.monotonic())):
             return False
         self._slice += 1
         self.time = self._step * self._slice // self._slices
@@ -38,15 +38,15 @@ class SimTime:
 
     @property
     def is_step(self) -> bool:
-        """Say whether a raw step is over with this slice."""
+        """Return whether a raw step ends with this slice."""
         return self._slice % self._slices == 0
 
     def advance(self) -> None:
-        """Set the end of the next slice, once the work of this one is done."""
-        self._beat.advance(time.monotonic())
+        """Set the end of the next slice after the work of this one."""
+        self._metronome.advance(time.monotonic())
 
     def factor(self) -> float:
-        """Return simulated seconds in a second, since this was asked last."""
-        before, then = self._told
-        self._told = self.time, time.monotonic()
-        return (self._told[0] - before) * 1e-9 / max(self._told[1] - then, 1e-9)
+        """Return the simulated seconds in a second since the last call."""
+        before, then = self._measured
+        self._measured = self.time, time.monotonic()
+        return (self._measured[0] - before) * 1e-9 / max(self._measured[1] - then, 1e-9)

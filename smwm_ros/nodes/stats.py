@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How planning goes, for every plan: as JSON for programs, and as plain numbers for plotters."""
+"""Publish statistics of every plan: as JSON for programs, as plain numbers for plotters."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ NUMBERS = ('plan_ms', 'image_age_ms', 'cost', 'spread', 'distance')
 
 
 class Stats:
-    """Publishes what is known of each plan."""
+    """Publishes ~/stats and one topic for each of NUMBERS."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._whole = node.create_publisher(String, TOPIC, 10)
+        self._json = node.create_publisher(String, TOPIC, 10)
         self._numbers = {
             name: node.create_publisher(Float32, f'{TOPIC}/{name}', 10) for name in NUMBERS
         }
 
-    def publish(self, plan_report: PlanReport, goal: Mapping[str, int | bool]) -> None:
-        """Say how a plan came about, and where the robot is on its way."""
-        plan = plan_report.plan
-        said: dict[str, Any] = {
-            'plan_ms': round(plan_report.plan_ms, 3),
-            'image_age_ms': round(plan_report.age_ms, 3),
+    def publish(self, report: PlanReport, goal: Mapping[str, int | bool]) -> None:
+        """Publish the figures of a plan, and those of the goal."""
+        plan = report.plan
+        data: dict[str, Any] = {
+            'plan_ms': round(report.plan_ms, 3),
+            'image_age_ms': round(report.age_ms, 3),
             'cost': plan.cost,
             'spread': plan.spread,
             'distance': plan.distance,
             'shares': dict(plan.shares),
-            # JSON knows no infinity.
+            # JSON has no infinity.
             'to_go': plan.to_go if plan.to_go is None or isfinite(plan.to_go) else 'no way known',
             **goal,
         }
-        self._whole.publish(String(data=json.dumps(said)))
+        self._json.publish(String(data=json.dumps(data)))
         for name, publisher in self._numbers.items():
-            publisher.publish(Float32(data=float(said[name])))
+            publisher.publish(Float32(data=float(data[name])))
 
     def destroy(self) -> None:
-        """Give the publishers back; only from the executor's thread."""
-        for publisher in (self._whole, *self._numbers.values()):
+        """Destroy the publishers; only from the executor's thread."""
+        for publisher in (self._json, *self._numbers.values()):
             self._node.destroy_publisher(publisher)

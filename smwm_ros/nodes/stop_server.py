@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The services ~/stop and ~/engage, which wait for nothing else that the node does.
+Serve ~/stop and ~/engage, which do not wait for anything else that the node does.
 
-They have an executor and a thread of their own, on a second node of this process: rclpy knows no
-other way to serve some services of a node apart from the rest.
+They have an executor and a thread of their own, on a second node of this process: rclpy has no
+other way to serve some services of a node independently of the others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from std_srvs.srv import SetBool, Trigger
 
 
 class StopServer:
-    """Serves ~/stop and ~/engage of a node until closed."""
+    """Serves ~/stop and ~/engage of a node until it is closed."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class StopServer:
         controller: Callable[[], Controller | None],  # None while the node is not active
     ) -> None:
         self._latch, self._controller = latch, controller
-        # Remapping was done by the node that the services belong to.
+        # The first node resolves the service names, so no remapping is needed here.
         self._node = Node(
             f'{node.get_name()}_stop',
             namespace=node.get_namespace(),
@@ -56,7 +56,7 @@ class StopServer:
         self._thread.start()
 
     def close(self) -> None:
-        """End the services; legal twice."""
+        """End the services; may be called twice."""
         if not self._end.done():
             self._end.set_result(None)
             self._executor.wake()
@@ -65,20 +65,19 @@ class StopServer:
             self._node.destroy_node()
 
     def _run(self) -> None:
+        """Spin until closed."""
         self._executor.spin_until_future_complete(self._end)
 
     def _on_stop(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
-        """Stop the robot until it is engaged again, in activations to come as well."""
+        """Stop the robot until it is engaged again, in later activations too."""
         active = self._halt(Reason.STOPPED)
-        first = '' if active else 'activate, then '
-        answer.success, answer.message = (
-            True,
-            self._save(f'stopped; {first}call ~/engage to go on'),
-        )
+        first = '' if active else 'activate the node, then '
+        text = f'stopped; {first}call ~/engage to resume'
+        answer.success, answer.message = True, self._save(text)
         return answer
 
     def _on_engage(self, request: SetBool.Request, answer: SetBool.Response) -> SetBool.Response:
-        """Let the robot move, or not."""
+        """Allow motion, or forbid it."""
         if not request.data:
             self._halt(Reason.NOT_ENGAGED)
             answer.success, answer.message = True, self._save('not engaged')
@@ -88,25 +87,25 @@ class StopServer:
         answer.message = (
             self._save('engaged')
             if answer.success
-            else 'not active: activate first, then call ~/engage'
+            else 'not active; activate the node, then call ~/engage'
         )
         return answer
 
     def _halt(self, reason: Reason) -> bool:
-        """Stop the robot; say whether the node is active."""
-        self._latch.set(reason)  # first of all, for an activation may be under way
+        """Stop the robot; return whether the node is active."""
+        self._latch.set(reason)  # first, for an activation may be running
         controller = self._controller()
         if controller is not None:
             controller.stop(reason)
         return controller is not None
 
     def _save(self, text: str) -> str:
-        """Write the stop, or its end, down for a process to come; say where that fails."""
+        """Save the stop, or its end, for a restarted node; return the text with a warning."""
         problem = self._latch.save()
         return f'{text}; {problem}' if problem else text
 
 
 def stop_file(node: Node) -> Path:
-    """Return where a node writes down that it was stopped."""
+    """Return the file in which a node saves that it was stopped."""
     name = node.get_fully_qualified_name().strip('/').replace('/', '.')
     return state_folder() / 'stopped' / f'{os.environ.get("ROS_DOMAIN_ID", "0")}.{name}'

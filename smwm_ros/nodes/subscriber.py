@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Subscriptions whose messages are read in a thread of their own, the newest of each topic only.
+Subscriptions whose messages are deserialised in a thread of their own, the newest of each topic.
 
-Messages come as bytes. The executor's thread looks at nothing but their length, so a message that
-takes long to read, whatever it is, delays no service and no other callback.
+Callbacks get bytes and check only their length, so a message that takes long to read does not
+delay services and other callbacks of the executor.
 """
 
 from __future__ import annotations
@@ -27,71 +27,71 @@ IMAGE_BYTES = 1 << 25  # of an image message: 4K with four channels fits
 LATENT_BYTES = 1 << 20
 TEXT_BYTES = 1 << 12
 COMMAND_BYTES = 1 << 20
-_REMEMBERED = 32  # messages of a topic, to know one that comes twice
-_APART = 1.0  # then they come within this [s]
-_HANG = 1.0  # until the thread has ended [s]
+_RECENT = 32  # messages of a topic that are remembered to detect duplicates
+_RECENT_TIME = 1.0  # duplicates are received within this time [s]
+_TIMEOUT = 1.0  # until the thread has ended [s]
 
 
 class Message(NamedTuple):
-    """One message that waits to be read."""
+    """A received message that waits to be deserialised."""
 
     topic: Topic
-    data: bytes | None  # None where it was too large
+    data: bytes | None  # None if it was too large
     size: int  # [bytes]
-    time: float  # when it came, by the node's clock [s]
-    era: int  # of the controller, then
+    time: float  # receive time by the node's clock [s]
+    era: int  # of the controller at that time
 
     def read(self) -> Any:
-        """Return the message, or raise where it is too large or damaged."""
+        """Return the deserialised message, or raise if it is too large or damaged."""
         if self.data is None:
             raise CodecError(
-                f'a message of {self.size} bytes on {self.topic.name} was not looked at; expected '
-                f'at most {self.topic.limit}'
+                f'{self.topic.name}: a message of {self.size} bytes, expected at most '
+                f'{self.topic.limit}'
             )
-        return deserialize_message(self.data, self.topic.kind)
+        return deserialize_message(self.data, self.topic.type)
 
 
-Heard = Callable[[Message], None]
+OnMessage = Callable[[Message], None]
 
 
 class Topic:
-    """One topic, by one or two subscriptions, and what was heard there."""
+    """A topic with one or two subscriptions, and the counts of its messages."""
 
-    def __init__(self, name: str, kind: Any, limit: int, heard: Heard) -> None:
-        self.name, self.kind, self.limit, self.heard = name, kind, limit, heard
+    def __init__(self, name: str, type_: Any, limit: int, on_message: OnMessage) -> None:
+        self.name, self.type, self.limit, self.on_message = name, type_, limit, on_message
         self.count = self.skipped = self.lost = 0
-        self._single: deque[_Seen] = deque(maxlen=_REMEMBERED)
+        self._recent: deque[_Received] = deque(maxlen=_RECENT)  # by one subscription so far
 
-    def is_new(self, info: Any, kept: bool, now: float) -> bool:
+    def is_new(self, info: Any, latched: bool, now: float) -> bool:
         """
-        Say whether a message did not come by the other subscription already, nor a later one.
+        Return whether neither this message nor a later one came by the other subscription.
 
-        Each subscription has its messages in order, but they do not wait for each other.
+        Each subscription delivers in order, but they do not wait for each other.
         """
         stamp = info['source_timestamp']
-        if not stamp:  # this middleware has none
+        if not stamp:  # the middleware does not set it
             return True
-        while self._single and now - self._single[0].time > _APART:
-            self._single.popleft()
-        others = [seen for seen in self._single if seen.kept is not kept]
-        for seen in others:
-            if seen.stamp == stamp:
-                self._single.remove(seen)
+        while self._recent and now - self._recent[0].time > _RECENT_TIME:
+            self._recent.popleft()
+        others = [received for received in self._recent if received.latched is not latched]
+        for received in others:
+            if received.stamp == stamp:
+                self._recent.remove(received)
                 return False
-        self._single.append(_Seen(stamp, kept, now))
-        return not any(seen.stamp > stamp for seen in others)
+        self._recent.append(_Received(stamp, latched, now))
+        return not any(received.stamp > stamp for received in others)
 
 
-class _Seen(NamedTuple):
-    """A message that came by one of two subscriptions."""
+class _Received(NamedTuple):
+    """A message that one of two subscriptions has received."""
 
-    stamp: int  # of its publisher [ns]
-    kept: bool  # came by the one that hears what was published before, too
-    time: float  # when [s]
+    stamp: int  # source timestamp [ns]
+    latched: bool  # by the transient local subscription
+    time: float  # receive time [s]
 
 
 class Subscriber:
-    """Hears topics, and reads what comes in a thread of its own."""
+    """Subscribes to topics, and calls on_message in a thread of its own."""
 
     def __init__(
         self,
@@ -99,111 +99,107 @@ class Subscriber:
         clock: WallClock | RosClock,
         controller: Controller,
         warn: Callable[[str], None],
-        name: str,
+        name: str,  # of the thread
     ) -> None:
         self._node, self._clock, self._controller, self._warn = node, clock, controller, warn
-        self._subscriptions: list[Any] = []
-        self._waiting: dict[Topic, Message] = {}  # the oldest first
-        self._news = Condition()
-        self._closing = False
+        self.subscriptions: list[Any] = []
+        self._waiting: dict[Topic, Message] = {}  # oldest first
+        self._changed = Condition()
+        self._closed = False
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Start the thread."""
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Say whether the thread runs."""
+        """Return whether the thread runs."""
         return self._thread.is_alive()
 
     def subscribe(
         self,
-        kind: Any,
+        type_: Any,
         topic: str,
-        heard: Heard,  # called in this object's thread
+        on_message: OnMessage,
         qos: QoSProfile,
-        limit: int,
-        remedy: str,  # where a publisher cannot be heard
+        limit: int,  # [bytes]
+        remedy: str,  # for a publisher with incompatible QoS
     ) -> Topic:
-        """Hear a topic."""
-        made = self._topic(kind, topic, heard, limit)
-        self._open(made, topic, qos, remedy)
+        """Subscribe to a topic."""
+        made = Topic(self._node.resolve_topic_name(topic), type_, limit, on_message)
+        self._subscribe(made, topic, qos, remedy)
         return made
 
-    def subscribe_kept(
-        self, kind: Any, topic: str, heard: Heard, limit: int, remedy: str
+    def subscribe_any_durability(
+        self, type_: Any, topic: str, on_message: OnMessage, limit: int, remedy: str
     ) -> Topic:
-        """Hear a topic from every reliable publisher, also what was published before."""
-        made = self._topic(kind, topic, heard, limit)
-        self._open(made, topic, VOLATILE, remedy, both=True)
-        # A volatile publisher cannot be heard by this one, and is by the other.
-        self._open(made, topic, LATCHED, '', both=True)
+        """Subscribe to volatile and to transient local publishers."""
+        made = Topic(self._node.resolve_topic_name(topic), type_, limit, on_message)
+        self._subscribe(made, topic, VOLATILE, remedy, twice=True)
+        # Volatile publishers are incompatible with this one only, so there is no remedy to give.
+        self._subscribe(made, topic, LATCHED, '', twice=True)
         return made
 
     def close(self) -> bool:
-        """End the thread; False where it is left behind. Legal twice and from any thread."""
-        with self._news:
-            self._closing = True
-            self._news.notify()
+        """End the thread; return False if it still runs. May be called twice, from any thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
         if self._thread.is_alive():
-            self._thread.join(_HANG)
+            self._thread.join(_TIMEOUT)
         return not self._thread.is_alive()
 
     def destroy(self) -> None:
-        """Give the subscriptions back; only from the executor's thread."""
-        for subscription in self._subscriptions:
+        """Destroy the subscriptions; only from the executor's thread."""
+        for subscription in self.subscriptions:
             self._node.destroy_subscription(subscription)
-        self._subscriptions.clear()
+        self.subscriptions.clear()
 
-    def _topic(self, kind: Any, topic: str, heard: Heard, limit: int) -> Topic:
-        """Return a topic by its name after remapping."""
-        return Topic(self._node.resolve_topic_name(topic), kind, limit, heard)
-
-    def _open(
-        self, topic: Topic, name: str, qos: QoSProfile, remedy: str, both: bool = False
-    ) -> None:
-        """Subscribe; a publisher that cannot be heard gets a warning with the remedy."""
-
-        def came(data: bytes, info: Any) -> None:
-            if not both or topic.is_new(info, qos is LATCHED, time.monotonic()):
-                self._keep(topic, data)
-
-        def incompatible(event: Any) -> None:
-            if remedy:
-                policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
-                self._warn(
-                    f'{topic.name}: a publisher cannot be heard, its {policy} differs; {remedy}'
-                )
-
-        def lost(event: Any) -> None:
-            topic.lost += event.total_count_change
-
-        events = SubscriptionEventCallbacks(incompatible_qos=incompatible, message_lost=lost)
-        self._subscriptions.append(
-            self._node.create_subscription(
-                topic.kind, name, came, qos, event_callbacks=events, raw=True
-            )
-        )
-
-    def _keep(self, topic: Topic, data: bytes) -> None:
-        """Keep the newest message; an older one that nobody has read is gone."""
+    def receive(self, topic: Topic, data: bytes) -> None:
+        """Keep the newest message of a topic; an older one that still waits is dropped."""
         size, now, era = len(data), self._clock.now(), self._controller.era
         message = Message(topic, data if size <= topic.limit else None, size, now, era)
-        with self._news:
+        with self._changed:
             topic.count += 1
             topic.skipped += topic in self._waiting
             self._waiting.pop(topic, None)
             self._waiting[topic] = message
-            self._news.notify()
+            self._changed.notify()
+
+    def _subscribe(
+        self, topic: Topic, name: str, qos: QoSProfile, remedy: str, twice: bool = False
+    ) -> None:
+        """Create a subscription; with a remedy, warn of publishers with incompatible QoS."""
+
+        def on_data(data: bytes, info: Any) -> None:
+            if not twice or topic.is_new(info, qos is LATCHED, time.monotonic()):
+                self.receive(topic, data)
+
+        def on_incompatible_qos(event: Any) -> None:
+            if remedy:
+                policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+                self._warn(f'{topic.name}: a publisher has incompatible QoS ({policy}); {remedy}')
+
+        def on_lost(event: Any) -> None:
+            topic.lost += event.total_count_change
+
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=on_incompatible_qos, message_lost=on_lost
+        )
+        self.subscriptions.append(
+            self._node.create_subscription(
+                topic.type, name, on_data, qos, event_callbacks=events, raw=True
+            )
+        )
 
     def _run(self) -> None:
-        """Read until closed."""
+        """Call on_message until closed."""
         while True:
-            with self._news:
-                self._news.wait_for(lambda: self._closing or self._waiting)
-                if self._closing:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._waiting)
+                if self._closed:
                     return
                 topic = next(iter(self._waiting))
                 message = self._waiting.pop(topic)
-            topic.heard(message)
+            topic.on_message(message)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Try a checkpoint over ROS: arena and planner as two processes, watched by this one.
+Run a checkpoint over ROS: the arena node and the plan node as two processes.
 
-The planner moves only while it is engaged. Between two tasks it is not, so no command of one task
-reaches the next; it is engaged when the robot stands at its start and the planner has the goal.
+The plan node is engaged when the robot is at the start of a task and the goal is accepted, and
+disengaged at the end of the task, so no command of one task affects the next.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from smwm_ros.share import shipped
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
-_START = 90.0  # until both nodes are up [s]; importing torch on a loaded machine is slow
-_ANSWER = 20.0  # until a service has answered, or a goal has been heard [s]
-_SLACK = 5.0  # a task may take so many times its budget in real time
-_LOOK = 0.1  # how often the children are seen to [s]
+_START = 90.0  # longest wait for both nodes [s]; importing torch on a loaded machine is slow
+_ANSWER = 20.0  # longest wait for an answer, or for an accepted goal [s]
+_SLACK = 5.0  # a task may take this many times its budget in real time
+_CHECK_PERIOD = 0.1  # of the check whether the child processes run [s]
 
 
 class TaskResult(NamedTuple):
-    """How one task went."""
+    """The outcome of one task."""
 
     success: bool
     steps: int  # raw steps driven
@@ -48,7 +48,7 @@ class TaskResult(NamedTuple):
 
 
 class TrialResult(NamedTuple):
-    """How all tasks went, and how well the node kept its time."""
+    """The outcome of all tasks, and the timing of the plan node."""
 
     tasks: list[TaskResult]
     control_hz: float  # motion commands per second while engaged
@@ -66,7 +66,7 @@ def run_trial(
     progress: Callable[[], None] = lambda: None,  # called after each task
     speed: float = 1.0,  # simulated seconds in a second; unless 1, nodes follow simulated time
 ) -> TrialResult:
-    """Drive every task over ROS; raise with the log of a node that fails."""
+    """Run every task over ROS; raise with the log of a node that fails."""
     robot = read_meta(checkpoint).robot
     folder.mkdir(parents=True, exist_ok=True)
     course = folder.resolve() / 'tasks.json'
@@ -84,13 +84,13 @@ def run_trial(
         ChildProcess('smwm_ros.nodes.plan', plan_knobs, folder, environment) as plan_child,
         _watcher(robot['command'], [arena_child, plan_child]) as watcher,
     ):
-        watcher.wait('both nodes are ready', watcher.ready, _START)
+        watcher.wait('both nodes to be ready', watcher.ready, _START)
         limit = _ANSWER + _SLACK * budget * robot['dt']
         results = []
         for number in range(len(tasks)):
             results.append(watcher.drive(number, limit))
             progress()
-        watcher.linger()
+        watcher.wait_for_diagnostics()
         plan_child.stop()
         arena_child.stop()
     return TrialResult(
@@ -104,16 +104,16 @@ def run_trial(
 
 def _planning(speed: float) -> dict[str, Any]:
     """Return the parameters of the plan node, apart from its checkpoint."""
-    # A simulated camera without noise shows the same when the robot pushes a wall; and an unfit
-    # model may drive where nothing can break.
+    # Images of a simulated camera do not change when the robot pushes a wall, and an unfit model
+    # can do no damage in simulation.
     node = {'engage': False, 'frozen_timeout': 0.0, 'unfit': 'accept'}
-    # A plan may take as long on this machine as in real time.
+    # The wall time that a plan may take does not depend on the speed of simulated time.
     node['image_timeout'] = speed * Node().image_timeout
     return {'node': node, 'use_sim_time': speed != 1}
 
 
 class TrialNode:
-    """Hears both nodes, and tells them when to begin and to stop."""
+    """Subscribes to both nodes, and starts and ends the tasks."""
 
     def __init__(
         self, node: RosNode, spin: Callable[[], None], command: Mapping[str, Any]
@@ -127,67 +127,69 @@ class TrialNode:
         self.health: dict[str, str] = {}
         self.plan_ms: list[float] = []
         self.intervals: list[float] = []
-        hear = node.create_subscription
-        hear(String, '/arena/task', self._on_task, LATCHED)
-        hear(String, '/plan/status', self._on_status, LATCHED)
-        hear(String, '/plan/goal/accepted', self._on_goal, LATCHED)
-        hear(String, '/plan/stats', self._on_stats, 100)
-        hear(DiagnosticArray, '/diagnostics', self._on_health, 10)
-        hear(message_class(command['type']), command['topic'], self._on_command, 100)
+        subscribe = node.create_subscription
+        subscribe(String, '/arena/task', self._on_task, LATCHED)
+        subscribe(String, '/plan/status', self._on_status, LATCHED)
+        subscribe(String, '/plan/goal/accepted', self._on_goal, LATCHED)
+        subscribe(String, '/plan/stats', self._on_stats, 100)
+        subscribe(DiagnosticArray, '/diagnostics', self._on_health, 10)
+        subscribe(message_class(command['type']), command['topic'], self._on_command, 100)
         self._next = node.create_client(Trigger, '/arena/next')
         self._engage = node.create_client(SetBool, '/plan/engage')
 
     def ready(self) -> bool:
-        """Say whether both nodes are up and the planner is active."""
+        """Return whether both nodes run and the plan node is configured."""
         services = self._next.service_is_ready() and self._engage.service_is_ready()
         return services and bool(self._task) and self.status not in ('', 'UNCONFIGURED')
 
     def wait(self, what: str, until: Callable[[], bool], limit: float) -> None:
-        """Spin until something holds, and raise when it takes too long."""
+        """Spin until a condition holds, or raise after the limit [s]."""
         deadline = time.monotonic() + limit
         while not until():
             self._spin()
             if time.monotonic() > deadline:
                 raise SmwmError(
-                    f'waited {limit:.0f} s in vain until {what}; the plan node says '
-                    f"'{self.status or 'nothing'}', the arena {self._task or 'nothing'}"
+                    f'waited {limit:.0f} s for {what}; status of the plan node: '
+                    f'{self.status or "none"}, task of the arena node: {self._task or "none"}'
                 )
 
     def drive(self, number: int, limit: float) -> TaskResult:
-        """Let the planner try one task."""
+        """Run one task."""
         if number > 0:
-            self._call(self._next, Trigger.Request(), 'the arena goes on')
-        self.wait(f'task {number} waits', lambda: self._waits(number), _ANSWER)
-        self.wait(f'the planner has goal {number}', lambda: self._goals == number + 1, _ANSWER)
+            self._call(self._next, Trigger.Request(), 'the next task')
+        self.wait(f'the start of task {number}', lambda: self._waits(number), _ANSWER)
+        self.wait(
+            f'the plan node to accept goal {number}', lambda: self._goals == number + 1, _ANSWER
+        )
         self._last_command = None
-        self._call(self._engage, SetBool.Request(data=True), 'the planner is engaged')
+        self._call(self._engage, SetBool.Request(data=True), 'the plan node to engage')
         self._engaged = True
-        self.wait(f'task {number} ends', lambda: self._ended(number), limit)
+        self.wait(f'the end of task {number}', lambda: self._ended(number), limit)
         self._engaged = False
-        self._call(self._engage, SetBool.Request(data=False), 'the planner is disengaged')
+        self._call(self._engage, SetBool.Request(data=False), 'the plan node to disengage')
         task = self._task
         return TaskResult(task['phase'] == 'success', int(task['steps']), task['path'])
 
-    def linger(self) -> None:
-        """Wait for diagnostics that know of the last task."""
+    def wait_for_diagnostics(self) -> None:
+        """Wait for diagnostics that include the last task."""
         self.health = {}
-        self.wait('the planner tells of its health', lambda: bool(self.health), _ANSWER)
+        self.wait('diagnostics of the plan node', lambda: bool(self.health), _ANSWER)
 
     def _call(self, client: Any, request: Any, what: str) -> None:
-        """Call a service, and raise unless it succeeds."""
+        """Call a service, or raise if it fails."""
         future = client.call_async(request)
         self.wait(what, future.done, _ANSWER)
         answer = future.result()
         if not answer.success:
-            raise SmwmError(f'in vain: {what}: {answer.message}')
+            raise SmwmError(f'waiting for {what} failed: {answer.message}')
 
     def _waits(self, number: int) -> bool:
-        """Say whether the robot stands at the start of a task, and its goal is shown."""
+        """Return whether the robot is at the start of a task whose goal was published."""
         task = self._task
         return bool(task['task'] == number and task['phase'] == 'waiting' and task['goal_shown'])
 
     def _ended(self, number: int) -> bool:
-        """Say whether a task is over."""
+        """Return whether a task has ended."""
         return self._task['task'] == number and self._task['phase'] in ('success', 'failure')
 
     def _on_task(self, message: String) -> None:
@@ -204,11 +206,11 @@ class TrialNode:
 
     def _on_health(self, message: DiagnosticArray) -> None:
         status = message.status[0]
-        if status.name == 'plan: control':  # the arena tells of its health too
+        if status.name == 'plan: control':  # the arena node publishes diagnostics, too
             self.health = {item.key: item.value for item in status.values}
 
     def _on_command(self, message: Any) -> None:
-        """Note the time between two commands, by their own stamps where they have one."""
+        """Store the time between two commands, by their stamps if they have any."""
         if not self._engaged:
             return
         now = time.monotonic()
@@ -221,7 +223,7 @@ class TrialNode:
 
 @contextmanager
 def private_network() -> Iterator[dict[str, str]]:
-    """Keep these nodes and all others on the network apart; yield the environment to use."""
+    """Isolate these nodes from others on the network; yield the environment of child processes."""
     changes = {
         'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
@@ -230,7 +232,7 @@ def private_network() -> Iterator[dict[str, str]]:
     if profile is not None and 'FASTDDS_DEFAULT_PROFILES_FILE' not in os.environ:
         changes['FASTDDS_DEFAULT_PROFILES_FILE'] = str(profile)
     before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)  # for the watcher, which runs in this process
+    os.environ.update(changes)  # for the node in this process
     try:
         yield dict(os.environ)
     finally:
@@ -243,7 +245,7 @@ def private_network() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def _watcher(command: Mapping[str, Any], children: Sequence[ChildProcess]) -> Iterator[TrialNode]:
-    """Make a watcher with a ROS context of its own, and take it down again."""
+    """Yield a node that watches the tasks, with a ROS context of its own."""
     context = Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node('trial', context=context)
@@ -253,7 +255,7 @@ def _watcher(command: Mapping[str, Any], children: Sequence[ChildProcess]) -> It
     def spin() -> None:
         for child in children:
             child.check()
-        executor.spin_once(timeout_sec=_LOOK)
+        executor.spin_once(timeout_sec=_CHECK_PERIOD)
 
     try:
         yield TrialNode(node, spin, command)

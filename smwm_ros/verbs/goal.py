@@ -43,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
         elif args.what == 'route':
             tell(f'route: {client.record(args.step == "start")}')
         elif args.what == 'state':
-            client.aim_at_state(args.numbers)
+            client.set_goal_state(args.numbers)
             tell('sent to the arena node; see its log if the state is refused')
         else:
             accepted = (
-                client.aim_at_name(args.name)
+                client.set_goal_name(args.name)
                 if picture is None
-                else client.aim_at_picture(picture)
+                else client.set_goal_picture(picture)
             )
             number, source = accepted['number'], accepted['source']
             tell(f'goal {number}: {source}, {count_of(accepted["subgoals"], "subgoal")}')

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         pictures = _from_bag(args, checkpoint)
     else:
         raise ConfigError(f"'{args.name}': give --image or --bag to define the goal")
-    path = library.keep(args.name, pictures)
+    path = library.save(args.name, pictures)
     tell(
         f'{path}: {_what(len(pictures))}; send it with: '
         f'ros2 topic pub --once /goal/name std_msgs/msg/String "{{data: {args.name}}}"'
@@ -127,7 +127,7 @@ def _subgoals(drive: list[Array], checkpoint: Checkpoint, spacing: float) -> lis
     for start in range(0, len(drive), 128):
         part = drive[start : start + 128]
         for z, picture in zip(pilot.encode(np.stack(part)), part, strict=True):
-            recorder.see(z, picture)
+            recorder.add(z, picture)
     route = recorder.route()
     if len(route) < 2:
         raise ConfigError(

@@ -143,8 +143,8 @@ class World:
     @property
     def active(self):
         """Return what lives while the node is active; its first words come before it is whole."""
-        wait_until(lambda: self.plan._active, 'the activation')
-        return self.plan._active
+        wait_until(lambda: self.plan.session, 'the activation')
+        return self.plan.session
 
     @property
     def frames(self):
@@ -167,7 +167,11 @@ class World:
 
     def aim(self, grey=200):
         """Publish a goal image."""
-        self._goal.publish(picture(grey))
+        self.publish_goal(picture(grey))
+
+    def publish_goal(self, message):
+        """Publish a message as the goal image."""
+        self._goal.publish(message)
 
     def drive(self):
         """Let the robot run towards a goal."""

@@ -58,7 +58,7 @@ def test_goals_come_by_service_and_by_topic_and_the_robot_stays_where_it_is():
         assert 0 < remote.health[-1]['real_time_factor'] < 10.0
 
 
-def test_what_varies_is_drawn_anew_on_request_and_told():
+def test_what_varies_is_drawn_anew_on_request_and_published():
     multi = 'std_msgs/msg/Float64MultiArray'
     words = (
         'randomise.usual:=true',
@@ -90,7 +90,7 @@ def test_what_varies_is_drawn_anew_on_request_and_told():
         assert remote.states[-1].data[1] == pytest.approx(y, abs=1e-3)
 
 
-def test_a_robot_with_joints_is_measured_and_told_by_their_names():
+def test_a_robot_with_joints_is_measured_and_commanded_by_their_names():
     words = {'state': (JointState, '/joint_states'), 'command': (JointState, '/joint_commands')}
     with arena('arena.name:=reacher', **words) as remote:
         start = joints(remote.states[-1])

@@ -17,14 +17,14 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from smwm_ros.cli import main
 from smwm_ros.control.goal_library import GoalLibrary
-from smwm_ros.nodes import client
+from smwm_ros.nodes import connection
 from std_srvs.srv import SetBool, Trigger
 
 
 @pytest.fixture
 def here(measured, tmp_path):  # noqa: F811
     """Return a node that drives and knows a goal."""
-    GoalLibrary(tmp_path / 'goals').keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
+    GoalLibrary(tmp_path / 'goals').save('dock', [np.full((8, 8, 3), 77, np.uint8)])
     with world(
         measured,
         f'goal.folder:={tmp_path / "goals"}',
@@ -47,13 +47,13 @@ def say(capsys, *words):
 
 def test_stop_and_engage(here, capsys):
     code, said = say(capsys, 'stop')
-    assert (code, said) == (0, 'stopped; call ~/engage to go on\n')
+    assert (code, said) == (0, 'stopped; call ~/engage to resume\n')
     here.wait_for('STOPPED')
     assert say(capsys, 'engage') == (0, 'engaged\n')
     here.wait_for('RUNNING')
 
 
-def test_status_says_what_the_robot_does_and_why(here, capsys):
+def test_status_shows_what_the_robot_does_and_why(here, capsys):
     code, said = say(capsys, 'status')
     assert code == 0
     assert said.startswith('/plan: RUNNING: commands follow the plan')
@@ -61,7 +61,9 @@ def test_status_says_what_the_robot_does_and_why(here, capsys):
     assert 'nan' not in said
 
 
-def test_goals_by_name_and_picture_count_and_a_bad_one_says_why(here, capsys, tmp_path):
+def test_goals_by_name_and_picture_are_accepted_and_a_bad_one_gives_the_reason(
+    here, capsys, tmp_path
+):
     code, said = say(capsys, 'goal', 'name', 'dock')
     assert (code, said) == (0, 'goal 2: dock, 1 subgoal\n')
     code, said = say(capsys, 'goal', 'name', 'dokc')
@@ -81,9 +83,9 @@ def test_what_the_camera_shows_and_drives_are_kept(here, capsys):
     code, said = say(capsys, 'goal', 'capture')
     assert (code, said) == (0, 'goal: view_1\n')
     wait_until(lambda: json.loads(here.accepted[-1])['source'] == 'view_1', 'word of the goal')
-    assert say(capsys, 'goal', 'route', 'start') == (0, 'route: watching\n')
+    assert say(capsys, 'goal', 'route', 'start') == (0, 'route: recording\n')
     code, said = say(capsys, 'goal', 'route', 'start')
-    assert (code, said) == (0, 'route: watching from now on; the drive before is lost\n')
+    assert (code, said) == (0, 'route: recording; the recording before is discarded\n')
 
 
 class LosesFirstAnswers(Node):
@@ -137,12 +139,12 @@ def test_a_lost_answer_costs_a_second_and_an_engagement_is_never_repeated(unluck
 
 
 def test_a_node_of_another_namespace_is_pointed_out(here, capsys, monkeypatch):
-    monkeypatch.setattr(client, '_FOUND', 6.0)
+    monkeypatch.setattr(connection, '_DISCOVERY', 6.0)
     for words in (['stop'], ['engage'], ['status'], ['goal', 'name', 'dock']):
         code, said = say(capsys, *words, '--namespace', 'elsewhere')
         assert code == 2
         assert '/elsewhere/' in said
-        assert 'there is /plan; see --namespace' in said
+        assert 'found /plan; see --namespace' in said
     code, said = say(capsys, 'goal', 'state', '1.0', '2.0')
     assert code == 2
-    assert 'nobody hears /arena/goal_state' in said
+    assert 'no subscriber on /arena/goal_state' in said

@@ -25,21 +25,20 @@ class EndOfScriptError(Exception):
 
 
 class Stage(WallClock):
-    """A driver that plays a plan from 0 s on; each of its waits runs a step of a script."""
+    """A command thread with a plan from 0 s on; each of its waits runs a step of a script."""
 
     def __init__(self, *script):
         self.time = 0.0
         self.sent, self.reasons = list[tuple[float, float]](), list[Reason]()
         self._script = list(script)
         self.controller = Controller(SPEC, 'zero', NODE)
-        self.driver = CommandThread(
+        self.thread = CommandThread(
             self.controller, self, DT, self.send, self.reasons.append, pytest.fail
         )
         # An even grid is easier to read.
-        self.driver._beat.lean = lambda waited: None  # type: ignore[method-assign]
+        self.thread.metronome.shift_phase = lambda waited: None  # type: ignore[method-assign]
         self.controller.new_goal()
-        self.take(0.0)
-        self.driver._wake.clear()
+        self.accept(0.0)
 
     def now(self):
         """Return the time, as a clock does."""
@@ -57,16 +56,20 @@ class Stage(WallClock):
         """Note when which command was sent."""
         self.sent.append((round(self.time, 6), round(float(action[0]), 6)))
 
+    def accept(self, seen):
+        """Give the controller an image and the plan made from it."""
+        self.controller.on_image(seen)
+        assert self.controller.accept(TimedPlan(ROWS, seen, self.time, self.controller.era))
+
     def take(self, seen):
-        """Hand over an image and the plan made of it."""
-        self.controller.saw_image(seen)
-        assert self.controller.take(TimedPlan(ROWS, seen, self.time, self.controller.era))
-        self.driver.nudge()
+        """Give the controller a plan, and wake the thread."""
+        self.accept(seen)
+        self.thread.on_plan()
 
     def run(self):
         """Run the script, in this thread."""
         with suppress(EndOfScriptError):
-            self.driver._run()
+            self.thread.run()
 
 
 def test_missed_ticks_are_skipped_and_never_made_up_in_a_burst():
@@ -77,7 +80,7 @@ def test_missed_ticks_are_skipped_and_never_made_up_in_a_burst():
     stage = Stage(None, late, None, None, None, None, None)
     stage.run()
     times = [time for time, _ in stage.sent]
-    assert stage.driver.missed == 4
+    assert stage.thread.metronome.missed == 4
     assert max(np.diff(times)) > 4 * DT
     assert min(np.diff(times)) > DT / 2 - GRACE * DT
     assert [row for _, row in stage.sent] == [0.1, 0.6, 0.7, 0.8], 'rows keep their time'
@@ -114,7 +117,7 @@ def test_time_that_jumps_back_is_not_waited_out():
 
 
 @pytest.mark.parametrize('during', ['the period', 'the grace'])
-def test_a_clock_that_stands_still_is_told_and_the_robot_stopped(during):
+def test_a_clock_that_does_not_advance_is_reported_and_stops_the_robot(during):
     waits = [None, lambda stage: False] if during == 'the period' else [None] * 2
     stage = Stage(*waits, lambda stage: False)
     stage.run()

@@ -46,7 +46,7 @@ def here(measured, tmp_path):  # noqa: F811
     """Return a node that drives and knows the goals of the docs."""
     library = GoalLibrary(tmp_path)
     for name in ('dock', 'view_1'):
-        library.keep(name, [np.full((8, 8, 3), 77, np.uint8)])
+        library.save(name, [np.full((8, 8, 3), 77, np.uint8)])
     # With near 0 the robot goes on driving, whatever it sees.
     with world(measured, f'goal.folder:={tmp_path}', 'goal.near:=0.0') as made:
         made.drive()

@@ -60,20 +60,20 @@ class Theatre:
 
     def pass_tick(self):
         """Let a control period pass; whatever is due in it is done in it."""
-        driver, clock = self.here.active.driver, self.here.plan.get_clock()
+        ticks, clock = self.here.active.command_thread.metronome, self.here.plan.get_clock()
         for _ in range(SLICES):
             self.nanoseconds += int(DT * 1e9) // SLICES
             self.tell()
             self.wait(lambda: clock.now().nanoseconds >= self.nanoseconds, 'the time to be heard')
-            self.wait(lambda: driver._beat.deadline + GRACE * DT > self.now, 'the tick')
+            self.wait(lambda: ticks.deadline + GRACE * DT > self.now, 'the tick')
 
     def show(self, frame):
         """Show a frame, and wait for the plan that is made of it."""
         here = self.here
-        frames, plans = here.frames, here.active.planner_thread.plan_ms.count
+        frames, plans = here.frames, here.values()['plans']
         here.show(fill_image(Image(), frame))
         self.wait(lambda: here.frames > frames, 'the image to be seen')
-        self.wait(lambda: here.active.planner_thread.plan_ms.count > plans, 'a plan')
+        self.wait(lambda: here.values()['plans'] > plans, 'a plan')
 
     def commands(self):
         """Return times (N,) [s] and speeds (N,) of all commands so far."""
@@ -99,9 +99,9 @@ def test_a_recorded_drive_with_a_hole_is_followed_within_bounds():
     words += ['goal.near:=0.0']  # this drive is not about arriving
     with world(ROOT / 'models' / 'two_room', *words, make_pilot=Pilot) as here:
         theatre = Theatre(here)
-        wait_until(lambda: here.plan._active is not None, 'the node to be active')
+        wait_until(lambda: here.plan.session is not None, 'the node to be active')
         theatre.tell()
-        here._goal.publish(fill_image(Image(), goal))
+        here.publish_goal(fill_image(Image(), goal))
         theatre.wait(lambda: here.accepted, 'the goal')
         times = []
         for number, shot in enumerate(shots):

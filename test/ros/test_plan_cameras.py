@@ -38,7 +38,7 @@ def test_the_newest_views_make_one_image_and_a_missing_one_moves_nothing(two_eye
         left = here.robot.create_publisher(Image, LEFT, 1)
         here.camera_on = True
         here.aim()
-        wait_until(lambda: here.plan._active and here.values()['frames_bad'] >= 3, 'bad frames')
+        wait_until(lambda: here.plan.session and here.values()['frames_bad'] >= 3, 'bad frames')
         here.wait_for('NO_IMAGE')
         assert here.commands == []
         here.robot.create_timer(0.05, lambda: left.publish(picture(240)))
@@ -51,12 +51,12 @@ def test_the_newest_views_make_one_image_and_a_missing_one_moves_nothing(two_eye
 def test_a_robot_with_fewer_cameras_than_the_model_is_refused(two_eyes):
     made = load(two_eyes)
     robot = replace(made.robot, camera=replace(made.robot.camera, others=''))
-    with pytest.raises(CheckpointError, match='joins 1 view in a row'):
+    with pytest.raises(CheckpointError, match=r'robot\.camera: 1 view in a row, expected 2'):
         Setup(made, robot, made.planner)
 
 
 def test_a_model_of_changes_of_state_drives_no_robot(checkpoint):
     made = load(checkpoint)
     made = made._replace(dataset=replace(made.dataset, action='next_state_delta'))
-    with pytest.raises(CheckpointError, match='no topic takes these as commands'):
+    with pytest.raises(CheckpointError, match='cannot be published as commands'):
         Setup(made, made.robot, made.planner)

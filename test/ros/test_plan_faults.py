@@ -114,7 +114,7 @@ def test_a_camera_that_shows_the_same_again_and_again_stops_the_robot(checkpoint
         assert here.values()['frames_same'] > 0
 
 
-def test_a_camera_that_comes_back_as_another_publisher_is_heard(checkpoint):
+def test_images_of_a_camera_that_restarts_as_another_publisher_are_received(checkpoint):
     with world(checkpoint, 'node.image_timeout:=0.2') as here:
         here.drive()
         here.restart_camera(BEST_EFFORT)
@@ -160,12 +160,12 @@ def test_a_goal_that_cannot_be_read_is_none_and_leaves_the_old_one(checkpoint, s
     with world(checkpoint) as here:
         here.camera_on = True
         here.wait_for('NO_GOAL')
-        here._goal.publish(spoil())
+        here.publish_goal(spoil())
         here.wait_for_log('goal not used')
         assert here.status == 'NO_GOAL'
         here.aim(30)
         here.wait_for('RUNNING')
-        here._goal.publish(spoil())
+        here.publish_goal(spoil())
         wait_until(lambda: here.frames, 'life')
         assert here.pilot.goals == [30]
 
@@ -185,13 +185,13 @@ def test_another_commander_stops_the_robot_until_it_is_gone(checkpoint):
         here.wait_for_motion()
 
 
-def test_a_command_that_cannot_be_published_stops_the_robot_until_a_person_looks(checkpoint):
+def test_a_command_that_cannot_be_published_stops_the_robot_until_it_is_engaged(checkpoint):
     with world(checkpoint) as here:
         here.drive()
-        publish = here.active._output.commands.publish
-        here.active._output.commands.publish = lambda message: 1 / 0
+        publisher = here.active.output.publisher
+        publish, publisher.publish = publisher.publish, lambda message: 1 / 0
         here.wait_for('COMMAND_ERROR')
-        here.active._output.commands.publish = publish
+        publisher.publish = publish
         here.wait_for_rest()
         here.engage()
         here.wait_for('RUNNING')
@@ -243,7 +243,7 @@ rclpy.spin(node)
 """
 
 
-def test_images_that_get_lost_on_their_way_are_counted_and_told_with_the_remedy(checkpoint):
+def test_lost_images_are_counted_and_reported_with_the_remedy(checkpoint):
     environment = dict(os.environ)
     del environment['FASTDDS_DEFAULT_PROFILES_FILE']  # half a megabyte of shared memory
     with world(checkpoint) as here:
@@ -251,7 +251,9 @@ def test_images_that_get_lost_on_their_way_are_counted_and_told_with_the_remedy(
         try:
             here.wait_for('NO_GOAL')
             wait_until(lambda: here.values()['frames_lost'] > 0, 'lost images')
-            wait_until(lambda: 'lost on their way' in here.health.get('message', ''), 'a warning')
+            wait_until(
+                lambda: 'lost in the last second' in here.health.get('message', ''), 'a warning'
+            )
             assert 'FASTDDS_DEFAULT_PROFILES_FILE' in here.health['message']
             assert here.health['level'] == b'\x01'
         finally:
@@ -259,16 +261,16 @@ def test_images_that_get_lost_on_their_way_are_counted_and_told_with_the_remedy(
             sender.wait()
 
 
-def test_who_cannot_hear_commands_or_be_heard_with_a_goal_is_told_the_remedy(checkpoint):
+def test_incompatible_qos_of_commands_or_goals_is_reported_with_the_remedy(checkpoint):
     with world(checkpoint) as here:
         here.wait_for('NO_GOAL')
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         here.robot.create_subscription(TwistStamped, '/cmd_vel', lambda message: None, latched)
         here.robot.create_publisher(Image, '/goal/image', UNRELIABLE)
         here.wait_for_log(
-            '/cmd_vel: a subscriber cannot hear the commands, its durability differs',
-            '/goal/image: a publisher cannot be heard, its reliability differs; publish the goal '
-            'reliable',
+            '/cmd_vel: a subscriber has incompatible QoS (durability)',
+            '/goal/image: a publisher has incompatible QoS (reliability); publish the goal with '
+            'reliable QoS',
         )
 
 
@@ -298,7 +300,7 @@ def test_limits_and_horizon_change_while_the_robot_drives_and_never_beyond_the_m
         here.wait_for('RUNNING')
         ((success, reason),) = here.set(Parameter('robot.command.high', value=[9.0, 9.0]))
         assert not success
-        assert 'reach beyond what the model was trained with' in reason
+        assert 'expected limits within those of training' in reason
         assert here.set(Parameter('robot.command.high', value=[0.5, 0.4])) == [(True, '')]
         assert here.set(Parameter('planner.horizon', value=3)) == [(True, '')]
         assert here.pilot.planner.horizon == 3
@@ -331,7 +333,7 @@ def test_a_seed_gives_one_first_plan(checkpoint):
     assert not np.array_equal(first[0], first[2])
 
 
-def test_waiting_is_a_warning_and_every_plan_tells_its_cost(checkpoint):
+def test_waiting_is_a_warning_and_the_cost_of_every_plan_is_published(checkpoint):
     with world(checkpoint) as here:
         here.camera_on = True
         wait_until(lambda: here.health.get('reason') == 'NO_GOAL', 'diagnostics')

@@ -172,7 +172,7 @@ def test_a_checkpoint_that_does_not_know_what_near_means_drives_and_takes_no_rou
 def test_what_the_camera_shows_becomes_a_goal_with_a_name(measured):
     with world(measured, 'goal.save_as:=dock') as here:
         person = Person(here)
-        wait_until(lambda: here.plan._active, 'the activation')
+        wait_until(lambda: here.plan.session, 'the activation')
         person.go(140)
         answer = person.capture()
         assert (answer.success, answer.message) == (True, 'dock')
@@ -187,7 +187,7 @@ def test_what_the_camera_shows_becomes_a_goal_with_a_name(measured):
 
 
 def test_a_goal_of_the_library_folder_is_known_by_name_after_a_restart(measured, tmp_path):
-    GoalLibrary(tmp_path / 'places').keep('window', [np.full((30, 40, 3), 77, np.uint8)])
+    GoalLibrary(tmp_path / 'places').save('window', [np.full((30, 40, 3), 77, np.uint8)])
     with world(measured, f'goal.folder:={tmp_path}/places') as here:
         person = Person(here)
         wait_until(lambda: person.names == {'window': 1}, 'the name')
@@ -202,7 +202,7 @@ def test_a_folder_that_cannot_be_written_keeps_goals_for_the_session(measured, t
     (tmp_path / 'file').write_text('no folder')
     with world(measured, f'goal.folder:={tmp_path}/file') as here:
         person = Person(here)
-        wait_until(lambda: here.plan._active, 'the activation')
+        wait_until(lambda: here.plan.session, 'the activation')
         person.go(140)
         assert person.capture().message == 'view_1'
         person.aimed(140)
@@ -215,16 +215,16 @@ def test_a_folder_that_cannot_be_written_keeps_goals_for_the_session(measured, t
 
 def test_without_an_image_there_is_nothing_to_capture(measured):
     with world(measured) as here:
-        wait_until(lambda: here.plan._active, 'the activation')
+        wait_until(lambda: here.plan.session, 'the activation')
         answer = here.call(Trigger, '/plan/goal/capture')
         assert not answer.success
-        assert 'no camera image came' in answer.message
+        assert 'no camera image was received' in answer.message
 
 
 def test_a_drive_by_hand_is_a_route_that_is_driven_again(measured):
     with world(measured, 'node.engage:=false', 'goal.save_as:=tour') as here:
         person = Person(here)
-        wait_until(lambda: here.plan._active, 'the activation')
+        wait_until(lambda: here.plan.session, 'the activation')
         person.go(4)
         assert not person.record(False).success
         assert person.record(True).success
@@ -258,7 +258,7 @@ def test_latents_are_goals_and_routes(measured):
     with world(measured) as here:
         person = Person(here)
         person.grey = 10
-        wait_until(lambda: here.plan._active, 'the activation')
+        wait_until(lambda: here.plan.session, 'the activation')
         person.latent(1, 2, 3)  # not as wide as the model's
         person.latent(*[float('nan')] * 8)
         person.latent(*[30] + [0] * 7, *[60] + [0] * 7)
@@ -310,9 +310,9 @@ def test_the_same_goal_picture_again_changes_nothing(measured):
     with world(measured) as here:
         Person(here).grey = 10
         goal = picture(100)
-        here._goal.publish(goal)
+        here.publish_goal(goal)
         here.wait_for('RUNNING')
-        here._goal.publish(goal)
+        here.publish_goal(goal)
         here.aim(70)
         wait_until(lambda: 70 in here.pilot.goals, 'the next goal')
         assert here.pilot.goals == [100, 70]

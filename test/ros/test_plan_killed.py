@@ -100,7 +100,7 @@ def test_a_node_that_is_killed_leaves_the_robot_to_its_own_timeout_and_drives_ag
 
 
 @pytest.mark.parametrize('how', ['the planner dies in a plan', 'a callback fails'])
-def test_a_node_that_breaks_stops_the_robot_says_why_and_ends(checkpoint, robot, how):  # noqa: F811
+def test_a_node_that_breaks_stops_the_robot_logs_the_reason_and_ends(checkpoint, robot, how):  # noqa: F811
     reasons = []
     robot.node.create_subscription(
         String, '/plan/status', lambda message: reasons.append(message.data), QoSProfile(depth=9)

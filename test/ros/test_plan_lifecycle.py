@@ -160,7 +160,7 @@ def test_a_compressed_camera_is_understood(checkpoint):
         assert abs(here.pilot.seen[-1] - 90) <= 2
 
 
-def test_a_publisher_that_cannot_be_heard_is_named_with_the_remedy(checkpoint):
+def test_a_publisher_with_incompatible_qos_is_named_with_the_remedy(checkpoint):
     with world(checkpoint, 'node.camera_reliability:=reliable') as here:
         here.wait_for('NO_GOAL')
         from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -171,12 +171,12 @@ def test_a_publisher_that_cannot_be_heard_is_named_with_the_remedy(checkpoint):
         here.wait_for_log('set node.camera_reliability to best_effort')
 
 
-def test_the_goal_number_and_stamp_are_told(checkpoint):
+def test_the_goal_number_and_stamp_are_published(checkpoint):
     with world(checkpoint) as here:
         here.wait_for('NO_GOAL')
         goal = picture(5)
         goal.header.stamp = Time(sec=12, nanosec=500_000_000)
-        here._goal.publish(goal)
+        here.publish_goal(goal)
         wait_until(lambda: here.accepted, 'the goal')
         assert json.loads(here.accepted[0]) == {
             'number': 1,

@@ -156,7 +156,7 @@ def test_a_planner_that_hangs_stops_the_robot_after_coasting(checkpoint):
         here.wait_for('RUNNING')
 
 
-def test_a_slow_planner_sees_the_newest_image_and_skips_the_others(checkpoint):
+def test_a_slow_planner_gets_the_newest_image_and_skips_the_others(checkpoint):
     with world(checkpoint) as here:
         here.drive()
         here.pilot.hang = threading.Event()
@@ -230,7 +230,7 @@ def test_a_dry_run_plans_and_reports_but_commands_nothing(checkpoint):
         assert here.commands == []
 
 
-def test_diagnostics_tell_rates_times_and_counts(checkpoint):
+def test_diagnostics_have_rates_times_and_counts(checkpoint):
     with world(checkpoint) as here:
         here.drive()
         wait_until(lambda: int(here.health.get('commands', 0)) > 10, 'numbers')
@@ -259,7 +259,7 @@ def test_a_real_pilot_drives_within_limits(checkpoint):
     ('to_go', 'in_stats', 'in_health'),
     [(7.5, 7.5, 7.5), (float('inf'), 'no way known', float('inf'))],
 )
-def test_how_far_it_is_along_a_roadmap_is_told(checkpoint, to_go, in_stats, in_health):
+def test_the_distance_along_a_roadmap_is_published(checkpoint, to_go, in_stats, in_health):
     with world(checkpoint) as here:
         wait_until(lambda: here.pilots, 'a pilot')
         here.pilot.to_go = to_go
@@ -280,11 +280,13 @@ def test_a_plan_of_an_image_that_is_old_by_now_is_not_followed(checkpoint):
         here.wait_for('RUNNING')
 
 
-def test_a_planner_that_takes_longer_than_its_plans_are_stops_the_robot_and_says_why(checkpoint):
+def test_a_planner_slower_than_its_plans_stops_the_robot_and_logs_the_reason(
+    checkpoint,
+):
     with world(checkpoint, 'node.coast:=100', 'node.image_timeout:=5.0') as here:
         here.drive()
         here.pilot.delay = 0.7  # of plans of 0.5 s
         here.wait_for('STALE_PLAN')
-        here.wait_for_log('see node.camera_delay, node.actuation_delay and planner.horizon')
+        here.wait_for_log('check node.camera_delay, node.actuation_delay and planner.horizon')
         here.pilot.delay = 0.0
         here.wait_for('RUNNING')

@@ -82,15 +82,15 @@ def test_a_node_with_wrong_parameters_of_its_own_is_not_made(make_node):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['robot.dt:=0.2'], 'the model was trained at 0.05 s'),
+        (['robot.dt:=0.2'], 'robot.dt: 0.2 s, expected 0.05 s'),
         (['robot.comand.topic:=/x'], "comand: unknown key; did you mean 'command'?"),
         (['robot.command.type:=nope_msgs/msg/X'], 'the package nope_msgs is not installed'),
-        (['robot.command.type:=Twist'], 'no message type; expected such as'),
+        (['robot.command.type:=Twist'], 'is not a message type; expected one such as'),
         (['robot.command.type:=geometry_msgs/msg/Twits'], "did you mean 'Twist'?"),
         (['robot.command.fields:=[twist.linear.x, twist.liner.y]'], "has no field 'liner'"),
-        (['robot.camera.topic:=/a b'], "robot.camera.topic: '/a b' is no topic name"),
+        (['robot.camera.topic:=/a b'], "robot.camera.topic: '/a b' is not a topic name"),
         (['robot.command.fields:=[twist.linear.x]'], 'low: expected one limit for each'),
-        (['robot.command.high:=[9.0, 9.0]'], 'reach beyond what the model was trained with'),
+        (['robot.command.high:=[9.0, 9.0]'], 'expected limits within those of training'),
         (['planner.elites:=999'], '999 is more than the 16 samples'),
     ],
 )
@@ -280,7 +280,7 @@ def test_a_plan_that_is_made_ends_when_other_settings_come(checkpoint):
         assert second in cancelled
 
 
-DELAYED = 'a plan looks 0.5 s ahead'
+DELAYED = 'expected less than a plan of 0.5 s'
 
 
 def test_a_delay_that_is_longer_than_a_plan_is_refused(checkpoint):
@@ -296,7 +296,7 @@ def test_a_delay_that_is_longer_than_a_plan_is_refused(checkpoint):
         assert here.set(Parameter('node.camera_delay', value=0.2)) == [(True, '')]
         ((success, reason),) = here.set(Parameter('planner.horizon', value=1))
         assert not success
-        assert 'a plan looks 0.1 s ahead' in reason
+        assert 'expected less than a plan of 0.1 s' in reason
         here.frames_more(20)
         assert here.status == 'RUNNING'
 

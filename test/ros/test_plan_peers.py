@@ -21,10 +21,10 @@ from std_msgs.msg import Float32, String
 
 
 @pytest.mark.parametrize('qos', [QoSProfile(depth=10), LATCHED], ids=['default', 'latched'])
-def test_goals_are_heard_from_every_kind_of_publisher_and_each_counts_once(
+def test_goals_are_received_from_every_kind_of_publisher_and_each_counts_once(
     checkpoint, tmp_path, qos
 ):
-    GoalLibrary(tmp_path).keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
+    GoalLibrary(tmp_path).save('dock', [np.full((8, 8, 3), 77, np.uint8)])
     with world(checkpoint, f'goal.folder:={tmp_path}') as here:
         here.camera_on = True
         here.wait_for('NO_GOAL')
@@ -43,7 +43,7 @@ def test_goals_are_heard_from_every_kind_of_publisher_and_each_counts_once(
 
 
 def test_a_name_that_is_published_again_and_again_leaves_the_robot_driving(checkpoint, tmp_path):
-    GoalLibrary(tmp_path).keep('dock', [np.full((8, 8, 3), 77, np.uint8)])
+    GoalLibrary(tmp_path).save('dock', [np.full((8, 8, 3), 77, np.uint8)])
     with world(checkpoint, f'goal.folder:={tmp_path}') as here:
         here.camera_on = True
         name = here.robot.create_publisher(String, '/goal/name', 10)
@@ -60,7 +60,7 @@ def test_a_goal_of_many_megabytes_is_not_looked_at(checkpoint):
         name = here.robot.create_publisher(String, '/goal/name', 10)
         wait_until(name.get_subscription_count, 'an ear')
         name.publish(String(data='x' * 5_000_000))
-        here.wait_for_log('bytes on /goal/name was not looked at')
+        here.wait_for_log('/goal/name: a message of 5')
         assert here.status == 'RUNNING'
 
 
@@ -70,7 +70,7 @@ CASES = {
         '/goal/image',
         CompressedImage,
         True,
-        'this node hears sensor_msgs/msg/Image; publish that',
+        'this node subscribes to sensor_msgs/msg/Image; publish that type',
     ),
     'command': ('/cmd_vel', Twist, False, 'set robot.command.type'),
 }
@@ -106,12 +106,12 @@ def test_a_node_of_another_type_is_named_in_log_and_diagnostics(checkpoint, case
         wait_until(lambda: full not in here.health.get('message', ''), 'the end of it')
 
 
-def test_commands_that_nobody_hears_are_mentioned(checkpoint):
+def test_commands_without_a_subscriber_are_reported(checkpoint):
     with world(checkpoint, 'robot.command.topic:=/elsewhere') as here:
-        here.wait_for_log('/elsewhere: nobody hears the commands')
-        wait_until(lambda: 'nobody hears' in here.health.get('message', ''), 'diagnostics')
+        here.wait_for_log('/elsewhere: no subscriber for the commands')
+        wait_until(lambda: 'no subscriber' in here.health.get('message', ''), 'diagnostics')
         here.robot.create_subscription(TwistStamped, '/elsewhere', lambda message: None, 1)
-        wait_until(lambda: 'nobody hears' not in here.health['message'], 'the end of it')
+        wait_until(lambda: 'no subscriber' not in here.health['message'], 'the end of it')
 
 
 def test_numbers_of_plans_are_plain_topics_too(checkpoint):

@@ -151,7 +151,7 @@ def test_with_nohup_a_node_goes_on_without_its_terminal(checkpoint, robot):
         assert process.wait(PATIENCE) == 0
 
 
-def test_a_node_that_cannot_start_by_itself_ends_with_code_1_and_says_why(tmp_path):
+def test_a_node_whose_autostart_fails_ends_with_code_1_and_logs_the_reason(tmp_path):
     done = subprocess.run(
         [
             *(sys.executable, '-m', 'smwm_ros.nodes.plan'),

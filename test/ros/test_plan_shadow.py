@@ -36,7 +36,7 @@ class Human:
         self.told.append(json.loads(message.data))
 
 
-def test_the_shadow_commands_beside_the_robot_and_tells_how_far_it_agrees(checkpoint):
+def test_the_shadow_publishes_beside_the_robot_and_measures_the_agreement(checkpoint):
     with world(checkpoint, 'node.shadow:=true') as here:
         human = Human(here)
         here.camera_on = True

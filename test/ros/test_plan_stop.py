@@ -5,9 +5,10 @@ import os
 import signal
 import threading
 
-from harness import PATIENCE, wait_until, world
+from harness import FakePilot, PATIENCE, wait_until, world
 import pytest
 from smwm_ros.nodes.child_process import ChildProcess
+from smwm_ros.nodes.robot_setup import Setup
 from test_plan_process import robot  # noqa: F401 - a fixture
 
 
@@ -54,15 +55,14 @@ def test_a_stop_of_a_node_that_is_not_active_holds_once_it_is(checkpoint, word):
         here.wait_for('RUNNING')
 
 
-def test_a_stop_is_heard_while_a_transition_takes_its_time(checkpoint):
-    with world(checkpoint, 'node.autostart:=false') as here:
-        make, go = here.plan._make_pilot, threading.Event()
+def test_a_stop_is_served_while_a_transition_takes_its_time(checkpoint):
+    go = threading.Event()
 
-        def slow(*words):
-            go.wait(PATIENCE)
-            return make(*words)
+    def slow(*words):
+        go.wait(PATIENCE)
+        return FakePilot(*words)
 
-        here.plan._make_pilot = slow
+    with world(checkpoint, 'node.autostart:=false', make_pilot=slow) as here:
         here.camera_on = True
         here.aim()
         done = threading.Thread(target=lambda: here.transition('configure'))
@@ -74,12 +74,11 @@ def test_a_stop_is_heard_while_a_transition_takes_its_time(checkpoint):
         here.wait_for('STOPPED')
 
 
-def test_a_stop_is_heard_while_an_image_and_a_goal_are_read(checkpoint):
+def test_a_stop_is_served_while_an_image_and_a_goal_are_read(checkpoint, monkeypatch):
     with world(checkpoint) as here:
         here.drive()
         go = threading.Event()
-        setup = here.active.cameras._setup
-        view, pixels = setup.view, setup.pixels
+        view, pixels = Setup.view, Setup.pixels
         reading = set()
 
         def slow(read, what):
@@ -90,7 +89,8 @@ def test_a_stop_is_heard_while_an_image_and_a_goal_are_read(checkpoint):
 
             return wait
 
-        setup.view, setup.pixels = slow(view, 'image'), slow(pixels, 'goal')
+        monkeypatch.setattr(Setup, 'view', slow(view, 'image'))
+        monkeypatch.setattr(Setup, 'pixels', slow(pixels, 'goal'))
         here.aim(10)
         wait_until(lambda: reading == {'image', 'goal'}, 'both to be read')
         assert here.stop().success

@@ -24,21 +24,21 @@ def tile(sheet, number):
     return sheet[CAPTION : CAPTION + TILE, x : x + TILE]
 
 
-def test_nothing_is_drawn_until_somebody_looks_and_then_camera_and_goal_are_shown(
+def test_nothing_is_drawn_without_a_subscriber_and_with_one_camera_and_goal_are_shown(
     checkpoint, monkeypatch
 ):
-    painted = []
-    paint = PlanDisplay._paint
+    drawn = []
+    draw = PlanDisplay.draw
 
-    def counted_paint(self, sketch):
-        painted.append(1)
-        return paint(self, sketch)
+    def counted_draw(self, snapshot):
+        drawn.append(1)
+        return draw(self, snapshot)
 
-    monkeypatch.setattr(PlanDisplay, '_paint', counted_paint)
+    monkeypatch.setattr(PlanDisplay, 'draw', counted_draw)
     with world(checkpoint) as here:
         here.drive()
         wait_until(lambda: here.values()['plans'] > 5, 'plans')
-        assert painted == []
+        assert drawn == []
         seen = list[Image]()
         here.robot.create_subscription(Image, '/plan/plan/image', seen.append, 1)
         wait_until(lambda: seen, 'a panel')
@@ -78,7 +78,7 @@ def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_rea
             return fill_image(Image(), np.minimum(shots[0], 250) + grain)
 
         here.spoil = look
-        here._goal.publish(fill_image(Image(), shots[1]))
+        here.publish_goal(fill_image(Image(), shots[1]))
         here.camera_on = True
         wait_until(lambda: sheets and marks, 'a panel and markers')
         assert len(np.unique(tile(to_rgb(sheets[-1]), 2))) > 10, 'a frame of the album'

@@ -25,7 +25,7 @@ def node():
 
 
 @pytest.mark.parametrize('reliability', ['best_effort', 'reliable'])
-def test_after_a_pause_only_the_newest_image_is_heard(node, reliability):
+def test_after_a_pause_only_the_newest_image_is_received(node, reliability):
     heard = list[Image]()
     camera = node.create_publisher(Image, '/camera', QoSProfile(depth=2 * BURST))
     node.create_subscription(Image, '/camera', heard.append, camera_qos(reliability))
@@ -48,7 +48,7 @@ def test_after_a_pause_only_the_newest_image_is_heard(node, reliability):
 
 def test_a_node_keeps_one_image_of_every_camera_and_one_command(checkpoint):
     with world(checkpoint) as here:
-        cameras = here.active.cameras.subscriber._subscriptions
+        cameras = here.active.cameras.subscriber.subscriptions
         assert [item.qos_profile.depth for item in cameras] == [1]
         assert cameras[0].qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
         assert cameras[0].qos_profile.durability == DurabilityPolicy.VOLATILE

@@ -25,8 +25,8 @@ def log():
 
 def test_a_fault_is_logged_when_it_begins_and_when_it_ends(log):
     for time, reason in enumerate([Reason.INACTIVE, Reason.RUNNING, Reason.STALE_IMAGE]):
-        log.note(reason, float(time))
-    log.note(Reason.RUNNING, 8.5)
+        log.update(reason, float(time))
+    log.update(Reason.RUNNING, 8.5)
     assert log.said == [
         ('info', f'RUNNING: {MEANING[Reason.RUNNING]}'),
         ('warn', f'STALE_IMAGE: {MEANING[Reason.STALE_IMAGE]} (after 1.0 s of RUNNING)'),
@@ -36,13 +36,13 @@ def test_a_fault_is_logged_when_it_begins_and_when_it_ends(log):
 
 def test_one_that_comes_and_goes_is_counted_and_does_not_flood(log):
     for tick in range(100):  # ten times a second
-        log.note((Reason.RUNNING, Reason.PLANNER_LATE)[tick % 2], 0.1 * tick)
+        log.update((Reason.RUNNING, Reason.PLANNER_LATE)[tick % 2], 0.1 * tick)
     assert len(log.said) == 4
-    assert log.said[3][1].endswith('; so 24 more times since this was said last')
+    assert log.said[3][1].endswith('; not logged: 24 repetitions')
 
 
 def test_transitions_are_not_repeated_and_begin_anew(log):
-    log.note(Reason.NO_GOAL, 0.0)
-    log.note(Reason.INACTIVE, 1.0)
-    log.note(Reason.NO_GOAL, 2.0)
+    log.update(Reason.NO_GOAL, 0.0)
+    log.update(Reason.INACTIVE, 1.0)
+    log.update(Reason.NO_GOAL, 2.0)
     assert [text for _, text in log.said] == [f'NO_GOAL: {MEANING[Reason.NO_GOAL]}'] * 2

@@ -41,7 +41,7 @@ def test_however_two_subscriptions_interleave_the_last_message_is_the_last_that_
         assert taken == sorted(set(taken)), 'once, and in order'
 
 
-def test_what_only_one_of_them_hears_is_taken():
+def test_what_only_one_of_them_receives_is_taken():
     made = topic()
     assert hear(made, True, 5), 'published before'
     assert hear(made, False, 6, now=0.5)
@@ -59,9 +59,9 @@ def test_without_stamps_all_is_taken():
     assert all(hear(made, random.random() < 0.5, 0) for _ in range(5))
 
 
-def test_a_message_that_is_too_large_is_not_looked_at():
+def test_a_message_that_is_too_large_is_not_read():
     message = Message(topic(), None, 101, 0.0, 0)
-    with pytest.raises(CodecError, match=r'101 bytes on /goal/name was not looked at; .* 100'):
+    with pytest.raises(CodecError, match=r'/goal/name: .* 101 bytes, expected at most 100'):
         message.read()
 
 
@@ -72,7 +72,7 @@ def test_of_messages_that_wait_the_newest_of_each_topic_is_read():
     heard = lambda message: read.append((message.topic.name, message.data))  # noqa: E731
     camera, goal = (Topic(name, String, 9, heard) for name in ('camera', 'goal'))
     for topic, data in ((camera, b'1'), (goal, b'2'), (camera, b'3'), (camera, b'4')):
-        reader._keep(topic, data)
+        reader.receive(topic, data)
     assert (camera.count, camera.skipped, goal.skipped) == (3, 2, 0)
     reader.start()
     wait_until(lambda: len(read) == 2, 'two messages')

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plan towards the current goal or route with the current pilot; other threads may change both."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import NamedTuple, Protocol
+
+from smwm_ros.control.command_record import PlanStart
+from smwm_ros.control.route import Event, GoalTolerance, Route
+from smwm_ros.control.ticks import PlanClock
+from smwm_ros.interfaces import Array
+from smwm_ros.planning.pilot import PilotPlan
+
+
+class GoalInput(NamedTuple):
+    """A goal, or the subgoals of a route, as images or as latents."""
+
+    pixels: Array | None = None  # (N, S, S, 3) uint8 RGB
+    latents: Array | None = None  # (N, D), where there are no images
+
+
+class PilotLike(Protocol):
+    """The part of planning.pilot.Pilot that the planner thread uses; tests pass a simpler one."""
+
+    raw_steps: int  # raw steps in a plan
+
+    def encode(self, pixels: Array) -> Array:
+        """Return the latents (N, D) of images (N, S, S, 3)."""
+        ...
+
+    def aim(self, latent: Array) -> None:
+        """Set the latent (D,) of the goal."""
+        ...
+
+    def plan(self, pixels: Array, elapsed: int, sent: Array | None) -> PilotPlan:
+        """Return raw actions from the time of an image; the first ones are those in `sent`."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the previous plan."""
+        ...
+
+    def cancel(self) -> None:
+        """End the running plan, or the next one before reset(), with CancelledError."""
+        ...
+
+
+class GoalPlanner:
+    """
+    Hold the pilot, the goal and the progress towards it.
+
+    Any thread may call the setters and cancel(); only the planner thread calls the other methods.
+    """
+
+    def __init__(self, pilot: PilotLike, dt: float) -> None:
+        self._pilot = pilot
+        self._route: Route | None = None
+        self._clock = PlanClock(dt)
+        self._lock = Lock()
+        self._new_pilot: PilotLike | None = None  # replaces the pilot at the next plan
+        self._new_goal: GoalInput | None = None  # replaces the route at the next plan
+        self._tolerance: GoalTolerance | None = None
+        self.keeps_goal = False
+
+    @property
+    def raw_steps(self) -> int:
+        """Return the raw steps in a plan."""
+        return self._pilot.raw_steps
+
+    def set_goal(self, goal: GoalInput) -> None:
+        """Plan towards this goal from the next image on."""
+        with self._lock:
+            self._new_goal = goal
+
+    def set_tolerance(self, tolerance: GoalTolerance | None, keep: bool) -> None:
+        """
+        Report the goal as reached at these distances; None never reports it.
+
+        With keep, the node monitors a goal that is reached, and returns when the robot leaves it.
+        """
+        with self._lock:
+            self._tolerance, self.keeps_goal = tolerance, keep
+            if self._route is not None and tolerance is not None:
+                self._route.tolerance = tolerance
+
+    def set_pilot(self, pilot: PilotLike) -> None:
+        """Plan with another pilot from the next image on, towards the same goal."""
+        with self._lock:
+            before, self._new_pilot = self._new_pilot or self._pilot, pilot
+        before.cancel()
+
+    def cancel(self) -> None:
+        """End the running plan with CancelledError."""
+        with self._lock:
+            pilot = self._pilot
+        pilot.cancel()
+
+    def encode(self, pixels: Array) -> Array:
+        """Return the latent (D,) of an image (S, S, 3)."""
+        latent: Array = self._pilot.encode(pixels[None])[0]
+        return latent
+
+    def prepare(self, fresh: bool) -> Route:
+        """Apply a new pilot or goal; with fresh, forget the last plan. Return the route."""
+        with self._lock:
+            pilot, self._new_pilot = self._new_pilot, None
+            goal = self._new_goal
+        if pilot is not None:
+            self._pilot = pilot
+        if goal is not None:
+            latents = goal.latents if goal.pixels is None else self._pilot.encode(goal.pixels)
+            assert latents is not None
+            self._route = Route(latents, self._tolerance)
+        assert self._route is not None
+        if goal is not None or pilot is not None:
+            self._pilot.aim(self._route.target)
+            with self._lock:
+                if self._new_goal is goal:  # only now, so that a failed goal is tried again
+                    self._new_goal = None
+        if pilot is not None or fresh:
+            self._pilot.reset()
+            self._clock.reset()
+            self._route.restart()
+        return self._route
+
+    def plan(self, pixels: Array, plan_start: PlanStart) -> PilotPlan:
+        """Return a plan from an image (S, S, 3), with the first actions of plan_start."""
+        elapsed = self._clock.elapsed(plan_start.start)
+        return self._pilot.plan(pixels, elapsed, plan_start.sent)
+
+    def update_progress(self, route: Route, latent: Array | None) -> Event:
+        """Update the route with the latent (D,) of an image; a passed subgoal sets the next."""
+        event = Event.NOTHING if latent is None else route.update(latent)
+        if event is Event.PASSED:
+            self._pilot.aim(route.target)
+        return event

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Find other nodes on this node's topics that do not fit: another type, a second commander."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from rclpy.node import Node
+
+
+class TopicType(NamedTuple):
+    """A topic of this node, and its message type."""
+
+    topic: str  # before remapping
+    type: str  # geometry_msgs/msg/Twist
+    remedy: str  # when another node uses another type
+
+
+class TopicMonitor:
+    """Compares the topics of this node with those of the other nodes."""
+
+    def __init__(
+        self,
+        node: Node,
+        subscribed: Sequence[TopicType],
+        commands: TopicType | None,  # None in a dry run
+        exclusive: bool,  # no other node may publish commands; False in the shadow
+    ) -> None:
+        self._node, self._subscribed = node, subscribed
+        self._commands, self._exclusive = commands, exclusive
+
+    def is_contested(self) -> bool:
+        """Return whether another node publishes on the command topic."""
+        if self._commands is None or not self._exclusive:
+            return False
+        return bool(self._node.count_publishers(self._commands.topic) > 1)
+
+    def problems(self) -> list[str]:
+        """Return a warning for each other node whose type differs, and for missing subscribers."""
+        found = [text for topic in self._subscribed for text in self._publisher_problems(topic)]
+        if self._commands is not None:
+            found += self._subscriber_problems(self._commands)
+        return found
+
+    def _publisher_problems(self, expected: TopicType) -> Iterator[str]:
+        """Name the publishers of another type on a topic that this node subscribes to."""
+        for info in self._node.get_publishers_info_by_topic(expected.topic):
+            if info.topic_type != expected.type:
+                yield (
+                    f'{self._node.resolve_topic_name(expected.topic)}: {_name(info)} publishes '
+                    f'{info.topic_type}, but this node subscribes to {expected.type}; '
+                    f'{expected.remedy}'
+                )
+
+    def _subscriber_problems(self, commands: TopicType) -> Iterator[str]:
+        """Name the subscribers of another type on the command topic, or that there is none."""
+        name = self._node.resolve_topic_name(commands.topic)
+        infos = self._node.get_subscriptions_info_by_topic(commands.topic)
+        for info in infos:
+            if info.topic_type != commands.type:
+                yield (
+                    f'{name}: {_name(info)} subscribes to {info.topic_type}, but this node '
+                    f'publishes {commands.type}; {commands.remedy}'
+                )
+        if not any(info.topic_type == commands.type for info in infos):
+            yield (
+                f'{name}: no subscriber for the commands; check that the robot driver runs and '
+                'that this is its topic (robot.command.topic)'
+            )
+
+
+def _name(info: object) -> str:
+    """Return the full name of a node."""
+    namespace = getattr(info, 'node_namespace', '')
+    return f'{namespace.rstrip("/")}/{getattr(info, "node_name", "")}'
