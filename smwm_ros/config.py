@@ -225,8 +225,7 @@ class Model:
         1.0,
     )
     sigreg_weight: float = knob(0.09, 'weight of the regulariser of sigreg', 0.0, 1000.0)
-    sigreg_knots: int = knob(17, 'points at which characteristic functions are compared', 2, 1000)
-    sigreg_directions: int = knob(1024, 'random directions in which they are', 1, 65536)
+    sigreg_directions: int = knob(1024, 'random directions that sigreg projects on', 1, 65536)
     state_weight: float = knob(1.0, 'weight of the state loss of state_align', 0.0, 1000.0)
     heads: int = knob(
         0,
@@ -288,13 +287,6 @@ class Train:
     )
     brightness: float = knob(
         0.0, 'each image is made up to this share brighter or darker at random', 0.0, 1.0
-    )
-    feed: str = knob(
-        'auto',
-        'where batches come from: the dataset in the memory of the device (resident), a thread '
-        'that prepares them ahead (prefetch), or the loop itself (direct); auto takes the first '
-        'on a GPU where the dataset fits, else the second, and the third on a CPU',
-        choices=('auto', 'resident', 'prefetch', 'direct'),
     )
     seed: int = knob(0, 'seed of weights and batches', 0, 2**31 - 1)
     eval_every: int = knob(100, 'steps between two looks at the held-out episodes', 1, 1_000_000)
@@ -405,9 +397,6 @@ class Planner:
         live=True,
         was='kept',
     )
-    momentum: float = knob(
-        0.1, 'of icem: share of mean and spread that stays as it was', 0.0, 0.99, live=True
-    )
     temperature: float = knob(
         0.5,
         'of mppi: how much worse than the best an elite may be and count [mean of the elites]',
@@ -421,13 +410,6 @@ class Planner:
         'all fields, one for each, or [] for no limit',
     )
     refine: int = knob(0, 'steps down the gradient that each elite takes', 0, 1000, live=True)
-    refine_step: float = knob(
-        0.3,
-        'length of the first of these [standard deviations of the data]',
-        1e-4,
-        10.0,
-        live=True,
-    )
     budget_ms: float = knob(
         0.0,
         'no iteration begins that would take the search longer than this, 0 for no limit [ms]',
@@ -462,9 +444,7 @@ class Planner:
 class Prepare:
     """Roadmap and proposals, made of the drives of a dataset."""
 
-    nodes: int = knob(1000, 'most places on the roadmap', 2, 100_000)
     steps: int = knob(3000, 'optimiser steps of the policy', 1, 10_000_000)
-    seed: int = knob(0, 'seed of the policy', 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -599,12 +579,6 @@ class Evaluate:
     budget: int = knob(50, 'raw steps within which the goal must be reached', 1, 100_000)
     execute: int = knob(1, 'raw steps executed of a plan before the next plan', 1, 100_000)
     delay: int = knob(0, 'raw steps from an image to the first action planned from it', 0, 1000)
-    compensate: str = knob(
-        'sent',
-        'what is done about the delay: a plan begins with the actions that were sent already '
-        '(sent), its first actions are left out (skip), or nothing is done',
-        choices=('sent', 'skip', 'nothing'),
-    )
     repeats: int = knob(5, 'attempts of the random policy at each pair', 1, 1000)
     lanes: int = knob(8, 'pairs tried at the same time, each as if it were alone', 1, 1000)
     seed: int = knob(0, 'seed of the pairs', 0, 2**31 - 1)
@@ -716,13 +690,6 @@ class Goal:
         25.0,
         live=True,
     )
-    far: float = knob(
-        4.0,
-        'it is left beyond the distance of so many; a subgoal of a route is passed within it',
-        0.0,
-        25.0,
-        live=True,
-    )
     settle: int = knob(3, 'images near a goal before it is reached', 1, 1000, live=True)
     stay: bool = knob(
         False, 'drive back to a goal that was reached and is left; false waits for the next goal'
@@ -746,10 +713,13 @@ class Goal:
         live=True,
     )
 
+    @property
+    def far(self) -> float:
+        """Return how many control periods away a goal is left, or a subgoal passed."""
+        return max(4.0, 2 * self.near)
+
     def __post_init__(self) -> None:
-        """Refuse a goal that would be left before it is reached."""
-        if self.far < self.near:
-            raise ValueError(f'far: {self.far} must not be less than near, {self.near}')
+        """Check the name of a goal."""
         if self.save_as and not GOAL_NAME.fullmatch(self.save_as):
             raise ValueError(
                 f'save_as: {self.save_as[:80]!r} is no name for a goal; expected letters, digits, '
@@ -790,3 +760,17 @@ class Config:
     node: Node = field(default_factory=Node)
     goal: Goal = field(default_factory=Goal)
     sim: Sim = field(default_factory=Sim)
+
+
+# What replaces the knobs that this version no longer has, by key path. Files and words that set
+# one are refused with this text; checkpoints and datasets that hold one are read without it.
+REMOVED = {
+    'model.sigreg_knots': 'always 17, as in LeWorldModel',
+    'train.feed': 'chosen by device and free memory, as auto did',
+    'planner.momentum': 'always 0.1',
+    'planner.refine_step': 'always 0.3 standard deviations of the data',
+    'prepare.nodes': 'always 1000 at most',
+    'prepare.seed': 'set train.seed',
+    'evaluate.compensate': 'plans always begin with the actions that were sent during the delay',
+    'goal.far': 'always twice goal.near, and 4 at least',
+}

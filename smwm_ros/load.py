@@ -14,7 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints, NamedTuple, TypeVar
 
-from smwm_ros.config import Config
+from smwm_ros.config import Config, REMOVED
 from smwm_ros.errors import ConfigError, did_you_mean, one_line, video_hint
 from smwm_ros.share import share_folders, shipped
 from smwm_ros.text import brief, cut, VALUE
@@ -216,6 +216,9 @@ def _section(schema: Any, data: Any, prefix: str, mistakes: list[str]) -> Any:
     for key in [key for key in data if key not in declared]:
         if key in renamed:
             mistakes.append(f'{prefix}{key}: this knob is now called {prefix}{renamed[key]}')
+            continue
+        if instead := REMOVED.get(f'{prefix}{key}'):
+            mistakes.append(f'{prefix}{key}: this knob was removed ({instead}); delete the key')
             continue
         # Comparing takes time, and only the first mistakes are shown.
         hint = did_you_mean(str(key), declared) if len(mistakes) < NAMED else ''

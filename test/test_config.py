@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from smwm_ros.config import Camera, Command, Config, Planner
+from smwm_ros.config import Camera, Command, Config, Goal, Planner, REMOVED
 from smwm_ros.data.stored import section
 from smwm_ros.errors import ConfigError, did_you_mean
 from smwm_ros.load import (
@@ -311,3 +311,23 @@ def test_the_former_name_of_a_knob_is_answered_with_its_name_and_old_files_are_r
     ):
         load_config(None, [f'planner.{was}={value}'])
     assert getattr(section(Planner, {was: value}, 'planner'), name) == value
+
+
+@pytest.mark.parametrize('path', REMOVED)
+def test_a_removed_knob_is_refused_with_what_to_do_and_old_files_are_read(path: str) -> None:
+    assert path not in KNOBS
+    name, _, key = path.rpartition('.')
+    with pytest.raises(
+        ConfigError, match=rf'{path}: this knob was removed \(.*\); delete the key$'
+    ):
+        load_config(None, [f'{path}=1'])
+    kind = type(getattr(Config(), name))
+    stored = {**to_dict(kind()), key: 1}
+    assert section(kind, stored, name) == kind()
+    with pytest.raises(ValueError, match=f'unknown {kind.__name__} knobs: no_{key}$'):
+        section(kind, {**stored, f'no_{key}': 1}, name)
+
+
+@pytest.mark.parametrize(('near', 'far'), [(0.0, 4.0), (2.0, 4.0), (3.0, 6.0)])
+def test_a_goal_is_never_left_where_it_counts_as_reached(near: float, far: float) -> None:
+    assert Goal(near=near).far == far

@@ -102,13 +102,15 @@ def section(schema: type[T], data: Any, where: str, known: bool = True) -> T:
     Make a config section of the plain data it was stored as; ValueError where it is none.
 
     A knob that is younger than the data is as by default, and one with a former name is found by
-    it, too. A knob that this version does not have is refused where all have to be known.
+    it, too. A removed knob is ignored; any other that this version does not have is refused where
+    all have to be known.
     """
     if not isinstance(data, Mapping):
         raise ValueError(f'{where}: expected an object, found {brief(data)}')
     declared = {item.name: item.metadata for item in fields(schema)}  # type: ignore[arg-type]
     names = {meta['was']: name for name, meta in declared.items() if meta.get('was')}
     data = {names.get(key, key): value for key, value in data.items()}
+    data = {key: value for key, value in data.items() if f'{where}.{key}' not in config.REMOVED}
     if known and (unknown := sorted(set(data) - set(declared))):
         raise ValueError(f'{where}: unknown {schema.__name__} knobs: {", ".join(unknown)}')
     hints = get_type_hints(schema)

@@ -53,7 +53,7 @@ class Method(NamedTuple):
         """Return who drives by this method, warmed up."""
         pilot = Pilot(self.checkpoint, self.planner)
         pilot.warm_up()
-        return PilotDriver(pilot, self.execute, protocol.delay, protocol.compensate)
+        return PilotDriver(pilot, self.execute, protocol.delay)
 
 
 def read_words(text: str, folder: Path) -> list[str]:

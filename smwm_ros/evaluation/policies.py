@@ -12,7 +12,6 @@ import time
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from smwm_ros.config import Evaluate
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import ActionSpec, Arena, Array, Frame
 from smwm_ros.planning.pilot import Pilot
@@ -81,12 +80,11 @@ class PilotDriver:
     """
     Plans from pixels: a plan every `execute` raw steps, acted on `delay` raw steps later.
 
-    `compensate` says what is done about the delay, as evaluate.compensate has it.
+    `compensate` says what is done about the delay: a plan begins with the actions that were sent
+    during it ('sent'), its first actions are left out ('skip'), or nothing is done ('nothing').
     """
 
-    def __init__(
-        self, pilot: Pilot, execute: int, delay: int, compensate: str = Evaluate.compensate
-    ) -> None:
+    def __init__(self, pilot: Pilot, execute: int, delay: int, compensate: str = 'sent') -> None:
         if execute + delay > pilot.horizon:
             raise ConfigError(
                 f'evaluate.execute: {execute} raw steps after a delay of {delay} reach beyond '

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 NAME = 'roadmap'
+MOST = 1000  # nodes
 NEIGHBOURS = 12  # nearest nodes that are tried as the next of a way
 CLOSE = 0.5  # nodes are so far apart, and a move has to end so near [typical model steps]
 AHEAD = 2.0  # a subgoal is at most so far ahead [same]
@@ -89,7 +90,7 @@ def spread(latents: Tensor, apart: float, most: int) -> tuple[Tensor, Tensor, fl
 
 
 @torch.inference_mode()
-def survey(drives: RecordedDrives, mover: Mover, most: int) -> Roadmap:
+def survey(drives: RecordedDrives, mover: Mover, most: int = MOST) -> Roadmap:
     """Make a roadmap of recorded drives."""
     step = drives.step
     if not step > 0:

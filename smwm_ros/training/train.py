@@ -163,7 +163,7 @@ def _loop(
     stretch: list[dict[str, Tensor]] = []  # loss terms of the steps since the last look
     began, warned = time.monotonic(), False
     with (
-        open_feed(settings.feed, batches, deal, team.share(settings.batch), remaining) as feed,
+        open_feed('auto', batches, deal, team.share(settings.batch), remaining) as feed,
         show_progress(
             total=settings.steps, initial=first, desc='train', unit='step', disable=not team.leads
         ) as bar,
