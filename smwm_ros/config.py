@@ -964,15 +964,21 @@ class Config:
     sim: Sim = field(default_factory=Sim)
 
 
-# What to do about knobs that this version no longer has, by key path. A file or a word that sets
-# one is refused with this text; checkpoints and datasets that hold one are read without it.
-REMOVED = {
-    'model.sigreg_knots': 'delete the key; the value is always 17, as in LeWorldModel',
-    'train.feed': 'delete the key; the feed follows from the device and its free memory',
-    'planner.momentum': 'delete the key; the value is always 0.1',
-    'planner.refine_step': 'delete the key; the value is always 0.3',
-    'prepare.nodes': 'delete the key; a roadmap has at most 1000 nodes',
-    'prepare.seed': 'set train.seed instead',
-    'evaluate.compensate': 'delete the key; plans always begin with the actions already sent',
-    'goal.far': 'delete the key; the distance is twice goal.near, and at least 4 periods',
+# What to do about knobs that this version no longer has, by section. A file, a word or a parameter
+# that sets one is refused with this text; checkpoints and datasets that hold one are read without.
+REMOVED: dict[type, dict[str, str]] = {
+    Model: {'sigreg_knots': 'delete the key; the value is always 17, as in LeWorldModel'},
+    Train: {'feed': 'delete the key; the feed follows from the device and its free memory'},
+    Planner: {
+        'momentum': 'delete the key; the value is always 0.1',
+        'refine_step': 'delete the key; the value is always 0.3',
+    },
+    Prepare: {
+        'nodes': 'delete the key; a roadmap has at most 1000 nodes',
+        'seed': 'set train.seed instead',
+    },
+    Evaluate: {
+        'compensate': 'delete the key; plans always begin with the actions already sent',
+    },
+    Goal: {'far': 'delete the key; the distance is twice goal.near, and at least 4 periods'},
 }

@@ -214,11 +214,12 @@ def _section(schema: Any, data: Any, prefix: str, mistakes: list[str]) -> Any:
     hints = get_type_hints(schema)
     declared: dict[str, Field[Any]] = {item.name: item for item in fields(schema)}
     renamed = {item.metadata.get('was', ''): name for name, item in declared.items()}
+    removed = REMOVED.get(schema, {})
     for key in [key for key in data if key not in declared]:
         if key in renamed:
             mistakes.append(f'{prefix}{key}: this knob is now called {prefix}{renamed[key]}')
             continue
-        if instead := REMOVED.get(f'{prefix}{key}'):
+        if instead := removed.get(key):
             mistakes.append(f'{prefix}{key}: this knob was removed; {instead}')
             continue
         # Finding a similar name takes time, and only the first mistakes are shown.

@@ -313,13 +313,19 @@ def test_the_former_name_of_a_knob_is_answered_with_its_name_and_old_files_are_r
     assert getattr(section(Planner, {was: value}, 'planner'), name) == value
 
 
-@pytest.mark.parametrize('path', REMOVED)
-def test_a_removed_knob_is_refused_with_what_to_do_and_old_files_are_read(path: str) -> None:
-    assert path not in KNOBS
-    name, _, key = path.rpartition('.')
-    with pytest.raises(ConfigError, match=rf'{path}: this knob was removed; (set|delete) '):
-        load_config(None, [f'{path}=1'])
-    kind = type(getattr(Config(), name))
+@pytest.mark.parametrize(
+    ('kind', 'key'), [(kind, key) for kind, keys in REMOVED.items() for key in keys]
+)
+def test_a_removed_knob_is_refused_with_what_to_do_and_old_files_are_read(
+    kind: type, key: str
+) -> None:
+    (name,) = (name for name, value in vars(Config()).items() if type(value) is kind)
+    assert f'{name}.{key}' not in KNOBS
+    reason = f'{key}: this knob was removed; (set|delete) '
+    with pytest.raises(ConfigError, match=rf'command line: {name}\.{reason}'):
+        load_config(None, [f'{name}.{key}=1'])
+    with pytest.raises(ConfigError, match=f'parameters: {reason}'):
+        build(kind, {key: 1}, 'parameters')
     stored = {**to_dict(kind()), key: 1}
     assert section(kind, stored, name) == kind()
     with pytest.raises(ValueError, match=f'unknown {kind.__name__} knobs: no_{key}$'):

@@ -110,8 +110,8 @@ def section(schema: type[T], data: Any, where: str, known: bool = True) -> T:
     declared = {item.name: item.metadata for item in fields(schema)}  # type: ignore[arg-type]
     names = {meta['was']: name for name, meta in declared.items() if meta.get('was')}
     data = {names.get(key, key): value for key, value in data.items()}
-    data = {key: value for key, value in data.items() if f'{where}.{key}' not in config.REMOVED}
-    if known and (unknown := sorted(set(data) - set(declared))):
+    gone = config.REMOVED.get(schema, {})
+    if known and (unknown := sorted(set(data) - set(declared) - set(gone))):
         raise ValueError(f'{where}: unknown {schema.__name__} knobs: {", ".join(unknown)}')
     hints = get_type_hints(schema)
     values = {}
