@@ -3,8 +3,9 @@
 Every knob on one page, declared once.
 
 YAML files, `key=value` on the command line, ROS parameters and the tables in the docs are all
-made from these classes by `load.py`. Units stand in brackets. `live=True` marks the knobs that a
-running node accepts; all others are read-only there.
+made from these classes by `load.py`. Units stand in brackets. `live=True` marks the knobs that may
+change while a node runs; all others are read-only there. `basic=True` marks those to read first.
+`tune` says when to change a knob of the planner, and `was` is a former name.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ def knob(
     choices: Sequence[str] = (),
     live: bool = False,
     was: str = '',
+    basic: bool = False,
+    tune: str = '',
 ) -> Any:
-    """Declare one knob: its default, what it means, what values it takes, and its former name."""
+    """Declare one knob: its default, its meaning, its valid values, and what load.Knob lists."""
     meta = {'help': help, 'low': low, 'high': high, 'choices': tuple(choices), 'live': live}
-    return field(default=default, metadata={**meta, 'was': was})
+    return field(default=default, metadata={**meta, 'was': was, 'basic': basic, 'tune': tune})
 
 
 # Coordinate frames (REP-103, REP-105) of what an arena measures and shows.
@@ -45,51 +48,63 @@ class Camera:
 
     topic: str = knob(
         'camera/image_raw',
-        'camera topic; without a leading slash it lies in the namespace of the node',
+        'camera topic; without a leading slash it is relative to the namespace of the node',
+        basic=True,
     )
-    type: str = knob(IMAGE_TYPES[0], 'message type of the camera topic', choices=IMAGE_TYPES)
-    others: str = knob(
-        '', "further camera topics of the same type, with spaces between; '' for a single camera"
+    type: str = knob(
+        IMAGE_TYPES[0], 'message type of the camera topic', choices=IMAGE_TYPES, basic=True
     )
+    others: str = knob('', 'further camera topics of the same type, separated by spaces')
     tiles: str = knob(
-        'row', 'several views: side by side, or in a square grid', choices=('row', 'grid')
+        'row',
+        'how the views of several cameras make one image: side by side (row) or in a square grid',
+        choices=('row', 'grid'),
     )
 
     def __post_init__(self) -> None:
-        """Refuse a camera that would be seen twice."""
+        """Refuse a camera topic that is named twice."""
         if len({topic.lstrip('/') for topic in self.topics}) < len(self.topics):
             raise ValueError('others: every camera topic must be named once')
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """Return the topics of all cameras, whose views make one image."""
+        """Return the topics of all cameras; their views make one image."""
         return (self.topic, *self.others.split())
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the robot gets: any message, as a vector of its numeric fields."""
+    """What the robot receives: any message, as a vector of its numeric fields."""
 
-    topic: str = knob('cmd_vel', 'command topic, likewise')
-    type: str = knob('geometry_msgs/msg/TwistStamped', 'message type of the command topic')
+    topic: str = knob(
+        'cmd_vel',
+        'command topic; without a leading slash it is relative to the namespace of the node',
+        basic=True,
+    )
+    type: str = knob(
+        'geometry_msgs/msg/TwistStamped', 'message type of the command topic', basic=True
+    )
     fields: tuple[str, ...] = knob(
-        ('twist.linear.x', 'twist.angular.z'), 'message fields that make the action vector'
+        ('twist.linear.x', 'twist.angular.z'),
+        'message fields that make up the action vector, in this order',
+        basic=True,
     )
     low: tuple[float, ...] = knob(
-        (-0.5, -1.0), 'smallest value of each field [its SI unit]', live=True
+        (-0.5, -1.0), 'lower limit of each field [its SI unit]', live=True, basic=True
     )
     high: tuple[float, ...] = knob(
-        (0.5, 1.0), 'largest value of each field [its SI unit]', live=True
+        (0.5, 1.0), 'upper limit of each field [its SI unit]', live=True, basic=True
     )
-    frame_id: str = knob('base_link', 'frame_id written into stamped commands')
+    frame_id: str = knob('base_link', 'frame_id in the header of stamped commands')
     stop: str = knob(
         'zero',
-        'what stops the robot: zero velocity, or hold the last position',
+        'command that stops the robot: zero velocity (zero) or the last position (hold)',
         choices=('zero', 'hold'),
+        basic=True,
     )
 
     def __post_init__(self) -> None:
-        """Check what no single knob can: that the vectors belong together."""
+        """Check that fields, low and high fit together."""
         names = expand(self.fields)
         if not names:
             raise ValueError('fields: empty; name at least one message field')
@@ -100,26 +115,28 @@ class Command:
             )
         for name, low, high in zip(names, self.low, self.high, strict=True):
             if not low < high:
-                raise ValueError(f'low: {low} of {name} must lie below its high {high}')
+                raise ValueError(f'low: {low} of {name}, expected less than its high, {high}')
 
 
 @dataclass(frozen=True)
 class State:
-    """What the robot measures of itself, kept beside the pixels; empty topic for none."""
+    """What the robot measures of itself, stored beside the pixels; empty topic for none."""
 
-    topic: str = knob('', "measured-state topic, likewise; '' for none")
-    type: str = knob('nav_msgs/msg/Odometry', 'message type of the state topic')
+    topic: str = knob('', 'topic of the measured state; empty for none', basic=True)
+    type: str = knob('nav_msgs/msg/Odometry', 'message type of the state topic', basic=True)
     fields: tuple[str, ...] = knob(
-        ('pose.pose.position.x', 'pose.pose.position.y'), 'message fields that make the state'
+        ('pose.pose.position.x', 'pose.pose.position.y'),
+        'message fields that make up the state vector',
+        basic=True,
     )
 
     def __post_init__(self) -> None:
-        """Refuse what is no field path."""
+        """Refuse invalid field paths."""
         expand(self.fields)
 
     @property
     def frame_id(self) -> str:
-        """Return the frame that is measured in: poses in the world, joints in the robot."""
+        """Return the frame of the measured state: that of odometry, or the robot for joints."""
         return BODY_FRAME if self.type == 'sensor_msgs/msg/JointState' else STATE_FRAME
 
 
@@ -130,63 +147,91 @@ class Robot:
     camera: Camera = field(default_factory=Camera)
     command: Command = field(default_factory=Command)
     state: State = field(default_factory=State)
-    dt: float = knob(0.1, 'control period: one raw action lasts this long [s]', 0.001, 10.0)
+    dt: float = knob(
+        0.1, 'control period, the duration of one raw action [s]', 0.001, 10.0, basic=True
+    )
 
 
 _CLOCKS = ('', 'auto', 'header', 'receive')
-_CLOCK = "which clock orders {}, '' for that of dataset.time"
+_CLOCK = 'clock that orders the {} messages; empty for that of dataset.time'
 
 
 @dataclass(frozen=True)
 class Dataset:
     """How a bag becomes transitions."""
 
-    image_size: int = knob(64, 'frames are resized to this square [px]', 16, 1024)
+    image_size: int = knob(
+        64, 'side of the square image that frames are resized to [px]', 16, 1024, basic=True
+    )
     resize: str = knob(
-        'stretch', 'how a frame that is not square fits', choices=('stretch', 'letterbox', 'crop')
+        'stretch',
+        'how a frame that is not square is fitted: distorted (stretch), with bars (letterbox) or '
+        'without its ends (crop)',
+        choices=('stretch', 'letterbox', 'crop'),
     )
     pixels: str = knob(
         'raw',
-        'how frames are stored: as they are, or smaller and not exact',
+        'how frames are stored: exactly (raw), or smaller and with loss (jpeg)',
         choices=('raw', 'jpeg'),
     )
-    jpeg_quality: int = knob(95, 'quality of stored JPEG frames', 1, 100)
-    action_block: int = knob(5, 'raw actions between two frames of a transition (K)', 1, 100)
+    jpeg_quality: int = knob(95, 'JPEG quality of stored frames, with pixels=jpeg', 1, 100)
+    action_block: int = knob(
+        5, 'raw actions between the two frames of a transition (K)', 1, 100, basic=True
+    )
     action: str = knob(
         'last',
-        'the raw action of a tick, from the commands heard during it; or, for a robot without '
-        'commands, how the command fields of a measured state change until the next tick',
+        'raw action of a tick: last, first, mean or sum of the commands received during it; or, '
+        'for a recording without commands, the change of the command fields in the measured state '
+        'until the next tick (next_state_delta)',
         choices=('last', 'first', 'mean', 'sum', 'next_state_delta'),
     )
     time: str = knob(
-        'auto', 'which clock orders the messages', choices=('auto', 'header', 'receive')
+        'auto',
+        'clock that orders the messages: header stamps, receive times, or the one of both that '
+        'makes sense (auto)',
+        choices=('auto', 'header', 'receive'),
     )
-    camera_time: str = knob('', _CLOCK.format('the cameras'), choices=_CLOCKS)
-    command_time: str = knob('', _CLOCK.format('the commands'), choices=_CLOCKS)
-    state_time: str = knob('', _CLOCK.format('the measured state'), choices=_CLOCKS)
+    camera_time: str = knob('', _CLOCK.format('camera'), choices=_CLOCKS)
+    command_time: str = knob('', _CLOCK.format('command'), choices=_CLOCKS)
+    state_time: str = knob('', _CLOCK.format('state'), choices=_CLOCKS)
     max_frame_age: float = knob(
-        0.15, 'frames further apart are a gap; an older state counts as unknown [s]', 0.0, 60.0
+        0.15,
+        'frames further apart than this end an episode; a measured state older than this counts '
+        'as unknown [s]',
+        0.0,
+        60.0,
     )
     command_delay: float = knob(
-        0.0, 'the robot acts on a command this long after it is heard [s]', -10.0, 10.0
+        0.0,
+        'time from the receipt of a command to its effect on the robot [s]',
+        -10.0,
+        10.0,
+        basic=True,
     )
-    hold: float = knob(0.5, 'a command is held this long when none follows [s]', 0.0, 60.0)
+    hold: float = knob(
+        0.5, 'time for which a command stays valid when no other follows [s]', 0.0, 60.0
+    )
     after_hold: str = knob(
         'drop',
-        'a tick past the hold: drop it, or count it as a zero command',
+        'ticks without a valid command: left out (drop), or with a zero command (zero)',
         choices=('drop', 'zero'),
     )
     max_damaged: float = knob(
-        0.1, 'share of the messages of a topic that may be damaged and left out', 0.0, 1.0
+        0.1,
+        'share of the messages of a topic that may be damaged; they are left out, and more of '
+        'them are an error',
+        0.0,
+        1.0,
     )
     episode_topic: str = knob(
         '',
-        'Bool topic, true within an episode, or String topic, where each new text begins one and '
-        "'' ends it; '' to use all of a bag",
+        'topic that marks episodes: a Bool that is true within one, or a String where a new text '
+        'begins one and an empty text ends it; empty to use all of a bag',
+        basic=True,
     )
-    min_length: int = knob(10, 'episodes with fewer ticks are left out', 2, 1_000_000)
+    min_length: int = knob(10, 'shortest episode that is kept [ticks]', 2, 1_000_000)
     val_share: float = knob(
-        0.1, 'share of the ticks that is held out: episodes, or stretches of long ones', 0.0, 0.9
+        0.1, 'share of the ticks held out: whole episodes, or stretches of long ones', 0.0, 0.9
     )
     seed: int = knob(0, 'seed of the held-out split', 0, 2**31 - 1)
 
@@ -200,38 +245,46 @@ class Model:
 
     preset: str = knob(
         'nano',
-        'the networks: small ones for real time on a CPU (nano), those of the paper (tiny), or '
-        'those of its demonstrations (toy)',
+        'networks: small ones for real time on a CPU (nano), those of the paper (tiny), or those '
+        'of its toy demonstrations (toy)',
         choices=('nano', 'tiny', 'toy'),
+        basic=True,
     )
     kind: str = knob(
         'smwm',
-        'what joins the forward loss: the inverse loss (smwm), nothing (collapses), the '
-        'regulariser of LeWorldModel (sigreg), or the inverse loss and a head that predicts the '
-        'measured state (state_align); a plus joins two',
+        'loss beside the forward loss: the inverse loss (smwm), none (forward_only; collapses), '
+        'the regulariser of LeWorldModel (sigreg), or the inverse loss and a head that predicts '
+        'the measured state (state_align); + joins two',
         choices=KINDS,
+        basic=True,
     )
-    latent: int = knob(32, 'width of the latent z of nano; the others have their own', 1, 4096)
-    hidden: int = knob(256, 'width of the hidden layers of nano', 8, 4096)
-    history: int = knob(1, 'steps that the forward model of tiny remembers', 1, 64)
+    latent: int = knob(32, 'width of the latent z, with preset nano', 1, 4096)
+    hidden: int = knob(256, 'width of the hidden layers, with preset nano', 8, 4096)
+    history: int = knob(
+        1,
+        'model steps that the forward model reads, the current one included, with preset tiny',
+        1,
+        64,
+    )
     inverse_weight: float = knob(
-        1.0, 'lambda in L = L_fwd + lambda * L_inv; 0 collapses', 0.0, 1000.0
+        1.0, 'lambda in L = L_fwd + lambda * L_inv; 0 collapses', 0.0, 1000.0, basic=True
     )
     inverse_target: float = knob(
         0.0,
-        'lambda is found while training, from inverse_weight on, such that this share of the '
-        'actions is not read back; 0 for a fixed lambda',
+        'share of the variance of the actions that the inverse model leaves unexplained; training '
+        'adapts lambda to reach it, from inverse_weight on; 0 for a fixed lambda',
         0.0,
         1.0,
     )
-    sigreg_weight: float = knob(0.09, 'weight of the regulariser of sigreg', 0.0, 1000.0)
-    sigreg_knots: int = knob(17, 'points at which characteristic functions are compared', 2, 1000)
-    sigreg_directions: int = knob(1024, 'random directions in which they are', 1, 65536)
+    sigreg_weight: float = knob(0.09, 'weight of the loss of sigreg', 0.0, 1000.0)
+    sigreg_directions: int = knob(
+        1024, 'random directions that sigreg projects latents on', 1, 65536
+    )
     state_weight: float = knob(1.0, 'weight of the state loss of state_align', 0.0, 1000.0)
     heads: int = knob(
         0,
-        'small forward models that learn beside g, and shape no latent; where they disagree, the '
-        'model is in doubt (planner.doubt_weight)',
+        'small forward models trained beside g, without effect on the latent; their disagreement '
+        'measures the uncertainty of the model (planner.doubt_weight)',
         0,
         100,
     )
@@ -256,48 +309,49 @@ class Model:
 class Train:
     """One training run."""
 
-    steps: int = knob(3000, 'optimiser steps', 1, 10_000_000)
-    batch: int = knob(128, 'windows in a batch', 2, 65536)
+    steps: int = knob(3000, 'optimiser steps', 1, 10_000_000, basic=True)
+    batch: int = knob(128, 'windows in a batch', 2, 65536, basic=True)
     unroll: int = knob(
         1,
-        'model steps in a window: g is trained to predict this far from the first frame on its '
-        'own predictions; 1 for single transitions',
+        'model steps in a window: g is trained on its own predictions up to this many steps from '
+        'the first frame; 1 for single transitions',
         1,
         100,
+        basic=True,
     )
     lr: float = knob(3e-3, 'peak learning rate', 1e-7, 1.0)
-    weight_decay: float = knob(1e-4, 'AdamW weight decay', 0.0, 1.0)
-    warmup: float = knob(0.05, 'share of the steps over which the rate rises', 0.0, 0.9)
-    clip: float = knob(1.0, 'largest gradient norm', 1e-3, 1e6)
-    device: str = knob('auto', 'where to train', choices=('auto', 'cpu', 'cuda'))
+    weight_decay: float = knob(1e-4, 'weight decay of AdamW', 0.0, 1.0)
+    warmup: float = knob(
+        0.05, 'share of the steps in which the learning rate rises to its peak', 0.0, 0.9
+    )
+    clip: float = knob(1.0, 'largest norm of the gradient', 1e-3, 1e6)
+    device: str = knob('auto', 'device that trains', choices=('auto', 'cpu', 'cuda'), basic=True)
     threads: int = knob(
         0,
-        'CPU threads; 0 for all where processors are idle, else for what the first steps show to '
-        'be faster; looked at again when steps become far slower',
+        'CPU threads; 0 takes all where the processors are idle, else the number that is fastest '
+        'in the first steps, measured again when steps become much slower',
         0,
         1024,
     )
     precision: str = knob(
         'auto',
-        'of the arithmetic: bf16 is faster on a GPU and slower on a CPU, which auto knows',
+        'number format of the arithmetic; auto takes bf16 on a GPU and fp32 on a CPU, where bf16 '
+        'is slower',
         choices=('auto', 'fp32', 'bf16'),
     )
-    compile: bool = knob(False, 'compile the losses first; docs/results.md has what that gains')
+    compile: bool = knob(
+        False, 'compile the losses with torch.compile; docs/results.md has the gain'
+    )
     shift: int = knob(
-        0, 'each window is moved at random, all its images alike, by up to this much [px]', 0, 256
+        0, 'largest random shift of a window, the same for all its images [px]', 0, 256
     )
     brightness: float = knob(
-        0.0, 'each image is made up to this share brighter or darker at random', 0.0, 1.0
+        0.0, 'largest random change of the brightness of an image, as a share', 0.0, 1.0
     )
-    feed: str = knob(
-        'auto',
-        'where batches come from: the dataset in the memory of the device (resident), a thread '
-        'that prepares them ahead (prefetch), or the loop itself (direct); auto takes the first '
-        'on a GPU where the dataset fits, else the second, and the third on a CPU',
-        choices=('auto', 'resident', 'prefetch', 'direct'),
+    seed: int = knob(0, 'seed of weights and batches', 0, 2**31 - 1, basic=True)
+    eval_every: int = knob(
+        100, 'optimiser steps between two evaluations on held-out episodes', 1, 1_000_000
     )
-    seed: int = knob(0, 'seed of weights and batches', 0, 2**31 - 1)
-    eval_every: int = knob(100, 'steps between two looks at the held-out episodes', 1, 1_000_000)
 
 
 SEARCHES = ('cem', 'icem', 'mppi', 'sampling')
@@ -309,149 +363,236 @@ class Planner:
 
     kind: str = knob(
         'cem',
-        'how actions are found: drawn around the mean of the best, again and again (cem); the '
-        'same with smooth samples, the best of which are kept (icem); around their mean weighted '
-        'by cost (mppi); around the best one (sampling); not searched, but proposed by a policy '
-        '(amortised); with subgoals on the way (roadmap). The last two need smwm prepare',
+        'how actions are found: samples around the mean of the best (cem); the same with smooth '
+        'samples, of which the best are kept (icem); around their mean weighted by cost (mppi); '
+        'around the best one (sampling); proposed by a policy, without search (amortised); or by '
+        'way of subgoals (roadmap). The last two need smwm prepare',
         choices=(*SEARCHES, 'amortised', 'roadmap'),
+        basic=True,
+        tune='begin with cem; icem for fewer than 100 samples; roadmap when walls stop the robot',
     )
     subplanner: str = knob(
         'cem',
-        'of roadmap: the kind that plans from subgoal to subgoal',
+        'kind that plans from subgoal to subgoal, with kind=roadmap',
         choices=(*SEARCHES, 'amortised'),
         was='legs',
+        tune='amortised when a search takes too long',
     )
     proposals: bool = knob(
-        False, 'searches begin with what the policy of smwm prepare proposes, too'
+        False,
+        'the first samples of a search include proposals of the policy of smwm prepare',
+        tune='true when samples are few, or random samples seldom touch the object',
     )
-    horizon: int = knob(5, 'model steps looked ahead', 1, 100, live=True)
-    samples: int = knob(128, 'action sequences tried in an iteration', 2, 100_000, live=True)
-    iterations: int = knob(4, 'refinements of a plan', 1, 1000, live=True)
+    horizon: int = knob(
+        5,
+        'length of a plan [model steps]',
+        1,
+        100,
+        live=True,
+        basic=True,
+        tune='raise when the way to the goal first leads away from it; costs time linearly, and '
+        'predictions grow worse with each step',
+    )
+    samples: int = knob(
+        128,
+        'action sequences in an iteration',
+        2,
+        100_000,
+        live=True,
+        basic=True,
+        tune='raise when plans for the same image differ; costs time linearly',
+    )
+    iterations: int = knob(
+        4,
+        'iterations of a search',
+        1,
+        1000,
+        live=True,
+        basic=True,
+        tune='raise when more of them still lower the cost of plans; costs time linearly',
+    )
     elites: int = knob(
-        16, 'best sequences that the next iteration is drawn around', 1, 100_000, live=True
+        16,
+        'best sequences of an iteration, from which the next one is drawn',
+        1,
+        100_000,
+        live=True,
+        tune='about a tenth of samples; fewer converge sooner, and to worse plans',
     )
     cost: str = knob(
         'sum',
-        'latent distance to the goal: squared and summed over the horizon, squared at its last '
-        'step or at the nearest one (min), or at the nearest one plus time_weight times that of '
-        'all steps (nearest)',
+        'latent distance to the goal: squared and summed over all steps (sum), squared after the '
+        'last step (last) or at the nearest one (min), or at the nearest one plus time_weight '
+        'times that of all steps (nearest)',
         choices=('sum', 'last', 'min', 'nearest'),
+        basic=True,
+        tune='nearest when the way leads round something; sum for straight ways',
     )
     time_weight: float = knob(
         0.1,
-        'of cost nearest: weight of the distances of all steps beside that of the nearest one; '
-        'less allows detours',
+        'weight of the distances of all steps, with cost=nearest',
         0.0,
         10.0,
         live=True,
         was='hurry',
+        tune='lower when the robot takes no detours, raise when it dawdles',
     )
     focus: tuple[str, ...] = knob(
         (),
-        'fields of robot.state that the goal is about first of all, such as '
-        'position[name=cube_x,cube_y]: what the model reads of them off its latents '
-        '(model.kind state_align) counts beside the latent distance; [] for none',
+        'fields of robot.state that matter most, such as position[name=cube_x,cube_y]: they are '
+        'read off the latents (model.kind state_align) and compared with those of the goal, '
+        'beside the latent distance; [] for none',
+        tune='name the object when plans move the robot to the goal and forget the object',
     )
     focus_weight: float = knob(
         1.0,
-        'what they count: a standard deviation of theirs as much as this squared latent distance',
+        'weight of the squared difference from the goal in the fields of focus [squared standard '
+        'deviations of the data]',
         0.0,
         1e6,
         live=True,
+        tune='raise when the object still stays behind',
     )
     effort_weight: float = knob(
-        0.0, 'cost of the mean squared raw action, where 1 is half its range', 0.0, 1e6, live=True
+        0.0,
+        'weight of the mean squared raw action, where 1 is half the range of a field',
+        0.0,
+        1e6,
+        live=True,
+        tune='raise when commands are larger than needed',
     )
     change_weight: float = knob(
-        0.0, 'cost of the mean squared change between raw actions, likewise', 0.0, 1e6, live=True
+        0.0,
+        'weight of the mean squared change between raw actions, where 1 is half the range',
+        0.0,
+        1e6,
+        live=True,
+        tune='raise when commands jitter',
     )
     doubt_weight: float = knob(
         0.0,
-        'cost of what the heads of the model disagree on, see model.heads',
+        'weight of the disagreement of the heads of the model (model.heads)',
         0.0,
         1e6,
         live=True,
+        tune='raise when plans lead where the dataset has nothing',
     )
-    keep_out: str = knob('', "folder with images of places to avoid, '' for none")
-    keep_out_weight: float = knob(5.0, 'cost of a step to a place to avoid', 0.0, 1e6, live=True)
+    keep_out: str = knob(
+        '',
+        'folder with images of places to avoid; empty for none',
+        tune='set when the robot must stay away from places that its camera can recognise',
+    )
+    keep_out_weight: float = knob(
+        5.0,
+        'cost of a step at a place to avoid',
+        0.0,
+        1e6,
+        live=True,
+        tune='raise when plans cross such a place',
+    )
     keep_out_radius: float = knob(
-        0.5, 'latent distance at which 0.6 of that cost is left', 1e-3, 1e3, live=True
+        0.5,
+        'latent distance from a place to avoid at which 0.6 of keep_out_weight is charged',
+        1e-3,
+        1e3,
+        live=True,
+        tune='lower when the robot does not pass such a place',
     )
     init_std: float = knob(
-        1.0, 'first spread of the samples [standard deviations of the data]', 0.01, 10.0, live=True
+        1.0,
+        'standard deviation of the first samples [standard deviations of the data]',
+        0.01,
+        10.0,
+        live=True,
+        tune='lower when plans are noisy, raise when they are small',
     )
     smooth: float = knob(
         0.0,
-        'share of the variance of the samples that all raw actions of a model step have in common',
+        'share of the variance of the samples that is common to all raw actions of a model step',
         0.0,
         1.0,
         live=True,
+        tune='raise when raw actions within a model step cancel out',
     )
-    min_std: float = knob(0.05, 'spread never falls below this [same]', 0.0, 10.0, live=True)
+    min_std: float = knob(
+        0.05,
+        'smallest standard deviation of the samples [standard deviations of the data]',
+        0.0,
+        10.0,
+        live=True,
+        tune='raise when the robot gets stuck, lower when it trembles at the goal',
+    )
     noise_beta: float = knob(
         2.0,
-        'of icem: exponent of the coloured noise, whose power falls with frequency to this; 0 is '
-        'white noise',
+        'exponent of the coloured noise of icem, whose power falls as 1/f^beta; 0 is white noise',
         0.0,
         10.0,
         live=True,
         was='colour',
+        tune='raise when commands jitter, lower when the robot must react fast',
     )
     elite_keep: float = knob(
         0.3,
-        'of icem: share of the elites that the next iteration tries again',
+        'share of the elites of icem that the next iteration tries again',
         0.0,
         1.0,
         live=True,
         was='kept',
-    )
-    momentum: float = knob(
-        0.1, 'of icem: share of mean and spread that stays as it was', 0.0, 0.99, live=True
+        tune='raise when samples are few',
     )
     temperature: float = knob(
         0.5,
-        'of mppi: how much worse than the best an elite may be and count [mean of the elites]',
+        'excess cost at which mppi weights an elite by 1/e [mean excess of the elites]',
         0.001,
         1000.0,
         live=True,
+        tune='lower to follow the best samples, raise to average over more of them',
     )
     max_rate: tuple[float, ...] = knob(
         (),
-        'plans change a command field no faster than this in a second [its SI unit/s]: one for '
-        'all fields, one for each, or [] for no limit',
+        'largest change of each command field within plans [its SI unit/s]: one number for all '
+        'fields, one for each, or [] for no limit',
+        tune='as node.max_rate, so that plans are sent unchanged',
     )
-    refine: int = knob(0, 'steps down the gradient that each elite takes', 0, 1000, live=True)
-    refine_step: float = knob(
-        0.3,
-        'length of the first of these [standard deviations of the data]',
-        1e-4,
-        10.0,
+    refine: int = knob(
+        0,
+        'gradient steps of each elite',
+        0,
+        1000,
         live=True,
+        tune='try 2 with samples=32; a gradient step takes about as long as three samples',
     )
     budget_ms: float = knob(
         0.0,
-        'no iteration begins that would take the search longer than this, 0 for no limit [ms]',
+        'a search begins no iteration that would end later than this; 0 for no limit [ms]',
         0.0,
         60_000.0,
         live=True,
+        basic=True,
+        tune='set when other programs use the processor and plans come late',
     )
     precision: str = knob(
         'fp32',
-        'of the matrix products that imagine: bf16 ranks plans nearly alike, and is faster on '
-        'GPUs and on CPUs that know it',
+        'number format of matrix products in rollouts; with bf16 the ranking of plans is nearly '
+        'the same',
         choices=('fp32', 'bf16'),
+        tune='bf16 on a GPU, or on a CPU with bf16 instructions, when plans take too long',
     )
     device: str = knob(
         'auto',
-        'where plans are made; auto takes a CUDA GPU, where there is one, for models of preset '
-        'tiny, the others are as fast on the processor',
+        'device that plans; auto takes a CUDA GPU for models of preset tiny, if there is one',
         choices=('auto', 'cpu', 'cuda'),
+        tune='cpu when the GPU is needed for something else',
     )
-    warm_start: bool = knob(True, 'begin from the last plan, shifted by the time that passed')
-    seed: int = knob(0, 'seed of the samples', 0, 2**31 - 1)
+    warm_start: bool = knob(
+        True,
+        'a search begins from the last plan, shifted by the time that has passed',
+        tune='false to plan as the paper does; then use more iterations',
+    )
+    seed: int = knob(0, 'seed of the samples', 0, 2**31 - 1, tune='any number')
 
     def __post_init__(self) -> None:
-        """Refuse what no search can do."""
+        """Check that a search is possible."""
         if self.horizon < 1:
             raise ValueError(f'horizon: {self.horizon} model steps; a plan has at least 1')
         if self.elites > self.samples:
@@ -460,29 +601,31 @@ class Planner:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Roadmap and proposals, made of the drives of a dataset."""
+    """Roadmap and policy, made from the drives of a dataset."""
 
-    nodes: int = knob(1000, 'most places on the roadmap', 2, 100_000)
-    steps: int = knob(3000, 'optimiser steps of the policy', 1, 10_000_000)
-    seed: int = knob(0, 'seed of the policy', 0, 2**31 - 1)
+    steps: int = knob(
+        3000, 'optimiser steps of the policy; its seed is train.seed', 1, 10_000_000, basic=True
+    )
 
 
 @dataclass(frozen=True)
 class Arena:
     """A simulated world, and what is collected in it."""
 
-    name: str = knob('two_room', 'which world')
-    image_size: int = knob(64, 'camera image, square [px]', 16, 1024)
-    episodes: int = knob(180, 'episodes to collect', 1, 10_000_000)
+    name: str = knob('two_room', 'name of the arena', basic=True)
+    image_size: int = knob(64, 'side of the square camera image [px]', 16, 1024)
+    episodes: int = knob(180, 'episodes to collect', 1, 10_000_000, basic=True)
     length: int = knob(100, 'raw steps in an episode', 2, 100_000)
     policy: str = knob(
         'mixed',
-        'who drives: the expert with a little noise, or also with fits of random actions; chance; '
-        'or expert and chance in turns',
+        'policy that drives: the expert with a little noise (expert), the same with short spells '
+        'of random actions (restless), random actions (random), or expert and random in turns '
+        '(mixed)',
         choices=('expert', 'restless', 'random', 'mixed'),
+        basic=True,
     )
     seed: int = knob(0, 'seed of everything random in the arena', 0, 2**31 - 1)
-    distractors: int = knob(0, 'balls that are only seen, and roll about by themselves', 0, 100)
+    distractors: int = knob(0, 'balls that roll about by themselves and touch nothing', 0, 100)
 
 
 @dataclass(frozen=True)
@@ -490,42 +633,44 @@ class Record:
     """
     How an arena is recorded: by default like a robot whose clocks and messages are perfect.
 
-    Whatever else is asked for is drawn by the seed of the arena; what really happened is then
-    written into each bag, as JSON on the String topic /recording/truth.
+    Everything else is drawn by the seed of the arena; what really happened is then written into
+    each bag, as JSON on the String topic /recording/truth.
     """
 
-    storage: str = knob('mcap', 'what bags are stored as', choices=('mcap', 'sqlite3'))
+    storage: str = knob('mcap', 'storage format of the bags', choices=('mcap', 'sqlite3'))
     camera_rate: float = knob(
-        0.0, 'frames in a second, 0 for one each control period [Hz]', 0.0, 1000.0
+        0.0, 'rate of the frames; 0 for one in each control period [Hz]', 0.0, 1000.0
     )
-    command_rate: float = knob(0.0, 'commands in a second, 0 for the same [Hz]', 0.0, 1000.0)
-    state_rate: float = knob(0.0, 'measured states in a second, 0 for the same [Hz]', 0.0, 1000.0)
+    command_rate: float = knob(
+        0.0, 'rate of the commands; 0 for one in each control period [Hz]', 0.0, 1000.0
+    )
+    state_rate: float = knob(
+        0.0, 'rate of the measured states; 0 for one in each control period [Hz]', 0.0, 1000.0
+    )
     camera_jitter: float = knob(0.0, 'a frame is taken up to this early or late [s]', 0.0, 1.0)
     command_jitter: float = knob(0.0, 'a command is sent up to this early or late [s]', 0.0, 1.0)
     camera_latency: float = knob(
-        0.0, 'a frame is received this long after it was taken [s]', 0.0, 2.0
+        0.0, 'time from the exposure of a frame to its receipt [s]', 0.0, 2.0
     )
     command_phase: float = knob(
-        0.001, 'a command takes effect this long after its control period began [s]', 0.0, 1.0
+        0.001, 'time from the start of a control period to the effect of its command [s]', 0.0, 1.0
     )
     command_latency: float = knob(
-        0.0, 'the robot acts on a command this long after it was sent [s]', 0.0, 2.0
+        0.0, 'time from the sending of a command to its effect [s]', 0.0, 2.0
     )
     camera_stamp: str = knob(
         'taken',
-        'headers of frames tell when they were taken, when they were received, or nothing',
+        'header stamp of frames: the time of exposure (taken) or receipt (received), or zero',
         choices=('taken', 'received', 'zero'),
     )
     command_stamp: str = knob(
         'sent',
-        'headers of commands tell when they were sent, or nothing',
+        'header stamp of commands: the time of sending, or zero',
         choices=('sent', 'zero'),
     )
-    camera_offset: float = knob(
-        0.0, 'the clock in the headers of frames is this far ahead [s]', -1e9, 1e9
-    )
+    camera_offset: float = knob(0.0, 'lead of the clock that stamps frames [s]', -1e9, 1e9)
     camera_drift: float = knob(
-        0.0, 'and gains this much in each second of the recording [s]', -0.01, 0.01
+        0.0, 'growth of camera_offset in each second of the recording [s]', -0.01, 0.01
     )
     camera_loss: float = knob(0.0, 'share of the frames that is not recorded', 0.0, 0.95)
     command_loss: float = knob(0.0, 'share of the commands that is not recorded', 0.0, 0.95)
@@ -533,58 +678,66 @@ class Record:
     overtaken: float = knob(
         0.0, 'share of all messages that is received just after the next of its topic', 0.0, 0.95
     )
-    pauses: int = knob(0, 'times in an episode that nothing is recorded for a while', 0, 100)
-    pause: float = knob(2.0, 'how long each of them is [s]', 0.0, 3600.0)
+    pauses: int = knob(0, 'pauses of the recorder in an episode', 0, 100)
+    pause: float = knob(2.0, 'duration of each pause [s]', 0.0, 3600.0)
 
 
 @dataclass(frozen=True)
 class Randomise:
     """What differs from episode to episode in an arena: ranges, [low, high], to draw from."""
 
-    usual: bool = knob(False, 'usual ranges for all that is not given below')
+    usual: bool = knob(False, 'the usual range for each knob that is not set', basic=True)
     light: tuple[float, ...] = knob((1.0, 1.0), 'strength of the light [factor]', 0.1, 4.0)
     light_turn: tuple[float, ...] = knob(
-        (0.0, 0.0), 'light turned about the vertical by [deg]', -180.0, 180.0
+        (0.0, 0.0), 'rotation of the light about the vertical [deg]', -180.0, 180.0
     )
     light_tilt: tuple[float, ...] = knob(
-        (0.0, 0.0), 'light nearer to the horizon by [deg]', -60.0, 60.0
+        (0.0, 0.0), 'tilt of the light towards the horizon [deg]', -60.0, 60.0
     )
     colour: tuple[float, ...] = knob(
-        (0.0, 0.0), 'red, green and blue of each colour, 0 to 1, changed by', -1.0, 1.0
+        (0.0, 0.0), 'change of red, green and blue of each colour, which are 0 to 1', -1.0, 1.0
     )
     texture: tuple[float, ...] = knob(
-        (0.0, 0.0), 'contrast of a pattern on all that never moves', 0.0, 1.0
+        (0.0, 0.0), 'contrast of a pattern on everything that does not move', 0.0, 1.0
     )
     camera_eye: tuple[float, ...] = knob(
-        (0.0, 0.0), 'camera moved along x, y and z by [share of its distance]', -0.5, 0.5
+        (0.0, 0.0), 'shift of the camera along x, y and z [share of its distance]', -0.5, 0.5
     )
     camera_target: tuple[float, ...] = knob(
-        (0.0, 0.0), 'point in the middle of the image moved by [same]', -0.5, 0.5
+        (0.0, 0.0),
+        'shift of the point in the middle of the image [share of the distance of the camera]',
+        -0.5,
+        0.5,
     )
     camera_roll: tuple[float, ...] = knob(
-        (0.0, 0.0), 'camera turned about its axis by [deg]', -180.0, 180.0
+        (0.0, 0.0), 'rotation of the camera about its optical axis [deg]', -180.0, 180.0
     )
     fov: tuple[float, ...] = knob((1.0, 1.0), 'field of view [factor]', 0.5, 2.0)
     noise: tuple[float, ...] = knob(
-        (0.0, 0.0), 'standard deviation of the noise on pixel values, 0 to 255', 0.0, 128.0
+        (0.0, 0.0),
+        'standard deviation of the noise on pixel values, which are 0 to 255',
+        0.0,
+        128.0,
     )
     friction: tuple[float, ...] = knob(
-        (1.0, 1.0), 'friction of all that moves [factor]', 0.0, 10.0
+        (1.0, 1.0), 'friction of everything that moves [factor]', 0.0, 10.0
     )
-    mass: tuple[float, ...] = knob((1.0, 1.0), 'mass of all that moves [factor]', 0.1, 10.0)
+    mass: tuple[float, ...] = knob((1.0, 1.0), 'mass of everything that moves [factor]', 0.1, 10.0)
     gain: tuple[float, ...] = knob(
-        (1.0, 1.0), 'velocity of the motors, where 1 is as commanded [factor]', 0.1, 3.0
+        (1.0, 1.0), 'velocity of the motors over that commanded [factor]', 0.1, 3.0
     )
-    latency: tuple[int, ...] = knob((0, 0), 'an action acts so much later [raw steps]', 0, 50)
+    latency: tuple[int, ...] = knob(
+        (0, 0), 'delay from an action to its effect [raw steps]', 0, 50
+    )
     lag: tuple[float, ...] = knob(
-        (0.0, 0.0), 'velocities follow commands with this time constant: inertia [s]', 0.0, 10.0
+        (0.0, 0.0), 'time constant with which velocities follow commands: inertia [s]', 0.0, 10.0
     )
     frame_drop: tuple[float, ...] = knob(
-        (0.0, 0.0), 'share of the frames that show the one before', 0.0, 0.95
+        (0.0, 0.0), 'share of the frames that show the frame before', 0.0, 0.95
     )
 
     def __post_init__(self) -> None:
-        """Refuse what is no range."""
+        """Check that every range is [low, high]."""
         for name, value in vars(self).items():
             if name != 'usual' and not (len(value) == 2 and value[0] <= value[1]):
                 raise ValueError(f'{name}: expected [low, high], found {list(value)}')
@@ -594,19 +747,19 @@ class Randomise:
 class Evaluate:
     """The protocol of closed-loop evaluation."""
 
-    pairs: int = knob(100, 'start and goal pairs', 1, 100_000)
-    offset: int = knob(25, 'raw steps between start and goal in the recorded episode', 1, 100_000)
-    budget: int = knob(50, 'raw steps within which the goal must be reached', 1, 100_000)
-    execute: int = knob(1, 'raw steps executed of a plan before the next plan', 1, 100_000)
-    delay: int = knob(0, 'raw steps from an image to the first action planned from it', 0, 1000)
-    compensate: str = knob(
-        'sent',
-        'what is done about the delay: a plan begins with the actions that were sent already '
-        '(sent), its first actions are left out (skip), or nothing is done',
-        choices=('sent', 'skip', 'nothing'),
+    pairs: int = knob(100, 'pairs of start and goal', 1, 100_000, basic=True)
+    offset: int = knob(
+        25, 'raw steps between start and goal in the recorded episode', 1, 100_000, basic=True
     )
+    budget: int = knob(
+        50, 'raw steps within which the goal must be reached', 1, 100_000, basic=True
+    )
+    execute: int = knob(
+        1, 'raw steps executed of a plan before the next plan', 1, 100_000, basic=True
+    )
+    delay: int = knob(0, 'raw steps from an image to the first action planned from it', 0, 1000)
     repeats: int = knob(5, 'attempts of the random policy at each pair', 1, 1000)
-    lanes: int = knob(8, 'pairs tried at the same time, each as if it were alone', 1, 1000)
+    lanes: int = knob(8, 'pairs tried in parallel; the result does not depend on it', 1, 1000)
     seed: int = knob(0, 'seed of the pairs', 0, 2**31 - 1)
 
 
@@ -615,87 +768,102 @@ class Node:
     """The plan node at run time."""
 
     autostart: bool = knob(
-        True, 'configure and activate without being asked; the process ends where that fails'
+        True,
+        'configure and activate at start; the process ends when that fails',
     )
-    engage: bool = knob(True, 'move as soon as there is a goal; false waits for ~/engage')
-    dry_run: bool = knob(False, 'plan and report, but publish no command')
+    engage: bool = knob(
+        True, 'move as soon as there is a goal; false waits for ~/engage', basic=True
+    )
+    dry_run: bool = knob(False, 'plan and report, but publish no command', basic=True)
     unfit: str = knob(
         'refuse',
-        'a model that training found unfit to plan with is refused, or accepted with a warning',
+        'whether a model that training found unfit for planning is refused, or accepted with a '
+        'warning',
         choices=('refuse', 'accept'),
     )
     shadow: bool = knob(
         False,
-        'publish to ~/shadow/command only, and compare with the commands that somebody else gives',
+        'publish on ~/shadow/command only, and compare with the commands of another controller',
     )
     keep_stop: bool = knob(
-        False,
-        'a stop outlives the process: a node that is started again under the same name stays '
-        'stopped until it is engaged',
+        False, 'a stop persists: a node restarted under the same name stays stopped until engaged'
     )
     image_timeout: float = knob(
         0.5,
-        'an image older than this stops the robot, and so does a plan that was made from one [s]',
+        'age of an image that stops the robot, also of the image that the current plan was made '
+        'from [s]',
         0.01,
         60.0,
         live=True,
+        basic=True,
     )
     stamp_timeout: float = knob(
         0.0,
-        'an image whose stamp is further from now than this is not used [s], 0 to trust no stamp',
+        'largest difference between the stamp of an image and now; an image beyond it is '
+        'discarded; 0 ignores stamps [s]',
         0.0,
         60.0,
         live=True,
     )
     frozen_timeout: float = knob(
         2.0,
-        'the same image again and again stops a robot that moves after this long [s], 0 for never',
+        'time of identical images that stops a moving robot; 0 for never [s]',
         0.0,
         60.0,
         live=True,
     )
     compensate: bool = knob(
         True,
-        'plans begin with the commands that were sent since the image was taken, as it was then',
+        'plans begin with the commands sent since their image was taken; false plans as if the '
+        'image were of now',
         live=True,
     )
     camera_delay: float = knob(
         -1.0,
-        'age of an image when it comes [s]; below 0 it is measured by the stamp, where that is no '
-        'older than node.image_timeout and not of the future. Must be shorter than a plan',
+        'age of an image on arrival, shorter than a plan; below 0 it is taken from the stamp, '
+        'unless that is older than node.image_timeout or in the future [s]',
         -10.0,
         10.0,
         live=True,
     )
     actuation_delay: float = knob(
         -1.0,
-        'the robot acts on a command so long after it is sent [s]; below 0 as the checkpoint has '
-        'it in dataset.command_delay',
+        'time from the sending of a command to its effect; below 0 for dataset.command_delay of '
+        'the checkpoint [s]',
         -10.0,
         10.0,
         live=True,
     )
     coast: int = knob(
-        3, 'ticks that an old plan may play on when the planner is late', 0, 100, live=True
+        3,
+        'control periods for which the last plan may continue when the next one is late',
+        0,
+        100,
+        live=True,
     )
     stop_duration: float = knob(
-        1.0, 'after a stop, the stop command is repeated this long [s]', 0.0, 60.0, live=True
+        1.0, 'time for which the stop command is repeated after a stop [s]', 0.0, 60.0, live=True
     )
     max_rate: tuple[float, ...] = knob(
         (),
-        'largest change of a command field in a second, stops included [its SI unit/s]: one for '
-        'all fields, one for each, or [] for no limit',
+        'largest change of each command field, stops included [its SI unit/s]: one number for all '
+        'fields, one for each, or [] for no limit',
         live=True,
+        basic=True,
     )
     max_jerk: tuple[float, ...] = knob(
-        (), 'largest change of that in a second [its SI unit/s^2], likewise', live=True
+        (),
+        'largest change of the rate of each command field [its SI unit/s^2]: one number for all '
+        'fields, one for each, or [] for no limit',
+        live=True,
     )
     exclusive: bool = knob(
         True, 'stop while another node publishes on the command topic', live=True
     )
     camera_reliability: str = knob(
         'best_effort',
-        'best_effort hears every camera; reliable only those that are',
+        'QoS reliability of the camera subscription; best_effort receives from every publisher, '
+        'reliable from reliable ones only',
         choices=('best_effort', 'reliable'),
     )
     threads: int = knob(1, 'CPU threads of the planner', 1, 64)
@@ -706,50 +874,52 @@ GOAL_NAME = re.compile(r'[A-Za-z0-9][\w-]{0,63}')
 
 @dataclass(frozen=True)
 class Goal:
-    """What the plan node calls reached, and where named goals lie."""
+    """When the plan node reports a goal as reached, and where named goals are stored."""
 
     near: float = knob(
         2.0,
-        'a goal is reached within the latent distance of so many control periods of driving, as '
-        'training has measured it; 0 for never',
+        'a goal is reached within the latent distance that training measured between frames this '
+        'far apart; 0 for never [control periods]',
         0.0,
         25.0,
         live=True,
+        basic=True,
     )
-    far: float = knob(
-        4.0,
-        'it is left beyond the distance of so many; a subgoal of a route is passed within it',
-        0.0,
-        25.0,
-        live=True,
+    settle: int = knob(
+        3, 'images within the distance of goal.near before a goal is reached', 1, 1000, live=True
     )
-    settle: int = knob(3, 'images near a goal before it is reached', 1, 1000, live=True)
     stay: bool = knob(
-        False, 'drive back to a goal that was reached and is left; false waits for the next goal'
+        False,
+        'drive back when the robot leaves a goal that it reached; false waits for the next goal',
+        basic=True,
     )
     folder: str = knob(
         '',
-        "folder of named goals, '' for goals/ in that of the checkpoint, or for one in "
-        '~/.local/state/smwm_ros where the checkpoint came with the package',
+        'folder of named goals; empty for goals/ beside the checkpoint, or a folder in '
+        '~/.local/state/smwm_ros for the checkpoint of the package',
     )
     save_as: str = knob(
         '',
-        "name of the next view or route that is kept: letters, digits, _ and -; '' for numbered "
-        'ones',
+        'name under which the next view or route is stored: letters, digits, _ and -; empty for '
+        'numbered names',
         live=True,
     )
     spacing: float = knob(
         10.0,
-        'subgoals of a route that is taught are the distance of so many periods apart',
+        'subgoals of a recorded route have the latent distance of frames this far apart [control '
+        'periods]',
         1.0,
         25.0,
         live=True,
     )
 
+    @property
+    def far(self) -> float:
+        """Return how many control periods away a goal is left, or a subgoal passed."""
+        return max(4.0, 2 * self.near)
+
     def __post_init__(self) -> None:
-        """Refuse a goal that would be left before it is reached."""
-        if self.far < self.near:
-            raise ValueError(f'far: {self.far} must not be less than near, {self.near}')
+        """Check the name of a goal."""
         if self.save_as and not GOAL_NAME.fullmatch(self.save_as):
             raise ValueError(
                 f'save_as: {self.save_as[:80]!r} is no name for a goal; expected letters, digits, '
@@ -759,17 +929,19 @@ class Goal:
 
 @dataclass(frozen=True)
 class Sim:
-    """The arena node: an arena that poses as a robot."""
+    """The arena node: an arena with the topics of a robot."""
 
-    real_time_factor: float = knob(1.0, 'simulated seconds in a second', 0.01, 100.0)
-    clock: bool = knob(False, 'publish simulated time on /clock; stamps and timeouts follow it')
+    real_time_factor: float = knob(1.0, 'simulated seconds in a second', 0.01, 100.0, basic=True)
+    clock: bool = knob(False, 'publish simulated time on /clock; stamps and timeouts then use it')
     command_timeout: float = knob(
-        0.5, 'a command is obeyed this long when none follows [s]', 0.01, 60.0
+        0.5, 'time for which a command acts when no other follows [s]', 0.01, 60.0
     )
-    tasks: str = knob('', "JSON file with a list of {start, goal} states, '' for random tasks")
-    budget: int = knob(0, 'raw steps within which a goal must be reached, 0 for any', 0, 1_000_000)
+    tasks: str = knob('', 'JSON file with a list of {start, goal} states; empty for random tasks')
+    budget: int = knob(
+        0, 'raw steps within which a goal must be reached; 0 for no limit', 0, 1_000_000
+    )
     auto_next: float = knob(
-        0.0, 'an ended task gives way to the next after this long [s], 0 for never', 0.0, 3600.0
+        0.0, 'time from the end of a task to the next one; 0 for never [s]', 0.0, 3600.0
     )
 
 
@@ -790,3 +962,23 @@ class Config:
     node: Node = field(default_factory=Node)
     goal: Goal = field(default_factory=Goal)
     sim: Sim = field(default_factory=Sim)
+
+
+# What to do about knobs that this version no longer has, by section. A file, a word or a parameter
+# that sets one is refused with this text; checkpoints and datasets that hold one are read without.
+REMOVED: dict[type, dict[str, str]] = {
+    Model: {'sigreg_knots': 'delete the key; the value is always 17, as in LeWorldModel'},
+    Train: {'feed': 'delete the key; the feed follows from the device and its free memory'},
+    Planner: {
+        'momentum': 'delete the key; the value is always 0.1',
+        'refine_step': 'delete the key; the value is always 0.3',
+    },
+    Prepare: {
+        'nodes': 'delete the key; a roadmap has at most 1000 nodes',
+        'seed': 'set train.seed instead',
+    },
+    Evaluate: {
+        'compensate': 'delete the key; plans always begin with the actions already sent',
+    },
+    Goal: {'far': 'delete the key; the distance is twice goal.near, and at least 4 periods'},
+}

@@ -4,7 +4,7 @@ Paths to the numbers in a message.
 
 A path is field names joined by dots, with an index or a slice where a field is an array:
 'twist.linear.x', 'position[0:6]', 'data[2]', 'points[0].velocities[0:6]'. Where a message names
-the elements of its arrays, they can be had by name, whatever their order in each message:
+the elements of its arrays, a path can select them by name, in any order:
 'position[name=elbow,wrist]' of a JointState, 'points[0].positions[joint_names=elbow]' of a
 JointTrajectory.
 """
@@ -16,20 +16,20 @@ from collections.abc import Sequence
 import re
 from typing import NamedTuple
 
-MOST = 1000  # numbers that one path may name
+MOST = 1000  # numbers in one path
 _FIELD = r'[A-Za-z_]\w*'
 _STEP = re.compile(
     rf'(?P<name>{_FIELD})'
     r'(\[((?P<low>\d+)(?P<colon>:(?P<high>\d+))?'
     rf'|(?P<key>{_FIELD})=(?P<words>[^][,=]+(,[^][,=]+)*))\])?'
 )
-_DOT = re.compile(r'\.(?![^\[]*\])')  # not within brackets: names may have dots
+_DOT = re.compile(r'\.(?![^\[]*\])')  # outside brackets: names of joints may have dots
 
 
 class Named(NamedTuple):
-    """Elements of an array, by what another field of the message calls them."""
+    """Elements of an array, by their names in another field of the message."""
 
-    field: str  # that holds the names
+    field: str  # with the names
     words: tuple[str, ...]
 
 
@@ -41,7 +41,7 @@ class Step(NamedTuple):
 
     @property
     def is_many(self) -> bool:
-        """Tell whether the step takes more than one element."""
+        """Return whether the step selects more than one element."""
         return isinstance(self.at, slice) or (
             isinstance(self.at, Named) and len(self.at.words) > 1
         )
@@ -54,7 +54,7 @@ def parse_path(path: str) -> tuple[Step, ...]:
         match = _STEP.fullmatch(word)
         if match is None:
             raise ValueError(
-                f"'{path}': not a field path; expected such as twist.linear.x, position[0:6] "
+                f"'{path}': not a field path; expected a path like twist.linear.x, position[0:6] "
                 f'or position[name=elbow]'
             )
         steps.append(Step(match['name'], _elements(path, match)))
@@ -64,7 +64,7 @@ def parse_path(path: str) -> tuple[Step, ...]:
 
 
 def expand(paths: Sequence[str]) -> tuple[str, ...]:
-    """Name each number by itself: position[0:2] -> position[0], position[1]."""
+    """Return one path for each number: position[0:2] -> position[0], position[1]."""
     names: list[str] = []
     for path in paths:
         last = parse_path(path)[-1]
@@ -82,7 +82,7 @@ def expand(paths: Sequence[str]) -> tuple[str, ...]:
 
 
 def _elements(path: str, match: re.Match[str]) -> int | slice | Named | None:
-    """Return what stands in the brackets."""
+    """Return the elements that the brackets select."""
     if match['key']:
         return Named(match['key'], tuple(word.strip() for word in match['words'].split(',')))
     if match['low'] is None:

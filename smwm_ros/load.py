@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Three doors into one schema: YAML files, `key=value` words and ROS parameters.
+Build the configuration from YAML files, `key=value` words and ROS parameters.
 
-All mistakes are gathered and reported at once, each with its key path, the value that was found,
-and what would have been valid.
+One error reports all mistakes, each with its key path, the value found and the values expected.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints, NamedTuple, TypeVar
 
-from smwm_ros.config import Config
+from smwm_ros.config import Config, REMOVED
 from smwm_ros.errors import ConfigError, did_you_mean, one_line, video_hint
 from smwm_ros.share import share_folders, shipped
 from smwm_ros.text import brief, cut, VALUE
@@ -22,13 +21,13 @@ import yaml
 
 LARGEST = 1 << 18  # bytes of a file; reading more takes seconds
 MOST = 20_000  # values in a file
-DEEPEST = 20  # levels of it
-NAMED = 10  # mistakes said one by one
+DEEPEST = 20  # levels of nesting in a file
+NAMED = 10  # mistakes reported one by one
 T = TypeVar('T')
 
 
 class Knob(NamedTuple):
-    """One knob as the doors see it."""
+    """One knob as it is declared."""
 
     path: str  # 'planner.samples'
     kind: Any  # bool, int, float, str, tuple[float, ...] or tuple[str, ...]
@@ -38,7 +37,9 @@ class Knob(NamedTuple):
     high: float | None
     choices: tuple[str, ...]
     live: bool  # may change while a node runs
-    was: str  # its former name, '' for none
+    was: str  # former name, '' for none
+    basic: bool  # to be read first
+    tune: str  # when to change it, '' for no advice
 
 
 def knobs(schema: type, prefix: str = '') -> Iterator[Knob]:
@@ -84,10 +85,10 @@ def load_config(
 
 class _Careful(yaml.SafeLoader):
     """
-    YAML of a bounded size, in which no key is written twice.
+    YAML of a bounded size, in which no key occurs twice.
 
-    An alias stands for all that it names. A few lines of aliases of aliases stand for more than
-    any memory holds, so what counts is the size that they would have in full.
+    An alias stands for the values it names. A few lines of aliases of aliases can stand for more
+    values than fit into memory, so values of aliases are counted in full.
     """
 
     def __init__(self, text: str) -> None:
@@ -146,10 +147,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    """Read YAML; ValueError where it is none."""
+    """Read YAML; raise a ValueError where the text is not valid."""
     try:
         return yaml.load(text, _Careful)
-    except Exception as error:  # many kinds: what stands behind a tag is converted by Python
+    except Exception as error:  # of any kind: Python converts the values behind tags
         reason = one_line(error).replace('in "<unicode string>",', 'at')
         raise ValueError(reason) from None
 
@@ -173,7 +174,7 @@ def parse_override(word: str) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one tree of plain data over another."""
+    """Return one tree of plain data overridden by another."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
@@ -183,14 +184,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_dict(section: Any) -> Any:
-    """Turn a config section into plain data that YAML and JSON can hold."""
+    """Turn a config section into plain data for YAML and JSON."""
     if is_dataclass(section):
         return {item.name: to_dict(getattr(section, item.name)) for item in fields(section)}
     return list(section) if isinstance(section, tuple) else section
 
 
 def config_path(source: str | Path) -> Path:
-    """Find a config by path, or by the name of one that comes with the package."""
+    """Find a config by its path, or by the name of one that comes with the package."""
     path = Path(source)
     if path.is_file():
         return path
@@ -203,7 +204,7 @@ def config_path(source: str | Path) -> Path:
 
 
 def _section(schema: Any, data: Any, prefix: str, mistakes: list[str]) -> Any:
-    """Build one dataclass; mistakes go to the list, and None is returned then."""
+    """Build one dataclass; add mistakes to the list and return None if there are any."""
     if data is None:  # a section in YAML with every knob commented out
         data = {}
     if not isinstance(data, Mapping):
@@ -213,11 +214,15 @@ def _section(schema: Any, data: Any, prefix: str, mistakes: list[str]) -> Any:
     hints = get_type_hints(schema)
     declared: dict[str, Field[Any]] = {item.name: item for item in fields(schema)}
     renamed = {item.metadata.get('was', ''): name for name, item in declared.items()}
+    removed = REMOVED.get(schema, {})
     for key in [key for key in data if key not in declared]:
         if key in renamed:
             mistakes.append(f'{prefix}{key}: this knob is now called {prefix}{renamed[key]}')
             continue
-        # Comparing takes time, and only the first mistakes are shown.
+        if instead := removed.get(key):
+            mistakes.append(f'{prefix}{key}: this knob was removed; {instead}')
+            continue
+        # Finding a similar name takes time, and only the first mistakes are shown.
         hint = did_you_mean(str(key), declared) if len(mistakes) < NAMED else ''
         mistakes.append(f'{prefix}{cut(str(key), VALUE)}: unknown key; {hint}')
     values: dict[str, Any] = {}
@@ -257,7 +262,7 @@ def _value(item: Field[Any], kind: Any, value: Any, path: str, mistakes: list[st
 
 
 def _convert(kind: Any, value: Any) -> Any:
-    """Return the value as the declared type, or None where it is of another."""
+    """Return the value as the declared type, or None where it has another type."""
     if get_origin(kind) is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
             return None
@@ -265,11 +270,11 @@ def _convert(kind: Any, value: Any) -> Any:
         return None if any(item is None for item in items) else tuple(items)
     if kind is float and type(value) in (int, float, str):
         return _number(value)
-    return value if type(value) is kind else None  # so that True is no int
+    return value if type(value) is kind else None  # for bool is a subclass of int
 
 
 def _number(value: float | str) -> float | None:
-    """Read a finite number, also what YAML takes for text and people mean as a number: 1e-3."""
+    """Read a finite number, also one that YAML reads as a text, such as 1e-3."""
     try:
         number = float(value)
     except (ValueError, OverflowError):
@@ -278,7 +283,7 @@ def _number(value: float | str) -> float | None:
 
 
 def describe(kind: Any) -> str:
-    """Say a type in plain words."""
+    """Describe a type in plain words."""
     if get_origin(kind) is tuple:
         return f'a list of {describe(get_args(kind)[0]).removeprefix("a ")}s'
     names = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'a text'}

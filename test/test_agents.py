@@ -84,20 +84,22 @@ def rooms() -> Iterator[list[Arena]]:
         arena.close()
 
 
-def by_method(execute: int, delay: int, compensate: str) -> PlannerAgent:
+def by_method(execute: int, delay: int) -> PlannerAgent:
     checkpoint = tiny_checkpoint()
     method = Method('tiny', Path('tiny'), checkpoint, checkpoint.planner, execute)
-    return method.agent(Evaluate(delay=delay, compensate=compensate))
+    return method.agent(Evaluate(delay=delay))
 
 
 AGENTS: dict[str, Callable[[], Agent]] = {
     'random': lambda: RandomAgent(TwoRoom.spec, 3),
     'expert': ExpertAgent,
     'planner': lambda: PlannerAgent(Pilot(tiny_checkpoint()), 1, 0),
-    'several actions of a plan': lambda: by_method(3, 0, 'sent'),
-    'late plans': lambda: by_method(2, 2, 'sent'),
-    'late plans that skip': lambda: by_method(2, 2, 'skip'),
-    'late plans without compensation': lambda: by_method(2, 2, 'nothing'),
+    'several actions of a plan': lambda: by_method(3, 0),
+    'late plans': lambda: by_method(2, 2),
+    'late plans that skip': lambda: PlannerAgent(Pilot(tiny_checkpoint()), 2, 2, 'skip'),
+    'late plans without compensation': lambda: PlannerAgent(
+        Pilot(tiny_checkpoint()), 2, 2, 'nothing'
+    ),
 }
 
 

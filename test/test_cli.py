@@ -81,6 +81,9 @@ def test_help_of_a_verb_lists_its_knobs_with_defaults(
     for knob in knobs(Config):
         listed = f'\n  {knob.path}=' in text
         assert listed == (knob.path.split('.')[0] in sections)
+        if listed:
+            before = text[: text.index(f'\n  {knob.path}=')]
+            assert ('advanced knobs:' in before) is not knob.basic
         if listed and isinstance(knob.default, int | float) and not isinstance(knob.default, bool):
             assert f'\n  {knob.path}={knob.default}' in text or 'e-' in str(knob.default)
 

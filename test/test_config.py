@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from smwm_ros.config import Camera, Command, Config, Planner
+from smwm_ros.config import Camera, Command, Config, Goal, Planner, REMOVED
 from smwm_ros.data.stored import section
 from smwm_ros.errors import ConfigError, did_you_mean
 from smwm_ros.load import (
@@ -202,7 +202,7 @@ def test_every_commented_example_of_the_template_builds() -> None:
         ),
         (
             'robot: {command: {high: [-1, 1]}}',
-            r'low: -0\.5 of twist\.linear\.x must lie below its',
+            r'low: -0\.5 of twist\.linear\.x, expected less than its high',
         ),
         ('robot: {command: {fields: []}}', r'robot\.command\.fields: empty'),
         ("robot: {command: {fields: ['a b', c]}}", r"'a b': not a field path"),
@@ -311,3 +311,31 @@ def test_the_former_name_of_a_knob_is_answered_with_its_name_and_old_files_are_r
     ):
         load_config(None, [f'planner.{was}={value}'])
     assert getattr(section(Planner, {was: value}, 'planner'), name) == value
+
+
+@pytest.mark.parametrize(
+    ('kind', 'key'), [(kind, key) for kind, keys in REMOVED.items() for key in keys]
+)
+def test_a_removed_knob_is_refused_with_what_to_do_and_old_files_are_read(
+    kind: type, key: str
+) -> None:
+    (name,) = (name for name, value in vars(Config()).items() if type(value) is kind)
+    assert f'{name}.{key}' not in KNOBS
+    reason = f'{key}: this knob was removed; (set|delete) '
+    with pytest.raises(ConfigError, match=rf'command line: {name}\.{reason}'):
+        load_config(None, [f'{name}.{key}=1'])
+    with pytest.raises(ConfigError, match=f'parameters: {reason}'):
+        build(kind, {key: 1}, 'parameters')
+    stored = {**to_dict(kind()), key: 1}
+    assert section(kind, stored, name) == kind()
+    with pytest.raises(ValueError, match=f'unknown {kind.__name__} knobs: no_{key}$'):
+        section(kind, {**stored, f'no_{key}': 1}, name)
+
+
+@pytest.mark.parametrize(('near', 'far'), [(0.0, 4.0), (2.0, 4.0), (3.0, 6.0)])
+def test_a_goal_is_never_left_where_it_counts_as_reached(near: float, far: float) -> None:
+    assert Goal(near=near).far == far
+
+
+def test_basic_knobs_are_few_enough_to_be_read_first() -> None:
+    assert 30 <= sum(knob.basic for knob in KNOBS.values()) <= 50

@@ -84,7 +84,7 @@ NAN = float('nan')
         ('robot.dt', NAN, r'robot\.dt: expected a number, found nan'),
         ('robot.dt', '0.1', r"robot\.dt: expected a number, found '0\.1'"),
         ('robot.command.low', [NAN, 0], r'robot\.command\.low: expected a number, found nan'),
-        ('robot.command.low', [1, 1], r'robot\.command\.low: 1\.0 of .* must lie below'),
+        ('robot.command.low', [1, 1], r'robot\.command\.low: 1\.0 of .*, expected less than'),
         ('robot.command.fields', ['a b'], 'not a field path'),
         ('dataset.image_size', 10**9, r'dataset\.image_size: 1000000000 is out of range'),
         ('dataset.val_share', 7, r'dataset\.val_share: 7\.0 is out of range'),

@@ -20,8 +20,7 @@ ARENAS = ('two_room', 'two_room_differential', 'reacher', 'push_t', 'cube')
 # What is not asked when the block is followed: parts of other kinds, costs and terms.
 UNUSED = {
     'subplanner', 'time_weight', 'focus_weight', 'keep_out_weight', 'keep_out_radius',
-    'noise_beta', 'elite_keep',
-    'momentum', 'temperature', 'refine_step',
+    'noise_beta', 'elite_keep', 'temperature',
 }  # fmt: skip
 MACHINE = {'device', 'precision', 'seed'}  # no matter of the paper; those of the checkpoint stay
 

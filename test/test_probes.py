@@ -109,7 +109,7 @@ def test_training_deals_training_windows_and_looks_at_held_out_ones(
         return at(self, starts, share)
 
     monkeypatch.setattr(Batches, 'at', noted)
-    settings = config.Train(steps=8, batch=16, feed='direct', device='cpu')
+    settings = config.Train(steps=8, batch=16, device='cpu')
     train(data, tmp_path / 'run', TINY, settings, config.Planner())
     looked, *learnt = dealt
     assert looked == rows_of(data, 'val')

@@ -140,7 +140,7 @@ def test_a_kind_is_the_terms_that_shape_its_latent(kind: str) -> None:
 def test_the_regulariser_equals_a_computation_in_float64() -> None:
     z = 2 * torch.randn(3, 40, 5, generator=torch.Generator().manual_seed(0)) + 0.3
     torch.manual_seed(1)
-    found = float(SigReg(17, 64)(z))
+    found = float(SigReg(64)(z))
     torch.manual_seed(1)
     directions = torch.randn(5, 64).double().numpy()
     directions /= np.sqrt((directions**2).sum(0))
@@ -165,7 +165,7 @@ def test_the_regulariser_counts_by_its_weight() -> None:
 
 def test_the_regulariser_tells_gaussian_latents_from_collapsed_ones() -> None:
     torch.manual_seed(0)
-    regulariser = SigReg(17, 256)
+    regulariser = SigReg(256)
     gaussian = torch.randn(1, 1000, 8)
     fine = float(regulariser(gaussian))
     assert fine < 5

@@ -21,7 +21,7 @@ from typing import Any
 from smwm_ros.arenas import ARENA_NAMES
 from smwm_ros.cli import build_parser, VERBS
 from smwm_ros.load import load_config
-from smwm_ros.tables import parameter_table
+from smwm_ros.tables import parameter_table, section_tables, tuning_table
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'bench'))
@@ -187,7 +187,10 @@ def part(name: str) -> str:
         'rooms': rooms,
         'verbs': verbs,
         'arenas': arenas,
-        'parameters': lambda: parameter_table(tuple(detail.split('.')) if detail else ()),
+        'parameters': lambda: parameter_table(detail.split('.')),
+        'basic': lambda: section_tables(detail.split('.'), basic=True),
+        'advanced': lambda: section_tables(detail.split('.'), basic=False),
+        'tuning': lambda: tuning_table(detail),
         'results': lambda: results(detail),
         'once': lambda: once(detail),
         'help': lambda: f'```\n{_help(detail)}```',

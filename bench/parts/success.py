@@ -262,7 +262,7 @@ def prepare(seed: Seed, dataset: TransitionDataset) -> Checkpoint:
     seed.trained(dataset, seed.config.model.kind, 'ours')
     folder = seed.folder / 'ours'
     settings = seed.config.prepare
-    knobs = [f'prepare.steps={settings.steps}', f'prepare.seed={seed.config.train.seed}']
+    knobs = [f'prepare.steps={settings.steps}', f'train.seed={seed.config.train.seed}']
     with redirect_stdout(sys.stderr):
         if smwm(['prepare', str(folder), '--data', str(dataset.folder), *knobs]):
             raise RuntimeError('smwm prepare failed')

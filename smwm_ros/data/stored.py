@@ -101,15 +101,16 @@ def section(schema: type[T], data: Any, where: str, known: bool = True) -> T:
     """
     Make a config section from stored plain data; raise ValueError if it is invalid.
 
-    A missing knob has its default, and a renamed knob is also read by its former name. With
-    `known`, unknown knobs are an error.
+    A missing knob has its default, and a renamed knob is also read by its former name. A
+    removed knob is ignored. With `known`, other unknown knobs are an error.
     """
     if not isinstance(data, Mapping):
         raise ValueError(f'{where}: expected an object, found {brief(data)}')
     declared = {item.name: item.metadata for item in fields(schema)}  # type: ignore[arg-type]
     names = {meta['was']: name for name, meta in declared.items() if meta.get('was')}
     data = {names.get(key, key): value for key, value in data.items()}
-    if known and (unknown := sorted(set(data) - set(declared))):
+    gone = config.REMOVED.get(schema, {})
+    if known and (unknown := sorted(set(data) - set(declared) - set(gone))):
         raise ValueError(f'{where}: unknown {schema.__name__} knobs: {", ".join(unknown)}')
     hints = get_type_hints(schema)
     values = {}

@@ -13,7 +13,6 @@ import time
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from smwm_ros.config import Evaluate
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import ActionSpec, Arena, Array, Frame
 from smwm_ros.planning.pilot import Pilot
@@ -91,12 +90,11 @@ class PlannerAgent:
     """
     Plans from pixels every `execute` raw steps, and executes each plan `delay` raw steps later.
 
-    `compensate` is evaluate.compensate: what to do about the delay.
+    `compensate` is what to do about the delay: begin plans with the actions that were sent during
+    it ('sent'), leave out their first actions ('skip'), or nothing ('nothing').
     """
 
-    def __init__(
-        self, pilot: Pilot, execute: int, delay: int, compensate: str = Evaluate.compensate
-    ) -> None:
+    def __init__(self, pilot: Pilot, execute: int, delay: int, compensate: str = 'sent') -> None:
         if execute + delay > pilot.raw_steps:
             raise ConfigError(
                 f'evaluate.execute: {execute} raw steps after a delay of {delay} exceed '

@@ -56,7 +56,7 @@ class Method(NamedTuple):
         """Return an agent that plans by this method, warmed up."""
         pilot = Pilot(self.checkpoint, self.planner)
         pilot.warm_up()
-        return PlannerAgent(pilot, self.execute, protocol.delay, protocol.compensate)
+        return PlannerAgent(pilot, self.execute, protocol.delay)
 
 
 def read_words(text: str, folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import nn, Tensor
 
+KNOTS = 17  # points where characteristic functions are compared
 LAST_KNOT = 3.0  # beyond it the weight exp(-t^2/2) is close to 0
 
 
@@ -22,12 +23,12 @@ class SigReg(nn.Module):
     normal: Tensor  # (knots,) characteristic function of the standard normal distribution (real)
     weights: Tensor  # (knots,) of the integral over -3..3, which is symmetric
 
-    def __init__(self, knots: int, directions: int) -> None:
+    def __init__(self, directions: int) -> None:
         super().__init__()
         self._directions = directions
-        t = torch.linspace(0, LAST_KNOT, knots)
+        t = torch.linspace(0, LAST_KNOT, KNOTS)
         normal = torch.exp(-t.square() / 2)
-        trapezoid = torch.full_like(t, 2 * LAST_KNOT / (knots - 1))
+        trapezoid = torch.full_like(t, 2 * LAST_KNOT / (KNOTS - 1))
         trapezoid[[0, -1]] /= 2
         for name, value in (('t', t), ('normal', normal), ('weights', trapezoid * normal)):
             self.register_buffer(name, value, persistent=False)

@@ -65,9 +65,7 @@ class Smwm(nn.Module):
             if config.inverse_target
             else None
         )
-        self.sigreg = (
-            SigReg(config.sigreg_knots, config.sigreg_directions) if config.regularises else None
-        )
+        self.sigreg = SigReg(config.sigreg_directions) if config.regularises else None
         self.heads = Heads(width, action_size, config.heads) if config.heads else None
 
     def encode(self, pixels: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 NAME = 'roadmap'
+MOST = 1000  # nodes
 NEIGHBOURS = 12  # nearest nodes that are tried for an edge
 CLOSE = 0.5  # distance between nodes, and tolerance of the end of a move [median model steps]
 AHEAD = 2.0  # largest distance of a subgoal along the path [median model steps]
@@ -89,7 +90,7 @@ def farthest_points(latents: Tensor, apart: float, most: int) -> tuple[Tensor, T
 
 
 @torch.inference_mode()
-def build(drives: RecordedDrives, mover: Mover, most: int) -> Roadmap:
+def build(drives: RecordedDrives, mover: Mover, most: int = MOST) -> Roadmap:
     """Make a roadmap of recorded drives, with at most `most` nodes."""
     step = drives.step
     if not step > 0:

@@ -86,7 +86,7 @@ class Search:
             elites = best(samples, score(samples), settings.elites)
             if settings.refine:
                 bound = partial(self._bound, known=known)
-                elites = descend(score, bound, elites, settings.refine, settings.refine_step)
+                elites = descend(score, bound, elites, settings.refine)
             fit = self._refit(elites, fit, known)
             candidates = elites.actions[:, : self._kept] if self._kept else None
             if self._keeps_best:

@@ -15,6 +15,9 @@ from smwm_ros import config
 import torch
 from torch import Tensor
 
+MOMENTUM = 0.1  # of icem: share of mean and standard deviation kept from the last iteration
+FIRST_STEP = 0.3  # of the gradient descent [standard deviations of the data]
+
 
 class Elites(NamedTuple):
     """The best samples, the best one first."""
@@ -64,9 +67,7 @@ def cem(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
 def icem(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
     """Return the distribution of cem, mixed with the last one by planner.momentum."""
     found = cem(elites, last, settings)
-    return Fit(
-        *(torch.lerp(new, old, settings.momentum) for new, old in zip(found, last, strict=True))
-    )
+    return Fit(*(torch.lerp(new, old, MOMENTUM) for new, old in zip(found, last, strict=True)))
 
 
 def mppi(elites: Elites, last: Fit, settings: config.Planner) -> Fit:
@@ -98,7 +99,7 @@ def descend(
     bound: Callable[[Tensor], Tensor],
     elites: Elites,
     steps: int,
-    size: float,
+    size: float = FIRST_STEP,
 ) -> Elites:
     """
     Move each elite down the gradient of its cost; reject steps that do not lower the cost.

@@ -177,7 +177,7 @@ def _loop(
     stretch: list[dict[str, Tensor]] = []  # loss terms of the steps since the last validation
     began, warned = time.monotonic(), False
     with (
-        open_feed(settings.feed, batches, sampler, share, remaining) as feed,
+        open_feed('auto', batches, sampler, share, remaining) as feed,
         progress(total=settings.steps, initial=first, desc='train', unit='step') as bar,
         threads(settings.threads, _log.info if leads else _log.debug) as workers,
         TensorBoardLog(run.scalars, first, leads) as tb_log,

@@ -28,20 +28,12 @@ def add_config(parser: argparse.ArgumentParser, sections: Sequence[str]) -> None
         '--config', metavar='FILE', help='YAML file, or the name of a shipped one (two_room)'
     )
     parser.set_defaults(settings=[])
-    lines = [
-        line
-        for knob in knobs(Config)
-        if knob.path.partition('.')[0] in sections
-        for line in _help_lines(knob)
-    ]
-    parser.epilog = '\n'.join(
-        [
-            parser.epilog or '',
-            '',
-            'knobs, given as key=value words and shown with their defaults:',
-            *lines,
-        ]
-    )
+    listed = [knob for knob in knobs(Config) if knob.path.partition('.')[0] in sections]
+    lines = [parser.epilog or '', '', 'knobs, as key=value words with their defaults']
+    for heading, basic in (('basic knobs:', True), ('advanced knobs:', False)):
+        group = [line for knob in listed if knob.basic is basic for line in _help_lines(knob)]
+        lines += ['', heading, *group] if group else []
+    parser.epilog = '\n'.join(lines)
 
 
 def add_namespace(parser: argparse.ArgumentParser) -> None:

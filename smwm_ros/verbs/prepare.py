@@ -19,7 +19,6 @@ from smwm_ros.text import count_of, tell
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
-    from smwm_ros.config import Prepare
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.model.checkpoint import Checkpoint
 
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    cfg = options.config_of(args).prepare
+    cfg = options.config_of(args)
     from smwm_ros.lock import hold
     from smwm_ros.model.checkpoint import load
 
@@ -46,12 +45,12 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = load(folder)
     dataset = _dataset(args.data, folder, checkpoint)
     with hold(folder):
-        _prepare(folder, checkpoint, dataset, cfg)
+        _prepare(folder, checkpoint, dataset, cfg.prepare.steps, cfg.train.seed)
     return 0
 
 
 def _prepare(
-    folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, cfg: Prepare
+    folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, steps: int, seed: int
 ) -> None:
     """Build roadmap, policy and frame bank, and report their quality."""
     from smwm_ros.planning import frame_bank, roadmap
@@ -60,9 +59,9 @@ def _prepare(
     from smwm_ros.progress import show_progress
 
     drives = encode_drives(checkpoint, dataset, progress=show_progress)
-    road = roadmap.build(drives, roadmap.Mover(checkpoint.model, *limits(checkpoint)), cfg.nodes)
+    road = roadmap.build(drives, roadmap.Mover(checkpoint.model, *limits(checkpoint)))
     joined = roadmap.joined(road)
-    policy = proposals.learn(drives, cfg.steps, cfg.seed, show_progress)
+    policy = proposals.learn(drives, steps, seed, show_progress)
     held_out = drives
     if len(dataset.starts('val')):
         held_out = encode_drives(checkpoint, dataset, 'val', show_progress)

@@ -112,8 +112,8 @@ def test_what_was_recorded_and_converted_can_be_replayed_to_the_bit(name, tmp_pa
     for row in np.array(rows):
         arena.set_state(recorded.states(row[None])[0])
         frame = arena.step(recorded.actions(row[None])[0])
-        assert np.array_equal(frame.pixels, recorded.pixels(row + 1)[0])
-        assert np.array_equal(frame.state, recorded.states(row + 1)[0])
+        assert np.array_equal(frame.pixels, recorded.pixels(row[None] + 1)[0])
+        assert np.array_equal(frame.state, recorded.states(row[None] + 1)[0])
     arena.close()
 
 
