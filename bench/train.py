@@ -233,7 +233,7 @@ class Ours:
     @property
     def failed(self) -> bool:
         """Return whether torch could not compile."""
-        losses = self.learner.losses
+        losses = self.learner.losses.func
         return isinstance(losses, Compiled) and losses.failed
 
     @property

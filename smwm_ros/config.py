@@ -153,7 +153,7 @@ class Robot:
 
 
 _CLOCKS = ('', 'auto', 'header', 'receive')
-_CLOCK = 'clock that orders the {} messages; empty for that of dataset.time'
+_CLOCK = 'clock that orders the messages of {}; empty for that of dataset.time'
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ def test_the_gain_of_compiling_is_measured_beside_the_same_training_without_it(
     calls = []
 
     def compiled(function: Any) -> Any:
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **words: Any) -> Any:
             calls.append(function)
-            return function(*args)
+            return function(*args, **words)
 
         return call
 

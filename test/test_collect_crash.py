@@ -156,7 +156,7 @@ def test_a_worker_that_fails_once_costs_nothing(
     environment = {**saboteur, 'SABOTAGE': sabotage, 'OFTEN': 'once'}
     code, errors = end(start(tmp_path / 'bags', *WORDS, environment=environment))
     assert code == 0, errors
-    assert errors.count(f'{told}; another one begins it again') == 1
+    assert errors.count(f'{told}; another process starts it again') == 1
     assert contents(tmp_path / 'bags') == whole
 
 

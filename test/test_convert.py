@@ -189,7 +189,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, tiny_bag: Make
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'thesis.tex').write_text('do not lose')
     for fresh in (False, True):
-        with pytest.raises(DatasetError, match=r'something else \(thesis\.tex\)'):
+        with pytest.raises(DatasetError, match=r'not a dataset, it contains thesis\.tex'):
             convert([tiny_bag(f'bag{fresh}')], tmp_path / 'out', config(), fresh=fresh)
     assert (tmp_path / 'out' / 'thesis.tex').read_text() == 'do not lose'
 
@@ -198,7 +198,7 @@ def test_no_transitions_say_why_and_leave_nothing(tmp_path: Path, tiny_bag: Make
     bag = tiny_bag(ticks=range(0, 60, 3))
     with pytest.raises(
         DatasetError,
-        match=r'no transitions; .*; frames are 0\.3 s apart, which dataset\.max_frame_age=0\.15',
+        match=r'no transitions; .*; frames are 0\.3 s apart, more than dataset\.max_frame_age=0',
     ):
         made(tmp_path, bag)
     assert not (tmp_path / 'out').exists()
@@ -220,7 +220,9 @@ def test_a_robot_that_hears_no_commands_is_told_what_keeps_its_ticks(tmp_path: P
 
 
 def test_a_missing_topic_lists_what_is_there(tmp_path: Path, tiny_bag: MakeBag) -> None:
-    with pytest.raises(BagError, match=r"no topic '/cmd_val'; did you mean '/cmd_vel'.*there are"):
+    with pytest.raises(
+        BagError, match=r"no topic '/cmd_val'; did you mean '/cmd_vel'.*topics in the bag: "
+    ):
         made(tmp_path, tiny_bag(), words=('robot.command.topic=/cmd_val',))
     with pytest.raises(BagError, match=r'is of type geometry_msgs/msg/TwistStamped, expected'):
         made(

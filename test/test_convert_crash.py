@@ -27,7 +27,7 @@ def test_a_killed_worker_is_named_and_its_bag_is_converted_by_another(tmp_path: 
     os.kill(until_both_work(process)[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert 'was killed by SIGKILL (out of memory?); another one begins it again' in errors
+    assert 'was killed by SIGKILL (out of memory?); another process starts it again' in errors
     assert 'Traceback' not in errors
     assert start(tmp_path / 'bags', tmp_path / 'two').wait(120) == 0
     assert contents(tmp_path / 'one') == contents(tmp_path / 'two')

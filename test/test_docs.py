@@ -38,7 +38,7 @@ SHOWN_BY = {
     'make ': 'test_docs.py::test_every_make_target_in_the_docs_exists',
     **dict.fromkeys(
         ('smwm status', 'smwm stop', 'smwm engage', 'smwm goal '),
-        'ros/test_client.py::test_goals_by_name_and_picture_count',
+        'ros/test_client.py::test_goals_by_name_and_picture_are_accepted',
     ),
     'ros2 ': 'ros/test_docs_commands.py::test_a_line_fits_the_node',
     'pre-commit install': 'test_package.py::test_every_requirement_of_setup_py_is_used',

@@ -162,7 +162,7 @@ def test_only_kinds_that_learn_from_the_same_data_are_compared(
     other = dot_dataset(tmp_path / 'other', noise=0.1)
     words = ['evaluate', str(run), '--data', str(other.folder), '--methods', 'sigreg', *SMALL]
     assert main(words) == 2
-    assert 'only what learnt from the same data can be compared' in capsys.readouterr().err
+    assert 'methods are compared on one dataset' in capsys.readouterr().err
 
 
 def test_the_verb_refuses_a_dataset_of_another_rate(

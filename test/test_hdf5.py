@@ -193,7 +193,7 @@ def test_without_h5py_the_extra_is_named(
     how = ['--to', 'hdf5'] if verb == 'export' else []
     assert main([verb, str(source), *how, '--out', str(tmp_path / 'out')]) == 2
     assert (
-        "(the extra 'hdf5' of this package): pip install h5py hdf5plugin"
+        "the extra 'hdf5' of this package, which is not installed: pip install h5py hdf5plugin"
         in capsys.readouterr().err
     )
 
@@ -301,9 +301,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     'episodes beyond the end': (
         {'without': ('ep_offset',), 'ep_len': np.array([ROWS, 1])},
-        'damaged: episode 1 is rows 167 to 167 of 167',
+        'damaged: episode 1 has rows 167 to 167 of 167',
     ),
-    'episodes in one another': ({'ep_offset': np.array([0, 129, 142])}, 'episode 1 is rows 129'),
+    'episodes in one another': ({'ep_offset': np.array([0, 129, 142])}, 'episode 1 has rows 129'),
     'labels for other rows': ({'without': ('ep_len',), 'ep_idx': np.zeros(4)}, 'has 4 rows'),
     'nothing long enough': (
         {'action': np.full((ROWS, 2), np.nan)},

@@ -92,7 +92,7 @@ def no_decoder(monkeypatch):
 def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(no_decoder, tmp_path, size):
     data = png(*size)
     message = SimpleNamespace(format='png', data=array('B', data))
-    with pytest.raises(CodecError, match=f'image of {size[0]}x{size[1]}: not decoded'):
+    with pytest.raises(CodecError, match=f'image of {size[0]}x{size[1]} is not decoded'):
         to_rgb(message)
     depth = SimpleNamespace(format='16UC1; compressedDepth png', data=array('B', bytes(12) + data))
     with pytest.raises(CodecError, match='not decoded'):

@@ -120,5 +120,8 @@ def test_without_lerobot_the_extra_is_named(
         monkeypatch.delitem(sys.modules, name)
     source = write_dataset(tmp_path / 'data')
     assert main(['export', str(source), '--to', 'lerobot', '--out', str(tmp_path / 'out')]) == 2
-    assert "(the extra 'lerobot' of this package): pip install lerobot" in capsys.readouterr().err
+    assert (
+        "the extra 'lerobot' of this package, which is not installed: pip install lerobot"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / 'out').exists()

@@ -200,7 +200,7 @@ def test_joints_are_found_by_name_in_any_order_and_among_the_messages_of_others(
     counts = data.metas['bag']['counts']
     assert counts['messages of /numbers without the configured names'] == 30
     (tmp_path / 'other').mkdir()
-    with pytest.raises(BagError, match=r"/numbers: .*has no 'knee', but wrist, elbow"):
+    with pytest.raises(BagError, match=r"/numbers: .*has no 'knee'; its names: wrist, elbow"):
         made(path.rename(tmp_path / 'other' / 'bag'), kind, ['position[name=knee]'])
 
 

@@ -327,7 +327,10 @@ def test_presets_train_and_come_back(model: config.Model, tmp_path: Path) -> Non
 def test_memory_and_unrolling_exclude_each_other(tmp_path: Path) -> None:
     dots = dot_dataset(tmp_path / 'dots')
     settings = config.Train(unroll=2, device='cpu')
-    with pytest.raises(TrainingError, match=r'train.unroll: a model that remembers .* either'):
+    with pytest.raises(
+        TrainingError,
+        match=r'train.unroll: a model with model.history above 1 .* set one of them to 1',
+    ):
         train(dots, tmp_path / 'run', replace(PAPER, history=2), settings, config.Planner())
 
 

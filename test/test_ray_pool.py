@@ -66,4 +66,7 @@ def test_without_ray_the_extra_is_named(
     monkeypatch.delitem(sys.modules, 'smwm_ros.bags.converting.ray_pool', raising=False)
     words = ['convert', str(tiny_bag()), '--out', str(tmp_path / 'out'), '--runner', 'ray']
     assert main(words) == 2
-    assert "(the extra 'ray' of this package): pip install ray" in capsys.readouterr().err
+    assert (
+        "the extra 'ray' of this package, which is not installed: pip install ray"
+        in capsys.readouterr().err
+    )

@@ -235,7 +235,7 @@ def test_a_finished_run_is_kept_and_another_one_is_not_mixed_in(
     with pytest.raises(
         CheckpointError,
         match=r'another run: model\.latent is 4 there and 5 now; '
-        r'train\.seed is 0 there and 1 now; choose another folder, or --fresh',
+        r'train\.seed is 0 there and 1 now; choose another folder, or start over with --fresh',
     ):
         train(dots, run, replace(TINY, latent=5), replace(SHORT, seed=1), PLANNER)
     more = dot_dataset(tmp_path / 'more', episodes=21)
@@ -415,7 +415,7 @@ def test_state_align_learns_from_the_ticks_whose_state_was_measured(
     dots = dot_dataset(tmp_path / 'dots', unmeasured=slice(0, None, 3))
     aligned, settings = replace(TINY, kind='state_align'), replace(SHORT, steps=200, batch=32)
     checkpoint = train(dots, tmp_path / 'run', aligned, replace(settings, lr=1e-2), PLANNER)
-    assert 'no measured state at 200 of 600 ticks; the loss' in caplog.text
+    assert 'no measured state at 200 of 600 ticks; the state loss' in caplog.text
     assert checkpoint.info.summary['state_r2'] > 0.7
     for row in read_curves(tmp_path / 'run'):
         assert np.isfinite(list(row.values())).all()

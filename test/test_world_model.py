@@ -244,7 +244,7 @@ def test_the_weight_of_the_inverse_term_is_the_lambda_that_was_found() -> None:
     ('knobs', 'match'),
     [
         ({'kind': 'sigreg', 'inverse_target': 0.3}, 'kind sigreg has no inverse loss'),
-        ({'inverse_weight': 0.0, 'inverse_target': 0.3}, 'needs an inverse_weight above 0'),
+        ({'inverse_weight': 0.0, 'inverse_target': 0.3}, 'needs model.inverse_weight above 0'),
     ],
 )
 def test_a_search_for_lambda_that_cannot_begin_is_refused(

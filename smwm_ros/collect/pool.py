@@ -82,8 +82,10 @@ class CollectPool:
             why = f'{name}: the process that records it {failure.what}, {ATTEMPTS} times'
             if failure.trace:
                 raise RuntimeError(f'{why}\n{failure.trace}')
-            raise BagError(f'{why}; run it again to go on, with fewer --jobs if memory is short')
-        report(f'{name}: the process that recorded it {failure.what}; another one begins it again')
+            raise BagError(f'{why}; run it again to resume, with fewer --jobs if memory is short')
+        report(
+            f'{name}: the process that recorded it {failure.what}; another process starts it again'
+        )
         self._waiting.appendleft(worker.item)
 
 

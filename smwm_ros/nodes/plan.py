@@ -115,7 +115,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         knobs = self._parameter_handler.node
         what = 'planning without commands' if knobs.dry_run else 'publishing commands'
         shadow = ' in the shadow' if knobs.shadow else ''
-        self.get_logger().info(f'active: {what}{shadow} once a goal is set')
+        self.get_logger().info(line(f'active: {what}{shadow} once a goal is set'))
         if self._latch.reason is not None:
             self.get_logger().warning('the robot was stopped before; call ~/engage to resume')
         return answer

@@ -177,7 +177,10 @@ def test_without_gymnasium_it_says_what_to_install():
     said = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, check=False
     )
-    assert "the extra 'gym' of this package): pip install gymnasium pybullet" in said.stderr
+    assert (
+        "the extra 'gym' of this package, which is not installed: pip install gymnasium pybullet"
+        in said.stderr
+    )
 
 
 def test_closing_twice_is_legal():

@@ -161,7 +161,7 @@ def _retry(
         why = f'{words}, {ATTEMPTS} times; try fewer --jobs if memory is short'
         results.add(task, BagError(why))
         return
-    _log.warning('%s; another one begins it again', words)
+    _log.warning('%s; another process starts it again', words)
     waiting.appendleft(task)
 
 
