@@ -16,7 +16,7 @@ from typing import NoReturn
 from smwm_ros import __version__
 from smwm_ros.errors import ADVICE, ConfigError, in_words, SmwmError
 from smwm_ros.streams import lasting_streams
-from smwm_ros.text import line, tell
+from smwm_ros.text import echo, line
 
 VERBS = (
     'demo',
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out.flush()
         # A closed pipe (`| head`) is not a failure.
         if code == 0 and out.error and not isinstance(out.error, BrokenPipeError):
-            tell(f'{name}: stdout: cannot be written: {in_words(out.error)}', file=sys.stderr)
+            echo(f'{name}: stdout: cannot be written: {in_words(out.error)}', file=sys.stderr)
             return 2
         return code
 
@@ -110,7 +110,7 @@ def _attempt(words: Sequence[str], name: str) -> int:
     try:
         return dispatch(words)
     except SmwmError as error:
-        tell(f'{name}: {error}', file=sys.stderr)
+        echo(f'{name}: {error}', file=sys.stderr)
         return 2
     except OSError as error:
         # tempfile raises this without a file name when it finds no usable folder.
@@ -118,10 +118,10 @@ def _attempt(words: Sequence[str], name: str) -> int:
         if error.errno not in ADVICE and not placeless:
             raise
         where = f'{error.filename}: ' if error.filename else ''
-        tell(f'{name}: {where}{in_words(error)}', file=sys.stderr)
+        echo(f'{name}: {where}{in_words(error)}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        tell(f'{name}: interrupted; run it again to resume', file=sys.stderr)
+        echo(f'{name}: interrupted; run it again to resume', file=sys.stderr)
         return 130
 
 

@@ -12,7 +12,7 @@ import sys
 from time import monotonic
 from typing import Any, TextIO
 
-from smwm_ros.text import line, tell
+from smwm_ros.text import echo, line
 
 try:
     from tqdm import tqdm
@@ -108,7 +108,7 @@ class Lines:
 
     def write(self, text: str, file: TextIO | None = None) -> None:
         """Print a line, on stdout unless a file is given."""
-        tell(text, file=file)
+        echo(text, file=file)
 
     def _tell(self, took: str, left: str) -> None:
         """Print one line of progress."""
@@ -120,7 +120,7 @@ class Lines:
         words = f'{self._desc}: {count}' + (f'/{total}' if total else '') + took
         if rate:
             words += f', {_pace(rate, self._unit)}'
-        tell(words + left + (f', {self._postfix}' if self._postfix else ''), file=self._file)
+        echo(words + left + (f', {self._postfix}' if self._postfix else ''), file=self._file)
 
 
 class _LogPrinter(logging.Handler):
@@ -134,7 +134,7 @@ class _LogPrinter(logging.Handler):
         if _draws_bars():
             Bar.write(text, file=sys.stderr)
         else:
-            tell(text, file=sys.stderr)
+            echo(text, file=sys.stderr)
 
 
 def _draws_bars() -> bool:

@@ -65,14 +65,14 @@ def block(text: str) -> str:
     return '\n'.join(map(line, text.split('\n')))
 
 
-def tell(*lines: object, file: TextIO | None = None) -> None:
+def echo(*lines: object, file: TextIO | None = None) -> None:
     """Print lines, on stdout unless a file is given."""
     stream = file or sys.stdout
     for one in lines:
         print(_encodable(line(str(one)), stream), file=stream, flush=True)
 
 
-def tell_program(text: str) -> None:
+def echo_raw(text: str) -> None:
     """Print text for programs, such as JSON, unchanged."""
     print(text, flush=True)
 

@@ -40,10 +40,10 @@ class Worker:
         """Send the next item."""
         self.item = item
         self.progress: Any = 0  # counted by the code that reads the pipe
-        with suppress(OSError):  # it is dead: hear() returns how it ended
+        with suppress(OSError):  # it is dead: receive() returns how it ended
             self.pipe.send(item)
 
-    def hear(self) -> Any:
+    def receive(self) -> Any:
         """Return the next message of the worker, or the Failure that ended it."""
         try:
             return self.pipe.recv()

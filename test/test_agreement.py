@@ -36,7 +36,7 @@ def test_differences_are_shares_of_the_range_and_values_of_the_field() -> None:
     assert math.isnan(figures['direction']), 'whoever rests has no direction'
 
 
-def test_opposite_directions_are_told_as_such() -> None:
+def test_opposite_directions_are_reported_as_such() -> None:
     agreement = Agreement(SPEC)
     agreement.add(np.array([0.3, 0.0]), np.array([-0.3, 0.0]))
     agreement.add(np.array([0.3, 0.0]), np.array([0.0, 1.2]))

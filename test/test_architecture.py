@@ -83,7 +83,7 @@ HOMES |= {'rosbags': 'bags', 'mcap': 'bags', 'ray': 'bags'}
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
 # What has a console. The others log, and report their progress to what their callers pass.
 CONSOLE = {'text', 'progress', 'cli', 'verbs', 'nodes'}
-PRINTERS = {'tell', 'tell_program'}
+PRINTERS = {'echo', 'echo_raw'}
 LINES, FUNCTION_LINES = 300, 50
 ONE_PAGE = {'config.py'}  # every knob on one page, however long
 

@@ -51,7 +51,7 @@ def files(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize('name', WRITERS)
-def test_what_a_file_replaces_stays_as_it_was_for_who_still_has_it_open(
+def test_what_a_file_replaces_stays_as_it_was_for_readers_that_have_it_open(
     name: str, tmp_path: Path
 ) -> None:
     folder, kept = tmp_path / 'now', tmp_path / 'kept'

@@ -222,7 +222,7 @@ LIES: dict[str, Callable[[Any, Any], Any]] = {  # of a recording, or of one of i
 
 @pytest.mark.parametrize('lie', LIES)
 @pytest.mark.parametrize('storage', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
-def test_what_metadata_tells_wrongly_costs_nothing_and_is_told(
+def test_wrong_metadata_costs_nothing_and_is_reported(
     tiny_bag: MakeBag, storage: StoragePlugin, lie: str
 ) -> None:
     path = tiny_bag(storage=storage)
@@ -256,7 +256,7 @@ def test_of_a_topic_with_two_types_the_one_that_is_asked_for_is_read(tmp_path: P
 
 
 def numbers_mcap(path: Path, **how: Any) -> list[int]:
-    """Write a mcap of 100 numbers, as the writer is told; return them."""
+    """Write a mcap of 100 numbers, as the writer is reported; return them."""
     msg = new_message(STORE, 'std_msgs/msg/UInt8MultiArray')
     with path.open('wb') as file:
         writer = McapWriter(file, chunk_size=2000, **how)
@@ -306,7 +306,7 @@ def test_room_behind_a_mcap_that_was_never_written_costs_no_time(tmp_path: Path)
     assert 30 < len(found) < 90
 
 
-def test_a_chunk_that_differs_from_its_checksum_is_told(tmp_path: Path) -> None:
+def test_a_chunk_that_differs_from_its_checksum_is_reported(tmp_path: Path) -> None:
     path = tmp_path / 'bag.mcap'
     numbers_mcap(path, compression=CompressionType.NONE)
     data = bytearray(path.read_bytes())

@@ -112,7 +112,7 @@ def test_every_tick_is_kept_or_dropped_for_one_reason_and_episodes_are_even(
 @pytest.mark.parametrize(
     ('policy', 'expected'), [('last', 3.0), ('first', 1.0), ('mean', 2.0), ('sum', 6.0)]
 )
-def test_the_action_of_a_tick_comes_from_the_commands_heard_in_it(
+def test_the_action_of_a_tick_comes_from_the_commands_received_in_it(
     policy: str, expected: float
 ) -> None:
     commands = {0: 0.0, 100: 1.0, 150: 2.0, 199: 3.0, 200: 9.0, 300: 9.0}
@@ -279,7 +279,7 @@ def test_a_clock_that_jumps_is_still_one_clock() -> None:
         assert choose_clock('auto', samples).base == 'header'
 
 
-def test_a_foreign_clock_that_all_headers_share_is_used_and_told() -> None:
+def test_a_foreign_clock_that_all_headers_share_is_used_and_reported() -> None:
     simulated = Stamps(SECONDS + 10**9, WALL)
     clock = choose_clock('auto', {'/a': simulated, '/b': simulated})
     assert clock.base == 'header'

@@ -122,10 +122,10 @@ def test_metadata_is_what_ros2_bag_of_jazzy_expects(stored: Path) -> None:
     assert about['message_count'] == 2 * (9 + 9 + 8)
     assert about['duration']['nanoseconds'] == (0.8 + 5.0 + 0.8) * 1e9
     for topic in about['topics_with_message_count']:
-        told = topic['topic_metadata']
-        assert told['serialization_format'] == 'cdr'
-        assert told['type_description_hash'].startswith('RIHS01_')
-        (qos,) = told['offered_qos_profiles']
+        reported = topic['topic_metadata']
+        assert reported['serialization_format'] == 'cdr'
+        assert reported['type_description_hash'].startswith('RIHS01_')
+        (qos,) = reported['offered_qos_profiles']
         assert (qos['reliability'], qos['durability']) == ('reliable', 'volatile')
         assert qos['deadline'] == {'sec': 9223372036, 'nsec': 854775807}, 'none'
 
@@ -179,9 +179,9 @@ def test_what_is_unknown_or_out_of_range_is_one_clear_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert main(['collect', *words, f'--out={tmp_path / "bags"}']) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert len(told.splitlines()) == 1
+    reported = capsys.readouterr().err
+    assert message in reported
+    assert len(reported.splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 

@@ -69,7 +69,7 @@ def hold(children: Sequence[int]) -> None:
         time.sleep(0.01)
 
 
-def until_one_is_told_to_end(children: Sequence[int]) -> None:
+def until_one_is_reported_to_end(children: Sequence[int]) -> None:
     """Wait until SIGTERM is pending for one of some processes that are held."""
     deadline = time.monotonic() + 60
     while not any(pending(child) >> (signal.SIGTERM - 1) & 1 for child in children):
@@ -84,8 +84,8 @@ def pending(process: int) -> int:
 
 def status(process: int, name: str) -> str:
     """Return what Linux tells of a process."""
-    told = Path(f'/proc/{process}/status').read_text()
-    return re.search(rf'^{name}:\s*(.+)$', told, re.MULTILINE)[1]  # type: ignore[index]
+    reported = Path(f'/proc/{process}/status').read_text()
+    return re.search(rf'^{name}:\s*(.+)$', reported, re.MULTILINE)[1]  # type: ignore[index]
 
 
 def workers(process: subprocess.Popen[str]) -> list[int]:
@@ -144,24 +144,24 @@ two_room.TwoRoom.step = failing
 
 
 @pytest.mark.parametrize(
-    ('sabotage', 'told'),
+    ('sabotage', 'reported'),
     [
         ('raise MemoryError', 'ran out of memory (MemoryError)'),
         ('os._exit(7)', 'ended with exit code 7'),
     ],
 )
 def test_a_worker_that_fails_once_costs_nothing(
-    tmp_path: Path, whole: dict[str, bytes], saboteur: dict[str, str], sabotage: str, told: str
+    tmp_path: Path, whole: dict[str, bytes], saboteur: dict[str, str], sabotage: str, reported: str
 ) -> None:
     environment = {**saboteur, 'SABOTAGE': sabotage, 'OFTEN': 'once'}
     code, errors = end(start(tmp_path / 'bags', *WORDS, environment=environment))
     assert code == 0, errors
-    assert errors.count(f'{told}; another process starts it again') == 1
+    assert errors.count(f'{reported}; another process starts it again') == 1
     assert contents(tmp_path / 'bags') == whole
 
 
 @pytest.mark.parametrize(
-    ('sabotage', 'code', 'told'),
+    ('sabotage', 'code', 'reported'),
     [
         (
             'raise MemoryError',
@@ -172,12 +172,12 @@ def test_a_worker_that_fails_once_costs_nothing(
     ],
 )
 def test_workers_that_always_fail_end_it(
-    tmp_path: Path, saboteur: dict[str, str], sabotage: str, code: int, told: str
+    tmp_path: Path, saboteur: dict[str, str], sabotage: str, code: int, reported: str
 ) -> None:
     environment = {**saboteur, 'SABOTAGE': sabotage, 'OFTEN': 'always'}
     found, errors = end(start(tmp_path / 'bags', *WORDS, environment=environment))
     assert found == code, errors
-    assert told in errors
+    assert reported in errors
     assert ('line' in errors and 'Traceback' in errors) == (code == 1)
     assert set(contents(tmp_path / 'bags')) == {'collect.json'}
 
@@ -205,7 +205,7 @@ def test_an_interrupted_run_says_so_and_goes_on_from_whole_bags(
     processes = workers(process)
     hold(processes)  # so that they cannot be done before the parent reacts
     process.send_signal(signal.SIGINT)
-    until_one_is_told_to_end(processes)
+    until_one_is_reported_to_end(processes)
     for child in processes:
         os.kill(child, signal.SIGCONT)
     code, errors = end(process)

@@ -128,7 +128,7 @@ def test_bounds_leave_the_past_alone_where_it_was_beyond_them() -> None:
     assert bounded[..., 0, 2:].eq(0.6).all()
 
 
-def test_the_pilot_tells_the_planner_in_its_own_units() -> None:
+def test_the_pilot_passes_sent_actions_to_the_planner_in_its_units() -> None:
     checkpoint = tiny_checkpoint(mean=0.1, std=0.2)
     pilot = Pilot(checkpoint)
     pilot.set_goal(draw_dot(np.zeros(2)))

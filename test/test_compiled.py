@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-def test_a_machine_without_a_compiler_is_told_once_and_goes_on(
+def test_without_a_compiler_one_warning_is_logged_and_training_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries = []
@@ -29,10 +29,10 @@ def test_a_machine_without_a_compiler_is_told_once_and_goes_on(
         assert float(double(torch.tensor(2.0))) == 4
     assert len(tries) == 1
     (record,) = caplog.records
-    told = record.getMessage()
+    reported = record.getMessage()
     assert record.levelname == 'WARNING'
-    assert told.count('torch.compile failed (No working C++ compiler found); continuing') == 1
-    assert 'g++' in told
+    assert reported.count('torch.compile failed (No working C++ compiler found); continuing') == 1
+    assert 'g++' in reported
 
 
 def test_a_mistake_of_the_function_itself_is_raised(

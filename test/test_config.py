@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One schema, three doors: a knob declared once is reached, checked and told everywhere."""
+"""One schema, three doors: a knob declared once is reached, checked and reported everywhere."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_knob_reaches_the_config_from_ros_parameters() -> None:
 
 
 @pytest.mark.parametrize('path', KNOBS)
-def test_every_knob_is_told_in_full(path: str) -> None:
+def test_every_knob_is_described_in_full(path: str) -> None:
     knob = KNOBS[path]
     assert knob.help
     assert not knob.help.endswith('.')
@@ -215,7 +215,7 @@ def test_every_commented_example_of_the_template_builds() -> None:
         ),
     ],
 )
-def test_each_kind_of_mistake_is_told(text: str, reason: str, write: Any) -> None:
+def test_each_kind_of_mistake_is_reported(text: str, reason: str, write: Any) -> None:
     path = write(text)
     with pytest.raises(ConfigError, match=reason) as caught:
         load_config(path)
@@ -223,7 +223,7 @@ def test_each_kind_of_mistake_is_told(text: str, reason: str, write: Any) -> Non
     assert '\n' not in str(caught.value)
 
 
-def test_all_mistakes_are_told_at_once(write: Any) -> None:
+def test_all_mistakes_are_reported_at_once(write: Any) -> None:
     path = write('planner: {horizn: 3, samples: many}\nrobot: {dt: -1, command: {low: [1]}}')
     with pytest.raises(ConfigError, match='horizn') as caught:
         load_config(path, ['train.steps=0'])
@@ -268,7 +268,7 @@ def test_a_setting_with_an_empty_value_is_an_empty_text() -> None:
     assert parse_override('robot.state.topic=') == {'robot': {'state': {'topic': ''}}}
 
 
-def test_a_file_that_is_not_there_is_told_with_the_valid_names(tmp_path: Path) -> None:
+def test_a_file_that_is_not_there_is_reported_with_the_valid_names(tmp_path: Path) -> None:
     missing = tmp_path / 'missing.yaml'
     with pytest.raises(ConfigError, match=r'missing\.yaml: no such config file; .*two_room'):
         load_config(missing)
@@ -278,7 +278,7 @@ def test_a_file_that_is_not_there_is_told_with_the_valid_names(tmp_path: Path) -
         read_yaml(tmp_path)
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_reported(tmp_path: Path) -> None:
     path = tmp_path / 'bag.yaml'
     path.write_bytes(b'\xff\xfe\x00\x01')
     with pytest.raises(ConfigError, match=r'bag\.yaml: not valid YAML'):

@@ -205,7 +205,7 @@ def test_no_transitions_say_why_and_leave_nothing(tmp_path: Path, tiny_bag: Make
     assert len(made(tmp_path, bag, words=('dataset.max_frame_age=0.35',)))
 
 
-def test_a_robot_that_hears_no_commands_is_told_what_keeps_its_ticks(tmp_path: Path) -> None:
+def test_without_commands_the_error_says_what_keeps_the_ticks(tmp_path: Path) -> None:
     bag = TinyBag(tmp_path / 'idle')
     for tick in range(30):
         bag.frame(tick)

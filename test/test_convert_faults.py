@@ -53,7 +53,7 @@ def test_a_conversion_that_fails_leaves_nothing_where_nothing_was(
         assert not list((tmp_path / 'mine').iterdir())
 
 
-def test_commands_that_are_no_numbers_are_dropped_and_told(tmp_path: Path) -> None:
+def test_commands_that_are_no_numbers_are_dropped_and_reported(tmp_path: Path) -> None:
     bag = TinyBag(tmp_path / 'bag')
     for tick in range(60):
         bag.frame(tick)

@@ -66,7 +66,7 @@ TWIST = (
 )
 
 
-def test_clocks_are_mixed_only_where_the_user_says_so_and_it_is_told(tmp_path: Path) -> None:
+def test_clocks_are_mixed_only_where_the_user_says_so_and_it_is_reported(tmp_path: Path) -> None:
     path = twist_bag(tmp_path / 'twist', ahead=0.0)
     data = made(tmp_path, path, *TWIST)  # auto: receive for all, so commands seem to come early
     assert data.metas['twist']['time']['base'] == 'receive'

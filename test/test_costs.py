@@ -107,7 +107,7 @@ def plan(places: Tensor | None = None, **knobs: object) -> tuple[Tensor, float, 
 
 
 @pytest.mark.parametrize('kind', ['cem', 'icem', 'mppi', 'sampling'])
-def test_a_plan_tells_the_share_of_each_term_in_its_cost(kind: str) -> None:
+def test_a_plan_reports_the_share_of_each_term_in_its_cost(kind: str) -> None:
     _, cost, shares = plan(
         torch.ones(1, 2), kind=kind, effort_weight=1.0, change_weight=1.0, doubt_weight=1.0
     )

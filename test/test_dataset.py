@@ -200,7 +200,7 @@ def test_rows_of_a_wrong_shape_are_refused(tmp_path: Path) -> None:
         )
 
 
-def test_what_is_no_dataset_is_told_apart(tmp_path: Path) -> None:
+def test_what_is_no_dataset_is_recognised(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match='no such dataset; make one: smwm convert'):
         TransitionDataset.open(tmp_path / 'nothing')
     with pytest.raises(DatasetError, match=r'it has no dataset\.json'):

@@ -99,12 +99,12 @@ def test_two_processes_learn_what_one_learns(dots: TransitionDataset, tmp_path: 
     words = ['train', str(dots.folder), '--out', str(run), *WORDS]
     port = free_port()
     processes = [start(words, rank, 2, port) for rank in range(2)]
-    told = [process.communicate(timeout=600) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], told
-    assert 'Checkpoint: ' in told[0][0]
-    assert 'train:' in told[0][1], 'the leader shows its progress'
-    assert told[1][0] == ''
-    assert 'train:' not in told[1][1], 'the other shows nothing'
+    reported = [process.communicate(timeout=600) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], reported
+    assert 'Checkpoint: ' in reported[0][0]
+    assert 'train:' in reported[0][1], 'the leader shows its progress'
+    assert reported[1][0] == ''
+    assert 'train:' not in reported[1][1], 'the other shows nothing'
     assert main([*words[:3], str(tmp_path / 'one'), *WORDS]) == 0
     assert sorted(path.name for path in run.iterdir()) == sorted(
         path.name for path in (tmp_path / 'one').iterdir()
@@ -144,7 +144,7 @@ def test_batches_are_the_same_wherever_they_come_from(
             )
 
 
-def test_a_thread_that_is_ahead_ends_when_it_is_told_and_passes_errors_on() -> None:
+def test_a_prefetch_thread_ends_on_request_and_passes_errors_on() -> None:
     window = Window(Obs(torch.zeros(2, 1, 3, 4, 4), torch.zeros(2, 1, 0)), torch.zeros(1, 1, 2))
 
     def prepare(step: int) -> Window:
@@ -221,10 +221,10 @@ def test_a_model_that_knows_old_images_only_is_said_to_overfit(tmp_path: Path) -
     settings = config.Train(steps=150, batch=8, lr=1e-2, eval_every=150, device='cpu')
     summary = train(few, tmp_path / 'run', TINY, settings, config.Planner()).info.summary
     assert summary['train_inverse_r2'] > 0.5
-    told = collapse_warning({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.9})
-    assert told is not None
-    assert 'overfits: it infers actions from training images' in told
-    assert 'collapsed' not in told
+    reported = collapse_warning({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.9})
+    assert reported is not None
+    assert 'overfits: it infers actions from training images' in reported
+    assert 'collapsed' not in reported
     lazy = collapse_warning({**summary, 'inverse_r2': 0.02, 'train_inverse_r2': 0.03})
     assert lazy is not None
     assert lazy.startswith('the latent has collapsed')

@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TransitionD
     return folder / 'run', dots
 
 
-def told(path: Path) -> Any:
+def reported(path: Path) -> Any:
     return json.loads(path.read_text(encoding='utf-8'))
 
 
@@ -51,7 +51,7 @@ def test_the_verb_prints_a_table_and_writes_every_attempt(
         assert f'\n{name} ' in said
     assert 'of 3 pairs.' in said
     assert 'p99' in said
-    written = told(tmp_path / 'run' / 'evaluate.json')
+    written = reported(tmp_path / 'run' / 'evaluate.json')
     assert written['methods']['smwm']['planner']['samples'] == 8
     (only,) = written['rounds']
     assert (only['offset'], only['budget'], only['shift']) == (5, 4, '')
@@ -70,7 +70,7 @@ def test_fresh_episodes_stand_in_for_a_dataset_and_the_budget_grows_with_the_off
     save(tmp_path / 'run', tiny_checkpoint())
     words = ['--horizons', '5,10,120', '--out', str(tmp_path / 'found.json')]
     assert main(['evaluate', str(tmp_path / 'run'), *words, *SMALL, 'evaluate.pairs=2']) == 0
-    rounds = told(tmp_path / 'found.json')['rounds']
+    rounds = reported(tmp_path / 'found.json')['rounds']
     assert [(one['offset'], one['budget']) for one in rounds] == [(5, 4), (10, 8), (120, 96)]
     said = capsys.readouterr().out
     assert 'goals 120 raw steps away, 96 to get there' in said
@@ -87,13 +87,13 @@ def test_methods_are_trained_beside_the_run_and_reused(
     words += ['--methods', f'smwm,forward_only,paper,random,{run.parent / "run_forward_only"}']
     assert main([*words[:-1], 'smwm,forward_only,paper,random']) == 0
     blind = run.with_name('run_forward_only')
-    assert told(blind / META)['model']['kind'] == 'forward_only'
-    assert told(blind / META)['info']['train'] == told(run / META)['info']['train']
+    assert reported(blind / META)['model']['kind'] == 'forward_only'
+    assert reported(blind / META)['info']['train'] == reported(run / META)['info']['train']
     written = (blind / META).stat().st_mtime_ns
     capsys.readouterr()
     assert main(words) == 0  # trains nothing: what is there is reused, by name or by folder
     assert (blind / META).stat().st_mtime_ns == written
-    found = told(run / 'evaluate.json')
+    found = reported(run / 'evaluate.json')
     names = ['smwm', 'forward_only', 'paper', str(blind)]
     assert list(found['methods']) == names
     (only,) = found['rounds']
@@ -111,7 +111,7 @@ def test_shifts_stand_beside_the_arena_as_it_is(
 ) -> None:
     save(tmp_path / 'run', tiny_checkpoint())
     assert main(['evaluate', str(tmp_path / 'run'), '--shift', 'camera', *SMALL]) == 0
-    rounds = told(tmp_path / 'run' / 'evaluate.json')['rounds']
+    rounds = reported(tmp_path / 'run' / 'evaluate.json')['rounds']
     assert [one['shift'] for one in rounds] == ['', 'camera']
     assert rounds[0]['pairs'] == rounds[1]['pairs']
     expert = [one['results']['expert']['success'] for one in rounds]

@@ -22,7 +22,7 @@ needs_onednn = pytest.mark.skipif(not can_pack(torch.float32), reason='one form 
 
 
 class Bench:
-    """Forms of a task that take as long as they are told to, by a clock of their own."""
+    """Forms of a task that take a configured time, on a clock of their own."""
 
     def __init__(self, **seconds: float | list[float]) -> None:
         self.now, self.calls = 0.0, 0

@@ -65,7 +65,7 @@ def test_plans_go_first_of_all_where_the_focus_wants(aligned: Checkpoint, field:
 
 
 @pytest.mark.parametrize(
-    ('focus', 'told'),
+    ('focus', 'reported'),
     [
         (('pose.pose.position.z',), r"'pose\.pose\.position\.z': not in the state.*position\.y"),
         (('pose..x',), "'pose..x': not a field path"),
@@ -73,9 +73,9 @@ def test_plans_go_first_of_all_where_the_focus_wants(aligned: Checkpoint, field:
     ],
 )
 def test_a_focus_on_nothing_that_was_measured_is_refused(
-    aligned: Checkpoint, focus: tuple[str, ...], told: str
+    aligned: Checkpoint, focus: tuple[str, ...], reported: str
 ) -> None:
-    with pytest.raises(ConfigError, match=rf'planner\.focus: .*{told}'):
+    with pytest.raises(ConfigError, match=rf'planner\.focus: .*{reported}'):
         Pilot(aligned, config.Planner(focus=focus))
 
 
@@ -84,10 +84,10 @@ def test_a_model_that_reads_no_state_has_no_focus_and_is_not_trained_for_one(
 ) -> None:
     checkpoint = tiny_checkpoint()
     planner = config.Planner(focus=STATE.fields)
-    told = r'planner\.focus: a model of kind smwm predicts no state.*state_align'
-    with pytest.raises(ConfigError, match=told):
+    reported = r'planner\.focus: a model of kind smwm predicts no state.*state_align'
+    with pytest.raises(ConfigError, match=reported):
         Pilot(checkpoint, planner)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=reported):
         train(dot_dataset(tmp_path / 'dots'), tmp_path / 'run', TINY, TRAINING, planner)
     assert without_focus(planner, TINY).focus == ()
     assert without_focus(planner, ALIGNED) == planner

@@ -55,8 +55,8 @@ def test_goals_are_kept_by_the_command_line_and_listed(
     assert count > 2
     capsys.readouterr()
     assert main(keep) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert told == ['dock: a goal', 'kitchen: a goal', f'tour: a route of {count} subgoals']
+    reported = capsys.readouterr().out.splitlines()
+    assert reported == ['dock: a goal', 'kitchen: a goal', f'tour: a route of {count} subgoals']
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_goals_are_kept_by_the_command_line_and_listed(
         (['--name', 'x', '--bag', str(BAGS), '--start', '90'], 'no readable image'),
     ],
 )
-def test_mistakes_are_told(
+def test_mistakes_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
 ) -> None:
     assert main(['goals', str(MODEL), '--folder', str(tmp_path), *words]) == 2

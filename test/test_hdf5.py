@@ -68,7 +68,7 @@ def contents(folder: Path) -> Mapping[str, bytes]:
 
 def test_the_columns_are_those_of_their_recorder(file: Path, data: TransitionDataset) -> None:
     with h5py.File(file, swmr=True) as h5:  # as their reader opens it
-        told = {name: (h5[name].shape, h5[name].dtype.str, h5[name].chunks) for name in h5}
+        reported = {name: (h5[name].shape, h5[name].dtype.str, h5[name].chunks) for name in h5}
         filters = {name for name in h5 if BLOSC in h5[name]._filters}
         values = {name: h5[name][:] for name in h5}
     numbers = ((ROWS, 2), '<f4', (1000, 2))
@@ -76,13 +76,13 @@ def test_the_columns_are_those_of_their_recorder(file: Path, data: TransitionDat
         'step_idx': '<i8', 'id': '<i8', 'ep_idx': '<i4', 'reward': '<f8', 'terminated': '|b1',
         'truncated': '|b1', 'stamp': '<i8',
     }  # fmt: skip
-    assert {name: (told[name][1], told[name][0], told[name][2]) for name in per_row} == {
-        name: (kind, (ROWS,), (1000,)) for name, kind in per_row.items()
-    }
-    assert told['pixels'] == ((ROWS, SIZE, SIZE, 3), '|u1', (100, SIZE, SIZE, 3))
+    assert {
+        name: (reported[name][1], reported[name][0], reported[name][2]) for name in per_row
+    } == {name: (kind, (ROWS,), (1000,)) for name, kind in per_row.items()}
+    assert reported['pixels'] == ((ROWS, SIZE, SIZE, 3), '|u1', (100, SIZE, SIZE, 3))
     assert filters == {'pixels'}
     for name in ('action', 'observation', 'proprio', 'state'):
-        assert told[name] == numbers
+        assert reported[name] == numbers
     assert values['ep_len'].dtype == np.int32
     assert values['ep_offset'].dtype == np.int64
     assert values['ep_len'].tolist() == LENGTH
@@ -222,7 +222,7 @@ def test_what_is_there_is_not_overwritten(
 
 
 @pytest.mark.parametrize('tells', ['ep_len', 'ep_idx', 'episode_idx', 'id', 'step_idx'])
-def test_episodes_of_others_are_found_by_whatever_tells_them(
+def test_episodes_of_other_projects_are_found_by_any_column_that_marks_them(
     tells: str, tmp_path: Path, theirs: Callable[..., Path], data: TransitionDataset
 ) -> None:
     every = ('ep_len', 'ep_offset', 'ep_idx', 'id', 'step_idx')

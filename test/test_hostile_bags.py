@@ -178,9 +178,9 @@ def test_the_batch_goes_on_after_whatever_a_bag_raises(
     monkeypatch.setattr(ShardBuilder, 'add', explode)
     words = ['convert', str(tmp_path / 'bags'), '--out', str(tmp_path / 'out'), '--jobs=1']
     assert main([*words, '--skip', 'dataset.image_size=16']) == 0
-    told = capsys.readouterr().out
-    assert 'skipped: bad: ' in told
-    assert 'cannot be used: OverflowError: too large (test_hostile_bags.py:' in told
+    reported = capsys.readouterr().out
+    assert 'skipped: bad: ' in reported
+    assert 'cannot be used: OverflowError: too large (test_hostile_bags.py:' in reported
 
 
 def test_a_field_path_names_no_more_numbers_than_a_message_has() -> None:

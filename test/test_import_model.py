@@ -51,11 +51,11 @@ def test_a_run_of_smwm_becomes_a_checkpoint_that_plans(
     data = dots(tmp_path / 'dots')
     words = ['import', str(run), '--out', str(tmp_path / 'ours'), '--data', str(data.folder)]
     assert main([*words, 'planner.samples=4', 'planner.elites=2', 'planner.iterations=1']) == 0
-    told = capsys.readouterr().out
-    assert f'the SMWM model of {run / "checkpoints" / "last.ckpt"}' in told
-    assert 'its inverse model recovers the actions with R2' in told
-    assert 'warning: the dataset has images of 16 px; the model was trained on 224 px' in told
-    assert 'warning: this is poor for training data' in told, 'random weights'
+    reported = capsys.readouterr().out
+    assert f'the SMWM model of {run / "checkpoints" / "last.ckpt"}' in reported
+    assert 'its inverse model recovers the actions with R2' in reported
+    assert 'warning: the dataset has images of 16 px; the model was trained on 224 px' in reported
+    assert 'warning: this is poor for training data' in reported, 'random weights'
     ours = load(tmp_path / 'ours')
     assert ours.model_config.kind == 'smwm'
     assert ours.model_config.inverse_weight == 0.1
@@ -101,13 +101,13 @@ def test_a_model_of_smwm_that_remembers_is_said_to_plan_differently(
     for number, words in enumerate(given):
         out = tmp_path / str(number)
         assert main(['import', str(run), '--out', str(out), *words]) == 0
-        told = 'SMWM plans with this model from the last 3 frames, a model step apart'
-        assert told in capsys.readouterr().out
-        assert told in load(out).info.warnings[0]
+        reported = 'SMWM plans with this model from the last 3 frames, a model step apart'
+        assert reported in capsys.readouterr().out
+        assert reported in load(out).info.warnings[0]
 
 
 @pytest.mark.parametrize(
-    ('words', 'told'),
+    ('words', 'reported'),
     [
         ([], 'does not define robot.dt, robot.command.fields, .*, mean and standard deviation of'),
         (SAID, 'does not define mean and standard deviation of the actions; give --data'),
@@ -132,13 +132,13 @@ def test_what_a_model_does_not_tell_is_asked_for(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     words: list[str],
-    told: str,
+    reported: str,
 ) -> None:
     out = tmp_path / 'ours'
     assert main(['import', str(run), '--out', str(out), *words]) == 2
     error = capsys.readouterr().err
     assert error.count('\n') == 1
-    assert re.search(told, error), error
+    assert re.search(reported, error), error
     assert not out.exists()
 
 
@@ -202,7 +202,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ('content', 'told'),
+    ('content', 'reported'),
     [
         (b'', 'not a complete torch.save file'),
         (b'hello', 'not a complete torch.save file'),
@@ -212,14 +212,14 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path) -> 
     ],
 )
 def test_a_file_that_holds_no_weights_says_what_it_is(
-    tmp_path: Path, content: Any, told: str
+    tmp_path: Path, content: Any, reported: str
 ) -> None:
     path = tmp_path / 'weights.pt'
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=reported):
         read_tensors(path)
 
 
@@ -245,7 +245,7 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ('key', 'value', 'told'),
+    ('key', 'value', 'reported'),
     [
         ('encoder_scale', 'small', 'sizes in the paper.*encoder_scale is small, expected tiny'),
         ('predictor.heads', 8, 'predictor.heads is 8, expected 16'),
@@ -256,15 +256,15 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     ],
 )
 def test_a_run_of_other_networks_is_refused(
-    tmp_path: Path, key: str, value: Any, told: str
+    tmp_path: Path, key: str, value: Any, reported: str
 ) -> None:
     folder = write(tmp_path / 'run', {}, changed(CONFIG_YAML, key, value))
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=reported):
         read_original(folder)
 
 
 @pytest.mark.parametrize(
-    ('text', 'told'),
+    ('text', 'reported'),
     [
         ('{', 'cannot be read as JSON'),
         ('[]', '_target_ is nothing, expected one that ends in LeWM'),
@@ -272,10 +272,10 @@ def test_a_run_of_other_networks_is_refused(
         (json.dumps(changed(CONFIG_JSON, 'encoder.image_size', 96)), 'image_size is 96, expected'),
     ],
 )
-def test_a_model_that_is_no_lewm_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_a_model_that_is_no_lewm_is_refused(tmp_path: Path, text: str, reported: str) -> None:
     torch.save({}, tmp_path / 'weights.pt')
     (tmp_path / 'config.json').write_text(text)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=reported):
         read_original(tmp_path)
 
 
@@ -303,7 +303,7 @@ def test_a_folder_that_holds_no_model_says_what_it_holds(tmp_path: Path) -> None
         (1.0, 0.09, 'smwm+sigreg'),
     ],
 )
-def test_the_kind_is_told_by_the_weights_of_the_losses(
+def test_the_kind_follows_from_the_weights_of_the_losses(
     tmp_path: Path, inverse: float, sigreg: float, kind: str
 ) -> None:
     config = changed(CONFIG_YAML, 'loss.inverse.weight', inverse)
@@ -313,7 +313,7 @@ def test_the_kind_is_told_by_the_weights_of_the_losses(
     assert (original.action_size, original.action_block) == (ACTIONS, 5)
 
 
-def test_two_fields_too_few_are_told() -> None:
+def test_two_fields_too_few_are_reported() -> None:
     original = ForeignModel('LeWM', Path('weights.pt'), {}, Config().model, 25, None)
     config = Config(dataset=Dataset(action_block=5))
     with pytest.raises(CheckpointError, match='has 25 action numbers per model step, expected 10'):

@@ -72,7 +72,7 @@ def test_fields_that_vary_are_proposed_for_joints_and_state(
     assert robot['state']['fields'] == ['position[0]', 'position[2]']
 
 
-def test_commands_that_never_change_are_left_out_and_told(
+def test_commands_that_never_change_are_left_out_and_reported(
     tmp_path: Path, tiny_bag: MakeBag, capsys: Capture
 ) -> None:
     assert main(['inspect', str(tiny_bag())]) == 0
@@ -267,7 +267,7 @@ def test_trajectories_without_positions_are_proposed_by_their_velocities(
     assert command['fields'] == ['points[0].velocities[joint_names=elbow]']
 
 
-def test_a_bag_without_commands_is_told_what_may_stand_for_them(
+def test_for_a_bag_without_commands_a_replacement_is_proposed(
     tmp_path: Path, capsys: Capture
 ) -> None:
     bag = TinyBag(tmp_path / 'walk')
@@ -321,7 +321,7 @@ def test_a_dataset_is_described_with_its_episodes_and_sources(
     assert found['shards']['bag']['source']['files'] == ['bag.mcap']
 
 
-def test_a_checkpoint_tells_what_it_was_made_for(tmp_path: Path, capsys: Capture) -> None:
+def test_a_checkpoint_describes_the_robot_it_was_made_for(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / 'model.safetensors').write_bytes(bytes(2_000_000))
     (tmp_path / 'meta.json').write_text(json.dumps({'robot': {'dt': 0.1}}))
     found = inspect(capsys, tmp_path)

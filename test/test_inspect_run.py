@@ -215,7 +215,9 @@ def test_a_model_without_a_verdict_is_accepted_with_a_warning() -> None:
     assert 'smwm inspect' in require_fit(Info(), 'run', accept=False)
 
 
-def test_other_drives_judge_a_run_and_are_told_apart(place: Path, capsys: Capture) -> None:
+def test_a_run_can_be_examined_on_other_drives_which_are_named(
+    place: Path, capsys: Capture
+) -> None:
     dot_dataset(place / 'later', episodes=10, noise=0.01)
     out = place / 'later.html'
     found = inspect(capsys, place / 'good', '--data', place / 'later', '--out', out)
@@ -301,7 +303,7 @@ def test_the_best_checkpoint_of_a_run_finds_the_dataset_too(place: Path, capsys:
     assert Path(found['data']) == place / 'data'
 
 
-def test_a_run_whose_dataset_is_gone_still_tells_what_it_is(
+def test_a_run_whose_dataset_is_gone_is_still_described(
     place: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     (place / 'good').rename(tmp_path / 'moved')

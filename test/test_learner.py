@@ -99,14 +99,14 @@ def test_the_learning_rate_rises_from_nothing_and_falls_to_nothing() -> None:
     assert learning_rate(0, replace(settings, warmup=0.0)) == 1e-2
 
 
-def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_there_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert pick_device('auto') == CPU
-    told = 'no CUDA GPU was found; valid here: auto, cpu'
-    with pytest.raises(ConfigError, match=f'train.device: {told}'):
+    reported = 'no CUDA GPU was found; valid here: auto, cpu'
+    with pytest.raises(ConfigError, match=f'train.device: {reported}'):
         pick_device('cuda')
     checkpoint = tiny_checkpoint()
-    with pytest.raises(ConfigError, match=f'planner.device: {told}'):
+    with pytest.raises(ConfigError, match=f'planner.device: {reported}'):
         Pilot(checkpoint, replace(checkpoint.planner, device='cuda'))
 
 

@@ -146,8 +146,8 @@ def test_a_dataset_and_a_run_are_read_while_they_are_written(
 
 def test_a_lock_leaves_no_trace_and_may_be_held_twice_by_one_process(tmp_path: Path) -> None:
     with hold(tmp_path / 'a' / 'b'), hold(tmp_path / 'a' / 'b'):
-        told = json.loads((tmp_path / 'a' / 'b' / NAME).read_text())
-        assert told['pid'] == str(os.getpid())
+        reported = json.loads((tmp_path / 'a' / 'b' / NAME).read_text())
+        assert reported['pid'] == str(os.getpid())
     assert list(tmp_path.iterdir()) == []
 
 

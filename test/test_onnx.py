@@ -42,9 +42,9 @@ def test_a_rollout_in_onnxruntime_is_that_of_the_model(
 ) -> None:
     out = tmp_path / 'onnx'
     assert main(['export-model', str(run), '--out', str(out)]) == 0
-    told = capsys.readouterr().out
-    assert f'{out / "encoder.onnx"}: ' in told
-    assert f'{out / "predictor.onnx"}: ' in told
+    reported = capsys.readouterr().out
+    assert f'{out / "encoder.onnx"}: ' in reported
+    assert f'{out / "predictor.onnx"}: ' in reported
     assert sorted(path.name for path in out.iterdir()) == [
         'encoder.onnx',
         'model.json',

@@ -103,7 +103,7 @@ def test_below_a_file_nothing_can_be_written(
 
 
 @pytest.mark.parametrize('verb', VERBS)
-def test_a_name_that_is_too_long_is_told(
+def test_a_name_that_is_too_long_is_reported(
     verb: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = attempt(verb, here, tmp_path / ('n' * 256), capsys)

@@ -144,7 +144,7 @@ def test_rates_that_fit_no_command_are_refused() -> None:
             pilot(max_rate=rates)
 
 
-def test_places_to_avoid_are_read_from_a_folder_and_told_in_the_shares(tmp_path: Path) -> None:
+def test_places_to_avoid_are_read_from_a_folder_and_reported_in_the_shares(tmp_path: Path) -> None:
     for number, place in enumerate(((0.0, 0.1), (0.2, 0.1))):
         picture = cv2.cvtColor(draw_dot(np.array(place)), cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(tmp_path / f'{number}.png'), picture)

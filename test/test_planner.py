@@ -34,7 +34,7 @@ def planner(model: WorldModel | None = None, **knobs: Any) -> SearchPlanner:
 
 
 class Spy(PointMass):
-    """Keeps every action that it is asked about, and charges what it is told to."""
+    """Keeps every action that it is asked about, and charges the given cost."""
 
     def __init__(self, charge: Callable[[Tensor], Tensor] = torch.zeros_like) -> None:
         self.seen: list[Tensor] = []

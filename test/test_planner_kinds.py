@@ -41,7 +41,7 @@ def planner(model: WorldModel | None = None, step: float = 0.0, **knobs: Any) ->
 
 
 class Spy(PointMass):
-    """Keeps every action sequence that it is asked about, and charges what it is told to."""
+    """Keeps every action sequence that it is asked about, and charges the given cost."""
 
     def __init__(self, charge: Callable[[Tensor], Tensor] = torch.zeros_like) -> None:
         self.tried: list[Tensor] = []  # (B, N, T, K*A)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Roadmap and proposals lie beside a run, and every way of lacking them is told."""
+"""Roadmap and proposals lie beside a run, and every way of lacking them is reported."""
 
 from __future__ import annotations
 
@@ -127,14 +127,14 @@ def test_a_roadmap_of_other_weights_is_refused(run: Path) -> None:
 
 
 @pytest.mark.parametrize('suffix', ['safetensors', 'json'])
-def test_a_roadmap_that_was_cut_off_is_told(run: Path, suffix: str) -> None:
+def test_a_roadmap_that_was_cut_off_is_reported(run: Path, suffix: str) -> None:
     path = run / f'roadmap.{suffix}'
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(CheckpointError, match=rf'roadmap\.{suffix}: .*make it: smwm prepare'):
         pilot(run, kind='roadmap')
 
 
-def test_an_empty_roadmap_is_told(run: Path) -> None:
+def test_an_empty_roadmap_is_reported(run: Path) -> None:
     from smwm_ros.planning import roadmap
 
     road = roadmap.load(run, 'a test')

@@ -46,7 +46,7 @@ def test_ray_makes_the_same_bytes(
     assert (again.converted, again.kept) == (0, 4)
 
 
-def test_an_error_on_a_worker_is_told_as_if_it_had_happened_here(
+def test_an_error_on_a_worker_is_reported_as_a_local_one(
     tmp_path: Path, tiny_bag: MakeBag, cluster: Any
 ) -> None:
     tiny_bag('good')

@@ -225,7 +225,7 @@ def test_a_packed_recording_that_is_cut_off_gives_what_can_be_unpacked(
     assert 'decompressed in part' in notes[0]
 
 
-def test_a_damaged_recording_becomes_a_dataset_that_tells_of_it(
+def test_a_damaged_recording_becomes_a_dataset_that_reports_it(
     tmp_path: Path, tiny_bag: MakeBag
 ) -> None:
     path = sqlite_file(tmp_path, tiny_bag)

@@ -20,7 +20,7 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ('ends', 'code', 'told'),
+    ('ends', 'code', 'reported'),
     [
         ('>&-', 0, ''),
         ('2>&-', 0, ''),
@@ -32,12 +32,12 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_the_work_is_done_though_nobody_reads_of_it(
-    ends: str, code: int, told: str, tiny_bag: MakeBag, tmp_path: Path
+    ends: str, code: int, reported: str, tiny_bag: MakeBag, tmp_path: Path
 ) -> None:
     words = f'{tiny_bag()} --out={tmp_path / "out"} dataset.image_size=16'
     done = shell(f'PYTHONUNBUFFERED=1 {SMWM} convert {words} {ends}')
     assert done.returncode == code, done.stderr
-    assert told in done.stderr
+    assert reported in done.stderr
     assert 'Traceback' not in done.stderr + done.stdout
     assert 'Exception ignored' not in done.stderr
     assert (tmp_path / 'out' / 'dataset.json').is_file()
@@ -45,6 +45,6 @@ def test_the_work_is_done_though_nobody_reads_of_it(
     assert all(b'converting' not in path.read_bytes() for path in shard.iterdir())
 
 
-def test_a_mistake_is_one_even_where_it_cannot_be_told(tmp_path: Path) -> None:
+def test_a_user_error_keeps_its_exit_code_where_it_cannot_be_printed(tmp_path: Path) -> None:
     done = shell(f'{SMWM} view {tmp_path / "none"} 2>&-')
     assert (done.returncode, done.stdout, done.stderr) == (2, '', '')

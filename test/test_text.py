@@ -19,7 +19,7 @@ from smwm_ros.cli import main
 from smwm_ros.errors import BagError, ConfigError, SmwmError
 from smwm_ros.load import load_config, read_yaml
 from smwm_ros.pages.html import escape
-from smwm_ros.text import brief, count_of, cut, LINE, line, printable, tell, WORD
+from smwm_ros.text import brief, count_of, cut, echo, LINE, line, printable, WORD
 import yaml
 
 Capture = pytest.CaptureFixture[str]
@@ -78,7 +78,7 @@ def test_every_error_is_one_printable_line(kind: type[SmwmError], name: str) -> 
 
 def test_what_a_terminal_has_no_letters_for_is_escaped() -> None:
     terminal = io.TextIOWrapper(io.BytesIO(), 'ascii')
-    tell('Küche \ud800', file=terminal)
+    echo('Küche \ud800', file=terminal)
     terminal.seek(0)
     assert terminal.read() == 'K\\xfcche \\ud800\n'
 

@@ -28,13 +28,13 @@ def _four_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Machine:
-    """A clock, and processors that are as idle as they are told to be."""
+    """A clock, and processors that are as idle as they are reported to be."""
 
     def __init__(self, idle: float | None) -> None:
-        self.now, self.idle, self.told = 0.0, idle, list[str]()
+        self.now, self.idle, self.reported = 0.0, idle, list[str]()
 
     def threads(self, wanted: int = 0) -> Threads:
-        return Threads(wanted, self.told.append, lambda: self.now, lambda: self.idle)
+        return Threads(wanted, self.reported.append, lambda: self.now, lambda: self.idle)
 
     def steps(self, chosen: Threads, count: int, seconds: float | dict[int, float]) -> None:
         for _ in range(count):
@@ -48,7 +48,7 @@ def test_all_processors_are_taken_where_they_are_idle(idle: float | None, found:
     machine = Machine(idle)
     machine.steps(machine.threads(), 100, 0.1)
     assert torch.get_num_threads() == 4
-    assert machine.told == [f'4 threads: {found} of 4 processors idle (train.threads is 0)']
+    assert machine.reported == [f'4 threads: {found} of 4 processors idle (train.threads is 0)']
 
 
 @pytest.mark.parametrize(('idle', 'fewer'), [(3.5, 3), (1.9, 2), (0.9, 1), (0.0, 1)])
@@ -59,15 +59,15 @@ def test_beside_others_the_faster_of_two_numbers_is_kept(
     machine = Machine(idle)
     chosen = machine.threads()
     begin = f'{idle:.1f} of 4 processors idle (train.threads is 0)'
-    assert machine.told == [f'{begin}: trying {fewer} and 4 threads']
+    assert machine.reported == [f'{begin}: trying {fewer} and 4 threads']
     machine.steps(chosen, 100, {fewer: 0.3, 4: together})
     word = 'thread' if fewer == 1 else 'threads'
     if together == 0.2:
         assert chosen.number == torch.get_num_threads() == 4
-        assert machine.told[1:] == [f'4 threads: a step takes 0.2 s, and 0.3 s with {fewer}']
+        assert machine.reported[1:] == [f'4 threads: a step takes 0.2 s, and 0.3 s with {fewer}']
     else:
         assert chosen.number == torch.get_num_threads() == fewer
-        assert machine.told[1:] == [f'{fewer} {word}: a step takes 0.3 s, and 0.4 s with 4']
+        assert machine.reported[1:] == [f'{fewer} {word}: a step takes 0.3 s, and 0.4 s with 4']
 
 
 def test_threads_that_wait_for_each_other_are_not_tried_for_long() -> None:
@@ -75,7 +75,7 @@ def test_threads_that_wait_for_each_other_are_not_tried_for_long() -> None:
     chosen = machine.threads()
     machine.steps(chosen, 4, {1: 0.5, 4: 15.0})
     assert chosen.number == 1
-    assert machine.told[1:] == ['1 thread: a step takes 0.5 s, and 15 s with 4']
+    assert machine.reported[1:] == ['1 thread: a step takes 0.5 s, and 15 s with 4']
 
 
 def test_a_number_that_was_asked_for_stays() -> None:
@@ -84,7 +84,7 @@ def test_a_number_that_was_asked_for_stays() -> None:
     machine.steps(chosen, 20, 0.1)
     machine.steps(chosen, 200, 9.0)
     assert torch.get_num_threads() == 3
-    assert not machine.told
+    assert not machine.reported
 
 
 def test_a_process_that_was_given_one_thread_keeps_it_silently() -> None:
@@ -92,7 +92,7 @@ def test_a_process_that_was_given_one_thread_keeps_it_silently() -> None:
     machine = Machine(4.0)
     machine.steps(machine.threads(), 200, 9.0)
     assert torch.get_num_threads() == 1
-    assert not machine.told
+    assert not machine.reported
 
 
 def test_steps_that_become_far_slower_have_the_processors_looked_at_again() -> None:
@@ -102,10 +102,10 @@ def test_steps_that_become_far_slower_have_the_processors_looked_at_again() -> N
     machine.idle = 1.1
     machine.steps(chosen, 1, 30.0)  # a single one, in which a checkpoint was written
     machine.steps(chosen, 10, 0.4)  # twice as long is nothing
-    assert len(machine.told) == 1
+    assert len(machine.reported) == 1
     machine.steps(chosen, 20, {1: 0.5, 4: 1.0})
     assert chosen.number == torch.get_num_threads() == 1
-    assert machine.told[1:] == [
+    assert machine.reported[1:] == [
         '1.1 of 4 processors idle (steps take 1 s instead of 0.2 s): trying 1 and 4 threads',
         '1 thread: a step takes 0.5 s, and 1 s with 4',
     ]
@@ -116,11 +116,11 @@ def test_threads_come_back_when_others_are_gone() -> None:
     chosen = machine.threads()
     machine.steps(chosen, 300, {1: 0.5, 4: 1.0})  # two minutes
     assert chosen.number == 1
-    assert len(machine.told) == 2, 'nothing new was found'
+    assert len(machine.reported) == 2, 'nothing new was found'
     machine.idle = 3.9
     machine.steps(chosen, 150, {1: 0.5, 4: 0.2})
     assert chosen.number == 4
-    assert machine.told[2:] == ['4 threads: 3.9 of 4 processors idle (checked again)']
+    assert machine.reported[2:] == ['4 threads: 3.9 of 4 processors idle (checked again)']
 
 
 def stat(path: Path, *rows: tuple[int, int]) -> None:
@@ -166,7 +166,7 @@ def test_a_quota_of_one_processor_is_said(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(module, 'allowed_processors', lambda: allowed_processors(tmp_path))
     machine = Machine(4.0)
     assert machine.threads().number == 1
-    assert machine.told == ['1 thread: this process may use 1 of the processors']
+    assert machine.reported == ['1 thread: this process may use 1 of the processors']
 
 
 def test_torch_is_left_as_it_was() -> None:

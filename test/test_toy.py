@@ -67,12 +67,12 @@ def test_dots_that_share_an_action_share_their_dimensions(learn: Learn) -> None:
 def test_a_dot_that_moves_by_chance_is_ignored(learn: Learn) -> None:
     found = learn('random', 200)
     assert drops_after(2, found)
-    told, chance = (sum(found.kept[f'{axis} of dot {dot}'] for axis in 'xy') for dot in (0, 1))
-    assert told > 0.4
+    reported, chance = (sum(found.kept[f'{axis} of dot {dot}'] for axis in 'xy') for dot in (0, 1))
+    assert reported > 0.4
     assert chance < 0.1
 
 
-def test_of_an_arrow_the_latent_keeps_what_is_told(learn: Learn) -> None:
+def test_of_an_arrow_the_latent_keeps_what_is_commanded(learn: Learn) -> None:
     found = learn('arrow_x', 150)
     assert drops_after(1, found)
     assert found.probes['x'] > 0.8
@@ -87,7 +87,7 @@ def test_a_lever_that_moves_nothing_teaches_nothing(learn: Learn) -> None:
 
 
 @pytest.mark.parametrize('world', [Dots((0, 1, 1, -1)), Arrow(('x', 'heading'))], ids=type)
-def test_actions_say_how_what_is_told_moves(world: Dots | Arrow) -> None:
+def test_actions_say_how_commanded_coordinates_move(world: Dots | Arrow) -> None:
     moves = world.draw(np.random.default_rng(0), 50, 32)
     change = moves.state[:, 1] - moves.state[:, 0]
     led = [0, 1, 2, 3] if isinstance(world, Dots) else [0, 2]
@@ -96,7 +96,7 @@ def test_actions_say_how_what_is_told_moves(world: Dots | Arrow) -> None:
     assert (moves.pixels != 255).any(axis=(2, 3, 4)).all(), 'something is on every canvas'
     if isinstance(world, Dots):
         assert np.allclose(change[:, 2:4], change[:, 4:6]), 'a pair moves as one'
-        assert not np.allclose(change[:, 6:], change[:, :2]), 'chance is not told'
+        assert not np.allclose(change[:, 6:], change[:, :2]), 'chance is not reported'
 
 
 def test_dots_are_never_on_each_other() -> None:
@@ -128,12 +128,12 @@ def test_a_toy_world_is_a_dataset_like_any_other(tmp_path: Path) -> None:
     assert main(['inspect', str(data.folder)]) == 0
 
 
-def test_a_decoder_paints_what_the_latent_tells() -> None:
+def test_a_decoder_reconstructs_what_the_latent_holds() -> None:
     moves = TOYS['arrow_x'].world.draw(np.random.default_rng(0), 400, 16)
     before, after = (moves.pixels[:, at] for at in (0, 1))
-    told, fresh = (moves.state[:, at].astype(np.float32) / 16 for at in (1, 0))
-    seeing = decode(told, after, fresh, before, epochs=40).error
-    blind = decode(0 * told, after, 0 * fresh, before, epochs=40).error
+    reported, fresh = (moves.state[:, at].astype(np.float32) / 16 for at in (1, 0))
+    seeing = decode(reported, after, fresh, before, epochs=40).error
+    blind = decode(0 * reported, after, 0 * fresh, before, epochs=40).error
     assert seeing < 0.8 * blind
 
 

@@ -305,24 +305,24 @@ def test_the_best_step_is_kept_beside_the_last(dots: TransitionDataset, tmp_path
     assert load(tmp_path / 'run' / 'best').info.summary['step'] == 1, 'left by another run'
 
 
-def test_the_command_tells_lambda_and_where_a_better_model_is(
+def test_the_command_prints_lambda_and_where_a_better_model_is(
     dots: TransitionDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / 'run'
     words = ['train', str(dots.folder), '--out', str(run), 'model.inverse_target=0.5']
     words += ['model.latent=4', 'train.steps=4', 'train.batch=8', 'train.device=cpu']
     assert main(words) == 0
-    told = capsys.readouterr().out
-    assert 'Adaptive lambda ended at' in told
-    assert '(target 0.50)' in told
-    assert 'was better' not in told, 'the last step is the best of one look'
+    reported = capsys.readouterr().out
+    assert 'Adaptive lambda ended at' in reported
+    assert '(target 0.50)' in reported
+    assert 'was better' not in reported, 'the last step is the best of one look'
     path = run / 'best' / META
     meta = json.loads(path.read_text())
     meta['info']['summary'] |= {'step': 3, 'misfit': 0.5 * meta['info']['summary']['misfit']}
     path.write_text(json.dumps(meta))
     assert main(words) == 0
-    told = capsys.readouterr().out
-    assert f'was better at step 3 than at the end: see {run / "best"}' in told
+    reported = capsys.readouterr().out
+    assert f'was better at step 3 than at the end: see {run / "best"}' in reported
     path.unlink()  # as in runs of older versions
     assert main(words) == 0
     assert 'was better' not in capsys.readouterr().out
@@ -456,7 +456,7 @@ def test_a_robot_that_never_changes_its_action_teaches_nothing(tmp_path: Path) -
         train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
 
 
-def test_one_action_that_never_changes_is_told(
+def test_one_action_that_never_changes_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     actions = np.random.default_rng(0).uniform(-0.5, 0.5, (20, 30, 2))
@@ -540,7 +540,7 @@ def test_the_effective_rank_counts_equal_directions(width: int) -> None:
     assert effective_rank(z) == pytest.approx(width, rel=0.01)
 
 
-def test_collapse_is_told_in_words() -> None:
+def test_collapse_is_described_in_words() -> None:
     fine = {'latent_std': 0.5, 'inverse_r2': 0.8}
     assert collapse_warning(fine) is None
     assert 'all images share one latent' in str(collapse_warning({**fine, 'latent_std': 1e-4}))

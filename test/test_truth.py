@@ -172,7 +172,7 @@ def test_rates_are_found(make: Make, rate: float) -> None:
         ('camera_drift=0.005', 0.0425, 0.085),  # 17 s of recording
     ],
 )
-def test_clocks_are_told(make: Make, word: str, offset: float, drift: float) -> None:
+def test_clocks_are_reported(make: Make, word: str, offset: float, drift: float) -> None:
     case = make(word)
     topics = {topic['name']: topic for topic in survey(find_bags([case.bag])[0])['topics']}
     assert topics[CAMERA]['header']['offset'] == pytest.approx(offset, abs=0.02)

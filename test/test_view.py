@@ -73,7 +73,7 @@ def test_the_page_needs_nothing_beside_itself(page: Page) -> None:
     assert all(source.startswith('data:image/png;base64,') for source in page.sources)
 
 
-def test_the_page_tells_of_gaps_losses_notes_and_sources(page: Page) -> None:
+def test_the_page_shows_gaps_losses_notes_and_sources(page: Page) -> None:
     text = ' '.join(page.texts)
     for words in (
         'no command was heard in time 6 tuesday',  # 3 in each recording
@@ -136,7 +136,7 @@ def test_the_oldest_frames_and_commands_are_shown_with_their_pictures(tmp_path: 
         (('drive.steering_angle', 'drive.speed'), (0.0, 1.0), (-1, 0)),
     ],
 )
-def test_arrows_point_where_the_robot_was_told_to_go(
+def test_arrows_point_where_the_robot_was_commanded_to_go(
     fields: tuple[str, str], action: tuple[float, float], towards: tuple[int, int]
 ) -> None:
     spec = ActionSpec(fields, (-1.0, -1.0), (1.0, 1.0), 0.1)
@@ -157,7 +157,7 @@ def test_of_many_episodes_as_many_are_shown_as_asked_for_first_and_last_among_th
     assert contact_sheet(data, 0)[1] == 0
 
 
-def test_actions_beyond_the_limits_are_told(tmp_path: Path) -> None:
+def test_actions_beyond_the_limits_are_reported(tmp_path: Path) -> None:
     robot = Robot(command=Command(low=(-0.25, -1.0), high=(0.25, 1.0)))
     data = TransitionDataset.open(write_dataset(tmp_path / 'data', robot, WHOLE))
     share = float((np.abs(data.actions(np.arange(len(data)))[:, 0]) > 0.25).mean())

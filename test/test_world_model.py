@@ -163,7 +163,7 @@ def test_the_regulariser_counts_by_its_weight() -> None:
     assert terms[1] == pytest.approx(10 * terms[0], rel=1e-4)
 
 
-def test_the_regulariser_tells_gaussian_latents_from_collapsed_ones() -> None:
+def test_the_regulariser_separates_gaussian_latents_from_collapsed_ones() -> None:
     torch.manual_seed(0)
     regulariser = SigReg(256)
     gaussian = torch.randn(1, 1000, 8)

@@ -67,7 +67,7 @@ fetch_python() {
         fail 'uv could not fetch Python 3.11; install python3.11 and python3.11-venv, or g++ and python3-dev'
 }
 
-# pip tells each package and file; on a terminal they share one line, and a log gets the large ones.
+# pip prints each package and file: on a terminal they share one line, and a log gets the large ones.
 follow() {
     count=0
     while read -r word name rest; do

@@ -114,10 +114,10 @@ def launches(checkpoint: Checkpoint) -> Iterator[Row]:
     yield Row('planner.launches', asked, 'operations', '', name, joined, asked / joined)
 
 
-def row(measure: str, seconds: dict[str, list[float]], who: str, name: str) -> Row:
+def row(measure: str, seconds: dict[str, list[float]], peer: str, name: str) -> Row:
     """Return our time beside that of the peer."""
-    ours, other = (1e3 * float(np.median(seconds[key])) for key in ('ours', who))
-    ratio = paired_ratio(seconds[who], seconds['ours'])
+    ours, other = (1e3 * float(np.median(seconds[key])) for key in ('ours', peer))
+    ratio = paired_ratio(seconds[peer], seconds['ours'])
     return Row(measure, ours, 'ms', peer=name, peer_value=other, ratio=ratio)
 
 

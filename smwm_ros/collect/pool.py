@@ -52,7 +52,7 @@ class CollectPool:
 
     def _receive(self, worker: Worker, report: Callable[[str], None]) -> None:
         """Handle the next message of a worker: raw steps, a failure, or None when it is done."""
-        message = worker.hear()
+        message = worker.receive()
         if isinstance(message, int):
             worker.progress += message
             self._progress(message)

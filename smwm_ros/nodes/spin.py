@@ -19,7 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.nonblocking_log import nonblocking_log
-from smwm_ros.text import tell
+from smwm_ros.text import echo
 
 _CHECK_PERIOD = 0.5  # of the check whether the executor runs [s]
 
@@ -43,7 +43,7 @@ def run_node(make: Callable[[], Node], args: Sequence[str] | None = None) -> int
         try:
             node = make()
         except SmwmError as error:
-            tell(error, file=sys.stderr)
+            echo(error, file=sys.stderr)
             rclpy.try_shutdown()
             return 2
         code = _run(node, signals)

@@ -22,7 +22,7 @@ from typing import Any
 from smwm_ros.data.stored import mismatch
 from smwm_ros.errors import did_you_mean, one_line, SmwmError
 from smwm_ros.lock import hold_name
-from smwm_ros.text import count_of, tell, tell_program
+from smwm_ros.text import count_of, echo, echo_raw
 
 EXAMPLE = 'smwm bench --quick convert planner'
 Row = dict[str, Any]
@@ -67,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
         with hold_name(results):
             for name, rows in imported.items():
                 _store(results, name, rows)
-                tell(f'{name}: {count_of(len(rows), "row")}')
+                echo(f'{name}: {count_of(len(rows), "row")}')
         return 0
     with nullcontext() if args.quick else hold_name(results):
         for name in args.names or scripts:
-            tell(f'bench/{name}.py')
+            echo(f'bench/{name}.py')
             rows = _measure(scripts[name], args.quick)
             if not args.quick:
                 _store(results, name, rows)
@@ -119,7 +119,7 @@ def _measure(script: Path, quick: bool) -> list[Row]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            tell_program(f'  {line.rstrip()}')
+            echo_raw(f'  {line.rstrip()}')
             rows.append(json.loads(line))
     if process.returncode:
         raise SmwmError(f'{script.name}: exit code {process.returncode}; see its output above')

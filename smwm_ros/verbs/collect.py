@@ -23,7 +23,7 @@ from smwm_ros.data.stored import differences
 from smwm_ros.errors import BagError, ConfigError
 from smwm_ros.files import write_atomic
 from smwm_ros.load import to_dict
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import options
 
 EXAMPLE = 'smwm collect two_room --episodes 180 --policy mixed --out runs/bags'
@@ -83,7 +83,7 @@ def collect(args: argparse.Namespace, config: Config) -> None:
         finally:
             remove_leftovers(args.out)
     kept = len(every) - len(todo)
-    tell(
+    echo(
         f'{args.out}: {count_of(len(every), "bag")} with '
         f'{count_of(config.arena.episodes, "episode")} of {count_of(length, "raw step")} in '
         f'{config.arena.name}' + (f' (there already: {count_of(kept, "bag")})' if kept else '')

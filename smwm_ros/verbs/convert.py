@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 import sys
 
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of, echo
 from smwm_ros.verbs.options import add_config, add_msgs, config_of
 
 EXAMPLE = 'smwm convert recordings/ --out data/robot --config robot.yaml dataset.image_size=64'
@@ -65,12 +65,12 @@ def run(args: argparse.Namespace) -> int:
         show_progress,
     )
     for name, error in summary.skipped.items():
-        tell(f'skipped: {name}: {error}')
+        echo(f'skipped: {name}: {error}')
     if summary.kept:
-        tell(f'already converted: {count_of(summary.kept, "bag")}')
-    tell(*describe(summary.dataset))
+        echo(f'already converted: {count_of(summary.kept, "bag")}')
+    echo(*describe(summary.dataset))
     for warning in warnings(summary.dataset):
-        tell(f'warning: {warning}', file=sys.stderr)
+        echo(f'warning: {warning}', file=sys.stderr)
     return 0
 
 

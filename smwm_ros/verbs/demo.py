@@ -16,7 +16,7 @@ import time
 from smwm_ros.config import Config
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
-from smwm_ros.text import tell
+from smwm_ros.text import echo
 
 EXAMPLE = 'smwm demo --arena two_room --out runs/demo'
 ARENA = 'two_room'
@@ -77,9 +77,9 @@ def _demo(args: argparse.Namespace, config: Config, out: Path) -> int:
     outcome = rehearsal.rehearse(out, args.arena, config)
     step(5, 'Write the report.')
     rehearsal.write_report(out, args.arena, outcome)
-    tell(*rehearsal.summary(outcome, time.monotonic() - begun).split('\n'))
+    echo(*rehearsal.summary(outcome, time.monotonic() - begun).split('\n'))
     if outcome.success < REQUIRED_SUCCESS:
-        tell(
+        echo(
             f'FAILED: the planner reached {outcome.success:.0%} of its goals; at least '
             f'{REQUIRED_SUCCESS:.0%} are required. {out}/report.html shows each drive.'
         )
@@ -99,12 +99,12 @@ def demo_config(arena: str, pairs: int, settings: list[str]) -> Config:
 
 def step(number: int, words: str) -> None:
     """Print the heading of a step."""
-    tell('', f'[{number}/5] {words}')
+    echo('', f'[{number}/5] {words}')
 
 
 def verb(*words: str, settings: list[str]) -> None:
     """Print a command as a user would type it, and run it."""
     from smwm_ros.cli import dispatch
 
-    tell(f'$ smwm {" ".join([*words, *settings])}')
+    echo(f'$ smwm {" ".join([*words, *settings])}')
     dispatch([*words, *settings])

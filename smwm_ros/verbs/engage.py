@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 
-from smwm_ros.text import tell
+from smwm_ros.text import echo
 from smwm_ros.verbs.options import add_namespace, plan_node
 
 EXAMPLE = 'smwm engage --namespace robot_1'
@@ -19,5 +19,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Call ~/engage."""
     with plan_node(args) as client:
-        tell(client.engage())
+        echo(client.engage())
     return 0

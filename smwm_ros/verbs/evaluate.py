@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from smwm_ros.config import Config, Evaluate
 from smwm_ros.errors import ConfigError
-from smwm_ros.text import tell
+from smwm_ros.text import echo
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -87,14 +87,14 @@ def run(args: argparse.Namespace) -> int:
             load_guides(method.checkpoint, method.planner)  # raises now if files are missing
         rounds = _rounds(config, methods, offsets, shifts, dataset)
         for one in rounds:
-            tell(f'{one.title}:', *table(one).split('\n'), '')
+            echo(f'{one.title}:', *table(one).split('\n'), '')
         if len(rounds) > 1:
-            tell(*sweep(rounds).split('\n'), '')
-        tell(_speed(methods[0], rounds[0], config))
+            echo(*sweep(rounds).split('\n'), '')
+        echo(_speed(methods[0], rounds[0], config))
         _write(out, args, config, methods, dataset, rounds)
         with _arena_at(config, 128, rounds[0].shift) as arena:
             pages = write_page(out, args.arena, methods[0].name, rounds, arena)
-    tell(f'All attempts: {out}; page and film: {", ".join(map(str, pages))}')
+    echo(f'All attempts: {out}; page and film: {", ".join(map(str, pages))}')
     return 0
 
 
@@ -146,7 +146,7 @@ def _require_same_robot(dataset: TransitionDataset, checkpoint: Checkpoint) -> N
     info = dataset.info
     require(checkpoint, str(dataset.folder), info.spec.size, info.spec.dt, info.image_size)
     if dataset.fingerprint != checkpoint.info.dataset:
-        tell('note: --data is not the dataset that the checkpoint was trained on')
+        echo('note: --data is not the dataset that the checkpoint was trained on')
 
 
 def _rounds(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of, echo
 
 EXAMPLE = 'smwm export data/robot --to hdf5 --out robot.h5'
 
@@ -55,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
         episodes, rows = write_lerobot(data, args.out, args.task, show_progress)
         reader = f'LeRobotDataset({f"local/{args.out.name}"!r}, root={str(args.out)!r})'
     held = f'{count_of(episodes, "episode")}, {count_of(rows, "row")}'
-    tell(f'{args.out}: {held}; {reader} reads it')
+    echo(f'{args.out}: {held}; {reader} reads it')
     return 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from smwm_ros.text import tell
+from smwm_ros.text import echo
 
 EXAMPLE = 'smwm export-model runs/two_room --out two_room_onnx'
 
@@ -34,6 +34,6 @@ def run(args: argparse.Namespace) -> int:
 
     for name, apart in write_onnx(checkpoint, args.out).items():
         size = (args.out / f'{name}.onnx').stat().st_size / 1e6
-        tell(f'{args.out / name}.onnx: {size:.1f} MB, largest difference to torch {apart:.1g}')
-    tell(f'{args.out}/model.json: action fields and normalisation')
+        echo(f'{args.out / name}.onnx: {size:.1f} MB, largest difference to torch {apart:.1g}')
+    echo(f'{args.out}/model.json: action fields and normalisation')
     return 0

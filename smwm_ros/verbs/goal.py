@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of, echo
 from smwm_ros.verbs.options import add_namespace, plan_node
 
 EXAMPLE = 'smwm goal name dock --namespace robot_1'
@@ -39,12 +39,12 @@ def run(args: argparse.Namespace) -> int:
     picture = read_file(args.file) if args.what == 'image' else None
     with plan_node(args) as client:
         if args.what == 'capture':
-            tell(f'goal: {client.capture()}')
+            echo(f'goal: {client.capture()}')
         elif args.what == 'route':
-            tell(f'route: {client.record(args.step == "start")}')
+            echo(f'route: {client.record(args.step == "start")}')
         elif args.what == 'state':
             client.set_goal_state(args.numbers)
-            tell('sent to the arena node; see its log if the state is refused')
+            echo('sent to the arena node; see its log if the state is refused')
         else:
             accepted = (
                 client.set_goal_name(args.name)
@@ -52,5 +52,5 @@ def run(args: argparse.Namespace) -> int:
                 else client.set_goal_picture(picture)
             )
             number, source = accepted['number'], accepted['source']
-            tell(f'goal {number}: {source}, {count_of(accepted["subgoals"], "subgoal")}')
+            echo(f'goal {number}: {source}, {count_of(accepted["subgoals"], "subgoal")}')
     return 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of, echo
 from smwm_ros.verbs.options import add_msgs
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         raise ConfigError(f"'{args.name}': give --image or --bag to define the goal")
     path = library.save(args.name, pictures)
-    tell(
+    echo(
         f'{path}: {_what(len(pictures))}; send it with: '
         f'ros2 topic pub --once /goal/name std_msgs/msg/String "{{data: {args.name}}}"'
     )
@@ -85,9 +85,9 @@ def _list(library: GoalLibrary) -> None:
     """Print the stored goals."""
     names = library.names()
     if not names:
-        tell(f'{library.folder}: no goals yet')
+        echo(f'{library.folder}: no goals yet')
     for name, count in names.items():
-        tell(f'{name}: {_what(count)}')
+        echo(f'{name}: {_what(count)}')
 
 
 def _what(pictures: int) -> str:

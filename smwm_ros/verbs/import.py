@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smwm_ros.text import tell
+from smwm_ros.text import echo
 from smwm_ros.verbs.options import add_config, config_of
 
 EXAMPLE = 'smwm import pusht_expert.h5 --out data/pusht --config pusht.yaml'
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
             f'such as robot.dt=0.1'
         )
     data = import_hdf5(args.file, args.out, config_of(args, known), args.state, show_progress)
-    tell(*describe(data))
+    echo(*describe(data))
     return 0
 
 

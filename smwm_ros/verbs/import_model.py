@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
-from smwm_ros.text import tell
+from smwm_ros.text import echo
 from smwm_ros.verbs.options import config_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def import_model(args: argparse.Namespace, undefined: Sequence[str]) -> int:
         checkpoint = checkpoint._replace(info=info)
     with appearing(args.out) as part:
         checkpoints.save(part, checkpoint)
-    tell(*lines, *(f'warning: {text}' for text in info.warnings))
+    echo(*lines, *(f'warning: {text}' for text in info.warnings))
     return 0
 
 

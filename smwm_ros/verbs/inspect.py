@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from smwm_ros.text import count_of, line, tell, tell_program
+from smwm_ros.text import count_of, echo, echo_raw, line
 from smwm_ros.verbs.inspect_run import describe_checkpoint, examine_run, SAMPLES
 from smwm_ros.verbs.options import add_msgs
 
@@ -75,9 +75,9 @@ def run(args: argparse.Namespace) -> int:
             else:
                 surveys += [found] * (found['kind'] == 'bag')
                 if args.json:
-                    tell_program(json.dumps(found))
+                    echo_raw(json.dumps(found))
                 else:
-                    tell(*lines)
+                    echo(*lines)
     if args.write and surveys:
         _write_config(surveys, args.write)
     if failed:
@@ -202,7 +202,7 @@ def _write_config(surveys: list[dict[str, Any]], out: Path) -> None:
     head = f'# proposed from {count_of(len(surveys), "bag")}: check the fields and the limits'
     lines = [head, *_config_lines(sections, remarks)]
     write_atomic(out, '\n'.join([*lines, '']).encode())
-    tell(
+    echo(
         f'{out}: configuration proposed from {count_of(len(surveys), "bag")}; check it, then run '
         f'smwm convert --config {out}'
     )
@@ -253,4 +253,4 @@ def _write_thumbnails(args: argparse.Namespace) -> None:
     if not whole:
         raise SmwmError(f'{out}: the frames cannot be encoded as PNG')
     write_atomic(out, png.tobytes())
-    tell(f'{out}: frames of {count_of(len(strips), "bag")}, one row each')
+    echo(f'{out}: frames of {count_of(len(strips), "bag")}, one row each')

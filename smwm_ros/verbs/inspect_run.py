@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from smwm_ros.text import tell
+from smwm_ros.text import echo
 
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
@@ -118,7 +118,7 @@ def _give_verdict(folder: Path, dataset: TransitionDataset, device: str) -> Verd
 
 def _warn(unstored: str) -> None:
     if unstored:
-        tell(f'warning: {unstored}')
+        echo(f'warning: {unstored}')
 
 
 def _store(folder: Path, info: Info, verdict: Verdict) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -70,15 +70,15 @@ def _prepare(
     roadmap.save(folder, road, {**origin, 'joined': joined})
     proposals.save(folder, policy, {**origin, 'skill': skill})
     frame_bank.save(folder, frame_bank.make(checkpoint, dataset), dataset.fingerprint)
-    tell(
+    echo(
         f'Roadmap: {count_of(len(road.nodes), "node")} from '
         f'{count_of(len(drives.latents), "frame")}, {count_of(road.edges.shape[1], "edge")}; '
         f'{joined:.0%} of all pairs of nodes are connected.'
     )
     if joined < TORN:
-        tell('warning: many nodes are not connected; record more drives between these places')
-    tell(f'Policy: explains {max(skill, 0):.0%} of the variance of actions in held-out drives.')
-    tell(f'Saved in {folder}; try: smwm evaluate {folder} planner.kind=roadmap')
+        echo('warning: many nodes are not connected; record more drives between these places')
+    echo(f'Policy: explains {max(skill, 0):.0%} of the variance of actions in held-out drives.')
+    echo(f'Saved in {folder}; try: smwm evaluate {folder} planner.kind=roadmap')
 
 
 def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
@@ -95,5 +95,5 @@ def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> Transi
     info = dataset.info
     require(checkpoint, str(path), info.spec.size, info.spec.dt, info.image_size)
     if dataset.fingerprint != checkpoint.info.dataset:
-        tell(f'note: {path} is not the dataset that {folder} was trained on')
+        echo(f'note: {path} is not the dataset that {folder} was trained on')
     return dataset

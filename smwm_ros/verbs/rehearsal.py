@@ -26,7 +26,7 @@ from smwm_ros.pages.film import film
 from smwm_ros.pages.index import publish
 from smwm_ros.pages.numbers import number
 from smwm_ros.progress import show_progress
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of, echo
 
 RANDOM_REPEATS = 10  # rollouts of the random policy per pair, for a stable floor
 PICTURE = 128  # size at which the arena is drawn for the report [px]
@@ -60,7 +60,7 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
     if record.is_file():
         kept = read_json(record, Kind(SmwmError, 'remove it'))
         if kept.pop('key', None) == key:
-            tell(f'reused: {record} holds the result of this checkpoint and protocol')
+            echo(f'reused: {record} holds the result of this checkpoint and protocol')
             return Outcome(**kept)
     protocol = config.evaluate
     pairs = draw_pairs(TransitionDataset.open(folder / 'dataset'), protocol)
@@ -163,7 +163,7 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
     where, gif = publish(folder / 'report.html', page), folder / 'demo.gif'
     written = html.write_gif(gif, frames, fps=1 / outcome.dt)
     film_too = f' and {gif}' if written else '; no GIF: that needs OpenCV 4.12 or newer'
-    tell(f'wrote {where}{film_too}')
+    echo(f'wrote {where}{film_too}')
 
 
 def _warnings(outcome: Outcome) -> list[str]:

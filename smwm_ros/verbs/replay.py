@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smwm_ros.text import tell
+from smwm_ros.text import echo
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def run(args: argparse.Namespace) -> int:
         text = page(title, dataset, legs, goal, stretches, found, floor)
         where = publish(args.out or args.checkpoint / f'replay_{safe_name(name)}.html', text)
         for line in stretches.all(legs)[:SHOWN]:
-            tell(line)
-    tell(in_words(found, floor))
-    tell(f'page: {where}')
+            echo(line)
+    echo(in_words(found, floor))
+    echo(f'page: {where}')
     return 0
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from smwm_ros.text import tell
+from smwm_ros.text import echo
 from smwm_ros.verbs.options import add_namespace, plan_node
 
 EXAMPLE = 'smwm status --namespace robot_1'
@@ -32,9 +32,9 @@ def run(args: argparse.Namespace) -> int:
     """Show the next diagnostics."""
     with plan_node(args) as client:
         health = client.health()
-        tell(f'{client.target}: {health["reason"]}: {health["message"]}')
+        echo(f'{client.target}: {health["reason"]}: {health["message"]}')
         for line in _lines(health):
-            tell(line)
+            echo(line)
     return 0
 
 

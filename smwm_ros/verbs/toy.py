@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from smwm_ros.config import Config
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import options
 
 EXAMPLE = 'smwm toy --out runs/toy single forward_only arrow_xyt'
@@ -64,14 +64,14 @@ def _study(args: argparse.Namespace, cfg: Config) -> None:
 
     found = {}
     for name in args.worlds or TOYS:
-        tell(f'{name}: {TOYS[name].about}')
+        echo(f'{name}: {TOYS[name].about}')
         found[name] = study(TOYS[name], args.out / name, cfg, args.transitions, show_progress)
-        tell(f'  {in_words(TOYS[name], found[name])}')
+        echo(f'  {in_words(TOYS[name], found[name])}')
     page = args.out / 'toy.html'
     where = publish(page, sheet(found, show_progress))
     data = {name: plain(TOYS[name], one) for name, one in found.items()}
     write_atomic(args.out / 'toy.json', (json.dumps(data, indent=1) + '\n').encode())
-    tell(f'{where}: {count_of(len(found), "world")}; figures in toy.json next to it')
+    echo(f'{where}: {count_of(len(found), "world")}; figures in toy.json next to it')
 
 
 def _count(word: str) -> int:

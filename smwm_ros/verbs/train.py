@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.errors import CheckpointError, DatasetError
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     leads = is_leader()
     count = len(dataset.starts('train'))
     if leads:
-        tell(
+        echo(
             f'Training on {count_of(count, "transition")} of {args.dataset} '
             f'({count_of(len(dataset.drives), "episode")}).'
         )
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if leads:
         _print_summary(args, cfg.model.inverse_target, checkpoint)
         _print_verdict(args, dataset, cfg.train.device)
-        tell(f'Checkpoint: {args.out}; {_next(args, checkpoint.robot)}')
+        echo(f'Checkpoint: {args.out}; {_next(args, checkpoint.robot)}')
     return 0
 
 
@@ -80,19 +80,19 @@ def _print_summary(args: argparse.Namespace, target: float, checkpoint: Checkpoi
     """Print held-out figures and warnings."""
     info = checkpoint.info
     summary = info.summary
-    tell(
+    echo(
         f'On held-out episodes: forward error {summary["forward_over_copy"]:.2f} of the copy '
         f'baseline, inverse model R2 {summary["inverse_r2"]:.2f}, effective rank of the latent '
         f'{summary["effective_rank"]:.1f}.'
     )
     if target:
-        tell(
+        echo(
             f'Adaptive lambda ended at {summary["inverse_weight"]:.3g}; the inverse model '
             f'leaves {1 - summary["inverse_r2"]:.2f} of the actions open (target {target:.2f}).'
         )
     _print_best(args.out / 'best', summary)
     for warning in info.warnings:
-        tell(f'warning: {warning}')
+        echo(f'warning: {warning}')
 
 
 def _print_verdict(args: argparse.Namespace, dataset: TransitionDataset, device: str) -> None:
@@ -103,11 +103,11 @@ def _print_verdict(args: argparse.Namespace, dataset: TransitionDataset, device:
     try:
         verdict = give_verdicts(args.out, dataset, device)
     except DatasetError as error:
-        tell(f'warning: no verdict on whether it is fit to plan with: {error}')
+        echo(f'warning: no verdict on whether it is fit to plan with: {error}')
         return
-    tell(f'{in_a_word(verdict)} {verdict.why[0].upper()}{verdict.why[1:]}.')
+    echo(f'{in_a_word(verdict)} {verdict.why[0].upper()}{verdict.why[1:]}.')
     for words in verdict.advice:
-        tell(f'  - {words}')
+        echo(f'  - {words}')
 
 
 def _next(args: argparse.Namespace, robot: Robot) -> str:
@@ -140,4 +140,4 @@ def _print_best(folder: Path, last: Mapping[str, float]) -> None:
         return
     best = checkpoints.read_meta(folder).info.summary
     if best['misfit'] < CLEARLY * last['misfit']:
-        tell(f'The model was better at step {best["step"]:.0f} than at the end: see {folder}')
+        echo(f'The model was better at step {best["step"]:.0f} than at the end: see {folder}')

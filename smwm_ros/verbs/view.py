@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from smwm_ros.text import count_of, tell
+from smwm_ros.text import count_of, echo
 
 EXAMPLE = 'smwm view data/robot'
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     text, shown = contact_sheet(data, args.episodes, show_progress)
     folder = args.dataset.resolve()
     out = args.out or folder.with_name(f'{folder.name}.html')
-    tell(
+    echo(
         f'{publish(out, text)}: {count_of(shown, "episode")} of {args.dataset}, '
         f'{len(text) / 1e6:.1f} MB'
     )

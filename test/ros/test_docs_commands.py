@@ -63,11 +63,11 @@ def fill(message, values):
 
 def publish(here, topic, kind, text):
     """Publish as each version of the tool does, and see that a goal is accepted."""
-    told = here.plan.get_subscriptions_info_by_topic(topic)
-    assert told, f'{topic}: nobody listens'
-    assert {item.topic_type for item in told} == {kind}
+    reported = here.plan.get_subscriptions_info_by_topic(topic)
+    assert reported, f'{topic}: nobody listens'
+    assert {item.topic_type for item in reported} == {kind}
     for offer in OFFERS:
-        heard = [qos_check_compatible(offer, item.qos_profile)[0] for item in told]
+        heard = [qos_check_compatible(offer, item.qos_profile)[0] for item in reported]
         assert any(item is not QoSCompatibility.ERROR for item in heard), f'{topic}: not heard'
         here.aim(10 + len(here.accepted))
         count = len(here.accepted)

@@ -41,7 +41,7 @@ class Theatre:
         """Return the simulated time [s]."""
         return self.nanoseconds * 1e-9
 
-    def tell(self):
+    def echo(self):
         """Tell the time."""
         seconds, rest = divmod(self.nanoseconds, 10**9)
         self._clock.publish(Clock(clock=Time(sec=seconds, nanosec=rest)))
@@ -49,13 +49,13 @@ class Theatre:
     def wait(self, condition, what):
         """Wait until the node has done something, while time all but stands still."""
         deadline = time.monotonic() + PATIENCE
-        told = time.monotonic()
+        reported = time.monotonic()
         while not condition():
             assert time.monotonic() < deadline, f'in vain: {what}'
-            if time.monotonic() - told > 0.2:  # a clock that stands still is a fault
+            if time.monotonic() - reported > 0.2:  # a clock that stands still is a fault
                 self.nanoseconds += 1000
-                self.tell()
-                told = time.monotonic()
+                self.echo()
+                reported = time.monotonic()
             time.sleep(0.001)
 
     def pass_tick(self):
@@ -63,7 +63,7 @@ class Theatre:
         ticks, clock = self.here.active.command_thread.metronome, self.here.plan.get_clock()
         for _ in range(SLICES):
             self.nanoseconds += int(DT * 1e9) // SLICES
-            self.tell()
+            self.echo()
             self.wait(lambda: clock.now().nanoseconds >= self.nanoseconds, 'the time to be heard')
             self.wait(lambda: ticks.deadline + GRACE * DT > self.now, 'the tick')
 
@@ -77,11 +77,11 @@ class Theatre:
 
     def commands(self):
         """Return times (N,) [s] and speeds (N,) of all commands so far."""
-        told = [
+        reported = [
             (c.header.stamp.sec + 1e-9 * c.header.stamp.nanosec, self.here.last(number))
             for number, c in enumerate(self.here.commands)
         ]
-        return np.array([at for at, _ in told]), np.array([np.hypot(*v) for _, v in told])
+        return np.array([at for at, _ in reported]), np.array([np.hypot(*v) for _, v in reported])
 
 
 def frames():
@@ -100,7 +100,7 @@ def test_a_recorded_drive_with_a_hole_is_followed_within_bounds():
     with world(ROOT / 'models' / 'two_room', *words, make_pilot=Pilot) as here:
         theatre = Theatre(here)
         wait_until(lambda: here.plan.session is not None, 'the node to be active')
-        theatre.tell()
+        theatre.echo()
         here.publish_goal(fill_image(Image(), goal))
         theatre.wait(lambda: here.accepted, 'the goal')
         times = []

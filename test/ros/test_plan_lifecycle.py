@@ -187,7 +187,7 @@ def test_the_goal_number_and_stamp_are_published(checkpoint):
 
 
 class SimulatedTime:
-    """Publishes /clock as fast as the wall, from where it is told."""
+    """Publishes /clock as fast as the wall, from where it is reported."""
 
     def __init__(self, node):
         self._publisher = node.create_publisher(Clock, '/clock', 1)

@@ -42,12 +42,12 @@ def test_every_knob_becomes_a_typed_described_and_bounded_parameter(make_node, s
     declare_knobs(node, section, values)
     for knob in knobs(type(values)):
         name = f'{section}.{knob.path}'
-        told = node.describe_parameter(name)
-        assert told.type == parameter_type(knob.kind).value
-        assert told.description == knob.help
-        assert told.read_only is not knob.live
-        assert all(choice in told.additional_constraints for choice in knob.choices)
-        ranges = [*told.integer_range, *told.floating_point_range]
+        reported = node.describe_parameter(name)
+        assert reported.type == parameter_type(knob.kind).value
+        assert reported.description == knob.help
+        assert reported.read_only is not knob.live
+        assert all(choice in reported.additional_constraints for choice in knob.choices)
+        ranges = [*reported.integer_range, *reported.floating_point_range]
         bounds = [(item.from_value, item.to_value) for item in ranges]
         assert bounds == ([] if knob.low is None else [(knob.low, knob.high)])
         value = node.get_parameter(name).value
@@ -150,7 +150,7 @@ def test_live_knobs_change_the_planner_all_of_a_request_or_none(checkpoint):
         assert here.pilot is not first
         assert (here.pilot.planner.samples, here.pilot.planner.elites) == (200, 100)
         wait_until(lambda: here.pilot.seen, 'a plan by the new planner')
-        assert here.pilot.goals == [200]  # it was told of the goal
+        assert here.pilot.goals == [200]  # it was reported of the goal
         here.wait_for('RUNNING')
 
 

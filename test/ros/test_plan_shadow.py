@@ -19,11 +19,11 @@ class Human:
     def __init__(self, here):
         self.here = here
         self.command: tuple[float, float] | None = THEIRS
-        self.shadow, self.told = list[TwistStamped](), list[dict[str, Any]]()
+        self.shadow, self.reported = list[TwistStamped](), list[dict[str, Any]]()
         node = here.robot
         self._commands = node.create_publisher(TwistStamped, '/cmd_vel', 10)
         node.create_subscription(TwistStamped, '/plan/shadow/command', self.shadow.append, 10)
-        node.create_subscription(String, '/plan/shadow/agreement', self._on_told, 10)
+        node.create_subscription(String, '/plan/shadow/agreement', self._on_report, 10)
         node.create_timer(0.05, self._drive)
 
     def _drive(self):
@@ -32,8 +32,8 @@ class Human:
             message.twist.linear.x, message.twist.linear.y = self.command
             self._commands.publish(message)
 
-    def _on_told(self, message):
-        self.told.append(json.loads(message.data))
+    def _on_reported(self, message):
+        self.reported.append(json.loads(message.data))
 
 
 def test_the_shadow_publishes_beside_the_robot_and_measures_the_agreement(checkpoint):
@@ -42,10 +42,10 @@ def test_the_shadow_publishes_beside_the_robot_and_measures_the_agreement(checkp
         here.camera_on = True
         here.aim()
         here.wait_for('RUNNING')
-        wait_until(lambda: len(human.told) > 5, 'comparisons')
-        assert human.told[-1]['ours'] == pytest.approx([0.3, -0.2])
-        assert human.told[-1]['theirs'] == pytest.approx(THEIRS)
-        assert human.told[-1]['difference'] == pytest.approx((0.2 + 0.125) / 2, abs=1e-4)
+        wait_until(lambda: len(human.reported) > 5, 'comparisons')
+        assert human.reported[-1]['ours'] == pytest.approx([0.3, -0.2])
+        assert human.reported[-1]['theirs'] == pytest.approx(THEIRS)
+        assert human.reported[-1]['difference'] == pytest.approx((0.2 + 0.125) / 2, abs=1e-4)
         wait_until(lambda: float(here.health.get('shadow_compared', 0)) > 5, 'diagnostics')
         assert float(here.health['shadow_close']) == 1
         assert float(here.health['shadow_direction']) > 0.9
@@ -82,7 +82,7 @@ def test_without_another_driver_there_is_nothing_to_compare(checkpoint):
         here.aim()
         here.wait_for('RUNNING')
         wait_until(lambda: len(human.shadow) > 5, 'commands in the shadow')
-        assert human.told == []
+        assert human.reported == []
         assert here.commands == []
 
 
@@ -94,6 +94,6 @@ def test_a_command_that_is_no_number_is_not_compared(checkpoint):
         here.aim()
         here.wait_for('RUNNING')
         wait_until(lambda: len(human.shadow) > 5, 'commands in the shadow')
-        assert human.told == []
+        assert human.reported == []
         human.command = THEIRS
-        wait_until(lambda: human.told, 'a comparison')
+        wait_until(lambda: human.reported, 'a comparison')

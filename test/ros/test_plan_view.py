@@ -89,8 +89,8 @@ def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_rea
         assert end.points == way.points[-1:]
         places = np.array([(p.x, p.y) for p in (*way.points, *goal.points)])
         assert np.abs(places).max() < 1.5, 'inside the rooms, as far as a probe can tell'
-        told = np.array([way.points[0].x, way.points[0].y])
-        assert told == pytest.approx(here_is(shots[0]), abs=0.3)
+        reported = np.array([way.points[0].x, way.points[0].y])
+        assert reported == pytest.approx(here_is(shots[0]), abs=0.3)
 
 
 def here_is(shot):

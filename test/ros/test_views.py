@@ -137,7 +137,7 @@ def test_only_the_node_commands_and_only_the_operator_sets_goals(names):
     assert who['publish', '/camera/image_raw'] == {'/robot'}
     for name in names['reply']:
         assert who.get(('request', name), set()) <= {'/operator'}
-    told = allowed['/operator', 'subscribe'] | allowed['/viewer', 'subscribe']
-    assert told <= names['publish'] | ROBOT, 'nobody waits for what is never said'
+    reported = allowed['/operator', 'subscribe'] | allowed['/viewer', 'subscribe']
+    assert reported <= names['publish'] | ROBOT, 'nobody waits for what is never said'
     assert allowed['/operator', 'request'] <= names['reply']
     assert allowed['/viewer', 'publish'] <= EVERYONE, 'who only looks changes nothing'

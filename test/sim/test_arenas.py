@@ -71,7 +71,7 @@ def test_a_command_to_stand_still_moves_nothing(arena):
         np.testing.assert_allclose(after.state, before.state, atol=1e-4)
 
 
-def test_the_camera_tells_states_apart(arena):
+def test_the_camera_distinguishes_states(arena):
     rng = np.random.default_rng(0)
     frames = [arena.set_state(arena.sample(rng)) for _ in range(20)]
     for frame, other in pairwise(frames):

@@ -47,7 +47,7 @@ def test_the_expert_finds_its_way_round_the_door(two_room, start, goal):
     )
 
 
-def test_the_camera_tells_places_apart_that_are_a_tenth_of_a_metre_apart(two_room):
+def test_the_camera_distinguishes_places_a_tenth_of_a_metre_apart(two_room):
     one = two_room.set_state([-0.5, 0.3]).pixels
     two = two_room.set_state([-0.4, 0.3]).pixels
     changed = (one != two).any(axis=-1)

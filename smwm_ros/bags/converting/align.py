@@ -68,7 +68,7 @@ def align(
     marks: Track | None = None,
 ) -> Rows:
     """
-    Align a recording: frames (n,) are ascending stamps, good (n,) tells which can be decoded.
+    Align a recording: frames (n,) are ascending stamps, good (n,) marks those that can be decoded.
 
     shift: give the grid of each run the phase that suits its frames; others: further cameras;
     marks: the number of the episode from each stamp on, negative outside of episodes. An episode

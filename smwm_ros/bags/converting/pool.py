@@ -105,7 +105,7 @@ def _run_parallel(todo: list[BagTask], jobs: int, results: Results, report: Repo
                 _start(processes[-1], waiting.popleft())
             ready: list[Any] = wait([worker.pipe for worker in processes])
             for worker in [each for each in processes if each.pipe in ready]:
-                result = worker.hear()
+                result = worker.receive()
                 if isinstance(result, Progress):
                     worker.progress.append(result)
                     report(result)
