@@ -28,7 +28,7 @@ def _four_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Machine:
-    """A clock, and processors that are as idle as they are reported to be."""
+    """A clock, and processors that are as idle as a test sets them."""
 
     def __init__(self, idle: float | None) -> None:
         self.now, self.idle, self.reported = 0.0, idle, list[str]()

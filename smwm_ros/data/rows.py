@@ -118,7 +118,7 @@ def _check_header(path: Path, shape: tuple[int, ...], dtype: str) -> int:
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[version]
             found, by_columns, kind = read(file)
-            begin = file.echo()
+            begin = file.tell()
     except Exception as error:  # NumPy parses the header as Python: damage may raise anything
         raise DatasetError(
             f'{path}: missing or damaged: no .npy header: {one_line(error)}; {DATASET.remedy}'

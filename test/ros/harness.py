@@ -47,7 +47,7 @@ def picture(grey, size=16):
 
 
 class FakePilot:
-    """Drives the same way whatever it sees, unless reported to misbehave."""
+    """Drives the same way whatever it sees, unless made to misbehave."""
 
     def __init__(self, checkpoint, planner):
         self.planner = planner

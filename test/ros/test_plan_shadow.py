@@ -32,7 +32,7 @@ class Human:
             message.twist.linear.x, message.twist.linear.y = self.command
             self._commands.publish(message)
 
-    def _on_reported(self, message):
+    def _on_report(self, message):
         self.reported.append(json.loads(message.data))
 
 

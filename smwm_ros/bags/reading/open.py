@@ -148,9 +148,9 @@ class Opener:
             try:
                 while block := file.read1(_BLOCK):
                     out.write(block)
-                    require_plausible_size(path.stat().st_size, out.echo())
+                    require_plausible_size(path.stat().st_size, out.tell())
             except (EOFError, zstd.ZstdError) as error:
-                if not out.echo():
+                if not out.tell():
                     raise
                 self.notes.append(f'{path.name}: decompressed in part: {error}')
         return plain
