@@ -41,8 +41,8 @@ class Theatre:
         """Return the simulated time [s]."""
         return self.nanoseconds * 1e-9
 
-    def publish_all(self):
-        """Tell the time."""
+    def publish_time(self):
+        """Publish the simulated time."""
         seconds, rest = divmod(self.nanoseconds, 10**9)
         self._clock.publish(Clock(clock=Time(sec=seconds, nanosec=rest)))
 
@@ -54,7 +54,7 @@ class Theatre:
             assert time.monotonic() < deadline, f'in vain: {what}'
             if time.monotonic() - reported > 0.2:  # a clock that stands still is a fault
                 self.nanoseconds += 1000
-                self.publish_all()
+                self.publish_time()
                 reported = time.monotonic()
             time.sleep(0.001)
 
@@ -63,7 +63,7 @@ class Theatre:
         ticks, clock = self.here.active.command_thread.metronome, self.here.plan.get_clock()
         for _ in range(SLICES):
             self.nanoseconds += int(DT * 1e9) // SLICES
-            self.publish_all()
+            self.publish_time()
             self.wait(lambda: clock.now().nanoseconds >= self.nanoseconds, 'the time to be heard')
             self.wait(lambda: ticks.deadline + GRACE * DT > self.now, 'the tick')
 
@@ -100,7 +100,7 @@ def test_a_recorded_drive_with_a_hole_is_followed_within_bounds():
     with world(ROOT / 'models' / 'two_room', *words, make_pilot=Pilot) as here:
         theatre = Theatre(here)
         wait_until(lambda: here.plan.session is not None, 'the node to be active')
-        theatre.publish_all()
+        theatre.publish_time()
         here.publish_goal(fill_image(Image(), goal))
         theatre.wait(lambda: here.accepted, 'the goal')
         times = []
