@@ -249,3 +249,17 @@ def test_the_tree_names_no_machine_and_no_registry() -> None:
         text = path.read_text(encoding='utf-8', errors='ignore')
         found = [word for word in words if word in text]
         assert not found, f'{path}: {found}'
+
+
+def test_each_class_has_a_name_of_its_own() -> None:
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith('_'):
+                places.setdefault(node.name, []).append(path.stem)
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    # A section of the configuration has the name of the protocol that it configures.
+    assert {name: sorted(found) for name, found in shared.items()} == {
+        'Arena': ['config', 'interfaces'],
+        'Planner': ['config', 'interfaces'],
+    }

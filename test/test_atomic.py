@@ -15,7 +15,7 @@ from smwm_ros.files import write_atomic
 from smwm_ros.model import sidecar
 from smwm_ros.model.checkpoint import load, save
 from smwm_ros.pages import html
-from smwm_ros.training.run_folder import Progress, Run
+from smwm_ros.training.run_folder import Run, RunProgress
 import torch
 from torch import nn
 from torch.optim import SGD
@@ -26,7 +26,7 @@ Write = Callable[[Path, int], object]  # the second time with other contents
 
 def save_state(folder: Path, number: int) -> None:
     model = nn.Linear(1, 1)
-    progress = Progress(number, [{'step': number, 'loss': 0.5}])
+    progress = RunProgress(number, [{'step': number, 'loss': 0.5}])
     Run(folder, {}).save_state(model, SGD(model.parameters(), 0.1), progress)
 
 

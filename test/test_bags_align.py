@@ -11,7 +11,7 @@ import numpy as np
 from properties import examples
 import pytest
 from smwm_ros.bags.converting.ages import Ages
-from smwm_ros.bags.converting.align import align, Rows, Track, ViewTrack
+from smwm_ros.bags.converting.align import align, AlignedRows, Track, ViewTrack
 from smwm_ros.bags.converting.grid import FrameGate, ticks
 from smwm_ros.bags.reading.clock import choose_clock, choose_clocks, Stamps
 from smwm_ros.config import Dataset
@@ -25,7 +25,7 @@ NOTHING = Track(np.zeros(0, np.int64), np.zeros((0, 0)))
 
 def rows(
     frames: Any, commands: dict[int, float], states: Track = NOTHING, bad: int = -1, **knobs: Any
-) -> Rows:
+) -> AlignedRows:
     """Align frames at some stamps with commands {stamp: value}."""
     stamps = np.array(sorted(commands), np.int64)
     values = np.array([[commands[stamp]] for stamp in sorted(commands)], float).reshape(-1, 1)

@@ -14,7 +14,7 @@ from smwm_ros.model import kernels, vit
 from smwm_ros.model.fastest import chosen, fastest, MARGIN, ROUNDS
 from smwm_ros.model.kernels import AFTER, can_pack, PackedLinear
 from smwm_ros.model.vit import LATENT, TokenLinear
-from smwm_ros.training.run_folder import Progress, Run
+from smwm_ros.training.run_folder import Run, RunProgress
 import torch
 from torch import Tensor
 
@@ -158,7 +158,9 @@ def test_a_run_that_goes_on_computes_as_it_did_before(
     run, optimiser = Run(tmp_path, {}), torch.optim.AdamW(model.parameters())
     bench = Bench(usual=2.0, other=1.0)
     assert bench.fastest() == 'other'
-    run.save_state(model, optimiser, Progress(1, [{'step': 1.0, 'seconds': 1.0, 'misfit': 1.0}]))
+    run.save_state(
+        model, optimiser, RunProgress(1, [{'step': 1.0, 'seconds': 1.0, 'misfit': 1.0}])
+    )
     monkeypatch.setattr(forms, '_chosen', {})  # as in a new process
     assert run.resume(model, optimiser).step == 1
     bench = Bench(usual=1.0, other=2.0)

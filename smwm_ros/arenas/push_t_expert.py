@@ -102,7 +102,7 @@ def expert_velocity(state: Array, goal: Array, speed: float, dt: float, half: fl
     here = block.inside(pusher)
     shift = block.inside(goal[2:4])
     turn = float(np.remainder(target.angle - block.angle + np.pi, 2 * np.pi) - np.pi)
-    paths = Paths(here, block, half - RADIUS)
+    paths = PushPaths(here, block, half - RADIUS)
     if np.hypot(*shift) < PLACED and abs(turn) < TURNED:
         step = paths.towards(block.inside(goal[:2]))
     else:
@@ -111,7 +111,7 @@ def expert_velocity(state: Array, goal: Array, speed: float, dt: float, half: fl
     return velocity * min(1.0, speed / max(float(np.abs(velocity).max()), 1e-9))
 
 
-class Paths:
+class PushPaths:
     """The pusher's ways around the block, in the block frame."""
 
     def __init__(self, here: Array, block: Pose, half: float) -> None:
@@ -149,7 +149,7 @@ class Paths:
         return lengths
 
 
-def _push(paths: Paths, error: Array) -> Array:
+def _push(paths: PushPaths, error: Array) -> Array:
     """Return the next move (2,) of the pusher: to the best station, or a push from there."""
     length = np.maximum(_PUSH @ error, 0.0) / (_PUSH**2).sum(axis=1)  # to slide by (n,) [m]
     left = np.linalg.norm(error - length[:, None] * _PUSH, axis=1)

@@ -26,14 +26,16 @@ _CHUNK_SMALL = 1000  # rows of numbers in a chunk
 _PAGE = 4 * 1024 * 1024  # of the file space [bytes]
 
 
-class Written(NamedTuple):
+class WrittenFile(NamedTuple):
     """The result of an export."""
 
     rows: int
     compression: str
 
 
-def write_hdf5(data: TransitionDataset, out: Path, progress: ShowProgress = NoProgress) -> Written:
+def write_hdf5(
+    data: TransitionDataset, out: Path, progress: ShowProgress = NoProgress
+) -> WrittenFile:
     """Write a dataset to a file, which is renamed when it is complete."""
     # Version 1.10 of the format is the first with the single-writer mode that their reader uses;
     # older readers could not open a newer one.
@@ -45,7 +47,7 @@ def write_hdf5(data: TransitionDataset, out: Path, progress: ShowProgress = NoPr
         h5py.File(disk, 'w', fs_page_size=_PAGE, **form) as file,
     ):
         _fill(file, data, disk, progress)
-    return Written(sum(_lengths(data)), _compression()[0])
+    return WrittenFile(sum(_lengths(data)), _compression()[0])
 
 
 class _Disk(FileIO):

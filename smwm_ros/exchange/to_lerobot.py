@@ -30,7 +30,7 @@ CAMERA, STATE, ACTION = 'observation.images.camera', 'observation.state', 'actio
 _BLOCK = 100  # frames in memory at once
 
 
-class Written(NamedTuple):
+class WrittenDataset(NamedTuple):
     """The result of an export."""
 
     episodes: int
@@ -39,7 +39,7 @@ class Written(NamedTuple):
 
 def write_lerobot(
     data: TransitionDataset, out: Path, task: str, progress: ShowProgress = NoProgress
-) -> Written:
+) -> WrittenDataset:
     """Write a dataset to a folder, which is renamed when it is complete."""
     rate = 1 / data.info.spec.dt
     if abs(rate - round(rate)) > 1e-6:
@@ -68,7 +68,7 @@ def write_lerobot(
                 _add(writer, data, piece, task, bar)
                 writer.save_episode()
         writer.finalize()
-    return Written(len(pieces), rows)
+    return WrittenDataset(len(pieces), rows)
 
 
 def _pieces(data: TransitionDataset) -> list[Array]:

@@ -41,7 +41,7 @@ TOLERANCE = 1e-4  # of outputs, compared with torch
 BATCHES = (1, 3)  # batch sizes that are tested
 
 
-class Encoder(nn.Module):
+class EncoderGraph(nn.Module):
     """The encoder f."""
 
     def __init__(self, model: Smwm) -> None:
@@ -54,7 +54,7 @@ class Encoder(nn.Module):
         return z
 
 
-class Step(nn.Module):
+class StepGraph(nn.Module):
     """The forward model g with a history of one step."""
 
     def __init__(self, model: Smwm) -> None:
@@ -151,9 +151,9 @@ def _graphs(model: Smwm, checkpoint: Checkpoint) -> dict[str, Graph]:
         whole = Steps(predictor)
         forward = Graph(whole, inputs, 'z_next', whole, steps=True)
     else:
-        forward = Graph(Step(model), inputs, 'z_next', model.predict)
+        forward = Graph(StepGraph(model), inputs, 'z_next', model.predict)
     return {
-        'encoder': Graph(Encoder(model), {'pixels': pixels}, 'z', model.encoder),
+        'encoder': Graph(EncoderGraph(model), {'pixels': pixels}, 'z', model.encoder),
         'predictor': forward,
     }
 

@@ -17,7 +17,7 @@ from smwm_ros.nodes.latency import LatencyCompensation
 from smwm_ros.nodes.messages import camera_qos
 from smwm_ros.nodes.planner_thread import CameraImage, PlannerThread
 from smwm_ros.nodes.robot_setup import Setup
-from smwm_ros.nodes.subscriber import IMAGE_BYTES, Message, Subscriber
+from smwm_ros.nodes.subscriber import IMAGE_BYTES, PendingMessage, Subscriber
 
 _REMEDY = 'set node.camera_reliability to best_effort'
 
@@ -87,7 +87,7 @@ class Cameras:
             'frames_skipped': self._first.skipped,
         }
 
-    def _on_image(self, received: Message) -> None:
+    def _on_image(self, received: PendingMessage) -> None:
         """Pass an image of the first camera on."""
         try:
             message = received.read()
@@ -104,7 +104,7 @@ class Cameras:
         self._controller.on_image(received.time, same and not self._shadow, received.era)
         self._planner_thread.set_image(image)
 
-    def _on_other_image(self, topic: str, number: int, received: Message) -> None:
+    def _on_other_image(self, topic: str, number: int, received: PendingMessage) -> None:
         """Store the newest image of another camera."""
         try:
             self._reader.read_other(received.read(), received.time, topic, number)

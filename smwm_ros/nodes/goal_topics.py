@@ -15,7 +15,13 @@ from smwm_ros.nodes.current_goal import CurrentGoal
 from smwm_ros.nodes.goal_planner import GoalInput
 from smwm_ros.nodes.goal_store import GoalStore
 from smwm_ros.nodes.robot_setup import Setup
-from smwm_ros.nodes.subscriber import IMAGE_BYTES, LATENT_BYTES, Message, Subscriber, TEXT_BYTES
+from smwm_ros.nodes.subscriber import (
+    IMAGE_BYTES,
+    LATENT_BYTES,
+    PendingMessage,
+    Subscriber,
+    TEXT_BYTES,
+)
 from smwm_ros.nodes.topic_monitor import TopicType
 from std_msgs.msg import Float32MultiArray, String
 
@@ -75,7 +81,9 @@ class GoalTopics:
             )
         self._goal.set(GoalInput(latents=numbers.reshape(-1, size)), topic)
 
-    def _try(self, on_goal: Callable[[Any, str], None], topic: str, received: Message) -> None:
+    def _try(
+        self, on_goal: Callable[[Any, str], None], topic: str, received: PendingMessage
+    ) -> None:
         """Set a goal; a message that is not valid leaves the goal unchanged."""
         try:
             on_goal(received.read(), topic)

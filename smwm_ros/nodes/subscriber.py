@@ -32,10 +32,10 @@ _RECENT_TIME = 1.0  # duplicates are received within this time [s]
 _TIMEOUT = 1.0  # until the thread has ended [s]
 
 
-class Message(NamedTuple):
+class PendingMessage(NamedTuple):
     """A received message that waits to be deserialised."""
 
-    topic: Topic
+    topic: SubscribedTopic
     data: bytes | None  # None if it was too large
     size: int  # [bytes]
     time: float  # receive time by the node's clock [s]
@@ -51,10 +51,10 @@ class Message(NamedTuple):
         return deserialize_message(self.data, self.topic.type)
 
 
-OnMessage = Callable[[Message], None]
+OnMessage = Callable[[PendingMessage], None]
 
 
-class Topic:
+class SubscribedTopic:
     """A topic with one or two subscriptions, and the counts of its messages."""
 
     def __init__(self, name: str, type_: Any, limit: int, on_message: OnMessage) -> None:
@@ -103,7 +103,7 @@ class Subscriber:
     ) -> None:
         self._node, self._clock, self._controller, self._warn = node, clock, controller, warn
         self.subscriptions: list[Any] = []
-        self._waiting: dict[Topic, Message] = {}  # oldest first
+        self._waiting: dict[SubscribedTopic, PendingMessage] = {}  # oldest first
         self._changed = Condition()
         self._closed = False
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -125,17 +125,17 @@ class Subscriber:
         qos: QoSProfile,
         limit: int,  # [bytes]
         remedy: str,  # for a publisher with incompatible QoS
-    ) -> Topic:
+    ) -> SubscribedTopic:
         """Subscribe to a topic."""
-        made = Topic(self._node.resolve_topic_name(topic), type_, limit, on_message)
+        made = SubscribedTopic(self._node.resolve_topic_name(topic), type_, limit, on_message)
         self._subscribe(made, topic, qos, remedy)
         return made
 
     def subscribe_any_durability(
         self, type_: Any, topic: str, on_message: OnMessage, limit: int, remedy: str
-    ) -> Topic:
+    ) -> SubscribedTopic:
         """Subscribe to volatile and to transient local publishers."""
-        made = Topic(self._node.resolve_topic_name(topic), type_, limit, on_message)
+        made = SubscribedTopic(self._node.resolve_topic_name(topic), type_, limit, on_message)
         self._subscribe(made, topic, VOLATILE, remedy, twice=True)
         # Volatile publishers are incompatible with this one only, so there is no remedy to give.
         self._subscribe(made, topic, LATCHED, '', twice=True)
@@ -156,10 +156,10 @@ class Subscriber:
             self._node.destroy_subscription(subscription)
         self.subscriptions.clear()
 
-    def receive(self, topic: Topic, data: bytes) -> None:
+    def receive(self, topic: SubscribedTopic, data: bytes) -> None:
         """Keep the newest message of a topic; an older one that still waits is dropped."""
         size, now, era = len(data), self._clock.now(), self._controller.era
-        message = Message(topic, data if size <= topic.limit else None, size, now, era)
+        message = PendingMessage(topic, data if size <= topic.limit else None, size, now, era)
         with self._changed:
             topic.count += 1
             topic.skipped += topic in self._waiting
@@ -168,7 +168,7 @@ class Subscriber:
             self._changed.notify()
 
     def _subscribe(
-        self, topic: Topic, name: str, qos: QoSProfile, remedy: str, twice: bool = False
+        self, topic: SubscribedTopic, name: str, qos: QoSProfile, remedy: str, twice: bool = False
     ) -> None:
         """Create a subscription; with a remedy, warn of publishers with incompatible QoS."""
 

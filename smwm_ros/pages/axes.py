@@ -40,7 +40,7 @@ class Plot(NamedTuple):
         return self.top + self.height - (value - low) / (high - low) * self.height
 
 
-class Entry(NamedTuple):
+class LegendEntry(NamedTuple):
     """A word of the legend, and what is drawn before it."""
 
     name: str
@@ -70,7 +70,7 @@ def chart(
     title: str,
     labels: tuple[str, str],
     spans: tuple[Span, Span],
-    entries: Sequence[Entry],
+    entries: Sequence[LegendEntry],
     draw: Draw | None,
     log: bool = False,
     equal: bool = False,
@@ -123,7 +123,7 @@ def _ticks(plot: Plot, log: bool) -> str:
     return ''.join(parts)
 
 
-def _legend(entries: Sequence[Entry]) -> tuple[str, int]:
+def _legend(entries: Sequence[LegendEntry]) -> tuple[str, int]:
     """Return the legend above the plot, and how many lines it takes."""
     drawn, x, line = [], 4.0, 0
     for name, colour, form in entries:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from smwm_ros.pages.axes import chart, Entry, Plot, Span
+from smwm_ros.pages.axes import chart, LegendEntry, Plot, Span
 from smwm_ros.pages.numbers import number
 
 Array = NDArray[Any]
@@ -40,7 +40,9 @@ def line_chart(
     """
     kept = _kept(curves, log)
     marks = marks or {}
-    entries = [Entry(name, colour, 'line' if len(x) > 1 else 'dot') for name, colour, x, _ in kept]
+    entries = [
+        LegendEntry(name, colour, 'line' if len(x) > 1 else 'dot') for name, colour, x, _ in kept
+    ]
     entries += _mark_entries(marks, unit)
 
     def draw(plot: Plot) -> str:
@@ -66,14 +68,17 @@ def scatter(
 ) -> str:
     """Return points; named shades, a number for each, go from blue over green to yellow."""
     x, y = np.asarray(x, float), np.asarray(y, float)
-    colours, entries = [COLOURS[0]] * len(x), list[Entry]()
+    colours, entries = [COLOURS[0]] * len(x), list[LegendEntry]()
     if shades is not None:
         name, values = shades
         low, high = _span([np.asarray(values, float)])
         colours = _shade(np.asarray(values, float), (low, high))
         ends = _shade(np.array([low, high]), (low, high))
         words = [number(end, (high - low) / 100) for end in (low, high)]
-        entries = [Entry(f'{name}: {words[0]}', ends[0], 'dot'), Entry(words[1], ends[1], 'dot')]
+        entries = [
+            LegendEntry(f'{name}: {words[0]}', ends[0], 'dot'),
+            LegendEntry(words[1], ends[1], 'dot'),
+        ]
 
     def draw(plot: Plot) -> str:
         return ''.join(
@@ -150,10 +155,10 @@ def _curve(plot: Plot, colour: str, x: Array, y: Array) -> str:
     return f'<polyline fill="none" stroke="{colour}" stroke-width="1.8" points="{points}"/>'
 
 
-def _mark_entries(marks: Mapping[str, float], unit: str = '') -> list[Entry]:
+def _mark_entries(marks: Mapping[str, float], unit: str = '') -> list[LegendEntry]:
     """Return what the legend says of vertical marks."""
     return [
-        Entry(
+        LegendEntry(
             f'{name} {number(value)} {unit}'.rstrip(), COLOURS[(1 + place) % len(COLOURS)], 'dash'
         )
         for place, (name, value) in enumerate(marks.items())

@@ -27,7 +27,7 @@ REST = 8  # times that the last frame of a drive is repeated
 _SOLVED = 0.2  # share of pairs solved at the start above which the page warns
 
 
-class Drive(NamedTuple):
+class DrawnAttempt(NamedTuple):
     """One attempt, with its frames."""
 
     number: int
@@ -87,7 +87,9 @@ def _warnings(shown: Round, method: str) -> list[str]:
     ]
 
 
-def _choose(pairs: Sequence[Pair], outcomes: Sequence[Outcome], arena: Arena) -> list[Drive]:
+def _choose(
+    pairs: Sequence[Pair], outcomes: Sequence[Outcome], arena: Arena
+) -> list[DrawnAttempt]:
     """Return the first failures and the first successes, drawn again from the states."""
     numbered = list(zip(range(1, len(pairs) + 1), pairs, outcomes, strict=True))
     failed = [one for one in numbered if not one[2].success][:FAILURES]
@@ -98,7 +100,7 @@ def _choose(pairs: Sequence[Pair], outcomes: Sequence[Outcome], arena: Arena) ->
         arena.reset(pair.start_row)
         goal = arena.set_goal(pair.goal_state).pixels
         frames = [arena.set_state(np.asarray(state)).pixels for state in outcome.path]
-        drives.append(Drive(count, outcome, goal, frames))
+        drives.append(DrawnAttempt(count, outcome, goal, frames))
     return drives
 
 
@@ -153,7 +155,7 @@ def _charts(rounds: Sequence[Round]) -> list[str]:
     return ['<h2>Horizon</h2>', charts.line_chart('Goals reached', *labels, curves)]
 
 
-def _strip(drive: Drive, drives: Sequence[Drive]) -> str:
+def _strip(drive: DrawnAttempt, drives: Sequence[DrawnAttempt]) -> str:
     """Return the pictures of one attempt, and how far the goal was over time."""
     # Of all drives together, so that a robot that stood still in one of them is no background.
     background = np.median([frame for one in drives for frame in one.frames[::5]], axis=0)
@@ -171,7 +173,7 @@ def _strip(drive: Drive, drives: Sequence[Drive]) -> str:
     return html.row(figures)
 
 
-def _film(drives: Sequence[Drive]) -> list[Array]:
+def _film(drives: Sequence[DrawnAttempt]) -> list[Array]:
     """Return frames of a few drives: camera beside goal."""
     frames = []
     for drive in drives:

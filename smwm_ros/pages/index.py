@@ -17,7 +17,7 @@ _HEAD = 100_000  # bytes of a page that are read: its head, with the icon
 _FACES = ('data:image/png;base64,', 'data:image/jpeg;base64,')
 
 
-class Entry(NamedTuple):
+class PageEntry(NamedTuple):
     """A row of an index."""
 
     path: Path
@@ -45,7 +45,7 @@ def publish(path: Path, text: str) -> str:
     return f'{path} (all pages there: {index})'
 
 
-def entries(folder: Path) -> list[Entry]:
+def entries(folder: Path) -> list[PageEntry]:
     """Return the entries of all pages in a folder and its subfolders, newest first."""
     found = [
         entry
@@ -71,7 +71,7 @@ def _index(folder: Path) -> str:
     return page(f'Pages of {folder.resolve().name}', about, [f'<table>{"".join(rows)}</table>'])
 
 
-def _link(one: Entry, folder: Path) -> str:
+def _link(one: PageEntry, folder: Path) -> str:
     address = quote(one.path.relative_to(folder).as_posix())
     return f'<a href="./{address}">{escape(one.title)}</a>'
 
@@ -84,7 +84,7 @@ def _warned(count: int) -> str:
     return f'<span class="bad">{count_of(count, "warning")}</span>' if count else ''
 
 
-def _read(path: Path) -> Entry | None:
+def _read(path: Path) -> PageEntry | None:
     """Read the entry of a page from its head; None if this package did not write it."""
     try:
         with path.open('rb') as file:
@@ -96,7 +96,7 @@ def _read(path: Path) -> Entry | None:
     icon = head.icon if head.icon.startswith(_FACES) else ''
     count = head.meta.get('warnings', '')
     about = head.meta.get('description', '')
-    return Entry(path, head.title, about, int(count) if count.isdigit() else 0, icon)
+    return PageEntry(path, head.title, about, int(count) if count.isdigit() else 0, icon)
 
 
 class _Head(HTMLParser):

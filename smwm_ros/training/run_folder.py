@@ -39,7 +39,7 @@ _STATE = {
 DEFAULTS = {'model': asdict(config.Model()), 'train': asdict(config.Train())}
 
 
-class Progress(NamedTuple):
+class RunProgress(NamedTuple):
     """Last step of a run, and its curves."""
 
     step: int
@@ -71,7 +71,7 @@ class Run:
         """Remove the state that only an unfinished run needs."""
         shutil.rmtree(self._states, ignore_errors=True)
 
-    def save_state(self, model: nn.Module, optimiser: Optimizer, progress: Progress) -> None:
+    def save_state(self, model: nn.Module, optimiser: Optimizer, progress: RunProgress) -> None:
         """Write the curves so far, and the state to resume from."""
         header = ','.join(progress.curves[0])
         lines = [','.join(f'{value:.6g}' for value in row.values()) for row in progress.curves]
@@ -87,10 +87,10 @@ class Run:
         torch.save(state, buffer)
         write_atomic(self._last, buffer.getvalue())
 
-    def resume(self, model: nn.Module, optimiser: Optimizer) -> Progress:
+    def resume(self, model: nn.Module, optimiser: Optimizer) -> RunProgress:
         """Load the state of an interrupted run, if there is one, and return its progress."""
         if not self._last.is_file():
-            return Progress(0, [])
+            return RunProgress(0, [])
         state = self._read_state()
         self.require_same(state['identity'])
         try:
@@ -100,7 +100,7 @@ class Run:
         except Exception as error:  # torch checks little, and raises errors of many types
             raise STATE.damaged(self._last, f'does not fit the model: {one_line(error)}') from None
         fastest.choose(state.get('forms', {}))
-        return Progress(state['step'], state['curves'])
+        return RunProgress(state['step'], state['curves'])
 
     def _read_state(self) -> dict[str, Any]:
         """Read the file of save_state; no code in it is executed."""

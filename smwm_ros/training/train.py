@@ -36,7 +36,7 @@ from smwm_ros.training.feed import open_feed
 from smwm_ros.training.latent_scale import measure_distances
 from smwm_ros.training.learner import explain_out_of_memory, Learner
 from smwm_ros.training.metrics import collapse_warning
-from smwm_ros.training.run_folder import Progress, Run
+from smwm_ros.training.run_folder import Run, RunProgress
 from smwm_ros.training.tensorboard import TensorBoardLog
 from smwm_ros.training.threads import threads
 import torch
@@ -201,7 +201,7 @@ def _loop(
                 warned = warned or _warn_of_collapse(row, settings.steps)
                 if row is best(curves):
                     checkpoints.save(run.best, checkpoint(row))
-                run.save_state(learner.model, learner.optimiser, Progress(step, curves))
+                run.save_state(learner.model, learner.optimiser, RunProgress(step, curves))
             stretch, began = [], time.monotonic()
     return curves
 

@@ -36,7 +36,7 @@ FILM_TASKS = 6
 SLOW = 0.9  # share of the control rate below which the report warns
 
 
-class Outcome(NamedTuple):
+class Rehearsal(NamedTuple):
     """Result of a rehearsal."""
 
     tasks: list[dict[str, Any]]  # start, goal, success, steps, path (visited states)
@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
         return float(np.mean([task['success'] for task in self.tasks]))
 
 
-def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
+def rehearse(folder: Path, arena_name: str, config: Config) -> Rehearsal:
     """Run planner and random policy on the same pairs; reuse a stored result of the same run."""
     key = _fingerprint(folder / 'run', config)
     record = folder / 'rehearsal.json'
@@ -61,7 +61,7 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
         kept = read_json(record, Kind(SmwmError, 'remove it'))
         if kept.pop('key', None) == key:
             echo(f'reused: {record} holds the result of this checkpoint and protocol')
-            return Outcome(**kept)
+            return Rehearsal(**kept)
     protocol = config.evaluate
     pairs = draw_pairs(TransitionDataset.open(folder / 'dataset'), protocol)
     tasks = [
@@ -80,7 +80,7 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
         )
     finally:
         arena.close()
-    outcome = Outcome(
+    outcome = Rehearsal(
         tasks=[
             {**task, 'success': one.success, 'steps': one.steps, 'path': one.path}
             for task, one in zip(tasks, trial.tasks, strict=True)
@@ -96,7 +96,7 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Outcome:
     return outcome
 
 
-def summary(outcome: Outcome, seconds: float) -> str:
+def summary(outcome: Rehearsal, seconds: float) -> str:
     """Return the result as text."""
     reached = sum(task['success'] for task in outcome.tasks)
     low, high = wilson(reached, len(outcome.tasks))
@@ -116,7 +116,7 @@ def summary(outcome: Outcome, seconds: float) -> str:
     )
 
 
-def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
+def write_report(folder: Path, arena_name: str, outcome: Rehearsal) -> None:
     """Write report.html and demo.gif."""
     arena = make_arena(arena_name, PICTURE)
     try:
@@ -166,7 +166,7 @@ def write_report(folder: Path, arena_name: str, outcome: Outcome) -> None:
     echo(f'wrote {where}{film_too}')
 
 
-def _warnings(outcome: Outcome) -> list[str]:
+def _warnings(outcome: Rehearsal) -> list[str]:
     """Return the warnings of the report."""
     late = outcome.control_hz < SLOW / outcome.dt
     return [
@@ -213,7 +213,7 @@ def _training_charts(log: Path) -> list[str]:
     ]
 
 
-def _drives(outcome: Outcome, drives: list[list[Any]], goals: list[Any]) -> list[str]:
+def _drives(outcome: Rehearsal, drives: list[list[Any]], goals: list[Any]) -> list[str]:
     """Return a row of three pictures for each task."""
     rows = []
     # Over all drives: a robot at rest in one of them is not part of the background.
@@ -238,7 +238,7 @@ def _drives(outcome: Outcome, drives: list[list[Any]], goals: list[Any]) -> list
 
 
 def _film(
-    outcome: Outcome, drives: list[list[Any]], goals: list[Any], tasks: int = 8
+    outcome: Rehearsal, drives: list[list[Any]], goals: list[Any], tasks: int = 8
 ) -> list[Any]:
     """Return frames of the first few drives: camera beside goal."""
     frames = []

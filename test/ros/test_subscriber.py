@@ -12,14 +12,14 @@ from smwm_ros.control.controller import Controller
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import ActionSpec
 from smwm_ros.nodes.clocks import WallClock
-from smwm_ros.nodes.subscriber import Message, Subscriber, Topic
+from smwm_ros.nodes.subscriber import PendingMessage, SubscribedTopic, Subscriber
 from std_msgs.msg import String
 
 SECOND = 10**9
 
 
 def topic(limit=100):
-    return Topic('/goal/name', String, limit, lambda message: None)
+    return SubscribedTopic('/goal/name', String, limit, lambda message: None)
 
 
 def hear(made, kept, number, now=0.0):
@@ -60,7 +60,7 @@ def test_without_stamps_all_is_taken():
 
 
 def test_a_message_that_is_too_large_is_not_read():
-    message = Message(topic(), None, 101, 0.0, 0)
+    message = PendingMessage(topic(), None, 101, 0.0, 0)
     with pytest.raises(CodecError, match=r'/goal/name: .* 101 bytes, expected at most 100'):
         message.read()
 
@@ -70,7 +70,7 @@ def test_of_messages_that_wait_the_newest_of_each_topic_is_read():
     controller = Controller(ActionSpec(('a',), (-1.0,), (1.0,), 0.1), 'zero', Node())
     reader = Subscriber(None, WallClock(), controller, read.append, 'reader')
     heard = lambda message: read.append((message.topic.name, message.data))  # noqa: E731
-    camera, goal = (Topic(name, String, 9, heard) for name in ('camera', 'goal'))
+    camera, goal = (SubscribedTopic(name, String, 9, heard) for name in ('camera', 'goal'))
     for topic, data in ((camera, b'1'), (goal, b'2'), (camera, b'3'), (camera, b'4')):
         reader.receive(topic, data)
     assert (camera.count, camera.skipped, goal.skipped) == (3, 2, 0)

@@ -40,7 +40,7 @@ class ViewTrack(NamedTuple):
     sizes: Array  # (n,) a number that changes where the size of the images changes
 
 
-class Rows(NamedTuple):
+class AlignedRows(NamedTuple):
     """The ticks (m,) of a recording that are kept, in episodes."""
 
     frame: Array  # (m,) index of the frame
@@ -66,7 +66,7 @@ def align(
     sizes: Array | None = None,
     others: Sequence[ViewTrack] = (),
     marks: Track | None = None,
-) -> Rows:
+) -> AlignedRows:
     """
     Align a recording: frames (n,) are ascending stamps, good (n,) marks those that can be decoded.
 
@@ -93,7 +93,7 @@ def align(
     episodes = _episodes(filtered.keep, run, shortest)
     filtered.drop(f'in a stretch of fewer than {shortest} ticks', _outside(episodes, len(stamp)))
     keep = filtered.keep
-    return Rows(
+    return AlignedRows(
         frame[keep],
         [index[keep] for index in other_frames],
         action[keep],

@@ -15,7 +15,7 @@ from smwm_ros.config import Config
 from smwm_ros.errors import BagError, CodecError, writing
 
 
-class Progress(NamedTuple):
+class ConversionProgress(NamedTuple):
     """The progress since the last report."""
 
     expected: int  # messages added to the total
@@ -23,7 +23,7 @@ class Progress(NamedTuple):
     size: int  # bytes read
 
 
-Report = Callable[[Progress], None]
+Report = Callable[[ConversionProgress], None]
 
 _REPORT_EVERY = 50  # messages
 
@@ -47,14 +47,14 @@ def _convert(
     config = config_as_recorded(config)
     topics = required_topics(reader, config)
     clocks = choose_topic_clocks(reader, config)
-    report(Progress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
+    report(ConversionProgress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
     with ShardBuilder(reader, folder, config, clocks) as builder:
         count = size = 0
         for message in reader.messages(topics):
             builder.add(message)
             count, size = count + 1, size + len(message.data)
             if count == _REPORT_EVERY:
-                report(Progress(0, count, size))
+                report(ConversionProgress(0, count, size))
                 count = size = 0
-        report(Progress(0, count, size))
+        report(ConversionProgress(0, count, size))
         builder.publish(about)

@@ -17,7 +17,7 @@ from traceback import format_exc
 from typing import Any, NamedTuple
 
 import cv2
-from smwm_ros.bags.converting.job import convert_bag, Progress, Report
+from smwm_ros.bags.converting.job import ConversionProgress, convert_bag, Report
 from smwm_ros.bags.reading.find import Bag
 from smwm_ros.config import Config
 from smwm_ros.errors import BagError, one_line, SmwmError
@@ -106,7 +106,7 @@ def _run_parallel(todo: list[BagTask], jobs: int, results: Results, report: Repo
             ready: list[Any] = wait([worker.pipe for worker in processes])
             for worker in [each for each in processes if each.pipe in ready]:
                 result = worker.receive()
-                if isinstance(result, Progress):
+                if isinstance(result, ConversionProgress):
                     worker.progress.append(result)
                     report(result)
                     continue
@@ -128,7 +128,7 @@ def _run_parallel(todo: list[BagTask], jobs: int, results: Results, report: Repo
 
 def _start(worker: Worker, task: BagTask) -> None:
     worker.begin(task)
-    worker.progress = list[Progress]()
+    worker.progress = list[ConversionProgress]()
 
 
 def _retry(
@@ -148,9 +148,9 @@ def _retry(
     for left in task.folder.parent.glob(f'.{escape(task.folder.name)}.*.tmp'):
         shutil.rmtree(left, ignore_errors=True)
     report(
-        Progress(*(-sum(part) for part in zip(*worker.progress, strict=True)))
+        ConversionProgress(*(-sum(part) for part in zip(*worker.progress, strict=True)))
         if worker.progress
-        else Progress(0, 0, 0)
+        else ConversionProgress(0, 0, 0)
     )
     if task.folder.exists():  # it died after the conversion
         results.add(task, None)
@@ -188,7 +188,7 @@ def _reporting(progress: ShowProgress) -> Iterator[Report]:
     """Show a bar of messages, with megabytes a second beside it."""
     size, begun = 0, monotonic()
 
-    def report(result: Progress) -> None:
+    def report(result: ConversionProgress) -> None:
         nonlocal size
         size += result.size
         bar.total += result.expected

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.bags.converting.ages import AgeTable
-from smwm_ros.bags.converting.align import align, Rows, ViewTrack
+from smwm_ros.bags.converting.align import align, AlignedRows, ViewTrack
 from smwm_ros.bags.converting.faults import Faults
 from smwm_ros.bags.converting.frame_track import DecodedFrame, FrameTrack, STEPPED_BACK
 from smwm_ros.bags.converting.grid import FrameGate
@@ -250,7 +250,7 @@ class ShardBuilder:
         self._state.clear()
         self._marks.clear()
 
-    def _count(self, frames: Array, rows: Rows) -> None:
+    def _count(self, frames: Array, rows: AlignedRows) -> None:
         """Count gaps, limits, dropped and kept ticks."""
         steps = np.diff(frames)
         if len(steps):
@@ -263,7 +263,7 @@ class ShardBuilder:
         self._counts.update(rows.counts)
         self._dropped.update(rows.dropped)
 
-    def _write(self, rows: Rows, first_episode: int) -> None:
+    def _write(self, rows: AlignedRows, first_episode: int) -> None:
         """Write rows in blocks."""
         camera, size = self._config.robot.camera, self._config.dataset.image_size
         starts = [start for start, _ in rows.episodes]

@@ -20,7 +20,7 @@ AFTER = 1_000_000  # delay of an overtaken or repeated message behind the other 
 _STREAM = 77  # separates these random streams from others of the same seed
 
 
-class Message(NamedTuple):
+class TimelineMessage(NamedTuple):
     """A sample as it is recorded."""
 
     stamp: int  # in the header [ns]
@@ -35,7 +35,7 @@ class Samples(NamedTuple):
     received: Array  # int64 [ns]
     copies: Array  # recorded messages of each sample: 0 if it is lost
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[TimelineMessage]:
         """Return the recorded message of each sample."""
         stamps, received, copies = (
             self.stamp.tolist(),
@@ -43,7 +43,7 @@ class Samples(NamedTuple):
             self.copies.tolist(),
         )
         return [
-            Message(stamp, tuple(first + AFTER * copy for copy in range(count)))
+            TimelineMessage(stamp, tuple(first + AFTER * copy for copy in range(count)))
             for stamp, first, count in zip(stamps, received, copies, strict=True)
         ]
 
