@@ -95,7 +95,7 @@ class Course:
         elif self.ended and action is not None and not self._tasks:
             # Random tasks are not scored, so the robot may go on, for instance closer to the goal.
             self.frame = self._arena.step(action)
-        else:
+        elif self.drawn():  # else the last frame still holds, and rendering it again is wasted
             self.frame = self._arena.idle()
         return self.frame
 

@@ -30,7 +30,6 @@ class Setup:
     """A checkpoint that fits the robot, with the message types of its topics."""
 
     def __init__(self, checkpoint: Checkpoint, robot: config.Robot, planner: config.Planner):
-        self._trained = checkpoint
         check_contract(checkpoint.robot, robot)
         for section in ('camera', 'command'):
             check_topic(f'robot.{section}.topic', getattr(robot, section).topic)
@@ -41,9 +40,10 @@ class Setup:
                 'dataset.action: next_state_delta, expected a command topic; the model was '
                 'trained on changes of a measured state, which cannot be published as commands'
             )
+        # Moved once: pilot, display and setups with other limits share the model.
+        self._trained = checkpoint.on(planning_device(planner, checkpoint.model_config))
         # The planner uses the robot's limits, which may be narrower than those of training.
-        device = planning_device(planner, checkpoint.model_config)
-        self.checkpoint = checkpoint._replace(robot=robot).on(device)  # pilot and display share it
+        self.checkpoint = self._trained._replace(robot=robot)
         self.robot = robot
         self.planner = planner
         self.codec = FieldCodec(self.checkpoint.spec)

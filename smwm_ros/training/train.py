@@ -63,7 +63,8 @@ def train(
     identity = {'model': asdict(model_config), 'train': how, 'dataset': dataset.fingerprint}
     run = Run(Path(folder), identity)
     device = pick_device(settings.device)
-    # The leader writes, so it locks the folder; first of all, so that no process waits in vain.
+    # Only the leader writes. It locks the folder before the processes join, so that a locked
+    # folder ends the run at once, while no other process waits for the leader.
     with (
         hold(run.folder) if is_leader() else nullcontext(),
         join_processes(device) as process_group,
