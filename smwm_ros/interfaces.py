@@ -41,6 +41,9 @@ class Window(NamedTuple):
 
     obs: Obs  # pixels (T+1, B, C, H, W), state (T+1, B, P): time first, so that a frame is a view
     action: Tensor  # (T, B, K*A) normalised: the K raw actions between two frames, in order
+    # (T, B) float32: the lowest confidence of the K raw actions; None where all are 1. Where it is
+    # 0, an action is unknown and NaN.
+    weight: Tensor | None = None
 
 
 class ActionSpec(NamedTuple):

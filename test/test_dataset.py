@@ -151,7 +151,7 @@ def test_statistics_are_of_training_rows_and_never_zero(tmp_path: Path) -> None:
     mean, std = data.action_scaler()
     assert np.allclose(mean, [rows.mean(), -rows.mean()])
     assert np.allclose(std, rows.std())
-    data._actions[:] = 7.0
+    data._actions.values[:] = 7.0
     assert (data.action_scaler().std > 0).all()
 
 

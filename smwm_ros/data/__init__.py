@@ -2,6 +2,6 @@
 """
 Transition datasets on disk. Without torch.
 
-Read in this order: dataset, shards, rows, jpeg_column, photographs, split, describe, stored,
-evenly_spaced.
+Read in this order: dataset, shards, rows, actions, labels, jpeg_column, photographs, split,
+motion_lag, describe, stored, evenly_spaced.
 """

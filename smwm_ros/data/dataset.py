@@ -13,6 +13,7 @@ which is a span of rows without a gap. Drives are held out as a whole, or split 
                                                    has the end of each of them
     shards/NAME/meta.json                          episodes, source, dropped ticks with reasons
     shards/NAME/camera/*.jpg                       for people: a few larger frames
+    shards/NAME/labels/                            actions where none was recorded (labels.py)
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.codec.fields import action_spec
+from smwm_ros.data.actions import fill
 from smwm_ros.data.jpeg_column import JpegColumn
+from smwm_ros.data.labels import Labels, read_labels, require_whole
 from smwm_ros.data.rows import Column, DATASET, Rows
 from smwm_ros.data.shards import columns, open_images, read_meta, shard_folder, write_json
-from smwm_ros.data.split import Drive, gap_of, hold_out
+from smwm_ros.data.split import Drive, gap_of, hold_out_each
 from smwm_ros.data.stored import read_json, require, section
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
@@ -84,12 +87,13 @@ def write_index(
 class TransitionDataset:
     """A dataset on disk; the small columns are in memory, the pixels are read on demand."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certain: bool = False) -> None:
         self.folder = folder
-        self.index = _read_index(folder)
+        self.index = read_index(folder)
         self.metas = {name: read_meta(shard_folder(folder, name)) for name in self.index['shards']}
         self.info = _info(self.index, folder / INDEX)
-        self.fingerprint = _fingerprint(self.index, self.metas)
+        self.labels = self._labels(certain)
+        self.fingerprint = _fingerprint(self.index, self.metas, self.labels)
         row = columns(
             self.info.image_size, self.info.spec.size, self.info.state_size, _quality(self.info)
         )
@@ -98,28 +102,35 @@ class TransitionDataset:
             for name, meta in self.metas.items()
         ]
         self._offsets = np.cumsum([0, *(len(part) for part in self._pixels)])
-        self._actions = self._column('action', row['action'])
-        require_finite(self, self._actions)
+        actions = self._column('action', row['action'])
+        require_whole(folder, actions)
+        begins = dict(zip(self.metas, self._offsets.tolist(), strict=False))
+        self._actions = fill(actions, {begins[name]: part for name, part in self.labels.items()})
         self._states = self._column('state', row['state'])
         self.stamps = self._column('stamp', row['stamp'])  # (rows,) int64 [ns]
         self.drives = self._drives()
         knobs = self.info.dataset
         gap = gap_of(self.info.action_block, self.info.spec.dt)
-        self.episodes = hold_out(self.drives, knobs['val_share'], knobs['seed'], gap)
-        if not len(self.starts('all')):
+        acted = [bool(self._actions.recorded[d.start : d.stop].any()) for d in self.drives]
+        self.episodes = hold_out_each(self.drives, acted, knobs['val_share'], knobs['seed'], gap)
+        if not len(self.starts('all', unlabelled=True)):
             raise DatasetError(f'{folder}: no transitions; {explain(self.metas.values())}')
 
     @classmethod
-    def open(cls, path: str | Path) -> TransitionDataset:
-        """Open a dataset folder for reading."""
-        return cls(Path(path))
+    def open(cls, path: str | Path, certain: bool = False) -> TransitionDataset:
+        """Open a dataset folder for reading; with `certain`, without labels that were inferred."""
+        return cls(Path(path), certain)
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return int(self._offsets[-1])
 
-    def starts(self, split: str, ticks: int | None = None) -> Array:
-        """Return the rows t with t..t+ticks in one episode of a split; ticks is K by default."""
+    def starts(self, split: str, ticks: int | None = None, unlabelled: bool = False) -> Array:
+        """
+        Return the rows t with t..t+ticks in one episode of a split; ticks is K by default.
+
+        All raw actions t..t+ticks-1 are known, unless `unlabelled` windows are wanted as well.
+        """
         if split not in SPLITS:
             raise DatasetError(f"split '{split}': valid: {', '.join(SPLITS)}")
         reach = self.info.action_block if ticks is None else ticks
@@ -128,7 +139,10 @@ class TransitionDataset:
             np.arange(span.start, span.stop - reach)
             for span in (self.drives if split == 'all' else mine)
         ]
-        return np.concatenate([np.zeros(0, np.int64), *runs])
+        rows: Array = np.concatenate([np.zeros(0, np.int64), *runs])
+        if unlabelled or not self.unknown:
+            return rows
+        return rows[self._actions.known(rows, reach)]
 
     def pixels(self, rows: Array) -> Array:
         """Return frames (n, H, W, 3) uint8 of any rows, in their order."""
@@ -145,9 +159,24 @@ class TransitionDataset:
         return frames
 
     def actions(self, rows: Array) -> Array:
-        """Return raw actions (n, A) float32, in physical units."""
-        actions: Array = self._actions[rows]
+        """Return raw actions (n, A) float32, recorded or labelled, in physical units; else NaN."""
+        actions: Array = self._actions.values[rows]
         return actions
+
+    @property
+    def unknown(self) -> int:
+        """Return the number of rows whose action is unknown."""
+        return int(self._actions.unknown_before[-1])
+
+    def recorded(self, rows: Array) -> Array:
+        """Return which rows have a recorded action (n,) bool."""
+        recorded: Array = self._actions.recorded[rows]
+        return recorded
+
+    def confidence(self, rows: Array) -> Array:
+        """Return the confidence in actions (n,) float32: 1 recorded, 0 to 1 labels, 0 unknown."""
+        confidence: Array = self._actions.confidence[rows]
+        return confidence
 
     def states(self, rows: Array) -> Array:
         """Return measured states (n, P) float32, NaN where none was received in time."""
@@ -166,17 +195,13 @@ class TransitionDataset:
         ticks = np.asarray(starts)[:, None] + np.arange(steps * block)  # (n, steps*K)
         size, count = self.info.image_size, len(rows)
         pixels = self.pixels(rows.ravel()).reshape(count, steps + 1, size, size, 3)
-        actions = self._actions[ticks].reshape(count, steps, block * self.info.spec.size)
+        actions = self.actions(ticks).reshape(count, steps, block * self.info.spec.size)
         return Sequence(pixels, self._states[rows], actions)
 
     def action_scaler(self) -> ActionScaler:
-        """Return mean and standard deviation of the raw actions of training rows."""
-        runs = [self._actions[e.start : e.stop] for e in self.episodes if e.split == 'train']
-        actions = np.concatenate(runs).astype(np.float64)
-        spec = self.info.spec
-        # A lower bound, so that an action that never changed does not divide by zero.
-        floor = 1e-3 * (np.asarray(spec.high) - np.asarray(spec.low))
-        return ActionScaler(actions.mean(0), np.maximum(actions.std(0), floor))
+        """Return mean and standard deviation of the known raw actions of training rows."""
+        rows = [np.arange(e.start, e.stop) for e in self.episodes if e.split == 'train']
+        return self._actions.scaler(np.concatenate(rows), self.info.spec)
 
     def load_pixels(self) -> None:
         """Read all frames into memory, for faster training."""
@@ -196,22 +221,21 @@ class TransitionDataset:
         ]
         return _join(parts, row)
 
+    def _labels(self, certain: bool) -> dict[str, Labels]:
+        """Read the labels of all shards that have some."""
+        size = self.info.spec.size
+        found = {
+            name: read_labels(self.folder, name, meta['rows'], size, certain)
+            for name, meta in self.metas.items()
+        }
+        return {name: labels for name, labels in found.items() if labels}
+
     def _drives(self) -> tuple[Drive, ...]:
         """Return the spans of rows without a gap."""
         return tuple(
             Drive(int(offset) + start, int(offset) + stop, f'{name}/{number}')
             for offset, (name, meta) in zip(self._offsets, self.metas.items(), strict=False)
             for number, (start, stop) in enumerate(meta['episodes'])
-        )
-
-
-def require_finite(data: TransitionDataset, actions: Array) -> None:
-    """Raise if actions (rows, A) are not finite."""
-    bad = np.flatnonzero(~np.isfinite(actions).all(axis=1))
-    if len(bad):
-        raise DatasetError(
-            f'{data.folder}: {count_of(len(bad), "action")} not finite, first in row {bad[0]}; '
-            f'{DATASET.remedy}'
         )
 
 
@@ -226,7 +250,7 @@ def explain(metas: Iterable[Mapping[str, Any]]) -> str:
     return '; '.join([f'{count_of(kept, "tick")} kept', *words])
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
+def read_index(folder: Path) -> dict[str, Any]:
     """Read dataset.json, or raise an error that says what the folder is instead."""
     if not folder.is_dir():
         raise DatasetError(f'{folder}: no such dataset; make one: smwm convert BAG --out {folder}')
@@ -259,10 +283,15 @@ def _quality(info: DatasetInfo) -> int | None:
     return int(info.dataset['jpeg_quality']) if jpeg else None
 
 
-def _fingerprint(index: Mapping[str, Any], metas: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a hash of the rows and the configuration."""
+def _fingerprint(
+    index: Mapping[str, Any], metas: Mapping[str, Mapping[str, Any]], labels: Mapping[str, Labels]
+) -> str:
+    """Return a hash of the rows, the labels and the configuration."""
     hashes = [meta['hashes'] for meta in metas.values()]
-    text = json.dumps([index['robot'], index['dataset'], hashes], sort_keys=True)
+    parts = [index['robot'], index['dataset'], hashes]
+    if labels:
+        parts.append({name: found.about['hashes'] for name, found in labels.items()})
+    text = json.dumps(parts, sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 

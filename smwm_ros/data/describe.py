@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.motion_lag import lag_lines
 from smwm_ros.data.split import cuttable, gap_of
 from smwm_ros.text import count_of
 
@@ -21,13 +23,20 @@ def describe(data: TransitionDataset) -> list[str]:
         f'{count_of(info.action_block, "action")}, '
         f'{_duration(len(data) * info.spec.dt)} at {1 / info.spec.dt:g} Hz',
     ]
-    actions = data.actions(np.arange(len(data))).astype(np.float64)
+    rows = np.arange(len(data))
+    actions = data.actions(rows[data.confidence(rows) > 0]).astype(np.float64)
     for name, mine, low, high in zip(
         info.spec.fields, actions.T, info.spec.low, info.spec.high, strict=True
     ):
-        variation = f'+- {mine.std():.3g}' if np.ptp(mine) else 'always'
-        lines.append(f'  {name}: {mine.mean():.3g} {variation}, limits {low:g} to {high:g}')
+        mean = 'unknown'
+        if len(mine):
+            variation = f'+- {mine.std():.3g}' if np.ptp(mine) else 'always'
+            mean = f'{mine.mean():.3g} {variation}'
+        lines.append(f'  {name}: {mean}, limits {low:g} to {high:g}')
+    if words := actions_in_words(data):
+        lines.append(f'  actions: {words}')
     lines += _ages(data)
+    lines += [f'  {line}' for line in lag_lines(data)]
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     for name, meta in data.metas.items():
@@ -46,9 +55,53 @@ def describe(data: TransitionDataset) -> list[str]:
     return lines
 
 
+def origin_of_actions(data: TransitionDataset) -> dict[str, Any]:
+    """Return how many ticks have a recorded action, a label or neither, and who labelled."""
+    rows = np.arange(len(data))
+    recorded = data.recorded(rows)
+    labels = data.confidence(rows[~recorded])
+    labels = labels[labels > 0]
+    return {
+        'recorded': int(recorded.sum()),
+        'labelled': len(labels),
+        'unlabelled': data.unknown,
+        'mean_confidence': float(labels.mean()) if len(labels) else None,
+        'labelled_by': sorted({found.about['run'] for found in data.labels.values()}),
+    }
+
+
+def actions_in_words(data: TransitionDataset) -> str:
+    """Return where the actions come from as text; '' if all are recorded."""
+    found = origin_of_actions(data)
+    if found['recorded'] == len(data):
+        return ''
+    words = f'{count_of(found["recorded"], "tick")} recorded'
+    if found['labelled']:
+        words += (
+            f', {found["labelled"]} labelled by {", ".join(found["labelled_by"])} (mean '
+            f'confidence {found["mean_confidence"]:.2f})'
+        )
+    return f'{words}, {found["unlabelled"]} unlabelled'
+
+
 def warnings(data: TransitionDataset) -> list[str]:
     """Return warnings about what prevents training with a dataset."""
-    if len(data.starts('val')):
+    return [*_no_action(data), *_no_episode_held_out(data)]
+
+
+def _no_action(data: TransitionDataset) -> list[str]:
+    """Warn if no transition has a known action."""
+    if len(data.starts('all')):
+        return []
+    return [
+        'no transition has a known action: train a latent-action model on the dataset '
+        '(model.kind=latent_action) and label it (smwm label)'
+    ]
+
+
+def _no_episode_held_out(data: TransitionDataset) -> list[str]:
+    """Warn if no episode is held out."""
+    if len(data.starts('val', unlabelled=True)):
         return []
     if not data.info.dataset['val_share']:
         return [

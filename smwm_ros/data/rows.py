@@ -39,15 +39,15 @@ class Column(NamedTuple):
 class Bytes:
     """A file that is read in pieces, from any thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kind: Kind = DATASET) -> None:
         try:
             self._file = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise DatasetError(
-                f'{path}: missing or damaged: {error.strerror}; {DATASET.remedy}'
+                f'{path}: missing or damaged: {error.strerror}; {kind.remedy}'
             ) from None
         weakref.finalize(self, os.close, self._file)
-        self.path = path
+        self.path, self._kind = path, kind
 
     @property
     def size(self) -> int:
@@ -66,23 +66,23 @@ class Bytes:
             raise DatasetError(
                 f'{self.path}: became shorter while it was in use: '
                 f'{count_of(self.size, "byte")}, expected {len(view)} more; '
-                f'{DATASET.remedy}'
+                f'{self._kind.remedy}'
             )
 
 
 class Rows:
     """Rows of a .npy file."""
 
-    def __init__(self, path: Path, column: Column, count: int) -> None:
-        self._bytes, self._count = Bytes(path), count
+    def __init__(self, path: Path, column: Column, count: int, kind: Kind = DATASET) -> None:
+        self._bytes, self._count = Bytes(path, kind), count
         self._shape, self._dtype = column.shape, np.dtype(column.dtype)
         self._width = int(np.prod(column.shape)) * self._dtype.itemsize  # bytes of a row
-        self._begin = _check_header(path, (count, *column.shape), column.dtype)
+        self._begin = _check_header(path, (count, *column.shape), column.dtype, kind)
         expected = self._begin + count * self._width
         if self._bytes.size != expected:
             raise DatasetError(
                 f'{path}: missing or damaged: {count_of(self._bytes.size, "byte")}, expected '
-                f'{expected}; {DATASET.remedy}'
+                f'{expected}; {kind.remedy}'
             )
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ class Rows:
         return self[np.arange(self._count)]
 
 
-def _check_header(path: Path, shape: tuple[int, ...], dtype: str) -> int:
+def _check_header(path: Path, shape: tuple[int, ...], dtype: str, kind: Kind) -> int:
     """Check shape and type in the header of a .npy file; return the offset of its data."""
     try:
         with path.open('rb') as file:
@@ -117,12 +117,12 @@ def _check_header(path: Path, shape: tuple[int, ...], dtype: str) -> int:
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[version]
-            found, by_columns, kind = read(file)
+            found, by_columns, stored = read(file)
             begin = file.tell()
     except Exception as error:  # NumPy parses the header as Python: damage may raise anything
         raise DatasetError(
-            f'{path}: missing or damaged: no .npy header: {one_line(error)}; {DATASET.remedy}'
+            f'{path}: missing or damaged: no .npy header: {one_line(error)}; {kind.remedy}'
         ) from None
-    if found != shape or kind != np.dtype(dtype) or (by_columns and len(shape) > 1):
-        raise DATASET.damaged(path, f'expected {shape} {dtype}, found {found} {kind.str}')
+    if found != shape or stored != np.dtype(dtype) or (by_columns and len(shape) > 1):
+        raise kind.damaged(path, f'expected {shape} {dtype}, found {found} {stored.str}')
     return begin

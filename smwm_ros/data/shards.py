@@ -48,6 +48,14 @@ _META = {
     'ages?': {
         str: {'counts': [int], 'beyond': int, 'limit': float, 'worst': [(int, float)]},
     },
+    'lag?': {
+        'ticks': int,
+        'seconds': float,
+        'r2': float,
+        'r2_configured': float,
+        'clear': bool,
+        'why': str,
+    },
 }
 # The entries of meta.json that older versions did not write.
 _OLDEST = {

@@ -9,11 +9,14 @@ identical, so a model would be evaluated on its training data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from itertools import groupby
 from math import ceil
 from typing import NamedTuple
+
+import numpy as np
+from smwm_ros.interfaces import Array
 
 # Long enough for windows of several model steps, and short enough for many parts.
 _SHORTEST, _LONGEST = 4, 40  # parts [gaps]
@@ -63,6 +66,32 @@ def hold_out(drives: Sequence[Drive], share: float, seed: int, gap: int) -> tupl
         held_out.add(piece.name)
         ticks += length
     return tuple(episode for mine in pieces for episode in _episodes(mine, held_out, gap))
+
+
+def hold_out_each(
+    drives: Sequence[Drive], acted: Sequence[bool], share: float, seed: int, gap: int
+) -> tuple[Episode, ...]:
+    """
+    Hold out a share of the drives with recorded actions (`acted`), and of those without any.
+
+    So there are known actions to train on and to measure with, however few drives have some.
+    """
+    groups = (
+        [drive for drive, has in zip(drives, acted, strict=True) if has == wanted]
+        for wanted in (True, False)
+    )
+    return tuple(sorted(item for group in groups for item in hold_out(group, share, seed, gap)))
+
+
+def stretches(drives: Iterable[Drive], wanted: Array) -> list[Drive]:
+    """Return the parts of drives whose rows are all `wanted` (rows,) bool."""
+    return [
+        Drive(drive.start + int(begin), drive.start + int(end), drive.name)
+        for drive in drives
+        for begin, end in np.flatnonzero(
+            np.diff(wanted[drive.start : drive.stop], prepend=False, append=False)
+        ).reshape(-1, 2)
+    ]
 
 
 def _cut(drive: Drive, wanted: float, gap: int) -> list[Drive]:
