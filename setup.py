@@ -41,6 +41,7 @@ setup(
         # Datasets in the formats of others.
         'hdf5': ['h5py>=3.8', 'hdf5plugin'],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],  # smwm export-model
+        'video': ['av'],  # conversion of video files
         'ray': ['ray'],  # conversion on many machines
         'tensorboard': ['tensorboard'],  # curves of a training; without it there is train.csv
         'lerobot': ['lerobot>=0.4'],  # holds torch back, so give it an environment of its own
@@ -59,6 +60,7 @@ setup(
             'ros-visualization-msgs',
         ],
         'dev': [
+            'av',  # as in video, which tests need
             'colcon-common-extensions',
             'colcon-ros',
             'gymnasium',  # as in gym, which tests need

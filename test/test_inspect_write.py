@@ -13,6 +13,7 @@ from smwm_ros.bags.converting.convert import convert
 from smwm_ros.bags.survey.delay import best_lag
 from smwm_ros.cli import main
 from smwm_ros.load import load_config
+from videos import numbered, write_video
 
 Capture = pytest.CaptureFixture[str]
 
@@ -121,3 +122,57 @@ def test_the_delay_is_proposed_or_said_to_be_unknown(tmp_path: Path, capsys: Cap
     still = drive(tmp_path / 'still', 1.0)
     assert main(['inspect', str(still)]) == 0
     assert 'cannot be estimated from this bag' in capsys.readouterr().out
+
+
+def film(path: Path, topic: str = '/camera/image_raw') -> Path:
+    """Write a bag of a camera only."""
+    bag = TinyBag(path)
+    for tick in range(30):
+        bag.send(topic, image(np.full((16, 20, 3), 8 * tick)), tick)
+    return bag.close()
+
+
+def test_a_bag_without_commands_gets_a_configuration_that_converts_it(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    bags, out = [film(tmp_path / 'bags' / f'film_{n}') for n in (1, 2)], tmp_path / 'robot.yaml'
+    assert main(['inspect', str(tmp_path / 'bags'), '--write', str(out)]) == 0
+    assert out.read_text().count('dataset.action=none: there are no commands. Next, learn an') == 1
+    assert 'no command topic found' in capsys.readouterr().out
+    config = load_config(out, ['dataset.image_size=16'])
+    assert config.dataset.action == 'none'
+    data = convert(bags, tmp_path / 'out', config).dataset
+    assert (
+        sum(meta['counts']['ticks without a known action'] for meta in data.metas.values()) == 60
+    )
+
+
+def test_bags_without_commands_are_converted_beside_others(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    folder, out = tmp_path / 'bags', tmp_path / 'robot.yaml'
+    drive(folder / 'drive', 1.0)
+    write_video(folder / 'clip.mp4', numbered(30))
+    film(folder / 'film')
+    film(folder / 'other', topic='/ceiling')
+    assert main(['inspect', str(folder), '--write', str(out)]) == 0
+    said = out.read_text()
+    assert '# dataset.after_hold=unknown: there are no commands in ' in said
+    assert f'this configuration does not fit {folder / "other"}: the topics differ' in said
+    config = load_config(out, ['dataset.image_size=16'])
+    assert (config.dataset.after_hold, config.dataset.action) == ('unknown', 'last')
+    found = convert([folder], tmp_path / 'out', config, skip=True)
+    assert list(found.skipped) == ['other']
+    counts = {
+        name: meta['rows'] - meta['counts']['ticks without a known action']
+        for name, meta in found.dataset.metas.items()
+    }
+    assert counts == {'clip': 0, 'drive': 60, 'film': 0}
+
+
+def test_without_a_camera_no_configuration_is_proposed(tmp_path: Path, capsys: Capture) -> None:
+    bag = TinyBag(tmp_path / 'bag')
+    for tick in range(30):
+        bag.command(tick)
+    assert main(['inspect', str(bag.close()), '--write', str(tmp_path / 'robot.yaml')]) == 2
+    assert 'no configuration can be proposed: no bag has a camera topic' in capsys.readouterr().err

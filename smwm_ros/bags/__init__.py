@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Rosbags to datasets, and arenas to rosbags; the only room that imports rosbags and mcap.
+Rosbags and videos to datasets, arenas to rosbags; only here are rosbags, mcap and av imported.
 
 Read in this order: reading, survey, converting, writing.
 """

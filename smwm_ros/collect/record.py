@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +53,10 @@ def record(todo: BagToRecord, tick: Callable[[], None]) -> None:
     arena = arena_of(config)
     try:
         require_fit(arena, config.robot)
-        with BagWriter(todo.path, config.robot, config.record.storage) as bag:
+        robot = config.robot
+        if not config.record.commands:
+            robot = replace(robot, command=replace(robot.command, topic=''))
+        with BagWriter(todo.path, robot, config.record.storage) as bag:
             for episode in todo.episodes:
                 _record_episode(config, arena, bag, episode, tick)
     finally:
@@ -94,7 +98,7 @@ def _record_episode(
         taken.append(action.tolist())
         tick()
     bag.flush()
-    if config.record != Record(storage=config.record.storage):
+    if config.record != Record(storage=config.record.storage, commands=config.record.commands):
         truth = {'episode': episode, 'actions': taken, 'states': states, **times.about()}
         bag.write_text(TRUTH_TOPIC, json.dumps(truth), begin + length * period)
 

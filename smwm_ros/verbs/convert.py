@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Convert rosbags into a transition dataset.
+Convert rosbags and videos into a transition dataset.
 
-A folder stands for all bags in it. Run the same command again to resume an interrupted conversion
-or to add new bags: bags that are already converted are kept.
+A folder stands for all bags and videos (mp4, mkv, mov, avi, webm) in it. Run the same command
+again to resume an interrupted conversion or to add new ones: those already converted are kept.
+Videos have no commands: set dataset.action=none, or dataset.after_hold=unknown beside bags.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ EXAMPLE = 'smwm convert recordings/ --out data/robot --config robot.yaml dataset
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument(
-        'bags', nargs='+', type=Path, metavar='BAG', help='bag or folder of bags, ROS 1 or ROS 2'
+        'bags', nargs='+', type=Path, metavar='BAG', help='bag, video, or a folder of them'
     )
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='dataset folder')
     parser.add_argument(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Describe a rosbag or a dataset, and judge whether a trained model is fit to plan with.
+Describe a rosbag, a video or a dataset, and judge whether a trained model is fit to plan with.
 
-A bag: topics, types, rates, clocks, and a proposed robot configuration (--write saves one for all
-bags). A dataset: episodes, actions, sources. A run: examines its model on held-out episodes,
-prints a verdict, and writes a page with curves, latents, probes and rollouts (RUN/inspect.html).
+A bag or video: topics, types, rates, clocks, and a proposed robot configuration (--write saves
+one for all of them). A dataset: episodes, actions, sources. A run: examines its model on held-out
+episodes, prints a verdict, and writes a page with curves, latents, probes and rollouts
+(RUN/inspect.html).
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ EXAMPLE = 'smwm inspect recordings/run_1 --thumbnails frames.png'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
-    parser.add_argument('paths', nargs='+', type=Path, metavar='PATH', help='bags, datasets, runs')
+    parser.add_argument(
+        'paths', nargs='+', type=Path, metavar='PATH', help='bags, videos, datasets, runs'
+    )
     parser.add_argument('--json', action='store_true', help='print one JSON object per line')
     parser.add_argument(
         '--thumbnails', type=Path, metavar='FILE', help='write sample frames of the bags as a PNG'
@@ -73,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
             except BagError as error:
                 failed.append(error)
             else:
-                surveys += [found] * (found['kind'] == 'bag')
+                surveys += [found] * (found['kind'] in ('bag', 'video'))
                 if args.json:
                     echo_raw(json.dumps(found))
                 else:
@@ -113,7 +116,7 @@ def _bag(bag: Bag) -> tuple[dict[str, Any], list[str]]:
 def _dataset(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Describe a dataset."""
     from smwm_ros.data.dataset import TransitionDataset
-    from smwm_ros.data.describe import describe
+    from smwm_ros.data.describe import describe, origin_of_actions
 
     data = TransitionDataset.open(path)
     scaler = data.action_scaler()
@@ -128,6 +131,7 @@ def _dataset(path: Path) -> tuple[dict[str, Any], list[str]]:
             'fields': data.info.spec.fields,
             'mean': scaler.mean.tolist(),
             'std': scaler.std.tolist(),
+            **origin_of_actions(data),
         },
         'robot': data.info.robot,
         'dataset': data.info.dataset,
@@ -154,9 +158,10 @@ def _count(word: str) -> int:
 
 
 def _bag_lines(found: dict[str, Any]) -> list[str]:
-    """Describe a bag to a reader."""
+    """Describe a bag or a video to a reader."""
+    unit = 'frame' if found['kind'] == 'video' else 'message'
     lines = [
-        f'{found["path"]}: {count_of(found["messages"], "message")} in {found["seconds"]} s, '
+        f'{found["path"]}: {count_of(found["messages"], unit)} in {found["seconds"]} s, '
         f'{found["bytes"] / 1e6:.1f} MB'
     ]
     lines += [f'  {note}' for note in found['notes']]
@@ -177,7 +182,7 @@ def _bag_lines(found: dict[str, Any]) -> list[str]:
         )
     sections = {name: found[name] for name in ('robot', 'dataset') if found[name]}
     if sections:
-        lines += ['', '# proposed from this bag: check the fields, widen the limits']
+        lines += ['', f'# proposed from this {found["kind"]}: check the fields, widen the limits']
         proposed = _config_lines(sections, found['remarks'])
         if sum(map(len, proposed)) > _LONG:
             proposed = ['# too long to print; use --write FILE']

@@ -3,5 +3,5 @@
 Convert a bag to a shard, and many bags in parallel.
 
 Read in this order: convert, job, shard_builder, frame_track, number_track, grid, align, ages,
-faults, photographs, pool, ray_pool.
+motion_lag, faults, photographs, camera_check, pool, ray_pool.
 """

@@ -22,6 +22,7 @@ from smwm_ros.data.dataset import UNMEASURED
 from smwm_ros.interfaces import Array
 
 NO_COMMAND = 'no command was received in time'  # reason for dropping a tick
+UNKNOWN = 'ticks without a known action'
 
 
 class Track(NamedTuple):
@@ -45,7 +46,7 @@ class AlignedRows(NamedTuple):
 
     frame: Array  # (m,) index of the frame
     others: list[Array]  # (m,) of the frame of each further camera
-    action: Array  # (m, A)
+    action: Array  # (m, A), NaN where it is unknown
     state: Array  # (m, P), NaN where no state was received in time
     stamp: Array  # (m,) int64 of the tick [ns]
     episodes: list[tuple[int, int]]  # first row, and one past the last
@@ -101,17 +102,20 @@ def align(
         stamp[keep],
         _kept_spans(episodes),
         filtered.dropped,
-        _tick_counts(keep, frame, age, state, nanoseconds(config.hold)),
+        _tick_counts(keep, frame, np.isnan(action).any(1), age, state, nanoseconds(config.hold)),
         {name: age[keep] for name, age in filtered.ages.items()},
     )
 
 
-def _tick_counts(keep: Array, frame: Array, age: Array, state: Array, hold: int) -> dict[str, int]:
+def _tick_counts(
+    keep: Array, frame: Array, unknown: Any, age: Array, state: Array, hold: int
+) -> dict[str, int]:
     """Count the ticks that are kept with a remark."""
     remarks = {
         'frames shown again': np.diff(frame, prepend=-1) == 0,
         'actions held': (age > 0) & (age <= hold),
-        'actions set to zero': age > hold,
+        'actions set to zero': (age > hold) & ~unknown,
+        UNKNOWN: unknown,
         UNMEASURED: np.isnan(state).any(1),
     }
     return {name: int((keep & where).sum()) for name, where in remarks.items()}
@@ -190,19 +194,28 @@ def _action(
     tick_filter: TickFilter,
 ) -> tuple[Array, Array]:
     """Return raw actions (m, A) and the age of those that are held (m,); fresh ones have age 0."""
+    fresh = np.zeros(len(stamp), np.int64)
+    if config.action == 'none':
+        return np.full((len(stamp), commands.values.shape[1]), np.nan), fresh
+
+    def drop(why: str, where: Array) -> None:
+        if config.after_hold != 'unknown':
+            tick_filter.drop(why, where)
+        action[where] = np.nan
+
     if config.action == 'next_state_delta':
         before = _interpolated_state(commands, stamp, config)
         action = _interpolated_state(commands, stamp + dt, config) - before
-        tick_filter.drop('the change of state was not measured', ~np.isfinite(action).all(1))
-        return action, np.zeros(len(stamp), np.int64)
+        drop('the change of state was not measured', ~np.isfinite(action).all(1))
+        return action, fresh
     action, age = _aggregate(commands, stamp - lead, dt, config.action)
-    tick_filter.ages['command'] = age
+    tick_filter.ages |= {'command': age} if len(commands.stamps) else {}
     late = age > nanoseconds(config.hold)
     if config.after_hold == 'zero':
         action[late] = 0.0
     else:
-        tick_filter.drop(NO_COMMAND, late)
-    tick_filter.drop('the command is not a number', ~np.isfinite(action).all(1))
+        drop(NO_COMMAND, late)
+    drop('the command is not a number', ~np.isfinite(action).all(1))
     return action, age
 
 

@@ -44,9 +44,9 @@ def _convert(
     reader: BagReader, folder: Path, config: Config, about: dict[str, Any], report: Report
 ) -> None:
     """Convert an open bag."""
-    config = config_as_recorded(config)
+    config = config_as_recorded(config, reader.bag)
     topics = required_topics(reader, config)
-    clocks = choose_topic_clocks(reader, config)
+    clocks = choose_topic_clocks(reader, config, topics)
     report(ConversionProgress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
     with ShardBuilder(reader, folder, config, clocks) as builder:
         count = size = 0

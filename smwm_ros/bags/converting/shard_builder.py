@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 from smwm_ros.bags.converting.ages import AgeTable
 from smwm_ros.bags.converting.align import align, AlignedRows, ViewTrack
+from smwm_ros.bags.converting.camera_check import CameraCheck
 from smwm_ros.bags.converting.faults import Faults
 from smwm_ros.bags.converting.frame_track import DecodedFrame, FrameTrack, STEPPED_BACK
 from smwm_ros.bags.converting.grid import FrameGate
+from smwm_ros.bags.converting.motion_lag import LagFinder
 from smwm_ros.bags.converting.number_track import EpisodeMarks, NumberTrack
 from smwm_ros.bags.converting.photographs import PhotographWriter
 from smwm_ros.bags.reading.clock import Clocks, nanoseconds
@@ -62,6 +64,8 @@ class ShardBuilder:
         self._dropped: Counter[str] = Counter()
         self._episodes: list[tuple[int, int]] = []
         self._ages = AgeTable(dataset)
+        self._check = CameraCheck(dataset, robot.dt)
+        self._lag = LagFinder(config)
         self._period = 0.0
         self._shift = mean_period(reader, robot.camera.topic) > self._dt / _FAST_CAMERA
         self._cameras = self._make_cameras(folder.parent)
@@ -103,6 +107,7 @@ class ShardBuilder:
         for track in (self._command, self._state):
             if track.empty and track.missing_names:
                 raise BagError(f'{self._reader.where}: {track.missing_names}')
+        source = 'av' if self._reader.bag.is_video else 'rosbags'
         meta = {
             **about,
             'time': self._clocks.about(),
@@ -110,16 +115,19 @@ class ShardBuilder:
             'dropped': dict(self._dropped),
             'counts': dict(self._counts),
             'ages': self._ages.about(),
-            'notes': [*self._reader.notes, *self._changes()],
+            **self._lag.about(),
+            'notes': [*self._reader.notes, *self._notes(), *self._check.notes()],
             'frame_period': self._period,  # median [s]
             'faults': self._faults.first,
-            'versions': {name: version(name) for name in ('smwm_ros', 'numpy', 'rosbags')},
+            'versions': {name: version(name) for name in ('smwm_ros', 'numpy', source)},
         }
         self._writer.publish(meta)
 
-    def _changes(self) -> list[str]:
-        """Return which cameras changed the size of their images."""
-        return [
+    def _notes(self) -> list[str]:
+        """Return whether commands are missing, and which cameras changed their image size."""
+        command = self._config.robot.command.topic
+        missing = self._config.dataset.after_hold == 'unknown' and not self._counts[command]
+        return [f'no messages on {command}: all actions are unknown'] * missing + [
             f'{topic}: the image size changed: {", then ".join(camera.sizes[:_MAX_NAMED])}'
             f'{", ..." if len(camera.sizes) > _MAX_NAMED else ""}; a new episode begins there'
             for topic, camera in self._cameras.items()
@@ -252,6 +260,7 @@ class ShardBuilder:
 
     def _count(self, frames: Array, rows: AlignedRows) -> None:
         """Count gaps, limits, dropped and kept ticks."""
+        self._check.add_frames(frames)
         steps = np.diff(frames)
         if len(steps):
             self._period = float(np.median(steps)) / 1e9
@@ -275,10 +284,13 @@ class ShardBuilder:
                 track.load(index[block])
                 for track, index in zip(self._cameras.values(), indices, strict=True)
             ]
+            pixels, number = compose(views, size, camera.tiles), episode[block] + first_episode
+            self._check.add_rows(pixels, number)
+            self._lag.add(pixels, rows.action[block], number, self._writer.rows)
             self._writer.append(
-                pixels=compose(views, size, camera.tiles),
+                pixels=pixels,
                 action=rows.action[block],
                 state=rows.state[block],
-                episode=episode[block] + first_episode,
+                episode=number,
                 stamp=rows.stamp[block],
             )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Read any rosbag: whole, split, compressed or damaged.
+Read any rosbag, whole, split, compressed or damaged, and video files.
 
 Read in this order: find, open, reader, topics, clock, typestore, commands, trajectory, steps,
-frames_at, zstd, unindexed, mcap_records, recover_mcap, recover_sqlite, sqlite_bounds,
+frames_at, video, zstd, unindexed, mcap_records, recover_mcap, recover_sqlite, sqlite_bounds,
 recover_ros1.
 """

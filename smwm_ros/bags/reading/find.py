@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find bags on disk: the files of each bag, its name, and a fingerprint of its content."""
+"""Find bags and videos on disk: their files, names, and fingerprints of their content."""
 
 from __future__ import annotations
 
@@ -17,23 +17,29 @@ from smwm_ros.errors import BagError
 _SPLIT = re.compile(r'(?P<name>.+)_\d+')  # rosbag2 numbers the files of one recording
 ROS1 = ('.bag', '.bag.active')  # '.active' is the suffix of a bag that was never closed
 _SUFFIXES = ('.mcap', '.db3', *ROS1, '.mcap.zstd', '.db3.zstd')
+VIDEOS = ('.mp4', '.mkv', '.mov', '.avi', '.webm')
 _METADATA = 'metadata.yaml'
 _MAX_METADATA = 1 << 23  # bytes; it is parsed in memory, and slowly
 _SAMPLES, _SAMPLE = 64, 4096  # places hashed in a file, and bytes hashed at each
 
 
 class Bag(NamedTuple):
-    """The files of one rosbag."""
+    """The files of one rosbag, or a video file."""
 
     name: str  # also the name of its shard
     paths: tuple[Path, ...]  # a folder with metadata.yaml, or the files of one recording
     msgs: tuple[Path, ...] = ()  # folders of .msg files, for types that the bag does not define
 
+    @property
+    def is_video(self) -> bool:
+        """Return whether this is a video file, to be read like a bag of one camera."""
+        return bool(_video_suffix(self.paths[0])) and not self.paths[0].is_dir()
+
     def files(self) -> list[Path]:
         """Return the files that hold the messages."""
         if self.paths[0].is_dir():
             return sorted(
-                path for path in self.paths[0].iterdir() if _suffix(path) and path.is_file()
+                path for path in self.paths[0].iterdir() if _bag_suffix(path) and path.is_file()
             )
         return list(self.paths)
 
@@ -70,7 +76,7 @@ def write_ahead(path: Path) -> Path | None:
 
 def find_bags(paths: Iterable[Path], msgs: Iterable[Path] = ()) -> list[Bag]:
     """
-    Return every bag at these paths and in their folders.
+    Return every bag and video at these paths and in their folders.
 
     msgs: folders of .msg files that define the messages which bags do not define.
     """
@@ -78,7 +84,9 @@ def find_bags(paths: Iterable[Path], msgs: Iterable[Path] = ()) -> list[Bag]:
     for path in paths:
         bags = _bags_at(path)
         if not bags:
-            raise BagError(f'{path}: no rosbag found; expected a file or a folder of {_kinds()}')
+            raise BagError(
+                f'{path}: no rosbag or video found; expected a file or a folder of {_kinds()}'
+            )
         found += bags
     unique = {tuple(path.resolve() for path in bag.paths): bag for bag in found}
     defined = tuple(msgs)
@@ -92,8 +100,10 @@ def _bags_at(path: Path) -> list[Bag]:
     if path.is_file():
         suffix = _suffix(path)
         if not suffix:
-            raise BagError(f"{path}: '{path.suffix}' is not a rosbag; expected {_kinds()}")
-        return [Bag(path.name.removesuffix(suffix), (path,))]
+            raise BagError(
+                f"{path}: '{path.suffix}' is not a rosbag or video; expected {_kinds()}"
+            )
+        return [Bag(path.name[: -len(suffix)], (path,))]
     if (path / _METADATA).is_file():
         _require_plain(path)
         return [Bag(path.resolve().name, (path,))]
@@ -124,8 +134,8 @@ def _loose(files: Sequence[Path]) -> list[Bag]:
     groups: dict[tuple[str, str], list[Path]] = {}
     for path in files:
         suffix = _suffix(path)
-        name = path.name.removesuffix(suffix)
-        match = _SPLIT.fullmatch(name) if suffix not in ROS1 else None
+        name = path.name[: -len(suffix)]
+        match = _SPLIT.fullmatch(name) if suffix not in (*ROS1, *VIDEOS) else None
         groups.setdefault((match['name'] if match else name, suffix), []).append(path)
     ordered = {key: sorted(paths, key=_number) for key, paths in groups.items()}
     return [Bag(name, tuple(paths)) for (name, _), paths in ordered.items()]
@@ -158,9 +168,18 @@ def _named_apart(bags: Sequence[Bag]) -> list[Bag]:
 
 
 def _suffix(path: Path) -> str:
-    """Return the rosbag suffix of a file, or ''."""
+    """Return the suffix of a file of a rosbag or of a video, or ''."""
+    return _bag_suffix(path) or _video_suffix(path)
+
+
+def _bag_suffix(path: Path) -> str:
     return next((suffix for suffix in _SUFFIXES if path.name.endswith(suffix)), '')
 
 
+def _video_suffix(path: Path) -> str:
+    suffix = path.suffix.lower()  # cameras write .MP4
+    return suffix if suffix in VIDEOS and not path.name.startswith('.') else ''
+
+
 def _kinds() -> str:
-    return ', '.join(_SUFFIXES)
+    return ', '.join((*_SUFFIXES, *VIDEOS))

@@ -17,7 +17,7 @@ from smwm_ros.interfaces import Array
 
 def image_at(bag: Bag, robot: Robot, dataset: Dataset, time: float) -> Array:
     """Return the latest image (S, S, 3) at or before a time since the start of the bag [s]."""
-    robot = as_recorded(robot)
+    robot = as_recorded(robot, bag)
 
     def read(reader: BagReader) -> Array:
         _require(reader, robot)
@@ -41,7 +41,7 @@ def images_between(
     bag: Bag, robot: Robot, dataset: Dataset, start: float, stop: float | None
 ) -> list[Array]:
     """Return the images from start to stop [s], at most one per control period."""
-    robot = as_recorded(robot)
+    robot = as_recorded(robot, bag)
 
     def read(reader: BagReader) -> list[Array]:
         _require(reader, robot)

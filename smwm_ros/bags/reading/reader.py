@@ -29,6 +29,7 @@ from smwm_ros.errors import (
 from smwm_ros.text import count_of
 
 T = TypeVar('T')
+VIDEO_TOPIC = '/camera/image_raw'  # of the frames of a video file
 _ZSTD = b'\x28\xb5\x2f\xfd'  # first bytes of zstd data
 
 
@@ -60,6 +61,7 @@ class BagReader:
         self.where = ', '.join(str(path) for path in bag.paths[:2])
         self.topics: dict[str, Topic] = {}
         self.notes: list[str] = []  # problems of the files, and what could be read anyway
+        self.video = ''  # size, codec and rate of a video file
         self._readers: list[Source] = []
         self._recover = recover
         self._as_written = False  # a clock stepped back: files are read one after the other
@@ -252,10 +254,19 @@ class BagReader:
             raise kind(f'{self.where}: {what}: {one_line(error)}') from error
 
 
+def open_reader(bag: Bag) -> BagReader:
+    """Return the reader of a bag or of a video file."""
+    if not bag.is_video:
+        return BagReader(bag)
+    from smwm_ros.bags.reading.video import VideoReader  # PyAV is an optional extra
+
+    return VideoReader(bag)
+
+
 def read_or_recover(bag: Bag, use: Callable[[BagReader], T]) -> T:
     """Call use with an open bag; if the bag turns out to be damaged, again without its index."""
     try:
-        with BagReader(bag) as reader:
+        with open_reader(bag) as reader:
             return use(reader)
     except DamagedBagError as error:
         try:

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 from smwm_ros.bags.reading.clock import choose_clocks, Clocks, Stamps
-from smwm_ros.bags.reading.reader import BagReader
-from smwm_ros.config import Config, Robot
+from smwm_ros.bags.reading.find import Bag
+from smwm_ros.bags.reading.reader import BagReader, VIDEO_TOPIC
+from smwm_ros.config import Camera, Config, IMAGE_TYPES, Robot
 from smwm_ros.errors import BagError, CodecError
 
 _EPISODE_TYPES = ('std_msgs/msg/Bool', 'std_msgs/msg/String')
@@ -18,32 +20,40 @@ _DELAYED = 250_000_000  # a message this much later than others may be delayed b
 _LONGEST_DELAY = 4_000_000_000  # of the network [ns]
 
 
-def as_recorded(robot: Robot) -> Robot:
-    """Return the robot with absolute topic names, as bags have them."""
+def as_recorded(robot: Robot, bag: Bag | None = None) -> Robot:
+    """Return the robot with absolute topic names, as bags have them; a video is its camera."""
     camera = replace(
         robot.camera,
         topic=_absolute(robot.camera.topic),
         others=' '.join(_absolute(topic) for topic in robot.camera.others.split()),
     )
+    if bag and bag.is_video:
+        if camera.others:
+            raise BagError(
+                f'{bag.paths[0]}: a video has one camera, but robot.camera.others names more; '
+                'convert the videos to a dataset of their own'
+            )
+        camera = Camera(topic=VIDEO_TOPIC, type=IMAGE_TYPES[0])
     command = replace(robot.command, topic=_absolute(robot.command.topic))
     state = replace(robot.state, topic=_absolute(robot.state.topic))
     return replace(robot, camera=camera, command=command, state=state)
 
 
-def config_as_recorded(config: Config) -> Config:
-    """Return the configuration with absolute topic names, as bags have them."""
-    mark = _absolute(config.dataset.episode_topic)
+def config_as_recorded(config: Config, bag: Bag) -> Config:
+    """Return the configuration with the topics as a recording has them."""
+    mark = '' if bag.is_video else _absolute(config.dataset.episode_topic)
     dataset = replace(config.dataset, episode_topic=mark)
-    return replace(config, robot=as_recorded(config.robot), dataset=dataset)
+    return replace(config, robot=as_recorded(config.robot, bag), dataset=dataset)
 
 
 def required_topics(reader: BagReader, config: Config) -> list[str]:
-    """Return the topics of the configuration; raise if one is missing in the bag."""
+    """Return the topics of the configuration to read; raise if one is missing in the bag."""
     robot, mark = config.robot, config.dataset.episode_topic
     camera, command, state = robot.camera, robot.command, robot.state
     wanted = dict.fromkeys(camera.topics, camera.type)
-    wanted[command.topic] = command.type
-    if state.topic:
+    if _reads_commands(reader, config):
+        wanted[command.topic] = command.type
+    if state.topic and not reader.bag.is_video:
         wanted[state.topic] = state.type
     for topic, kind in wanted.items():
         _require(reader, topic, (kind,))
@@ -52,14 +62,30 @@ def required_topics(reader: BagReader, config: Config) -> list[str]:
     return list({**wanted, mark: ''} if mark else wanted)
 
 
-def choose_topic_clocks(reader: BagReader, config: Config) -> Clocks:
-    """Choose the clock of camera, command and state topics."""
+def _reads_commands(reader: BagReader, config: Config) -> bool:
+    """Return whether commands are read; raise if a video should have them."""
+    if config.dataset.action == 'none':
+        return False
+    if config.dataset.after_hold != 'unknown':
+        if reader.bag.is_video:
+            raise BagError(
+                f'{reader.where}: a video has no commands; set dataset.action=none, or '
+                'dataset.after_hold=unknown to convert it beside bags that have them'
+            )
+        return True
+    found = reader.topics.get(config.robot.command.topic)
+    return found is not None and found.messages > 0
+
+
+def choose_topic_clocks(reader: BagReader, config: Config, topics: Collection[str]) -> Clocks:
+    """Choose the clock of camera, command and state topics, as far as they are read."""
     robot, dataset = config.robot, config.dataset
+    if reader.bag.is_video:
+        return Clocks({robot.camera.topic: 'presentation'}, f'a video of {reader.video}')
     wanted = dict.fromkeys(robot.camera.topics, dataset.camera_time)
     wanted[robot.command.topic] = dataset.command_time
-    if robot.state.topic:
-        wanted.setdefault(robot.state.topic, dataset.state_time)
-    full = {topic: base or dataset.time for topic, base in wanted.items()}
+    wanted.setdefault(robot.state.topic, dataset.state_time)
+    full = {topic: wanted[topic] or dataset.time for topic in wanted if topic in topics}
     return choose_clocks(full, sample_stamps(reader, list(full)))
 
 

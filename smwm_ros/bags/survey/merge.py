@@ -15,33 +15,49 @@ _MAX_NAMED = 3  # bags listed in a remark
 
 def merge(found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
     """Return config sections for all surveyed bags, with limits that include all, and remarks."""
-    whole = [item for item in found if {'camera', 'command'} <= item['robot'].keys()]
-    if not whole:
-        raise BagError(
-            'no configuration can be proposed: no bag has both a camera and a command topic'
-        )
+    with_camera = [item for item in found if 'camera' in item['robot']]
+    if not with_camera:
+        raise BagError('no configuration can be proposed: no bag has a camera topic')
+    whole = [item for item in with_camera if 'command' in item['robot']] or with_camera
     topics = Counter(_topics(item) for item in whole)
     chosen = topics.most_common(1)[0][0]
     mine = [item for item in whole if _topics(item) == chosen]
     remarks = list(dict.fromkeys(remark for item in mine for remark in item['remarks']))
-    others = [item['path'] for item in found if item not in mine]
+    robot, dataset = dict(mine[0]['robot']), _dataset(mine)
+    unlabelled = []
+    if 'command' in robot:
+        robot['command'] = _command([item['robot']['command'] for item in mine])
+        unlabelled = [item for item in with_camera if _lacks_only_commands(item, robot)]
+    if unlabelled:
+        dataset['after_hold'] = 'unknown'
+        listed = _listed([item['path'] for item in unlabelled])
+        remarks.append(f'dataset.after_hold=unknown: there are no commands in {listed}')
+    others = [item['path'] for item in found if item not in [*mine, *unlabelled]]
     if others:
-        more = ', ...' if len(others) > _MAX_NAMED else ''
-        listed = f'{", ".join(others[:_MAX_NAMED])}{more}'
-        remarks.insert(0, f'this configuration does not fit {listed}: the topics differ')
-    robot = {**mine[0]['robot'], 'command': _command([item['robot']['command'] for item in mine])}
+        remarks.insert(0, f'this configuration does not fit {_listed(others)}: the topics differ')
     states = [item['robot']['state'] for item in mine if 'state' in item['robot']]
     robot.pop('state', None)
     if states:
         same = [state for state in states if state['topic'] == states[0]['topic']]
         robot['state'] = {**states[0], 'fields': _names(same)}
-    return {'robot': {**robot, 'dt': mine[0]['robot']['dt']}, 'dataset': _dataset(mine)}, remarks
+    return {'robot': {**robot, 'dt': mine[0]['robot']['dt']}, 'dataset': dataset}, remarks
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return ', '.join(paths[:_MAX_NAMED]) + (', ...' if len(paths) > _MAX_NAMED else '')
+
+
+def _lacks_only_commands(item: Mapping[str, Any], robot: Mapping[str, Any]) -> bool:
+    """Return whether a recording has the camera of a robot, and no commands."""
+    same = item['kind'] == 'video' or item['robot']['camera'] == robot['camera']
+    return same and 'command' not in item['robot']
 
 
 def _topics(item: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the topics and types that the bags of one robot have in common."""
     robot, dataset = item['robot'], item['dataset']
-    parts = [robot[part][key] for part in ('camera', 'command') for key in ('topic', 'type')]
+    used = [robot[part] for part in ('camera', 'command') if part in robot]
+    parts = [part[key] for part in used for key in ('topic', 'type')]
     return (*parts, dataset.get('action'))
 
 

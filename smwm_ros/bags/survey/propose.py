@@ -45,6 +45,10 @@ _STATES = {  # the first type in the bag is proposed
 }
 FIELDS = {**_STATES, **COMMANDS}
 _ALTERNATIVES = (*_POINT, *_JOINTS)  # only the first of these that varies is proposed
+CAMERA_ONLY = (
+    'dataset.action=none: there are no commands. Next, learn an action space with smwm train '
+    'model.kind=latent_action, and let smwm label add the actions'
+)
 _DEPTH_ENCODINGS = ('16UC1', '32FC1', 'compressedDepth')
 _USUAL_PERIOD, _MAX_PERIOD = 0.1, 0.2  # control period: of the shipped configurations, limit [s]
 _MODEL_STEP = 0.5  # long enough for visible motion [s]
@@ -95,6 +99,9 @@ def propose(
     dataset, remark = _timing(robot, used, clock.base if clock else 'receive')
     if command and is_measurement(command):
         _use_state_changes(robot['command'], dataset)
+    if camera and not command:
+        dataset['action'] = 'none'
+        remarks.append(CAMERA_ONLY)
     return Proposal(robot, dataset, clock, remarks + remark)
 
 

@@ -54,8 +54,11 @@ def _survey(reader: BagReader) -> dict[str, Any]:
 
     proposal = propose(reader.topics.values(), found, images, clock_of)
     _delay(reader, proposal)
+    clock = proposal.clock
+    if reader.bag.is_video:
+        clock = Clock('presentation', f'a video of {reader.video}')
     return {
-        'kind': 'bag',
+        'kind': 'video' if reader.bag.is_video else 'bag',
         'path': reader.where,
         'bytes': reader.bag.size(),
         'messages': reader.count,
@@ -65,7 +68,7 @@ def _survey(reader: BagReader) -> dict[str, Any]:
         'topics': topics,
         'robot': proposal.robot,
         'dataset': proposal.dataset,
-        'clock': proposal.clock._asdict() if proposal.clock else None,
+        'clock': clock._asdict() if clock else None,
         'remarks': proposal.remarks,
     }
 

@@ -134,8 +134,9 @@ class BagWriter:
             self._queue(self._robot.state.topic, self._state.write(state, stamp), received)
 
     def write_command(self, action: Array, stamp: int, received: Sequence[int]) -> None:
-        """Write a raw action (A,)."""
-        self._queue(self._robot.command.topic, self._command.write(action, stamp), received)
+        """Write a raw action (A,), if the robot has a topic for it."""
+        if self._robot.command.topic:
+            self._queue(self._robot.command.topic, self._command.write(action, stamp), received)
 
     def write_text(self, topic: str, text: str, received: int) -> None:
         """Write a std_msgs/String on a topic."""
