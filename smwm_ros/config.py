@@ -182,8 +182,8 @@ class Dataset:
         'last',
         'raw action of a tick: last, first, mean or sum of the commands received during it; or, '
         'for a recording without commands, the change of the command fields in the measured state '
-        'until the next tick (next_state_delta)',
-        choices=('last', 'first', 'mean', 'sum', 'next_state_delta'),
+        'until the next tick (next_state_delta), or unknown (none: commands are not read)',
+        choices=('last', 'first', 'mean', 'sum', 'next_state_delta', 'none'),
     )
     time: str = knob(
         'auto',
@@ -213,8 +213,9 @@ class Dataset:
     )
     after_hold: str = knob(
         'drop',
-        'ticks without a valid command: left out (drop), or with a zero command (zero)',
-        choices=('drop', 'zero'),
+        'ticks without a valid command: left out (drop), kept with a zero command (zero), or kept '
+        'with an unknown action (unknown; recordings without commands are then accepted)',
+        choices=('drop', 'zero', 'unknown'),
     )
     max_damaged: float = knob(
         0.1,
@@ -236,7 +237,82 @@ class Dataset:
     seed: int = knob(0, 'seed of the held-out split', 0, 2**31 - 1)
 
 
-KINDS = ('smwm', 'forward_only', 'sigreg', 'state_align', 'smwm+sigreg', 'state_align+sigreg')
+BOTTLENECKS = ('noisy', 'sparse', 'vq', 'pvq', 'prefix', 'none', 'zero')
+
+
+@dataclass(frozen=True)
+class LatentAction:
+    """Actions learnt from images alone, with model.kind=latent_action."""
+
+    bottleneck: str = knob(
+        'noisy',
+        'what keeps a latent action from carrying the next frame: noise and a KL loss (noisy), an '
+        'L1 loss (sparse), one code book (vq) or one for each group of numbers (pvq), noise and '
+        'random truncation (prefix); or, as references, nothing (none) or no information (zero)',
+        choices=BOTTLENECKS,
+        basic=True,
+    )
+    width: int = knob(16, 'numbers in a latent action', 1, 1024, basic=True)
+    nats: float = knob(
+        16.0,
+        'information in a latent action, for noisy and prefix: beta follows; 0 for a fixed beta '
+        '[nats per transition]',
+        0.0,
+        1000.0,
+        basic=True,
+    )
+    strength: float = knob(
+        1e-3, 'beta of noisy and prefix, or where it starts; weight of the L1 loss of sparse',
+        1e-8, 1e3,
+    )  # fmt: skip
+    codes: int = knob(64, 'codes in a code book, with vq and pvq', 2, 65536)
+    groups: int = knob(4, 'groups of numbers, each with a code book, with pvq', 1, 256)
+    paper_exact: bool = knob(
+        False,
+        'sparse with the norm floor of the paper, which leaves no code for a transition without '
+        'motion',
+    )
+    schedule: bool = knob(
+        False,
+        'let the information of a transition follow its content: the error of the prediction '
+        'without latent action',
+    )
+    anchor: float = knob(
+        1.0, 'weight of the error of decoded actions at labelled transitions', 0.0, 1000.0
+    )
+    encoder: str = knob(
+        'patch_pca',
+        'encoder of images: principal components of patches (patch_pca), or convolutions that are '
+        'trained with the rest, which needs labels (end_to_end); or a frozen one of encoder_file: '
+        'the convolutions of an SMWM of preset nano (smwm), or any module as an ONNX file (onnx) '
+        'or as a TorchScript file (torch)',
+        choices=('patch_pca', 'end_to_end', 'smwm', 'onnx', 'torch'),
+    )
+    encoder_file: str = knob(
+        '',
+        'run folder for encoder=smwm, or the file for onnx and torch: a module that maps images '
+        '(B, 3, S, S), float from 0 to 1, to a map (B, C, h, h) or to tokens (B, N, C)',
+    )
+    patch: int = knob(4, 'side of a cell of the map of patch_pca and end_to_end [px]', 1, 64)
+    blur: float = knob(
+        3.0,
+        'standard deviation of the blur of images, with patch_pca: about half of the motion in a '
+        'model step [px]',
+        0.0,
+        64.0,
+        basic=True,
+    )
+    shift: int = knob(
+        6, 'largest random shift of both images of a transition in training [px]', 0, 256
+    )
+    channels: int = knob(8, 'channels of the map of patch_pca and end_to_end', 1, 1024)
+    hidden: int = knob(32, 'channels of hidden layers', 4, 1024)
+
+
+KINDS = (
+    'smwm', 'forward_only', 'sigreg', 'state_align', 'smwm+sigreg', 'state_align+sigreg',
+    'latent_action',
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -254,10 +330,12 @@ class Model:
         'smwm',
         'loss beside the forward loss: the inverse loss (smwm), none (forward_only; collapses), '
         'the regulariser of LeWorldModel (sigreg), or the inverse loss and a head that predicts '
-        'the measured state (state_align); + joins two',
+        'the measured state (state_align); + joins two; or actions learnt from images alone '
+        '(latent_action)',
         choices=KINDS,
         basic=True,
     )
+    latent_action: LatentAction = field(default_factory=LatentAction)
     latent: int = knob(32, 'width of the latent z, with preset nano', 1, 4096)
     hidden: int = knob(256, 'width of the hidden layers, with preset nano', 8, 4096)
     history: int = knob(
@@ -377,6 +455,15 @@ class Planner:
         choices=(*SEARCHES, 'amortised'),
         was='legs',
         tune='amortised when a search takes too long',
+    )
+    space: str = knob(
+        'actions',
+        'what is searched: actions, which the controller of a latent-action model turns into '
+        'latent actions; or latent actions, drawn from a Gaussian fitted to those of the dataset '
+        '(gaussian) or from a flow that also reads the state (flow). The last two need '
+        'model.kind=latent_action',
+        choices=('actions', 'gaussian', 'flow'),
+        tune='flow or gaussian when few moments are labelled, so that the controller is poor',
     )
     proposals: bool = knob(
         False,
@@ -638,6 +725,9 @@ class Record:
     """
 
     storage: str = knob('mcap', 'storage format of the bags', choices=('mcap', 'sqlite3'))
+    commands: bool = knob(
+        True, 'record the command topic; false for recordings of the camera only'
+    )
     camera_rate: float = knob(
         0.0, 'rate of the frames; 0 for one in each control period [Hz]', 0.0, 1000.0
     )

@@ -3,6 +3,6 @@
 World models: networks, kinds, fast rollouts, checkpoints.
 
 Read in this order: world_model, networks, vit, toy, sigreg, multiplier, info, checkpoint,
-encoding, sidecar, tensors, goal_fields, regression, fast_rollout, kernels, fastest, compiled,
-recorded, device, distributed.
+encoder_file, encoding, sidecar, tensors, goal_fields, regression, fast_rollout, kernels, fastest,
+compiled, recorded, device, distributed.
 """

@@ -28,9 +28,11 @@ from smwm_ros.errors import CheckpointError, ConfigError, one_line
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import write_atomic, write_together
 from smwm_ros.interfaces import ActionScaler, ActionSpec
+from smwm_ros.latent_actions.model import LatentActionModel
+from smwm_ros.model import encoder_file
 from smwm_ros.model.info import Info, NO_INFO
 from smwm_ros.model.tensors import read_tensors
-from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.model.world_model import AnyModel, make_any, Smwm
 from smwm_ros.text import brief
 import torch
 from torch import Tensor
@@ -47,12 +49,14 @@ _META = {
     'planner': {str: Any},
     'action': {'mean': [float], 'std': [float]},
     'weights_sha256': str,
+    'encoder?': {'file': str, 'sha256': str},
     'info': {
         'dataset?': str,
         'data?': str,
         'model?': {str: Any},
         'train?': {str: Any},
         'warnings?': [str],
+        'actions?': {str: Any},
         'summary?': {str: float},
         'distances?': {'ticks': [float], 'median': [float]},
     },
@@ -69,12 +73,13 @@ class Meta(NamedTuple):
     action: dict[str, list[float]]  # mean and std
     weights_sha256: str
     info: Info
+    encoder: dict[str, str] | None = None  # name and SHA-256 of the file that the encoder runs
 
 
 class Checkpoint(NamedTuple):
     """A trained model and all that belongs to it; users change none of it in place."""
 
-    model: Smwm  # in eval mode, without gradients
+    model: AnyModel  # in eval mode, without gradients
     robot: config.Robot
     dataset: config.Dataset
     model_config: config.Model
@@ -97,6 +102,16 @@ class Checkpoint(NamedTuple):
     def image_size(self) -> int:
         """Return S, the side of the images [px]."""
         return self.dataset.image_size
+
+    @property
+    def smwm(self) -> Smwm:
+        """Return the model, or raise if it is a latent-action model."""
+        if not isinstance(self.model, Smwm):
+            raise CheckpointError(
+                f'{self.folder or "the checkpoint"}: has a model of kind '
+                f'{self.model_config.kind}, expected one of kind smwm or its baselines'
+            )
+        return self.model
 
     def on(self, device: torch.device) -> Checkpoint:
         """Return this checkpoint with its model on a device, copied where it is on another one."""
@@ -125,8 +140,12 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
         },
         'info': checkpoint.info.as_json(),
     }
-    text = json.dumps(meta, indent=1).encode()
-    write_together({folder / WEIGHTS: weights, folder / META: text})
+    files = {folder / WEIGHTS: weights}
+    model = checkpoint.model
+    if isinstance(model, LatentActionModel) and (file := model.module_file):
+        files[folder / file.name] = file.content
+        meta['encoder'] = {'file': file.name, 'sha256': file.sha256}
+    write_together({**files, folder / META: json.dumps(meta, indent=1).encode()})
 
 
 def add_info(folder: Path, **found: Any) -> None:
@@ -157,9 +176,10 @@ def load(folder: str | Path, device: str | torch.device = 'cpu') -> Checkpoint:
             path, f'expected mean and positive std of {size} action fields, found {found}'
         )
     states = len(expand(robot.state.fields)) if robot.state.topic else 0
-    shape = (model_config, dataset.image_size, size * dataset.action_block, states)
+    file = encoder_file.reload(folder, model_config, meta.encoder, CHECKPOINT)
+    shape = (model_config, dataset.image_size, size * dataset.action_block, states, file)
     weights = _read_weights(folder / WEIGHTS, meta.weights_sha256, shape)
-    model = make_model(*shape)
+    model = make_any(*shape)
     model.load_state_dict(weights)
     model.to(device).eval().requires_grad_(False)
     return Checkpoint(model, robot, dataset, model_config, planner, scaler, meta.info, folder)
@@ -169,7 +189,7 @@ def read_meta(folder: Path) -> Meta:
     """Read and check meta.json."""
     meta = _read_meta(folder)
     meta['info'] = Info.parse(meta['info'])
-    return Meta(**{name: meta[name] for name in Meta._fields})
+    return Meta(**{name: meta[name] for name in Meta._fields if name in meta})
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
@@ -212,7 +232,7 @@ def _read_weights(path: Path, digest: str, shape: tuple[Any, ...]) -> dict[str, 
         with torch.device(
             'meta'
         ):  # allocates nothing, however large the sizes in a damaged meta.json
-            wanted = make_model(*shape).state_dict()
+            wanted = make_any(*shape).state_dict()
     except (ConfigError, RuntimeError) as error:
         raise CHECKPOINT.damaged(path.with_name(META), one_line(error)) from None
     mistakes = [f'missing {name}' for name in sorted(set(wanted) - set(tensors))]

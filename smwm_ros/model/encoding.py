@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.interfaces import Array
-from smwm_ros.model.world_model import Smwm
+from smwm_ros.model.world_model import AnyModel
 import torch
 from torch import Tensor
 
@@ -17,7 +17,7 @@ BATCH = 256  # frames encoded at once
 
 @torch.inference_mode()
 def encode_rows(
-    model: Smwm,
+    model: AnyModel,
     dataset: TransitionDataset,
     rows: Array,
     progress: Callable[[Sequence[Array]], Iterable[Array]] = iter,  # wraps the batches of rows

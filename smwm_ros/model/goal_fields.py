@@ -33,6 +33,8 @@ def columns_of(focus: tuple[str, ...], model: config.Model, robot: config.Robot)
     return [fields.index(name) for name in wanted]
 
 
-def without_focus(planner: config.Planner, model: config.Model) -> config.Planner:
-    """Return the planner settings for a model, without focus if it predicts no state."""
-    return planner if model.aligns_state else replace(planner, focus=())
+def settings_for(planner: config.Planner, model: config.Model) -> config.Planner:
+    """Return the planner settings, without focus and space where a model lacks what they need."""
+    if not model.aligns_state:
+        planner = replace(planner, focus=())
+    return planner if model.kind == 'latent_action' else replace(planner, space='actions')

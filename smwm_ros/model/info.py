@@ -20,6 +20,9 @@ class Info(NamedTuple):
     warnings: tuple[str, ...] = ()
     summary: Mapping[str, float] = EMPTY  # measures of the last validation
     distances: Mapping[str, list[float]] | None = None  # quartiles of the latent distance by ticks
+    # Of a latent-action model: labelled moments, R2 of the decoded mean command of a model step
+    # ('r2'), and R2 of decoder and controller by candidate.
+    actions: Mapping[str, Any] = EMPTY
     verdict: Any = ''  # as smwm inspect stored it
     imported: Mapping[str, str] | None = None  # the file of SMWM or LeWM that it was made from
     others: Mapping[str, Any] = EMPTY  # keys that other versions wrote

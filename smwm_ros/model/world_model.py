@@ -16,6 +16,8 @@ from typing import TypeAlias
 from smwm_ros.config import Model
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Window
+from smwm_ros.latent_actions.frozen import FrozenEncoder, ModuleFile, SmwmFeatures
+from smwm_ros.latent_actions.model import LatentActionModel, require_possible
 from smwm_ros.model import toy, vit
 from smwm_ros.model.multiplier import Multiplier
 from smwm_ros.model.networks import Encoder, ForwardModel, Heads, InverseModel, StateHead
@@ -103,8 +105,10 @@ class Smwm(nn.Module):
 
     def terms(self, z: tuple[Tensor, ...], batch: Window) -> dict[str, Tensor]:
         """Return the weighted terms of the loss for encoded frames."""
-        pairs = zip(self._predict_frames(z, batch.action), z[1:], strict=True)
-        errors = [F.mse_loss(predicted, true) for predicted, true in pairs]
+        weight = None if batch.weight is None else normalised(batch.weight)
+        weights = [None] * len(batch.action) if weight is None else weight.unbind()
+        steps = zip(self._predict_frames(z, batch.action), z[1:], weights, strict=True)
+        errors = [mean_square(predicted, true, share) for predicted, true, share in steps]
         terms = {'forward': torch.stack(errors).mean()}
         if self.multiplier:
             # The inverse error is held at its target, so g could lower its error without limit by
@@ -112,12 +116,14 @@ class Smwm(nn.Module):
             terms['forward'] = terms['forward'] / torch.cat(z).var(dim=0).mean()
         now, then = torch.cat(z[:-1]), torch.cat(z[1:])
         actions = batch.action.flatten(0, 1)
+        each = None if weight is None else weight.flatten()
         if self.config.inverts:
-            weight = self.multiplier() if self.multiplier else self.config.inverse_weight
-            terms['inverse'] = weight * F.mse_loss(self.infer(now, then), actions)
+            lambda_ = self.multiplier() if self.multiplier else self.config.inverse_weight
+            terms['inverse'] = lambda_ * mean_square(self.infer(now, then), actions, each)
         else:
             # Here h does not train the encoder; it measures how well the actions can be inferred.
-            terms['inverse'] = F.mse_loss(self.infer(now.detach(), then.detach()), actions)
+            inferred = self.infer(now.detach(), then.detach())
+            terms['inverse'] = mean_square(inferred, actions, each)
         if self.sigreg:
             terms['sigreg'] = self.config.sigreg_weight * self.sigreg(torch.stack(z))
         if self.state_head:
@@ -125,7 +131,8 @@ class Smwm(nn.Module):
             terms['state'] = self.config.state_weight * error
         if self.heads:  # do not train the encoder either
             predictions = self.heads(now.detach(), actions)
-            terms['heads'] = F.mse_loss(predictions, then.detach().expand_as(predictions))
+            true = then.detach().expand_as(predictions)
+            terms['heads'] = mean_square(predictions, true, each)
         return terms
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
@@ -162,6 +169,18 @@ class Smwm(nn.Module):
             self.multiplier.ascend(terms['inverse'] / self.multiplier())
 
 
+def normalised(weight: Tensor) -> Tensor:
+    """Return weights (T, B) with mean 1, so that losses and lambda keep their scale."""
+    return weight / weight.mean().clamp(min=torch.finfo(weight.dtype).tiny)
+
+
+def mean_square(found: Tensor, true: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return the mean squared error of (..., B, F), with weights (B,) for the transitions."""
+    if weight is None:
+        return F.mse_loss(found, true)
+    return (F.mse_loss(found, true, reduction='none').mean(dim=-1) * weight).mean()
+
+
 def make_model(config: Model, image_size: int, action_size: int, state_size: int = 0) -> Smwm:
     """Return an untrained model of this config; action_size is K*A, state_size is P."""
     for name, preset in (('latent', 'nano'), ('hidden', 'nano'), ('history', 'tiny')):
@@ -176,3 +195,35 @@ def make_model(config: Model, image_size: int, action_size: int, state_size: int
     if config.inverse_target and not config.inverse_weight:
         raise ConfigError('model.inverse_target: needs model.inverse_weight above 0 to start from')
     return Smwm(config, image_size, action_size, state_size)
+
+
+AnyModel: TypeAlias = Smwm | LatentActionModel
+
+
+def make_any(
+    config: Model,
+    image_size: int,
+    action_size: int,
+    state_size: int = 0,
+    file: ModuleFile | None = None,  # of the encoder, where it runs one
+) -> AnyModel:
+    """Return an untrained model of any kind; action_size is K*A, state_size is P."""
+    if config.kind != 'latent_action':
+        return make_model(config, image_size, action_size, state_size)
+    require_possible(config, image_size)
+    frozen = _frozen_encoder(config, image_size, file)
+    return LatentActionModel(config, image_size, action_size, frozen)
+
+
+def _frozen_encoder(
+    config: Model, image_size: int, file: ModuleFile | None
+) -> FrozenEncoder | None:
+    """Return the encoder that others trained, without its weights, if the config names one."""
+    network: ModuleFile | SmwmFeatures | None = file
+    if config.latent_action.encoder == 'smwm':
+        network = SmwmFeatures(Encoder(image_size, latent=1, hidden=1).features[:-1])
+    try:
+        return FrozenEncoder(network, image_size) if network else None
+    except ConfigError as error:
+        where = f'model.latent_action.encoder_file: {config.latent_action.encoder_file}'
+        raise ConfigError(f'{where}: {error}') from None

@@ -2,6 +2,6 @@
 """
 From a dataset to a checkpoint.
 
-Read in this order: train, learner, batches, augment, feed, metrics, latent_scale, run_folder,
-tensorboard, threads.
+Read in this order: train, new_model, learner, batches, anchors, augment, feed, metrics, curves,
+latent_scale, run_folder, tensorboard, threads.
 """

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import copy
 import logging
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
@@ -18,6 +19,8 @@ import torch
 
 _log = logging.getLogger(__name__)
 
+Sampler: TypeAlias = Callable[[int], Array]  # step, from 0 -> rows of its batch
+
 CUT = (0.6, 0.7)  # of an episode: where its training part ends and its held-out part begins
 
 
@@ -28,10 +31,17 @@ class Batches(NamedTuple):
     scaler: ActionScaler
     device: torch.device
     steps: int = 1  # T, the model steps in a window
+    unlabelled: bool = False  # also windows with unknown actions, which are NaN
 
     def starts(self, split: str) -> Array:
         """Return the rows at which a whole window can start."""
-        return self.dataset.starts(split, self.steps * self.dataset.info.action_block)
+        ticks = self.steps * self.dataset.info.action_block
+        return self.dataset.starts(split, ticks, self.unlabelled)
+
+    @property
+    def weighted(self) -> bool:
+        """Return whether a window may have actions with a confidence below 1."""
+        return bool(self.dataset.labels) or (self.unlabelled and self.dataset.unknown > 0)
 
     def normalised(self, rows: Array) -> Array:
         """Return the normalised raw actions (..., A) of rows, float32."""
@@ -47,13 +57,23 @@ class Batches(NamedTuple):
         frames = self.dataset.pixels(mine.ravel())  # (n, H, W, 3)
         pixels = torch.from_numpy(frames.reshape(*mine.shape, *frames.shape[1:])).to(self.device)
         action = self.normalised(ticks)  # (T, B, K, A)
+        weight = self.dataset.confidence(ticks).min(axis=2) if self.weighted else None  # (T, B)
         return Window(
             Obs(
                 pixels.permute(0, 1, 4, 2, 3),
                 torch.from_numpy(self.dataset.states(rows)).to(self.device),
             ),
             torch.from_numpy(action).flatten(2).to(self.device),
+            None if weight is None else torch.from_numpy(weight).to(self.device),
         )
+
+
+class TrainingData(NamedTuple):
+    """What a training reads."""
+
+    batches: Batches
+    sampler: Sampler
+    validation: Window
 
 
 class Shuffle:
@@ -79,14 +99,22 @@ class Shuffle:
 
 
 def check(
-    dataset: TransitionDataset, steps: int, needs_state: bool = False, warn: bool = True
+    dataset: TransitionDataset,
+    steps: int,
+    needs_state: bool = False,
+    warn: bool = True,
+    unlabelled: bool = False,
 ) -> None:
-    """Raise a DatasetError if a dataset is too small or its actions are constant."""
+    """
+    Raise a DatasetError if a dataset is too small, or its actions are unknown or constant.
+
+    With `unlabelled`, as for `Batches`, actions may be unknown.
+    """
     where, count = dataset.folder, len(dataset.drives)
     ticks = steps * dataset.info.action_block
     enough = max(cuttable(gap_of(dataset.info.action_block, dataset.info.spec.dt)), 4 * ticks)
     for split, name in (('train', 'training'), ('val', 'held-out')):
-        if not len(dataset.starts(split, ticks)):
+        if not len(dataset.starts(split, ticks, unlabelled=True)):
             raise DatasetError(
                 f'{where}: no {name} transitions in {count_of(count, "episode")}; expected at '
                 f'least two longer than {count_of(ticks, "tick")} '
@@ -94,10 +122,15 @@ def check(
                 f'dataset.action_block {dataset.info.action_block}) or one of {enough}, and '
                 'dataset.val_share above 0'
             )
+    if not unlabelled:
+        require_known(dataset, ticks, 'train', 'val')
+        _report_left_out(dataset, ticks, warn)
     rows = np.concatenate([np.arange(e.start, e.stop) for e in dataset.episodes])
-    actions = dataset.actions(rows)
+    actions = dataset.actions(rows[dataset.confidence(rows) > 0])
     if needs_state:
         _require_state(dataset, rows, warn)
+    if not len(actions):
+        return
     constant = np.ptp(actions, axis=0) == 0
     if constant.all():
         raise DatasetError(
@@ -108,6 +141,33 @@ def check(
         _log.warning('%s: %s never changes; plans keep it constant', where, name)
 
 
+def require_known(dataset: TransitionDataset, ticks: int, *splits: str) -> None:
+    """Raise a DatasetError if no window of so many ticks has known actions, in each split."""
+    names = {'all': '', 'train': 'training ', 'val': 'held-out '}
+    for split in ('all', *splits):
+        if len(dataset.starts(split, ticks)):
+            continue
+        raise DatasetError(
+            f'{dataset.folder}: no {names[split]}transition has a known action '
+            f'({count_of(dataset.unknown, "tick")} are unlabelled); train a latent-action model '
+            f'(smwm train {dataset.folder} ... model.kind=latent_action) and label them (smwm '
+            'label), or convert again with commands'
+        )
+
+
+def _report_left_out(dataset: TransitionDataset, ticks: int, warn: bool) -> None:
+    """Log how many training transitions are left out because an action is unknown."""
+    every = len(dataset.starts('train', ticks, unlabelled=True))
+    left_out = every - len(dataset.starts('train', ticks))
+    if left_out and warn:
+        _log.warning(
+            '%s: %d of %s are left out, because an action is unknown; smwm label adds actions',
+            dataset.folder,
+            left_out,
+            count_of(every, 'training transition'),
+        )
+
+
 def with_held_out(data: TransitionDataset) -> tuple[TransitionDataset, str]:
     """
     Return a dataset with training and held-out episodes, and a note if it had to be cut.
@@ -115,6 +175,7 @@ def with_held_out(data: TransitionDataset) -> tuple[TransitionDataset, str]:
     In a dataset without such a split, such as a single recording, each episode is cut into two
     parts. The gap between them keeps the same moment out of both.
     """
+    require_known(data, data.info.action_block)
     if len(data.starts('train')) and len(data.starts('val')):
         return data, ''
     parts = []
@@ -123,16 +184,17 @@ def with_held_out(data: TransitionDataset) -> tuple[TransitionDataset, str]:
         parts += [Episode(start, first, 'train'), Episode(second, stop, 'val')]
     halves = copy.copy(data)
     halves.episodes = tuple(parts)
+    what = 'episode with known actions' if data.unknown else 'episode'
     if not len(halves.starts('train')) or not len(halves.starts('val')):
         longest = max((stop - start for start, stop, _ in data.episodes), default=0)
         raise DatasetError(
-            f'{data.folder}: cannot measure a model on it: no episode is held out, and '
+            f'{data.folder}: cannot measure a model on it: no {what} is held out, and '
             f'the longest has {count_of(longest, "tick")}; expected one of at least '
             f'{math.ceil((data.info.action_block + 2) / (1 - CUT[1]))}, to be cut in two parts'
         )
     count = len(data.episodes)
     return halves, (
-        'no episode of the dataset is held out, so '
+        f'no {what} of the dataset is held out, so '
         f'{"the only one" if count == 1 else f"each of {count}"} was cut: probes were fitted to '
         f'its first {CUT[0]:.0%}, and the model was measured on its last {1 - CUT[1]:.0%}'
     )

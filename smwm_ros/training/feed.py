@@ -74,6 +74,11 @@ class Resident:
         rows = np.arange(count)
         self._actions = torch.from_numpy(batches.normalised(rows)).to(self._device)
         self._states = torch.from_numpy(dataset.states(rows)).to(self._device)
+        self._confidence = (
+            torch.from_numpy(dataset.confidence(rows)).to(self._device)
+            if batches.weighted
+            else None
+        )
         self._steps = torch.arange(batches.steps + 1, device=self._device)[:, None]
         self._ticks = torch.arange(self._block, device=self._device)
 
@@ -83,8 +88,13 @@ class Resident:
         rows = first + self._block * self._steps  # (T+1, B)
         mine = rows[:, self._share]
         pixels = self._pixels.index_select(0, mine.flatten()).unflatten(0, mine.shape)  # type: ignore[no-untyped-call]
-        action = self._actions[rows[:-1, :, None] + self._ticks]  # (T, B, K, A)
-        return Window(Obs(pixels.permute(0, 1, 4, 2, 3), self._states[rows]), action.flatten(2))
+        ticks = rows[:-1, :, None] + self._ticks  # (T, B, K)
+        confidence = self._confidence
+        return Window(
+            Obs(pixels.permute(0, 1, 4, 2, 3), self._states[rows]),
+            self._actions[ticks].flatten(2),
+            None if confidence is None else confidence[ticks].amin(dim=2),
+        )
 
 
 class PrefetchThread:
@@ -136,4 +146,6 @@ class PrefetchThread:
 
 def _each(window: Window, change: Callable[[Tensor], Tensor]) -> Window:
     """Return a batch with a function applied to every tensor."""
-    return Window(Obs(*(change(part) for part in window.obs)), change(window.action))
+    obs = Obs(*(change(part) for part in window.obs))
+    weight = None if window.weight is None else change(window.weight)
+    return Window(obs, change(window.action), weight)

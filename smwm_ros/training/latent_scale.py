@@ -13,17 +13,17 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.model.encoding import encode_rows
 from smwm_ros.model.info import Info
-from smwm_ros.model.world_model import Smwm
+from smwm_ros.model.world_model import AnyModel
 
 TICKS = (1, 2, 3, 4, 5, 7, 10, 15, 25)  # raw steps between two frames
 STRETCHES = 20  # sections of held-out episodes that are measured
 
 
-def measure_distances(model: Smwm, dataset: TransitionDataset) -> dict[str, list[float]]:
+def measure_distances(model: AnyModel, dataset: TransitionDataset) -> dict[str, list[float]]:
     """Return the quartiles of the latent distance of frames, for each number of ticks apart."""
     longest = max(e.stop - e.start for e in dataset.episodes if e.split == 'val') - 1
     length = min(longest, TICKS[-1])
-    starts = dataset.starts('val', length)
+    starts = dataset.starts('val', length, unlabelled=True)
     chosen = evenly_spaced(starts, STRETCHES)
     rows = chosen[:, None] + np.arange(length + 1)
     training = model.training

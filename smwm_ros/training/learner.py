@@ -5,16 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 import math
 
 from smwm_ros import config
 from smwm_ros.errors import TrainingError
 from smwm_ros.interfaces import Window
+from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.model.compiled import Compiled
 from smwm_ros.model.device import keep_memory, seeded
 from smwm_ros.model.distributed import ALONE, ProcessGroup
-from smwm_ros.model.world_model import Smwm
+from smwm_ros.model.world_model import AnyModel
 from smwm_ros.text import count_of
 from smwm_ros.training.augment import augment, strength
 from smwm_ros.training.metrics import held_out
@@ -31,11 +33,14 @@ class Learner:
 
     def __init__(
         self,
-        model: Smwm,
+        model: AnyModel,
         settings: config.Train,
         device: torch.device,
         process_group: ProcessGroup = ALONE,
     ) -> None:
+        if isinstance(model, LatentActionModel):
+            far = max(settings.shift, model.config.latent_action.shift)
+            settings = replace(settings, shift=far)
         self.model, self._settings, self._device = model, settings, device
         self._process_group = process_group
         self.optimiser = AdamW(
@@ -59,6 +64,8 @@ class Learner:
             torch.autocast(self._device.type, torch.bfloat16, self._half),
         ):
             grown = strength(number, self._settings)
+            if isinstance(self.model, LatentActionModel):  # z holds the motion: nothing is easy
+                grown = 1.0
             terms = self.losses(augment(batch, self._settings, self._share, grown))
         self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]

@@ -7,19 +7,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 import math
 
+from smwm_ros.errors import TrainingError
 from smwm_ros.interfaces import Window
-from smwm_ros.model.world_model import Smwm
+from smwm_ros.latent_actions.model import LatentActionModel, recorded
+from smwm_ros.model.world_model import AnyModel
 import torch
 from torch import nn, Tensor
 
 MIN_STD = 0.01  # of a latent that has not collapsed
 MIN_INVERSE_R2 = 0.1
+EMPTY = 0.9  # share of the error without latent actions above which these carry nothing
+FEWEST_CODES = 2.0  # perplexity of a code book that has not collapsed
+ACTIVE = 0.01  # share of the largest variance above which a dimension of z is active
 OVERFIT_R2 = 0.5  # least inverse R2 on training images at which a model counts as overfitted
 TINY = torch.finfo(torch.float32).tiny
 
 
 @torch.inference_mode()
-def held_out(model: Smwm, batch: Window, settled: bool) -> dict[str, float]:
+def held_out(model: AnyModel, batch: Window, settled: bool) -> dict[str, float]:
     """
     Return measures of one batch; the mode of the model is restored.
 
@@ -38,8 +43,10 @@ def held_out(model: Smwm, batch: Window, settled: bool) -> dict[str, float]:
     return {**found, 'misfit': deployed['forward_over_copy'] + 1 - deployed['inverse_r2']}
 
 
-def measure(model: Smwm, batch: Window) -> dict[str, float]:
+def measure(model: AnyModel, batch: Window) -> dict[str, float]:
     """Return the loss terms, and measures of one model step that are comparable between runs."""
+    if isinstance(model, LatentActionModel):
+        return _measure_latent_actions(model, batch)
     frames = model.latents(batch)
     terms = model.terms(frames, batch)
     # The first step of each window, whatever their length.
@@ -63,6 +70,39 @@ def measure(model: Smwm, batch: Window) -> dict[str, float]:
     return measures
 
 
+def _measure_latent_actions(model: LatentActionModel, batch: Window) -> dict[str, float]:
+    """Return the measures of a latent-action model; R2 of decoded actions is 0 without labels."""
+    maps = model.maps(batch)
+    terms = model.terms(maps, batch)
+    now, then = maps[0], maps[1]
+    code = model.latent_action(now, then)
+    copying = (then - now).square().mean().clamp(min=TINY)
+    known, actions = recorded(batch._replace(action=batch.action[:1], weight=_first(batch.weight)))
+    known = known.squeeze(1)
+    r2 = 0.0
+    if known.sum() > 1:
+        missed = (model.anchor(code.mean) - actions)[known].square().mean()
+        r2 = float(1 - missed / _variance(actions[known]))
+    variance = code.mean.var(dim=0)
+    forward = (model.forward_model(now, code.mean) - then).square().mean()
+    return {
+        **{f'val_{name}': float(term) for name, term in terms.items()},
+        'forward_over_copy': float(forward / copying),
+        'without_action': float((model.without_action(now) - then).square().mean() / copying),
+        'inverse_r2': r2,
+        'latent_std': float(model.state(now).std(dim=0).mean()),
+        'effective_rank': effective_rank(code.mean),
+        **({} if code.nats.isnan().any() else {'nats': float(code.nats.mean())}),
+        'active_dimensions': float((variance > ACTIVE * variance.max().clamp(min=TINY)).sum()),
+        **{f'perplexity_{n}': v for n, v in enumerate(model.bottleneck.perplexity.tolist())},
+    }
+
+
+def _first(weight: Tensor | None) -> Tensor | None:
+    """Return the weights of the first step of each window."""
+    return None if weight is None else weight[:1]
+
+
 def effective_rank(z: Tensor) -> float:
     """Return exp(entropy) of the normalised eigenvalues of the covariance of z (n, D)."""
     eigenvalues = torch.linalg.svdvals((z - z.mean(dim=0)).double()).square()
@@ -72,6 +112,8 @@ def effective_rank(z: Tensor) -> float:
 
 def collapse_warning(measures: Mapping[str, float]) -> str | None:
     """Return a warning if the latent has collapsed or the model overfits, else None."""
+    if 'without_action' in measures:
+        return _empty_warning(measures)
     r2, known = measures['inverse_r2'], measures.get('train_inverse_r2', math.nan)
     if measures['latent_std'] < MIN_STD:
         what = f'all images share one latent (std {measures["latent_std"]:.4f})'
@@ -89,6 +131,31 @@ def collapse_warning(measures: Mapping[str, float]) -> str | None:
         f'the latent has collapsed: {what}; use model.kind smwm, raise model.inverse_weight or '
         'set model.inverse_target, or add data'
     )
+
+
+def _empty_warning(measures: Mapping[str, float]) -> str | None:
+    """Return a warning if latent actions predict no more than the model without them."""
+    forward, without = measures['forward_over_copy'], measures['without_action']
+    if forward < EMPTY * without:
+        return None
+    return (
+        f'latent actions carry nothing: with them the forward error is {forward:.2f} of the copy '
+        f'baseline, without them {without:.2f}; use more train.steps, raise '
+        'model.latent_action.nats, lower model.latent_action.strength, or set '
+        'model.latent_action.blur to the motion of the robot in a model step'
+    )
+
+
+def require_code_book(measures: Mapping[str, float]) -> None:
+    """Raise a TrainingError if a code book of a latent-action model has collapsed."""
+    for name, value in measures.items():
+        if name.startswith('perplexity') and value < FEWEST_CODES:
+            raise TrainingError(
+                f'step {measures["step"]:.0f}: a code book has collapsed: its perplexity is '
+                f'{value:.2f}, expected at least {FEWEST_CODES}; use '
+                'model.latent_action.bottleneck=noisy, or pvq with more groups, or a smaller '
+                'train.lr'
+            )
 
 
 def _variance(values: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from smwm_ros.data.stored import differences, flatten, Kind, require
 from smwm_ros.errors import CheckpointError, one_line, writing
 from smwm_ros.files import write_atomic
 from smwm_ros.interfaces import Array, Window
+from smwm_ros.latent_actions.frozen import MODULES
 from smwm_ros.model import fastest
 from smwm_ros.model.checkpoint import META, WEIGHTS
 from smwm_ros.model.tensors import require_finite
@@ -61,7 +62,7 @@ class Run:
     def clear(self) -> None:
         """Remove the files of the run, and no others in the folder."""
         with writing(self.folder):
-            for name in (META, WEIGHTS, CURVES):
+            for name in (META, WEIGHTS, CURVES, *MODULES.values()):
                 (self.folder / name).unlink(missing_ok=True)
         for part in (self.best, self.scalars):
             shutil.rmtree(part, ignore_errors=True)

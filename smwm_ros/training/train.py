@@ -22,6 +22,7 @@ from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.data.stored import section
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Window
+from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.lock import hold
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
@@ -29,13 +30,15 @@ from smwm_ros.model.device import pick_device, seeded
 from smwm_ros.model.distributed import is_leader, join_processes, ProcessGroup
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.info import Info
-from smwm_ros.model.world_model import make_model, Smwm
 from smwm_ros.reporting import NoProgress, ShowProgress
-from smwm_ros.training.batches import Batches, check, Shuffle, state_statistics
+from smwm_ros.training.anchors import Grounding
+from smwm_ros.training.batches import Batches, check, Shuffle, TrainingData
+from smwm_ros.training.curves import best, in_brief, in_words, means, pace
 from smwm_ros.training.feed import open_feed
 from smwm_ros.training.latent_scale import measure_distances
 from smwm_ros.training.learner import explain_out_of_memory, Learner
-from smwm_ros.training.metrics import collapse_warning
+from smwm_ros.training.metrics import collapse_warning, require_code_book
+from smwm_ros.training.new_model import knobs_of, new_model
 from smwm_ros.training.run_folder import Run, RunProgress
 from smwm_ros.training.tensorboard import TensorBoardLog
 from smwm_ros.training.threads import threads
@@ -60,7 +63,7 @@ def train(
     """Train in a run folder; resume an interrupted run, and keep a finished one."""
     how = asdict(settings)
     del how['threads']  # depends on the machine, and may differ when a run is resumed
-    identity = {'model': asdict(model_config), 'train': how, 'dataset': dataset.fingerprint}
+    identity = {'model': knobs_of(model_config), 'train': how, 'dataset': dataset.fingerprint}
     run = Run(Path(folder), identity)
     device = pick_device(settings.device)
     # Only the leader writes. It locks the folder before the processes join, so that a locked
@@ -94,16 +97,24 @@ def _train(
 ) -> None:
     """Train from the first or the last saved step to the end, and save the checkpoint."""
     steps = _window(model_config, settings)
-    check(dataset, steps, model_config.aligns_state, warn=process_group.leads)
+    latent = model_config.kind == 'latent_action'
+    check(dataset, steps, model_config.aligns_state, process_group.leads, unlabelled=latent)
     robot, recipe = _origin(dataset)
     columns_of(planner.focus, model_config, robot)  # raises now rather than when planning
-    batches = Batches(dataset, dataset.action_scaler(), device, steps)
-    model = _model(dataset, model_config, settings.seed).to(device)
+    batches = Batches(dataset, dataset.action_scaler(), device, steps, unlabelled=latent)
+    model = new_model(dataset, model_config, settings.seed).to(device)
+    grounding = None
+    if isinstance(model, LatentActionModel):
+        grounding = Grounding(model, batches, process_group.leads)
+        data = TrainingData(batches, grounding.sampler(settings), grounding.validation(HELD_OUT))
+    else:
+        shuffle = Shuffle(batches.starts('train'), settings.batch, settings.seed)
+        data = TrainingData(batches, shuffle, _held_out(batches))
     where = os.path.relpath(
         dataset.folder.resolve(), run.folder.resolve()
     )  # so that both can be moved together
 
-    def checkpoint(summary: dict[str, float]) -> Checkpoint:
+    def checkpoint(summary: dict[str, float], last: bool = False) -> Checkpoint:
         warning = collapse_warning(summary)
         info = Info(
             **run.identity,
@@ -111,15 +122,16 @@ def _train(
             warnings=(warning,) if warning else (),
             summary=summary,
             distances=measure_distances(model, dataset),
+            actions=grounding.fit_actions(quick=not last) if grounding else {},
         )
         parts = (robot, recipe, model_config, planner, batches.scaler)
         return Checkpoint(model, *parts, info)
 
     learner = Learner(model, settings, device, process_group)
-    curves = _loop(run, batches, learner, settings, process_group, checkpoint, progress)
+    curves = _loop(run, data, learner, settings, process_group, checkpoint, progress)
     if process_group.leads:
         model.cpu().eval().requires_grad_(False)
-        checkpoints.save(run.folder, checkpoint(curves[-1]))
+        checkpoints.save(run.folder, checkpoint(curves[-1], last=True))
         run.forget_state()
 
 
@@ -131,18 +143,6 @@ def _window(model_config: config.Model, settings: config.Train) -> int:
             'of them to 1'
         )
     return max(model_config.history, settings.unroll)
-
-
-def _model(dataset: TransitionDataset, model_config: config.Model, seed: int) -> Smwm:
-    """Return an untrained model, with the scale of the measured state set."""
-    info = dataset.info
-    with seeded(seed):
-        model = make_model(
-            model_config, info.image_size, info.spec.size * info.action_block, info.state_size
-        )
-    if model.state_head:
-        model.state_head.fit(*state_statistics(dataset))
-    return model
 
 
 def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:
@@ -158,7 +158,7 @@ def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:
 
 def _loop(
     run: Run,
-    batches: Batches,
+    data: TrainingData,
     learner: Learner,
     settings: config.Train,
     process_group: ProcessGroup,
@@ -170,15 +170,13 @@ def _loop(
     process_group.require_same(
         first, f'{run.folder}: last saved step, of one folder that all processes share'
     )
-    sampler = Shuffle(batches.starts('train'), settings.batch, settings.seed)
     leads, share = process_group.leads, process_group.share(settings.batch)
-    validation = _held_out(batches) if leads else None
     remaining = range(first + 1, settings.steps + 1)
-    every = 1 if batches.device.type == 'cpu' else CHECK_EVERY
+    every = 1 if data.batches.device.type == 'cpu' else CHECK_EVERY
     stretch: list[dict[str, Tensor]] = []  # loss terms of the steps since the last validation
     began, warned = time.monotonic(), False
     with (
-        open_feed('auto', batches, sampler, share, remaining) as feed,
+        open_feed('auto', data.batches, data.sampler, share, remaining) as feed,
         progress(total=settings.steps, initial=first, desc='train', unit='step') as bar,
         threads(settings.threads, _log.info if leads else _log.debug) as workers,
         TensorBoardLog(run.scalars, first, leads) as tb_log,
@@ -187,17 +185,17 @@ def _loop(
             stretch.append(learner.step(step, feed(step)))
             validates = step % settings.eval_every == 0 or step == settings.steps
             if validates or step % every == 0:
-                _require_finite(stretch[-every:], step, run, batches, settings)
+                _require_finite(stretch[-every:], step, run, data)
             bar.update()
             workers.step()
             if not validates:
                 continue
-            if validation:
-                row = {'step': step, **_means(stretch, learner.model)}
-                row |= learner.validate(validation, settled=step == settings.steps)
-                row |= _pace(curves, len(stretch) * settings.batch, time.monotonic() - began)
+            if leads:
+                row = {'step': step, **means(stretch, learner.model)}
+                row |= learner.validate(data.validation, settled=step == settings.steps)
+                row |= pace(curves, len(stretch) * settings.batch, time.monotonic() - began)
                 curves.append(row)
-                bar.set_postfix_str(_in_brief(row, list(stretch[0])), refresh=False)
+                bar.set_postfix_str(in_brief(row, list(stretch[0])), refresh=False)
                 tb_log.write(row)
                 warned = warned or _warn_of_collapse(row, settings.steps)
                 if row is best(curves):
@@ -209,7 +207,10 @@ def _loop(
 
 def _warn_of_collapse(row: Mapping[str, float], steps: int) -> bool:
     """Log a warning if the latent has collapsed after a quarter of the steps; return whether."""
-    warning = collapse_warning(row) if row['step'] > steps // 4 else None
+    if row['step'] <= steps // 4:
+        return False
+    require_code_book(row)
+    warning = collapse_warning(row)
     if warning:
         _log.warning('step %d: %s', row['step'], warning)
     return bool(warning)
@@ -225,8 +226,7 @@ def _require_finite(
     latest: list[dict[str, Tensor]],
     step: int,
     run: Run,
-    batches: Batches,
-    settings: config.Train,
+    data: TrainingData,
 ) -> None:
     """Raise a TrainingError if a loss of the latest steps is not finite; save its batch."""
     losses = [torch.stack(list(terms.values())).sum() for terms in latest]
@@ -236,48 +236,10 @@ def _require_finite(
     number = finite.index(False)
     first = step - len(latest) + 1 + number
     terms = {name: float(term) for name, term in latest[number].items()}
-    rows = Shuffle(batches.starts('train'), settings.batch, settings.seed)(first - 1)
+    rows = data.sampler(first - 1)
     raise TrainingError(
-        f'step {first}: the loss is not finite ({_terms(terms)}); try a smaller train.lr or '
-        f'train.clip; the batch is in {run.save_batch(rows, batches.at(rows))}'
-    )
-
-
-def best(curves: list[dict[str, float]]) -> dict[str, float]:
-    """Return the row with the lowest misfit."""
-    return min(curves, key=lambda row: row['misfit'])
-
-
-def _means(stretch: list[dict[str, Tensor]], model: Smwm) -> dict[str, float]:
-    """Return the mean of each loss term over some steps, lambda, and the inverse R2."""
-    means = {
-        name: float(torch.stack([terms[name] for terms in stretch]).double().mean())
-        for name in stretch[0]
-    }
-    means['inverse_weight'] = model.inverse_weight
-    weight = model.inverse_weight if model.config.inverts else 1.0
-    if weight:  # normalised actions have variance 1
-        means['train_inverse_r2'] = 1 - means['inverse'] / weight
-    return means
-
-
-def _pace(curves: list[dict[str, float]], samples: int, seconds: float) -> dict[str, float]:
-    """Return the seconds of the run, earlier sessions included, and samples per second."""
-    before = curves[-1]['seconds'] if curves else 0.0
-    return {'seconds': before + seconds, 'samples_per_s': samples / seconds}
-
-
-def _terms(terms: dict[str, float]) -> str:
-    """Return the terms of a loss as text."""
-    return ', '.join(f'{name} {value:.3g}' for name, value in terms.items())
-
-
-def _in_brief(row: dict[str, float], terms: list[str]) -> str:
-    """Return one row of the curves as text for the progress bar."""
-    return (
-        f'{_terms({name: row[name] for name in terms})}, lambda {row["inverse_weight"]:.3g}, '
-        f'R2 {row["inverse_r2"]:.2f}, rank {row["effective_rank"]:.1f}, '
-        f'{row["samples_per_s"]:.0f} samples/s'
+        f'step {first}: the loss is not finite ({in_words(terms)}); try a smaller train.lr or '
+        f'train.clip; the batch is in {run.save_batch(rows, data.batches.at(rows))}'
     )
 
 
