@@ -7,7 +7,8 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.data.dataset import require_finite, TransitionDataset
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.labels import require_whole
 from smwm_ros.errors import DatasetError
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device
@@ -24,13 +25,19 @@ class RecordedDrives(NamedTuple):
     """Rows of some episodes, one episode after another."""
 
     latents: Tensor  # (R, D)
-    actions: Tensor  # (R, A) normalised
+    actions: Tensor  # (R, A) normalised, NaN where unknown
     left: Tensor  # (R,) int64: the rows of the episode after this one
     block: int  # K, raw actions in a model step
 
     def windows(self, reach: int) -> Tensor:
         """Return the rows that have at least `reach` rows of their episode after them."""
         return torch.nonzero(self.left >= reach).squeeze(1)
+
+    def known_windows(self) -> Tensor:
+        """Return the rows that begin a model step whose raw actions are all known."""
+        rows = self.windows(self.block)
+        known = self.actions.isfinite().all(dim=1)
+        return rows[known[rows[:, None] + torch.arange(self.block)].all(dim=1)]
 
     @property
     def step(self) -> float:
@@ -65,7 +72,7 @@ def encode_drives(
     latents = encode_rows(checkpoint.on(device).model, dataset, rows, show)
     with np.errstate(over='ignore'):
         actions = checkpoint.scaler.normalise(dataset.actions(rows)).astype(np.float32)
-    require_finite(dataset, actions)  # large ones are not, in units of the checkpoint
+    require_whole(dataset.folder, actions)  # large ones are not, in units of the checkpoint
     return RecordedDrives(
         latents,
         torch.from_numpy(actions),

@@ -58,7 +58,7 @@ class FrameBank(NamedTuple):
 
 def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> FrameBank:
     """Choose training frames with latents far from each other, and fit the probe."""
-    rows = evenly_spaced(dataset.starts('train'), CANDIDATES)
+    rows = evenly_spaced(dataset.starts('train', unlabelled=True), CANDIDATES)
     latents = encode_rows(checkpoint.model, dataset, rows)
     chosen = farthest_points(latents, 0.0, min(FRAMES, len(rows)))[0]
     jpegs = tuple(_jpeg(frame) for frame in dataset.pixels(rows[chosen.numpy()]))
@@ -81,7 +81,7 @@ def _probe(
         return np.zeros((latents.shape[1], size)), np.zeros(size), (float('nan'),) * size
     states = dataset.states(rows[known]).astype(np.float64)
     weights, offset = _fit(latents.numpy()[known].astype(np.float64), states)
-    tried = dataset.starts('val')
+    tried = dataset.starts('val', unlabelled=True)
     tried = tried[dataset.measured(tried)]
     tried = evenly_spaced(tried, HELD_OUT) if len(tried) else rows[known]
     read = encode_rows(checkpoint.model, dataset, tried).numpy() @ weights + offset

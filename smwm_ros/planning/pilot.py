@@ -49,6 +49,7 @@ class Pilot:
         planner: config.Planner | None = None,  # None: that of the checkpoint
     ) -> None:
         settings = checkpoint.planner if planner is None else planner
+        _require_decoder(checkpoint)
         self.spec = checkpoint.spec
         self.action_block = checkpoint.action_block
         self.image_size = checkpoint.image_size
@@ -218,6 +219,16 @@ def planning_device(settings: config.Planner, model: config.Model) -> torch.devi
     """Return where to plan: for 'auto', a GPU is used for the large networks of `tiny` alone."""
     small = settings.device == 'auto' and model.preset != 'tiny'
     return pick_device('cpu' if small else settings.device, 'planner.device')
+
+
+def _require_decoder(checkpoint: Checkpoint) -> None:
+    """Raise a CheckpointError if nothing connects the latent actions of a model to actions."""
+    latent = checkpoint.model_config.kind == 'latent_action'
+    if latent and not checkpoint.info.actions:
+        raise CheckpointError(
+            f'{checkpoint.folder or "the checkpoint"}: its latent actions cannot be decoded, '
+            'because no moment was labelled; label some (smwm label --ask), and train again'
+        )
 
 
 def _rows(columns: Mapping[str, Tensor], length: int) -> list[dict[str, float]]:

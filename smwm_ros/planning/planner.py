@@ -18,6 +18,7 @@ from smwm_ros.model.recorded import can_record, Recorded
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs, Heads, StateReader
 from smwm_ros.planning.guides import Guides
+from smwm_ros.planning.latent_space import LatentPlanner, noise_model, require_free
 from smwm_ros.planning.policy import AmortisedPlanner
 from smwm_ros.planning.roadmap import Mover, RoadmapPlanner
 from smwm_ros.planning.search import Before, CancelledError, Search, SearchResult
@@ -131,7 +132,12 @@ def make_planner(
     read_focus: StateReader | None = None,  # reads the fields of planner.focus
 ) -> Planner:
     """Return the planner that the settings select."""
+    space = None
     bounds = Bounds(low, high, block, step)
+    if settings.space != 'actions':
+        require_free(settings)
+        model = space = noise_model(model, settings.space)
+        bounds, rest = Bounds(-space.limit, space.limit), None
     costs = Costs(model, settings, bounds, rest, keep_out, heads, read_focus)
     roadmap, policy = guides.to(low.device)
     if settings.kind == 'roadmap':
@@ -148,4 +154,6 @@ def make_planner(
         raise ValueError('planner.kind=amortised: expected a policy in guides')
     else:
         planner = AmortisedPlanner(propose, bounds, costs)
-    return RoadmapPlanner(planner, roadmap, Mover(model, low, high)) if roadmap else planner
+    if roadmap:
+        planner = RoadmapPlanner(planner, roadmap, Mover(model, bounds.low, bounds.high))
+    return LatentPlanner(planner, space, low, high, block) if space else planner

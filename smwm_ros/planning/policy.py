@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from smwm_ros.errors import CheckpointError, one_line
+from smwm_ros.errors import CheckpointError, DatasetError, one_line
 from smwm_ros.interfaces import Plans, WorldModel
 from smwm_ros.model import sidecar
 from smwm_ros.model.device import seeded
@@ -77,7 +77,12 @@ def learn(
 ) -> Policy:
     """Train a policy for `steps` gradient steps."""
     latents, block = drives.latents, drives.block
-    starts = drives.windows(block)
+    starts = drives.known_windows()
+    if not len(starts):
+        raise DatasetError(
+            'no drive has known actions to propose; label them (smwm label), or convert again '
+            'with commands'
+        )
     with seeded(seed):
         policy = Policy(latents.shape[1], block * drives.actions.shape[1])
     policy.mean.copy_(latents.mean(dim=0))
@@ -98,7 +103,7 @@ def learn(
 @torch.inference_mode()
 def skill(policy: Policy, drives: RecordedDrives) -> float:
     """Return the R2 of the actions that the policy proposes."""
-    rows = drives.windows(drives.block)
+    rows = drives.known_windows()
     draw = torch.linspace(0, 1 - 1e-6, len(rows))[
         torch.randperm(len(rows), generator=_generator())
     ]
