@@ -19,7 +19,7 @@ from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint, require
 from smwm_ros.model.encoding import BATCH, encode_rows
 from smwm_ros.model.regression import r2
-from smwm_ros.model.world_model import Smwm
+from smwm_ros.model.world_model import AnyModel
 from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.batches import Batches, with_held_out
 from smwm_ros.training.metrics import measure, MIN_STD
@@ -113,7 +113,7 @@ def significant(shares: Array, latent_std: float) -> int:
     return int((shares > SIGNIFICANT * shares[0]).sum()) if latent_std >= MIN_STD else 0
 
 
-def _steps(model: Smwm, batches: Batches, train: Array, val: Array) -> dict[str, float]:
+def _steps(model: AnyModel, batches: Batches, train: Array, val: Array) -> dict[str, float]:
     """Measure single model steps of training and of held-out episodes."""
     seen = measure(model, batches.at(_some(train, STEPS)))
     held = measure(model, batches.at(_some(val, STEPS)))
@@ -156,7 +156,9 @@ def _measured(latents: Array, states: Array) -> tuple[Array, Array]:
     return latents[known], states[known]
 
 
-def _rollouts(model: Smwm, batches: Batches, known: Array, train: Array, horizon: int) -> Rollouts:
+def _rollouts(
+    model: AnyModel, batches: Batches, known: Array, train: Array, horizon: int
+) -> Rollouts:
     """Predict held-out drives from their first frame and their recorded actions."""
     data, block = batches.dataset, batches.dataset.info.action_block
     steps = max(LONGEST, horizon)
@@ -180,7 +182,7 @@ def _rollouts(model: Smwm, batches: Batches, known: Array, train: Array, horizon
     )
 
 
-def _outdone(model: Smwm, z: Tensor, actions: Tensor, horizon: int) -> float:
+def _outdone(model: AnyModel, z: Tensor, actions: Tensor, horizon: int) -> float:
     """Return how often actions of other drives are predicted to end nearer than the own ones."""
 
     def away(chosen: Tensor) -> Tensor:
@@ -206,7 +208,7 @@ def _motion(rollouts: Rollouts, z: Array) -> float:
     return float(rollouts.copying[0] / max(2 * z.var(0).mean(), np.finfo(np.float32).tiny))
 
 
-def _read_back(model: Smwm, batches: Batches, starts: Array) -> Array:
+def _read_back(model: AnyModel, batches: Batches, starts: Array) -> Array:
     """Return normalised actions (n, K*A, 2): recorded, and inferred from two latents."""
     window = batches.at(starts)
     read = model.infer(*model.latents(window))

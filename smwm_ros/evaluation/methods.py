@@ -20,7 +20,7 @@ from smwm_ros.evaluation.agents import PlannerAgent
 from smwm_ros.interfaces import Array
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
-from smwm_ros.model.goal_fields import without_focus
+from smwm_ros.model.goal_fields import settings_for
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.train import train
@@ -98,7 +98,7 @@ def gather(
             spec = other.spec
             where = f'{folder} beside {word}'
             checkpoints.require(checkpoint, where, spec.size, spec.dt, other.image_size)
-        fitting = without_focus(planner, other.model_config)
+        fitting = settings_for(planner, other.model_config)
         methods.append(Method(word, run, other, fitting, execute))
     return methods
 
@@ -140,7 +140,7 @@ def _trained(
         ) from None
     _log.info('%s: %s, trained as %s was.', kind, run, folder)
     model = other_kind(checkpoint.model_config, kind)
-    planner = without_focus(checkpoint.planner, model)
+    planner = settings_for(checkpoint.planner, model)
     made = train(dataset, run, model, settings, planner, progress=progress)
     return made._replace(folder=run)
 

@@ -33,7 +33,7 @@ def draw_pairs(dataset: TransitionDataset, settings: config.Evaluate) -> list[Pa
             'convert the bags again with robot.state'
         )
     lengths = [e.stop - e.start for e in dataset.episodes if e.split == 'val']
-    starts = dataset.starts('val', settings.offset)
+    starts = dataset.starts('val', settings.offset, unlabelled=True)
     # The arena is placed at measured states, so both frames must have one.
     starts = starts[dataset.measured(starts) & dataset.measured(starts + settings.offset)]
     _require(where, len(starts), max(lengths, default=0), settings)

@@ -9,6 +9,7 @@ towards a goal image. The frames are those of the recording, so the plans have n
 from __future__ import annotations
 
 from collections.abc import Callable
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from smwm_ros.evaluation.agreement import Agreement
 from smwm_ros.interfaces import ActionSpec, Array
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.text import count_of
+
+_log = logging.getLogger(__name__)
 
 LANES = 16  # legs in one batch of plans
 
@@ -49,6 +52,7 @@ def replay(
             f'no drive of {count_of(length, "control period")} in the recording; the longest has '
             f'{longest - 1}'
         )
+    starts = _known(dataset, starts, length)
     legs = []
     for part in np.array_split(starts, -(-len(starts) // LANES)):
         ends = dataset.pixels(part + length)
@@ -64,6 +68,20 @@ def replay(
             legs.append(Leg(start, theirs, ours, distance))
         progress(len(part))
     return legs
+
+
+def _known(dataset: TransitionDataset, starts: Array, length: int) -> Array:
+    """Leave out legs with an unknown command; raise if none remains."""
+    known = starts[np.isin(starts, dataset.starts('all', length))]
+    if not len(known):
+        raise DatasetError(
+            f'no leg of {count_of(length, "control period")} has a recorded command at every tick '
+            f'({count_of(dataset.unknown, "tick")} have none); record the commands, too'
+        )
+    if len(known) < len(starts):
+        left_out = count_of(len(starts) - len(known), 'leg')
+        _log.warning('%s left out, because a recorded command is missing', left_out)
+    return known
 
 
 def agree(legs: list[Leg], spec: ActionSpec) -> Agreement:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-HTML reports: datasets, runs, evaluations, replays and toy worlds.
+HTML reports: datasets, runs, evaluations, replays, latent actions and toy worlds.
 
 Read in this order: html, axes, charts, film, numbers, index, parts, dataset, episode, lag,
-dataset_sync, warnings, run, evaluation, replay, replay_stretch, toy.
+dataset_sync, warnings, run, evaluation, replay, replay_stretch, latent_actions, toy.
 """

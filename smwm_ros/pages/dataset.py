@@ -8,7 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.describe import actions_in_words
 from smwm_ros.data.evenly_spaced import evenly_spaced
+from smwm_ros.data.motion_lag import clear_lags
 from smwm_ros.pages import charts, html
 from smwm_ros.pages.dataset_sync import sync
 from smwm_ros.pages.episode import camera, episode, legend_of_strips
@@ -31,6 +33,7 @@ def contact_sheet(
     motion = lag(data)
     body = [
         html.tiles(_facts(data)),
+        *([f'<p>Actions: {escape(words)}.</p>'] if (words := actions_in_words(data)) else []),
         *camera(data),
         '<h2>Distributions</h2>',
         html.row(list(_histograms(data))),
@@ -50,7 +53,9 @@ def contact_sheet(
         f'Contents: {count_of(len(data.metas), "recording", ",")}, '
         f'{duration(len(data) * data.info.spec.dt)} of driving.'
     )
-    cautions = [*warnings(data), *([motion.warning] if motion and motion.warning else [])]
+    cautions = warnings(data)
+    if motion and motion.warning and not clear_lags(data):  # the lag is the better estimate
+        cautions.append(motion.warning)
     return html.page(title, about, body, cautions, data.pixels(np.array([0]))[0]), len(shown)
 
 
@@ -74,10 +79,13 @@ def _histograms(data: TransitionDataset) -> Iterator[str]:
     """Yield a histogram of each command, and of the lengths of the episodes."""
     info = data.info
     spans = [np.arange(item.start, item.stop) for item in data.episodes]
-    actions = data.actions(np.concatenate(spans))
+    rows = np.concatenate(spans)
+    actions = data.actions(rows[data.confidence(rows) > 0])
     for name, values, low, high in zip(
         info.spec.fields, actions.T, info.spec.low, info.spec.high, strict=True
     ):
+        if not len(values):
+            continue
         outside = float(((values < low) | (values > high)).mean())
         beyond = f', {outside:.1%} beyond' if outside else ''
         title = f'{name} (limits {number(low)} to {number(high)}{beyond})'

@@ -25,6 +25,7 @@ def sync(data: TransitionDataset) -> list[str]:
         html.row(list(_histograms(data))),
         _worst_ticks(data),
         _recordings(data),
+        *_lags(data),
         '<h2>Gaps between episodes</h2>',
         _gaps(data),
     ]
@@ -98,6 +99,31 @@ def _recordings(data: TransitionDataset) -> str:
     ]
     head = ['recording, worst first', *SHARES, 'frame period', 'clock']
     return table(head, cells) + more(len(rows))
+
+
+def _lags(data: TransitionDataset) -> list[str]:
+    """Return the lag of the motion in each recording, the largest first, nothing if unmeasured."""
+    lags = [(name, meta['lag']) for name, meta in data.metas.items() if 'lag' in meta]
+    if not lags:
+        return []
+    lags.sort(key=lambda item: (not item[1]['clear'], -abs(item[1]['ticks']), item[0]))
+    cells = [
+        [
+            name,
+            f'{lag["ticks"]} ({number(lag["seconds"])} s)' if lag['clear'] else 'unclear',
+            number(lag['r2']),
+            number(lag['r2_configured']),
+            lag['why'],
+        ]
+        for name, lag in lags[:WORST]
+    ]
+    head = ['recording, largest lag first', 'lag [ticks]', 'R2', 'R2 as configured', 'remark']
+    return [
+        '<h2>Lag of the motion behind the actions</h2>',
+        '<p>R2 of the actions, predicted from the motion in the images. Add a lag to '
+        'dataset.command_delay, and convert again.</p>',
+        table(head, cells) + more(len(lags)),
+    ]
 
 
 def _gaps(data: TransitionDataset) -> str:

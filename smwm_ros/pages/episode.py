@@ -103,6 +103,8 @@ def camera(data: TransitionDataset) -> list[str]:
 def legend_of_strips(data: TransitionDataset) -> str:
     """Describe how commands are drawn in strips and films."""
     words = f'the command, {legend(data.info.spec)}'
+    if data.unknown:
+        words += '; nothing is drawn where it is unknown'
     return f'<p>Below each frame, and beside it in a film: {escape(words)}.</p>'
 
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from smwm_ros.bags.survey.delay import best_lag, command_strength, lag_correlations
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.split import Drive, stretches
 from smwm_ros.interfaces import Array
 from smwm_ros.pages import charts, html
 from smwm_ros.pages.html import escape
@@ -45,7 +47,11 @@ def lag(data: TransitionDataset) -> Lag | None:
         return None  # actions are measured motion
     configured = float(data.info.dataset['command_delay'])
     lags = _LAGS - configured  # rows hold commands that much later
-    time = _timeline(data, lags)
+    # Labels are inferred from the frames, so they show no delay.
+    drives = stretches(data.drives, data.recorded(np.arange(len(data))))
+    if not drives:
+        return None
+    time = _timeline(data, drives, lags)
     if len(time.rows) < _FEW:
         return None
     moved = {'motion of the picture': _seen(data, time.rows)}
@@ -97,12 +103,12 @@ def _words(estimate: float | None, configured: float, dt: float) -> tuple[str, s
     )
 
 
-def _timeline(data: TransitionDataset, lags: Array) -> _Time:
+def _timeline(data: TransitionDataset, drives: Sequence[Drive], lags: Array) -> _Time:
     """Join the first drives, with pauses longer than any lag."""
     robot, dt, reach = data.info.robot['command'], data.info.spec.dt, np.ptp(_LAGS) + 1
     spec, begin, count = data.info.spec, 0.0, 0
     stamps, strength, rows, begins = [], [], [], []
-    for drive in data.drives:
+    for drive in drives:
         here = np.arange(drive.start, min(drive.stop, drive.start + _FRAMES - count))
         seconds = begin + dt * np.arange(len(here) + 1)
         stamps.append(seconds)

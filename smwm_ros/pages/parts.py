@@ -76,10 +76,14 @@ def legend(spec: ActionSpec) -> str:
 def command_tile(
     actions: Mapping[tuple[int, int, int], Array], spec: ActionSpec, width: int, height: int
 ) -> Array:
-    """Draw commands by their colours: two fields as an arrow, others as bars."""
+    """Draw commands by their colours: two fields as an arrow, others as bars; NaN not at all."""
     tile = np.full((height, width, 3), _PAPER, np.uint8)
     reach = np.maximum(np.maximum(np.abs(spec.low), np.abs(spec.high)), 1e-12)
-    shares = {colour: np.clip(action / reach, -1, 1) for colour, action in actions.items()}
+    shares = {
+        colour: np.clip(action / reach, -1, 1)
+        for colour, action in actions.items()
+        if np.isfinite(action).all()
+    }
     if spec.size == 2:
         _draw_arrows(tile, shares, _turn(spec))
     else:
@@ -112,7 +116,7 @@ def _draw_arrows(
 def _draw_bars(tile: Array, shares: Mapping[tuple[int, int, int], Array]) -> None:
     """Draw a bar for each field, from the middle to a side."""
     height, width = tile.shape[:2]
-    count = min(len(next(iter(shares.values()))), _BARS)
+    count = min(len(next(iter(shares.values()), ())), _BARS)
     room = height / max(count, 1)
     cv2.line(tile, (width // 2, 0), (width // 2, height), _LIMIT, 1)
     for place, (colour, share) in enumerate(shares.items()):

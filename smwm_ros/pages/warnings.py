@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.describe import warnings as unfit
+from smwm_ros.data.motion_lag import lag_warnings
 from smwm_ros.pages.numbers import number
 
 _DROPPED, _HELD = 0.05, 0.2  # shares of the ticks above which to warn
@@ -24,7 +25,7 @@ def warnings(data: TransitionDataset) -> list[str]:
 
 def odd(data: TransitionDataset) -> list[str]:
     """Return the warnings about its recordings, without those about the split."""
-    return [*_dropped(data), *_commands(data), *_repaired(data)]
+    return [*_dropped(data), *_sentences(lag_warnings(data)), *_commands(data), *_repaired(data)]
 
 
 def _dropped(data: TransitionDataset) -> Iterator[str]:
@@ -48,7 +49,10 @@ def _dropped(data: TransitionDataset) -> Iterator[str]:
 def _commands(data: TransitionDataset) -> Iterator[str]:
     """Yield which commands are beyond their limits, always at them, or never change."""
     spec = data.info.spec
-    actions = data.actions(np.arange(len(data)))
+    rows = np.arange(len(data))
+    actions = data.actions(rows[data.confidence(rows) > 0])
+    if not len(actions):
+        return
     for name, values, low, high in zip(spec.fields, actions.T, spec.low, spec.high, strict=True):
         near = 1e-3 * (high - low)
         beyond = float(((values < low - near) | (values > high + near)).mean())
