@@ -3,6 +3,7 @@
 # makes .venv first when it is missing, or when setup.py, setup.cfg or constraints.txt changed.
 
 ARENA ?= two_room
+MODE ?= commands
 ARGS ?=
 RUN := .venv/ready-to-run
 DEV := .venv/ready-to-develop
@@ -21,8 +22,8 @@ help: ## say what each target does
 
 venv: $(DEV) ## install everything into .venv, and do nothing else
 
-demo: $(RUN) ## record a rosbag, convert, train, plan over ROS 2, report (ARENA=two_room)
-	@.venv/bin/smwm demo --arena $(ARENA) $(ARGS)
+demo: $(RUN) ## record a rosbag, convert, train, plan over ROS 2, report (ARENA=two_room, MODE=commands|video)
+	@.venv/bin/smwm demo --arena $(ARENA) --mode $(MODE) $(ARGS)
 
 test: $(DEV) ## run the whole test suite, ROS 2 nodes included
 ifeq ($(strip $(ARGS)),)

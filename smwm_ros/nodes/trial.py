@@ -65,6 +65,7 @@ def run_trial(
     folder: Path,  # for logs
     progress: Callable[[], None] = lambda: None,  # called after each task
     speed: float = 1.0,  # simulated seconds in a second; unless 1, nodes follow simulated time
+    distractors: int = 0,
 ) -> TrialResult:
     """Run every task over ROS; raise with the log of a node that fails."""
     robot = read_meta(checkpoint).robot
@@ -73,7 +74,11 @@ def run_trial(
     course.write_text(json.dumps(list(tasks)))
     sim = {'tasks': str(course), 'budget': budget, 'real_time_factor': speed, 'clock': speed != 1}
     arena_knobs = {
-        'arena': {'name': arena, 'image_size': load_config(arena).arena.image_size},
+        'arena': {
+            'name': arena,
+            'image_size': load_config(arena).arena.image_size,
+            'distractors': distractors,
+        },
         'robot': robot,
         'sim': sim,
     }

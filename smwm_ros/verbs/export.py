@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         from smwm_ros.exchange.to_hdf5 import write_hdf5
 
         made = write_hdf5(data, args.out, show_progress)
-        episodes, rows = len(data.drives), made.rows
+        episodes, rows = made.episodes, made.rows
         reader = f'frames compressed with {made.compression}; HDF5Dataset of stable-worldmodel'
     else:
         from smwm_ros.exchange.to_lerobot import write_lerobot
@@ -56,4 +56,6 @@ def run(args: argparse.Namespace) -> int:
         reader = f'LeRobotDataset({f"local/{args.out.name}"!r}, root={str(args.out)!r})'
     held = f'{count_of(episodes, "episode")}, {count_of(rows, "row")}'
     echo(f'{args.out}: {held}; {reader} reads it')
+    if data.unknown:
+        echo(f'left out: {count_of(data.unknown, "tick")} with an unknown action')
     return 0

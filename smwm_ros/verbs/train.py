@@ -56,9 +56,12 @@ def run(args: argparse.Namespace) -> int:
 
     if args.resume:
         require_begun(args.out)
-    dataset = TransitionDataset.open(args.dataset)
+    latent = (
+        cfg.model.kind == 'latent_action'
+    )  # learns from all images, and from no inferred label
+    dataset = TransitionDataset.open(args.dataset, certain=latent)
     leads = is_leader()
-    count = len(dataset.starts('train'))
+    count = len(dataset.starts('train', unlabelled=latent))
     if leads:
         echo(
             f'Training on {count_of(count, "transition")} of {args.dataset} '

@@ -93,3 +93,22 @@ def test_an_unknown_arena_lists_those_there_are(
     error = capsys.readouterr().err
     assert "did you mean 'two_room'?" in error
     assert not (tmp_path / 'demo').exists()
+
+
+def test_bags_without_commands_are_labelled_and_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A model of three steps has learnt nothing, so its labels would be refused.
+    monkeypatch.setattr('smwm_ros.labelling.pseudo_actions.LEAST_R2', float('-inf'))
+    monkeypatch.setattr('smwm_ros.labelling.latent_reading.MIN_STD', 0.0)
+    code, out = demo(tmp_path / 'demo', '--mode', 'video', 'evaluate.repeats=1')
+    assert code == 1
+    assert 'FAILED: the planner reached' in out
+    assert 'record.commands=false' in out
+    assert 'ticks labelled by' in out
+    compared = (tmp_path / 'demo' / 'evaluate.html').read_text()
+    for name in ('run', 'labels_only', 'all_labels', 'random', 'expert'):
+        assert name in compared
+    labels = list((tmp_path / 'demo' / 'dataset' / 'shards').glob('*/labels/labels.json'))
+    assert labels, 'only bags without commands have labels'
+    assert len(labels) < len(list((tmp_path / 'demo' / 'dataset' / 'shards').iterdir()))
