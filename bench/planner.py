@@ -42,7 +42,7 @@ def measure(quick: bool) -> Iterator[Row]:
     rounds = 50 if quick else 400
     config = load_config('two_room')
     checkpoint = random_checkpoint(config)
-    model, settings = checkpoint.model, config.planner
+    model, settings = checkpoint.smwm, config.planner
     bound = torch.full((checkpoint.spec.size * checkpoint.action_block,), LIMIT)
     z, goal = torch.randn(2, config.model.latent)
     quick_model = accelerate(model) or model

@@ -146,10 +146,12 @@ def test_what_is_no_bag_is_refused(tmp_path: Path) -> None:
         find_bags([tmp_path / 'none.mcap'])
     with pytest.raises(BagError, match='/dev/null: no such file or folder'):
         find_bags([Path('/dev/null')])
-    with pytest.raises(BagError, match='no rosbag found; expected a file or a folder of'):
+    with pytest.raises(BagError, match='no rosbag or video found; expected a file or a folder of'):
         find_bags([tmp_path])
     (tmp_path / 'photo.jpg').write_bytes(b'')
-    with pytest.raises(BagError, match=r"'\.jpg' is not a rosbag; expected \.mcap, \.db3, \.bag"):
+    with pytest.raises(
+        BagError, match=r"'\.jpg' is not a rosbag or video; expected \.mcap, \.db3, \.bag"
+    ):
         find_bags([tmp_path / 'photo.jpg'])
 
 

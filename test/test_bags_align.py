@@ -136,6 +136,32 @@ def test_a_command_is_held_and_then_dropped_or_zero() -> None:
     assert found.action[:, 0].tolist() == [1, 2, 0, 0, 0]
 
 
+def test_an_action_is_unknown_where_no_command_is_valid_and_costs_no_tick() -> None:
+    commands, frames = {300: 1.0, 400: np.nan, 500: 2.0}, range(0, 1200, 100)
+    found = rows(frames, commands, after_hold='unknown')
+    nan = float('nan')
+    expected = [nan, nan, nan, 1, nan, 2, 2, 2, 2, nan, nan, nan]
+    np.testing.assert_array_equal(found.action[:, 0], expected)
+    assert found.episodes == [(0, 12)]
+    assert sum(found.dropped.values()) == 0
+    assert found.counts['ticks without a known action'] == 7
+    assert found.counts['actions set to zero'] == 0
+    for nothing in (rows(frames, {}, after_hold='unknown'), rows(frames, commands, action='none')):
+        assert np.isnan(nothing.action).all()
+        assert nothing.episodes == [(0, 12)]
+        assert nothing.counts['ticks without a known action'] == 12
+    assert rows(frames, commands).counts['ticks without a known action'] == 0
+
+
+def test_a_change_of_state_that_was_not_measured_may_be_unknown() -> None:
+    measured = {stamp: float(stamp) for stamp in range(0, 2000, 100) if not 700 <= stamp < 1200}
+    frames = range(0, 2000, 100)
+    found = rows(frames, measured, action='next_state_delta', after_hold='unknown')
+    known = np.flatnonzero(np.isfinite(found.action[:, 0]))
+    assert (100 * known).tolist() == [*range(0, 600, 100), *range(1200, 1900, 100)]
+    assert found.episodes == [(0, 20)]
+
+
 def test_nothing_is_an_action_before_the_first_command() -> None:
     found = rows(range(0, 1000, 100), dict.fromkeys(range(450, 1000, 100), 1.0))
     assert found.stamp.tolist() == list(range(400, 1000, 100))

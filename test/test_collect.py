@@ -109,6 +109,20 @@ def test_recorded_states_and_commands_replay_to_the_recorded_pixels(bags):
     arena.close()
 
 
+def test_a_bag_may_hold_no_commands_and_is_the_same_otherwise(bags, tmp_path):
+    assert collect(tmp_path / 'seen', '--jobs', '1', *SMALL, 'record.commands=false') == 0
+    seen, whole = read(tmp_path / 'seen' / 'two_room_0000'), read(bags / 'two_room_0000')
+    assert list(seen) == ['/camera/image_raw', '/odom']
+    for topic, messages in seen.items():
+        assert [(stamp, received) for stamp, received, _ in messages] == [
+            (stamp, received) for stamp, received, _ in whole[topic]
+        ]
+    pictures = [
+        [msg.data.tobytes() for _, _, msg in each['/camera/image_raw']] for each in (seen, whole)
+    ]
+    assert pictures[0] == pictures[1]
+
+
 def test_several_processes_write_the_same_bytes_as_one(bags, tmp_path):
     assert collect(tmp_path / 'bags', '--jobs', '2', *SMALL) == 0
     assert contents(tmp_path / 'bags') == contents(bags)

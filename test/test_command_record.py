@@ -250,8 +250,8 @@ class Glide(nn.Module):
 def missed_by(delay: int, compensate: str) -> float:
     """Drive sleds to their goals; return how far away they are in the last ten of 40 steps."""
     made, one = tiny_checkpoint(), np.ones(1)
-    made.model.encoder, made.model.forward_model = Place(), Glide()  # type: ignore[assignment]
-    made.model.latent = 1
+    made.smwm.encoder, made.smwm.forward_model = Place(), Glide()  # type: ignore[assignment]
+    made.smwm.latent = 1
     made = made._replace(
         robot=replace(ROBOT, command=FIELD),
         dataset=replace(made.dataset, action_block=4),

@@ -79,7 +79,7 @@ def test_topics_that_were_written_one_after_the_other_are_no_step_of_the_clock(
 ) -> None:
     bag = TinyBag(tmp_path / 'bag')
     for tick in range(60):
-        bag.frame(tick)
+        bag.frame(tick, 4 * tick)
     for tick in range(60):
         bag.command(tick + 0.5, value=float(tick))
     data = made(tmp_path, bag.close())

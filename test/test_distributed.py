@@ -27,7 +27,7 @@ from smwm_ros.training.metrics import collapse_warning
 from smwm_ros.training.train import train
 import torch
 from torch import distributed
-from worlds import dot_dataset, TINY
+from worlds import dot_dataset, half_labelled, TINY
 
 CPU = torch.device('cpu')
 CLOCKS = ('seconds', 'samples_per_s')
@@ -124,19 +124,28 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
 
 
 def same(one: Window, two: Window) -> bool:
-    pairs = zip((*one.obs, one.action), (*two.obs, two.action), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
+    parts = [(*window.obs, window.action, window.weight) for window in (one, two)]
+    return all(
+        torch.equal(a.nan_to_num(-9.0), b.nan_to_num(-9.0))
+        if a is not None and b is not None
+        else a is b
+        for a, b in zip(*parts, strict=True)
+    )
 
 
 @pytest.mark.parametrize('share', [slice(None), slice(4, 8)])
+@pytest.mark.parametrize('labelled', [False, True])
 def test_batches_are_the_same_wherever_they_come_from(
-    dots: TransitionDataset, share: slice
+    dots: TransitionDataset, tmp_path: Path, share: slice, labelled: bool
 ) -> None:
-    batches = Batches(dots, dots.action_scaler(), CPU, steps=2)
+    if labelled:
+        dots = half_labelled(tmp_path)
+    batches = Batches(dots, dots.action_scaler(), CPU, steps=2, unlabelled=labelled)
     rows, steps = batches.starts('train'), range(3, 9)
     expected = [batches.at(Shuffle(rows, 8, 0)(step - 1), share) for step in steps]
     assert expected[0].action.shape[1] == 8
     assert expected[0].obs.pixels.shape[1] == len(range(8)[share])
+    assert all((window.weight is None) == (not labelled) for window in expected)
     for kind in ('resident', 'prefetch', 'direct', 'auto'):
         with open_feed(kind, batches, Shuffle(rows, 8, 0), share, steps) as feed:
             assert all(

@@ -17,6 +17,7 @@ import time
 import numpy as np
 import pytest
 from smwm_ros.data.dataset import TransitionDataset
+from videos import numbered, write_video
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +40,7 @@ SHOWN_BY = {
         'ros/test_client.py::test_goals_by_name_and_picture_are_accepted',
     ),
     'ros2 ': 'ros/test_docs_commands.py::test_a_line_fits_the_node',
+    'smwm label ': 'test_labelling.py::test_answers_become_labelled_moments',
     'pre-commit install': 'test_package.py::test_every_requirement_of_setup_py_is_used',
 }
 
@@ -108,12 +110,14 @@ def run_until_interrupted(command: str, folder: Path, log: str) -> None:
 
 @pytest.fixture(scope='module')
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder like that of a user: bags of a small drive, and a robot.yaml."""
+    """Return a folder like that of a user: bags of a small drive, a video, and a robot.yaml."""
     folder = tmp_path_factory.mktemp('workshop')
     run('smwm collect two_room --out my_bags arena.episodes=6 arena.length=40', folder)
     robot = yaml.safe_load((ROOT / 'config' / 'two_room.yaml').read_text(encoding='utf-8'))
     robot['train'] = {'steps': 4, 'batch': 8}
     (folder / 'robot.yaml').write_text(yaml.safe_dump(robot), encoding='utf-8')
+    (folder / 'clips').mkdir()
+    write_video(folder / 'clips' / 'monday.mp4', numbered(30))
     return folder
 
 

@@ -11,7 +11,7 @@ import pytest
 from smwm_ros import config
 from smwm_ros.errors import ConfigError
 from smwm_ros.model.checkpoint import Checkpoint
-from smwm_ros.model.goal_fields import without_focus
+from smwm_ros.model.goal_fields import settings_for
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs
 from smwm_ros.planning.pilot import Pilot
@@ -89,5 +89,6 @@ def test_a_model_that_reads_no_state_has_no_focus_and_is_not_trained_for_one(
         Pilot(checkpoint, planner)
     with pytest.raises(ConfigError, match=reported):
         train(dot_dataset(tmp_path / 'dots'), tmp_path / 'run', TINY, TRAINING, planner)
-    assert without_focus(planner, TINY).focus == ()
-    assert without_focus(planner, ALIGNED) == planner
+    assert settings_for(planner, TINY).focus == ()
+    assert settings_for(planner, ALIGNED) == planner
+    assert settings_for(replace(planner, space='flow'), ALIGNED) == planner

@@ -100,7 +100,7 @@ def test_commands_whose_stamps_do_not_rise_are_counted(tmp_path: Path) -> None:
 def test_what_was_used_of_a_cut_file_reaches_as_far_as_what_was_read(tmp_path: Path) -> None:
     bag = TinyBag(tmp_path / 'bag')
     for tick in range(200):
-        bag.frame(tick)
+        bag.frame(tick, 4 * tick % 256)
         bag.command(tick)
     path = next(bag.close().glob('*.mcap'))
     cut = tmp_path / 'cut.mcap'

@@ -15,6 +15,7 @@ import pytest
 from smwm_ros.cli import main
 from smwm_ros.config import Robot
 from smwm_ros.data.dataset import TransitionDataset
+from worlds import hide_actions
 
 LENGTH = [length for lengths in LENGTHS.values() for length in lengths]
 
@@ -93,7 +94,7 @@ class FakeDataset:
         """Do nothing."""
 
 
-def test_episodes_are_cut_at_ticks_whose_state_nobody_measured(
+def test_episodes_are_cut_at_ticks_without_an_action_or_a_measured_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lerobot = SimpleNamespace(LeRobotDataset=FakeDataset)
@@ -108,6 +109,10 @@ def test_episodes_are_cut_at_ticks_whose_state_nobody_measured(
     (made,) = FakeDataset.made
     assert made.lengths == [59, 68, 11, 25]
     assert np.isfinite([frame['observation.state'] for frame in made.frames]).all()
+    hide_actions(source / 'shards' / 'monday', np.array([100]))
+    words[-1] = str(tmp_path / 'again')
+    assert main(words) == 0
+    assert '5 episodes, 162 rows' in capsys.readouterr().out
     monkeypatch.delitem(sys.modules, 'smwm_ros.exchange.to_lerobot')
 
 

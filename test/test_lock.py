@@ -34,8 +34,8 @@ with getattr(lock, sys.argv[1])(Path(sys.argv[2])):
 """
 # Verbs whose single file is made in an instant wait for each other instead.
 LONG = ['collect', 'convert', 'train', 'toy', 'import', 'export', 'export-model', 'evaluate']
-LONG += ['goals']
-BESIDE = ('import', 'export', 'export-model', 'evaluate')
+LONG += ['goals', 'lam-report']
+BESIDE = ('import', 'export', 'export-model', 'evaluate', 'lam-report')
 
 
 @contextmanager

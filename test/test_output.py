@@ -18,7 +18,7 @@ from smwm_ros import files
 from smwm_ros.cli import main
 from smwm_ros.errors import OutputError
 from smwm_ros.model.checkpoint import load, save
-from worlds import dot_dataset, tiny_checkpoint
+from worlds import dot_dataset, latent_checkpoint, tiny_checkpoint
 
 SEARCH = 'planner.samples=8 planner.elites=4 planner.iterations=1'
 FOLDERS = {
@@ -37,6 +37,7 @@ FILES = {
     'replay': f'replay {{here}}/bag {{here}}/run --out={{out}} {SEARCH}',
     'evaluate': f'evaluate {{here}}/run --data={{here}}/data --out={{out}} {SEARCH} '
     'evaluate.pairs=1 evaluate.repeats=1 evaluate.budget=2 evaluate.offset=3',
+    'lam-report': 'lam-report {here}/latent --data={here}/data --out={out}',
     'inspect a run': 'inspect {here}/run --data={here}/data --samples=50 --out={out}',
     'inspect --write': 'inspect {here}/bag --write={out}',
     'inspect --thumbnails': 'inspect {here}/bag --thumbnails={out}',
@@ -54,8 +55,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bag.command(tick + 0.5)
         bag.pose(tick, tick / 10)
     bag.close()
-    dot_dataset(folder / 'data', episodes=4, length=12, val_share=0.3)
+    made = dot_dataset(folder / 'data', episodes=4, length=12, val_share=0.3)
     save(folder / 'run', tiny_checkpoint())
+    save(folder / 'latent', latent_checkpoint(made))
     data = folder / 'recorded'
     assert main(['convert', str(bag.path), f'--out={data}', 'dataset.image_size=16']) == 0
     assert main(['export', str(data), '--to=hdf5', f'--out={folder / "data.h5"}']) == 0

@@ -26,6 +26,7 @@ SCRIPTS = ('arena', 'plan', 'smwm', *VERBS)
 # import: (requirement in setup.py, rosdep key in package.xml), None where there is none
 THIRD_PARTY = {
     'apsw': ('apsw', 'python3-rosbags-pip'),  # rosbags brings it
+    'av': ('av', None),  # rosdep has no key
     'backports': ('backports.zstd', 'python3-rosbags-pip'),  # rosbags brings it
     'cv2': ('opencv-python-headless', 'python3-opencv'),
     'datasets': ('lerobot', None),  # lerobot brings it
@@ -77,7 +78,7 @@ def setup_words(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def requirements(words: dict[str, Any]) -> set[str]:
     lines = list(words['install_requires'])
-    for extra in ('sim', 'ros', 'gym', 'hdf5', 'lerobot', 'onnx', 'ray'):
+    for extra in ('sim', 'ros', 'gym', 'hdf5', 'lerobot', 'onnx', 'ray', 'video'):
         lines += words['extras_require'][extra]
     return {re.split(r'[\[<>=;~! ]', line)[0].lower() for line in lines}
 

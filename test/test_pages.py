@@ -205,7 +205,7 @@ def test_the_delay_of_a_command_is_marked_and_a_wrong_one_warned_of(
     assert f'dataset.command_delay {configured:g}' in found.chart
     assert bool(found.warning) == (configured == 0.0)
     text, _ = contact_sheet(data, 0)
-    assert ('dataset.command_delay is 0 s: convert again' in text) == (configured == 0.0)
+    assert ('convert again with dataset.command_delay=0.3' in text) == (configured == 0.0)
     assert 'Command against motion' in text
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from smwm_ros.config import Planner
+from smwm_ros.errors import DatasetError
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs
 from smwm_ros.planning.drives import RecordedDrives
@@ -55,6 +56,20 @@ def test_it_knows_most_of_what_was_done_in_drives_it_has_not_seen(policy: Policy
 def test_it_is_the_same_for_the_same_seed() -> None:
     first, again = (learn(drives(0), steps=5, seed=seed) for seed in (3, 3))
     assert torch.equal(first(HERE, THERE, torch.ones(3, 1)), again(HERE, THERE, torch.ones(3, 1)))
+
+
+def test_it_learns_only_from_known_actions(policy: Policy) -> None:
+    whole = drives(0)
+    unknown = torch.rand(len(whole.left), generator=torch.Generator().manual_seed(1)) < 0.1
+    holes = whole._replace(actions=whole.actions.masked_fill(unknown[:, None], torch.nan))
+    starts = set(whole.windows(2).tolist())
+    lost = {row for row in starts if unknown[row] or unknown[row + 1]}
+    assert holes.known_windows().tolist() == sorted(starts - lost)
+    assert skill(learn(holes, steps=200, seed=0), drives(1)) > 0.5
+    assert skill(policy, holes) > 0.5
+    nothing = whole._replace(actions=torch.full_like(whole.actions, torch.nan))
+    with pytest.raises(DatasetError, match='no drive has known actions to propose; label them'):
+        learn(nothing, steps=1, seed=0)
 
 
 def test_proposals_that_have_more_time_go_slower(policy: Policy) -> None:

@@ -20,7 +20,7 @@ from smwm_ros.model.info import Info
 from smwm_ros.pages.replay import page
 from smwm_ros.pages.replay_stretch import HELD_OUT, LEARNT, STRANGE, Stretches, UNKNOWN
 from smwm_ros.planning.pilot import PilotPlan
-from worlds import dot_dataset, tiny_checkpoint
+from worlds import dot_dataset, hide_actions, tiny_checkpoint
 
 FIGURES = {'compared': 9.0, 'close': 0.5, 'direction': 0.5, 'difference': 0.1}
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,6 +61,21 @@ def test_a_driver_is_compared_with_what_was_driven_at_the_same_image(
     assert figures['direction'] == pytest.approx(sign)
     assert abs(chance(legs, data.info.spec).figures()['direction']) < 0.3
     assert double.elapsed == [0, *[1] * 9]
+
+
+def test_legs_with_an_unknown_command_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = dot_dataset(tmp_path, episodes=5)
+    rows = np.arange(len(whole))
+    double = Double(whole.pixels(rows), whole.actions(rows))
+    hide_actions(whole.folder / 'shards' / 'dots', np.array([3, 119]))
+    legs = replay(double, TransitionDataset.open(tmp_path), 10)  # type: ignore[arg-type]
+    assert [leg.start for leg in legs] == [10, 30, 40, 60, 70, 90, 100, 120, 130]
+    assert '1 leg left out, because a recorded command is missing' in caplog.text
+    hide_actions(whole.folder / 'shards' / 'dots', rows[::9])
+    with pytest.raises(DatasetError, match=r'no leg of 10 .* \(19 ticks have none\); record'):
+        replay(double, TransitionDataset.open(tmp_path), 10)  # type: ignore[arg-type]
 
 
 def test_the_goal_of_a_leg_is_its_last_frame_unless_one_is_given(tmp_path: Path) -> None:
@@ -138,7 +153,8 @@ def test_a_page_of_what_the_run_never_saw_has_no_warnings(tmp_path: Path) -> Non
     save(tmp_path, tiny_checkpoint())
     found = Stretches(data, tmp_path, tiny_checkpoint())
     text = page('a', data, legs_of(data, 10), None, found, FIGURES, FIGURES)
-    assert 'class="warnings"' not in text
+    shown = text.partition('class="warnings"')[2].partition('</ul>')[0]
+    assert re.findall(r'<li>(.*?):', shown) == ['monday'], 'only that of its grey images'
     assert 'the dataset of the run was moved or' in text
 
 

@@ -25,7 +25,7 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
 from smwm_ros.model.checkpoint import Checkpoint, load, META, WEIGHTS
 from smwm_ros.model.world_model import make_model, Smwm
-from smwm_ros.training.batches import Batches, Shuffle
+from smwm_ros.training.batches import Batches, check, Shuffle
 from smwm_ros.training.metrics import collapse_warning, effective_rank, held_out
 from smwm_ros.training.run_folder import Run
 from smwm_ros.training.train import train
@@ -33,7 +33,7 @@ from test_checkpoint import Bomb
 import torch
 from torch import nn
 import worlds
-from worlds import dot_dataset, TINY
+from worlds import dot_dataset, half_labelled, hide_actions, TINY
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 SHORT = config.Train(steps=60, batch=16, eval_every=20, device='cpu')
@@ -480,6 +480,36 @@ def test_an_action_that_is_no_number_is_found(tmp_path: Path) -> None:
     actions[3, 4, 1] = np.nan
     with pytest.raises(DatasetError, match='1 action not finite, first in row 94'):
         dot_dataset(tmp_path / 'dots', actions=actions)
+
+
+def test_a_dataset_without_known_actions_trains_no_sensorimotor_model(tmp_path: Path) -> None:
+    dots = dot_dataset(tmp_path / 'dots', actions=np.full((20, 30, 2), np.nan))
+    words = r'dots: no transition has a known action \(600 ticks are unlabelled\); .*smwm label'
+    with pytest.raises(DatasetError, match=words):
+        train(dots, tmp_path / 'run', TINY, SHORT, PLANNER)
+    check(dots, 1, unlabelled=True)
+
+
+def test_no_known_action_in_a_held_out_episode_is_reported(tmp_path: Path) -> None:
+    folder = dot_dataset(tmp_path / 'dots').folder
+    hide_actions(folder / 'shards' / 'dots', np.arange(30, 600))  # all drives but one
+    with pytest.raises(DatasetError, match='no held-out transition has a known action'):
+        train(TransitionDataset.open(folder), tmp_path / 'run', TINY, SHORT, PLANNER)
+
+
+def test_a_model_is_trained_on_the_labelled_part_of_a_dataset(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dots = half_labelled(tmp_path)
+    every, known = (len(dots.starts('train', unlabelled=both)) for both in (True, False))
+    assert 0 < known < every
+    settings = replace(SHORT, steps=200, batch=32, lr=1e-2)
+    checkpoint = train(dots, tmp_path / 'run', TINY, settings, PLANNER)
+    words = f'{every - known} of {every} training transitions are left out, because an action is'
+    assert words in caplog.text
+    assert checkpoint.info.summary['inverse_r2'] > 0.2  # 0.39 if all actions are known
+    for row in read_curves(tmp_path / 'run'):
+        assert np.isfinite(list(row.values())).all()
 
 
 def test_windows_hold_the_frames_and_the_actions_between_them(dots: TransitionDataset) -> None:

@@ -101,6 +101,55 @@ def test_losses_equal_a_computation_in_float64(weight: float, steps: int) -> Non
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize('kind', ['smwm', 'forward_only', 'sigreg'])
+def test_equal_weights_are_no_weights(kind: str) -> None:
+    torch.manual_seed(0)
+    model = make_model(replace(FEW, kind=kind, heads=2), SIZE, ACTIONS)
+    batch = some_batch(steps=2)
+    torch.manual_seed(3)  # of the regulariser
+    expected = model.losses(batch)
+    torch.manual_seed(3)
+    found = model.losses(batch._replace(weight=torch.full((2, 8), 0.3)))
+    for name, term in expected.items():
+        assert torch.allclose(found[name], term, rtol=1e-5), name
+
+
+@pytest.mark.parametrize('kind', ['smwm', 'forward_only'])
+def test_a_weight_of_zero_leaves_the_errors_of_a_transition_out(kind: str) -> None:
+    torch.manual_seed(0)
+    model = make_model(replace(FEW, kind=kind, heads=2, inverse_target=0.0), SIZE, ACTIONS)
+    batch = some_batch()
+    z = model.latents(batch)
+    kept = torch.tensor([0, 1, 3, 4, 6])
+    weight = torch.zeros(1, 8)
+    weight[:, kept] = 0.25
+    few = batch._replace(obs=Obs(*(part[:, kept] for part in batch.obs)))
+    few = few._replace(action=batch.action[:, kept])
+    expected = model.terms(tuple(part[kept] for part in z), few)
+    found = model.terms(z, batch._replace(weight=weight))
+    for name in ('forward', 'inverse', 'heads'):
+        assert torch.allclose(found[name], expected[name], rtol=1e-5), name
+
+
+def test_weights_count_in_proportion_and_all_zero_is_no_error() -> None:
+    torch.manual_seed(0)
+    model = make_model(TINY, SIZE, ACTIONS)
+    batch = some_batch(steps=2)
+    z = model.latents(batch)
+
+    def terms(weight: torch.Tensor) -> dict[str, torch.Tensor]:
+        return model.terms(z, batch._replace(weight=weight))
+
+    each = torch.eye(16).view(16, 2, 8)  # one transition alone
+    alone = [terms(one) for one in each]
+    weight = torch.rand(2, 8, generator=torch.Generator().manual_seed(4))
+    share = weight.flatten() / weight.sum()
+    for name, term in terms(weight).items():
+        parts = torch.stack([found[name] for found in alone])
+        assert torch.allclose(term, parts @ share, rtol=1e-4), name
+    assert all(float(term.detach()) == 0 for term in terms(torch.zeros(2, 8)).values())
+
+
 def test_forward_loss_teaches_both_latents(model: Smwm) -> None:
     z = torch.randn(2, 8, TINY.latent, requires_grad=True)
     model.latents = lambda batch, gather=None: tuple(z)  # type: ignore[method-assign]
@@ -122,9 +171,10 @@ TERMS = {
     'smwm+sigreg': {'forward', 'inverse', 'sigreg'},
     'state_align+sigreg': {'forward', 'inverse', 'state', 'sigreg'},
 }
+assert set(TERMS) == {*config.KINDS} - {'latent_action'}
 
 
-@pytest.mark.parametrize('kind', config.KINDS)
+@pytest.mark.parametrize('kind', TERMS)
 def test_a_kind_is_the_terms_that_shape_its_latent(kind: str) -> None:
     torch.manual_seed(0)
     model = make_model(replace(FEW, kind=kind), SIZE, ACTIONS, STATES)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset, write_index
+from smwm_ros.data.labels import write_labels
 from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.interfaces import ActionScaler, ActionSpec, Array, Frame, Window
+from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.info import Info
-from smwm_ros.model.world_model import make_model
+from smwm_ros.model.world_model import make_any, make_model
 import torch
 from torch import Tensor
 
@@ -186,6 +188,25 @@ def dot_dataset(
     return TransitionDataset.open(folder)
 
 
+def hide_actions(shard: Path, rows: np.ndarray) -> None:
+    """Make the recorded actions of some rows of a shard unknown."""
+    actions = np.load(shard / 'action.npy')
+    actions[rows] = np.nan
+    np.save(shard / 'action.npy', actions)
+
+
+def half_labelled(folder: Path) -> TransitionDataset:
+    """Record dots: half of the rows have a recorded action, a quarter has labels."""
+    whole = dot_dataset(folder / 'labelled')
+    rows = np.arange(len(whole))
+    actions, confidence = whole.actions(rows), (rows % 7 + 1) / 8
+    hide_actions(whole.folder / 'shards' / 'dots', rows[rows % 40 >= 20])
+    confidence[rows % 40 >= 30] = 0
+    about = {'run': 'runs/latent', 'r2': 0.9}
+    write_labels(whole.folder, 'dots', actions, confidence, about)
+    return TransitionDataset.open(whole.folder)
+
+
 def tiny_checkpoint(seed: int = 0, mean: float = 0.0, std: float = 0.3) -> Checkpoint:
     """Make a checkpoint with random weights."""
     with torch.random.fork_rng():
@@ -199,4 +220,25 @@ def tiny_checkpoint(seed: int = 0, mean: float = 0.0, std: float = 0.3) -> Check
         config.Planner(samples=16, elites=4, iterations=2, horizon=3),
         ActionScaler(np.full(2, mean), np.full(2, std)),
         Info(dataset='none'),
+    )
+
+
+def latent_checkpoint(data: TransitionDataset) -> Checkpoint:
+    """Make a checkpoint of a latent-action model on a dataset: fitted maps, random weights."""
+    lam = config.LatentAction(width=4, patch=4, channels=8, hidden=8, blur=0.0)
+    settings = config.Model(kind='latent_action', latent=4, hidden=32, latent_action=lam)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = make_any(settings, SIZE, 2 * BLOCK)
+    assert isinstance(model, LatentActionModel)
+    pixels = torch.from_numpy(data.pixels(np.arange(len(data)))).permute(0, 3, 1, 2)
+    model.fit_encoder(pixels[:-BLOCK], pixels[BLOCK:])
+    return Checkpoint(
+        model.eval().requires_grad_(False),
+        config.Robot(state=config.State(**data.index['robot']['state'])),
+        config.Dataset(image_size=SIZE, action_block=BLOCK),
+        settings,
+        config.Planner(samples=16, elites=4, iterations=2, horizon=3),
+        data.action_scaler(),
+        Info(dataset=data.fingerprint, data='../data', train=asdict(config.Train(batch=8))),
     )

@@ -38,7 +38,7 @@ from smwm_ros.files import write_atomic
 from smwm_ros.interfaces import Arena
 from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import Checkpoint, load
-from smwm_ros.model.goal_fields import without_focus
+from smwm_ros.model.goal_fields import settings_for
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.progress import show_progress
 from smwm_ros.training.train import train
@@ -81,7 +81,7 @@ class Seed(NamedTuple):
         model = config.model
         if kind != model.kind:
             model = other_kind(model, kind)
-        planner = without_focus(config.planner, model)
+        planner = settings_for(config.planner, model)
         return train(dataset, self.folder / name, model, settings, planner, progress=show_progress)
 
     def timed(

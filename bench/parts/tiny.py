@@ -72,7 +72,7 @@ def on_processor(checkpoint: Checkpoint, rounds: int) -> Iterator[Row]:
         yield row('planner.tiny', seconds, 'other', SOLVER)
         yield row('planner.tiny_bf16', {**seconds, 'ours': seconds['half']}, 'other', SOLVER)
     yield row('planner.tiny_floor', seconds, 'floor', 'its matrix products alone')
-    yield Row('planner.tiny_ranking', ranking(checkpoint.model), 'rank correlation')
+    yield Row('planner.tiny_ranking', ranking(checkpoint.smwm), 'rank correlation')
 
 
 def on_gpu(checkpoint: Checkpoint, rounds: int, device: str = 'cuda') -> Iterator[Row]:
@@ -83,7 +83,7 @@ def on_gpu(checkpoint: Checkpoint, rounds: int, device: str = 'cuda') -> Iterato
     parts = {'ours': ours.seconds, 'plain': plain.seconds}
     seconds = interleaved(parts, max(rounds // 4, 1))
     yield row('planner.cuda_plain', seconds, 'plain', 'the official computation, plain and eager')
-    yield Row('planner.cuda_ranking', ranking(checkpoint.model), 'rank correlation')
+    yield Row('planner.cuda_ranking', ranking(checkpoint.smwm), 'rank correlation')
     exact = Ours(checkpoint, device)
     seconds = interleaved({'ours': ours.seconds, 'exact': exact.seconds}, rounds)
     yield row('planner.cuda', seconds, 'exact', 'the same in fp32')
@@ -264,7 +264,7 @@ def require_same(ours: Tensor, theirs: Tensor, most: float) -> None:
 
 def floor(checkpoint: Checkpoint) -> Callable[[], float]:
     """Return the duration of the arithmetic at the best rate of the processor [s]."""
-    work = arithmetic(checkpoint.model, checkpoint.planner)
+    work = arithmetic(checkpoint.smwm, checkpoint.planner)
     cases = [
         (torch.randn(n, i), PackedLinear(torch.randn(o, i), torch.randn(o))) for n, i, o in RATED
     ]

@@ -22,7 +22,7 @@ from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.info import Info
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import count_of
-from smwm_ros.training.batches import Batches
+from smwm_ros.training.batches import Batches, require_known
 from smwm_ros.training.metrics import held_out
 import torch
 
@@ -65,6 +65,7 @@ def statistics(dataset: TransitionDataset) -> ActionScaler:
 
     They leave out the last row of each episode, which has no action, and divide by n - 1.
     """
+    require_known(dataset, 1)
     actions = dataset.actions(dataset.starts('all', 1)).astype(np.float64)
     mean, std = actions.mean(0), actions.std(0, ddof=1)
     names = np.array(dataset.info.spec.fields)[~(np.isfinite(std) & (std > 0))]
@@ -79,11 +80,13 @@ def statistics(dataset: TransitionDataset) -> ActionScaler:
 def try_on(checkpoint: Checkpoint, dataset: TransitionDataset) -> dict[str, float]:
     """Evaluate a model on some windows of a dataset, to check whether the two fit together."""
     steps, model = checkpoint.model_config.history, checkpoint.model
+    require_known(dataset, checkpoint.action_block)
     batches = Batches(dataset, checkpoint.scaler, torch.device('cpu'), steps)
     starts = batches.starts('all')
     if not len(starts):
+        what = 'stretch of known actions' if dataset.unknown else 'episode'
         raise DatasetError(
-            f'{dataset.folder}: no episode is longer than the history of this model, '
+            f'{dataset.folder}: no {what} is longer than the history of this model, '
             f'{count_of(steps, "model step")}'
         )
     rows = evenly_spaced(starts, LOOK)

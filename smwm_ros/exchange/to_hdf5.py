@@ -3,12 +3,13 @@
 Write a dataset as one HDF5 file in the layout of stable-worldmodel and LeWM.
 
 What their layout lacks (configuration, provenance, the action of the last row of an episode) is
-written as attributes, so that our import gives the same dataset again.
+written as attributes, so that our import gives the same dataset again. NaN would end an episode
+there, so ticks with an unknown action are left out, and split an episode in two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import FileIO
 import json
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.errors import writing
+from smwm_ros.data.split import Drive, stretches
+from smwm_ros.errors import DatasetError, writing
 from smwm_ros.exchange.layout import ABOUT, CHUNK, h5py, hdf5plugin, LAST_ACTION, STATE
 from smwm_ros.files import appearing
 from smwm_ros.interfaces import Array
 from smwm_ros.reporting import NoProgress, ShowProgress
+from smwm_ros.text import count_of
 
 _CHUNK_SMALL = 1000  # rows of numbers in a chunk
 _PAGE = 4 * 1024 * 1024  # of the file space [bytes]
@@ -29,6 +32,7 @@ _PAGE = 4 * 1024 * 1024  # of the file space [bytes]
 class WrittenFile(NamedTuple):
     """The result of an export."""
 
+    episodes: int
     rows: int
     compression: str
 
@@ -36,7 +40,13 @@ class WrittenFile(NamedTuple):
 def write_hdf5(
     data: TransitionDataset, out: Path, progress: ShowProgress = NoProgress
 ) -> WrittenFile:
-    """Write a dataset to a file, which is renamed when it is complete."""
+    """Write the known actions of a dataset to a file, which is renamed when it is complete."""
+    pieces = stretches(data.drives, data.confidence(np.arange(len(data))) > 0)
+    if not pieces:
+        raise DatasetError(
+            f'{data.folder}: none of its {count_of(len(data), "tick")} has a known action; label '
+            'it (smwm label), or convert again with commands'
+        )
     # Version 1.10 of the format is the first with the single-writer mode that their reader uses;
     # older readers could not open a newer one.
     form: dict[str, Any] = {'libver': ('v110', 'v110'), 'fs_strategy': 'page'}
@@ -46,8 +56,8 @@ def write_hdf5(
         _Disk(part) as disk,
         h5py.File(disk, 'w', fs_page_size=_PAGE, **form) as file,
     ):
-        _fill(file, data, disk, progress)
-    return WrittenFile(sum(_lengths(data)), _compression()[0])
+        _fill(file, data, pieces, disk, progress)
+    return WrittenFile(len(pieces), sum(_lengths(pieces)), _compression()[0])
 
 
 class _Disk(FileIO):
@@ -92,11 +102,17 @@ class _Disk(FileIO):
         self.require_written()
 
 
-def _fill(file: Any, data: TransitionDataset, disk: _Disk, progress: ShowProgress) -> None:
+def _fill(
+    file: Any,
+    data: TransitionDataset,
+    pieces: Sequence[Drive],
+    disk: _Disk,
+    progress: ShowProgress,
+) -> None:
     """Write all columns of an open file, in blocks of rows."""
-    lengths = np.array(_lengths(data), np.int64)
+    lengths = np.array(_lengths(pieces), np.int64)
     offsets = np.cumsum(lengths) - lengths
-    rows = np.concatenate([np.arange(item.start, item.stop) for item in data.drives])
+    rows = np.concatenate([np.arange(item.start, item.stop) for item in pieces])
     episode = np.repeat(np.arange(len(lengths)), lengths)
     step = np.arange(len(rows)) - offsets[episode]
     is_last = step == lengths[episode] - 1
@@ -113,7 +129,7 @@ def _fill(file: Any, data: TransitionDataset, disk: _Disk, progress: ShowProgres
     file.create_dataset('ep_len', data=lengths.astype(np.int32), maxshape=(None,))
     file.create_dataset('ep_offset', data=offsets, maxshape=(None,))
     file['action'].attrs[LAST_ACTION] = data.actions(rows[is_last])
-    file.attrs[ABOUT] = json.dumps(_about(data), sort_keys=True)
+    file.attrs[ABOUT] = json.dumps(_about(data, pieces), sort_keys=True)
 
 
 def _columns(
@@ -161,11 +177,25 @@ def _compression() -> tuple[str, dict[str, Any]]:
     return 'Blosc', dict(blosc(cname='lz4', clevel=5, shuffle=blosc.SHUFFLE))
 
 
-def _lengths(data: TransitionDataset) -> list[int]:
+def _lengths(pieces: Sequence[Drive]) -> list[int]:
     """Return the number of rows of each episode."""
-    return [item.stop - item.start for item in data.drives]
+    return [piece.stop - piece.start for piece in pieces]
 
 
-def _about(data: TransitionDataset) -> dict[str, Any]:
+def _about(data: TransitionDataset, pieces: Sequence[Drive]) -> dict[str, Any]:
     """Return the index of the dataset, and the metadata of its shards."""
-    return {**data.index, 'metas': data.metas}
+    metas = data.metas
+    if data.unknown:
+        metas = {name: _of_pieces(name, meta, pieces) for name, meta in metas.items()}
+        metas = {name: meta for name, meta in metas.items() if meta['episodes']}
+    return {**data.index, 'metas': metas}
+
+
+def _of_pieces(name: str, meta: Mapping[str, Any], pieces: Sequence[Drive]) -> dict[str, Any]:
+    """Return the metadata of a shard of which only some pieces are written."""
+    mine = [piece[:2] for piece in pieces if piece.name.rpartition('/')[0] == name]
+    lost = sum(stop - start for start, stop in meta['episodes']) - sum(
+        stop - start for start, stop in mine
+    )
+    kept = {key: value for key, value in meta.items() if key != 'ages'}  # refers to all rows
+    return {**kept, 'episodes': mine, 'dropped': {**meta['dropped'], 'unknown action': lost}}

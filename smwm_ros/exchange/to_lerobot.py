@@ -3,7 +3,8 @@
 Write a dataset as a LeRobotDataset v3, with the lerobot package.
 
 Frames are stored as images, which are lossless and need no video encoder. LeRobot's statistics do
-not support missing numbers, so episodes are split at ticks without a measured state.
+not support missing numbers, so episodes are split at ticks without an action or a measured
+state.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.split import stretches
 from smwm_ros.errors import DatasetError, missing_extra, writing
 from smwm_ros.fieldpath import expand
 from smwm_ros.files import appearing
@@ -50,8 +52,9 @@ def write_lerobot(
     pieces = _pieces(data)
     if not pieces:
         raise DatasetError(
-            f'{data.folder}: none of its {count_of(len(data), "tick")} has a measured state; '
-            'convert again without robot.state.topic'
+            f'{data.folder}: none of its {count_of(len(data), "tick")} has a known action and a '
+            'measured state; label it (smwm label), or convert again with commands, or without '
+            'robot.state.topic'
         )
     disable_progress_bars()  # those of lerobot, one per episode
     with appearing(out) as part, writing(out):
@@ -72,14 +75,10 @@ def write_lerobot(
 
 
 def _pieces(data: TransitionDataset) -> list[Array]:
-    """Return the rows of each part of an episode with a measured state at every tick."""
-    pieces = []
-    for episode in data.drives:
-        rows = np.arange(episode.start, episode.stop)
-        known = data.measured(rows)
-        cuts = np.flatnonzero(np.diff(known)) + 1
-        pieces += [part for part in np.split(rows, cuts) if known[part[0] - episode.start]]
-    return pieces
+    """Return the rows of each part of an episode with action and state at every tick."""
+    rows = np.arange(len(data))
+    complete = data.measured(rows) & (data.confidence(rows) > 0)
+    return [np.arange(part.start, part.stop) for part in stretches(data.drives, complete)]
 
 
 def _features(data: TransitionDataset) -> dict[str, dict[str, Any]]:

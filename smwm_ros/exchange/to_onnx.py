@@ -116,7 +116,7 @@ class Graph(NamedTuple):
 
 def write_onnx(checkpoint: Checkpoint, folder: Path) -> dict[str, float]:
     """Write a folder, renamed when it is complete; return the largest error of each graph."""
-    model = checkpoint.on(CPU).model
+    model = checkpoint.on(CPU).smwm
     with appearing(folder) as whole, writing(folder):
         whole.mkdir()
         apart = {}
