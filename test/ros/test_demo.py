@@ -107,7 +107,7 @@ def test_bags_without_commands_are_labelled_and_compared(
     assert 'record.commands=false' in out
     assert 'ticks labelled by' in out
     compared = (tmp_path / 'demo' / 'evaluate.html').read_text()
-    for name in ('run', 'labels_only', 'all_labels', 'random', 'expert'):
+    for name in ('smwm', 'labels_only', 'all_labels', 'random', 'expert'):
         assert name in compared
     labels = list((tmp_path / 'demo' / 'dataset' / 'shards').glob('*/labels/labels.json'))
     assert labels, 'only bags without commands have labels'
