@@ -217,7 +217,7 @@ def test_a_dataset_without_labels_is_trained_with_a_warning_or_refused(
     hide_actions(dot_dataset(tmp_path).folder / 'shards' / 'dots', np.arange(600))
     dots = TransitionDataset.open(tmp_path)
     grounding, _, _ = ground(dots)
-    assert 'no transition is labelled: latent actions will describe what moves' in caplog.text
+    assert 'no transition is labelled: latent actions will describe whatever moves' in caplog.text
     assert grounding.fit_actions() == {}
     assert not recorded(grounding.validation(40))[0].any()
     with pytest.raises(

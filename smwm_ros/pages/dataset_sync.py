@@ -76,7 +76,8 @@ def _worst_ticks(data: TransitionDataset) -> str:
             frames = strip(data.pixels(around), data.actions(around), data.info.spec)
             pictures.append(html.picture(frames, width=frames.shape[1]))
     if not rows:
-        return '<p>Every tick has a frame and a command of its own period.</p>'
+        rest = ' and a command' if not data.unknown else ''
+        return f'<p>Every tick has a frame{rest} of its own period.</p>'
     head = ['previous, worst and next tick', 'age', 'recording', 'at']
     return table(head, rows, pictures)
 

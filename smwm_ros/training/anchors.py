@@ -34,8 +34,8 @@ MOST = 2000  # moments that a controller and a decoder are fitted to
 FRAMES = 1000  # images that the encoder is fitted to
 PART = 128  # moments encoded at once
 UNGROUNDED = (
-    'no transition is labelled: latent actions will describe what moves, but nothing tells which '
-    'of it is the robot, and no real action can be planned; label some moments (smwm label --ask)'
+    'no transition is labelled: latent actions will describe whatever moves, which may not be the '
+    'robot, and no command can be planned; label some moments (smwm label DATASET RUN --ask)'
 )
 STILL = 1e-7  # mean squared change of the map below which nothing moves
 
