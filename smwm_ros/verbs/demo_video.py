@@ -19,8 +19,9 @@ BALLS = 'arena.distractors=2'  # something else moves, too
 MINUTE = 6  # labelled episodes, of 10 s each
 STEPS = 7
 MORE = 5  # as many pairs as over ROS 2 are compared without it, faster than real time
-LATENT_STEPS = 1200  # optimiser steps of the latent-action model
-MODEL_STEPS = 1500  # of each world model
+EPISODES = 120  # without commands
+LATENT_STEPS = 1000  # optimiser steps of the latent-action model
+MODEL_STEPS = 1000  # of each world model
 MADE = ('bags', 'dataset', 'latent_actions', 'labels_only', 'all_labels', 'reference', 'minute')
 
 
@@ -30,11 +31,13 @@ def run_video_demo(arena: str, config: Config, out: Path, settings: list[str]) -
 
     begun = time.monotonic()
     words = [BALLS, *settings]
+    many = [word for word in words if word.startswith('arena.episodes=')]
+    drives = words if many else [*words, f'arena.episodes={EPISODES}']
     folder = {name: str(out / name) for name in (*MADE, 'run')}
     bags = {name: str(out / 'bags' / name) for name in ('camera', 'labelled', 'commands')}
     minute = [f'arena.episodes={MINUTE}', 'arena.seed=1']
     step(1, 'Record bags with a camera alone, and one minute with commands.', STEPS)
-    verb('collect', arena, '--out', bags['camera'], settings=[*words, 'record.commands=false'])
+    verb('collect', arena, '--out', bags['camera'], settings=[*drives, 'record.commands=false'])
     verb('collect', arena, '--out', bags['labelled'], settings=[*words, *minute])
     step(2, 'Convert all of them into one dataset; most of its actions are unknown.', STEPS)
     unknown = [*settings, 'dataset.after_hold=unknown']
@@ -49,7 +52,7 @@ def run_video_demo(arena: str, config: Config, out: Path, settings: list[str]) -
     step(6, 'For comparison: the labelled minute alone, and all drives with commands.', STEPS)
     _convert(arena, folder['minute'], [bags['labelled']], settings)
     _train(arena, folder['minute'], folder['labels_only'], settings)
-    verb('collect', arena, '--out', bags['commands'], settings=words)
+    verb('collect', arena, '--out', bags['commands'], settings=drives)
     _convert(arena, folder['reference'], [bags['commands'], bags['labelled']], settings)
     _train(arena, folder['reference'], folder['all_labels'], settings)
     others = ','.join(folder[name] for name in ('labels_only', 'all_labels'))
