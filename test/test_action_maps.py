@@ -32,7 +32,7 @@ def linear(count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def rotated(count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw actions u, states x, and u turned by an angle that x tells."""
+    """Draw actions u, states x, and u rotated by an angle that depends on x."""
     u, x = torch.randn(count, INPUTS), torch.randn(count, STATES)
     angle = 1.5 * x[:, 0]
     cos, sin = angle.cos(), angle.sin()

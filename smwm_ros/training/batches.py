@@ -73,7 +73,7 @@ class TrainingData(NamedTuple):
 
     batches: Batches
     sampler: Sampler
-    validation: Window
+    validation: Window | None  # only the leader validates
 
 
 class Shuffle:

@@ -103,13 +103,14 @@ def _train(
     columns_of(planner.focus, model_config, robot)  # raises now rather than when planning
     batches = Batches(dataset, dataset.action_scaler(), device, steps, unlabelled=latent)
     model = new_model(dataset, model_config, settings.seed).to(device)
-    grounding = None
+    leads, grounding = process_group.leads, None
     if isinstance(model, LatentActionModel):
-        grounding = Grounding(model, batches, process_group.leads)
-        data = TrainingData(batches, grounding.sampler(settings), grounding.validation(HELD_OUT))
+        grounding = Grounding(model, batches, leads)
+        validation = grounding.validation(HELD_OUT) if leads else None
+        data = TrainingData(batches, grounding.sampler(settings), validation)
     else:
         shuffle = Shuffle(batches.starts('train'), settings.batch, settings.seed)
-        data = TrainingData(batches, shuffle, _held_out(batches))
+        data = TrainingData(batches, shuffle, _held_out(batches) if leads else None)
     where = os.path.relpath(
         dataset.folder.resolve(), run.folder.resolve()
     )  # so that both can be moved together
@@ -190,7 +191,7 @@ def _loop(
             workers.step()
             if not validates:
                 continue
-            if leads:
+            if data.validation:
                 row = {'step': step, **means(stretch, learner.model)}
                 row |= learner.validate(data.validation, settled=step == settings.steps)
                 row |= pace(curves, len(stretch) * settings.batch, time.monotonic() - began)

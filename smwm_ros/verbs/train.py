@@ -56,9 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.resume:
         require_begun(args.out)
-    latent = (
-        cfg.model.kind == 'latent_action'
-    )  # learns from all images, and from no inferred label
+    # A latent-action model learns from all images, and from no inferred label.
+    latent = cfg.model.kind == 'latent_action'
     dataset = TransitionDataset.open(args.dataset, certain=latent)
     leads = is_leader()
     count = len(dataset.starts('train', unlabelled=latent))
