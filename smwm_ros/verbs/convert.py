@@ -14,7 +14,7 @@ from pathlib import Path
 import sys
 
 from smwm_ros.text import count_of, echo
-from smwm_ros.verbs.options import add_config, add_msgs, config_of
+from smwm_ros.verbs.options import add_config, add_msgs, config_of, positive
 
 EXAMPLE = 'smwm convert recordings/ --out data/robot --config robot.yaml dataset.image_size=64'
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', required=True, type=Path, metavar='DIR', help='dataset folder')
     parser.add_argument(
         '--jobs',
-        type=_positive,
+        type=positive,
         metavar='N',
         help='bags converted in parallel (default: up to one per core)',
     )
@@ -73,10 +73,3 @@ def run(args: argparse.Namespace) -> int:
     for warning in warnings(summary.dataset):
         echo(f'warning: {warning}', file=sys.stderr)
     return 0
-
-
-def _positive(word: str) -> int:
-    """Read a whole number of at least 1."""
-    if not word.isdigit() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"'{word}': expected a whole number of at least 1")
-    return int(word)

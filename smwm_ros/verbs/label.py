@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
 from smwm_ros.text import count_of, echo
+from smwm_ros.verbs.options import positive
 
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     other = parser.add_mutually_exclusive_group()
     other.add_argument(
         '--ask',
-        type=_count,
+        type=positive,
         nargs='?',
         const=20,
         metavar='N',
@@ -161,10 +162,3 @@ def _clear(folder: Path) -> None:
     with hold(folder):
         count = clear_labels(folder)
     echo(f'{folder}: removed the labels of {count_of(count, "recording")}')
-
-
-def _count(word: str) -> int:
-    """Read a number of moments."""
-    if not word.isdigit() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"'{word}': expected a whole number from 1 on")
-    return int(word)

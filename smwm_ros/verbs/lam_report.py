@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.text import count_of, echo
+from smwm_ros.verbs.options import positive
 
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--sweep',
-        type=_steps,
+        type=positive,
         metavar='STEPS',
         help='also train small models with other bottlenecks, STEPS steps each, in RUN/sweep, and '
         'plot their errors against their capacity; finished models are kept',
@@ -130,10 +131,3 @@ def _lines(tests: Sequence[Acceptance]) -> list[str]:
     from smwm_ros.pages.latent_actions import figure_in_words, WORDS
 
     return [f'{WORDS[test.passed]:11}{test.name}: {figure_in_words(test)}' for test in tests]
-
-
-def _steps(word: str) -> int:
-    """Read a number of steps."""
-    if not word.isdigit() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"'{word}': expected a whole number, 1 or more")
-    return int(word)

@@ -85,3 +85,10 @@ def _help_lines(knob: Knob) -> list[str]:
 def config_of(args: argparse.Namespace, base: Mapping[str, Any] | None = None) -> Config:
     """Build the configuration: base, overridden by --config, overridden by key=value words."""
     return load_config(args.config, args.settings, base)
+
+
+def positive(word: str) -> int:
+    """Read a whole number of at least 1."""
+    if not word.isdigit() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"'{word}': expected a whole number of at least 1")
+    return int(word)
