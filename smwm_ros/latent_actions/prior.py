@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 JITTER = 1e-4  # added to the covariance [its mean variance], since some numbers of z may be unused
 TINY = 1e-6
-HIDDEN, STEPS, BATCH, RATE = 128, 400, 256, 3e-3  # of the training of the flow
+HIDDEN, STEPS, BATCH, RATE = 128, 1200, 256, 3e-3  # of the training of the flow
 EULER = 8  # steps from noise to z
 
 
