@@ -58,7 +58,7 @@ def random_model(preset: str, seed: int = 0, layers: int = 2, history: int = 1) 
 
 def fast(model: Smwm, half: bool = False) -> FastModel:
     found = accelerate(model, half)
-    assert found is not None
+    assert isinstance(found, FastModel)
     return found
 
 

@@ -15,6 +15,7 @@ from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.latent_actions.prior import FlowPrior, GaussianPrior
 from smwm_ros.model.checkpoint import Checkpoint, load
+from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.planning.latent_space import LatentPlanner, noise_model, REACH, require_free
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.planning.planner import make_planner
@@ -183,3 +184,24 @@ def test_what_needs_actions_is_refused_in_latent_actions(
     with pytest.raises(ConfigError, match=f'space: gaussian, but {match}'):
         require_free(replace(PLANNER, space='gaussian', **knobs))  # type: ignore[arg-type]
     require_free(replace(PLANNER, space='gaussian'))
+
+
+def test_plans_in_half_precision_predict_nearly_the_same(run: Checkpoint) -> None:
+    model, half = model_of(run), accelerate(run.model, half=True)
+    assert isinstance(half, LatentActionModel)
+    assert accelerate(run.model) is None  # nothing is faster at full precision
+    z = latents(run, (0.0, 0.0), (0.5, 0.1), (-0.5, -0.4))
+    actions = torch.randn((3, 2, 2 * BLOCK), generator=torch.Generator().manual_seed(0))
+    exact, found = model.rollout(z, actions), half.rollout(z, actions)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    assert (found - exact).square().mean() < 1e-3 * (exact - z[:, None]).square().mean()
+    noise = torch.zeros((3, 2, 4))
+    one, other = (noise_model(each, 'gaussian').rollout(z, noise) for each in (model, half))
+    assert torch.allclose(one, other, atol=0.1)
+
+
+def test_a_run_plans_in_half_precision(run: Checkpoint) -> None:
+    pilot = Pilot(load(run.folder or ''), replace(PLANNER, precision='bf16'))
+    pilot.set_goal(draw_dot(np.array((0.6, 0.0))))
+    assert pilot.plan(draw_dot(np.array((-0.6, 0.0))), 0).actions[:BLOCK, 0].sum() > 0

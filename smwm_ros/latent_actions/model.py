@@ -10,6 +10,7 @@ action by the controller, z = c(a, x), and the forward model moves the map: s' =
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 
 from smwm_ros.config import Model
 from smwm_ros.errors import ConfigError
@@ -18,7 +19,13 @@ from smwm_ros.latent_actions.action_maps import ActionMap
 from smwm_ros.latent_actions.bottlenecks import Code, make_bottleneck
 from smwm_ros.latent_actions.frozen import FrozenEncoder, ModuleFile, MODULES
 from smwm_ros.latent_actions.maps import MapEncoder, PatchPca, pooling
-from smwm_ros.latent_actions.networks import LatentForwardModel, LatentIdm, MapReader, mlp
+from smwm_ros.latent_actions.networks import (
+    HalfPrecision,
+    LatentForwardModel,
+    LatentIdm,
+    MapReader,
+    mlp,
+)
 from smwm_ros.latent_actions.prior import FlowPrior, GaussianPrior
 import torch
 from torch import nn, Tensor
@@ -115,6 +122,12 @@ class LatentActionModel(nn.Module):
         code = self.latent_action(self.map_of(z), self.map_of(z_next))
         action: Tensor = self.decoder(code.mean, self.state_of(z))
         return action
+
+    def in_half_precision(self) -> LatentActionModel:
+        """Return a model with the same weights that predicts in bfloat16."""
+        half = copy(self)
+        half._modules = {**self._modules, 'forward_model': HalfPrecision(self.forward_model)}
+        return half
 
     def latent_action(self, s: Tensor, s_next: Tensor, content: Tensor | None = None) -> Code:
         """

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TypeAlias
 
 from smwm_ros.interfaces import Window
+from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.model.compiled import fused
 from smwm_ros.model.kernels import lane_padding, PackedLinear, ROWS
 from smwm_ros.model.networks import ForwardModel
@@ -32,13 +33,17 @@ Make: TypeAlias = Callable[..., PackedLinear]  # from weight, bias and activatio
 PARTS = 6  # of a modulation: shift, scale and gate of the attention, then of the MLP
 
 
-def accelerate(model: object, half: bool = False, rows: int = ROWS) -> FastModel | None:
+def accelerate(
+    model: object, half: bool = False, rows: int = ROWS
+) -> FastModel | LatentActionModel | None:
     """
     Return the fast form of a trained model, or None if it has none.
 
     The weights must not change afterwards. With `half`, matrix products are computed in bfloat16,
     and results are less exact. `rows` is the expected number of parallel rollouts.
     """
+    if isinstance(model, LatentActionModel):
+        return model.in_half_precision() if half else None
     if not isinstance(model, Smwm):
         return None
     forward = model.forward_model
