@@ -50,3 +50,13 @@ def test_what_would_take_too_long_is_refused_with_figures_and_what_to_change():
         ConfigError, match=r'samples 100000 x .* would take about 15,625.0 s .*budget_ms'
     ):
         EFFORT.check(huge, 1.0)
+
+
+def test_plans_that_are_old_before_the_next_one_is_ready_are_warned_of():
+    seconds = EFFORT.estimate(USUAL)
+    assert EFFORT.warning(USUAL, 2 * seconds + 0.1, 0.1) == ''
+    warning = EFFORT.warning(USUAL, 1.9 * seconds + 0.1, 0.1)
+    assert 'about 0.004 s' in warning
+    assert 'expected at most 0.0038 s' in warning
+    assert 'planner.samples' in warning
+    assert 'node.image_timeout' in warning

@@ -54,6 +54,19 @@ class SearchTime(NamedTuple):
                 'them, or set planner.budget_ms'
             )
 
+    def warning(self, planner: Planner, oldest: float, dt: float) -> str:
+        """Return why a robot would stop between plans, '' if it would not."""
+        seconds = self.estimate(planner)
+        # A plan is followed until the next one, whose image is taken up to a period after it.
+        if 2 * seconds + dt <= oldest:
+            return ''
+        return (
+            f'a plan takes about {seconds:.2g} s on this machine, so the robot will often stop as '
+            f'STALE_PLAN; expected at most {(oldest - dt) / 2:.2g} s, as node.image_timeout '
+            'permits; lower planner.samples or planner.iterations, set planner.budget_ms or '
+            'planner.precision=bf16, or raise node.image_timeout'
+        )
+
 
 def _steps(planner: Planner) -> float:
     """Return how many model steps a search predicts."""

@@ -43,6 +43,7 @@ class ConfiguredPlanner:
         setup.check_delay(knobs, setup.planner)
         self._search_time = self._measure(small(setup.planner))
         self._search_time.check(setup.planner, _longest_plan(node, knobs, setup))
+        self._warn_if_slow(knobs)
         self._pilot = make_pilot(setup.checkpoint, setup.planner)
         self._pilot.warm_up()
         for section, values in (('robot', setup.robot), ('planner', setup.planner)):
@@ -118,6 +119,14 @@ class ConfiguredPlanner:
     def _replace_pilot(self) -> None:
         """Make a pilot with the current parameters."""
         self._pilot = self._make_pilot(self._setup.checkpoint, self._live.current('planner'))
+
+    def _warn_if_slow(self, knobs: config.Node) -> None:
+        """Warn of plans that are older than permitted before the next one is ready."""
+        if self._node.get_parameter('use_sim_time').value:
+            return  # which may wait for the planner
+        oldest = oldest_image(knobs, self.dt)
+        if warning := self._search_time.warning(self._setup.planner, oldest, self.dt):
+            self._node.get_logger().warning(line(warning))
 
     def _measure(self, planner: config.Planner) -> SearchTime:
         """Measure the time of a search."""

@@ -4,7 +4,7 @@
 from dataclasses import replace
 import re
 
-from harness import wait_until, world
+from harness import FakePilot, wait_until, world
 import pytest
 from rcl_interfaces.srv import DescribeParameters, GetParameters
 import rclpy
@@ -317,3 +317,13 @@ def test_the_reason_why_a_parameter_is_refused_stays_short(checkpoint):
         ((success, reason),) = here.set(Parameter('goal.save_as', value='x' * 1_000_000))
         assert not success
         assert len(reason) < 3000
+
+
+def test_a_planner_that_cannot_keep_up_is_warned_of_at_the_start(checkpoint):
+    def make(made, planner):
+        pilot = FakePilot(made, planner)
+        pilot.warm_up = lambda: 0.3  # type: ignore[method-assign]
+        return pilot
+
+    with world(checkpoint, make_pilot=make) as here:
+        here.wait_for_log('so the robot will often stop as STALE_PLAN')
