@@ -4,12 +4,20 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from smwm_ros.cli import main
 from smwm_ros.evaluation import latent_sweep
-from smwm_ros.evaluation.acceptance import judge_images, judge_motion, moved_in
+from smwm_ros.evaluation.acceptance import (
+    judge_control,
+    judge_images,
+    judge_motion,
+    motion_reading,
+    moved_in,
+)
 from smwm_ros.evaluation.latent_actions import (
     Acceptance,
     commanded,
@@ -26,6 +34,7 @@ from smwm_ros.evaluation.latent_actions import (
 from smwm_ros.evaluation.latent_sweep import curves, largest_rise, models, monotone, Point
 from smwm_ros.evaluation.map_decoder import MapDecoder
 from smwm_ros.evaluation.transitions import Transitions
+from smwm_ros.interfaces import ActionScaler
 from smwm_ros.latent_actions.maps import PatchPca
 from smwm_ros.model.checkpoint import save
 import torch
@@ -189,10 +198,40 @@ def results(model: LatentDynamics, s: Tensor, then: Tensor) -> dict[str, Accepta
         torch.stack([s, then], dim=1).numpy(),
         np.full((len(s), 1, 2), math.nan),
     )
-    mine = np.ones(2, bool)
+    reading = motion_reading(found, found)
     tests = judge_images(model, found)
-    tests += judge_motion(model, found, found, mine, tiny_checkpoint(), None)
+    tests += judge_motion(model, reading, np.ones(2, bool), tiny_checkpoint(), None)
     return {test.name: test for test in tests}
+
+
+@pytest.mark.parametrize(
+    ('gain', 'noise', 'passed'),
+    [(1.0, 0.0, True), (0.2, 0.0, False), (1.0, 0.3, True), (1.0, 20.0, None)],
+)
+def test_commands_make_the_measured_motion_as_far_as_it_can_be_read(
+    moves: tuple[Tensor, Tensor], gain: float, noise: float, passed: bool | None
+) -> None:
+    s, then = moves
+    states = torch.stack([s, then], dim=1).numpy()
+    states = states + noise * np.random.default_rng(1).standard_normal(states.shape)
+    actions = (then - s)[:, None].numpy()
+    z = then - s
+    found = Transitions(np.arange(len(s)), s, then, z, np.zeros(len(s)), states, actions)
+    reading = motion_reading(found, found)
+    assert reading
+    if not noise:
+        assert reading.most == pytest.approx(1)
+    plain = tiny_checkpoint()
+    scaler = ActionScaler(np.zeros(2), np.ones(2))
+    labelled = plain._replace(scaler=scaler, info=plain.info._replace(actions={'r2': 0.9}))
+    model: Any = SimpleNamespace(
+        controller=lambda a, x: gain * a, state=lambda s: s, forward_model=SOUND.predict
+    )
+    test = judge_control(model, reading, np.ones(2, bool), labelled)
+    assert test.passed is passed
+    assert f'R2 {reading.most:.2f}' in test.meaning
+    assert 'labelled moments' in judge_control(model, reading, np.ones(2, bool), plain).meaning
+    assert judge_control(model, None, np.ones(2, bool), labelled).passed is None
 
 
 def test_a_sound_model_passes_each_test_that_is_judged(moves: tuple[Tensor, Tensor]) -> None:

@@ -8,6 +8,7 @@ Maps are those of images; the measured state is only used to read motion from ma
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.data.evenly_spaced import evenly_spaced
@@ -20,8 +21,11 @@ from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.regression import r2
 from smwm_ros.training.metrics import ACTIVE, FEWEST_CODES
+import torch
+from torch import Tensor
 
 SIMULATED = 200  # transitions repeated in an arena
+READABLE = 0.3  # least R2 of recorded motion with which a probe judges other motion
 
 
 def judge_images(dynamics: LatentDynamics, held_out: Transitions) -> list[Acceptance]:
@@ -54,39 +58,63 @@ def judge_images(dynamics: LatentDynamics, held_out: Transitions) -> list[Accept
     ]  # fmt: skip
 
 
+class MotionReading(NamedTuple):
+    """Reads motion from maps; recorded states calibrate it."""
+
+    z: Tensor  # (n, Z) of training transitions
+    moved: Array  # (n, P) in these
+    held_out: Transitions  # those with a measured state
+    read: measures.Probe  # maps to states
+    most: float  # R2 of the motion that it reads in recorded maps: no map shows more
+
+    def ceiling(self) -> str:
+        """Say how well it reads motion."""
+        return (
+            f'The probe reads recorded motion with R2 {self.most:.2f}, so that is the most to '
+            'expect.'
+        )
+
+
+def motion_reading(seen: Transitions, held_out: Transitions) -> MotionReading | None:
+    """Fit a probe to training transitions; None without measured states."""
+    seen, held_out = seen.measured(), held_out.measured()
+    if min(len(seen.rows), len(held_out.rows)) < 2 or not seen.states.size:
+        return None
+    maps, states = torch.cat([seen.s, seen.s_next]), np.concatenate([*seen.states.swapaxes(0, 1)])
+    read = measures.fit_probe(maps, states)
+    found = read(held_out.s_next) - read(held_out.s)
+    most = max(measures.shared_r2(found, held_out.moved), 0.0)
+    return MotionReading(seen.z, seen.moved, held_out, read, most)
+
+
 def judge_motion(
     dynamics: LatentDynamics,
-    seen: Transitions,
-    held_out: Transitions,
+    reading: MotionReading | None,
     mine: Array,
     checkpoint: Checkpoint,
     arena: Arena | None,
 ) -> list[Acceptance]:
-    """
-    Run the tests that read motion from maps; the measured state calibrates the reading.
-
-    Commands move the state fields `mine` (P,).
-    """
+    """Run the tests that read motion from maps; commands move the state fields `mine` (P,)."""
     names = {
         'transfer': 'transfer of motion, R2',
         'probe': 'probe of commanded motion, R2',
         'others': 'probe of other motion, R2',
         'drift': 'drift with the z of a still image',
     }
-    seen, held_out = seen.measured(), held_out.measured()
-    if min(len(seen.rows), len(held_out.rows)) < 2 or not seen.states.size:
+    if reading is None:
         why = 'Not measured: the dataset has no measured state.'
         return [Acceptance(name, math.nan, None, None, why) for name in names.values()]
-    read = measures.fit_probe(seen.s, seen.states[:, 0])
-    score, source = _transfer(dynamics, read, held_out, arena)
-    motion = r2(measures.fit_probe(seen.z, seen.moved)(held_out.z), held_out.moved, measures.TINY)
+    held_out, most = reading.held_out, reading.most
+    score, source = _transfer(dynamics, reading.read, held_out, arena)
+    probe = measures.fit_probe(reading.z, reading.moved)
+    motion = r2(probe(held_out.z), held_out.moved, measures.TINY)
     fields = np.array(expand(checkpoint.robot.state.fields))
     exact = checkpoint.model_config.latent_action.paper_exact
     return [
         Acceptance(
-            names['transfer'], score, 0.8, None,
+            names['transfer'], score, 0.8 * most if most > READABLE else None, None,
             'Latent actions of one place, applied at others, make the same motion, as '
-            f'{source} it and a linear probe of the map reads it.',
+            f'{source} it and a linear probe of the map reads it. {reading.ceiling()}',
         ),
         Acceptance(
             names['probe'], _mean(motion[mine]), 0.8, None,
@@ -98,7 +126,7 @@ def judge_motion(
             f'({", ".join(fields[~mine]) or "none in this dataset"}).',
         ),
         Acceptance(
-            names['drift'], measures.drift(dynamics, read, held_out.s, held_out.moved),
+            names['drift'], measures.drift(dynamics, reading.read, held_out.s, held_out.moved),
             None, None if exact else 0.04,
             'Motion per model step while nothing should move, as a share of a full-scale step'
             f'{"; paper_exact has no code for standing still, so it is not judged" * exact}.',
@@ -131,22 +159,51 @@ def _mean(scores: Array) -> float:
 def judge_action_maps(checkpoint: Checkpoint) -> list[Acceptance]:
     """Report how well controller and decoder, fitted to labelled moments, do on held-out ones."""
     found = checkpoint.info.actions
-    tests = []
-    for part, meaning in (
-        ('controller', 'from an action to the latent action that the images show'),
-        ('decoder', 'from a latent action to the action'),
-    ):
-        scores = found.get(part, {})
-        words = ', '.join(f'{name} {score:.2f}' for name, score in scores.items())
-        tests.append(
-            Acceptance(
-                f'{part}, R2', measures.best(scores), 0.7, None,
-                f'The {part} leads {meaning}; at held-out moments: {words}.'
-                if scores
-                else f'Not measured: the training had no labelled moments, so there is no {part}.',
-            )
-        )  # fmt: skip
-    return tests
+    if not found:
+        why = 'Not measured: the training had no labelled moments, so there is no {}.'
+        return [
+            Acceptance(f'{part}, R2', math.nan, None, None, why.format(part))
+            for part in ('controller', 'decoder')
+        ]
+    words = {
+        part: ', '.join(f'{name} {score:.2f}' for name, score in found[part].items())
+        for part in ('controller', 'decoder')
+    }
+    return [
+        Acceptance(
+            'controller, R2', measures.best(found['controller']), None, None,
+            'The controller leads from an action to the latent action that the images show, '
+            f'which also describes other motion. At held-out moments: {words["controller"]}.',
+        ),
+        Acceptance(
+            'decoder, R2', found['r2'], 0.7, None,
+            'The decoder leads from a latent action to the mean command of a model step, at '
+            f'held-out moments. Each command by itself: {words["decoder"]}.',
+        ),
+    ]  # fmt: skip
+
+
+def judge_control(
+    model: LatentActionModel, reading: MotionReading | None, mine: Array, checkpoint: Checkpoint
+) -> Acceptance:
+    """Compare the motion that commands make, by way of the controller, with the measured one."""
+    name = 'motion by the controller, R2'
+    known = np.zeros(0, np.int64)
+    if reading and checkpoint.info.actions:
+        known = np.flatnonzero(np.isfinite(reading.held_out.actions).all(axis=(1, 2)))
+    if reading is None or len(known) < measures.FEWEST:
+        why = 'Not measured: it needs labelled moments, and held-out commands and states.'
+        return Acceptance(name, math.nan, None, None, why)
+    s, actions = reading.held_out.s[known], reading.held_out.actions[known]
+    flat = checkpoint.scaler.normalise(actions).reshape(len(known), -1)
+    z = model.controller(torch.from_numpy(flat).to(s), model.state(s))
+    moved = reading.read(model.forward_model(s, z)) - reading.read(s)
+    score = _mean(r2(moved, reading.held_out.moved[known], measures.TINY)[mine])
+    return Acceptance(
+        name, score, 0.7 * reading.most if reading.most > READABLE else None, None,
+        'Recorded commands, turned into latent actions by the controller, make the measured '
+        f'motion, as a linear probe of the map reads it. {reading.ceiling()}',
+    )  # fmt: skip
 
 
 def judge_capacity(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from smwm_ros.interfaces import Array
-from smwm_ros.model.regression import r2
+from smwm_ros.model.regression import r2, ridge
 import torch
 from torch import Tensor
 
@@ -102,20 +102,15 @@ def fit_probe(inputs: Array | Tensor, targets: Array) -> Probe:
     """Fit a ridge; its penalty is the best one on the last fifth of the rows."""
     x, y = _flat(inputs), targets.astype(np.float64)
     seen = len(x) - len(x) // 5
-    tried = _ridges(x[:seen], y[:seen])
+    tried = [_fit(x[:seen], y[:seen], penalty) for penalty in PENALTIES]
     errors = [np.square(probe(x[seen:]) - y[seen:]).sum() for probe in tried]
-    return _ridges(x, y)[int(np.argmin(errors))]
+    return _fit(x, y, PENALTIES[int(np.argmin(errors))])
 
 
-def _ridges(x: Array, y: Array) -> list[Probe]:
-    """Fit a ridge with each penalty; inputs may have more columns than rows."""
+def _fit(x: Array, y: Array, penalty: float) -> Probe:
+    """Fit a ridge with one penalty."""
     mean, offset = x.mean(0), y.mean(0)
-    u, values, axes = np.linalg.svd(x - mean, full_matrices=False)
-    shares = u.T @ (y - offset)
-    return [
-        partial(_read, axes.T @ ((values / (values**2 + penalty))[:, None] * shares), mean, offset)
-        for penalty in PENALTIES
-    ]
+    return partial(_read, ridge(x - mean, y - offset, penalty), mean, offset)
 
 
 def _read(weights: Array, mean: Array, offset: Array, rows: Array | Tensor) -> Array:

@@ -14,8 +14,10 @@ from smwm_ros.evaluation import latent_actions as measures
 from smwm_ros.evaluation.acceptance import (
     judge_action_maps,
     judge_capacity,
+    judge_control,
     judge_images,
     judge_motion,
+    motion_reading,
 )
 from smwm_ros.evaluation.latent_actions import Acceptance, LatentDynamics
 from smwm_ros.evaluation.map_decoder import MapDecoder
@@ -102,9 +104,11 @@ def judge_latent_actions(
         model.forward_model,
         model.without_action,
     )
+    mine, reading = commanded_fields(data), motion_reading(seen, held_out)
     tests = (
         *judge_images(dynamics, held_out),
-        *judge_motion(dynamics, seen, held_out, commanded_fields(data), checkpoint, arena),
+        *judge_motion(dynamics, reading, mine, checkpoint, arena),
+        judge_control(model, reading, mine, checkpoint),
         *judge_action_maps(checkpoint),
         *judge_capacity(model, held_out, checkpoint),
     )
