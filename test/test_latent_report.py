@@ -175,15 +175,15 @@ def test_a_sweep_passes_where_more_capacity_lowers_the_error() -> None:
         for place, (name, knobs) in enumerate(models())
     ]
     assert all(test.passed for test in monotone(points))
-    assert all(len(curve) == 5 for curve in curves(points).values())
+    assert all(len(curve) == 7 for curve in curves(points).values())
     rising = [*points[:-1], points[-1]._replace(error=0.6)]
     assert [test.passed for test in monotone(rising)] == [True, False, False, False]
     flat = [point._replace(error=1.0) for point in points]
     assert [test.passed for test in monotone(flat)] == [False, True, True, True]
     failed = [p._replace(error=math.nan) if p.setting.endswith('16}') else p for p in points]
-    assert len(curves(failed)['vq']) == 4
+    assert len(curves(failed)['vq']) == 6
     assert all(test.passed for test in monotone(failed))
-    assert failed[8].as_json()['error'] is None
+    assert failed[12].as_json()['error'] is None
     assert largest_rise([1.0, 0.5, 0.75]) == pytest.approx(1.5)
 
 

@@ -31,9 +31,9 @@ _log = logging.getLogger(__name__)
 # The knob of each bottleneck and its values, the least capacity first.
 STRENGTHS: Mapping[str, tuple[str, tuple[float, ...]]] = MappingProxyType(
     {
-        'noisy': ('strength', (0.03, 0.003, 0.0003)),
-        'sparse': ('strength', (0.1, 0.01, 0.001)),
-        'vq': ('codes', (4, 16, 64)),
+        'noisy': ('strength', (0.03, 0.01, 0.003, 0.001, 0.0001)),
+        'sparse': ('strength', (0.1, 0.03, 0.01, 0.003, 0.001)),
+        'vq': ('codes', (4, 16, 64, 256, 1024)),
     }
 )
 FALL = 0.7  # largest error without bottleneck, as a share of that of z = 0
