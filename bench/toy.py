@@ -10,12 +10,11 @@ after a hundred times as many steps on a canvas of 64 px.
 from __future__ import annotations
 
 from collections.abc import Iterator
-import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from common import main, Row
-import numpy as np
+from parts.over_seeds import over_seeds
 from smwm_ros.load import load_config
 from smwm_ros.pages.toy import painted
 from smwm_ros.progress import show_progress
@@ -25,7 +24,6 @@ from smwm_ros.toys.worlds import TOYS
 import torch
 
 SEEDS = (0, 1, 2)
-T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776}  # 97.5 % of Student's t, by degrees of freedom
 RANKS = {
     'single': 3.15, 'independent': 4.65, 'coupled': 2.5, 'random': 2.85, 'combined': 6.85,
     'arrow_x': 2.08, 'arrow_xy': 3.47, 'arrow_xyt': 7.72,
@@ -84,12 +82,8 @@ def _rows(name: str, found: list[Found]) -> Iterator[Row]:
 
 def _row(measure: str, unit: str, values: list[float], theirs: float | None = None) -> Row:
     """Return the mean over seeds as a row."""
-    interval = None
-    if len(values) > 1:
-        half = T[len(values) - 1] * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-        interval = (float(np.mean(values)) - half, float(np.mean(values)) + half)
     peer = PEER if theirs is not None else ''
-    return Row(f'toy.{measure}', float(np.mean(values)), unit, '', peer, theirs, interval=interval)
+    return over_seeds(f'toy.{measure}', unit, values, peer, theirs)
 
 
 if __name__ == '__main__':
