@@ -6,7 +6,7 @@ Of the recorded actions of an arena only those of 50 or 200 moments are kept. A 
 is trained on all images, labels the rest, and a world model is trained on the labels. It is
 compared on the same pairs with one that was trained on the moments alone, with one that was
 trained on all recorded actions, and with the latent-action model itself, which plans by way of its
-controller and in its latent actions. In two_room two balls roll about.
+controller. In two_room two balls roll about.
 """
 
 from __future__ import annotations
