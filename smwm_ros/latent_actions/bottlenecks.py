@@ -87,9 +87,10 @@ class Sparse(Bottleneck):
         """Return h, and the penalty of the batch."""
         energy = self.weight * _priced(h.abs().sum(dim=1), content)
         short = (math.sqrt(self.width) - h.square().sum(dim=1)).clamp(min=0)
-        std = h.var(dim=0).clamp(min=1e-8).sqrt()
+        correction = min(1, len(h) - 1)  # a single transition has no spread
+        std = h.var(dim=0, correction=correction).clamp(min=1e-8).sqrt()
         variance = (1 - std).clamp(min=0).mean()
-        covariance = torch.cov(h.T).reshape(self.width, self.width)
+        covariance = torch.cov(h.T, correction=correction).reshape(self.width, self.width)
         off = covariance.square().sum() - covariance.diagonal().square().sum()
         off = off / max(self.width * (self.width - 1), 1)
         mean = h.mean(dim=0).square().mean()
