@@ -90,7 +90,8 @@ def one_seed(
             note(found, '50 labels only', seed.plan(only, pairs))
             planner = replace(latent.planner, **SLOW)
             note(found, 'controller', seed.plan(latent, pairs[:CONTROLLED], planner))
-        label(hidden, run, float('-inf'), show_progress)
+        # Opened anew: with its labels, if an earlier run wrote some.
+        label(TransitionDataset.open(hidden.folder), run, float('-inf'), show_progress)
         labelled = TransitionDataset.open(hidden.folder)
         model = seed.trained(labelled, 'smwm', f'from_{moments}')
         note(found, f'from {moments}', seed.plan(model, pairs))
