@@ -29,6 +29,7 @@ VERBS = (
     'collect',
     'train',
     'label',
+    'adapt',
     'prepare',
     'evaluate',
     'lam-report',

@@ -40,6 +40,7 @@ SHOWN_BY = {
         'ros/test_client.py::test_goals_by_name_and_picture_are_accepted',
     ),
     'ros2 ': 'ros/test_docs_commands.py::test_a_line_fits_the_node',
+    'smwm adapt ': 'test_adapt.py::test_a_minute_of_images_makes_the_model_fit',
     'smwm label ': 'test_labelling.py::test_answers_become_labelled_moments',
     'pre-commit install': 'test_package.py::test_every_requirement_of_setup_py_is_used',
 }

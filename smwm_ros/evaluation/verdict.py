@@ -151,8 +151,10 @@ def _unlike(found: Mapping[str, float], model: Model, horizon: int) -> Verdict |
         (
             'compare the images with those it was trained on (smwm view of both datasets): '
             'camera, its position, light, colours, noise',
-            'record a few minutes with this camera, and train again with these bags among the '
-            'others (smwm convert OLD NEW, smwm train)',
+            'record a minute with this camera, and measure the statistics of its images: smwm '
+            'adapt RUN --bag BAG',
+            'if that does not suffice, record a few minutes more, and train again with these '
+            'bags among the others (smwm convert OLD NEW, smwm train)',
             'for robustness, train on images that vary: train.shift and train.brightness, and in '
             'simulation randomise.usual=true or wider ranges of randomise',
             'where the images look alike, check that commands match the frames: fields, signs, '

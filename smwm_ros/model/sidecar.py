@@ -22,6 +22,7 @@ from smwm_ros.model.tensors import read_tensors
 from torch import Tensor
 
 FORMAT = 1
+KEPT = Kind(CheckpointError, 'make it again: smwm prepare')
 
 
 def save(folder: Path, name: str, tensors: Mapping[str, Tensor], info: Mapping[str, Any]) -> None:
@@ -36,6 +37,21 @@ def save(folder: Path, name: str, tensors: Mapping[str, Tensor], info: Mapping[s
     }
     text = json.dumps(meta, indent=1).encode()
     write_together({folder / f'{name}.safetensors': content, folder / f'{name}.json': text})
+
+
+def carry_over(source: Path, target: Path) -> list[str]:
+    """Copy all such files to a run whose latents mean the same; return their names."""
+    weights = [read_meta(folder).weights_sha256 for folder in (source, target)]
+    names = []
+    for path in sorted(source.glob('*.json')):
+        content = path.with_suffix('.safetensors')
+        meta = read_json(path, KEPT) if content.is_file() else None
+        if not isinstance(meta, dict) or meta.get('model_sha256') != weights[0]:
+            continue
+        text = json.dumps({**meta, 'model_sha256': weights[1]}, indent=1).encode()
+        write_together({target / content.name: content.read_bytes(), target / path.name: text})
+        names.append(path.stem)
+    return names
 
 
 def load(

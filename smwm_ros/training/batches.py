@@ -168,15 +168,19 @@ def _report_left_out(dataset: TransitionDataset, ticks: int, warn: bool) -> None
         )
 
 
-def with_held_out(data: TransitionDataset) -> tuple[TransitionDataset, str]:
+def with_held_out(
+    data: TransitionDataset, unlabelled: bool = False
+) -> tuple[TransitionDataset, str]:
     """
     Return a dataset with training and held-out episodes, and a note if it had to be cut.
 
     In a dataset without such a split, such as a single recording, each episode is cut into two
-    parts. The gap between them keeps the same moment out of both.
+    parts. The gap between them keeps the same moment out of both. With `unlabelled`, as for
+    `Batches`, actions may be unknown.
     """
-    require_known(data, data.info.action_block)
-    if len(data.starts('train')) and len(data.starts('val')):
+    if not unlabelled:
+        require_known(data, data.info.action_block)
+    if all(len(data.starts(split, unlabelled=unlabelled)) for split in ('train', 'val')):
         return data, ''
     parts = []
     for start, stop, _ in data.episodes:
@@ -184,8 +188,8 @@ def with_held_out(data: TransitionDataset) -> tuple[TransitionDataset, str]:
         parts += [Episode(start, first, 'train'), Episode(second, stop, 'val')]
     halves = copy.copy(data)
     halves.episodes = tuple(parts)
-    what = 'episode with known actions' if data.unknown else 'episode'
-    if not len(halves.starts('train')) or not len(halves.starts('val')):
+    what = 'episode with known actions' if data.unknown and not unlabelled else 'episode'
+    if not all(len(halves.starts(split, unlabelled=unlabelled)) for split in ('train', 'val')):
         longest = max((stop - start for start, stop, _ in data.episodes), default=0)
         raise DatasetError(
             f'{data.folder}: cannot measure a model on it: no {what} is held out, and '

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Adapt an encoder to another camera, light or renderer, from a minute of its images.
+
+Another look shifts and scales the inputs of BatchNorm in the encoder, so every latent is off by
+nearly the same vector. Statistics that are measured anew remove that, without labels or gradients.
+Where commands were recorded, gradient steps of the usual loss can follow.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+from smwm_ros import config
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.stored import section
+from smwm_ros.errors import CheckpointError, DatasetError
+from smwm_ros.model.checkpoint import Checkpoint
+from smwm_ros.model.encoding import encode_rows
+from smwm_ros.model.world_model import Smwm
+from smwm_ros.reporting import NoProgress, ShowProgress
+from smwm_ros.text import count_of
+from smwm_ros.training.batches import Batches, check, Shuffle
+from smwm_ros.training.learner import Learner
+from torch import nn, Tensor
+
+FEWEST = 100  # frames
+LEAST_VARIETY = 0.05  # of the features that BatchNorm normalises, as a share of that in training
+SLOWER = 0.1  # learning rate of gradient steps, as a share of that in training
+
+
+def measure_statistics(checkpoint: Checkpoint, dataset: TransitionDataset) -> Checkpoint:
+    """Return a checkpoint with the BatchNorm statistics of the training frames of a dataset."""
+    spans = [np.arange(e.start, e.stop) for e in dataset.episodes if e.split == 'train']
+    rows = np.concatenate(spans)
+    if len(rows) < FEWEST:
+        raise DatasetError(
+            f'{count_of(len(rows), "frame")} to adapt to, expected at least {FEWEST}; record a '
+            'minute of driving'
+        )
+    model = copy.deepcopy(checkpoint.smwm)
+    norms = batch_norms(checkpoint, model)
+    before = [_variance(layer) for layer in norms]
+    for layer in norms:
+        layer.train().reset_running_stats()
+        layer.momentum = None  # the mean over all batches
+    # Mixed, because the variance of a batch of neighbouring frames is too small.
+    encode_rows(model, dataset, np.random.default_rng(0).permutation(rows))
+    for layer in norms:
+        layer.eval()
+        layer.momentum = 0.1
+    _require_variety(_variance(norms[-1]), before[-1])
+    return checkpoint._replace(model=model)
+
+
+def batch_norms(checkpoint: Checkpoint, model: Smwm | None = None) -> list[nn.BatchNorm1d]:
+    """Return these layers of the encoder, or raise if a model cannot be adapted."""
+    layers = (model or checkpoint.smwm).encoder.modules()
+    norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm1d)]
+    if not norms:
+        raise CheckpointError(
+            f'{checkpoint.folder}: its encoder has no BatchNorm, so there are no statistics to '
+            'measure; train it again with more data, or with train.brightness and train.shift'
+        )
+    return norms
+
+
+def _variance(layer: nn.BatchNorm1d) -> Tensor:
+    """Return a copy of the running variance."""
+    assert layer.running_var is not None
+    return layer.running_var.clone()
+
+
+def _require_variety(found: Tensor, before: Tensor) -> None:
+    """Raise a DatasetError if images differ much less from each other than in training."""
+    variety = float((found / before.clamp(min=1e-12)).median())
+    if variety < LEAST_VARIETY:
+        raise DatasetError(
+            f'too little variety: the images vary by {variety:.1%} of what the training images '
+            f'did, expected at least {LEAST_VARIETY:.0%}; record a minute in which the robot '
+            'drives everywhere'
+        )
+
+
+def take_steps(
+    checkpoint: Checkpoint,
+    dataset: TransitionDataset,
+    steps: int,
+    progress: ShowProgress = NoProgress,
+) -> Checkpoint:
+    """Return a checkpoint after some gradient steps on the recorded commands."""
+    model, settings = copy.deepcopy(checkpoint.smwm), _settings(checkpoint, steps)
+    history = checkpoint.model_config.history
+    check(dataset, history, checkpoint.model_config.aligns_state)
+    device = next(model.parameters()).device
+    batches = Batches(dataset, checkpoint.scaler, device, history)
+    sampler = Shuffle(batches.starts('train'), settings.batch, settings.seed)
+    learner = Learner(model.requires_grad_(True), settings, device)
+    with progress(total=steps, desc='adapt', unit='step') as bar:
+        for step in range(steps):
+            learner.step(step + 1, batches.at(sampler(step)))
+            bar.update()
+    moved = checkpoint._replace(model=model.eval().requires_grad_(False))
+    return measure_statistics(moved, dataset)  # those of training lag behind the weights
+
+
+def _settings(checkpoint: Checkpoint, steps: int) -> config.Train:
+    """Return the settings of the training, for a few slow steps."""
+    try:
+        settings = section(config.Train, checkpoint.info.train or {}, 'train')
+    except ValueError:  # of another version
+        settings = config.Train()
+    return replace(settings, steps=steps, lr=SLOWER * settings.lr, unroll=1)

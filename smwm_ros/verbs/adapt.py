@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Adapt a model to another camera, light or renderer, from a minute of its images.
+
+BAG holds camera images of the robot in motion; commands are not needed. The statistics by which
+the encoder normalises images are measured anew, and the adapted model becomes a run of its own.
+--steps adds gradient steps on the recorded commands. Held-out images are measured before and
+after; a model that fits them worse than before is not written.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smwm_ros.text import count_of, echo
+from smwm_ros.verbs.options import add_msgs, positive
+
+if TYPE_CHECKING:
+    from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.evaluation.fit_to_images import ImageFit
+    from smwm_ros.model.checkpoint import Checkpoint
+
+EXAMPLE = 'smwm adapt runs/mine --bag my_bags/new_camera'
+GOALS = 'Record goal images anew: those of the old camera do not show the new look.'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of this verb."""
+    parser.add_argument('run_folder', type=Path, metavar='RUN', help='run folder of smwm train')
+    parser.add_argument(
+        '--bag', type=Path, nargs='+', required=True, help='bags or videos of the new images'
+    )
+    parser.add_argument(
+        '--out', type=Path, metavar='NEW', help='run folder to write (default: RUN_adapted)'
+    )
+    parser.add_argument(
+        '--steps', type=positive, metavar='N', help='gradient steps on recorded commands'
+    )
+    add_msgs(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from tempfile import TemporaryDirectory
+
+    from smwm_ros.evaluation.fit_to_images import measure_fit
+    from smwm_ros.files import require_new
+    from smwm_ros.model.checkpoint import load
+    from smwm_ros.planning import frame_bank
+    from smwm_ros.progress import show_progress
+    from smwm_ros.training.adapt import batch_norms, measure_statistics, take_steps
+    from smwm_ros.training.batches import with_held_out
+
+    folder: Path = args.run_folder
+    out = args.out or folder.with_name(f'{folder.resolve().name}_adapted')
+    require_new(out)
+    checkpoint = load(folder)
+    batch_norms(checkpoint)  # raises now rather than after the conversion
+    album = frame_bank.load(folder, 'the novelty of images').latents
+    with TemporaryDirectory(prefix='smwm-adapt-') as short:
+        data, _ = with_held_out(_dataset(args, Path(short), checkpoint), unlabelled=True)
+        adapted = measure_statistics(checkpoint, data)
+        if args.steps:
+            adapted = take_steps(adapted, data, args.steps, show_progress)
+        before, after = (measure_fit(model, data, album) for model in (checkpoint, adapted))
+        _print(before, after, data)
+    _write(args, folder, out, adapted, before, after)
+    return 0
+
+
+def _dataset(args: argparse.Namespace, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
+    """Convert the recordings as those of the training, but keep images without a command."""
+    from smwm_ros.bags.converting.convert import convert
+    from smwm_ros.config import Config
+    from smwm_ros.progress import show_progress
+
+    settings = replace(checkpoint.dataset, after_hold='unknown')
+    config = replace(Config(), robot=checkpoint.robot, dataset=settings)
+    made = convert(args.bag, folder, config, jobs=1, msgs=args.msgs, progress=show_progress)
+    return made.dataset
+
+
+def _print(before: ImageFit, after: ImageFit, data: TransitionDataset) -> None:
+    """Print both fits."""
+    count = len(data.starts('val', unlabelled=True))
+    echo(f'On {count_of(count, "held-out frame")}:{"":9}before  after')
+    echo(f'  novelty, median (about 1: as in training) {before.novelty:8.2f} {after.novelty:6.2f}')
+    if len(data.starts('val')):
+        echo(
+            f'  forward error, share of copy baseline {before.forward:12.2f} {after.forward:6.2f}'
+        )
+        echo(f'  inverse R2 {before.inverse_r2:39.2f} {after.inverse_r2:6.2f}')
+    else:
+        echo('  no commands were recorded, so nothing else is measured')
+
+
+def _write(
+    args: argparse.Namespace,
+    folder: Path,
+    out: Path,
+    adapted: Checkpoint,
+    before: ImageFit,
+    after: ImageFit,
+) -> None:
+    """Write the adapted model and what belongs to it, unless it is worse."""
+    import os
+
+    from smwm_ros.errors import CheckpointError
+    from smwm_ros.files import appearing
+    from smwm_ros.model import checkpoint as checkpoints
+    from smwm_ros.model.sidecar import carry_over
+
+    if after.worse_than(before):
+        raise CheckpointError(
+            f'{out}: not written, because the adapted model fits held-out images worse; the model '
+            'may fit them already (smwm replay), or the recording shows too few places'
+        )
+    data = checkpoints.recorded_data(folder)
+    info = adapted.info._replace(
+        verdict='',
+        data=os.path.relpath(data.resolve(), out.resolve()) if data else adapted.info.data,
+        others={
+            **adapted.info.others,
+            'adapted': {
+                'from': str(folder),
+                'bags': [str(bag) for bag in args.bag],
+                'steps': args.steps or 0,
+                'before': before._asdict(),
+                'after': after._asdict(),
+            },
+        },
+    )
+    with appearing(out) as part:
+        checkpoints.save(part, adapted._replace(info=info))
+        names = carry_over(folder, part)
+    echo(f'Saved in {out}, with {", ".join(names)} of {folder}. {GOALS}')
+    if args.steps:
+        echo('Gradient steps moved the latent a little; smwm prepare adapts roadmap and policy.')
+    echo(f'next: ros2 launch smwm_ros plan.launch.py checkpoint:={out}')
