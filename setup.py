@@ -37,6 +37,7 @@ setup(
     ],
     extras_require={
         'sim': ['pybullet'],
+        'mujoco': ['mujoco>=3.3'],  # the second engine of the arenas
         'gym': ['gymnasium>=1.0', 'pybullet'],  # arenas as environments of Gymnasium
         # Datasets in the formats of others.
         'hdf5': ['h5py>=3.8', 'hdf5plugin'],
@@ -68,6 +69,7 @@ setup(
             'hdf5plugin',
             'hypothesis',
             'mcap',  # writes the damaged files that tests read
+            'mujoco',  # as in mujoco, which tests need
             'mypy',
             'onnx',  # as in onnx, which tests need
             'onnxruntime',

@@ -237,6 +237,7 @@ class Dataset:
     seed: int = knob(0, 'seed of the held-out split', 0, 2**31 - 1)
 
 
+ENGINES = ('pybullet', 'mujoco')
 BOTTLENECKS = ('noisy', 'sparse', 'vq', 'pvq', 'prefix', 'none', 'zero')
 
 
@@ -700,6 +701,13 @@ class Arena:
     """A simulated world, and what is collected in it."""
 
     name: str = knob('two_room', 'name of the arena', basic=True)
+    engine: str = knob(
+        'pybullet',
+        'what simulates and renders it; a model that was trained in one engine can be tested in '
+        'the other, which looks and moves a little differently (mujoco needs the extra mujoco, '
+        'and EGL or OSMesa)',
+        choices=ENGINES,
+    )
     image_size: int = knob(64, 'side of the square camera image [px]', 16, 1024)
     episodes: int = knob(180, 'episodes to collect', 1, 10_000_000, basic=True)
     length: int = knob(100, 'raw steps in an episode', 2, 100_000)

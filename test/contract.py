@@ -28,9 +28,9 @@ from torch import Tensor
 STEPS = 30
 
 
-def check_arena(name: str) -> None:
+def check_arena(name: str, engine: str = 'pybullet') -> None:
     """Check what every arena promises, under the name by which users know it."""
-    arena, other = make_arena(name, 32), make_arena(name, 32)
+    arena, other = make_arena(name, 32, engine), make_arena(name, 32, engine)
     try:
         check_spec(arena)
         check_frames(arena, 32)

@@ -41,7 +41,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'codec': (BASE, ARRAYS),
     'data': ({*BASE, 'codec'}, ARRAYS),
     'bags': ({*BASE, 'load', 'worker_processes', 'codec', 'data'}, ARRAYS | BAGS),
-    'arenas': ({*BASE, 'load', 'codec'}, ARRAYS | {'pybullet', 'gymnasium'}),
+    'arenas': ({*BASE, 'load', 'codec'}, ARRAYS | {'pybullet', 'mujoco', 'gymnasium'}),
     'collect': ({*BASE, 'worker_processes', 'codec', 'bags', 'arenas'}, {'numpy'}),
     'control': ({*BASE, 'codec'}, ARRAYS),
     'latent_actions': (BASE, {'torch', 'onnxruntime'}),
@@ -89,7 +89,7 @@ BAG_ROOMS = {
 # These never import torch, not through others either: they start fast, and run where it is not.
 LIGHT = ('codec', 'data', 'control', 'bags', 'arenas', 'collect')
 # Foreign worlds: each lives behind one door, or a few.
-HOMES = {'pybullet': 'arenas', 'gymnasium': 'arenas', 'tqdm': 'progress'}
+HOMES = {'pybullet': 'arenas', 'mujoco': 'arenas', 'gymnasium': 'arenas', 'tqdm': 'progress'}
 HOMES |= {'rosbags': 'bags', 'mcap': 'bags', 'ray': 'bags', 'av': 'bags'}
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
 HOMES['onnxruntime'] = 'latent_actions exchange'  # runs encoders of others, and checks exports

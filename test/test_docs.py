@@ -28,6 +28,7 @@ PAGES = [
 GENERATED = re.compile(r'<!-- generated:.*?<!-- end -->', re.DOTALL)
 BLOCK = re.compile(r'^```bash\n(.*?)^```', re.DOTALL | re.MULTILINE)
 # What needs a machine of its own stands here with the test that does the same on a small scale.
+ENGINE = 'sim/test_mujoco.py::test_verbs_run_in_the_other_engine'
 SHOWN_BY = {
     'cd ~/ros2_ws/src && git clone': 'test_package.py::test_colcon_build_brings',
     'rosdep install': 'test_package.py::test_every_import_is_declared_to_pip_and_to_rosdep',
@@ -40,6 +41,9 @@ SHOWN_BY = {
         'ros/test_client.py::test_goals_by_name_and_picture_are_accepted',
     ),
     'ros2 ': 'ros/test_docs_commands.py::test_a_line_fits_the_node',
+    # With MuJoCo, which needs a renderer.
+    'smwm collect two_room --episodes 6 --out other_engine': ENGINE,
+    'smwm evaluate models/two_room --arena two_room arena.engine': ENGINE,
     'smwm adapt ': 'test_adapt.py::test_a_minute_of_images_makes_the_model_fit',
     'smwm label ': 'test_labelling.py::test_answers_become_labelled_moments',
     'pre-commit install': 'test_package.py::test_every_requirement_of_setup_py_is_used',

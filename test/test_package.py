@@ -40,6 +40,7 @@ THIRD_PARTY = {
     'lerobot': ('lerobot', None),  # rosdep has no key
     'lifecycle_msgs': ('ros-lifecycle-msgs', 'lifecycle_msgs'),
     'lz4': ('lz4', 'python3-rosbags-pip'),  # rosbags brings it
+    'mujoco': ('mujoco', None),  # optional; some distributions have no key
     'nav_msgs': ('ros-nav-msgs', 'nav_msgs'),
     'numpy': ('numpy', 'python3-numpy'),
     'onnxruntime': ('onnxruntime', None),  # rosdep has no key
@@ -78,7 +79,7 @@ def setup_words(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def requirements(words: dict[str, Any]) -> set[str]:
     lines = list(words['install_requires'])
-    for extra in ('sim', 'ros', 'gym', 'hdf5', 'lerobot', 'onnx', 'ray', 'video'):
+    for extra in ('sim', 'ros', 'gym', 'hdf5', 'lerobot', 'mujoco', 'onnx', 'ray', 'video'):
         lines += words['extras_require'][extra]
     return {re.split(r'[\[<>=;~! ]', line)[0].lower() for line in lines}
 

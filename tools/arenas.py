@@ -1,36 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw docs/arenas.png: every arena with its scripted expert, larger than its camera image."""
+"""
+Draw the pictures of docs/arenas.md, larger than the images of a camera.
+
+arenas.png shows every arena with its scripted expert, and arenas_mujoco.png some of them in the
+other engine.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from smwm_ros.arenas import ARENA_NAMES, make_arena
+from smwm_ros.interfaces import Array
 
-ROOT = Path(__file__).resolve().parent.parent
+DOCS = Path(__file__).resolve().parent.parent / 'docs'
 SIZE = 240  # of a picture [px]
 STEPS = (0, 12, 24)  # raw steps of the expert at which it is drawn
 
 
 def main() -> None:
-    """Draw a column for each arena, with time from top to bottom."""
-    columns = []
-    for name in ARENA_NAMES:
-        arena = make_arena(name)
-        try:
-            arena.reset(3)
-            views = []
-            for step in range(STEPS[-1] + 1):
-                if step in STEPS:
-                    views.append(arena.render(SIZE))
-                arena.step(arena.spec.clip(arena.expert()))
-        finally:
-            arena.close()
-        columns.append(np.vstack(views))
-    picture = np.hstack(columns)
-    cv2.imwrite(str(ROOT / 'docs' / 'arenas.png'), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    """Draw both pictures, with time from top to bottom."""
+    write('arenas.png', [column(name, STEPS) for name in ARENA_NAMES])
+    others = ('two_room', 'push_t', 'cube', 'reacher')
+    write('arenas_mujoco.png', [column(name, STEPS[1:2], 'mujoco') for name in others])
+
+
+def column(name: str, steps: Sequence[int], engine: str = 'pybullet') -> Array:
+    """Draw an arena after some raw steps of its expert."""
+    arena = make_arena(name, engine=engine)
+    try:
+        arena.reset(3)
+        views = []
+        for step in range(steps[-1] + 1):
+            if step in steps:
+                views.append(arena.render(SIZE))
+            arena.step(arena.spec.clip(arena.expert()))
+    finally:
+        arena.close()
+    return np.vstack(views)
+
+
+def write(name: str, columns: Sequence[Array]) -> None:
+    """Write columns side by side to a file in docs/."""
+    picture = cv2.cvtColor(np.hstack(columns), cv2.COLOR_RGB2BGR)
+    cv2.imwrite(str(DOCS / name), picture)
 
 
 if __name__ == '__main__':

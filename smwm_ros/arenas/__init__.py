@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Simulated robots with cameras; the only room that imports pybullet.
+Simulated robots with cameras; the only room that imports pybullet and mujoco.
 
-Read in this order: scene, bodies, engine, world, appearance, ranges, vary, balls, course, rooms,
-two_room, two_room_differential, reacher, push_t, push_t_shape, push_t_expert, cube,
-collection_policies, choose, gym.
+Read in this order: scene, bodies, engine, world, mujoco_world, mujoco_bodies, mujoco_renderer,
+worlds, appearance, ranges, vary, balls, course, rooms, two_room, two_room_differential, reacher,
+push_t, push_t_shape, push_t_expert, cube, collection_policies, choose, gym.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ def require_arena(name: str) -> str:
     return name
 
 
-def make_arena(name: str, image_size: int = 64) -> Scene:
-    """Make an arena with square camera images of this size [px]."""
+def make_arena(name: str, image_size: int = 64, engine: str = 'pybullet') -> Scene:
+    """Make an arena with square camera images of this size [px], simulated by an engine."""
     require_arena(name)
     low, high = IMAGE_SIZES
     if not low <= image_size <= high:
         raise ArenaError(f'image size: {image_size} is out of range; valid: {low} to {high}')
     module = import_module(f'smwm_ros.arenas.{name}')
-    arena: Scene = getattr(module, _ARENAS[name])(image_size)
+    arena: Scene = getattr(module, _ARENAS[name])(image_size, engine)
     return arena
 
 
 def arena_of(config: Config, shift: str = '') -> Arena:
     """Make the arena of a configuration, with its randomisation and an optional held-out shift."""
-    scene = make_arena(config.arena.name, config.arena.image_size)
+    scene = make_arena(config.arena.name, config.arena.image_size, config.arena.engine)
     distractors = config.arena.distractors
     if config.randomise == Randomise() and not distractors and not shift:
         return scene

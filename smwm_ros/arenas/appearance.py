@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import cv2
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup
-from smwm_ros.arenas.world import World
+from smwm_ros.arenas.worlds import AnyWorld
 from smwm_ros.interfaces import Array
 
 PATTERNS = 16  # number of textures to choose from
@@ -26,7 +26,7 @@ class Appearance:
     stores the original values, so it is made before anything changes: see appearance_of().
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: AnyWorld) -> None:
         self._camera = world.camera
         links = world.links()
         moving = {link.body for link in links if link.mass}
@@ -44,7 +44,7 @@ class Appearance:
         """Return the number of different colours."""
         return len(self._colours)
 
-    def apply(self, world: World, drawn: Mapping[str, Any], pattern: int) -> None:
+    def apply(self, world: AnyWorld, drawn: Mapping[str, Any], pattern: int) -> None:
         """Apply drawn values; the pattern is a number below PATTERNS."""
         world.set_camera(moved_camera(self._camera, drawn))
         self._apply_colours(world, np.array(drawn['colour']))
@@ -52,13 +52,13 @@ class Appearance:
         self._apply_dynamics(world, drawn['mass'], drawn['friction'])
         world.gain = drawn['gain']
 
-    def _apply_colours(self, world: World, changes: Array) -> None:
+    def _apply_colours(self, world: AnyWorld, changes: Array) -> None:
         """Add changes of red, green and blue (colours, 3) to the original colours."""
         colours = np.clip(np.array(self._colours) + changes, 0.0, 1.0)
         for shape in self._shapes:
             world.set_colour(shape, colours[self._colours.index(shape.colour)])
 
-    def _apply_texture(self, world: World, pattern: int, percent: int) -> None:
+    def _apply_texture(self, world: AnyWorld, pattern: int, percent: int) -> None:
         """Cover all that never moves with a pattern."""
         if not percent and not self._textured:
             return
@@ -67,7 +67,7 @@ class Appearance:
         for shape in self._static:
             world.set_texture(shape, texture)
 
-    def _texture(self, world: World, pattern: int, percent: int) -> int:
+    def _texture(self, world: AnyWorld, pattern: int, percent: int) -> int:
         """Return a texture; each is made once, because the simulator never frees one."""
         key = pattern, percent
         if key not in self._textures:
@@ -77,7 +77,7 @@ class Appearance:
             self._textures[key] = world.add_texture(grey)
         return self._textures[key]
 
-    def _apply_dynamics(self, world: World, mass: float, friction: float) -> None:
+    def _apply_dynamics(self, world: AnyWorld, mass: float, friction: float) -> None:
         """Multiply mass and friction of all that moves."""
         if (mass, friction) == self._factors:
             return
@@ -92,10 +92,10 @@ class Appearance:
             )
 
 
-_APPEARANCES: WeakKeyDictionary[World, Appearance] = WeakKeyDictionary()
+_APPEARANCES: WeakKeyDictionary[AnyWorld, Appearance] = WeakKeyDictionary()
 
 
-def appearance_of(world: World) -> Appearance:
+def appearance_of(world: AnyWorld) -> Appearance:
     """Return the Appearance of a world; the first call must come before any change."""
     if world not in _APPEARANCES:
         _APPEARANCES[world] = Appearance(world)

@@ -7,7 +7,7 @@ from math import exp, radians, sqrt, tan
 
 import numpy as np
 from smwm_ros.arenas.bodies import Part
-from smwm_ros.arenas.world import World
+from smwm_ros.arenas.worlds import AnyWorld
 from smwm_ros.interfaces import Array
 
 COLOURS = (
@@ -27,7 +27,7 @@ TIME_CONSTANT = 1.0  # of the velocity's autocorrelation [s]
 class Balls:
     """Balls on the floor, in a square around the middle of the image."""
 
-    def __init__(self, world: World, count: int, dt: float) -> None:
+    def __init__(self, world: AnyWorld, count: int, dt: float) -> None:
         self._world, self._dt = world, dt
         eye, target = np.array(world.camera.eye, float), np.array(world.camera.target, float)
         half = float(np.linalg.norm(eye - target)) * tan(radians(world.camera.fov / 2))

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup, Link, Part
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import World
+from smwm_ros.arenas.worlds import AnyWorld, make_world
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('stage_x', 'stage_y', 'stage_z', 'gap')
@@ -65,8 +65,8 @@ class Cube(Scene):
         'cosine of four times its heading, sine of that'
     )
 
-    def __init__(self, image_size: int) -> None:
-        world = World(DT / SUBSTEPS, CAMERA, GRAVITY)
+    def __init__(self, image_size: int, engine: str = 'pybullet') -> None:
+        world = make_world(engine, DT / SUBSTEPS, CAMERA, GRAVITY)
         _build(world)
         super().__init__(world, image_size, np.array([0, 0, 0.1, 0.06, 0.1, 0, REST, *STRAIGHT]))
 
@@ -207,7 +207,7 @@ def _beside(cube: Array, rng: np.random.Generator) -> Array:
     return np.array([*(cube[:2] + 0.052 * np.array([np.cos(angle), np.sin(angle)])), 0.03])
 
 
-def _build(world: World) -> None:
+def _build(world: AnyWorld) -> None:
     """Add a table with a tray, the cube and the gripper."""
     world.add_box('table', (0, 0, -0.05), (0.6, 0.6, 0.05), TABLE)
     edge, half = BORDER + WIDTH / 2, RIM / 2

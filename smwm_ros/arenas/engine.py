@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Import pybullet without its banner."""
+"""Import the engines: pybullet without its banner, and MuJoCo with a way to render."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from smwm_ros.errors import ArenaError
+from smwm_ros.errors import ArenaError, missing_extra
 
 
 def import_pybullet() -> Any:
@@ -20,6 +20,17 @@ def import_pybullet() -> Any:
     except ImportError:
         raise ArenaError("arenas need pybullet: pip install 'smwm_ros[sim]'") from None
     return pybullet
+
+
+def import_mujoco() -> Any:
+    """Import mujoco; without a display it renders with EGL, unless MUJOCO_GL says otherwise."""
+    if not os.environ.get('DISPLAY'):
+        os.environ.setdefault('MUJOCO_GL', 'egl')  # mujoco reads it when it is imported
+    try:
+        import mujoco
+    except ImportError:
+        raise missing_extra('arena.engine=mujoco', 'mujoco', 'mujoco') from None
+    return mujoco
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from smwm_ros.arenas.push_t_shape import (
     WEIGHT,
 )
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import World
+from smwm_ros.arenas.worlds import AnyWorld, make_world
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 SPEED = 0.4  # largest velocity in x and in y [m/s]
@@ -52,8 +52,10 @@ class PushT(Scene):
     action_names = 'vx, vy'
     state_names = 'pusher x, pusher y, block x, block y, block cos, block sin'
 
-    def __init__(self, image_size: int) -> None:
-        world = World(DT / SUBSTEPS, CAMERA, recovery=0.8)  # the pusher presses it into walls
+    def __init__(self, image_size: int, engine: str = 'pybullet') -> None:
+        world = make_world(
+            engine, DT / SUBSTEPS, CAMERA, recovery=0.8
+        )  # the pusher presses it into walls
         _build(world)
         super().__init__(world, image_size, np.array([-0.5, 0.0, 0.1, 0.0, 1.0, 0.0]))
 
@@ -106,7 +108,7 @@ class PushT(Scene):
         return stored
 
 
-def _build(world: World) -> None:
+def _build(world: AnyWorld) -> None:
     """Add the table, its walls, the pusher and the block."""
     edge, height = HALF + WALL, 0.06
     world.add_box('table', (0, 0, -0.02), (HALF, HALF, 0.02), TABLE, solid=False)

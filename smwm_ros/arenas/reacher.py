@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup, Link, Part
 from smwm_ros.arenas.scene import Scene
-from smwm_ros.arenas.world import World
+from smwm_ros.arenas.worlds import AnyWorld, make_world
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
 JOINTS = ('shoulder', 'elbow')
@@ -40,8 +40,8 @@ class Reacher(Scene):
     )
     action_names, state_names = 'shoulder, elbow velocity', 'shoulder, elbow angle'
 
-    def __init__(self, image_size: int) -> None:
-        world = World(DT / SUBSTEPS, CAMERA)
+    def __init__(self, image_size: int, engine: str = 'pybullet') -> None:
+        world = make_world(engine, DT / SUBSTEPS, CAMERA)
         _build(world)
         super().__init__(world, image_size, np.array([0.0, 0.5]))
 
@@ -86,7 +86,7 @@ class Reacher(Scene):
         self.world.place('arm', state)
 
 
-def _build(world: World) -> None:
+def _build(world: AnyWorld) -> None:
     """Add a table with an arm on it, each link above the previous one."""
     world.add_box('table', (0, 0, -0.02), (1.2, 1.2, 0.02), TABLE, solid=False)
     upper, fore = LENGTHS

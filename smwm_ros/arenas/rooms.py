@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup
-from smwm_ros.arenas.world import World
+from smwm_ros.arenas.worlds import AnyWorld, make_world
 from smwm_ros.interfaces import Array
 
 SPEED = 0.5  # largest velocity of a robot [m/s]
@@ -35,9 +35,9 @@ ROBOT = ((0.86, 0.16, 0.14), (0.35, 0.03, 0.08))
 CAMERA = CameraSetup(eye=(0, 0, 3.6), target=(0, 0, 0), up=(0, 1, 0), fov=34.0)
 
 
-def make_rooms() -> World:
+def make_rooms(engine: str) -> AnyWorld:
     """Return a world with floors and walls."""
-    world = World(DT / SUBSTEPS, CAMERA)
+    world = make_world(engine, DT / SUBSTEPS, CAMERA)
     height = 0.09  # half the height of the walls [m]
     for name, side, colour in (('left', -1, FLOORS[0]), ('right', 1, FLOORS[1])):
         half = (HALF / 2, HALF, 0.02)

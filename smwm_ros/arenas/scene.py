@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-from smwm_ros.arenas.world import World
+from smwm_ros.arenas.worlds import AnyWorld
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import ActionSpec, Array, Frame
 
@@ -25,7 +25,7 @@ class Scene(ABC):
     action_names: str  # of the numbers of an action: 'vx, vy'
     state_names: str  # of the numbers of a state: 'x, y'
 
-    def __init__(self, world: World, image_size: int, state: Array) -> None:
+    def __init__(self, world: AnyWorld, image_size: int, state: Array) -> None:
         self.world = world
         self.image_size = image_size
         self._state: Array = self._canonical(state)  # (P,) float32

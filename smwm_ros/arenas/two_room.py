@@ -33,8 +33,8 @@ class TwoRoom(Scene):
     spec = ActionSpec(('twist.linear.x', 'twist.linear.y'), (-SPEED,) * 2, (SPEED,) * 2, DT)
     action_names, state_names = 'vx, vy', 'x, y'
 
-    def __init__(self, image_size: int) -> None:
-        world = make_rooms()
+    def __init__(self, image_size: int, engine: str = 'pybullet') -> None:
+        world = make_rooms(engine)
         world.add_chain('robot', slider(RADIUS, HEIGHT, ROBOT))
         super().__init__(world, image_size, np.array([HALF / 2, 0.0]))
 

@@ -42,8 +42,8 @@ class TwoRoomDifferential(Scene):
     spec = ActionSpec(('twist.linear.x', 'twist.angular.z'), (-SPEED, -TURN), (SPEED, TURN), DT)
     action_names, state_names = 'v, omega', 'x, y, quaternion z, w'
 
-    def __init__(self, image_size: int) -> None:
-        world = make_rooms()
+    def __init__(self, image_size: int, engine: str = 'pybullet') -> None:
+        world = make_rooms(engine)
         world.add_chain('robot', _robot())
         super().__init__(world, image_size, np.array([HALF / 2, 0.0, 0.0, 1.0]))
 

@@ -130,7 +130,9 @@ def _shifts(text: str | None, config: Config) -> list[str]:
 
     names = [word.strip() for word in (text or '').split(',')]
     if text == 'all':
-        with closing(make_arena(config.arena.name, config.arena.image_size)) as scene:
+        with closing(
+            make_arena(config.arena.name, config.arena.image_size, config.arena.engine)
+        ) as scene:
             names = effective_shifts(scene)
     for name in filter(None, names):
         shift_of(name)  # raises with the list of shifts
