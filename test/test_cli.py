@@ -107,6 +107,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], 'the following arguments are required: VERB'),
         (['trian'], "invalid choice: 'trian'"),
+        (['evaluate', 'run', '--out', 'a.html'], 'expected a JSON file, such as a.json'),
         (['train', '--frsh'], 'the following arguments are required'),
     ],
 )

@@ -56,8 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--shift', help='held-out shifts, separated by commas (camera,light,friction), or all'
     )
-    parser.add_argument('--out', type=Path, help='JSON file to write (default: RUN/evaluate.json)')
-    options.add_config(parser, ('evaluate', 'planner', 'randomise'))
+    parser.add_argument(
+        '--out',
+        type=options.json_file,
+        metavar='FILE',
+        help='JSON file to write; page and film stand beside it (default: RUN/evaluate.json)',
+    )
+    options.add_config(parser, ('evaluate', 'planner', 'arena', 'randomise'))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smwm_ros.text import count_of, echo
-from smwm_ros.verbs.options import positive
+from smwm_ros.verbs.options import json_file, positive
 
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--out',
-        type=Path,
+        type=json_file,
         metavar='FILE',
         help='JSON file to write; the page stands beside it (default: RUN/lam_report.json)',
     )

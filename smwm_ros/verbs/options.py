@@ -87,6 +87,17 @@ def config_of(args: argparse.Namespace, base: Mapping[str, Any] | None = None) -
     return load_config(args.config, args.settings, base)
 
 
+def json_file(word: str) -> Path:
+    """Read the name of a file of figures; a page or a film of the same name stands beside it."""
+    path = Path(word)
+    if path.suffix in ('.html', '.gif'):
+        raise argparse.ArgumentTypeError(
+            f"'{word}': expected a JSON file, such as {path.with_suffix('.json')}; the page is "
+            'written beside it'
+        )
+    return path
+
+
 def positive(word: str) -> int:
     """Read a whole number of at least 1."""
     if not word.isdigit() or int(word) < 1:

@@ -192,7 +192,11 @@ def test_a_small_picture_is_that_of_a_world_that_drew_a_large_one() -> None:
 
 
 def test_verbs_run_in_the_other_engine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    engine, bags, page = 'arena.engine=mujoco', str(tmp_path / 'bags'), str(tmp_path / 'page.html')
+    engine, bags, page = (
+        'arena.engine=mujoco',
+        str(tmp_path / 'bags'),
+        str(tmp_path / 'found.json'),
+    )
     small = ['arena.length=20', 'evaluate.pairs=2', 'evaluate.repeats=1', 'evaluate.offset=5']
     assert smwm(['collect', 'two_room', '--episodes', '2', '--out', bags, engine, small[0]]) == 0
     words = ['evaluate', str(SHIPPED), '--arena', 'two_room', '--out', page, engine, *small]
