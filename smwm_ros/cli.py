@@ -33,6 +33,7 @@ VERBS = (
     'prepare',
     'evaluate',
     'lam-report',
+    'rehearse',
     'replay',
     'goals',
     'goal',

@@ -785,6 +785,11 @@ class Randomise:
     """What differs from episode to episode in an arena: ranges, [low, high], to draw from."""
 
     usual: bool = knob(False, 'the usual range for each knob that is not set', basic=True)
+    once: bool = knob(
+        False,
+        'draw once, by arena.seed: a robot with looks of its own, rather than another one in each '
+        'episode',
+    )
     light: tuple[float, ...] = knob((1.0, 1.0), 'strength of the light [factor]', 0.1, 4.0)
     light_turn: tuple[float, ...] = knob(
         (0.0, 0.0), 'rotation of the light about the vertical [deg]', -180.0, 180.0
@@ -837,7 +842,7 @@ class Randomise:
     def __post_init__(self) -> None:
         """Check that every range is [low, high]."""
         for name, value in vars(self).items():
-            if name != 'usual' and not (len(value) == 2 and value[0] <= value[1]):
+            if name not in ('usual', 'once') and not (len(value) == 2 and value[0] <= value[1]):
                 raise ValueError(f'{name}: expected [low, high], found {list(value)}')
 
 

@@ -45,7 +45,11 @@ def data(bag: Path) -> TransitionDataset:
 def figures(run: Path) -> tuple[ImageFit, ImageFit]:
     """Return what a run records of its adaptation."""
     found = checkpoints.read_meta(run).info.others['adapted']
-    return ImageFit(**found['before']), ImageFit(**found['after'])
+    before, after = (
+        ImageFit(**{name: math.nan if one is None else one for name, one in found[when].items()})
+        for when in ('before', 'after')
+    )
+    return before, after
 
 
 def test_a_minute_of_images_makes_the_model_fit(

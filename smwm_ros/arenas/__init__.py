@@ -63,7 +63,8 @@ def arena_of(config: Config, shift: str = '') -> Arena:
 
     ranges = ranges_of(config.randomise)
     if not shift:
-        return RandomisedArena(scene, ranges, distractors)
+        once = config.arena.seed if config.randomise.once else None
+        return RandomisedArena(scene, ranges, distractors, once=once)
     try:
         return shifted(scene, shift, ranges, distractors, config.evaluate.seed)
     except ArenaError:

@@ -21,6 +21,7 @@ class MujocoRenderer:
 
     def __init__(self, mujoco: Any, model: Any, size: int) -> None:
         self._mujoco, self._model, self.size = mujoco, model, size
+        self._pattern = 0
         model.vis.global_.offwidth = model.vis.global_.offheight = size
         try:
             self._gl = mujoco.GLContext(size, size)
@@ -38,10 +39,13 @@ class MujocoRenderer:
         self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._view.fixedcamid = model.camera(CAMERA).id
 
-    def draw(self, data: Any, size: int) -> Array:
-        """Return an image (size, size, 3) uint8 RGB."""
+    def draw(self, data: Any, size: int, pattern: int) -> Array:
+        """Return an image (size, size, 3) uint8 RGB; another pattern is another texture."""
         mujoco, everything = self._mujoco, self._mujoco.mjtCatBit.mjCAT_ALL.value
         self._gl.make_current()
+        if pattern != self._pattern:
+            mujoco.mjr_uploadTexture(self._model, self._context, 0)
+            self._pattern = pattern
         mujoco.mjv_updateScene(
             self._model, data, self._option, None, self._view, everything, self._scene
         )
@@ -49,11 +53,6 @@ class MujocoRenderer:
         mujoco.mjr_render(field, self._scene, self._context)
         mujoco.mjr_readPixels(image, None, field, self._context)
         return np.ascontiguousarray(image[::-1])  # OpenGL begins at the bottom
-
-    def upload(self) -> None:
-        """Take over the texture of the model."""
-        self._gl.make_current()
-        self._mujoco.mjr_uploadTexture(self._model, self._context, 0)
 
     def close(self) -> None:
         """Free the context."""

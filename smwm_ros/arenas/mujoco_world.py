@@ -8,6 +8,7 @@ between bodies, so each body has a bit of its own in the collision masks.
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import Any
 
 import cv2
@@ -39,7 +40,9 @@ class MujocoWorld(MujocoBodies):
         self.camera = camera
         self._apart: set[frozenset[str]] = set()  # pairs of bodies that do not collide
         self._textures: list[Array] = []
-        self._renderer: MujocoRenderer | None = None
+        self._pattern = 0  # of the texture in the model: counts its changes
+        # Of each thread that renders: OpenGL binds a context to one thread.
+        self._renderers: dict[int, MujocoRenderer] = {}
         self._model: Any = None
         self._data: Any = None
 
@@ -119,12 +122,14 @@ class MujocoWorld(MujocoBodies):
         model = self.compiled()
         for compute in (self.mujoco.mj_kinematics, self.mujoco.mj_comPos, self.mujoco.mj_camlight):
             compute(model, self._data)
-        if self._renderer and size > self._renderer.size:
-            self._renderer.close()
-            self._renderer = None
-        if self._renderer is None:
-            self._renderer = MujocoRenderer(self.mujoco, model, size)
-        return self._renderer.draw(self._data, size)
+        thread = get_ident()
+        renderer = self._renderers.get(thread)
+        if renderer and size > renderer.size:
+            renderer.close()
+            renderer = None
+        if renderer is None:
+            renderer = self._renderers[thread] = MujocoRenderer(self.mujoco, model, size)
+        return renderer.draw(self._data, size, self._pattern)
 
     def visual_shapes(self) -> list[VisualShape]:
         """Return every visible shape of every body; its link is the number of the shape."""
@@ -148,8 +153,7 @@ class MujocoWorld(MujocoBodies):
         model.geom_matid[self._geoms[shape.link]] = -1 if texture is None else 0
         if texture is not None:
             model.tex_data[:] = np.repeat(self._textures[texture].ravel(), 3)
-            if self._renderer:
-                self._renderer.upload()
+            self._pattern += 1
 
     def links(self) -> list[Dynamics]:
         """Return the dynamics of every link of every body; link -1 is that of a static body."""
@@ -174,10 +178,9 @@ class MujocoWorld(MujocoBodies):
                 set_friction(model.geom(self._geoms[number]), link.friction)
 
     def close(self) -> None:
-        """Free the renderer; legal twice."""
-        if self._renderer:
-            self._renderer.close()
-        self._renderer, self.open = None, False
+        """Free what renders; legal twice."""
+        self._forget_renderers()
+        self.open = False
 
     def compiled(self) -> Any:
         """Return the MjModel, compiled anew if bodies were added."""
@@ -203,10 +206,14 @@ class MujocoWorld(MujocoBodies):
         self.stale = False
         self._set_masks()
         aim(self.mujoco, self._model, self.camera)
-        if self._renderer:
-            self._renderer.close()
-            self._renderer = None
+        self._forget_renderers()
         return self._model
+
+    def _forget_renderers(self) -> None:
+        """Free the renderer of this thread; those of others end with their threads."""
+        if renderer := self._renderers.pop(get_ident(), None):
+            renderer.close()
+        self._renderers.clear()
 
     def _set_masks(self) -> None:
         """Let each solid shape collide with those of all other bodies, but for pairs apart."""

@@ -29,10 +29,17 @@ SAME = 1e-3  # states that differ by less count as equal [m or rad]
 class RandomisedArena:
     """Wraps a scene, and is an arena itself."""
 
-    def __init__(self, scene: Scene, ranges: Ranges, distractors: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        ranges: Ranges,
+        distractors: int = 0,
+        seed: int = 0,
+        once: int | None = None,  # draw the looks of all episodes by this seed
+    ) -> None:
         self.scene, self.ranges, self.distractors = scene, ranges, distractors
         self.spec, self.world, self.image_size = scene.spec, scene.world, scene.image_size
-        self._seed = seed
+        self._seed, self._once = seed, once
         self._still = self.spec.clip(np.zeros(self.spec.size))
         self._appearance = appearance_of(self.world)  # before the balls are added
         self._balls = Balls(self.world, distractors, self.spec.dt)
@@ -50,7 +57,7 @@ class RandomisedArena:
         """Draw new values and apply them; keep the measured state and the goal."""
         self._key = (self._seed, seed)
         self._tick = 0
-        self._drawn = draw(self.ranges, self._key, self._appearance.colours)
+        self._drawn = draw(self.ranges, self._looks, self._appearance.colours)
         self._apply()
         self._stop()
         self._balls.scatter(stream(self._key, 'balls'))
@@ -143,9 +150,14 @@ class RandomisedArena:
         """Free the simulator; legal twice."""
         self.scene.close()
 
+    @property
+    def _looks(self) -> tuple[int, ...]:
+        """Return the key by which values are drawn."""
+        return self._key if self._once is None else (self._seed, self._once)
+
     def _apply(self) -> None:
         """Apply the drawn values to the world."""
-        pattern = stream(self._key, 'pattern').integers(PATTERNS)
+        pattern = stream(self._looks, 'pattern').integers(PATTERNS)
         self._appearance.apply(self.world, self._drawn, int(pattern))
 
     def _stop(self) -> None:

@@ -29,6 +29,10 @@ class ImageFit(NamedTuple):
     forward: float  # prediction error as a share of the copy baseline
     inverse_r2: float
 
+    def as_json(self) -> dict[str, float | None]:
+        """Return it as plain data."""
+        return {name: None if math.isnan(one) else one for name, one in self._asdict().items()}
+
     def worse_than(self, other: ImageFit) -> bool:
         """Return whether commands are predicted worse, or, without commands, images are newer."""
         if math.isnan(self.forward):

@@ -14,6 +14,7 @@ import json
 import os
 from pathlib import Path
 import time
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -65,7 +66,8 @@ def run_trial(
     folder: Path,  # for logs
     progress: Callable[[], None] = lambda: None,  # called after each task
     speed: float = 1.0,  # simulated seconds in a second; unless 1, nodes follow simulated time
-    distractors: int = 0,
+    knobs: Mapping[str, Any] = MappingProxyType({}),  # of the arena
+    randomise: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrialResult:
     """Run every task over ROS; raise with the log of a node that fails."""
     robot = read_meta(checkpoint).robot
@@ -77,8 +79,9 @@ def run_trial(
         'arena': {
             'name': arena,
             'image_size': load_config(arena).arena.image_size,
-            'distractors': distractors,
+            **knobs,
         },
+        'randomise': dict(randomise),
         'robot': robot,
         'sim': sim,
     }

@@ -11,9 +11,10 @@ after; a model that fits them worse than before is not written.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 from smwm_ros.text import count_of, echo
 from smwm_ros.verbs.options import add_msgs, positive
@@ -44,6 +45,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
+    folder: Path = args.run_folder
+    out = args.out or folder.with_name(f'{folder.resolve().name}_adapted')
+    adapt(folder, args.bag, out, args.steps or 0, args.msgs)
+    echo(f'next: ros2 launch smwm_ros plan.launch.py checkpoint:={out}')
+    return 0
+
+
+def adapt(
+    folder: Path, bags: Sequence[Path], out: Path, steps: int = 0, msgs: Sequence[Path] = ()
+) -> None:
+    """Adapt the model in a folder to bags; measure it before and after, and write it to `out`."""
     from tempfile import TemporaryDirectory
 
     from smwm_ros.evaluation.fit_to_images import measure_fit
@@ -54,24 +66,25 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.training.adapt import batch_norms, measure_statistics, take_steps
     from smwm_ros.training.batches import with_held_out
 
-    folder: Path = args.run_folder
-    out = args.out or folder.with_name(f'{folder.resolve().name}_adapted')
     require_new(out)
     checkpoint = load(folder)
     batch_norms(checkpoint)  # raises now rather than after the conversion
     album = frame_bank.load(folder, 'the novelty of images').latents
     with TemporaryDirectory(prefix='smwm-adapt-') as short:
-        data, _ = with_held_out(_dataset(args, Path(short), checkpoint), unlabelled=True)
+        made = _dataset(bags, Path(short), checkpoint, msgs)
+        data, _ = with_held_out(made, unlabelled=True)
         adapted = measure_statistics(checkpoint, data)
-        if args.steps:
-            adapted = take_steps(adapted, data, args.steps, show_progress)
+        if steps:
+            adapted = take_steps(adapted, data, steps, show_progress)
         before, after = (measure_fit(model, data, album) for model in (checkpoint, adapted))
         _print(before, after, data)
-    _write(args, folder, out, adapted, before, after)
-    return 0
+    about = {'from': str(folder), 'bags': list(map(str, bags)), 'steps': steps}
+    _write(folder, out, adapted, before, after, about)
 
 
-def _dataset(args: argparse.Namespace, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
+def _dataset(
+    bags: Sequence[Path], folder: Path, checkpoint: Checkpoint, msgs: Sequence[Path]
+) -> TransitionDataset:
     """Convert the recordings as those of the training, but keep images without a command."""
     from smwm_ros.bags.converting.convert import convert
     from smwm_ros.config import Config
@@ -79,7 +92,7 @@ def _dataset(args: argparse.Namespace, folder: Path, checkpoint: Checkpoint) -> 
 
     settings = replace(checkpoint.dataset, after_hold='unknown')
     config = replace(Config(), robot=checkpoint.robot, dataset=settings)
-    made = convert(args.bag, folder, config, jobs=1, msgs=args.msgs, progress=show_progress)
+    made = convert(bags, folder, config, jobs=1, msgs=msgs, progress=show_progress)
     return made.dataset
 
 
@@ -98,12 +111,12 @@ def _print(before: ImageFit, after: ImageFit, data: TransitionDataset) -> None:
 
 
 def _write(
-    args: argparse.Namespace,
     folder: Path,
     out: Path,
     adapted: Checkpoint,
     before: ImageFit,
     after: ImageFit,
+    about: Mapping[str, Any],
 ) -> None:
     """Write the adapted model and what belongs to it, unless it is worse."""
     import os
@@ -124,19 +137,12 @@ def _write(
         data=os.path.relpath(data.resolve(), out.resolve()) if data else adapted.info.data,
         others={
             **adapted.info.others,
-            'adapted': {
-                'from': str(folder),
-                'bags': [str(bag) for bag in args.bag],
-                'steps': args.steps or 0,
-                'before': before._asdict(),
-                'after': after._asdict(),
-            },
+            'adapted': {**about, 'before': before.as_json(), 'after': after.as_json()},
         },
     )
     with appearing(out) as part:
         checkpoints.save(part, adapted._replace(info=info))
         names = carry_over(folder, part)
     echo(f'Saved in {out}, with {", ".join(names)} of {folder}. {GOALS}')
-    if args.steps:
+    if about['steps']:
         echo('Gradient steps moved the latent a little; smwm prepare adapts roadmap and policy.')
-    echo(f'next: ros2 launch smwm_ros plan.launch.py checkpoint:={out}')

@@ -70,7 +70,7 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Rehearsal:
     with show_progress(total=len(tasks), desc='over ROS 2', unit='task') as bar:
         trial = run_trial(
             folder / 'run', arena_name, tasks, protocol.budget, folder / 'logs',
-            progress=lambda: bar.update(1), distractors=config.arena.distractors,
+            progress=lambda: bar.update(1), knobs={'distractors': config.arena.distractors},
         )  # fmt: skip
     arena = make_arena(arena_name, config.arena.image_size)
     try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 import sys
@@ -181,6 +182,18 @@ def test_balls_are_added_to_a_world_that_ran_already() -> None:
         later = [arena.step(np.zeros(2)) for _ in range(5)]
     assert np.allclose(later[-1].state, first.state, atol=1e-6)
     assert (later[-1].pixels != first.pixels).any()
+
+
+def test_every_thread_may_render() -> None:
+    with closing(make_arena('two_room', 32, 'mujoco')) as scene:
+        arena = RandomisedArena(scene, ranges_of(Randomise(texture=(0.5, 0.5))))
+        pictures = [arena.reset(0).pixels]
+        with ThreadPoolExecutor(1) as pool:
+            pictures.append(pool.submit(arena.reset, 0).result().pixels)
+            arena.reset(1)
+            pictures.append(pool.submit(arena.reset, 0).result().pixels)
+        pictures.append(arena.reset(0).pixels)
+    assert all(np.array_equal(pictures[0], other) for other in pictures[1:])
 
 
 def test_a_small_picture_is_that_of_a_world_that_drew_a_large_one() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests for arenas that differ from episode to episode, for distractors and for shifts."""
 
+from contextlib import closing
 import json
 import pickle
 
@@ -55,6 +56,23 @@ def plain():
     arena = make_arena('two_room', 24)
     yield arena
     arena.close()
+
+
+def test_a_robot_may_keep_its_looks_in_all_episodes():
+    def looks(once, seed):
+        ranges = Randomise(usual=True, once=once, noise=(0.0, 1e-9))
+        config = Config(arena=Arena(image_size=16, seed=seed), randomise=ranges)
+        with closing(arena_of(config)) as arena:
+            found = []
+            for episode in range(3):
+                arena.reset(episode)
+                found.append((arena.set_state(np.zeros(2)), arena.drawn()))
+        return found
+
+    one, other, each = looks(True, 0), looks(True, 1), looks(False, 0)
+    assert one[0][1] == one[1][1] == one[2][1] != other[0][1]
+    assert looks_alike(one[0][0], one[2][0])  # patterns, too
+    assert each[0][1] != each[1][1]
 
 
 def test_at_their_defaults_the_knobs_leave_the_arena_alone():

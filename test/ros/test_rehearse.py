@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rehearsal drives a model over ROS in both engines, and once more after its adaptation."""
+
+from __future__ import annotations
+
+from contextlib import closing
+import json
+from pathlib import Path
+
+import pytest
+from smwm_ros.arenas import make_arena
+from smwm_ros.cli import main as smwm
+from smwm_ros.errors import SmwmError
+
+SHIPPED = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
+SMALL = ['--tasks', '2', 'evaluate.offset=20', 'evaluate.budget=40']
+LOOKS = ['randomise.camera_eye=[0.02,0.02]', 'randomise.colour=[-0.05,0.05]']
+
+
+def test_a_model_is_adapted_to_the_other_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        with closing(make_arena('two_room', 16, 'mujoco')) as arena:
+            arena.reset(0)
+    except SmwmError as error:
+        pytest.skip(str(error))
+    out = tmp_path / 'found.json'
+    words = ['rehearse', str(SHIPPED), '--adapt', '--out', str(out), *SMALL, *LOOKS]
+    assert smwm(words) == 0
+    found = json.loads(out.read_text())['found']
+    home, away, adapted, chance = found.values()
+    assert list(found) == [
+        'pybullet, as it is',
+        'mujoco, not adapted',
+        'mujoco, adapted to a minute of images',
+        'mujoco, random policy',
+    ]
+    assert home['tried'] == away['tried'] == adapted['tried'] == 2
+    assert chance['tried'] == 10
+    assert home['reached'] == 2
+    assert adapted['reached'] >= max(away['reached'], 1)
+    shown = capsys.readouterr().out
+    for title, one in found.items():
+        assert f'{title} ' in shown
+        assert f'{one["reached"] / one["tried"]:.0%}' in shown
