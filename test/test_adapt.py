@@ -110,6 +110,9 @@ def test_images_alone_suffice(
     assert after.novelty < before.novelty / 5
     assert math.isnan(after.forward)
     assert 'no commands were recorded' in capsys.readouterr().out
+    again = ['adapt', str(SHIPPED), '--bag', str(video), '--out', str(tmp_path / 'x')]
+    assert smwm([*again, '--steps', '5']) == 2
+    assert '--steps: no commands were recorded' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

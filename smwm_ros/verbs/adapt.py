@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
+from smwm_ros.errors import ConfigError
 from smwm_ros.text import count_of, echo
 from smwm_ros.verbs.options import add_msgs, positive
 
@@ -73,6 +74,8 @@ def adapt(
     with TemporaryDirectory(prefix='smwm-adapt-') as short:
         made = _dataset(bags, Path(short), checkpoint, msgs)
         data, _ = with_held_out(made, unlabelled=True)
+        if steps and not len(data.starts('train')):
+            raise ConfigError('--steps: no commands were recorded to learn from; leave it out')
         adapted = measure_statistics(checkpoint, data)
         if steps:
             adapted = take_steps(adapted, data, steps, show_progress)
