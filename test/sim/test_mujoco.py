@@ -18,6 +18,7 @@ from smwm_ros.arenas.mujoco_world import MujocoWorld
 from smwm_ros.arenas.ranges import ranges_of
 from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.vary import RandomisedArena
+from smwm_ros.arenas.worlds import AnyWorld
 from smwm_ros.cli import main as smwm
 from smwm_ros.config import Randomise
 from smwm_ros.errors import ArenaError, SmwmError
@@ -90,6 +91,29 @@ def test_a_pushed_block_moves_and_then_rests() -> None:
         assert pushed[3] < start[3] - 0.03
         away = arena.step(np.array([0.0, 0.4])).state
         assert np.allclose(away[2:], pushed[2:], atol=1e-3)
+
+
+def push(world: AnyWorld, substeps: int) -> np.ndarray:
+    """Push the block from the same state; return where it is then, unrounded."""
+    world.place('block', (0.0, 0.0, 0.0))
+    world.place('pusher', (0.1, 0.22))
+    world.set_motors('pusher', (0.05, -0.4), 200.0)
+    world.advance_at_rest(substeps, 'block')
+    return world.joints('block')
+
+
+def test_a_push_depends_on_nothing_before_and_ends_with_the_pusher() -> None:
+    with closing(make_arena('push_t', 16, 'mujoco')) as arena:
+        world = arena.world
+        first = push(world, 48)
+        assert np.abs(first).max() > 0.03
+        push(world, 31)
+        assert np.array_equal(push(world, 48), first)
+        world.set_motors('pusher', (0.0, 0.4), 200.0)
+        world.advance_at_rest(8, 'block')  # until the pusher has left it
+        left = world.joints('block')
+        world.advance_at_rest(48, 'block')
+        assert np.array_equal(world.joints('block'), left)
 
 
 @pytest.mark.parametrize('name', ARENA_NAMES)
