@@ -26,10 +26,13 @@ def arenas_of(robot: Robot) -> list[str]:
 
 def require_robot(arena: Arena, name: str, robot: Robot, run: str) -> None:
     """Raise if an arena does not have the robot of the run; name the arenas that do."""
+    found = arenas_of(robot)
     try:
         require_fit(arena, robot)
+        if found and name not in found:
+            raise ArenaError('its fields and limits are those of another arena')
     except ArenaError as error:
-        fitting = ', '.join(f'--arena {other}' for other in arenas_of(robot))
+        fitting = ', '.join(f'--arena {other}' for other in found)
         raise ArenaError(
             f'--arena {name}: does not have the robot of {run} ({error}); '
             + (f'try {fitting}' if fitting else 'no arena has this robot')

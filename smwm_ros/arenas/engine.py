@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 import os
 import sys
 from typing import Any
 
-from smwm_ros.errors import ArenaError, missing_extra
+from smwm_ros.errors import ArenaError, missing_extra, one_line
 
 
 def import_pybullet() -> Any:
@@ -27,10 +28,21 @@ def import_mujoco() -> Any:
     if not os.environ.get('DISPLAY'):
         os.environ.setdefault('MUJOCO_GL', 'egl')  # mujoco reads it when it is imported
     try:
+        if not find_spec('mujoco'):
+            raise missing_extra('arena.engine=mujoco', 'mujoco', 'mujoco')
         import mujoco
-    except ImportError:
-        raise missing_extra('arena.engine=mujoco', 'mujoco', 'mujoco') from None
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:  # its way to render
+        raise no_renderer(error) from None
     return mujoco
+
+
+def no_renderer(error: Exception) -> ArenaError:
+    """Return the error of an engine that finds no OpenGL."""
+    return ArenaError(
+        f'arena.engine=mujoco: nothing to render with ({one_line(error)}); install EGL or OSMesa '
+        '(Debian, Ubuntu: sudo apt install libegl1 libosmesa6), and choose with MUJOCO_GL=egl or '
+        f'osmesa (now {os.environ.get("MUJOCO_GL", "unset")})'
+    )
 
 
 @contextmanager

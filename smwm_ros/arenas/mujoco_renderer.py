@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup
-from smwm_ros.errors import ArenaError, one_line
+from smwm_ros.arenas.engine import no_renderer
 from smwm_ros.interfaces import Array
 
 CAMERA, LIGHT, PATTERN = 'camera', 'light', 'pattern'  # names in the model
@@ -28,11 +27,7 @@ class MujocoRenderer:
             self._gl.make_current()
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         except Exception as error:  # of many types, from PyOpenGL and from the driver
-            raise ArenaError(
-                f'arena.engine=mujoco: nothing to render with ({one_line(error)}); install EGL or '
-                'OSMesa (Debian, Ubuntu: sudo apt install libegl1 libosmesa6), and choose with '
-                f'MUJOCO_GL=egl or osmesa (now {os.environ.get("MUJOCO_GL", "unset")})'
-            ) from None
+            raise no_renderer(error) from None
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=1000)
         self._option, self._view = mujoco.MjvOption(), mujoco.MjvCamera()

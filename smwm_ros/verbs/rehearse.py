@@ -23,6 +23,7 @@ from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
     from smwm_ros.evaluation.pairs import Pair
+    from smwm_ros.interfaces import Arena
 
 EXAMPLE = 'smwm rehearse runs/two_room --adapt randomise.camera_eye=[-0.05,0.05]'
 MINUTE = ('arena.episodes=6', 'arena.length=100')  # recorded to adapt to
@@ -55,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from tempfile import TemporaryDirectory
 
-    from smwm_ros.arenas.choose import choose_arena
+    from smwm_ros.arenas import arena_of
+    from smwm_ros.arenas.choose import choose_arena, require_robot
     from smwm_ros.load import load_config
     from smwm_ros.model.checkpoint import load
 
@@ -66,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config or name, settings)
     home = replace(config, randomise=Randomise())
     away = replace(config, arena=replace(config.arena, engine=args.engine))
-    pairs = _draw(home)
+    with closing(arena_of(home)) as arena:
+        require_robot(arena, name, checkpoint.robot, str(args.run_folder))
+        pairs = _draw(home, arena)
     with TemporaryDirectory(prefix='smwm-rehearse-') as short:
         folder = Path(short)
         tried = {'pybullet, as it is': (args.run_folder, home)}
@@ -85,9 +89,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _draw(config: Config) -> list[Pair]:
+def _draw(config: Config, arena: Arena) -> list[Pair]:
     """Draw the tasks from fresh episodes."""
-    from smwm_ros.arenas import arena_of
     from smwm_ros.collect.fresh import fresh_episodes
     from smwm_ros.evaluation.pairs import fresh_pairs
     from smwm_ros.progress import show_progress
@@ -95,8 +98,7 @@ def _draw(config: Config) -> list[Pair]:
     protocol = config.evaluate
     count = max(1, protocol.pairs // 4)
     settings = replace(config.arena, length=max(config.arena.length, protocol.offset + 100))
-    with closing(arena_of(config)) as arena:
-        episodes = fresh_episodes(arena, settings, count, protocol.seed, show_progress)
+    episodes = fresh_episodes(arena, settings, count, protocol.seed, show_progress)
     return fresh_pairs(episodes, protocol)
 
 

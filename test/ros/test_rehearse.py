@@ -41,6 +41,8 @@ def test_a_model_is_adapted_to_the_other_engine(
     assert home['reached'] == 2
     assert adapted['reached'] >= max(away['reached'], 1)
     shown = capsys.readouterr().out
+    assert smwm(['rehearse', str(SHIPPED), '--arena', 'reacher']) == 2
+    assert '--arena reacher: does not have the robot of' in capsys.readouterr().err
     for title, one in found.items():
         assert f'{title} ' in shown
         assert f'{one["reached"] / one["tried"]:.0%}' in shown

@@ -6,14 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+import os
 from pathlib import Path
+import subprocess
 import sys
 from typing import Any
 
 from contract import check_arena
 import numpy as np
 import pytest
-from smwm_ros.arenas import ARENA_NAMES, make_arena
+from smwm_ros.arenas import ARENA_NAMES, engine, make_arena
 from smwm_ros.arenas.mujoco_world import MujocoWorld
 from smwm_ros.arenas.ranges import ranges_of
 from smwm_ros.arenas.scene import Scene
@@ -241,6 +243,21 @@ def test_verbs_run_in_the_other_engine(tmp_path: Path, capsys: pytest.CaptureFix
     assert 'expert' in capsys.readouterr().out
 
 
+def test_a_way_to_render_that_is_not_there_is_said(tmp_path: Path) -> None:
+    words = ['collect', 'two_room', '--out', str(tmp_path / 'bags'), 'arena.engine=mujoco']
+    code = (
+        "import sys; sys.modules['OpenGL'] = None; from smwm_ros.cli import main; "
+        f'sys.exit(main({words}))'
+    )
+    environment = {**os.environ, 'MUJOCO_GL': 'osmesa'}
+    done = subprocess.run(
+        [sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert 'nothing to render with' in done.stderr
+    assert 'now osmesa' in done.stderr
+
+
 def test_what_is_missing_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,7 +271,7 @@ def test_what_is_missing_is_said(
     with pytest.raises(ArenaError, match=r'no display\); install EGL or OSMesa'):
         arena.reset(0)
     arena.close()
-    monkeypatch.setitem(sys.modules, 'mujoco', None)
+    monkeypatch.setattr(engine, 'find_spec', lambda name: None)
     words = ['collect', 'two_room', '--out', 'nowhere', 'arena.engine=mujoco']
     assert smwm(words) == 2
     assert "needs the extra 'mujoco'" in capsys.readouterr().err
