@@ -29,6 +29,7 @@ VERBS = (
     'collect',
     'train',
     'label',
+    'check',
     'adapt',
     'prepare',
     'evaluate',

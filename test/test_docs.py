@@ -45,6 +45,7 @@ SHOWN_BY = {
     'smwm collect two_room --episodes 6 --out other_engine': ENGINE,
     'smwm evaluate models/two_room --arena two_room arena.engine': ENGINE,
     'smwm rehearse ': 'ros/test_rehearse.py::test_a_model_is_adapted_to_the_other_engine',
+    'smwm check ': 'test_check.py::test_a_model_fits_the_robot_of_its_training',
     'smwm adapt ': 'test_adapt.py::test_a_minute_of_images_makes_the_model_fit',
     'smwm label ': 'test_labelling.py::test_answers_become_labelled_moments',
     'pre-commit install': 'test_package.py::test_every_requirement_of_setup_py_is_used',

@@ -43,14 +43,7 @@ class ImageFit(NamedTuple):
 
 def measure_fit(checkpoint: Checkpoint, data: TransitionDataset, album: Tensor) -> ImageFit:
     """Measure on the held-out episodes of a dataset; album (N, D) are latents of training."""
-    unit = distance_of(checkpoint.info, Goal.near)
-    if not unit:
-        raise CheckpointError(
-            f'{checkpoint.folder}: meta.json lacks the latent distances of neighbouring frames; '
-            'run smwm train again with the same words'
-        )
-    rows = evenly_spaced(data.starts('val', unlabelled=True), FRAMES)
-    novelty = torch.cdist(encode_rows(checkpoint.model, data, rows), album).amin(dim=1) / unit
+    novelty = measure_novelty(checkpoint, data, album, 'val')
     forward = inverse = math.nan
     known = data.starts('val')
     if len(known):
@@ -58,4 +51,19 @@ def measure_fit(checkpoint: Checkpoint, data: TransitionDataset, album: Tensor) 
         with torch.inference_mode():
             found = measure(checkpoint.model, batches.at(evenly_spaced(known, FRAMES)))
         forward, inverse = found['forward_over_copy'], found['inverse_r2']
-    return ImageFit(float(novelty.median()), forward, inverse)
+    return ImageFit(novelty, forward, inverse)
+
+
+def measure_novelty(
+    checkpoint: Checkpoint, data: TransitionDataset, album: Tensor, split: str
+) -> float:
+    """Return the median distance of frames to the album, in usual distances of near frames."""
+    unit = distance_of(checkpoint.info, Goal.near)
+    if not unit:
+        raise CheckpointError(
+            f'{checkpoint.folder}: meta.json lacks the latent distances of neighbouring frames; '
+            'run smwm train again with the same words'
+        )
+    rows = evenly_spaced(data.starts(split, unlabelled=True), FRAMES)
+    away = torch.cdist(encode_rows(checkpoint.model, data, rows), album).amin(dim=1)
+    return float(away.median()) / unit

@@ -72,7 +72,7 @@ def adapt(
     batch_norms(checkpoint)  # raises now rather than after the conversion
     album = frame_bank.load(folder, 'the novelty of images').latents
     with TemporaryDirectory(prefix='smwm-adapt-') as short:
-        made = _dataset(bags, Path(short), checkpoint, msgs)
+        made = converted(bags, Path(short), checkpoint, msgs)
         data, _ = with_held_out(made, unlabelled=True)
         if steps and not len(data.starts('train')):
             raise ConfigError('--steps: no commands were recorded to learn from; leave it out')
@@ -85,7 +85,7 @@ def adapt(
     _write(folder, out, adapted, before, after, about)
 
 
-def _dataset(
+def converted(
     bags: Sequence[Path], folder: Path, checkpoint: Checkpoint, msgs: Sequence[Path]
 ) -> TransitionDataset:
     """Convert the recordings as those of the training, but keep images without a command."""

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Check whether a model fits a robot, by a recording of it, before it moves.
+
+BAG holds a minute of driving by hand. The check compares topics, types, control period and limits
+with those of the model, its images with those of the training, and its commands with the motion in
+the images. It prints go or no-go with what to do, and exits with 1 after a no-go.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smwm_ros.errors import SmwmError
+from smwm_ros.text import count_of, echo
+from smwm_ros.verbs.options import add_msgs
+
+if TYPE_CHECKING:
+    from smwm_ros.config import Robot
+    from smwm_ros.evaluation.preflight import Check
+    from smwm_ros.model.checkpoint import Checkpoint
+
+EXAMPLE = 'smwm check runs/mine --bag my_bags/monday --robot robot.yaml'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of this verb."""
+    parser.add_argument('run_folder', type=Path, metavar='RUN', help='run folder of smwm train')
+    parser.add_argument(
+        '--bag', type=Path, nargs='+', required=True, help='recordings of the robot'
+    )
+    parser.add_argument(
+        '--robot', metavar='FILE', help='configuration of the robot (default: that of RUN)'
+    )
+    add_msgs(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the verb."""
+    from smwm_ros.evaluation.preflight import Check
+    from smwm_ros.load import load_config
+    from smwm_ros.model.checkpoint import load
+
+    checkpoint = load(args.run_folder)
+    robot = load_config(args.robot).robot if args.robot else checkpoint.robot
+    checks = [_compare_robots(checkpoint.robot, robot)]
+    if checks[0].go:
+        try:
+            checks += _check_bags(args, checkpoint, robot)
+        except SmwmError as error:
+            checks.append(Check('recording', False, str(error), 'mend this first'))
+    for one in checks:
+        echo(f'{"go" if one.go else "NO-GO":6} {one.name}: {one.what}')
+        if one.remedy and (not one.go or one.name == 'delay'):
+            echo(f'       -> {one.remedy}')
+    failed = sum(not one.go for one in checks)
+    echo('go' if not failed else f'no-go: {count_of(failed, "check")} failed')
+    return int(failed > 0)
+
+
+def _compare_robots(known: Robot, robot: Robot) -> Check:
+    """Compare what the model was trained for with a configuration."""
+    from smwm_ros.evaluation.preflight import Check
+
+    found = {
+        'robot.dt': (known.dt, robot.dt),
+        'robot.command.fields': (known.command.fields, robot.command.fields),
+    }
+    wrong = [
+        f'{name} is {now}, and {before} in training'
+        for name, (before, now) in found.items()
+        if before != now
+    ]
+    limits = zip(
+        robot.command.fields,
+        *(robot.command.low, known.command.low, robot.command.high, known.command.high),
+        strict=False,
+    )
+    wrong += [
+        f'the limits of {field} are {low:g} to {high:g}, and {least:g} to {most:g} in training'
+        for field, low, least, high, most in limits
+        if low < least or high > most
+    ]
+    return Check(
+        'robot',
+        not wrong,
+        '; '.join(wrong) or 'fields, limits and control period are those of the training',
+        'use a model of this robot, in this order of fields; narrow the limits to those of the '
+        'training, or train with recordings of this robot',
+    )
+
+
+def _check_bags(args: argparse.Namespace, checkpoint: Checkpoint, robot: Robot) -> list[Check]:
+    """Convert the recordings as those of the training, and check images and commands."""
+    from tempfile import TemporaryDirectory
+
+    from smwm_ros.evaluation.preflight import check_commands, check_images, check_recording
+    from smwm_ros.planning import frame_bank
+    from smwm_ros.verbs.adapt import converted
+
+    album = frame_bank.load(args.run_folder, 'the novelty of images').latents
+    with TemporaryDirectory(prefix='smwm-check-') as folder:
+        model = checkpoint._replace(robot=replace(robot, state=checkpoint.robot.state))
+        data = converted(args.bag, Path(folder), model, args.msgs)
+        return [
+            check_recording(data),
+            check_images(checkpoint, data, album),
+            *check_commands(checkpoint, data),
+        ]

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model is checked against a recording of a robot before it moves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+
+import numpy as np
+import pytest
+from smwm_ros.cli import main as smwm
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.load import load_config, to_dict
+from videos import write_video
+import yaml
+
+SHIPPED = Path(__file__).resolve().parents[1] / 'models' / 'two_room'
+LOOKS = 'randomise.usual=true arena.seed=3'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp('recordings')
+
+
+def recorded(folder: Path, *settings: str, arena: str = 'two_room') -> Path:
+    """Record 50 s of a robot, once for all tests."""
+    bags = folder / re.sub(r'\W+', '_', f'{arena} {settings}')
+    words = ['arena.episodes=1', 'arena.length=500', *settings]
+    assert smwm(['collect', arena, '--out', str(bags), *words]) == 0
+    return bags
+
+
+def check(run: Path, bag: Path, *words: str) -> int:
+    return smwm(['check', str(run), '--bag', str(bag), *words])
+
+
+def robot_file(folder: Path, **changes: object) -> str:
+    """Write a configuration of the robot of two_room with other commands."""
+    robot = to_dict(load_config('two_room').robot)
+    robot |= {name: value for name, value in changes.items() if name == 'dt'}
+    robot['command'] |= {name: value for name, value in changes.items() if name != 'dt'}
+    path = folder / 'robot.yaml'
+    path.write_text(yaml.safe_dump({'robot': robot}))
+    return str(path)
+
+
+def test_a_model_fits_the_robot_of_its_training(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = recorded(folder, 'randomise.latency=[2,2]')
+    assert check(SHIPPED, bag, '--robot', robot_file(tmp_path)) == 0
+    shown = capsys.readouterr().out
+    assert 'NO-GO' not in shown
+    assert shown.endswith('\ngo\n')
+    assert float(re.search(r'novelty ([\d.]+)', shown)[1]) < 2  # type: ignore[index]
+    assert float(re.search(r'R2 ([\d.]+)', shown)[1]) > 0.9  # type: ignore[index]
+    assert 'delay: 2 control periods' in shown
+    assert 'dataset.command_delay=0.2' in shown
+
+
+def test_a_robot_that_moves_half_as_far_is_no_go(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(SHIPPED, recorded(folder, 'randomise.gain=[0.5,0.5]')) == 1
+    shown = capsys.readouterr().out
+    gain = re.search(r'NO-GO +gain: the robot moves ([\d.]+) times', shown)
+    assert gain
+    assert float(gain[1]) == pytest.approx(0.5, abs=0.05)
+    assert 'no-go: 1 check failed' in shown
+
+
+def test_other_images_are_no_go_until_the_model_is_adapted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag, run = recorded(folder, *LOOKS.split()), tmp_path / 'adapted'
+    assert check(SHIPPED, bag) == 1
+    shown = capsys.readouterr().out
+    assert re.search(r'NO-GO +images: novelty \d+', shown)
+    assert 'smwm adapt RUN --bag BAG' in shown
+    assert re.search(r'NO-GO +commands', shown)
+    assert smwm(['adapt', str(SHIPPED), '--bag', str(bag), '--out', str(run)]) == 0
+    assert check(run, bag) == 0
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'high': [0.5, 0.8]}, 'the limits of twist.linear.y are -0.5 to 0.8, and -0.5 to 0.5'),
+        ({'low': [-0.6, -0.5]}, 'the limits of twist.linear.x are -0.6 to 0.5'),
+        ({'dt': 0.2}, 'robot.dt is 0.2, and 0.1 in training'),
+        ({'fields': ['twist.linear.y', 'twist.linear.x']}, 'robot.command.fields is'),
+    ],
+)
+def test_another_robot_is_no_go(
+    tmp_path: Path,
+    changes: dict[str, object],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert check(SHIPPED, tmp_path, '--robot', robot_file(tmp_path, **changes)) == 1
+    shown = capsys.readouterr().out
+    assert re.search(rf'NO-GO +robot: .*{re.escape(words)}', shown)
+
+
+def test_narrower_limits_fit(folder: Path, tmp_path: Path) -> None:
+    bag = recorded(folder, 'randomise.latency=[2,2]')
+    assert check(SHIPPED, bag, '--robot', robot_file(tmp_path, high=[0.1, 0.1])) == 0
+
+
+def test_a_recording_of_another_robot_is_no_go(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(SHIPPED, recorded(folder, 'arena.length=20', arena='reacher')) == 1
+    assert re.search(r"NO-GO +recording: .*no topic '/", capsys.readouterr().out)
+
+
+def test_images_without_commands_are_checked_alone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag, made = recorded(folder, 'randomise.latency=[2,2]'), tmp_path / 'data'
+    assert smwm(['convert', str(bag), '--out', str(made), '--config', 'two_room']) == 0
+    frames = list(TransitionDataset.open(made).pixels(np.arange(300)))
+    failed = check(SHIPPED, write_video(tmp_path / 'clip.mp4', frames))
+    shown = capsys.readouterr().out
+    # The compression of a video is a look of its own.
+    assert failed == ('NO-GO  images: novelty' in shown)
+    assert 'images: novelty' in shown
+    assert 'none were recorded' in shown
