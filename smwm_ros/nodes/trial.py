@@ -75,16 +75,17 @@ def run_trial(
     course = folder.resolve() / 'tasks.json'
     course.write_text(json.dumps(list(tasks)))
     sim = {'tasks': str(course), 'budget': budget, 'real_time_factor': speed, 'clock': speed != 1}
-    arena_knobs = {
+    arena_knobs: dict[str, Any] = {
         'arena': {
             'name': arena,
             'image_size': load_config(arena).arena.image_size,
             **knobs,
         },
-        'randomise': dict(randomise),
         'robot': robot,
         'sim': sim,
     }
+    if randomise:  # ROS refuses an empty section
+        arena_knobs['randomise'] = dict(randomise)
     plan_knobs = {'checkpoint': str(checkpoint.resolve()), **_planning(speed)}
     with (
         private_network() as environment,
