@@ -78,10 +78,15 @@ def robot():
     rclpy.try_shutdown()
 
 
+def obey_hang_up():
+    """Undo what nohup did: it makes child processes ignore SIGHUP, these tests among them."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def running(words, **streams):
     """Run a process, and kill it at the end: a test that fails must not wait for it for ever."""
-    with subprocess.Popen(words, text=True, **streams) as process:
+    with subprocess.Popen(words, text=True, preexec_fn=obey_hang_up, **streams) as process:
         try:
             yield process
         finally:
@@ -115,6 +120,7 @@ def test_the_robot_stops_when_the_terminal_of_the_node_is_closed(checkpoint, rob
     words += ['--ros-args', '-p', f'checkpoint:={checkpoint}']
     pid, terminal = pty.fork()
     if not pid:
+        obey_hang_up()
         os.execv(sys.executable, words)
     reader = threading.Thread(target=drain, args=(terminal,), daemon=True)
     reader.start()
