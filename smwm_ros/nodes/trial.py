@@ -75,7 +75,7 @@ def run_trial(
     course = folder.resolve() / 'tasks.json'
     course.write_text(json.dumps(list(tasks)))
     sim = {'tasks': str(course), 'budget': budget, 'real_time_factor': speed, 'clock': speed != 1}
-    arena_knobs: dict[str, Any] = {
+    arena_knobs = {
         'arena': {
             'name': arena,
             'image_size': load_config(arena).arena.image_size,
@@ -83,9 +83,8 @@ def run_trial(
         },
         'robot': robot,
         'sim': sim,
+        **({'randomise': dict(randomise)} if randomise else {}),  # ROS refuses an empty section
     }
-    if randomise:  # ROS refuses an empty section
-        arena_knobs['randomise'] = dict(randomise)
     plan_knobs = {'checkpoint': str(checkpoint.resolve()), **_planning(speed)}
     with (
         private_network() as environment,
