@@ -20,6 +20,7 @@ from smwm_ros.nodes.command_thread import CommandThread
 from smwm_ros.nodes.goal_planner import GoalPlanner, PilotLike
 from smwm_ros.nodes.goals import Goals
 from smwm_ros.nodes.latency import LatencyCompensation
+from smwm_ros.nodes.novelty import NoveltyMonitor
 from smwm_ros.nodes.plan_publisher import PlanPublisher
 from smwm_ros.nodes.planner_thread import PlannerThread, PlanReport
 from smwm_ros.nodes.robot_setup import Setup
@@ -67,6 +68,7 @@ class ActiveSession:
         self.goals = Goals(
             node, setup, goal_knobs, clock, self.planner_thread, self.controller, image, warn
         )
+        self.novelty = NoveltyMonitor(setup.checkpoint)
         self._plans = PlanPublisher(node, setup, self.goals.current, warn)
         self.topics = _topic_monitor(node, setup, self.goals, publisher, not knobs.shadow)
         self._lock = Lock()  # of close()
@@ -135,6 +137,7 @@ class ActiveSession:
             'guard_hits': self.controller.guard.interventions,
             **self.output.values(),
             **self._plans.values(),
+            **self.novelty.values(),
         }
 
     @property
@@ -146,6 +149,7 @@ class ActiveSession:
     def _on_plan(self, report: PlanReport) -> None:
         """Wake the command thread, and publish the plan."""
         self.command_thread.on_plan()
+        self.novelty.update(report.plan.latent)
         self._plans.publish(report)
 
 

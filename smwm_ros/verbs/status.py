@@ -20,6 +20,7 @@ _SHOWN = (
     ('goals', 'goals accepted', ''),
     ('goal_distance', 'latent distance to the goal', ''),
     ('near_distance', 'reached below', ''),
+    ('novelty', 'novelty of the images', '(about 1: as in training)'),
 )
 
 

@@ -15,6 +15,7 @@ from smwm_ros.nodes.plan_panel import CAPTION, GAP, TILE
 from smwm_ros.planning.pilot import Pilot
 from visualization_msgs.msg import Marker, MarkerArray
 
+UNLIKE = 'unlike those of the training'
 MODEL = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
 
 
@@ -91,6 +92,27 @@ def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_rea
         assert np.abs(places).max() < 1.5, 'inside the rooms, as far as a probe can tell'
         reported = np.array([way.points[0].x, way.points[0].y])
         assert reported == pytest.approx(here_is(shots[0]), abs=0.3)
+
+
+def test_images_unlike_those_of_the_training_are_reported(shots):
+    with world(MODEL, make_pilot=Pilot) as here:
+        noise, shown = np.random.default_rng(0), [shots[0]]
+
+        def look():
+            grain = noise.integers(0, 2, shots[0].shape, np.uint8)
+            return fill_image(Image(), np.minimum(shown[0], 250) + grain)
+
+        here.spoil = look
+        here.publish_goal(fill_image(Image(), shots[1]))
+        here.camera_on = True
+        wait_until(lambda: here.values().get('novelty', 9) < 4, 'a usual novelty')
+        assert here.active.novelty.problems() == []
+        shown[0] = 255 - shots[0]
+        wait_until(lambda: here.values()['novelty'] > 5, 'a large novelty')
+        wait_until(lambda: UNLIKE in here.health.get('message', ''), 'a warning')
+        here.wait_for_log(UNLIKE)
+        shown[0] = shots[0]
+        wait_until(lambda: here.active.novelty.problems() == [], 'the end of the warning')
 
 
 def here_is(shot):
