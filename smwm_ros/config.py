@@ -842,7 +842,7 @@ class Randomise:
     def __post_init__(self) -> None:
         """Check that every range is [low, high]."""
         for name, value in vars(self).items():
-            if name not in ('usual', 'once') and not (len(value) == 2 and value[0] <= value[1]):
+            if not isinstance(value, bool) and not (len(value) == 2 and value[0] <= value[1]):
                 raise ValueError(f'{name}: expected [low, high], found {list(value)}')
 
 

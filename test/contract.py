@@ -2,7 +2,7 @@
 """Checks of the promises of each Protocol; the tests of every implementation call them."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 import json
 import pickle
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
-from smwm_ros.errors import ArenaError, CodecError
+from smwm_ros.errors import ArenaError, CodecError, SmwmError
 from smwm_ros.evaluation.agents import Agent, Attempt
 from smwm_ros.interfaces import (
     ActionCodec,
@@ -26,6 +26,15 @@ import torch
 from torch import Tensor
 
 STEPS = 30
+
+
+def require_mujoco() -> None:
+    """Skip a test where MuJoCo is missing, or has nothing to render with."""
+    try:
+        with closing(make_arena('two_room', 16, 'mujoco')) as arena:
+            arena.reset(0)
+    except SmwmError as error:
+        pytest.skip(str(error))
 
 
 def check_arena(name: str, engine: str = 'pybullet') -> None:

@@ -12,6 +12,7 @@ from recordings import contents
 from smwm_ros.cli import main as smwm
 from smwm_ros.config import Planner
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.split import rows_of
 from smwm_ros.evaluation import fit_to_images
 from smwm_ros.evaluation.fit_to_images import ImageFit
 from smwm_ros.model import checkpoint as checkpoints
@@ -74,10 +75,7 @@ def test_a_minute_of_images_makes_the_model_fit(
 def test_latents_have_the_mean_and_the_variance_of_training(data: TransitionDataset) -> None:
     checkpoint = checkpoints.load(SHIPPED)
     adapted = adapt.measure_statistics(checkpoint, data)
-    rows = np.concatenate(
-        [np.arange(e.start, e.stop) for e in data.episodes if e.split == 'train']
-    )
-    z = encode_rows(adapted.model, data, rows)
+    z = encode_rows(adapted.model, data, rows_of(data.episodes, 'train'))
     norms = [part for part in adapted.model.modules() if isinstance(part, nn.BatchNorm1d)]
     assert np.allclose(z.mean(0), norms[-1].bias, atol=0.02)
     assert np.allclose(z.std(0), norms[-1].weight.abs(), rtol=0.03)
@@ -138,11 +136,8 @@ def test_a_still_or_short_recording_is_refused(
 @pytest.mark.parametrize(
     ('mine', 'theirs', 'worse'),
     [
-        (
-            ImageFit(5.0, 0.5, 0.8),
-            ImageFit(1.0, 0.9, 0.5),
-            False,
-        ),  # commands count where there are some
+        # Commands count where there are some.
+        (ImageFit(5.0, 0.5, 0.8), ImageFit(1.0, 0.9, 0.5), False),
         (ImageFit(1.0, 0.9, 0.5), ImageFit(5.0, 0.5, 0.8), True),
         (ImageFit(5.0, math.nan, math.nan), ImageFit(1.0, math.nan, math.nan), True),
         (ImageFit(1.0, math.nan, math.nan), ImageFit(5.0, math.nan, math.nan), False),

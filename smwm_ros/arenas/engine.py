@@ -27,9 +27,9 @@ def import_mujoco() -> Any:
     """Import mujoco; without a display it renders with EGL, unless MUJOCO_GL says otherwise."""
     if not os.environ.get('DISPLAY'):
         os.environ.setdefault('MUJOCO_GL', 'egl')  # mujoco reads it when it is imported
+    if not find_spec('mujoco'):
+        raise missing_extra('arena.engine=mujoco', 'mujoco', 'mujoco')
     try:
-        if not find_spec('mujoco'):
-            raise missing_extra('arena.engine=mujoco', 'mujoco', 'mujoco')
         import mujoco
     except (ImportError, AttributeError, OSError, RuntimeError) as error:  # its way to render
         raise no_renderer(error) from None

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from smwm_ros.arenas.bodies import Colour, Link, Part, Vector
 from smwm_ros.arenas.engine import import_mujoco
 from smwm_ros.arenas.mujoco_renderer import CAMERA, LIGHT, PATTERN, TEXTURE
@@ -143,6 +142,5 @@ class MujocoBodies:
 
 def set_friction(geom: Any, friction: float) -> None:
     """Set the friction of a shape; of two shapes, the smoother one decides."""
-    if isinstance(geom.friction, np.ndarray):
-        geom.friction[0] = friction
+    geom.friction[0] = friction
     geom.priority = round(1000 * (2.0 - min(friction, 2.0)))

@@ -46,12 +46,6 @@ class MujocoWorld(MujocoBodies):
         self._model: Any = None
         self._data: Any = None
 
-    @property
-    def client(self) -> int:
-        """Return a number; raise if the world is closed."""
-        self.require_open()
-        return 0
-
     def set_camera(self, camera: CameraSetup) -> None:
         """Render with this camera and light from now on."""
         self.camera = camera

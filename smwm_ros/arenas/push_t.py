@@ -53,9 +53,8 @@ class PushT(Scene):
     state_names = 'pusher x, pusher y, block x, block y, block cos, block sin'
 
     def __init__(self, image_size: int, engine: str = 'pybullet') -> None:
-        world = make_world(
-            engine, DT / SUBSTEPS, CAMERA, recovery=0.8
-        )  # the pusher presses it into walls
+        # The pusher presses the block into walls.
+        world = make_world(engine, DT / SUBSTEPS, CAMERA, recovery=0.8)
         _build(world)
         super().__init__(world, image_size, np.array([-0.5, 0.0, 0.1, 0.0, 1.0, 0.0]))
 

@@ -21,7 +21,7 @@ Range: TypeAlias = tuple[float, float]
 Ranges: TypeAlias = Mapping[str, Sequence[Range]]  # a knob is drawn from one of its ranges
 
 NEUTRAL: dict[str, Range] = {
-    name: only for name, only in vars(Randomise()).items() if name not in ('usual', 'once')
+    name: only for name, only in vars(Randomise()).items() if not isinstance(only, bool)
 }
 USUAL: dict[str, Range] = {
     'light': (0.85, 1.15),

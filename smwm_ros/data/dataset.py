@@ -33,7 +33,7 @@ from smwm_ros.data.jpeg_column import JpegColumn
 from smwm_ros.data.labels import Labels, read_labels, require_whole
 from smwm_ros.data.rows import Column, DATASET, Rows
 from smwm_ros.data.shards import columns, open_images, read_meta, shard_folder, write_json
-from smwm_ros.data.split import Drive, gap_of, hold_out_each
+from smwm_ros.data.split import Drive, gap_of, hold_out_each, rows_of
 from smwm_ros.data.stored import read_json, require, section
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
@@ -200,8 +200,7 @@ class TransitionDataset:
 
     def action_scaler(self) -> ActionScaler:
         """Return mean and standard deviation of the known raw actions of training rows."""
-        rows = [np.arange(e.start, e.stop) for e in self.episodes if e.split == 'train']
-        return self._actions.scaler(np.concatenate(rows), self.info.spec)
+        return self._actions.scaler(rows_of(self.episodes, 'train'), self.info.spec)
 
     def load_pixels(self) -> None:
         """Read all frames into memory, for faster training."""

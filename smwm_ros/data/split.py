@@ -32,6 +32,11 @@ class Episode(NamedTuple):
     split: str  # 'train' or 'val'
 
 
+def rows_of(episodes: Iterable[Episode], split: str) -> Array:
+    """Return all rows of the episodes of a split."""
+    return np.concatenate([np.arange(e.start, e.stop) for e in episodes if e.split == split])
+
+
 class Drive(NamedTuple):
     """Rows that were recorded without a gap, and a unique name."""
 

@@ -12,6 +12,7 @@ from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.errors import CheckpointError
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.encoding import encode_rows
+from smwm_ros.planning.frame_bank import load
 from smwm_ros.training.batches import Batches
 from smwm_ros.training.latent_scale import distance_of
 from smwm_ros.training.metrics import measure
@@ -41,9 +42,31 @@ class ImageFit(NamedTuple):
         return mine > NOTABLE * theirs
 
 
-def measure_fit(checkpoint: Checkpoint, data: TransitionDataset, album: Tensor) -> ImageFit:
-    """Measure on the held-out episodes of a dataset; album (N, D) are latents of training."""
-    novelty = measure_novelty(checkpoint, data, album, 'val')
+class Novelty:
+    """Measures how far latents are from the album of a run, in usual distances of near frames."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        unit = distance_of(checkpoint.info, Goal.near)
+        if not unit:
+            raise CheckpointError(
+                f'{checkpoint.folder}: meta.json lacks the latent distances of neighbouring '
+                'frames; run smwm train again with the same words'
+            )
+        self.album = load(checkpoint.folder, 'the novelty of images').latents  # (N, D)
+        self._unit = unit
+
+    def of(self, latents: Tensor) -> Tensor:
+        """Return the novelty (n,) of latents (n, D); about 1 is usual in training."""
+        return torch.cdist(latents, self.album).amin(dim=1) / self._unit
+
+    def median(self, checkpoint: Checkpoint, data: TransitionDataset, split: str) -> float:
+        """Return the median over frames of a dataset, as a checkpoint encodes them."""
+        rows = evenly_spaced(data.starts(split, unlabelled=True), FRAMES)
+        return float(self.of(encode_rows(checkpoint.model, data, rows)).median())
+
+
+def measure_fit(checkpoint: Checkpoint, data: TransitionDataset, novelty: Novelty) -> ImageFit:
+    """Measure on the held-out episodes of a dataset."""
     forward = inverse = math.nan
     known = data.starts('val')
     if len(known):
@@ -51,19 +74,4 @@ def measure_fit(checkpoint: Checkpoint, data: TransitionDataset, album: Tensor) 
         with torch.inference_mode():
             found = measure(checkpoint.model, batches.at(evenly_spaced(known, FRAMES)))
         forward, inverse = found['forward_over_copy'], found['inverse_r2']
-    return ImageFit(novelty, forward, inverse)
-
-
-def measure_novelty(
-    checkpoint: Checkpoint, data: TransitionDataset, album: Tensor, split: str
-) -> float:
-    """Return the median distance of frames to the album, in usual distances of near frames."""
-    unit = distance_of(checkpoint.info, Goal.near)
-    if not unit:
-        raise CheckpointError(
-            f'{checkpoint.folder}: meta.json lacks the latent distances of neighbouring frames; '
-            'run smwm train again with the same words'
-        )
-    rows = evenly_spaced(data.starts(split, unlabelled=True), FRAMES)
-    away = torch.cdist(encode_rows(checkpoint.model, data, rows), album).amin(dim=1)
-    return float(away.median()) / unit
+    return ImageFit(novelty.median(checkpoint, data, 'val'), forward, inverse)

@@ -13,13 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.evenly_spaced import evenly_spaced
-from smwm_ros.evaluation.fit_to_images import measure_novelty
+from smwm_ros.evaluation.fit_to_images import Novelty
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.encoding import encode_rows
 from smwm_ros.text import count_of
 import torch
-from torch import Tensor
 
 WINDOWS = 512  # that are measured
 NOVEL = 5.0  # median novelty above which images count as others; about 1 is usual
@@ -59,9 +58,9 @@ def check_recording(data: TransitionDataset) -> Check:
     )
 
 
-def check_images(checkpoint: Checkpoint, data: TransitionDataset, album: Tensor) -> Check:
+def check_images(checkpoint: Checkpoint, data: TransitionDataset) -> Check:
     """Check whether the images look like those of the training."""
-    novelty = measure_novelty(checkpoint, data, album, 'all')
+    novelty = Novelty(checkpoint).median(checkpoint, data, 'all')
     return Check(
         'images',
         novelty <= NOVEL,

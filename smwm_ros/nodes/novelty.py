@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import numpy as np
-from smwm_ros.config import Goal
 from smwm_ros.errors import CheckpointError
+from smwm_ros.evaluation.fit_to_images import Novelty
 from smwm_ros.evaluation.preflight import NOVEL
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
-from smwm_ros.planning.frame_bank import load
-from smwm_ros.training.latent_scale import distance_of
+import torch
 
 RECENT = 10  # plans, whose median novelty counts: a robot passes through rare places
 WARNING = (
@@ -27,22 +26,20 @@ class NoveltyMonitor:
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self._album: Array | None = None  # (N, D)
-        self._unit = distance_of(checkpoint.info, Goal.near)
+        self._novelty: Novelty | None = None
         self._recent: tuple[float, ...] = ()
-        if self._unit:
-            try:
-                self._album = load(checkpoint.folder, 'the novelty of images').latents.numpy()
-            except CheckpointError:
-                return  # the display of plans logs it
+        try:
+            self._novelty = Novelty(checkpoint)
+        except CheckpointError:
+            return  # the display of plans logs it
 
     def update(self, latent: Array | None) -> None:
         """Measure the latent (D,) of an image; from any one thread."""
-        album, unit = self._album, self._unit
-        if latent is None or album is None or not unit or latent.shape != album.shape[1:]:
+        novelty = self._novelty
+        if latent is None or novelty is None or latent.shape != novelty.album.shape[1:]:
             return
-        nearest = float(np.linalg.norm(album - latent, axis=1).min())
-        self._recent = (*self._recent[1 - RECENT :], nearest / unit)
+        found = float(novelty.of(torch.from_numpy(latent)[None]))
+        self._recent = (*self._recent[1 - RECENT :], found)
 
     def values(self) -> dict[str, float]:
         """Return the value for /diagnostics."""

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.split import rows_of
 from smwm_ros.data.stored import section
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.model.checkpoint import Checkpoint
@@ -33,8 +34,7 @@ SLOWER = 0.1  # learning rate of gradient steps, as a share of that in training
 
 def measure_statistics(checkpoint: Checkpoint, dataset: TransitionDataset) -> Checkpoint:
     """Return a checkpoint with the BatchNorm statistics of the training frames of a dataset."""
-    spans = [np.arange(e.start, e.stop) for e in dataset.episodes if e.split == 'train']
-    rows = np.concatenate(spans)
+    rows = rows_of(dataset.episodes, 'train')
     if len(rows) < FEWEST:
         raise DatasetError(
             f'{count_of(len(rows), "frame")} to adapt to, expected at least {FEWEST}; record a '

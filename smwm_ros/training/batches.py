@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.data.split import cuttable, Episode, gap_of
+from smwm_ros.data.split import cuttable, Episode, gap_of, rows_of
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import ActionScaler, Array, Obs, Window
 from smwm_ros.text import count_of
@@ -206,9 +206,7 @@ def with_held_out(
 
 def state_statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
     """Return mean (P,) and standard deviation (P,) of the measured states of training rows."""
-    rows = np.concatenate(
-        [np.arange(e.start, e.stop) for e in dataset.episodes if e.split == 'train']
-    )
+    rows = rows_of(dataset.episodes, 'train')
     states = dataset.states(rows[dataset.measured(rows)]).astype(np.float64)
     # The scale of a constant state does not matter: its mean predicts it.
     std = states.std(0)

@@ -18,7 +18,7 @@ from typing import Any, TYPE_CHECKING
 
 from smwm_ros.errors import ConfigError
 from smwm_ros.text import count_of, echo
-from smwm_ros.verbs.options import add_msgs, positive
+from smwm_ros.verbs.options import add_msgs, converted, positive
 
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
@@ -59,10 +59,9 @@ def adapt(
     """Adapt the model in a folder to bags; measure it before and after, and write it to `out`."""
     from tempfile import TemporaryDirectory
 
-    from smwm_ros.evaluation.fit_to_images import measure_fit
+    from smwm_ros.evaluation.fit_to_images import measure_fit, Novelty
     from smwm_ros.files import require_new
     from smwm_ros.model.checkpoint import load
-    from smwm_ros.planning import frame_bank
     from smwm_ros.progress import show_progress
     from smwm_ros.training.adapt import batch_norms, measure_statistics, take_steps
     from smwm_ros.training.batches import with_held_out
@@ -70,33 +69,20 @@ def adapt(
     require_new(out)
     checkpoint = load(folder)
     batch_norms(checkpoint)  # raises now rather than after the conversion
-    album = frame_bank.load(folder, 'the novelty of images').latents
+    novelty = Novelty(checkpoint)
     with TemporaryDirectory(prefix='smwm-adapt-') as short:
-        made = converted(bags, Path(short), checkpoint, msgs)
+        settings = replace(checkpoint.dataset, after_hold='unknown')
+        made = converted(bags, Path(short), checkpoint.robot, settings, msgs)
         data, _ = with_held_out(made, unlabelled=True)
         if steps and not len(data.starts('train')):
             raise ConfigError('--steps: no commands were recorded to learn from; leave it out')
         adapted = measure_statistics(checkpoint, data)
         if steps:
             adapted = take_steps(adapted, data, steps, show_progress)
-        before, after = (measure_fit(model, data, album) for model in (checkpoint, adapted))
+        before, after = (measure_fit(model, data, novelty) for model in (checkpoint, adapted))
         _print(before, after, data)
     about = {'from': str(folder), 'bags': list(map(str, bags)), 'steps': steps}
     _write(folder, out, adapted, before, after, about)
-
-
-def converted(
-    bags: Sequence[Path], folder: Path, checkpoint: Checkpoint, msgs: Sequence[Path]
-) -> TransitionDataset:
-    """Convert the recordings as those of the training, but keep images without a command."""
-    from smwm_ros.bags.converting.convert import convert
-    from smwm_ros.config import Config
-    from smwm_ros.progress import show_progress
-
-    settings = replace(checkpoint.dataset, after_hold='unknown')
-    config = replace(Config(), robot=checkpoint.robot, dataset=settings)
-    made = convert(bags, folder, config, jobs=1, msgs=msgs, progress=show_progress)
-    return made.dataset
 
 
 def _print(before: ImageFit, after: ImageFit, data: TransitionDataset) -> None:

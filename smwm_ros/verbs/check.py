@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from smwm_ros.errors import SmwmError
 from smwm_ros.text import count_of, echo
-from smwm_ros.verbs.options import add_msgs
+from smwm_ros.verbs.options import add_msgs, converted
 
 if TYPE_CHECKING:
     from smwm_ros.config import Robot
@@ -98,15 +98,13 @@ def _check_bags(args: argparse.Namespace, checkpoint: Checkpoint, robot: Robot) 
     from tempfile import TemporaryDirectory
 
     from smwm_ros.evaluation.preflight import check_commands, check_images, check_recording
-    from smwm_ros.planning import frame_bank
-    from smwm_ros.verbs.adapt import converted
 
-    album = frame_bank.load(args.run_folder, 'the novelty of images').latents
+    robot = replace(robot, state=checkpoint.robot.state)
+    settings = replace(checkpoint.dataset, after_hold='unknown')
     with TemporaryDirectory(prefix='smwm-check-') as folder:
-        model = checkpoint._replace(robot=replace(robot, state=checkpoint.robot.state))
-        data = converted(args.bag, Path(folder), model, args.msgs)
+        data = converted(args.bag, Path(folder), robot, settings, args.msgs)
         return [
             check_recording(data),
-            check_images(checkpoint, data, album),
+            check_images(checkpoint, data),
             *check_commands(checkpoint, data),
         ]

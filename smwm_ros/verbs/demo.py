@@ -102,7 +102,7 @@ def _run_demo(arena: str, config: Config, out: Path, settings: list[str]) -> flo
     step(4, 'Plan: the arena node and the plan node run as two ROS 2 processes.')
     outcome = rehearsal.rehearse(out, arena, config)
     step(5, 'Write the report.')
-    rehearsal.write_report(out, arena, outcome)
+    rehearsal.write_report(out, arena, config.arena.engine, outcome)
     echo(*rehearsal.summary(outcome, time.monotonic() - begun).split('\n'))
     return outcome.success
 

@@ -63,7 +63,7 @@ def run_video_demo(arena: str, config: Config, out: Path, settings: list[str]) -
     )
     step(7, 'Plan: the arena node and the plan node run as two ROS 2 processes.', STEPS)
     outcome = rehearsal.rehearse(out, arena, config)
-    rehearsal.write_report(out, arena, outcome)
+    rehearsal.write_report(out, arena, config.arena.engine, outcome)
     echo(*rehearsal.summary(outcome, time.monotonic() - begun).split('\n'))
     echo(f'labels only, labels and all commands beside each other: {out}/evaluate.html')
     return outcome.success

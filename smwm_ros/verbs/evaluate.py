@@ -172,7 +172,7 @@ def _rounds(
     ours = methods[0]
     with _arena_at(config, config.arena.image_size) as arena:
         require_robot(arena, config.arena.name, ours.checkpoint.robot, str(ours.run))
-        drawn = _draw(config, offsets, dataset, arena)
+        drawn = draw(config, offsets, dataset, arena)
     lanes = range(min(config.evaluate.lanes, config.evaluate.pairs))
     rounds = []
     for shift in shifts:
@@ -186,7 +186,7 @@ def _rounds(
     return rounds
 
 
-def _draw(
+def draw(
     config: Config, offsets: Sequence[int], dataset: TransitionDataset | None, arena: Arena
 ) -> list[tuple[Evaluate, list[Pair]]]:
     """Return protocol and pairs for each offset; the budget scales with the offset."""

@@ -6,17 +6,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, TYPE_CHECKING
 
-from smwm_ros.config import Config
+from smwm_ros.config import Config, Dataset, Robot
 from smwm_ros.errors import missing_extra
 from smwm_ros.load import Knob, knobs, load_config
 import yaml
 
 if TYPE_CHECKING:
+    from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.nodes.client import Client
 
 _COLUMN, _WIDTH = 36, 99
@@ -85,6 +87,21 @@ def _help_lines(knob: Knob) -> list[str]:
 def config_of(args: argparse.Namespace, base: Mapping[str, Any] | None = None) -> Config:
     """Build the configuration: base, overridden by --config, overridden by key=value words."""
     return load_config(args.config, args.settings, base)
+
+
+def converted(
+    bags: Sequence[Path],
+    folder: Path,
+    robot: Robot,
+    settings: Dataset,
+    msgs: Sequence[Path],
+) -> TransitionDataset:
+    """Convert recordings of a robot into a folder, to measure a model on them."""
+    from smwm_ros.bags.converting.convert import convert
+    from smwm_ros.progress import show_progress
+
+    config = replace(Config(), robot=robot, dataset=settings)
+    return convert(bags, folder, config, jobs=1, msgs=msgs, progress=show_progress).dataset
 
 
 def json_file(word: str) -> Path:

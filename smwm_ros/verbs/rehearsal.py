@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 import csv
 import hashlib
 import json
@@ -11,14 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.arenas import make_arena
-from smwm_ros.config import Config
+from smwm_ros.config import Config, Evaluate
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.stored import Kind, read_json
 from smwm_ros.errors import SmwmError
 from smwm_ros.evaluation.agents import RandomAgent
-from smwm_ros.evaluation.closed_loop import run_pairs
-from smwm_ros.evaluation.pairs import draw_pairs
+from smwm_ros.evaluation.closed_loop import Outcome, run_pairs
+from smwm_ros.evaluation.pairs import draw_pairs, Pair
 from smwm_ros.evaluation.statistics import wilson
+from smwm_ros.interfaces import Arena
 from smwm_ros.load import to_dict
 from smwm_ros.nodes.trial import run_trial
 from smwm_ros.pages import charts, html
@@ -64,22 +67,16 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Rehearsal:
             return Rehearsal(**kept)
     protocol = config.evaluate
     pairs = draw_pairs(TransitionDataset.open(folder / 'dataset'), protocol)
-    tasks = [
-        {'start': pair.start_state.tolist(), 'goal': pair.goal_state.tolist()} for pair in pairs
-    ]
+    tasks = tasks_of(pairs)
+    knobs = {'distractors': config.arena.distractors, 'engine': config.arena.engine}
     with show_progress(total=len(tasks), desc='over ROS 2', unit='task') as bar:
         trial = run_trial(
             folder / 'run', arena_name, tasks, protocol.budget, folder / 'logs',
-            progress=lambda: bar.update(1), knobs={'distractors': config.arena.distractors},
+            progress=lambda: bar.update(1), knobs=knobs,
         )  # fmt: skip
-    arena = make_arena(arena_name, config.arena.image_size)
-    try:
-        chance, budget = RandomAgent(arena.spec, protocol.seed), protocol.budget
-        floor = run_pairs(
-            [arena], pairs, chance, budget, 'random policy', RANDOM_REPEATS, show_progress
-        )
-    finally:
-        arena.close()
+    size, engine = config.arena.image_size, config.arena.engine
+    with closing(make_arena(arena_name, size, engine)) as arena:
+        floor = by_chance(arena, pairs, protocol, RANDOM_REPEATS)
     outcome = Rehearsal(
         tasks=[
             {**task, 'success': one.success, 'steps': one.steps, 'path': one.path}
@@ -94,6 +91,23 @@ def rehearse(folder: Path, arena_name: str, config: Config) -> Rehearsal:
     )
     html.write_text(record, json.dumps({'key': key, **outcome._asdict()}) + '\n')
     return outcome
+
+
+def tasks_of(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Return the start and the goal of each pair, as run_trial takes them."""
+    return [
+        {'start': pair.start_state.tolist(), 'goal': pair.goal_state.tolist()} for pair in pairs
+    ]
+
+
+def by_chance(
+    arena: Arena, pairs: Sequence[Pair], protocol: Evaluate, repeats: int
+) -> list[Outcome]:
+    """Try each pair with random actions, several times, without ROS."""
+    agent = RandomAgent(arena.spec, protocol.seed)
+    return run_pairs(
+        [arena], pairs, agent, protocol.budget, 'random policy', repeats, show_progress
+    )
 
 
 def summary(outcome: Rehearsal, seconds: float) -> str:
@@ -116,17 +130,14 @@ def summary(outcome: Rehearsal, seconds: float) -> str:
     )
 
 
-def write_report(folder: Path, arena_name: str, outcome: Rehearsal) -> None:
+def write_report(folder: Path, arena_name: str, engine: str, outcome: Rehearsal) -> None:
     """Write report.html and demo.gif."""
-    arena = make_arena(arena_name, PICTURE)
-    try:
+    with closing(make_arena(arena_name, PICTURE, engine)) as arena:
         goals = [arena.set_goal(np.asarray(task['goal'])).pixels for task in outcome.tasks]
         drives = [
             [arena.set_state(np.asarray(state)).pixels for state in task['path']]
             for task in show_progress(outcome.tasks, desc='pictures', unit='task')
         ]
-    finally:
-        arena.close()
     plan = np.percentile(outcome.plan_ms, [50, 99])
     body = [
         html.tiles(

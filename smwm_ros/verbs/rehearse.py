@@ -22,8 +22,9 @@ from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
+    from smwm_ros.evaluation.closed_loop import Outcome
     from smwm_ros.evaluation.pairs import Pair
-    from smwm_ros.interfaces import Arena
+    from smwm_ros.nodes.trial import TaskResult
 
 EXAMPLE = 'smwm rehearse runs/two_room --adapt randomise.camera_eye=[-0.05,0.05]'
 MINUTE = ('arena.episodes=6', 'arena.length=100')  # recorded to adapt to
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.arenas.choose import choose_arena, require_robot
     from smwm_ros.load import load_config
     from smwm_ros.model.checkpoint import load
+    from smwm_ros.verbs import rehearsal
+    from smwm_ros.verbs.evaluate import draw
 
     checkpoint = load(args.run_folder)
     name = choose_arena(args.arena, args.config, checkpoint.robot)
@@ -70,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
     away = replace(config, arena=replace(config.arena, engine=args.engine))
     with closing(arena_of(home)) as arena:
         require_robot(arena, name, checkpoint.robot, str(args.run_folder))
-        pairs = _draw(home, arena)
+        ((_, pairs),) = draw(home, [home.evaluate.offset], None, arena)
     with TemporaryDirectory(prefix='smwm-rehearse-') as short:
         folder = Path(short)
-        tried = {'pybullet, as it is': (args.run_folder, home)}
+        tried = {f'{home.arena.engine}, as it is': (args.run_folder, home)}
         tried[f'{args.engine}, not adapted'] = (args.run_folder, away)
         if args.adapt:
             tried[f'{args.engine}, adapted to a minute of images'] = (
@@ -84,22 +87,11 @@ def run(args: argparse.Namespace) -> int:
             title: _drive(title, run, one, pairs, folder / 'logs')
             for title, (run, one) in tried.items()
         }
-        found[f'{args.engine}, random policy'] = _by_chance(away, pairs)
+        with closing(arena_of(away)) as arena:
+            floor = rehearsal.by_chance(arena, pairs, away.evaluate, REPEATS)
+        found[f'{args.engine}, random policy'] = _counts(floor)
     _report(args, name, config, found)
     return 0
-
-
-def _draw(config: Config, arena: Arena) -> list[Pair]:
-    """Draw the tasks from fresh episodes."""
-    from smwm_ros.collect.fresh import fresh_episodes
-    from smwm_ros.evaluation.pairs import fresh_pairs
-    from smwm_ros.progress import show_progress
-
-    protocol = config.evaluate
-    count = max(1, protocol.pairs // 4)
-    settings = replace(config.arena, length=max(config.arena.length, protocol.offset + 100))
-    episodes = fresh_episodes(arena, settings, count, protocol.seed, show_progress)
-    return fresh_pairs(episodes, protocol)
 
 
 def _adapted(
@@ -126,10 +118,9 @@ def _drive(
     from smwm_ros.load import to_dict
     from smwm_ros.nodes.trial import run_trial
     from smwm_ros.progress import show_progress
+    from smwm_ros.verbs.rehearsal import tasks_of
 
-    tasks = [
-        {'start': pair.start_state.tolist(), 'goal': pair.goal_state.tolist()} for pair in pairs
-    ]
+    tasks = tasks_of(pairs)
     knobs = {name: getattr(config.arena, name) for name in ('engine', 'distractors', 'seed')}
     with show_progress(total=len(tasks), desc=title, unit='task') as bar:
         trial = run_trial(
@@ -142,24 +133,12 @@ def _drive(
             knobs=knobs,
             randomise=to_dict(config.randomise),
         )
-    reached = [one.success for one in trial.tasks]
-    return {'reached': sum(reached), 'tried': len(reached), 'control_hz': trial.control_hz}
+    return {**_counts(trial.tasks), 'control_hz': trial.control_hz}
 
 
-def _by_chance(config: Config, pairs: Sequence[Pair]) -> Mapping[str, Any]:
-    """Try the tasks with random actions, without ROS."""
-    from smwm_ros.arenas import arena_of
-    from smwm_ros.evaluation.agents import RandomAgent
-    from smwm_ros.evaluation.closed_loop import run_pairs
-    from smwm_ros.progress import show_progress
-
-    protocol = config.evaluate
-    with closing(arena_of(config)) as arena:
-        agent = RandomAgent(arena.spec, protocol.seed)
-        found = run_pairs(
-            [arena], pairs, agent, protocol.budget, 'random policy', REPEATS, show_progress
-        )
-    return {'reached': sum(one.success for one in found), 'tried': len(found)}
+def _counts(tried: Sequence[Outcome | TaskResult]) -> dict[str, int]:
+    """Return how many goals were reached, of how many."""
+    return {'reached': sum(one.success for one in tried), 'tried': len(tried)}
 
 
 def _report(

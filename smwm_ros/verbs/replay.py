@@ -101,13 +101,9 @@ def _goal(args: argparse.Namespace, checkpoint: Checkpoint) -> Array | None:
 
 def _dataset(args: argparse.Namespace, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
     """Convert a recording with the settings of the checkpoint."""
-    from smwm_ros.bags.converting.convert import convert
-    from smwm_ros.config import Config, Dataset
-    from smwm_ros.progress import show_progress
+    from smwm_ros.config import Dataset
 
     settings = checkpoint.dataset
     if settings.action == 'none':  # as it was trained; plans are compared with commands
         settings = replace(settings, action=Dataset.action)
-    config = replace(Config(), robot=checkpoint.robot, dataset=settings)
-    made = convert([args.bag], folder, config, jobs=1, msgs=args.msgs, progress=show_progress)
-    return made.dataset
+    return options.converted([args.bag], folder, checkpoint.robot, settings, args.msgs)

@@ -67,20 +67,25 @@ def shots():
     return [bank.nearest(bank.latents[number])[0] for number in (3, 40)]
 
 
+def look_at(here, shown, goal):
+    """Set a goal, and let the camera show the only picture in a list, with grain."""
+    noise = np.random.default_rng(0)
+
+    def look():
+        grain = noise.integers(0, 2, shown[0].shape, np.uint8)
+        return fill_image(Image(), np.minimum(shown[0], 250) + grain)
+
+    here.spoil = look
+    here.publish_goal(fill_image(Image(), goal))
+    here.camera_on = True
+
+
 def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_read(shots):
     with world(MODEL, make_pilot=Pilot) as here:
         sheets, marks = list[Image](), list[MarkerArray]()
         here.robot.create_subscription(Image, '/plan/plan/image', sheets.append, 1)
         here.robot.create_subscription(MarkerArray, '/plan/plan/markers', marks.append, 1)
-        noise = np.random.default_rng(0)
-
-        def look():
-            grain = noise.integers(0, 2, shots[0].shape, np.uint8)
-            return fill_image(Image(), np.minimum(shots[0], 250) + grain)
-
-        here.spoil = look
-        here.publish_goal(fill_image(Image(), shots[1]))
-        here.camera_on = True
+        look_at(here, shots[:1], goal=shots[1])
         wait_until(lambda: sheets and marks, 'a panel and markers')
         assert len(np.unique(tile(to_rgb(sheets[-1]), 2))) > 10, 'a frame of the album'
         way, end, goal = marks[-1].markers
@@ -96,15 +101,8 @@ def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_rea
 
 def test_images_unlike_those_of_the_training_are_reported(shots):
     with world(MODEL, make_pilot=Pilot) as here:
-        noise, shown = np.random.default_rng(0), [shots[0]]
-
-        def look():
-            grain = noise.integers(0, 2, shots[0].shape, np.uint8)
-            return fill_image(Image(), np.minimum(shown[0], 250) + grain)
-
-        here.spoil = look
-        here.publish_goal(fill_image(Image(), shots[1]))
-        here.camera_on = True
+        shown = shots[:1]
+        look_at(here, shown, goal=shots[1])
         wait_until(lambda: here.values().get('novelty', 9) < 4, 'a usual novelty')
         assert here.active.novelty.problems() == []
         shown[0] = 255 - shots[0]

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 import json
 from pathlib import Path
 
+from contract import require_mujoco
 import pytest
-from smwm_ros.arenas import make_arena
 from smwm_ros.cli import main as smwm
-from smwm_ros.errors import SmwmError
 
 SHIPPED = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
 SMALL = ['--tasks', '2', 'evaluate.offset=20', 'evaluate.budget=40']
@@ -20,11 +18,7 @@ LOOKS = ['randomise.camera_eye=[0.02,0.02]', 'randomise.colour=[-0.05,0.05]']
 def test_a_model_is_adapted_to_the_other_engine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    try:
-        with closing(make_arena('two_room', 16, 'mujoco')) as arena:
-            arena.reset(0)
-    except SmwmError as error:
-        pytest.skip(str(error))
+    require_mujoco()
     out = tmp_path / 'found.json'
     words = ['rehearse', str(SHIPPED), '--adapt', '--out', str(out), *SMALL, *LOOKS]
     assert smwm(words) == 0

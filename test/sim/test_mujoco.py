@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
-from contract import check_arena
+from contract import check_arena, require_mujoco
 import numpy as np
 import pytest
 from smwm_ros.arenas import ARENA_NAMES, engine, make_arena
@@ -23,7 +23,7 @@ from smwm_ros.arenas.vary import RandomisedArena
 from smwm_ros.arenas.worlds import AnyWorld
 from smwm_ros.cli import main as smwm
 from smwm_ros.config import Randomise
-from smwm_ros.errors import ArenaError, SmwmError
+from smwm_ros.errors import ArenaError
 
 SHIPPED = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
 # Largest difference of a state after a raw step.
@@ -33,11 +33,7 @@ CLOSE = {'two_room': 0.01, 'two_room_differential': 0.02, 'reacher': 0.03}
 @pytest.fixture(scope='module', autouse=True)
 def renderer() -> None:
     """Skip where MuJoCo has nothing to render with."""
-    try:
-        with closing(make_arena('two_room', 16, 'mujoco')) as arena:
-            arena.reset(0)
-    except SmwmError as error:
-        pytest.skip(str(error))
+    require_mujoco()
 
 
 @contextmanager
