@@ -421,11 +421,21 @@ class Train:
     compile: bool = knob(
         False, 'compile the losses with torch.compile; docs/results.md has the gain'
     )
-    shift: int = knob(
-        0, 'largest random shift of a window, the same for all its images [px]', 0, 256
+    warp: float = knob(
+        1.0,
+        'how much a third of the windows are turned, zoomed, moved and tilted at random, all images '
+        'of a window alike, so that the model tolerates a camera that moved; 0 for nothing '
+        '(latent-action models have latent_action.shift instead)',
+        0.0,
+        3.0,
     )
-    brightness: float = knob(
-        0.0, 'largest random change of the brightness of an image, as a share', 0.0, 1.0
+    colour_jitter: float = knob(
+        1.0,
+        'how much contrast, brightness, colours, illumination and noise change at random in a '
+        'third of the windows, in each image differently, so that the model tolerates another camera, '
+        'light or renderer; 0 for nothing (not in latent-action models)',
+        0.0,
+        3.0,
     )
     seed: int = knob(0, 'seed of weights and batches', 0, 2**31 - 1, basic=True)
     eval_every: int = knob(

@@ -19,7 +19,7 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model.distributed import ProcessGroup
-from smwm_ros.training.augment import augment, lit, shifted, strength
+from smwm_ros.training.augment import shifted
 from smwm_ros.training.batches import Batches, Shuffle
 from smwm_ros.training.feed import open_feed, PrefetchThread
 from smwm_ros.training.learner import Learner
@@ -32,7 +32,7 @@ from worlds import dot_dataset, half_labelled, TINY
 CPU = torch.device('cpu')
 CLOCKS = ('seconds', 'samples_per_s')
 WORDS = ['train.steps=12', 'train.batch=16', 'train.eval_every=4', 'train.device=cpu']
-WORDS += ['train.unroll=2', 'train.shift=1', 'train.brightness=0.1', 'model.latent=4']
+WORDS += ['train.unroll=2', 'train.warp=1', 'train.colour_jitter=1', 'model.latent=4']
 WORDS += ['model.hidden=32', 'model.kind=state_align+sigreg', 'model.inverse_target=0.3']
 WORDS += ['model.sigreg_directions=16', 'train.lr=0.0001']
 
@@ -180,49 +180,6 @@ def test_images_are_moved_by_pixels_and_lit_by_factors() -> None:
     assert torch.equal(moved[:, 1, :, 1:, :4], pixels[:, 1, :, :4, 1:])
     assert torch.equal(moved[:, 1, :, 0], moved[:, 1, :, 1]), 'edges are drawn out'
     assert torch.equal(moved[:, 2, :, :3], pixels[:, 2, :, 2:])
-    bright = lit(pixels, torch.tensor([[1.0, 2.0, 100.0], [2.0, 1.0, 0.0]]))
-    assert torch.equal(bright[0, 0], pixels[0, 0])
-    assert torch.equal(bright[0, 1], 2 * pixels[0, 1])
-    assert bright[0, 2].unique().tolist() == [0, 100, 200, 255]
-    assert torch.equal(bright[1, 0], 2 * pixels[1, 0])
-    assert not bright[1, 2].any()
-    assert bright.dtype == torch.uint8
-
-
-def test_augmentation_is_off_unless_asked_and_the_same_for_every_share() -> None:
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (2, 8, 3, 6, 6), generator=generator).byte()
-    batch = Window(Obs(pixels, torch.zeros(2, 8, 0)), torch.zeros(1, 8, 4))
-    assert same(augment(batch, config.Train(), slice(None)), batch)
-    settings = config.Train(shift=2, brightness=0.5)
-    found = []
-    for share in (slice(None), slice(0, 4), slice(4, 8)):
-        torch.manual_seed(3)
-        mine = batch._replace(obs=batch.obs._replace(pixels=pixels[:, share]))
-        found.append(augment(mine, settings, share).obs.pixels)
-    assert torch.equal(found[0], torch.cat(found[1:], dim=1))
-    assert not torch.equal(found[0], pixels)
-
-
-def test_the_frames_of_a_window_are_moved_alike_and_lit_apart() -> None:
-    frame = torch.arange(64, dtype=torch.uint8).view(8, 8)
-    batch = Window(Obs(frame.expand(3, 16, 3, 8, 8), torch.zeros(3, 16, 0)), torch.zeros(2, 16, 4))
-    torch.manual_seed(0)
-    moved = augment(batch, config.Train(shift=2), slice(None)).obs.pixels
-    assert (moved == moved[0]).all(), 'a robot that stands still seems to move'
-    assert len(moved[0].flatten(1).unique(dim=0)) > 4, 'windows are moved alike'
-    bright = augment(batch, config.Train(brightness=0.5), slice(None)).obs.pixels[..., 7, 7]
-    assert (bright[0] != bright[1]).float().mean() > 0.8, 'light is there to be foreseen'
-    assert bright.min() >= 31
-    assert bright.max() <= 95
-
-
-def test_augmentation_grows_from_nothing_to_all_of_it() -> None:
-    settings = config.Train(steps=100)
-    grown = [strength(step, settings) for step in range(1, 101)]
-    assert set(grown[:25]) == {0.0}, 'first the robot has to be seen'
-    assert (np.diff(grown) >= 0).all()
-    assert set(grown[65:]) == {1.0}
 
 
 def test_a_model_that_knows_old_images_only_is_said_to_overfit(tmp_path: Path) -> None:

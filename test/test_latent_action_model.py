@@ -17,6 +17,7 @@ from smwm_ros.latent_actions.model import LatentActionModel, recorded, WARM_UP
 from smwm_ros.model.checkpoint import load, save
 from smwm_ros.model.world_model import make_any, Smwm
 from smwm_ros.training import learner
+from smwm_ros.training.augment import Strength
 from smwm_ros.training.learner import Learner
 import torch
 from torch import Tensor
@@ -332,16 +333,15 @@ def test_half_precision_does_not_round_the_maps_of_a_frozen_encoder() -> None:
 
 
 def test_images_are_shifted_from_the_first_step_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, float]] = []
+    seen: list[Strength] = []
 
-    def noted(batch: Window, settings: config.Train, share: Any, grown: float) -> Window:
-        seen.append((settings.shift, grown))
+    def noted(batch: Window, strength: Strength, share: slice) -> Window:
+        seen.append(strength)
         return batch
 
     monkeypatch.setattr(learner, 'augment', noted)
-    for shift in (0, 5):
-        Learner(make(), config.Train(steps=9, shift=shift), CPU).step(1, window())
-    assert seen == [(LAM.shift, 1.0), (5, 1.0)]
+    Learner(make(), config.Train(steps=9), CPU).step(1, window())
+    assert seen == [Strength(0.0, 0.0, LAM.shift)]
 
 
 def test_knobs_that_do_not_fit_are_refused() -> None:

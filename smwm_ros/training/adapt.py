@@ -62,7 +62,7 @@ def batch_norms(checkpoint: Checkpoint, model: Smwm | None = None) -> list[nn.Ba
     if not norms:
         raise CheckpointError(
             f'{checkpoint.folder}: its encoder has no BatchNorm, so there are no statistics to '
-            'measure; train it again with more data, or with train.brightness and train.shift'
+            'measure; train it again with more data, or with train.warp and train.colour_jitter'
         )
     return norms
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 import math
 
@@ -18,7 +17,7 @@ from smwm_ros.model.device import keep_memory, seeded
 from smwm_ros.model.distributed import ALONE, ProcessGroup
 from smwm_ros.model.world_model import AnyModel
 from smwm_ros.text import count_of
-from smwm_ros.training.augment import augment, strength
+from smwm_ros.training.augment import augment, risen, Strength
 from smwm_ros.training.metrics import held_out
 import torch
 from torch import Tensor
@@ -38,9 +37,6 @@ class Learner:
         device: torch.device,
         process_group: ProcessGroup = ALONE,
     ) -> None:
-        if isinstance(model, LatentActionModel):
-            far = max(settings.shift, model.config.latent_action.shift)
-            settings = replace(settings, shift=far)
         self.model, self._settings, self._device = model, settings, device
         self._process_group = process_group
         self.optimiser = AdamW(
@@ -59,14 +55,10 @@ class Learner:
     def step(self, number: int, batch: Window) -> dict[str, Tensor]:
         """Update the weights once; return the loss terms before. The first step is 1."""
         # Nothing here waits for a GPU; the caller decides when to read the terms.
-        with (
-            seeded((self._settings.seed << 32) + number, self._device),
-            torch.autocast(self._device.type, torch.bfloat16, self._half),
-        ):
-            grown = strength(number, self._settings)
-            if isinstance(self.model, LatentActionModel):  # z holds the motion: nothing is easy
-                grown = 1.0
-            terms = self.losses(augment(batch, self._settings, self._share, grown))
+        with seeded((self._settings.seed << 32) + number, self._device):
+            batch = augment(batch, self._strength(number), self._share)
+            with torch.autocast(self._device.type, torch.bfloat16, self._half):
+                terms = self.losses(batch)
         self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
         self._process_group.average_gradients(self.model.parameters())
@@ -76,6 +68,13 @@ class Learner:
         self.optimiser.step()
         self.model.adapt(terms)
         return {name: term.detach() for name, term in terms.items()}
+
+    def _strength(self, number: int) -> Strength:
+        """Return how much images change in a step."""
+        if isinstance(self.model, LatentActionModel):  # z holds the motion: nothing is easy
+            return Strength(0.0, 0.0, self.model.config.latent_action.shift)
+        grown = risen(number, self._settings)
+        return Strength(grown * self._settings.warp, grown * self._settings.colour_jitter)
 
     def validate(self, batch: Window, settled: bool) -> dict[str, float]:
         """Return measures of the model on a held-out batch, in this process alone."""

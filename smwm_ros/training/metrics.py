@@ -123,7 +123,7 @@ def collapse_warning(measures: Mapping[str, float]) -> str | None:
         return (
             f'the model overfits: it infers actions from training images (inverse R2 {known:.2f}) '
             f'but not from held-out images ({r2:.2f}); add data, above all more episodes, use '
-            'fewer train.steps, or set train.shift and train.brightness'
+            'fewer train.steps, or raise train.warp and train.colour_jitter'
         )
     else:
         what = f'the actions cannot be inferred from it (inverse R2 {r2:.2f})'
