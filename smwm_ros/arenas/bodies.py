@@ -27,8 +27,9 @@ class CameraSetup(NamedTuple):
 class Part(NamedTuple):
     """One rigid piece."""
 
-    form: str  # 'box', 'cylinder' (upright) or 'sphere'
-    size: Vector  # half extents of a box, radius and height of a cylinder, radius of a sphere [m]
+    form: str  # 'box', 'cylinder' (upright), 'sphere' or 'sheet' (level, never solid)
+    # Half extents of a box or a sheet, radius and height of a cylinder, radius of a sphere [m].
+    size: Vector
     colour: Colour
     at: Vector = (0, 0, 0)  # its centre in the frame of its link or body [m]
     solid: bool = True  # a part that is not solid is visible, but collides with nothing

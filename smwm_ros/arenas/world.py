@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup, Colour, Dynamics, Link, Part, Vector, VisualShape
 from smwm_ros.arenas.engine import import_pybullet
+from smwm_ros.arenas.pybullet_forms import form_of
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Array
 
@@ -221,11 +222,12 @@ class World:
             shape.body, shape.link, rgbaColor=(*colour, 1.0), physicsClientId=self.client
         )
 
-    def add_texture(self, grey: Array) -> int:
-        """Load a texture (H, W) uint8; it is freed when the world is closed."""
+    def add_texture(self, image: Array) -> int:
+        """Load a texture (H, W) or (H, W, 3) uint8; it is freed when the world is closed."""
+        bgr = cv2.merge([image] * 3) if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         with TemporaryDirectory() as folder:  # pybullet loads textures from files only
             path = Path(folder) / 'texture.png'
-            path.write_bytes(cv2.imencode('.png', cv2.merge([grey] * 3))[1].tobytes())
+            path.write_bytes(cv2.imencode('.png', bgr)[1].tobytes())
             texture: int = self.bullet.loadTexture(str(path), physicsClientId=self.client)
         return texture
 
@@ -271,7 +273,7 @@ class World:
             rgbaColor=(*part.colour, 1.0),
             visualFramePosition=part.at,
             physicsClientId=self.client,
-            **self._form(part, 'length'),
+            **form_of(self.bullet, part, 'length'),
         )
         return made
 
@@ -282,15 +284,6 @@ class World:
         made: int = self.bullet.createCollisionShape(
             collisionFramePosition=part.at,
             physicsClientId=self.client,
-            **self._form(part, 'height'),
+            **form_of(self.bullet, part, 'height'),
         )
         return made
-
-    def _form(self, part: Part, height: str) -> dict[str, Any]:
-        """Return pybullet's arguments for a form; `height` is its name for a cylinder's height."""
-        bullet, size = self.bullet, part.size
-        if part.form == 'box':
-            return {'shapeType': bullet.GEOM_BOX, 'halfExtents': size}
-        if part.form == 'sphere':
-            return {'shapeType': bullet.GEOM_SPHERE, 'radius': size[0]}
-        return {'shapeType': bullet.GEOM_CYLINDER, 'radius': size[0], height: size[1]}
