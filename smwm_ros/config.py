@@ -803,6 +803,12 @@ class Randomise:
     light_tilt: tuple[float, ...] = knob(
         (0.0, 0.0), 'tilt of the light towards the horizon [deg]', -60.0, 60.0
     )
+    shadow: tuple[float, ...] = knob(
+        (0.0, 0.0),
+        'share of the light that is missing in shadows; mujoco always casts full ones',
+        0.0,
+        1.0,
+    )
     colour: tuple[float, ...] = knob(
         (0.0, 0.0), 'change of red, green and blue of each colour, which are 0 to 1', -1.0, 1.0
     )

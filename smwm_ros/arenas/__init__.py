@@ -2,10 +2,10 @@
 """
 Simulated robots with cameras; the only room that imports pybullet and mujoco.
 
-Read in this order: scene, bodies, engine, pybullet_forms, world, mujoco_world, mujoco_bodies,
-mujoco_renderer, worlds, ranges, textures, furnishing, appearance, illumination, vary, balls,
-course, rooms, two_room, two_room_differential, reacher, push_t, push_t_shape, push_t_expert,
-cube, collection_policies, choose, gym.
+Read in this order: scene, bodies, engine, pybullet_forms, shadows, world, mujoco_world,
+mujoco_bodies, mujoco_renderer, worlds, ranges, textures, furnishing, appearance, illumination,
+vary, balls, course, rooms, two_room, two_room_differential, reacher, push_t, push_t_shape,
+push_t_expert, cube, collection_policies, choose, gym.
 """
 
 from __future__ import annotations

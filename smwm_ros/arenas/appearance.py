@@ -141,6 +141,7 @@ def moved_camera(camera: CameraSetup, drawn: Mapping[str, Any]) -> CameraSetup:
         light=_turned(light, np.array([0.0, 0.0, 1.0]), drawn['light_turn']),
         ambient=camera.ambient * drawn['light'],
         diffuse=camera.diffuse * drawn['light'],
+        shadow=drawn['shadow'],
     )
 
 

@@ -22,6 +22,7 @@ class CameraSetup(NamedTuple):
     light: Vector = (0.4, 0.5, 1.0)  # direction towards the light
     ambient: float = 0.62  # share of a colour that is visible without light
     diffuse: float = 0.42  # share that the light adds where it meets a surface at a right angle
+    shadow: float = 0.0  # share of the light that is missing in shadows, with pybullet
 
 
 class Part(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup, Colour, Dynamics, Link, Part, Vector, VisualShape
 from smwm_ros.arenas.engine import import_pybullet
 from smwm_ros.arenas.pybullet_forms import form_of
+from smwm_ros.arenas.shadows import cast, View
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Array
 
@@ -188,7 +189,7 @@ class World:
 
     def render(self, size: int) -> Array:
         """Return the camera image (size, size, 3) uint8 RGB."""
-        # No shadows: this renderer would shade whole floors, at three times the cost.
+        # Without its shadows: they would shade whole floors, at three times the cost.
         image = self.bullet.getCameraImage(
             size,
             size,
@@ -205,7 +206,18 @@ class World:
         )
         rgba = np.asarray(image[2], np.uint8).reshape(size, size, 4)
         rgb: Array = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)  # copies faster than numpy's slices
-        return rgb
+        if not self.camera.shadow:
+            return rgb
+        matrices = (np.reshape(one, (4, 4)).T for one in (self._view, self._projection))
+        depth = np.reshape(image[3], (size, size))
+        return cast(rgb, View(depth, *matrices), np.asarray(self.camera.light), self._dimmed())
+
+    def _dimmed(self) -> float:
+        """Return the brightness of a floor in the shadow over that in the light."""
+        camera = self.camera
+        steep = float(camera.light[2] / np.linalg.norm(camera.light))
+        ambient, diffuse = camera.ambient, camera.diffuse * max(steep, 0.0)
+        return 1 - camera.shadow * diffuse / (ambient + diffuse)
 
     def visual_shapes(self) -> list[VisualShape]:
         """Return every visible shape of every body."""
