@@ -789,7 +789,6 @@ class Randomise:
         False,
         'the looks of a real room for each knob that is not set: a floor, clutter, uneven light '
         'and a tilted camera',
-        basic=True,
     )
     once: bool = knob(
         False,

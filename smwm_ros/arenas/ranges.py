@@ -62,9 +62,9 @@ ROOM: dict[str, Range] = {
     'uneven': (0.1, 0.3),
     'camera_eye': (-0.02, 0.02),
     'camera_target': (-0.02, 0.02),
-    'camera_roll': (-8.0, 8.0),
+    'camera_roll': (-5.0, 5.0),
     'camera_tilt': (-12.0, 12.0),
-    'fov': (1.15, 1.3),  # wide, so that everything stays in the image
+    'fov': (1.2, 1.3),  # wide, so that everything stays in the image
     'noise': (1.0, 4.0),
 }
 # Held-out shifts for evaluation. They lie outside the usual ranges, so a model trained with those

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from smwm_ros.arenas.bodies import CameraSetup
 from smwm_ros.interfaces import Array
 
 PIXELS = 5  # of an image side for each point on a ray: neighbours are about a pixel apart
@@ -33,6 +34,13 @@ def cast(pixels: Array, seen: View, light: Array, factor: float) -> Array:
     soft = cv2.GaussianBlur(hidden, (3, 3), 0)
     darker: Array = np.rint(pixels * (1 - (1 - factor) * soft[..., None])).astype(np.uint8)
     return darker
+
+
+def dimmed(camera: CameraSetup) -> float:
+    """Return the brightness of a floor in the shadow over that in the light."""
+    steep = float(camera.light[2] / np.linalg.norm(camera.light))
+    diffuse = camera.diffuse * max(steep, 0.0)
+    return 1 - camera.shadow * diffuse / (camera.ambient + diffuse)
 
 
 def in_shadow(seen: View, light: Array) -> Array:

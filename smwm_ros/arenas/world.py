@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import cv2
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup, Colour, Dynamics, Link, Part, Vector, VisualShape
 from smwm_ros.arenas.engine import import_pybullet
 from smwm_ros.arenas.pybullet_forms import form_of
-from smwm_ros.arenas.shadows import cast, View
+from smwm_ros.arenas.shadows import cast, dimmed, View
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Array
 
@@ -210,14 +211,9 @@ class World:
             return rgb
         matrices = (np.reshape(one, (4, 4)).T for one in (self._view, self._projection))
         depth = np.reshape(image[3], (size, size))
-        return cast(rgb, View(depth, *matrices), np.asarray(self.camera.light), self._dimmed())
-
-    def _dimmed(self) -> float:
-        """Return the brightness of a floor in the shadow over that in the light."""
-        camera = self.camera
-        steep = float(camera.light[2] / np.linalg.norm(camera.light))
-        ambient, diffuse = camera.ambient, camera.diffuse * max(steep, 0.0)
-        return 1 - camera.shadow * diffuse / (ambient + diffuse)
+        return cast(
+            rgb, View(depth, *matrices), np.asarray(self.camera.light), dimmed(self.camera)
+        )
 
     def visual_shapes(self) -> list[VisualShape]:
         """Return every visible shape of every body."""
@@ -284,7 +280,7 @@ class World:
             rgbaColor=(*part.colour, 1.0),
             visualFramePosition=part.at,
             physicsClientId=self.client,
-            **form_of(self.bullet, part, 'length'),
+            **self._form(part, 'length'),
         )
         return made
 
@@ -295,6 +291,11 @@ class World:
         made: int = self.bullet.createCollisionShape(
             collisionFramePosition=part.at,
             physicsClientId=self.client,
-            **form_of(self.bullet, part, 'height'),
+            **self._form(part, 'height'),
         )
         return made
+
+    def _form(self, part: Part, height: str) -> dict[str, Any]:
+        """Return pybullet's arguments for a form; `height` is its name for a cylinder's height."""
+        kind, sizes = form_of(part, height)
+        return {'shapeType': getattr(self.bullet, kind), **sizes}
