@@ -28,11 +28,11 @@ class View(NamedTuple):
     projection: Array  # (4, 4)
 
 
-def cast(pixels: Array, seen: View, light: Array, factor: float) -> Array:
-    """Return pixels (S, S, 3), multiplied by a factor where the light (3,) does not reach."""
-    hidden = in_shadow(seen, light).astype(np.float32)
-    soft = cv2.GaussianBlur(hidden, (3, 3), 0)
-    darker: Array = np.rint(pixels * (1 - (1 - factor) * soft[..., None])).astype(np.uint8)
+def cast(pixels: Array, seen: View, camera: CameraSetup) -> Array:
+    """Return pixels (S, S, 3) that are darker where the light of the camera does not reach."""
+    hidden = in_shadow(seen, np.asarray(camera.light, float)).astype(np.float32)
+    soft = cv2.GaussianBlur(hidden, (3, 3), 0)[..., None]
+    darker: Array = np.rint(pixels * (1 - (1 - dimmed(camera)) * soft)).astype(np.uint8)
     return darker
 
 

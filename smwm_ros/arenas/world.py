@@ -14,7 +14,7 @@ import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup, Colour, Dynamics, Link, Part, Vector, VisualShape
 from smwm_ros.arenas.engine import import_pybullet
 from smwm_ros.arenas.pybullet_forms import form_of
-from smwm_ros.arenas.shadows import cast, dimmed, View
+from smwm_ros.arenas.shadows import cast, View
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Array
 
@@ -211,9 +211,7 @@ class World:
             return rgb
         matrices = (np.reshape(one, (4, 4)).T for one in (self._view, self._projection))
         depth = np.reshape(image[3], (size, size))
-        return cast(
-            rgb, View(depth, *matrices), np.asarray(self.camera.light), dimmed(self.camera)
-        )
+        return cast(rgb, View(depth, *matrices), self.camera)
 
     def visual_shapes(self) -> list[VisualShape]:
         """Return every visible shape of every body."""
