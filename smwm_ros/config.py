@@ -795,6 +795,11 @@ class Randomise:
     """What differs from episode to episode in an arena: ranges, [low, high], to draw from."""
 
     usual: bool = knob(False, 'the usual range for each knob that is not set', basic=True)
+    room: bool = knob(
+        False,
+        'the looks of a real room for each knob that is not set: a floor, clutter, uneven light '
+        'and a tilted camera',
+    )
     once: bool = knob(
         False,
         'draw once, by arena.seed: a robot with looks of its own, rather than another one in each '
@@ -807,11 +812,34 @@ class Randomise:
     light_tilt: tuple[float, ...] = knob(
         (0.0, 0.0), 'tilt of the light towards the horizon [deg]', -60.0, 60.0
     )
+    shadow: tuple[float, ...] = knob(
+        (0.0, 0.0),
+        'share of the light that is missing in shadows; mujoco always casts full ones',
+        0.0,
+        1.0,
+    )
     colour: tuple[float, ...] = knob(
         (0.0, 0.0), 'change of red, green and blue of each colour, which are 0 to 1', -1.0, 1.0
     )
     texture: tuple[float, ...] = knob(
         (0.0, 0.0), 'contrast of a pattern on everything that does not move', 0.0, 1.0
+    )
+    floor: tuple[float, ...] = knob(
+        (0.0, 0.0),
+        'contrast of a drawn floor of wood, tiles, carpet, concrete, terrazzo or linoleum; 0 for '
+        'the plain floor of the arena',
+        0.0,
+        1.0,
+    )
+    photos: str = knob('', 'folder of photographs to take floors from, rather than drawn ones')
+    clutter: tuple[int, ...] = knob(
+        (0, 0), 'number of things that lie around, outside the area of the task', 0, 12
+    )
+    vignette: tuple[float, ...] = knob(
+        (0.0, 0.0), 'share of the brightness that is missing in the corners of the image', 0.0, 1.0
+    )
+    uneven: tuple[float, ...] = knob(
+        (0.0, 0.0), 'contrast of light and dark regions in the image', 0.0, 1.0
     )
     camera_eye: tuple[float, ...] = knob(
         (0.0, 0.0), 'shift of the camera along x, y and z [share of its distance]', -0.5, 0.5
@@ -824,6 +852,13 @@ class Randomise:
     )
     camera_roll: tuple[float, ...] = knob(
         (0.0, 0.0), 'rotation of the camera about its optical axis [deg]', -180.0, 180.0
+    )
+    camera_tilt: tuple[float, ...] = knob(
+        (0.0, 0.0),
+        'angles by which the camera swings about the middle of the image, forwards and sideways '
+        '[deg]',
+        -45.0,
+        45.0,
     )
     fov: tuple[float, ...] = knob((1.0, 1.0), 'field of view [factor]', 0.5, 2.0)
     noise: tuple[float, ...] = knob(
@@ -852,7 +887,7 @@ class Randomise:
     def __post_init__(self) -> None:
         """Check that every range is [low, high]."""
         for name, value in vars(self).items():
-            if not isinstance(value, bool) and not (len(value) == 2 and value[0] <= value[1]):
+            if isinstance(value, tuple) and not (len(value) == 2 and value[0] <= value[1]):
                 raise ValueError(f'{name}: expected [low, high], found {list(value)}')
 
 

@@ -381,6 +381,18 @@ PLANS = [
     M('a velocity that lags half as long', 'arenas/vary.py',
       "lag = self._drawn['lag']", "lag = self._drawn['lag'] / 2",
       'sim/test_vary.py -k velocities'),
+    M('floors of the other engine upside down', 'arenas/mujoco_world.py',
+      'cv2.resize(image, (side, side))', 'cv2.resize(image[::-1], (side, side))',
+      'sim/test_furnished_rooms.py -k same_way'),
+    M('floors without a bound', 'arenas/furnishing.py', "'floor').integers(FLOORS)",
+      "'floor').integers(9 * FLOORS)", 'sim/test_furnished_rooms.py -k textures'),
+    M('shadows towards the light', 'arenas/shadows.py', '(share * REACH * away)',
+      '(-share * REACH * away)', 'sim/test_furnished_rooms.py -k shadow'),
+    M('a camera that tilts about its own place', 'arenas/appearance.py',
+      'eye = eye + (tilted - arm)', 'target = target - (tilted - arm)',
+      'sim/test_furnished_rooms.py -k tilted'),
+    M('things within the walls', 'arenas/furnishing.py', 'OUTSIDE + radius, BORDER',
+      '0.8 * OUTSIDE, BORDER', 'sim/test_furnished_rooms.py -k things'),
 ]  # fmt: skip
 # Control and nodes.
 DRIVES = [

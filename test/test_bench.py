@@ -239,3 +239,23 @@ def test_outcomes_are_kept_for_the_same_model_settings_and_pairs_alone(
     assert outcomes.kept(tmp_path / 'new', name, lambda: tried) == tried
     assert outcomes.kept(tmp_path / 'new', name, list) == tried
     assert outcomes.kept(tmp_path / 'new', 'other', list) == []
+
+
+def test_rows_of_furnished_rooms_are_explained_and_have_their_peers(bench: Any) -> None:
+    fit_of = bench.rooms.Fit
+    tried = {'ours': [[GOOD, GOOD], [GOOD, BAD]], 'without augmentation': [[GOOD, BAD]] * 2}
+    tried |= {'random': [[BAD, BAD]] * 2, 'expert': [[GOOD, GOOD]] * 2}
+    fits = {
+        'ours': [fit_of(0.9, 1.0), fit_of(0.5, 0.8)],
+        'without augmentation': [fit_of(-1.0, 1.0)] * 2,
+    }
+    rows = {row.measure.partition('rooms.')[2]: row for row in bench.rooms.rows(tried, fits)}
+    assert {f'rooms.{name}' for name in rows} <= set(bench.common.TARGETS)
+    assert (rows['success'].value, rows['success'].peer_value) == (3 / 4, 0)
+    assert (rows['success_without_augmentation'].value, rows['success_worst_room'].value) == (
+        0.5,
+    ) * 2
+    fit = rows['inverse_r2']
+    assert (fit.value, fit.peer_value) == (pytest.approx(0.7), pytest.approx(0.9))
+    assert rows['inverse_r2_worst_room'].value == 0.5
+    assert rows['inverse_r2_without_augmentation'].value == -1.0

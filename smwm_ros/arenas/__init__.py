@@ -2,9 +2,10 @@
 """
 Simulated robots with cameras; the only room that imports pybullet and mujoco.
 
-Read in this order: scene, bodies, engine, world, mujoco_world, mujoco_bodies, mujoco_renderer,
-worlds, appearance, ranges, vary, balls, course, rooms, two_room, two_room_differential, reacher,
-push_t, push_t_shape, push_t_expert, cube, collection_policies, choose, gym.
+Read in this order: scene, bodies, engine, pybullet_forms, shadows, world, mujoco_world,
+mujoco_bodies, mujoco_renderer, worlds, ranges, textures, furnishing, appearance, illumination,
+vary, balls, course, rooms, two_room, two_room_differential, reacher, push_t, push_t_shape,
+push_t_expert, cube, collection_policies, choose, gym.
 """
 
 from __future__ import annotations
@@ -61,12 +62,12 @@ def arena_of(config: Config, shift: str = '') -> Arena:
     from smwm_ros.arenas.ranges import ranges_of
     from smwm_ros.arenas.vary import RandomisedArena, shifted
 
-    ranges = ranges_of(config.randomise)
-    if not shift:
-        once = config.arena.seed if config.randomise.once else None
-        return RandomisedArena(scene, ranges, distractors, once=once)
+    ranges, photos = ranges_of(config.randomise), config.randomise.photos
     try:
-        return shifted(scene, shift, ranges, distractors, config.evaluate.seed)
+        if not shift:
+            once = config.arena.seed if config.randomise.once else None
+            return RandomisedArena(scene, ranges, distractors, 0, once, photos)
+        return shifted(scene, shift, ranges, distractors, config.evaluate.seed, photos)
     except ArenaError:
         scene.close()
         raise

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Apply drawn values to a world: camera, light, colours, textures, friction, mass, motor gain."""
+"""Apply drawn values to a world: camera, light, colours, floors, friction, mass, motor gain."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import cos, radians, sin
+from math import cos, nan, radians, sin
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup
+from smwm_ros.arenas.furnishing import Furnishing, Looks
+from smwm_ros.arenas.ranges import stream
 from smwm_ros.arenas.worlds import AnyWorld
 from smwm_ros.interfaces import Array
 
@@ -38,19 +40,33 @@ class Appearance:
         self._textures: dict[tuple[int, int], int] = {}  # (pattern, contrast [%]): texture
         self._textured = False
         self._factors = (1.0, 1.0)  # of mass and friction now
+        self._furnishing: Furnishing | None = None  # added when it is first needed
 
     @property
     def colours(self) -> int:
         """Return the number of different colours."""
         return len(self._colours)
 
-    def apply(self, world: AnyWorld, drawn: Mapping[str, Any], pattern: int) -> None:
-        """Apply drawn values; the pattern is a number below PATTERNS."""
+    def apply(self, world: AnyWorld, drawn: Mapping[str, Any], looks: Looks) -> None:
+        """Apply drawn values."""
+        self._furnish(world, drawn, looks)
         world.set_camera(moved_camera(self._camera, drawn))
         self._apply_colours(world, np.array(drawn['colour']))
+        pattern = int(stream(looks.key, 'pattern').integers(PATTERNS))
         self._apply_texture(world, pattern, round(100 * drawn['texture']))
         self._apply_dynamics(world, drawn['mass'], drawn['friction'])
         world.gain = drawn['gain']
+
+    def _furnish(self, world: AnyWorld, drawn: Mapping[str, Any], looks: Looks) -> None:
+        """Show the floor and the things that were drawn."""
+        if not self._furnishing:
+            if not (drawn['floor'] or drawn['clutter']):
+                return
+            self._furnishing = Furnishing(world, self._camera)
+            if self._factors != (1.0, 1.0):  # new bodies reset a model of mujoco
+                self._factors = nan, nan
+        self._furnishing.show_floor(world, drawn['floor'], looks)
+        self._furnishing.show_things(world, drawn['clutter'], looks)
 
     def _apply_colours(self, world: AnyWorld, changes: Array) -> None:
         """Add changes of red, green and blue (colours, 3) to the original colours."""
@@ -105,7 +121,13 @@ def appearance_of(world: AnyWorld) -> Appearance:
 def moved_camera(camera: CameraSetup, drawn: Mapping[str, Any]) -> CameraSetup:
     """Return a camera that is moved and turned, with another direction and strength of light."""
     eye, target = np.array(camera.eye, float), np.array(camera.target, float)
-    away = float(np.linalg.norm(eye - target))
+    arm, up = eye - target, np.array(camera.up, float)
+    away = float(np.linalg.norm(arm))
+    right = np.cross(up, arm)
+    pitch, yaw = drawn['camera_tilt']
+    tilted, up = (_turned(part, right, pitch) for part in (arm, up))
+    tilted, up = (_turned(part, np.cross(arm, right), yaw) for part in (tilted, up))
+    eye = eye + (tilted - arm)  # in this order no bit changes at 0 degrees
     light = np.array(camera.light, float)
     level = np.cross(light, (0.0, 0.0, 1.0))
     if not level.any():  # the light comes from straight above
@@ -114,11 +136,12 @@ def moved_camera(camera: CameraSetup, drawn: Mapping[str, Any]) -> CameraSetup:
     return CameraSetup(
         eye=eye + away * np.array(drawn['camera_eye']),
         target=target + away * np.array(drawn['camera_target']),
-        up=_turned(np.array(camera.up, float), target - eye, drawn['camera_roll']),
+        up=_turned(up, target - eye, drawn['camera_roll']),
         fov=camera.fov * drawn['fov'],
         light=_turned(light, np.array([0.0, 0.0, 1.0]), drawn['light_turn']),
         ambient=camera.ambient * drawn['light'],
         diffuse=camera.diffuse * drawn['light'],
+        shadow=drawn['shadow'],
     )
 
 

@@ -22,13 +22,15 @@ class CameraSetup(NamedTuple):
     light: Vector = (0.4, 0.5, 1.0)  # direction towards the light
     ambient: float = 0.62  # share of a colour that is visible without light
     diffuse: float = 0.42  # share that the light adds where it meets a surface at a right angle
+    shadow: float = 0.0  # share of the light that is missing in shadows, with pybullet
 
 
 class Part(NamedTuple):
     """One rigid piece."""
 
-    form: str  # 'box', 'cylinder' (upright) or 'sphere'
-    size: Vector  # half extents of a box, radius and height of a cylinder, radius of a sphere [m]
+    form: str  # 'box', 'cylinder' (upright), 'sphere' or 'sheet' (level, never solid)
+    # Half extents of a box or a sheet, radius and height of a cylinder, radius of a sphere [m].
+    size: Vector
     colour: Colour
     at: Vector = (0, 0, 0)  # its centre in the frame of its link or body [m]
     solid: bool = True  # a part that is not solid is visible, but collides with nothing

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from smwm_ros.arenas.bodies import Colour, Link, Part, Vector
 from smwm_ros.arenas.engine import import_mujoco
-from smwm_ros.arenas.mujoco_renderer import CAMERA, LIGHT, PATTERN, TEXTURE
+from smwm_ros.arenas.mujoco_renderer import CAMERA, LIGHT, TEXTURES
 from smwm_ros.errors import ArenaError
 
 STATIC_FRICTION = 0.5
+THIN = 1e-4  # half the thickness of a sheet [m]
 POINT = 0.02  # radius of gyration of a link without a shape [m]
 
 
@@ -91,14 +92,17 @@ class MujocoBodies:
         spec.worldbody.add_camera(name=CAMERA)
         directional = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
         spec.worldbody.add_light(name=LIGHT, type=directional, castshadow=True)
-        white = bytes([255]) * (3 * TEXTURE**2)
-        kind = mujoco.mjtTexture.mjTEXTURE_2D
-        texture = spec.add_texture(
-            name=PATTERN, type=kind, width=TEXTURE, height=TEXTURE, nchannel=3
-        )
-        texture.data = white
-        material = spec.add_material(name=PATTERN, specular=0.0)
-        material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = PATTERN
+        for name, side in TEXTURES.items():
+            texture = spec.add_texture(
+                name=name,
+                type=mujoco.mjtTexture.mjTEXTURE_2D,
+                width=side,
+                height=side,
+                nchannel=3,
+            )
+            texture.data = bytes([255]) * (3 * side**2)  # white
+            material = spec.add_material(name=name, specular=0.0)
+            material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = name
         return spec
 
     def _begin(self, name: str) -> None:
@@ -120,11 +124,12 @@ class MujocoBodies:
     ) -> None:
         """Add a shape to a body."""
         forms, size = self.mujoco.mjtGeom, list(map(float, part.size))
-        kind = {'box': forms.mjGEOM_BOX, 'sphere': forms.mjGEOM_SPHERE}.get(
-            part.form, forms.mjGEOM_CYLINDER
-        )
+        kinds = {'box': forms.mjGEOM_BOX, 'sheet': forms.mjGEOM_BOX, 'sphere': forms.mjGEOM_SPHERE}
+        kind = kinds.get(part.form, forms.mjGEOM_CYLINDER)
         if part.form == 'cylinder':
             size[1] /= 2
+        if part.form == 'sheet':
+            size.append(THIN)
         geom = body.add_geom(
             name=f'shape {len(self.shapes)}',
             type=kind,

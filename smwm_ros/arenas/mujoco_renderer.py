@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ from smwm_ros.arenas.bodies import CameraSetup
 from smwm_ros.arenas.engine import no_renderer
 from smwm_ros.interfaces import Array
 
-CAMERA, LIGHT, PATTERN = 'camera', 'light', 'pattern'  # names in the model
-TEXTURE = 64  # side of the texture [px]
+CAMERA, LIGHT = 'camera', 'light'  # names in the model
+TEXTURES = {'pattern': 64, 'floor': 512}  # sides of the grey texture and the coloured one [px]
 AWAY = 4.0  # of the light, which is as strong everywhere [m]
 
 
@@ -20,7 +21,7 @@ class MujocoRenderer:
 
     def __init__(self, mujoco: Any, model: Any, size: int) -> None:
         self._mujoco, self._model, self.size = mujoco, model, size
-        self._pattern = 0
+        self._changes = [0] * len(TEXTURES)
         model.vis.global_.offwidth = model.vis.global_.offheight = size
         try:
             self._gl = mujoco.GLContext(size, size)
@@ -34,13 +35,14 @@ class MujocoRenderer:
         self._view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         self._view.fixedcamid = model.camera(CAMERA).id
 
-    def draw(self, data: Any, size: int, pattern: int) -> Array:
-        """Return an image (size, size, 3) uint8 RGB; another pattern is another texture."""
+    def draw(self, data: Any, size: int, changes: Sequence[int]) -> Array:
+        """Return an image (size, size, 3) uint8 RGB, with textures that changed so many times."""
         mujoco, everything = self._mujoco, self._mujoco.mjtCatBit.mjCAT_ALL.value
         self._gl.make_current()
-        if pattern != self._pattern:
-            mujoco.mjr_uploadTexture(self._model, self._context, 0)
-            self._pattern = pattern
+        for texture, count in enumerate(changes):
+            if count != self._changes[texture]:
+                mujoco.mjr_uploadTexture(self._model, self._context, texture)
+                self._changes[texture] = count
         mujoco.mjv_updateScene(
             self._model, data, self._option, None, self._view, everything, self._scene
         )

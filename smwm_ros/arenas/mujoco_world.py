@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup, Dynamics, Vector, VisualShape
 from smwm_ros.arenas.mujoco_bodies import MujocoBodies, set_friction, STATIC_FRICTION
-from smwm_ros.arenas.mujoco_renderer import aim, MujocoRenderer, TEXTURE
+from smwm_ros.arenas.mujoco_renderer import aim, MujocoRenderer, TEXTURES
 from smwm_ros.interfaces import Array
 
 BELOW = 0.9  # share of its largest force that a motor uses
@@ -40,7 +40,7 @@ class MujocoWorld(MujocoBodies):
         self.camera = camera
         self._apart: set[frozenset[str]] = set()  # pairs of bodies that do not collide
         self._textures: list[Array] = []
-        self._pattern = 0  # of the texture in the model: counts its changes
+        self._changes = [0] * len(TEXTURES)  # of each texture in the model
         # Of each thread that renders: OpenGL binds a context to one thread.
         self._renderers: dict[int, MujocoRenderer] = {}
         self._model: Any = None
@@ -123,7 +123,7 @@ class MujocoWorld(MujocoBodies):
             renderer = None
         if renderer is None:
             renderer = self._renderers[thread] = MujocoRenderer(self.mujoco, model, size)
-        return renderer.draw(self._data, size, self._pattern)
+        return renderer.draw(self._data, size, self._changes)
 
     def visual_shapes(self) -> list[VisualShape]:
         """Return every visible shape of every body; its link is the number of the shape."""
@@ -136,18 +136,25 @@ class MujocoWorld(MujocoBodies):
         """Give a visible shape another colour."""
         self.compiled().geom_rgba[self._geoms[shape.link], :3] = colour
 
-    def add_texture(self, grey: Array) -> int:
-        """Load a texture (H, W) uint8."""
-        self._textures.append(cv2.resize(grey, (TEXTURE, TEXTURE)))
+    def add_texture(self, image: Array) -> int:
+        """Load a texture (H, W) or (H, W, 3) uint8."""
+        side = list(TEXTURES.values())[image.ndim == 3]
+        self._textures.append(cv2.resize(image, (side, side)))
         return len(self._textures) - 1
 
     def set_texture(self, shape: VisualShape, texture: int | None) -> None:
-        """Cover a visible shape with a texture, or with none; all have the same one."""
+        """Cover a visible shape with a texture, or none; all share a grey and a colour one."""
         model = self.compiled()
-        model.geom_matid[self._geoms[shape.link]] = -1 if texture is None else 0
-        if texture is not None:
-            model.tex_data[:] = np.repeat(self._textures[texture].ravel(), 3)
-            self._pattern += 1
+        if texture is None:
+            model.geom_matid[self._geoms[shape.link]] = -1
+            return
+        image = self._textures[texture]
+        kind = int(image.ndim == 3)
+        model.geom_matid[self._geoms[shape.link]] = kind
+        values = image.ravel() if kind else np.repeat(image.ravel(), 3)
+        begin = model.tex_adr[kind]
+        model.tex_data[begin : begin + len(values)] = values
+        self._changes[kind] += 1
 
     def links(self) -> list[Dynamics]:
         """Return the dynamics of every link of every body; link -1 is that of a static body."""

@@ -21,17 +21,24 @@ Range: TypeAlias = tuple[float, float]
 Ranges: TypeAlias = Mapping[str, Sequence[Range]]  # a knob is drawn from one of its ranges
 
 NEUTRAL: dict[str, Range] = {
-    name: only for name, only in vars(Randomise()).items() if not isinstance(only, bool)
+    name: only for name, only in vars(Randomise()).items() if isinstance(only, tuple)
 }
+WHOLE = ('latency', 'clutter')  # knobs whose values are whole numbers
 USUAL: dict[str, Range] = {
     'light': (0.85, 1.15),
     'light_turn': (-60.0, 60.0),
     'light_tilt': (-10.0, 10.0),
+    'shadow': (0.0, 0.0),
     'colour': (-0.05, 0.05),
     'texture': (0.0, 0.15),
+    'floor': (0.0, 0.0),
+    'clutter': (0, 0),
+    'vignette': (0.0, 0.0),
+    'uneven': (0.0, 0.0),
     'camera_eye': (-0.02, 0.02),
     'camera_target': (-0.01, 0.01),
     'camera_roll': (-2.0, 2.0),
+    'camera_tilt': (0.0, 0.0),
     'fov': (0.97, 1.03),
     'noise': (0.0, 4.0),
     'friction': (0.8, 1.25),
@@ -40,6 +47,25 @@ USUAL: dict[str, Range] = {
     'latency': (0, 1),
     'lag': (0.0, 0.0),
     'frame_drop': (0.0, 0.05),
+}
+# What a camera sees in a real room. How things move stays as it is.
+ROOM: dict[str, Range] = {
+    'light': (0.75, 1.1),
+    'light_turn': (-180.0, 180.0),
+    'light_tilt': (-10.0, 25.0),
+    'shadow': (0.6, 1.0),
+    'colour': (-0.08, 0.08),
+    'texture': (0.0, 0.25),
+    'floor': (0.75, 1.0),
+    'clutter': (4, 12),
+    'vignette': (0.1, 0.4),
+    'uneven': (0.1, 0.3),
+    'camera_eye': (-0.02, 0.02),
+    'camera_target': (-0.02, 0.02),
+    'camera_roll': (-5.0, 5.0),
+    'camera_tilt': (-12.0, 12.0),
+    'fov': (1.2, 1.3),  # wide, so that everything stays in the image
+    'noise': (1.0, 4.0),
 }
 # Held-out shifts for evaluation. They lie outside the usual ranges, so a model trained with those
 # has not seen them either.
@@ -67,11 +93,17 @@ SHIFTS: dict[str, Ranges] = {
 
 
 def ranges_of(randomise: Randomise) -> dict[str, Sequence[Range]]:
-    """Return the range of every knob: the given one, or the usual one with randomise.usual."""
+    """Return the range of every knob: the given one, that of a room, or the usual one."""
     given = {name: getattr(randomise, name) for name in NEUTRAL}
-    usual = USUAL if randomise.usual else NEUTRAL
+    otherwise = {
+        **NEUTRAL,
+        **({'floor': (1.0, 1.0)} if randomise.photos else {}),
+        **(USUAL if randomise.usual else {}),
+        **(ROOM if randomise.room else {}),
+    }
     return {
-        name: (usual[name] if value == NEUTRAL[name] else value,) for name, value in given.items()
+        name: (otherwise[name] if value == NEUTRAL[name] else value,)
+        for name, value in given.items()
     }
 
 
@@ -92,10 +124,11 @@ def draw(ranges: Ranges, key: Sequence[int], colours: int) -> dict[str, Any]:
     shapes: dict[str, tuple[int, ...]] = {
         'camera_eye': (3,),
         'camera_target': (3,),
+        'camera_tilt': (2,),
         'colour': (colours, 3),
     }
     return {
-        name: _draw(ranges[name], stream(key, name), shapes.get(name, ()), name == 'latency')
+        name: _draw(ranges[name], stream(key, name), shapes.get(name, ()), name in WHOLE)
         for name in NEUTRAL
     }
 

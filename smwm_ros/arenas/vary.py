@@ -13,11 +13,14 @@ from math import exp
 from typing import Any
 
 import numpy as np
-from smwm_ros.arenas.appearance import appearance_of, PATTERNS
+from smwm_ros.arenas.appearance import appearance_of
 from smwm_ros.arenas.balls import Balls
 from smwm_ros.arenas.collection_policies import noisy_expert
+from smwm_ros.arenas.furnishing import Looks
+from smwm_ros.arenas.illumination import Illumination
 from smwm_ros.arenas.ranges import draw, NEUTRAL, Ranges, shift_of, SHIFTS, stream
 from smwm_ros.arenas.scene import Scene
+from smwm_ros.arenas.textures import Floors
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Array, Frame
 
@@ -36,10 +39,11 @@ class RandomisedArena:
         distractors: int = 0,
         seed: int = 0,
         once: int | None = None,  # draw the looks of all episodes by this seed
+        photos: str = '',  # folder with pictures of floors
     ) -> None:
         self.scene, self.ranges, self.distractors = scene, ranges, distractors
         self.spec, self.world, self.image_size = scene.spec, scene.world, scene.image_size
-        self._seed, self._once = seed, once
+        self._seed, self._once, self._floors = seed, once, Floors(photos)
         self._still = self.spec.clip(np.zeros(self.spec.size))
         self._appearance = appearance_of(self.world)  # before the balls are added
         self._balls = Balls(self.world, distractors, self.spec.dt)
@@ -144,7 +148,7 @@ class RandomisedArena:
 
     def render(self, size: int) -> Array:
         """Return an image (size, size, 3) for people, without noise."""
-        return self.scene.render(size)
+        return self._light.apply(self.scene.render(size))
 
     def close(self) -> None:
         """Free the simulator; legal twice."""
@@ -157,8 +161,12 @@ class RandomisedArena:
 
     def _apply(self) -> None:
         """Apply the drawn values to the world."""
-        pattern = stream(self._looks, 'pattern').integers(PATTERNS)
-        self._appearance.apply(self.world, self._drawn, int(pattern))
+        # Of one robot alone there may be any floor; else a few are reused, see Furnishing.
+        bank = (self._seed,) if self._once is None else self._looks
+        looks = Looks(self._looks, bank, self._floors, self.image_size)
+        self._appearance.apply(self.world, self._drawn, looks)
+        drawn = self._drawn
+        self._light = Illumination(drawn['vignette'], drawn['uneven'], self._looks)
 
     def _stop(self) -> None:
         """Fill the action queue with zero actions, and stop the robot."""
@@ -192,7 +200,8 @@ class RandomisedArena:
         return bool(share and stream(self._key, 'frame_drop', self._tick).random() < share)
 
     def _noisy(self, pixels: Array, *purpose: Any) -> Array:
-        """Return pixels (H, W, 3) with the drawn level of noise."""
+        """Return pixels (H, W, 3) with the drawn brightness and level of noise."""
+        pixels = self._light.apply(pixels)
         level = self._drawn['noise']
         if not level:
             return pixels
@@ -202,7 +211,12 @@ class RandomisedArena:
 
 
 def shifted(
-    scene: Scene, name: str, ranges: Ranges = _NEUTRAL, distractors: int = 0, seed: int = 0
+    scene: Scene,
+    name: str,
+    ranges: Ranges = _NEUTRAL,
+    distractors: int = 0,
+    seed: int = 0,
+    photos: str = '',
 ) -> RandomisedArena:
     """
     Return a scene under a held-out shift; what the shift does not name keeps its ranges.
@@ -215,7 +229,7 @@ def shifted(
             f"'{name}': this shift changes nothing in this arena, expected one of "
             f'{", ".join(effective_shifts(scene))}'
         )
-    return RandomisedArena(scene, {**ranges, **shift}, distractors, seed)
+    return RandomisedArena(scene, {**ranges, **shift}, distractors, seed, photos=photos)
 
 
 def effective_shifts(scene: Scene) -> list[str]:

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from smwm_ros.arenas.bodies import CameraSetup, Colour, Dynamics, Link, Part, Vector, VisualShape
 from smwm_ros.arenas.engine import import_pybullet
+from smwm_ros.arenas.pybullet_forms import form_of
+from smwm_ros.arenas.shadows import cast, View
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Array
 
@@ -188,7 +190,7 @@ class World:
 
     def render(self, size: int) -> Array:
         """Return the camera image (size, size, 3) uint8 RGB."""
-        # No shadows: this renderer would shade whole floors, at three times the cost.
+        # Without its shadows: they would shade whole floors, at three times the cost.
         image = self.bullet.getCameraImage(
             size,
             size,
@@ -205,7 +207,11 @@ class World:
         )
         rgba = np.asarray(image[2], np.uint8).reshape(size, size, 4)
         rgb: Array = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)  # copies faster than numpy's slices
-        return rgb
+        if not self.camera.shadow:
+            return rgb
+        matrices = (np.reshape(one, (4, 4)).T for one in (self._view, self._projection))
+        depth = np.reshape(image[3], (size, size))
+        return cast(rgb, View(depth, *matrices), self.camera)
 
     def visual_shapes(self) -> list[VisualShape]:
         """Return every visible shape of every body."""
@@ -221,11 +227,12 @@ class World:
             shape.body, shape.link, rgbaColor=(*colour, 1.0), physicsClientId=self.client
         )
 
-    def add_texture(self, grey: Array) -> int:
-        """Load a texture (H, W) uint8; it is freed when the world is closed."""
+    def add_texture(self, image: Array) -> int:
+        """Load a texture (H, W) or (H, W, 3) uint8; it is freed when the world is closed."""
+        bgr = cv2.merge([image] * 3) if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         with TemporaryDirectory() as folder:  # pybullet loads textures from files only
             path = Path(folder) / 'texture.png'
-            path.write_bytes(cv2.imencode('.png', cv2.merge([grey] * 3))[1].tobytes())
+            path.write_bytes(cv2.imencode('.png', bgr)[1].tobytes())
             texture: int = self.bullet.loadTexture(str(path), physicsClientId=self.client)
         return texture
 
@@ -288,9 +295,5 @@ class World:
 
     def _form(self, part: Part, height: str) -> dict[str, Any]:
         """Return pybullet's arguments for a form; `height` is its name for a cylinder's height."""
-        bullet, size = self.bullet, part.size
-        if part.form == 'box':
-            return {'shapeType': bullet.GEOM_BOX, 'halfExtents': size}
-        if part.form == 'sphere':
-            return {'shapeType': bullet.GEOM_SPHERE, 'radius': size[0]}
-        return {'shapeType': bullet.GEOM_CYLINDER, 'radius': size[0], height: size[1]}
+        kind, sizes = form_of(part, height)
+        return {'shapeType': getattr(self.bullet, kind), **sizes}
