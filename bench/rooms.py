@@ -29,7 +29,7 @@ LOOKS = ['randomise.room=true', 'randomise.once=true']
 EPISODES = 60  # of 100 raw steps: ten minutes
 ROOMS = (0, 1, 2, 5, 17)  # floors of concrete, tiles, terrazzo, carpet and wood
 FRAMES = 2000  # of the training that the inverse R2 is measured on
-WITHOUT: dict[str, Any] = {'shift': 0, 'brightness': 0.0}  # augmentation: knobs of `train`
+WITHOUT: dict[str, Any] = {'warp': 0.0, 'colour_jitter': 0.0}  # augmentation: knobs of `train`
 METHODS = {'': 'ours', '_without_augmentation': 'without augmentation'}  # end of a row: method
 
 

@@ -423,8 +423,8 @@ class Train:
     )
     warp: float = knob(
         1.0,
-        'how much a third of the windows are turned, zoomed, moved and tilted at random, all images '
-        'of a window alike, so that the model tolerates a camera that moved; 0 for nothing '
+        'how much a third of the windows are turned, zoomed, moved and tilted at random, all '
+        'images of a window alike, so that the model tolerates a camera that moved; 0 for nothing '
         '(latent-action models have latent_action.shift instead)',
         0.0,
         3.0,
@@ -432,8 +432,8 @@ class Train:
     colour_jitter: float = knob(
         1.0,
         'how much contrast, brightness, colours, illumination and noise change at random in a '
-        'third of the windows, in each image differently, so that the model tolerates another camera, '
-        'light or renderer; 0 for nothing (not in latent-action models)',
+        'third of the windows, in each image differently, so that the model tolerates another '
+        'camera, light or renderer; 0 for nothing (not in latent-action models)',
         0.0,
         3.0,
     )

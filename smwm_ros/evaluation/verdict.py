@@ -155,7 +155,7 @@ def _unlike(found: Mapping[str, float], model: Model, horizon: int) -> Verdict |
             'adapt RUN --bag BAG',
             'if that does not suffice, record a few minutes more, and train again with these '
             'bags among the others (smwm convert OLD NEW, smwm train)',
-            'for robustness, train on images that vary: train.warp and train.colour_jitter, and in '
+            'for robustness, train on images that vary: train.warp, train.colour_jitter, and in '
             'simulation randomise.usual=true or wider ranges of randomise',
             'where the images look alike, check that commands match the frames: fields, signs, '
             'units, dataset.command_delay',
