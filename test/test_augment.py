@@ -67,6 +67,19 @@ def test_a_scene_at_rest_stays_at_rest_and_windows_are_warped_differently() -> N
     assert len(moved[0].flatten(1).unique(dim=0)) == 1 + len(range(0, 16, EVERY))
 
 
+def test_a_warped_image_has_no_measured_state() -> None:
+    batch = batch_of(noise(), 8)
+    batch = batch._replace(obs=batch.obs._replace(state=torch.ones(2, 8, 3)))
+    jittered_only = augment(batch, Strength(0.0, 1.0), slice(None)).obs.state
+    assert torch.equal(jittered_only, batch.obs.state)
+    for share in (slice(None), slice(4, 8)):  # the states of the whole batch are in each process
+        mine = batch._replace(obs=batch.obs._replace(pixels=batch.obs.pixels[:, share]))
+        states = augment(mine, BOTH, share).obs.state
+        assert states[:, ::EVERY].isnan().all()
+        assert int(states.isnan().sum()) == 2 * 3 * len(range(0, 8, EVERY))
+    assert batch.obs.state.isfinite().all()
+
+
 def test_colours_of_each_frame_change_on_their_own() -> None:
     grey = torch.full((3, 16, 3, 8, 8), 100, dtype=torch.uint8)
     changed = augment(batch_of(grey, 16), Strength(0.0, 1.0), slice(None)).obs.pixels

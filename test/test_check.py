@@ -15,7 +15,7 @@ from videos import write_video
 import yaml
 
 SHIPPED = Path(__file__).resolve().parents[1] / 'models' / 'two_room'
-LOOKS = 'randomise.usual=true arena.seed=3'
+LOOKS = 'randomise.light=[0.4,0.4] randomise.colour=[-0.3,-0.3] arena.seed=3'
 
 
 @pytest.fixture(scope='module')

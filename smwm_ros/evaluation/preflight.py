@@ -21,7 +21,7 @@ from smwm_ros.text import count_of
 import torch
 
 WINDOWS = 512  # that are measured
-NOVEL = 5.0  # median novelty above which images count as others; about 1 is usual
+NOVEL = 2.5  # median novelty above which images count as others; about 1 is usual
 LATEST = 5  # delays that are tried [ticks]
 LEAST_R2 = 0.4  # of inferred commands, as a share of that in training
 GAIN = (0.6, 1.6)  # factor between commands and motion that still counts as the same robot

@@ -9,10 +9,11 @@ depends on a few pixel values, and fails under another camera, light or renderer
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from smwm_ros import config
-from smwm_ros.interfaces import Window
+from smwm_ros.interfaces import Obs, Window
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
@@ -60,7 +61,7 @@ def augment(batch: Window, strength: Strength, share: slice) -> Window:
 
     Random numbers are drawn for the whole batch; `share` selects the windows in this process.
     """
-    pixels, count = batch.obs.pixels, batch.action.shape[1]
+    pixels, states, count = *batch.obs, batch.action.shape[1]
     if strength.shift:
         far = strength.shift
         away = torch.randint(-far, far + 1, (2, count, 1), device=pixels.device)
@@ -72,12 +73,14 @@ def augment(batch: Window, strength: Strength, share: slice) -> Window:
         changed = pixels[:, mine].float()
         if strength.warp:
             changed = warped(changed, _warps(count, strength.warp, pixels)[here])
+            states = states.clone()
+            states[:, ::EVERY] = math.nan  # the images no longer show what was measured
         if strength.colour_jitter:
             drawn = _jitters(len(pixels), count, strength.colour_jitter, pixels)
             changed = jittered(changed, *(part[:, here] for part in drawn))
         pixels = pixels.clone()
         pixels[:, mine] = changed.round_().clamp_(0, 255).to(pixels.dtype)
-    return batch._replace(obs=batch.obs._replace(pixels=pixels))
+    return batch._replace(obs=Obs(pixels, states))
 
 
 def _uniform(*shape: int, like: Tensor) -> Tensor:
