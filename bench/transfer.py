@@ -5,7 +5,7 @@ Measure how models that were trained in PyBullet drive in MuJoCo, without ROS.
 Each seed trains on data of its own, with the recipe and without augmentation, and drives the same
 pairs everywhere: in PyBullet, in MuJoCo, and in MuJoCo where the camera moved by up to 5 % of its
 distance, colours changed by up to 15 % and commands act 100 ms later. Each seed draws this once.
-A minute of images of that place then adapts the model. Push-T and the cube are for reports alone.
+A minute of images of that place then adapts the model. --arena takes push_t and cube, too.
 """
 
 from __future__ import annotations

@@ -1116,7 +1116,11 @@ class Config:
 # that sets one is refused with this text; checkpoints and datasets that hold one are read without.
 REMOVED: dict[type, dict[str, str]] = {
     Model: {'sigreg_knots': 'delete the key; the value is always 17, as in LeWorldModel'},
-    Train: {'feed': 'delete the key; the feed follows from the device and its free memory'},
+    Train: {
+        'feed': 'delete the key; the feed follows from the device and its free memory',
+        'shift': 'set train.warp instead, a strength',
+        'brightness': 'set train.colour_jitter instead, a strength',
+    },
     Planner: {
         'momentum': 'delete the key; the value is always 0.1',
         'refine_step': 'delete the key; the value is always 0.3',

@@ -16,7 +16,17 @@ from recordings import MakeBag, TinyBag
 from rosbags.rosbag2 import StoragePlugin
 
 BENCH = Path(__file__).parents[1] / 'bench'
-BENCHES = ('common', 'cube', 'planner', 'roadmap', 'rooms', 'train', 'gpu.run', 'gpu.steps')
+BENCHES = (
+    'common',
+    'cube',
+    'planner',
+    'roadmap',
+    'rooms',
+    'train',
+    'transfer',
+    'gpu.run',
+    'gpu.steps',
+)
 PARTS = ('parts.inertia', 'parts.launches', 'parts.outcomes', 'parts.success', 'parts.tiny')
 
 

@@ -241,6 +241,19 @@ def test_outcomes_are_kept_for_the_same_model_settings_and_pairs_alone(
     assert outcomes.kept(tmp_path / 'new', 'other', list) == []
 
 
+def test_rows_of_transfer_are_explained_and_compare_with_driving_at_home(bench: Any) -> None:
+    good, half = [[GOOD, GOOD]], [[GOOD, BAD]]
+    found = {'home': good, 'home_without': good, 'home_random': [[BAD, BAD]]}
+    for place in ('', '_moved'):
+        found |= {f'away{place}': half, f'adapted{place}': good, f'away_without{place}': half}
+        found |= {f'away_expert{place}': good, f'away_random{place}': [[BAD, BAD]]}
+    for arena in bench.transfer.ARENAS:
+        rows = {row.measure: row for row in bench.transfer.rows(arena, found)}
+        assert set(rows) <= set(bench.common.TARGETS)
+        moved = rows[f'transfer.{arena}.as_it_is_moved']
+        assert (moved.value, moved.peer_value, moved.ratio) == (0.5, 1.0, 0.5)
+
+
 def test_rows_of_furnished_rooms_are_explained_and_have_their_peers(bench: Any) -> None:
     fit_of = bench.rooms.Fit
     tried = {'ours': [[GOOD, GOOD], [GOOD, BAD]], 'without augmentation': [[GOOD, BAD]] * 2}

@@ -204,6 +204,10 @@ PEERS = {
     'random': 'random policy',
     'ours': 'the recipe',
     'smwm': 'smwm from images and actions',
+    'home': 'in PyBullet',
+    'home_random': 'random policy',
+    'away_random': 'random policy',
+    'away_random_moved': 'random policy',
 }
 
 
