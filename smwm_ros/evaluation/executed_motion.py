@@ -2,8 +2,10 @@
 """
 Compare the motion of a robot with the motion that the model predicts for its commands.
 
-Both are changes of the latent over the last second. The motion of the robot is projected on the
-predicted one: 1 is motion as predicted, 0 is a robot that does not move.
+Both are changes of the latent over the last second. The predicted motion is the difference that
+the commands make, beside zero commands: for latents unlike those of the training a model predicts a
+change even for a robot at rest. The motion of the robot is projected on the predicted one: 1 is
+motion as predicted, 0 is a robot that does not move.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Callable
 import math
 from typing import NamedTuple
 
+import numpy as np
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 import torch
@@ -60,7 +63,7 @@ class MotionMeter:
         commands = acting(before, self._ticks) if part >= _NEAREST else None
         if commands is None:
             return None
-        predicted = part * (self._predict(start, commands) - start)
+        predicted = part * self._predict(start, commands)
         squared = float(predicted @ predicted)
         return Motion(
             math.sqrt(squared), float((latent - start) @ predicted) / max(squared, 1e-12)
@@ -68,12 +71,16 @@ class MotionMeter:
 
     @torch.inference_mode()
     def _predict(self, latent: Array, commands: Array) -> Array:
-        """Return the latent (D,) after raw commands (n, A)."""
+        """Return the change (D,) of a latent that raw commands (n, A) make."""
         made = self._checkpoint
         device = next(made.model.parameters()).device
         width = made.action_block * made.spec.size
-        normal = made.scaler.normalise(commands).reshape(1, -1, width)
-        z = torch.from_numpy(latent)[None].to(device)
+        raw = commands[None]
+        if made.robot.command.stop == 'zero':  # otherwise no command is known to be rest
+            raw = np.stack([commands, np.zeros_like(commands)])
+        normal = made.scaler.normalise(raw).reshape(len(raw), -1, width)
+        z = torch.from_numpy(latent).expand(len(raw), -1).to(device)
         path = made.model.rollout(z, torch.from_numpy(normal).float().to(device))
-        end: Array = path[0, -1].cpu().numpy()
-        return end
+        ends: Array = path[:, -1].cpu().numpy()
+        change: Array = ends[0] - (ends[1] if len(ends) > 1 else latent)
+        return change
