@@ -137,27 +137,21 @@ def measure(quick: bool) -> Iterator[Row]:
     window = round(1.5 / usual[0].dt)
     ticks = sum(len(one.reasons) for one in usual)
     yield Row('stops.false', 100 * sum(one.false(window) for one in usual) / ticks, '% of ticks')
-    yield from late('stops.wall', usual)
+    yield from late('stops.usual', usual)
     yield from late('stops.motors_off', drives('pybullet', count // 4, gain=0.0))
     yield from late('stops.mujoco', drives('mujoco', count // 2))
     yield from late('stops.mujoco_progress', drives('mujoco', count // 2, PROGRESS_ONLY))
 
 
 def late(name: str, driven: list[Drive]) -> Iterator[Row]:
-    """Yield the share of the drives with a long push that were stopped, and the longest push."""
-    long = [one for one in driven if longest(one.stuck) * one.dt >= 2.0 or one.stopped is not None]
-    caught = [one for one in long if one.stopped is not None]
-    pushes = [push for one in caught if (push := one.pushed()) is not None]
-    if long:
-        yield Row(f'{name}.stopped', 100 * len(caught) / len(long), '% of drives that are stuck')
+    """Yield the share of the failed drives that were stopped, and the longest push until then."""
+    failed = [one for one in driven if len(one.reasons) == TICKS]
+    stopped = [one for one in failed if one.stopped is not None]
+    pushes = [push for one in stopped if (push := one.pushed()) is not None]
+    if failed:
+        yield Row(f'{name}.stopped', 100 * len(stopped) / len(failed), '% of drives that fail')
     if pushes:
-        yield Row(f'{name}.push', max(pushes), 's from the beginning of a push to the stop')
-
-
-def longest(stuck: Array) -> int:
-    """Return the largest number of ticks in a row in which a robot was stuck."""
-    free = np.flatnonzero(~stuck)
-    return int(np.diff(free, prepend=-1, append=len(stuck)).max()) - 1
+        yield Row(f'{name}.push', max(pushes), 's of pushing before the stop')
 
 
 if __name__ == '__main__':

@@ -922,7 +922,6 @@ class Node:
         0.0,
         1000.0,
         live=True,
-        basic=True,
     )
     progress_limit: float = knob(
         0.25,
@@ -931,7 +930,6 @@ class Node:
         0.0,
         1.0,
         live=True,
-        basic=True,
     )
     slow_speed: float = knob(
         0.5, 'factor on commands while the robot is slowed down', 0.05, 1.0, live=True

@@ -2,10 +2,10 @@
 """
 Compare the motion of a robot with the motion that the model predicts for its commands.
 
-Both are changes of the latent over the last second. The predicted motion is the difference that
-the commands make, beside zero commands: for latents unlike those of the training a model predicts a
-change even for a robot at rest. The motion of the robot is projected on the predicted one: 1 is
-motion as predicted, 0 is a robot that does not move.
+Both are changes of the latent over the last second. The predicted motion is the difference between
+the commands and zero commands: for latents unlike those of the training a model predicts a change
+even for a robot at rest. The motion of the robot is projected on the predicted one: 1 is motion as
+predicted, 0 is a robot that does not move.
 """
 
 from __future__ import annotations
