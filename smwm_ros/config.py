@@ -960,6 +960,32 @@ class Node:
         60.0,
         live=True,
     )
+    novel_limit: float = knob(
+        2.0,
+        'images that differ from those of the training by this many times what 1 % of held-out '
+        'frames exceed slow the robot down, then stop it; 0 only warns',
+        0.0,
+        1000.0,
+        live=True,
+    )
+    progress_limit: float = knob(
+        0.25,
+        'least share of the predicted motion of the last second that latents must show; below it '
+        'the robot slows down, then stops; 0 for never',
+        0.0,
+        1.0,
+        live=True,
+    )
+    slow_speed: float = knob(
+        0.5, 'factor on commands while the robot is slowed down', 0.05, 1.0, live=True
+    )
+    slow_time: float = knob(
+        0.5,
+        'time for which the robot is slowed down before it is stopped [s]',
+        0.0,
+        60.0,
+        live=True,
+    )
     compensate: bool = knob(
         True,
         'plans begin with the commands sent since their image was taken; false plans as if the '

@@ -14,9 +14,10 @@ from smwm_ros.config import Planner
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.split import rows_of
 from smwm_ros.evaluation import fit_to_images
-from smwm_ros.evaluation.fit_to_images import ImageFit
+from smwm_ros.evaluation.fit_to_images import ImageFit, Novelty
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.encoding import encode_rows
+from smwm_ros.planning import frame_bank
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training import adapt
 from smwm_ros.training.batches import with_held_out
@@ -69,6 +70,10 @@ def test_a_minute_of_images_makes_the_model_fit(
     assert f'{before.novelty:.2f}' in shown
     assert f'{after.inverse_r2:.2f}' in shown
     assert contents(SHIPPED) == shipped
+    kept, album = (frame_bank.load(folder, 'a test') for folder in (SHIPPED, run))
+    assert album.jpegs == kept.jpegs
+    median = float(album.held_out.median()) / Novelty(checkpoints.load(run)).unit
+    assert median == pytest.approx(after.novelty, rel=0.01), 'new images are the usual ones'
     # What lies beside the model is kept, and fits the new weights.
     pilot = Pilot(checkpoints.load(run), Planner(kind='roadmap'))
     pilot.warm_up()

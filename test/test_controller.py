@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from smwm_ros import config
+from smwm_ros.control.caution import Caution
 from smwm_ros.control.controller import Controller
 from smwm_ros.control.reasons import MEANING, Reason
 from smwm_ros.control.stop_latch import StopLatch
@@ -457,3 +458,66 @@ def test_an_image_that_was_received_before_the_goal_is_none_for_it(controller):
     assert controller.tick(0.1).reason is Reason.NO_IMAGE
     controller.on_image(0.2, era=controller.era)
     assert controller.tick(0.2).reason is Reason.PLANNING
+
+
+SLOW, STUCK, NOVEL = (
+    Caution(True),
+    Caution(True, Reason.NO_PROGRESS),
+    Caution(True, Reason.NOVEL_IMAGE),
+)
+
+
+def test_caution_slows_the_commands_and_what_is_planned_from_them(controller):
+    controller.configure(replace(NODE, slow_speed=0.25))
+    controller.set_caution(controller.era, SLOW)
+    order = keep_seeing(controller, 0.05)
+    assert order.reason is Reason.RUNNING
+    assert order.action == pytest.approx(0.25 * ROWS[0])
+    assert controller.planned_action(0.15) == pytest.approx(0.25 * ROWS[1])
+    controller.set_caution(controller.era, Caution())
+    assert keep_seeing(controller, 0.15).action == pytest.approx(ROWS[1])
+
+
+def test_a_robot_that_holds_positions_approaches_them_more_slowly():
+    made = Controller(SPEC, 'hold', replace(NODE, slow_speed=0.5))
+    made.new_goal()
+    made.on_image(0.0)
+    made.accept(plan(made))
+    assert keep_seeing(made, 0.05).action == pytest.approx(ROWS[0])
+    made.set_caution(made.era, SLOW)
+    assert keep_seeing(made, 0.15).action == pytest.approx((ROWS[0] + ROWS[1]) / 2)
+
+
+def test_novel_images_stop_the_robot_which_still_plans_until_they_are_usual(controller):
+    keep_seeing(controller, 0.05)
+    controller.set_caution(controller.era, NOVEL)
+    order = keep_seeing(controller, 0.15)
+    assert order.reason is Reason.NOVEL_IMAGE
+    assert is_zero(order)
+    assert controller.needs_plans
+    controller.set_caution(controller.era, Caution())
+    assert keep_seeing(controller, 0.25).reason is Reason.RUNNING
+
+
+@pytest.mark.parametrize('begin', ['new_goal', 'engage'])
+def test_no_progress_gives_the_goal_up_until_the_next_one_or_an_operator(controller, begin):
+    keep_seeing(controller, 0.05)
+    controller.set_caution(controller.era, STUCK)
+    assert is_zero(keep_seeing(controller, 0.15))
+    assert not controller.needs_plans
+    assert controller.goal_ended
+    controller.set_caution(controller.era, Caution())
+    controller.restart()  # time has jumped back
+    assert keep_seeing(controller, 0.25).reason is Reason.NO_PROGRESS
+    getattr(controller, begin)()
+    assert controller.needs_plans
+    controller.on_image(0.3)
+    controller.accept(plan(controller, seen=0.3, ready=0.3))
+    assert controller.tick(0.3).reason is Reason.RUNNING
+
+
+def test_no_progress_towards_an_earlier_goal_does_not_end_the_next(controller):
+    before = controller.era
+    controller.new_goal()
+    controller.set_caution(before, STUCK)
+    assert controller.needs_plans

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from smwm_ros import config
+from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.errors import CheckpointError
+from smwm_ros.model import sidecar
 from smwm_ros.model.checkpoint import load, save
+from smwm_ros.model.encoding import encode_rows
 from smwm_ros.model.regression import r2
 from smwm_ros.nodes.plan_panel import CAPTION, GAP, panel, TILE
 from smwm_ros.planning import frame_bank
@@ -127,3 +131,54 @@ def test_a_run_without_measured_states_has_an_album_without_a_probe(tmp_path: Pa
     )
     assert bound.read(bound.latents).shape == (len(bound.latents), 0)
     assert bound.skill == ()
+
+
+@pytest.mark.parametrize('frames', [frame_bank.FRAMES, 20])
+def test_usual_distances_are_those_of_held_out_frames_or_of_frames_outside_the_album(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
+    monkeypatch.setattr(frame_bank, 'FRAMES', frames)
+    save(tmp_path / 'run', tiny_checkpoint())
+    checkpoint, dataset = load(tmp_path / 'run'), dot_dataset(tmp_path / 'data')
+    held = frame_bank.make(checkpoint, dataset)
+    rows = evenly_spaced(dataset.starts('val', unlabelled=True), frame_bank.HELD_OUT)
+    expected = held.distances(encode_rows(checkpoint.model, dataset, rows))
+    assert torch.equal(held.held_out, expected.sort().values)
+    starts = dataset.starts
+    monkeypatch.setattr(
+        dataset,
+        'starts',
+        lambda split, **words: starts('train', **words)[: 0 if split == 'val' else 200],
+    )
+    alone = frame_bank.make(checkpoint, dataset)
+    assert len(alone.held_out) > 10
+    assert alone.held_out.median() > 0, 'no frame is compared with itself'
+
+
+def test_an_album_without_usual_distances_is_read_and_a_damaged_one_refused(
+    run: tuple[Path, frame_bank.FrameBank], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, made = run
+    write = sidecar.save
+
+    def without(folder: Path, name: str, tensors: dict[str, torch.Tensor], info: Any) -> None:
+        """Write an album as older versions did."""
+        write(folder, name, {key: one for key, one in tensors.items() if key != 'held_out'}, info)
+
+    assert torch.equal(frame_bank.load(folder, 'a test').held_out, made.held_out)
+    frame_bank.save(folder, made._replace(held_out=torch.ones(3, 1)), '')
+    with pytest.raises(CheckpointError, match=r'its album is damaged; make it again'):
+        frame_bank.load(folder, 'a test')
+    monkeypatch.setattr(sidecar, 'save', without)
+    frame_bank.save(folder, made, '')
+    assert len(frame_bank.load(folder, 'a test').held_out) == 0
+
+
+def test_notes_stand_beside_the_distance() -> None:
+    plain, noted = (panel(tiles(None), 1.0, 2.0, 0.0, notes) for notes in ('', 'novelty 1'))
+    alarm = panel(tiles(None), 1.0, 2.0, 0.0, 'novelty 1', True)
+    where = np.argwhere((plain != noted).any(2))
+    assert len(where) > 20
+    assert where[:, 0].min() > CAPTION + TILE
+    red = (alarm != plain).any(2)
+    assert alarm[red][:, 0].mean() > 1.5 * alarm[red][:, 2].mean()

@@ -47,6 +47,16 @@ class CommandRecord:
             while len(self._commands) > 1 and self._commands[1][0] < time - RETENTION:
                 self._commands.popleft()
 
+    def rows(self, begin: float, count: int) -> Array | None:
+        """Return the commands (count, A) in force from a time on, one for each period."""
+        with self._lock:
+            commands = list(self._commands)
+        found = [
+            self._in_force(commands, begin + k * self._dt, lambda _: None) for k in range(count)
+        ]
+        known = [row for row in found if row is not None]
+        return np.stack(known) if known and len(known) == count else None
+
     def plan_start(
         self, begin: float, tick: float, planned_action: Callable[[float], Array | None]
     ) -> PlanStart:

@@ -13,6 +13,7 @@ from threading import Lock
 
 import numpy as np
 from smwm_ros.config import Node
+from smwm_ros.control.caution import Caution
 from smwm_ros.control.guard import Guard, limits_of
 from smwm_ros.control.reasons import Reason
 from smwm_ros.control.stop_latch import StopLatch
@@ -46,6 +47,7 @@ class Controller:
         self._image_time: float | None = None
         self._same_since: float | None = None  # when images stopped changing during motion
         self._frozen = self._contested = False
+        self._caution, self._stuck = Caution(), False  # stuck until a new goal or engage()
         self._plan: TimedPlan | None = None
         self._last_plan: TimedPlan | None = None  # of the last motion command
         self._first_row = 0  # of the plan: due when the plan was ready
@@ -64,13 +66,14 @@ class Controller:
         return (
             self._has_goal
             and self._halted is None
+            and not self._stuck
             and (self._keeps_goal or not self._goal_reached)
         )
 
     @property
-    def goal_reached(self) -> bool:
-        """Return whether the goal is reached."""
-        return self._goal_reached
+    def goal_ended(self) -> bool:
+        """Return whether the goal is reached, or was given up because of no progress."""
+        return self._goal_reached or self._stuck
 
     @property
     def plan_unchanged(self) -> bool:
@@ -106,12 +109,18 @@ class Controller:
             if era == self._era:
                 self._goal_reached, self._keeps_goal = reached, keep
 
+    def set_caution(self, era: int, caution: Caution) -> None:
+        """Store whether to drive slower, or not at all."""
+        with self._lock:
+            self._caution = caution
+            self._stuck |= era == self._era and caution.stop is Reason.NO_PROGRESS
+
     def engage(self) -> bool:
         """Allow motion, from the next image on; return False after end()."""
         with self._lock:
             if self._ended:
                 return False
-            if self._halted is not None or self._goal_reached:
+            if self._halted is not None or self.goal_ended:
                 self._awaits_engage = False
                 self._latch.release()
                 self._begin_era()
@@ -132,9 +141,9 @@ class Controller:
     def restart(self) -> None:
         """Drop images and plans because time has jumped back."""
         with self._lock:
-            reached = self._goal_reached
+            reached, stuck = self._goal_reached, self._stuck
             self._begin_era()
-            self._goal_reached = reached
+            self._goal_reached, self._stuck = reached, stuck
             # Repeat the stop command for its whole duration: the time it began is not valid now.
             self._moving = self._moving or self._stop_began is not None
             self._stop_began = None
@@ -174,7 +183,8 @@ class Controller:
             if self._plan is None or not self._moving:
                 return None
             row = self._plan.row(time, self._spec.dt)
-            return self._plan.actions[row] if row < len(self._plan.actions) else None
+            actions = self._plan.actions
+            return self._slowed(actions[row]) if row < len(actions) else None
 
     def planner_failed(self, era: int, reason: Reason = Reason.PLANNER_ERROR) -> None:
         """Drop the plan and stop until there is a new one."""
@@ -225,6 +235,8 @@ class Controller:
             return Reason.NO_GOAL, None
         if self._goal_reached:
             return Reason.GOAL_REACHED, None
+        if self._stuck:
+            return Reason.NO_PROGRESS, None
         if self._image_time is None:
             return Reason.NO_IMAGE, None
         if now - self._image_time > self._node.image_timeout:
@@ -235,13 +247,20 @@ class Controller:
             return self._fault, None
         if self._plan is None:
             return Reason.PLANNING, None
+        if self._caution.stop is Reason.NOVEL_IMAGE:
+            return Reason.NOVEL_IMAGE, None
         row = self._plan.row(now, self._spec.dt)
         if row - self._first_row > self._node.coast or row >= len(self._plan.actions):
             return Reason.PLANNER_LATE, None
         if now - self._plan.image_time > oldest_image(self._node, self._spec.dt):
             return Reason.STALE_PLAN, None
-        action = self.guard.check(self._plan.actions[row])
+        action = self.guard.check(self._slowed(self._plan.actions[row]))
         return (Reason.BAD_PLAN, None) if action is None else (Reason.RUNNING, action)
+
+    def _slowed(self, action: Array) -> Array:
+        """Return an action (A,) of a plan, slower if caution requires it."""
+        rest = self._last_action if self._hold else np.zeros(self._spec.size)
+        return self._caution.slowed(action, rest, self._node.slow_speed)
 
     @property
     def _halted(self) -> Reason | None:
@@ -278,4 +297,4 @@ class Controller:
         """Drop the images and plans of the time before."""
         self._era += 1
         self._image_time = self._plan = self._fault = self._same_since = None
-        self._frozen = self._goal_reached = False
+        self._frozen = self._goal_reached = self._stuck = False

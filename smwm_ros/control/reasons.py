@@ -19,6 +19,8 @@ class Reason(str, Enum):
     NO_IMAGE = 'NO_IMAGE'
     STALE_IMAGE = 'STALE_IMAGE'
     FROZEN_IMAGE = 'FROZEN_IMAGE'
+    NOVEL_IMAGE = 'NOVEL_IMAGE'
+    NO_PROGRESS = 'NO_PROGRESS'
     PLANNING = 'PLANNING'
     PLANNER_LATE = 'PLANNER_LATE'
     STALE_PLAN = 'STALE_PLAN'
@@ -41,6 +43,12 @@ MEANING = {
     Reason.STALE_IMAGE: 'the newest camera image is older than node.image_timeout',
     Reason.FROZEN_IMAGE: (
         'the camera image did not change for node.frozen_timeout while the robot moved'
+    ),
+    Reason.NOVEL_IMAGE: (
+        'the camera images are unlike those of the training, so plans cannot be trusted'
+    ),
+    Reason.NO_PROGRESS: (
+        'the robot did not move as predicted; set a goal or call ~/engage with true to try again'
     ),
     Reason.PLANNING: 'the first plan is being computed',
     Reason.PLANNER_LATE: ('no new plan came within node.coast ticks, or the last plan is used up'),

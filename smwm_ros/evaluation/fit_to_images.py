@@ -21,6 +21,8 @@ from torch import Tensor
 
 FRAMES = 512  # held-out frames or transitions that are measured
 NOTABLE = 1.02  # ratio of two figures from which one counts as worse
+NOVEL = 2.5  # novelty above which images count as others, whatever the held-out frames
+RARE = 0.01  # share of the held-out frames that are beyond `Novelty.bound`
 
 
 class ImageFit(NamedTuple):
@@ -52,17 +54,48 @@ class Novelty:
                 f'{checkpoint.folder}: meta.json lacks the latent distances of neighbouring '
                 'frames; run smwm train again with the same words'
             )
-        self.album = load(checkpoint.folder, 'the novelty of images').latents  # (N, D)
-        self._unit = unit
+        self.album = load(checkpoint.folder, 'the novelty of images')
+        self.size = self.album.latents.shape[1]  # D
+        self.unit = unit
+        self._held_out = self.album.held_out / unit  # (H,) rising
+        self.calibrated = len(self._held_out) > 0  # False for an album of an older version
 
     def of(self, latents: Tensor) -> Tensor:
         """Return the novelty (n,) of latents (n, D); about 1 is usual in training."""
-        return torch.cdist(latents, self.album).amin(dim=1) / self._unit
+        return self.album.distances(latents) / self.unit
+
+    def share(self, novelty: float) -> float:
+        """
+        Return the share of held-out frames that are at least as novel; nan if not calibrated.
+
+        It is the conformal p-value, which counts the image itself as one of them, and so is
+        never 0.
+        """
+        if not self.calibrated:
+            return math.nan
+        return (int((self._held_out >= novelty).sum()) + 1) / (len(self._held_out) + 1)
+
+    @property
+    def bound(self) -> float:
+        """Return the novelty that at most RARE of the held-out frames exceed; nan if unknown."""
+        if not self.calibrated:
+            return math.nan
+        rank = math.ceil((1 - RARE) * (len(self._held_out) + 1))
+        return float(self._held_out[min(rank, len(self._held_out)) - 1])
+
+    def limit(self, factor: float) -> float:
+        """Return so many times the bound: the limit of usual images; NOVEL if not calibrated."""
+        return factor * self.bound if self.calibrated else NOVEL
 
     def median(self, checkpoint: Checkpoint, data: TransitionDataset, split: str) -> float:
         """Return the median over frames of a dataset, as a checkpoint encodes them."""
-        rows = evenly_spaced(data.starts(split, unlabelled=True), FRAMES)
-        return float(self.of(encode_rows(checkpoint.model, data, rows)).median())
+        return float(self.of(frame_latents(checkpoint, data, split)).median())
+
+
+def frame_latents(checkpoint: Checkpoint, data: TransitionDataset, split: str = 'val') -> Tensor:
+    """Return the latents (n, D) of frames of a split, by default of the held-out episodes."""
+    rows = evenly_spaced(data.starts(split, unlabelled=True), FRAMES)
+    return encode_rows(checkpoint.model, data, rows)
 
 
 def measure_fit(checkpoint: Checkpoint, data: TransitionDataset, novelty: Novelty) -> ImageFit:

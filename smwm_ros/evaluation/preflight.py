@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from smwm_ros.config import Node
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.evenly_spaced import evenly_spaced
-from smwm_ros.evaluation.fit_to_images import Novelty
+from smwm_ros.evaluation.fit_to_images import NOVEL, Novelty
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.encoding import encode_rows
@@ -21,7 +22,6 @@ from smwm_ros.text import count_of
 import torch
 
 WINDOWS = 512  # that are measured
-NOVEL = 2.5  # median novelty above which images count as others; about 1 is usual
 LATEST = 5  # delays that are tried [ticks]
 LEAST_R2 = 0.4  # of inferred commands, as a share of that in training
 GAIN = (0.6, 1.6)  # factor between commands and motion that still counts as the same robot
@@ -60,11 +60,21 @@ def check_recording(data: TransitionDataset) -> Check:
 
 def check_images(checkpoint: Checkpoint, data: TransitionDataset) -> Check:
     """Check whether the images look like those of the training."""
-    novelty = Novelty(checkpoint).median(checkpoint, data, 'all')
+    novelty = Novelty(checkpoint)
+    median = novelty.median(checkpoint, data, 'all')
+    # Where the plan node would stop the robot, this is no go.
+    limit = min(NOVEL, novelty.limit(Node.novel_limit))
+    usual = 'of held-out frames are as unusual'
+    share = (
+        f'{novelty.share(median):.1%} {usual}'
+        if novelty.calibrated
+        else f'the album has no distances of held-out frames, so it is unknown how many {usual}; '
+        'smwm prepare adds them'
+    )
     return Check(
         'images',
-        novelty <= NOVEL,
-        f'novelty {novelty:.1f}, expected at most {NOVEL:g} (about 1: as in training)',
+        median <= limit,
+        f'novelty {median:.1f}, expected at most {limit:.1f} (about 1: as in training); {share}',
         'adapt the model to these images: smwm adapt RUN --bag BAG',
     )
 

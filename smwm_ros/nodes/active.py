@@ -17,10 +17,10 @@ from smwm_ros.nodes.cameras import Cameras
 from smwm_ros.nodes.clocks import clock_of
 from smwm_ros.nodes.command_output import CommandOutput
 from smwm_ros.nodes.command_thread import CommandThread
+from smwm_ros.nodes.drive_monitor import DriveMonitor
 from smwm_ros.nodes.goal_planner import GoalPlanner, PilotLike
 from smwm_ros.nodes.goals import Goals
 from smwm_ros.nodes.latency import LatencyCompensation
-from smwm_ros.nodes.novelty import NoveltyMonitor
 from smwm_ros.nodes.plan_publisher import PlanPublisher
 from smwm_ros.nodes.planner_thread import PlannerThread, PlanReport
 from smwm_ros.nodes.robot_setup import Setup
@@ -68,7 +68,9 @@ class ActiveSession:
         self.goals = Goals(
             node, setup, goal_knobs, clock, self.planner_thread, self.controller, image, warn
         )
-        self.novelty = NoveltyMonitor(setup.checkpoint)
+        self.monitor = DriveMonitor(
+            setup.checkpoint, knobs, self._latency.acting, node.get_logger().info
+        )
         self._plans = PlanPublisher(node, setup, self.goals.current, warn)
         self.topics = _topic_monitor(node, setup, self.goals, publisher, not knobs.shadow)
         self._lock = Lock()  # of close()
@@ -79,7 +81,7 @@ class ActiveSession:
 
     def configure(self, knobs: config.Node) -> None:
         """Set changed node parameters."""
-        self._latency.knobs = knobs
+        self._latency.knobs = self.monitor.knobs = knobs
         self.cameras.configure(knobs)
         self.controller.configure(knobs)
 
@@ -137,7 +139,7 @@ class ActiveSession:
             'guard_hits': self.controller.guard.interventions,
             **self.output.values(),
             **self._plans.values(),
-            **self.novelty.values(),
+            **self.monitor.values(),
         }
 
     @property
@@ -147,10 +149,11 @@ class ActiveSession:
         return (*subscribers, self.planner_thread, self.command_thread)
 
     def _on_plan(self, report: PlanReport) -> None:
-        """Wake the command thread, and publish the plan."""
+        """Wake the command thread, watch the drive, and publish the plan."""
         self.command_thread.on_plan()
-        self.novelty.update(report.plan.latent)
-        self._plans.publish(report)
+        caution = self.monitor.update(report.time, report.plan.latent)
+        self.controller.set_caution(report.era, caution)
+        self._plans.publish(report, self.monitor.values())
 
 
 def _topic_monitor(

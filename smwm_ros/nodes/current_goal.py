@@ -83,7 +83,7 @@ class CurrentGoal:
 
     def is_under_way(self, pictures: Array, name: str) -> bool:
         """Return whether the robot is on its way to a named goal (N, S, S, 3)."""
-        under_way = name == self._source and not self._controller.goal_reached
+        under_way = name == self._source and not self._controller.goal_ended
         return under_way and np.array_equal(pictures, self._places)
 
     def update(self, report: PlanReport) -> dict[str, int | bool]:

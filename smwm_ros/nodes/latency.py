@@ -78,6 +78,10 @@ class LatencyCompensation:
         self.ahead = 0 if plan_start.sent is None else len(plan_start.sent)
         return plan_start
 
+    def acting(self, image_time: float, count: int) -> Array | None:
+        """Return the commands (count, A) that act from the time of an image on [s]."""
+        return self._record.rows(image_time - self.actuation, count)
+
     def values(self) -> dict[str, float | int]:
         """Return the values for /diagnostics."""
         return {

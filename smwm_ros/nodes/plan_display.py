@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import math
 from threading import Thread
 from typing import NamedTuple
@@ -38,6 +38,7 @@ class PlanSnapshot(NamedTuple):
     number: int  # of the goal
     near: float  # latent distance at which the goal is reached, 0 if unknown
     plan: PilotPlan
+    measured: Mapping[str, float]  # of nodes/drive_monitor.py
     frame_id: str = ''  # of the camera
 
 
@@ -131,4 +132,14 @@ class PlanDisplay:
             ('goal', snapshot.goal, 'the goal is a latent, not an image'),
             ('end of plan: nearest frame', frame, self._no_bank),
         ]
-        return panel(tiles, distance, self._farthest, snapshot.near)
+        return panel(tiles, distance, self._farthest, snapshot.near, *_notes(snapshot.measured))
+
+
+def _notes(measured: Mapping[str, float]) -> tuple[str, bool]:
+    """Return novelty and progress in words, and whether the robot is slowed down."""
+    words = []
+    if 'novelty' in measured:
+        words.append(f'novelty {measured["novelty"]:.1f} of {measured["novelty_limit"]:.1f}')
+    if 'progress' in measured:
+        words.append(f'progress {measured["progress"]:.2f}')
+    return ', '.join(words), bool(measured['slowed'])

@@ -12,6 +12,7 @@ from smwm_ros.interfaces import Array
 
 TILE, GAP, CAPTION, BAR = 224, 8, 22, 34  # [px]
 _PAPER, _INK, _FAINT = (28, 33, 40), (230, 237, 243), (110, 118, 129)  # RGB
+_ALARM = (248, 81, 73)
 _FAR, _NEAR = (209, 105, 14), (42, 140, 74)
 
 
@@ -21,6 +22,8 @@ def panel(
     distance: float,  # latent distance to the goal
     farthest: float,  # largest distance since this goal was set
     near: float,  # distance at which the goal is reached, 0 if unknown
+    notes: str = '',  # at the right of the bar
+    alarm: bool = False,  # the notes are a warning
 ) -> Array:
     """Return the tiles side by side above a bar of the distance, (H, W, 3) uint8 RGB."""
     width = len(tiles) * TILE + (len(tiles) + 1) * GAP
@@ -34,7 +37,9 @@ def panel(
         else:
             for line, words in enumerate(_lines(instead)):
                 _write(sheet, words, x + GAP, CAPTION + TILE // 3 + 18 * line, _FAINT)
-    _draw_bar(sheet[CAPTION + TILE + GAP :], distance, farthest, near)
+    strip = sheet[CAPTION + TILE + GAP :]
+    _write(strip, notes, width // 2, 12, _ALARM if alarm else _INK)
+    _draw_bar(strip, distance, farthest, near)
     return sheet
 
 

@@ -25,11 +25,11 @@ class PlanPublisher:
         self._shares: Mapping[str, float] = {}  # of each term in the cost of the last plan
         self._to_go: float | None = None  # of the last plan along a roadmap [model steps]
 
-    def publish(self, report: PlanReport) -> None:
-        """Publish one plan."""
+    def publish(self, report: PlanReport, measured: Mapping[str, float]) -> None:
+        """Publish one plan, and what was measured at its image."""
         plan, goal = report.plan, self._goal
         self._shares, self._to_go = plan.shares, plan.to_go
-        self._stats.publish(report, goal.update(report))
+        self._stats.publish(report, goal.update(report), measured)
         if self._display.has_subscribers:
             near = 0.0 if goal.tolerance is None else goal.tolerance.near
             self._display.update(
@@ -39,6 +39,7 @@ class PlanPublisher:
                     goal.number,
                     near,
                     plan,
+                    measured,
                     report.frame_id,
                 )
             )

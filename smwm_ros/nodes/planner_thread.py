@@ -39,6 +39,8 @@ class PlanReport(NamedTuple):
     """One plan that the controller accepted, for statistics and displays."""
 
     plan: PilotPlan
+    time: float  # of the image, as far as known [s]
+    era: int  # of the controller
     event: Event
     subgoal: int  # index of the subgoal that was planned for
     subgoals: int  # their number
@@ -192,7 +194,16 @@ class PlannerThread:
         if self._controller.accept(timed):
             self._on_plan(
                 PlanReport(
-                    plan, event, subgoal, subgoals, image.pixels, plan_ms, age_ms, image.frame_id
+                    plan,
+                    image.time,
+                    image.era,
+                    event,
+                    subgoal,
+                    subgoals,
+                    image.pixels,
+                    plan_ms,
+                    age_ms,
+                    image.frame_id,
                 )
             )
 

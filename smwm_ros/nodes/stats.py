@@ -13,6 +13,7 @@ from smwm_ros.nodes.planner_thread import PlanReport
 from std_msgs.msg import Float32, String
 
 TOPIC = '~/stats'
+MEASURED = ('novelty', 'progress')  # of nodes/drive_monitor.py, where they are known
 NUMBERS = ('plan_ms', 'image_age_ms', 'cost', 'spread', 'distance')
 
 
@@ -26,8 +27,10 @@ class Stats:
             name: node.create_publisher(Float32, f'{TOPIC}/{name}', 10) for name in NUMBERS
         }
 
-    def publish(self, report: PlanReport, goal: Mapping[str, int | bool]) -> None:
-        """Publish the figures of a plan, and those of the goal."""
+    def publish(
+        self, report: PlanReport, goal: Mapping[str, int | bool], measured: Mapping[str, float]
+    ) -> None:
+        """Publish the figures of a plan, of the goal, and of what was measured at the image."""
         plan = report.plan
         data: dict[str, Any] = {
             'plan_ms': round(report.plan_ms, 3),
@@ -38,6 +41,7 @@ class Stats:
             'shares': dict(plan.shares),
             # JSON has no infinity.
             'to_go': plan.to_go if plan.to_go is None or isfinite(plan.to_go) else 'no way known',
+            **{name: round(measured[name], 4) for name in MEASURED if name in measured},
             **goal,
         }
         self._json.publish(String(data=json.dumps(data)))

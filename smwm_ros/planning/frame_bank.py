@@ -3,7 +3,8 @@
 The album of a run: recorded frames with their latents, which show what a plan predicts.
 
 A predicted latent is shown by the frame with the nearest latent, and by the measured state that a
-linear probe reads off it. Planning uses neither.
+linear probe reads off it. The distances of held-out frames to the album tell usual images from
+others. Planning uses none of it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch import Tensor
 NAME = 'album'
 FRAMES = 256  # in an album
 CANDIDATES = 2048  # frames to choose from, and to fit the probe to
-HELD_OUT = 512  # frames that the probe is tested on
+HELD_OUT = 512  # frames that the probe is tested on, and whose distances are stored
 RIDGE = 1e-3
 LEAST_VARIANCE = 1e-12  # of a state; rounding alone gives a constant one as much
 _QUALITY = 90  # of the frames as JPEG
@@ -42,6 +43,7 @@ class FrameBank(NamedTuple):
     weights: Tensor  # (D, P)
     offset: Tensor  # (P,)
     skill: tuple[float, ...]  # (P,) held-out R2; nan for a state that is constant or unknown
+    held_out: Tensor  # (H,) distances of held-out frames to the album, rising; (0,) if unknown
 
     def nearest(self, latent: Tensor) -> tuple[Array, float]:
         """Return the frame (S, S, 3) uint8 RGB nearest to a latent (D,), and its distance."""
@@ -54,6 +56,14 @@ class FrameBank(NamedTuple):
         """Return the states (..., P) that the probe reads off latents (..., D)."""
         states: Array = (latents @ self.weights + self.offset).numpy()
         return states
+
+    def distances(self, latents: Tensor) -> Tensor:
+        """Return the distances (n,) of latents (n, D) to their nearest frames."""
+        return torch.cdist(latents, self.latents).amin(dim=1)
+
+    def calibrated(self, latents: Tensor) -> FrameBank:
+        """Return the album with the distances of these latents (n, D) as those of usual images."""
+        return self._replace(held_out=self.distances(latents).sort().values)
 
 
 def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> FrameBank:
@@ -69,7 +79,26 @@ def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> FrameBank:
         torch.from_numpy(weights).float(),
         torch.from_numpy(offset).float(),
         skill,
+        _held_out(checkpoint, dataset, latents, chosen),
     )
+
+
+def _held_out(
+    checkpoint: Checkpoint, dataset: TransitionDataset, latents: Tensor, chosen: Tensor
+) -> Tensor:
+    """Return the distances to the album, rising, of frames that it was not made from."""
+    album = latents[chosen]
+    rows = dataset.starts('val', unlabelled=True)
+    if len(rows):
+        others = encode_rows(checkpoint.model, dataset, evenly_spaced(rows, HELD_OUT))
+    else:  # no episode is held out
+        rest = np.setdiff1d(np.arange(len(latents)), chosen.numpy())
+        others = latents[evenly_spaced(rest, HELD_OUT)]
+    apart = torch.cdist(others, album)
+    if not len(others):  # the album holds all frames: each is compared with the others
+        apart = torch.cdist(album, album).fill_diagonal_(float('inf'))
+    nearest = apart.amin(dim=1)
+    return nearest[nearest.isfinite()].sort().values
 
 
 def _probe(
@@ -98,6 +127,7 @@ def save(folder: Path, bank: FrameBank, dataset: str) -> None:
         'latents': bank.latents,
         'weights': bank.weights,
         'offset': bank.offset,
+        'held_out': bank.held_out,
     }
     skill = [None if np.isnan(score) else round(score, 4) for score in bank.skill]
     sidecar.save(folder, NAME, tensors, {'skill': skill, 'dataset': dataset})
@@ -121,7 +151,17 @@ def load(folder: Path | None, needed_by: str) -> FrameBank:
         float(score) if isinstance(score, (int, float)) else float('nan')
         for score in meta['skill']
     )
-    return FrameBank(jpegs, tensors['latents'], tensors['weights'], tensors['offset'], skill)
+    held_out = tensors.get('held_out', torch.empty(0))  # older versions stored none
+    if held_out.ndim != 1:
+        raise CheckpointError(f'{folder}: its {NAME} is damaged; make it again: smwm prepare')
+    return FrameBank(
+        jpegs,
+        tensors['latents'],
+        tensors['weights'],
+        tensors['offset'],
+        skill,
+        held_out.float().sort().values,
+    )
 
 
 def _is_image(jpeg: bytes) -> bool:

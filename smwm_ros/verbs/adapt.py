@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.evaluation.fit_to_images import ImageFit
     from smwm_ros.model.checkpoint import Checkpoint
+    from smwm_ros.planning.frame_bank import FrameBank
 
 EXAMPLE = 'smwm adapt runs/mine --bag my_bags/new_camera'
 GOALS = 'Record goal images anew: those of the old camera do not show the new look.'
@@ -59,7 +60,7 @@ def adapt(
     """Adapt the model in a folder to bags; measure it before and after, and write it to `out`."""
     from tempfile import TemporaryDirectory
 
-    from smwm_ros.evaluation.fit_to_images import measure_fit, Novelty
+    from smwm_ros.evaluation.fit_to_images import frame_latents, measure_fit, Novelty
     from smwm_ros.files import require_new
     from smwm_ros.model.checkpoint import load
     from smwm_ros.progress import show_progress
@@ -81,8 +82,9 @@ def adapt(
             adapted = take_steps(adapted, data, steps, show_progress)
         before, after = (measure_fit(model, data, novelty) for model in (checkpoint, adapted))
         _print(before, after, data)
+        album = novelty.album.calibrated(frame_latents(adapted, data))
     about = {'from': str(folder), 'bags': list(map(str, bags)), 'steps': steps}
-    _write(folder, out, adapted, before, after, about)
+    _write(folder, out, adapted, album, before, after, about)
 
 
 def _print(before: ImageFit, after: ImageFit, data: TransitionDataset) -> None:
@@ -103,6 +105,7 @@ def _write(
     folder: Path,
     out: Path,
     adapted: Checkpoint,
+    album: FrameBank,
     before: ImageFit,
     after: ImageFit,
     about: Mapping[str, Any],
@@ -114,6 +117,7 @@ def _write(
     from smwm_ros.files import appearing
     from smwm_ros.model import checkpoint as checkpoints
     from smwm_ros.model.sidecar import carry_over
+    from smwm_ros.planning import frame_bank
 
     if after.worse_than(before):
         raise CheckpointError(
@@ -132,6 +136,8 @@ def _write(
     with appearing(out) as part:
         checkpoints.save(part, adapted._replace(info=info))
         names = carry_over(folder, part)
+        # The album is that of the training, but now images of the new look are the usual ones.
+        frame_bank.save(part, album, adapted.info.dataset)
     echo(f'Saved in {out}, with {", ".join(names)} of {folder}. {GOALS}')
     if about['steps']:
         echo('Gradient steps moved the latent a little; smwm prepare adapts roadmap and policy.')

@@ -21,6 +21,9 @@ _SHOWN = (
     ('goal_distance', 'latent distance to the goal', ''),
     ('near_distance', 'reached below', ''),
     ('novelty', 'novelty of the images', '(about 1: as in training)'),
+    ('novelty_limit', 'novelty that stops the robot', ''),
+    ('progress', 'executed share of the predicted motion', '(about 1: as predicted)'),
+    ('slowed', 'slowed down', ''),
 )
 
 

@@ -129,8 +129,10 @@ def _save_frame_bank(folder: Path, checkpoint: Checkpoint, dataset: TransitionDa
     from smwm_ros.planning import frame_bank
 
     try:
-        frame_bank.load(folder, 'train')
+        made = len(frame_bank.load(folder, 'train').held_out) > 0  # older versions stored none
     except CheckpointError:
+        made = False
+    if not made:
         frame_bank.save(folder, frame_bank.make(checkpoint, dataset), dataset.fingerprint)
 
 

@@ -15,6 +15,7 @@ from smwm_ros.nodes.plan_panel import CAPTION, GAP, TILE
 from smwm_ros.planning.pilot import Pilot
 from visualization_msgs.msg import Marker, MarkerArray
 
+STAYS = 'node.progress_limit:=0.0'  # the camera shows the same place all the time
 UNLIKE = 'unlike those of the training'
 MODEL = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
 
@@ -81,7 +82,7 @@ def look_at(here, shown, goal):
 
 
 def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_read(shots):
-    with world(MODEL, make_pilot=Pilot) as here:
+    with world(MODEL, STAYS, make_pilot=Pilot) as here:
         sheets, marks = list[Image](), list[MarkerArray]()
         here.robot.create_subscription(Image, '/plan/plan/image', sheets.append, 1)
         here.robot.create_subscription(MarkerArray, '/plan/plan/markers', marks.append, 1)
@@ -99,18 +100,43 @@ def test_the_end_of_the_plan_and_the_way_there_are_shown_where_a_pose_can_be_rea
         assert reported == pytest.approx(here_is(shots[0]), abs=0.3)
 
 
-def test_images_unlike_those_of_the_training_are_reported(shots):
-    with world(MODEL, make_pilot=Pilot) as here:
+def test_images_unlike_those_of_the_training_stop_the_robot_until_they_are_usual(shots):
+    with world(MODEL, STAYS, make_pilot=Pilot) as here:
         shown = shots[:1]
         look_at(here, shown, goal=shots[1])
         wait_until(lambda: here.values().get('novelty', 9) < 4, 'a usual novelty')
-        assert here.active.novelty.problems() == []
+        assert here.active.monitor.problems() == []
+        here.wait_for('RUNNING')
         shown[0] = 255 - shots[0]
-        wait_until(lambda: here.values()['novelty'] > 5, 'a large novelty')
+        here.wait_for('NOVEL_IMAGE')
+        here.wait_for_rest()
+        values = here.values()
+        assert values['novelty'] > values['novelty_limit']
+        assert values['slowed']
         wait_until(lambda: UNLIKE in here.health.get('message', ''), 'a warning')
         here.wait_for_log(UNLIKE)
         shown[0] = shots[0]
-        wait_until(lambda: here.active.novelty.problems() == [], 'the end of the warning')
+        here.wait_for('RUNNING')
+        here.wait_for_motion()
+        assert here.active.monitor.problems() == []
+        assert here.stats[-1]['novelty'] < 5
+
+
+def test_a_robot_that_does_not_move_as_predicted_is_stopped_until_it_is_engaged(shots):
+    with world(MODEL, make_pilot=Pilot) as here:
+        look_at(here, shots[:1], goal=shots[1])  # the camera shows a robot whose motors are off
+        here.wait_for('RUNNING')
+        here.wait_for('NO_PROGRESS')
+        here.wait_for_rest()
+        assert here.stats[-1]['progress'] < 0.25
+        plans = here.values()['plans']
+        here.frames_more(20)
+        assert here.values()['plans'] <= plans + 1, 'the goal is given up'
+        assert here.engage().success
+        here.wait_for('RUNNING')
+        here.wait_for('NO_PROGRESS')
+        here.publish_goal(fill_image(Image(), shots[0]))
+        wait_until(lambda: here.status != 'NO_PROGRESS', 'another try')
 
 
 def here_is(shot):
