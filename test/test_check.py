@@ -77,7 +77,9 @@ def test_other_images_are_no_go_until_the_model_is_adapted(
     assert check(SHIPPED, bag) == 1
     shown = capsys.readouterr().out
     assert re.search(r'NO-GO +images: novelty \d+', shown)
-    assert re.search(r'unknown how many of held-out frames are as unusual; smwm prepare', shown)
+    rare = re.search(r'; ([\d.]+)% of held-out frames are as unusual', shown)
+    assert rare
+    assert float(rare[1]) < 1
     assert 'smwm adapt RUN --bag BAG' in shown
     assert re.search(r'NO-GO +commands', shown)
     assert smwm(['adapt', str(SHIPPED), '--bag', str(bag), '--out', str(run)]) == 0
