@@ -37,12 +37,13 @@ class Learner:
         settings: config.Train,
         device: torch.device,
         process_group: ProcessGroup = ALONE,
+        tuned: bool = False,  # the model was trained before, so nothing is easy any more
     ) -> None:
         if isinstance(model, LatentActionModel):
             far = max(settings.shift, model.config.latent_action.shift)
             settings = replace(settings, shift=far)
         self.model, self._settings, self._device = model, settings, device
-        self._process_group = process_group
+        self._process_group, self._tuned = process_group, tuned
         self.optimiser = AdamW(
             model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
@@ -64,7 +65,8 @@ class Learner:
             torch.autocast(self._device.type, torch.bfloat16, self._half),
         ):
             grown = strength(number, self._settings)
-            if isinstance(self.model, LatentActionModel):  # z holds the motion: nothing is easy
+            # In a latent-action model z holds the motion.
+            if self._tuned or isinstance(self.model, LatentActionModel):
                 grown = 1.0
             terms = self.losses(augment(batch, self._settings, self._share, grown))
         self.optimiser.zero_grad()
