@@ -9,6 +9,7 @@ import numpy as np
 from smwm_ros.data.actions import Actions
 from smwm_ros.data.dataset import DatasetInfo, TransitionDataset
 from smwm_ros.errors import DatasetError
+from smwm_ros.interfaces import Array
 
 
 class JoinedDataset(TransitionDataset):
@@ -21,7 +22,10 @@ class JoinedDataset(TransitionDataset):
     def __init__(self, parts: Sequence[TransitionDataset]) -> None:
         first = parts[0]
         for other in parts[1:]:
-            require_same_robot(other, first.info, str(first.folder))
+            wanted = first.info
+            if 0 in (other.info.state_size, wanted.state_size):  # one was recorded without
+                wanted = wanted._replace(state_size=other.info.state_size)
+            require_same_robot(other, wanted, str(first.folder))
         self.folder, self.index, self.info = first.folder, first.index, first.info
         self.fingerprint = first.fingerprint
         self.metas, self.labels = {}, {}
@@ -38,7 +42,7 @@ class JoinedDataset(TransitionDataset):
             np.concatenate([one.confidence for one in actions]),
             np.append(0, np.cumsum(unknown)),
         )
-        self._states = np.concatenate([part._states for part in parts])
+        self._states = np.concatenate([_states(part, first.info.state_size) for part in parts])
         self.stamps = np.concatenate([part.stamps for part in parts])
         self.begins = np.cumsum([0, *map(len, parts)])[:-1]  # first row of each part
         self.drives, self.episodes = (), ()
@@ -49,6 +53,13 @@ class JoinedDataset(TransitionDataset):
             for episode in part.episodes:
                 later = episode._replace(start=episode.start + begin, stop=episode.stop + begin)
                 self.episodes = (*self.episodes, later)
+
+
+def _states(part: TransitionDataset, size: int) -> Array:
+    """Return the measured states (rows, size) of a dataset, NaN if it has none."""
+    if part.info.state_size == size:
+        return part._states
+    return np.full((len(part), size), np.nan, np.float32)
 
 
 def require_same_robot(dataset: TransitionDataset, wanted: DatasetInfo, where: str) -> None:

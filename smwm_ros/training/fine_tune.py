@@ -24,7 +24,7 @@ from smwm_ros.data.stored import differences
 from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
-from smwm_ros.model.checkpoint import Checkpoint, read_meta, recorded_data
+from smwm_ros.model.checkpoint import Checkpoint, read_meta
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.training.batches import Batches, Shuffle
 
@@ -128,27 +128,15 @@ def slower(settings: config.Train) -> config.Train:
     return replace(settings, lr=settings.from_lr * settings.lr)
 
 
-def datasets_of(run: Path) -> list[Path]:
-    """Return the datasets that a run was trained on: its own, then those mixed in."""
-    own = recorded_data(run)
-    if own is None:
-        raise ConfigError(
-            f'--mix: the dataset that {run} was trained on was moved or removed; name it (--mix '
-            'DATASET), or train without old recordings (--mix none)'
-        )
-    mixed = [Path(os.path.normpath(run / name)) for name in _mixed(run)]
-    if missing := [str(path) for path in mixed if not (path / INDEX).is_file()]:
-        raise ConfigError(
-            f'--mix: {", ".join(missing)}: no dataset there, but {run} was trained on it; name '
-            'all old datasets (--mix DATASET ...), or none (--mix none)'
-        )
-    return [own, *mixed]
-
-
-def _mixed(run: Path) -> list[str]:
-    """Return the paths of the datasets that were mixed in, relative to the run."""
+def mixed_data(run: Path) -> list[Path]:
+    """Return the old datasets that were mixed into a run; raise if one is gone."""
     found = read_meta(run).info.tuned_from.get('data', [])
-    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+    paths = [Path(os.path.normpath(run / str(name))) for name in found]
+    if missing := [str(path) for path in paths if not (path / INDEX).is_file()]:
+        raise ConfigError(
+            f'{run}: was trained on {", ".join(missing)} as well, and no dataset is there any more'
+        )
+    return paths
 
 
 def _states(checkpoint: Checkpoint) -> Sequence[str]:

@@ -62,7 +62,7 @@ def origin_of(
 ) -> Origin:
     """Return what a fine-tuning begins with; open the datasets that are mixed in."""
     from smwm_ros.data.dataset import TransitionDataset
-    from smwm_ros.training.fine_tune import datasets_of, Origin
+    from smwm_ros.training.fine_tune import Origin
 
     run = checkpoint.folder
     assert run is not None
@@ -70,10 +70,28 @@ def origin_of(
         if len(mix) > 1:
             raise ConfigError(f'--mix: {" ".join(mix)}, expected datasets, or {NONE} alone')
         return Origin(checkpoint)
-    paths = [Path(word) for word in mix] if mix else datasets_of(run)
+    paths = [Path(word) for word in mix] if mix else _datasets_of(run)
     # Bags that smwm convert added to the old dataset lie beside the old ones already.
     others = [path for path in paths if path.resolve() != dataset.folder.resolve()]
     return Origin(checkpoint, tuple(TransitionDataset.open(path) for path in others))
+
+
+def _datasets_of(run: Path) -> list[Path]:
+    """Return the datasets that a run was trained on: its own, then those mixed in."""
+    from smwm_ros.model.checkpoint import recorded_data
+    from smwm_ros.training.fine_tune import mixed_data
+
+    words = 'name all old datasets (--mix OLD ...), or leave them out (--mix none)'
+    own = recorded_data(run)
+    if own is None:
+        raise ConfigError(
+            f'--mix: missing, and the dataset that {run} was trained on was moved or removed; '
+            f'{words}'
+        )
+    try:
+        return [own, *mixed_data(run)]
+    except ConfigError as error:
+        raise ConfigError(f'--mix: {error}; {words}') from None
 
 
 def announce(origin: Origin, dataset: TransitionDataset, settings: Train, mixed: bool) -> None:
