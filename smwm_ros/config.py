@@ -399,6 +399,10 @@ class Train:
         basic=True,
     )
     lr: float = knob(3e-3, 'peak learning rate', 1e-7, 1.0)
+    from_lr: float = knob(0.3, 'peak learning rate with --from, as a share of lr', 1e-4, 1.0)
+    old_share: float = knob(
+        0.5, 'share of a batch that comes from the old datasets, with --from', 0.0, 0.99
+    )
     weight_decay: float = knob(1e-4, 'weight decay of AdamW', 0.0, 1.0)
     warmup: float = knob(
         0.05, 'share of the steps in which the learning rate rises to its peak', 0.0, 0.9

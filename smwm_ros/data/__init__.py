@@ -3,5 +3,5 @@
 Transition datasets on disk. Without torch.
 
 Read in this order: dataset, shards, rows, actions, labels, jpeg_column, photographs, split,
-motion_lag, describe, stored, evenly_spaced.
+joined, motion_lag, describe, stored, evenly_spaced.
 """

@@ -25,12 +25,29 @@ NOVEL = 2.5  # novelty above which images count as others, whatever the held-out
 RARE = 0.01  # share of the held-out frames that are beyond `Novelty.bound`
 
 
+class CommandFit(NamedTuple):
+    """A model on held-out transitions; nan where no commands were recorded."""
+
+    forward: float  # prediction error as a share of the copy baseline
+    inverse_r2: float
+
+    def worse_than(self, other: CommandFit) -> bool:
+        """Return whether commands are predicted worse."""
+        mine, theirs = (fit.forward + 1 - fit.inverse_r2 for fit in (self, other))
+        return mine > NOTABLE * theirs
+
+
 class ImageFit(NamedTuple):
     """A model on held-out images; nan where no commands were recorded."""
 
     novelty: float  # median distance to the album [latent distance of goal.near control periods]
     forward: float  # prediction error as a share of the copy baseline
     inverse_r2: float
+
+    @property
+    def commands(self) -> CommandFit:
+        """Return the part that commands are needed for."""
+        return CommandFit(self.forward, self.inverse_r2)
 
     def as_json(self) -> dict[str, float | None]:
         """Return it as plain data."""
@@ -40,8 +57,7 @@ class ImageFit(NamedTuple):
         """Return whether commands are predicted worse, or, without commands, images are newer."""
         if math.isnan(self.forward):
             return self.novelty > NOTABLE * other.novelty
-        mine, theirs = (fit.forward + 1 - fit.inverse_r2 for fit in (self, other))
-        return mine > NOTABLE * theirs
+        return self.commands.worse_than(other.commands)
 
 
 class Novelty:
@@ -100,11 +116,15 @@ def frame_latents(checkpoint: Checkpoint, data: TransitionDataset, split: str = 
 
 def measure_fit(checkpoint: Checkpoint, data: TransitionDataset, novelty: Novelty) -> ImageFit:
     """Measure on the held-out episodes of a dataset."""
-    forward = inverse = math.nan
+    return ImageFit(novelty.median(checkpoint, data, 'val'), *measure_commands(checkpoint, data))
+
+
+def measure_commands(checkpoint: Checkpoint, data: TransitionDataset) -> CommandFit:
+    """Measure how well commands and images explain each other in held-out episodes."""
     known = data.starts('val')
-    if len(known):
-        batches = Batches(data, checkpoint.scaler, torch.device('cpu'))
-        with torch.inference_mode():
-            found = measure(checkpoint.model, batches.at(evenly_spaced(known, FRAMES)))
-        forward, inverse = found['forward_over_copy'], found['inverse_r2']
-    return ImageFit(novelty.median(checkpoint, data, 'val'), forward, inverse)
+    if not len(known):
+        return CommandFit(math.nan, math.nan)
+    batches = Batches(data, checkpoint.scaler, torch.device('cpu'))
+    with torch.inference_mode():
+        found = measure(checkpoint.model, batches.at(evenly_spaced(known, FRAMES)))
+    return CommandFit(found['forward_over_copy'], found['inverse_r2'])

@@ -57,6 +57,7 @@ _META = {
         'train?': {str: Any},
         'warnings?': [str],
         'actions?': {str: Any},
+        'tuned_from?': {'data?': [str]},
         'summary?': {str: float},
         'distances?': {'ticks': [float], 'median': [float]},
     },

@@ -23,6 +23,8 @@ class Info(NamedTuple):
     # Of a latent-action model: labelled moments, R2 of the decoded mean command of a model step
     # ('r2'), and R2 of decoder and controller by candidate.
     actions: Mapping[str, Any] = EMPTY
+    # Of a fine-tuned model: SHA-256 of the first weights, their run, the datasets mixed in.
+    tuned_from: Mapping[str, Any] = EMPTY
     verdict: Any = ''  # as smwm inspect stored it
     imported: Mapping[str, str] | None = None  # the file of SMWM or LeWM that it was made from
     others: Mapping[str, Any] = EMPTY  # keys that other versions wrote

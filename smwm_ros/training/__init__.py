@@ -3,5 +3,5 @@
 From a dataset to a checkpoint.
 
 Read in this order: train, new_model, learner, batches, anchors, augment, feed, metrics, curves,
-latent_scale, run_folder, tensorboard, threads, adapt.
+latent_scale, run_folder, tensorboard, threads, adapt, fine_tune.
 """

@@ -36,9 +36,10 @@ class Learner:
         settings: config.Train,
         device: torch.device,
         process_group: ProcessGroup = ALONE,
+        tuned: bool = False,  # the model was trained before, so nothing is easy any more
     ) -> None:
         self.model, self._settings, self._device = model, settings, device
-        self._process_group = process_group
+        self._process_group, self._tuned = process_group, tuned
         self.optimiser = AdamW(
             model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
         )
@@ -73,7 +74,7 @@ class Learner:
         """Return how much images change in a step."""
         if isinstance(self.model, LatentActionModel):  # z holds the motion: nothing is easy
             return Strength(0.0, 0.0, self.model.config.latent_action.shift)
-        grown = risen(number, self._settings)
+        grown = 1.0 if self._tuned else risen(number, self._settings)
         return Strength(grown * self._settings.warp, grown * self._settings.colour_jitter)
 
     def validate(self, batch: Window, settled: bool) -> dict[str, float]:

@@ -37,7 +37,11 @@ _STATE = {
     'forms?': {str: str},
     'curves': [{'step': float, 'seconds': float, 'misfit': float}],
 }
-DEFAULTS = {'model': asdict(config.Model()), 'train': asdict(config.Train())}
+DEFAULTS = {
+    'model': asdict(config.Model()),
+    'train': asdict(config.Train()),
+    'tuned_from': {'weights': '', 'mixed': []},
+}
 
 
 class RunProgress(NamedTuple):

@@ -30,11 +30,13 @@ from smwm_ros.model.device import pick_device, seeded
 from smwm_ros.model.distributed import is_leader, join_processes, ProcessGroup
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.info import Info
+from smwm_ros.model.world_model import AnyModel
 from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.anchors import Grounding
 from smwm_ros.training.batches import Batches, check, Shuffle, TrainingData
 from smwm_ros.training.curves import best, in_brief, in_words, means, pace
 from smwm_ros.training.feed import open_feed
+from smwm_ros.training.fine_tune import held_out_rows, Origin, sampler_of, SCRATCH, slower
 from smwm_ros.training.latent_scale import measure_distances
 from smwm_ros.training.learner import explain_out_of_memory, Learner
 from smwm_ros.training.metrics import collapse_warning, require_code_book
@@ -59,11 +61,17 @@ def train(
     planner: config.Planner,
     fresh: bool = False,
     progress: ShowProgress = NoProgress,
+    origin: Origin | None = None,
 ) -> Checkpoint:
-    """Train in a run folder; resume an interrupted run, and keep a finished one."""
+    """
+    Train in a run folder; resume an interrupted run, and keep a finished one.
+
+    Weights and the scale of the actions are new, or those of an origin.
+    """
     how = asdict(settings)
     del how['threads']  # depends on the machine, and may differ when a run is resumed
     identity = {'model': knobs_of(model_config), 'train': how, 'dataset': dataset.fingerprint}
+    identity['tuned_from'] = origin.identity() if origin else SCRATCH
     run = Run(Path(folder), identity)
     device = pick_device(settings.device)
     # Only the leader writes. It locks the folder before the processes join, so that a locked
@@ -79,7 +87,8 @@ def train(
             return _kept(run, planner, dataset, process_group)
         with explain_out_of_memory(settings, dataset.info.image_size, device):
             shown = progress if process_group.leads else NoProgress
-            _train(run, dataset, model_config, settings, planner, device, process_group, shown)
+            trained = (model_config, settings, planner, device, process_group, shown)
+            _train(run, dataset, origin, *trained)
         process_group.require_same(True, 'the end')  # waits until the leader has written the run
     with seeded(settings.seed):
         return checkpoints.load(run.folder)
@@ -88,6 +97,7 @@ def train(
 def _train(
     run: Run,
     dataset: TransitionDataset,
+    origin: Origin | None,
     model_config: config.Model,
     settings: config.Train,
     planner: config.Planner,
@@ -96,21 +106,10 @@ def _train(
     progress: ShowProgress,
 ) -> None:
     """Train from the first or the last saved step to the end, and save the checkpoint."""
-    steps = _window(model_config, settings)
-    latent = model_config.kind == 'latent_action'
-    check(dataset, steps, model_config.aligns_state, process_group.leads, unlabelled=latent)
     robot, recipe = _origin(dataset)
     columns_of(planner.focus, model_config, robot)  # raises now rather than when planning
-    batches = Batches(dataset, dataset.action_scaler(), device, steps, unlabelled=latent)
-    model = new_model(dataset, model_config, settings.seed).to(device)
-    leads, grounding = process_group.leads, None
-    if isinstance(model, LatentActionModel):
-        grounding = Grounding(model, batches, leads)
-        validation = grounding.validation(HELD_OUT) if leads else None
-        data = TrainingData(batches, grounding.sampler(settings), validation)
-    else:
-        shuffle = Shuffle(batches.starts('train'), settings.batch, settings.seed)
-        data = TrainingData(batches, shuffle, _held_out(batches) if leads else None)
+    leads = process_group.leads
+    model, data, grounding = _begin(dataset, origin, model_config, settings, device, leads)
     where = os.path.relpath(
         dataset.folder.resolve(), run.folder.resolve()
     )  # so that both can be moved together
@@ -118,22 +117,53 @@ def _train(
     def checkpoint(summary: dict[str, float], last: bool = False) -> Checkpoint:
         warning = collapse_warning(summary)
         info = Info(
-            **run.identity,
+            **(run.identity | {'tuned_from': origin.record(run.folder) if origin else {}}),
             data=where,
             warnings=(warning,) if warning else (),
             summary=summary,
             distances=measure_distances(model, dataset),
             actions=grounding.fit_actions(quick=not last) if grounding else {},
         )
-        parts = (robot, recipe, model_config, planner, batches.scaler)
+        parts = (robot, recipe, model_config, planner, data.batches.scaler)
         return Checkpoint(model, *parts, info)
 
-    learner = Learner(model, settings, device, process_group)
+    paced = slower(settings) if origin else settings
+    learner = Learner(model, paced, device, process_group, tuned=origin is not None)
     curves = _loop(run, data, learner, settings, process_group, checkpoint, progress)
     if process_group.leads:
         model.cpu().eval().requires_grad_(False)
         checkpoints.save(run.folder, checkpoint(curves[-1], last=True))
         run.forget_state()
+
+
+def _begin(
+    dataset: TransitionDataset,
+    origin: Origin | None,
+    model_config: config.Model,
+    settings: config.Train,
+    device: torch.device,
+    leads: bool,
+) -> tuple[AnyModel, TrainingData, Grounding | None]:
+    """Return the model before the first step, and what it is trained on."""
+    steps = _window(model_config, settings)
+    latent = model_config.kind == 'latent_action'
+    if origin:
+        origin.require_fit(dataset, model_config)
+    for part in (dataset, *(origin.old if origin else ())):
+        check(part, steps, model_config.aligns_state, leads, unlabelled=latent)
+    if origin:
+        batches = Batches(origin.joined(dataset), origin.checkpoint.scaler, device, steps)
+        held_out = batches.at(held_out_rows(batches, len(dataset), HELD_OUT)) if leads else None
+        sampler = sampler_of(batches, len(dataset), settings)
+        return origin.model().to(device), TrainingData(batches, sampler, held_out), None
+    batches = Batches(dataset, dataset.action_scaler(), device, steps, unlabelled=latent)
+    model = new_model(dataset, model_config, settings.seed).to(device)
+    if isinstance(model, LatentActionModel):
+        grounding = Grounding(model, batches, leads)
+        validation = grounding.validation(HELD_OUT) if leads else None
+        return model, TrainingData(batches, grounding.sampler(settings), validation), grounding
+    shuffle = Shuffle(batches.starts('train'), settings.batch, settings.seed)
+    return model, TrainingData(batches, shuffle, _held_out(batches) if leads else None), None
 
 
 def _window(model_config: config.Model, settings: config.Train) -> int:

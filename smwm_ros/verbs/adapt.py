@@ -22,7 +22,7 @@ from smwm_ros.verbs.options import add_msgs, converted, positive
 
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
-    from smwm_ros.evaluation.fit_to_images import ImageFit
+    from smwm_ros.evaluation.fit_to_images import CommandFit, ImageFit
     from smwm_ros.model.checkpoint import Checkpoint
     from smwm_ros.planning.frame_bank import FrameBank
 
@@ -93,12 +93,15 @@ def _print(before: ImageFit, after: ImageFit, data: TransitionDataset) -> None:
     echo(f'On {count_of(count, "held-out frame")}:{"":9}before  after')
     echo(f'  novelty, median (about 1: as in training) {before.novelty:8.2f} {after.novelty:6.2f}')
     if len(data.starts('val')):
-        echo(
-            f'  forward error, share of copy baseline {before.forward:12.2f} {after.forward:6.2f}'
-        )
-        echo(f'  inverse R2 {before.inverse_r2:39.2f} {after.inverse_r2:6.2f}')
+        print_commands(before.commands, after.commands)
     else:
         echo('  no commands were recorded, so nothing else is measured')
+
+
+def print_commands(before: CommandFit, after: CommandFit) -> None:
+    """Print how well commands and images explain each other, before and after."""
+    echo(f'  forward error, share of copy baseline {before.forward:12.2f} {after.forward:6.2f}')
+    echo(f'  inverse R2 {before.inverse_r2:39.2f} {after.inverse_r2:6.2f}')
 
 
 def _write(

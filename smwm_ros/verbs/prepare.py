@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the words of this verb."""
     parser.add_argument('run_folder', type=Path, metavar='RUN', help='run folder of smwm train')
     parser.add_argument(
-        '--data', type=Path, help='dataset of the drives (default: the one RUN was trained on)'
+        '--data', type=Path, help='dataset of the drives (default: those RUN was trained on)'
     )
     options.add_config(parser, ('prepare',))
 
@@ -84,7 +84,9 @@ def _prepare(
 def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:
     """Open --data or the training dataset; refuse a dataset of another robot."""
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.data.joined import JoinedDataset
     from smwm_ros.model.checkpoint import recorded_data, require
+    from smwm_ros.training.fine_tune import mixed_data
 
     path = named or recorded_data(folder)
     if path is None:
@@ -92,6 +94,8 @@ def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> Transi
             f'--data: missing, and the dataset that {folder} was trained on was moved or removed'
         )
     dataset = TransitionDataset.open(path)
+    if named is None and (mixed := mixed_data(folder)):
+        dataset = JoinedDataset([dataset, *map(TransitionDataset.open, mixed)])
     info = dataset.info
     require(checkpoint, str(path), info.spec.size, info.spec.dt, info.image_size)
     if dataset.fingerprint != checkpoint.info.dataset:

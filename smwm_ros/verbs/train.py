@@ -7,6 +7,10 @@ or machines with one shared run folder: torchrun --no-python smwm train ... The 
 checkpoint: model.safetensors, meta.json and train.csv. best/ is a second checkpoint, of the step
 with the lowest held-out error. tensorboard/ has curves, where tensorboard is installed.
 album.safetensors holds the frames that are displayed for the end of a plan.
+
+--from RUN trains a copy of RUN further, on new recordings of the same robot, with its settings.
+The datasets of RUN are mixed in, so that it does not forget: train.old_share of each batch. The
+forward error and the inverse R2 on held-out episodes of each are printed before and after.
 """
 
 from __future__ import annotations
@@ -17,14 +21,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smwm_ros.errors import CheckpointError, DatasetError
+from smwm_ros.errors import CheckpointError, ConfigError, DatasetError
 from smwm_ros.text import count_of, echo
-from smwm_ros.verbs import options
+from smwm_ros.verbs import fine_tuning, options
 
 if TYPE_CHECKING:
     from smwm_ros.config import Robot
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.model.checkpoint import Checkpoint
+    from smwm_ros.training.fine_tune import Origin
 
 CLEARLY = 0.9  # share of the last step's misfit below which best/ is announced
 EXAMPLE = 'smwm train data/two_room --out runs/two_room train.steps=1500'
@@ -41,12 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='resume an interrupted run; fail if there is none',
     )
+    fine_tuning.add_arguments(parser)
     options.add_config(parser, ('model', 'train', 'planner'))
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    cfg = options.config_of(args)
+    if args.mix and not args.origin:
+        raise ConfigError('--mix: needs --from RUN; several bags make one dataset: smwm convert')
+    known, base = fine_tuning.base_of(args.origin, args.out) if args.origin else (None, None)
+    cfg = options.config_of(args, base)
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.lock import hold
     from smwm_ros.model.distributed import is_leader
@@ -59,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     # A latent-action model learns from all images, and from no inferred label.
     latent = cfg.model.kind == 'latent_action'
     dataset = TransitionDataset.open(args.dataset, certain=latent)
+    origin = fine_tuning.origin_of(known, args.mix, dataset) if known else None
     leads = is_leader()
     count = len(dataset.starts('train', unlabelled=latent))
     if leads:
@@ -66,16 +76,32 @@ def run(args: argparse.Namespace) -> int:
             f'Training on {count_of(count, "transition")} of {args.dataset} '
             f'({count_of(len(dataset.drives), "episode")}).'
         )
+        if origin:
+            origin.require_fit(dataset, cfg.model)
+            fine_tuning.announce(origin, dataset, cfg.train, args.mix != [fine_tuning.NONE])
     with hold(args.out) if leads else nullcontext():
         settings = (cfg.model, cfg.train, cfg.planner)
-        checkpoint = train(dataset, args.out, *settings, args.fresh, show_progress)
+        checkpoint = train(dataset, args.out, *settings, args.fresh, show_progress, origin)
         if leads:
-            _save_frame_bank(args.out, checkpoint, dataset)
+            every = origin.joined(dataset) if origin else dataset
+            _save_frame_bank(args.out, checkpoint, every)
+            if origin:
+                _report_change(args.out, origin, checkpoint, dataset)
     if leads:
         _print_summary(args, cfg.model.inverse_target, checkpoint)
         _print_verdict(args, dataset, cfg.train.device)
         echo(f'Checkpoint: {args.out}; {_next(args, checkpoint.robot)}')
     return 0
+
+
+def _report_change(
+    folder: Path, origin: Origin, checkpoint: Checkpoint, dataset: TransitionDataset
+) -> None:
+    """Print what the fine-tuning changed, and store it in the run."""
+    from smwm_ros.model.checkpoint import add_info
+
+    change = fine_tuning.compare(origin, checkpoint, dataset)
+    add_info(folder, tuned_from={**checkpoint.info.tuned_from, 'change': change})
 
 
 def _print_summary(args: argparse.Namespace, target: float, checkpoint: Checkpoint) -> None:
