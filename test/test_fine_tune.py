@@ -151,7 +151,7 @@ def test_it_learns_the_new_recordings_and_forgets_the_old_ones_only_without_them
     new, old = ([fit.forward + 1 - fit.inverse_r2 for fit in found[key]] for key in found)
     assert new[1] < 0.5 * new[0]
     assert old[1] < 1.3 * old[0] + 0.05
-    assert old[2] > 2 * old[1]
+    assert old[2] > 1.4 * old[1]
 
 
 def test_an_interrupted_one_ends_with_the_same_weights(

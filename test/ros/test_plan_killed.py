@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from harness import PATIENCE, picture, wait_until
+import numpy as np
 import pytest
 from remote import arena
 from std_msgs.msg import String
@@ -91,10 +92,14 @@ def test_a_node_that_is_killed_leaves_the_robot_to_its_own_timeout_and_drives_ag
         remote.ticks(6)  # of 0.1 s
         rest = remote.place
         remote.ticks(3)
-        assert remote.place == rest
+        assert np.allclose(remote.place, rest, atol=1e-4), 'it is pressed against a wall at most'
         with node(None, ALONE):
             remote.wait(
-                lambda: remote.place != rest or remote.task['phase'] != 'running', 'motion again'
+                lambda: (
+                    not np.allclose(remote.place, rest, atol=1e-3)
+                    or remote.task['phase'] != 'running'
+                ),
+                'motion again',
             )
 
 
