@@ -11,12 +11,22 @@ held-out episodes, beside that on the images of the training.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from common import main, Row
 from parts.over_seeds import over_seeds
-from parts.success import Found, note, prepared, QUICK, record, row, Seed, success, workplace
+from parts.success import (
+    Found,
+    note,
+    prepared,
+    QUICK,
+    record,
+    row,
+    Seed,
+    success,
+    without_augmentation,
+    workplace,
+)
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.agents import ExpertAgent, RandomAgent
 from smwm_ros.evaluation.examine import examine
@@ -29,7 +39,6 @@ LOOKS = ['randomise.room=true', 'randomise.once=true']
 EPISODES = 60  # of 100 raw steps: ten minutes
 ROOMS = (0, 1, 2, 5, 17)  # floors of concrete, tiles, terrazzo, carpet and wood
 FRAMES = 2000  # of the training that the inverse R2 is measured on
-WITHOUT: dict[str, Any] = {'warp': 0.0, 'colour_jitter': 0.0}  # augmentation: knobs of `train`
 METHODS = {'': 'ours', '_without_augmentation': 'without augmentation'}  # end of a row: method
 
 
@@ -63,8 +72,7 @@ def try_methods(
 ) -> None:
     """Note the outcomes of all methods in one room, and how well the models fit."""
     pairs, kind = seed.pairs(), seed.config.model.kind
-    plain = replace(seed.config, train=replace(seed.config.train, **WITHOUT))
-    for method, one in (('ours', seed), ('without augmentation', seed._replace(config=plain))):
+    for method, one in (('ours', seed), ('without augmentation', without_augmentation(seed))):
         model = one.trained(dataset, kind, method.replace(' ', '_'))
         note(found, method, one.plan(model, pairs))
         fits.setdefault(method, []).append(fit_of(model, dataset))

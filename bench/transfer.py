@@ -11,11 +11,19 @@ A minute of images of that place then adapts the model. --arena takes push_t and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from common import main, Row
-from parts.success import Found, note, prepared, QUICK, record, row, workplace
+from parts.success import (
+    Found,
+    note,
+    prepared,
+    QUICK,
+    record,
+    row,
+    without_augmentation,
+    workplace,
+)
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.agents import ExpertAgent, RandomAgent
 from smwm_ros.evaluation.fit_to_images import measure_fit, Novelty
@@ -55,15 +63,15 @@ def try_seed(name: str, folder: Path, number: int, quick: bool, found: Found) ->
     few = [*QUICK, 'train.steps=200'] if quick else []  # fewer than that and all images look alike
     dataset = record(name, folder, quick, seed=number)
     with prepared(name, folder / str(number), number, few) as home:
-        kind, train = home.config.model.kind, home.config.train
-        plain = replace(home.config, train=replace(train, warp=0.0, colour_jitter=0.0))
+        kind = home.config.model.kind
         models = {
             '': home.trained(dataset, kind, 'ours'),
-            '_without': home._replace(config=plain).trained(dataset, kind, 'without'),
+            '_without': without_augmentation(home).trained(dataset, kind, 'without'),
         }
         pairs = home.pairs()
         for way, model in models.items():
             note(found, f'home{way}', home.plan(model, pairs))
+        novelty = novelty_of(models[''], dataset)
         note(found, 'home_random', home.drive(RandomAgent(model.spec, number), pairs, 5))
     for place, knobs in PLACES.items():
         where = folder / str(number) / f'mujoco{place}'
@@ -71,19 +79,21 @@ def try_seed(name: str, folder: Path, number: int, quick: bool, found: Found) ->
             for way, model in models.items():
                 note(found, f'away{way}{place}', away.plan(model, pairs))
             minute = record(name, where, quick, MINUTE, number, knobs)
-            note(found, f'adapted{place}', away.plan(adapted(models[''], minute, dataset), pairs))
+            note(found, f'adapted{place}', away.plan(adapted(models[''], minute, novelty), pairs))
             chance = RandomAgent(models[''].spec, number)
             note(found, f'away_random{place}', away.drive(chance, pairs, 5))
             note(found, f'away_expert{place}', away.drive(ExpertAgent(), pairs))
 
 
-def adapted(
-    checkpoint: Checkpoint, minute: TransitionDataset, home: TransitionDataset
-) -> Checkpoint:
-    """Adapt a model to recordings as `smwm adapt` does; it stays as it is if it fits worse."""
+def novelty_of(checkpoint: Checkpoint, home: TransitionDataset) -> Novelty:
+    """Make the album of a run, and return what measures the novelty of other images."""
     assert checkpoint.folder is not None
     frame_bank.save(checkpoint.folder, frame_bank.make(checkpoint, home), home.fingerprint)
-    novelty = Novelty(checkpoint)
+    return Novelty(checkpoint)
+
+
+def adapted(checkpoint: Checkpoint, minute: TransitionDataset, novelty: Novelty) -> Checkpoint:
+    """Adapt a model to recordings as `smwm adapt` does; it stays as it is if it fits worse."""
     other = measure_statistics(checkpoint, minute)
     before, after = (measure_fit(one, minute, novelty) for one in (checkpoint, other))
     return checkpoint if after.worse_than(before) else other

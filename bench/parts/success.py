@@ -119,6 +119,12 @@ class Seed(NamedTuple):
         return kept(self.folder / 'outcomes', name, lambda: self.drive(agent, pairs))
 
 
+def without_augmentation(seed: Seed) -> Seed:
+    """Return a seed with the recipe that trains on images as they were recorded."""
+    train = replace(seed.config.train, warp=0.0, colour_jitter=0.0)
+    return seed._replace(config=replace(seed.config, train=train))
+
+
 More = Callable[[Seed, TransitionDataset, Checkpoint, Found], None]
 
 

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from smwm_ros.data.actions import Actions
 from smwm_ros.data.dataset import DatasetInfo, TransitionDataset
+from smwm_ros.data.split import Drive, Episode
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Array
+
+SpanT = TypeVar('SpanT', Drive, Episode)
 
 
 class JoinedDataset(TransitionDataset):
@@ -45,14 +49,16 @@ class JoinedDataset(TransitionDataset):
         self._states = np.concatenate([_states(part, first.info.state_size) for part in parts])
         self.stamps = np.concatenate([part.stamps for part in parts])
         self.begins = np.cumsum([0, *map(len, parts)])[:-1]  # first row of each part
-        self.drives, self.episodes = (), ()
-        for part, begin in zip(parts, self.begins.tolist(), strict=True):
-            for drive in part.drives:
-                moved = drive._replace(start=drive.start + begin, stop=drive.stop + begin)
-                self.drives = (*self.drives, moved)
-            for episode in part.episodes:
-                later = episode._replace(start=episode.start + begin, stop=episode.stop + begin)
-                self.episodes = (*self.episodes, later)
+        placed = list(zip(parts, self.begins.tolist(), strict=True))
+        self.drives = tuple(_later(one, begin) for part, begin in placed for one in part.drives)
+        self.episodes = tuple(
+            _later(one, begin) for part, begin in placed for one in part.episodes
+        )
+
+
+def _later(span: SpanT, rows: int) -> SpanT:
+    """Return a span that begins so many rows later."""
+    return span._replace(start=span.start + rows, stop=span.stop + rows)
 
 
 def _states(part: TransitionDataset, size: int) -> Array:

@@ -274,6 +274,11 @@ def _what_is_there(folder: Path) -> str:
     return f'in {parent}: {", ".join(names) or "no checkpoints"}'
 
 
+def relative_to_run(path: Path, run: Path) -> str:
+    """Return a path relative to a run folder, so that both can be moved together."""
+    return os.path.relpath(path.resolve(), run.resolve())
+
+
 def recorded_data(path: Path) -> Path | None:
     """Return the path of the dataset that a run was trained on, or None if it moved."""
     info = read_json(path / 'meta.json', CHECKPOINT).get('info')

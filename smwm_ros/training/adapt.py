@@ -13,10 +13,8 @@ import copy
 from dataclasses import replace
 
 import numpy as np
-from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.split import rows_of
-from smwm_ros.data.stored import section
 from smwm_ros.errors import CheckpointError, DatasetError
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.encoding import encode_rows
@@ -24,6 +22,7 @@ from smwm_ros.model.world_model import Smwm
 from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.text import count_of
 from smwm_ros.training.batches import Batches, check, Shuffle
+from smwm_ros.training.fine_tune import settings_of
 from smwm_ros.training.learner import Learner
 from torch import nn, Tensor
 
@@ -91,7 +90,8 @@ def take_steps(
     progress: ShowProgress = NoProgress,
 ) -> Checkpoint:
     """Return a checkpoint after some gradient steps on the recorded commands."""
-    model, settings = copy.deepcopy(checkpoint.smwm), _settings(checkpoint, steps)
+    model, settings = copy.deepcopy(checkpoint.smwm), settings_of(checkpoint)
+    settings = replace(settings, steps=steps, lr=SLOWER * settings.lr, unroll=1)
     history = checkpoint.model_config.history
     check(dataset, history, checkpoint.model_config.aligns_state)
     device = next(model.parameters()).device
@@ -104,12 +104,3 @@ def take_steps(
             bar.update()
     moved = checkpoint._replace(model=model.eval().requires_grad_(False))
     return measure_statistics(moved, dataset)  # those of training lag behind the weights
-
-
-def _settings(checkpoint: Checkpoint, steps: int) -> config.Train:
-    """Return the settings of the training, for a few slow steps."""
-    try:
-        settings = section(config.Train, checkpoint.info.train or {}, 'train')
-    except ValueError:  # of another version
-        settings = config.Train()
-    return replace(settings, steps=steps, lr=SLOWER * settings.lr, unroll=1)

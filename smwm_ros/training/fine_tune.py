@@ -20,15 +20,13 @@ from smwm_ros import config
 from smwm_ros.data.dataset import INDEX, TransitionDataset
 from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.data.joined import JoinedDataset, require_same_robot
-from smwm_ros.data.stored import differences
+from smwm_ros.data.stored import differences, section
 from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
-from smwm_ros.model.checkpoint import Checkpoint, read_meta
+from smwm_ros.model.checkpoint import Checkpoint, read_meta, relative_to_run
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.training.batches import Batches, Shuffle
-
-SCRATCH: dict[str, Any] = {'weights': '', 'mixed': []}  # identity of a run that begins anew
 
 
 class Origin(NamedTuple):
@@ -52,8 +50,8 @@ class Origin(NamedTuple):
         """Return what meta.json of a run holds of its origin; paths are relative to the run."""
         return {
             **self.identity(),
-            'run': _relative(self.folder, run),
-            'data': [_relative(dataset.folder, run) for dataset in self.old],
+            'run': relative_to_run(self.folder, run),
+            'data': [relative_to_run(dataset.folder, run) for dataset in self.old],
         }
 
     def model(self) -> Smwm:
@@ -123,6 +121,14 @@ def held_out_rows(batches: Batches, new: int, count: int) -> Array:
     return np.concatenate(list(halves))
 
 
+def settings_of(checkpoint: Checkpoint) -> config.Train:
+    """Return the training settings of a run; the defaults if another version wrote them."""
+    try:
+        return section(config.Train, checkpoint.info.train or {}, 'train')
+    except ValueError:
+        return config.Train()
+
+
 def slower(settings: config.Train) -> config.Train:
     """Return the settings with the learning rate of fine-tuning."""
     return replace(settings, lr=settings.from_lr * settings.lr)
@@ -143,8 +149,3 @@ def _states(checkpoint: Checkpoint) -> Sequence[str]:
     """Return the fields of the measured state that a model was trained with."""
     state = checkpoint.robot.state
     return expand(state.fields) if state.topic else ()
-
-
-def _relative(path: Path, run: Path) -> str:
-    """Return a path relative to a run folder, so that both can be moved together."""
-    return os.path.relpath(path.resolve(), run.resolve())

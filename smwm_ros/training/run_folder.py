@@ -37,10 +37,11 @@ _STATE = {
     'forms?': {str: str},
     'curves': [{'step': float, 'seconds': float, 'misfit': float}],
 }
+SCRATCH: dict[str, Any] = {'weights': '', 'mixed': []}  # identity of a run that begins anew
 DEFAULTS = {
     'model': asdict(config.Model()),
     'train': asdict(config.Train()),
-    'tuned_from': {'weights': '', 'mixed': []},
+    'tuned_from': SCRATCH,
 }
 
 

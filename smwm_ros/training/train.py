@@ -12,16 +12,13 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 import logging
-import os
 from pathlib import Path
 import time
 
 from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.data.stored import section
 from smwm_ros.errors import DatasetError, TrainingError
-from smwm_ros.interfaces import Window
 from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.lock import hold
 from smwm_ros.model import checkpoint as checkpoints
@@ -33,15 +30,15 @@ from smwm_ros.model.info import Info
 from smwm_ros.model.world_model import AnyModel
 from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.anchors import Grounding
-from smwm_ros.training.batches import Batches, check, Shuffle, TrainingData
+from smwm_ros.training.batches import Batches, check, TrainingData
 from smwm_ros.training.curves import best, in_brief, in_words, means, pace
 from smwm_ros.training.feed import open_feed
-from smwm_ros.training.fine_tune import held_out_rows, Origin, sampler_of, SCRATCH, slower
+from smwm_ros.training.fine_tune import held_out_rows, Origin, sampler_of, slower
 from smwm_ros.training.latent_scale import measure_distances
 from smwm_ros.training.learner import explain_out_of_memory, Learner
 from smwm_ros.training.metrics import collapse_warning, require_code_book
 from smwm_ros.training.new_model import knobs_of, new_model
-from smwm_ros.training.run_folder import Run, RunProgress
+from smwm_ros.training.run_folder import Run, RunProgress, SCRATCH
 from smwm_ros.training.tensorboard import TensorBoardLog
 from smwm_ros.training.threads import threads
 import torch
@@ -110,15 +107,12 @@ def _train(
     columns_of(planner.focus, model_config, robot)  # raises now rather than when planning
     leads = process_group.leads
     model, data, grounding = _begin(dataset, origin, model_config, settings, device, leads)
-    where = os.path.relpath(
-        dataset.folder.resolve(), run.folder.resolve()
-    )  # so that both can be moved together
 
     def checkpoint(summary: dict[str, float], last: bool = False) -> Checkpoint:
         warning = collapse_warning(summary)
         info = Info(
             **(run.identity | {'tuned_from': origin.record(run.folder) if origin else {}}),
-            data=where,
+            data=checkpoints.relative_to_run(dataset.folder, run.folder),
             warnings=(warning,) if warning else (),
             summary=summary,
             distances=measure_distances(model, dataset),
@@ -151,19 +145,18 @@ def _begin(
         origin.require_fit(dataset, model_config)
     for part in (dataset, *(origin.old if origin else ())):
         check(part, steps, model_config.aligns_state, leads, unlabelled=latent)
-    if origin:
-        batches = Batches(origin.joined(dataset), origin.checkpoint.scaler, device, steps)
-        held_out = batches.at(held_out_rows(batches, len(dataset), HELD_OUT)) if leads else None
-        sampler = sampler_of(batches, len(dataset), settings)
-        return origin.model().to(device), TrainingData(batches, sampler, held_out), None
-    batches = Batches(dataset, dataset.action_scaler(), device, steps, unlabelled=latent)
-    model = new_model(dataset, model_config, settings.seed).to(device)
+    every = origin.joined(dataset) if origin else dataset
+    scaler = origin.checkpoint.scaler if origin else dataset.action_scaler()
+    batches = Batches(every, scaler, device, steps, unlabelled=latent)
+    first = origin.model() if origin else new_model(dataset, model_config, settings.seed)
+    model = first.to(device)
     if isinstance(model, LatentActionModel):
         grounding = Grounding(model, batches, leads)
         validation = grounding.validation(HELD_OUT) if leads else None
         return model, TrainingData(batches, grounding.sampler(settings), validation), grounding
-    shuffle = Shuffle(batches.starts('train'), settings.batch, settings.seed)
-    return model, TrainingData(batches, shuffle, _held_out(batches) if leads else None), None
+    held_out = batches.at(held_out_rows(batches, len(dataset), HELD_OUT)) if leads else None
+    sampler = sampler_of(batches, len(dataset), settings)
+    return model, TrainingData(batches, sampler, held_out), None
 
 
 def _window(model_config: config.Model, settings: config.Train) -> int:
@@ -245,12 +238,6 @@ def _warn_of_collapse(row: Mapping[str, float], steps: int) -> bool:
     if warning:
         _log.warning('step %d: %s', row['step'], warning)
     return bool(warning)
-
-
-def _held_out(batches: Batches) -> Window:
-    """Return evenly spaced windows of the held-out episodes."""
-    val = batches.starts('val')
-    return batches.at(evenly_spaced(val, HELD_OUT))
 
 
 def _require_finite(

@@ -114,8 +114,6 @@ def _write(
     about: Mapping[str, Any],
 ) -> None:
     """Write the adapted model and what belongs to it, unless it is worse."""
-    import os
-
     from smwm_ros.errors import CheckpointError
     from smwm_ros.files import appearing
     from smwm_ros.model import checkpoint as checkpoints
@@ -130,7 +128,7 @@ def _write(
     data = checkpoints.recorded_data(folder)
     info = adapted.info._replace(
         verdict='',
-        data=os.path.relpath(data.resolve(), out.resolve()) if data else adapted.info.data,
+        data=checkpoints.relative_to_run(data, out) if data else adapted.info.data,
         others={
             **adapted.info.others,
             'adapted': {**about, 'before': before.as_json(), 'after': after.as_json()},

@@ -45,12 +45,13 @@ def base_of(run: Path, out: Path) -> tuple[Checkpoint, dict[str, Any]]:
     """Load a run; return it with its settings, which key=value words may override."""
     from smwm_ros.load import to_dict
     from smwm_ros.model.checkpoint import load
+    from smwm_ros.training.fine_tune import settings_of
 
     if out.resolve() == run.resolve():
         raise ConfigError(f'--out: {out} is the run to begin with; choose another folder')
     checkpoint = load(run)
     model, train, planner = map(
-        to_dict, (checkpoint.model_config, _settings(checkpoint), checkpoint.planner)
+        to_dict, (checkpoint.model_config, settings_of(checkpoint), checkpoint.planner)
     )
     for name in OF_THE_MACHINE:
         del train[name]
@@ -131,14 +132,3 @@ def _judge(before: CommandFit, after: CommandFit, name: str) -> None:
             f'warning: the model is worse than before on the {name} recordings; {remedy}, or '
             'change train.from_lr and train.steps'
         )
-
-
-def _settings(checkpoint: Checkpoint) -> Train:
-    """Return the training settings of a run; the defaults if another version wrote them."""
-    from smwm_ros import config
-    from smwm_ros.data.stored import section
-
-    try:
-        return section(config.Train, checkpoint.info.train or {}, 'train')
-    except ValueError:
-        return config.Train()
