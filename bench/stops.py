@@ -35,7 +35,7 @@ MODEL = Path(__file__).parents[1] / 'models' / 'two_room'
 TICKS = 80  # longest drive
 STUCK = 0.5  # share of the commanded motion that is missing
 STOPS = (Reason.NOVEL_IMAGE, Reason.NO_PROGRESS)
-# Of every image, and of none: the first alone would stop all drives of another engine.
+# Without stops by novelty, progress alone decides.
 PROGRESS_ONLY = replace(config.Node(), novel_limit=0.0)
 
 
