@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure what a robot on two wheels learns from ten minutes in each of several furnished rooms.
+Measure what a robot on two wheels learns from ten minutes in each of three furnished rooms.
 
 Every room has a floor, light, clutter and a camera of its own, which all its episodes share, as a
 real recording does. The rows compare the recipe with the same one without augmentation, a random
@@ -37,7 +37,7 @@ import torch
 ARENA = 'two_room_differential'
 LOOKS = ['randomise.room=true', 'randomise.once=true']
 EPISODES = 60  # of 100 raw steps: ten minutes
-ROOMS = (0, 1, 2, 5, 17)  # floors of concrete, tiles, terrazzo, carpet and wood
+ROOMS = (2, 5, 17)  # floors of terrazzo, carpet and wood; the recipe was tuned with tiles (1)
 FRAMES = 2000  # of the training that the inverse R2 is measured on
 METHODS = {'': 'ours', '_without_augmentation': 'without augmentation'}  # end of a row: method
 

@@ -428,7 +428,8 @@ class Train:
     warp: float = knob(
         1.0,
         'how much a third of the windows are turned, zoomed, moved and tilted at random, all '
-        'images of a window alike, so that the model tolerates a camera that moved; 0 for nothing '
+        'images of a window alike, so that the model tolerates a camera that moved; all windows '
+        'are shifted if the dataset is so small that it is seen more than 40 times; 0 for nothing '
         '(latent-action models have latent_action.shift instead)',
         0.0,
         3.0,

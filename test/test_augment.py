@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from smwm_ros.training.augment import augment, EVERY, jittered, risen, Strength,
 from smwm_ros.training.train import train
 import torch
 from torch import Tensor
-from worlds import dot_dataset, TINY
+from worlds import dot_dataset, SIZE, TINY
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 BOTH = Strength(1.0, 1.0)
@@ -145,6 +146,29 @@ def test_augmentation_rises_from_nothing_to_all_of_it() -> None:
     assert set(grown[:45]) == {0.0}, 'first the robot has to be seen'
     assert (np.diff(grown) >= 0).all()
     assert set(grown[85:]) == {1.0}
+
+
+@pytest.mark.parametrize(('kind', 'seen'), [('smwm', 38), ('smwm', 42), ('state_align', 42)])
+def test_windows_that_a_training_shows_often_are_shifted_unless_states_are_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, seen: int
+) -> None:
+    dots, used = dot_dataset(tmp_path / 'dots', episodes=3), []
+
+    def spy(batch: Window, strength: Strength, share: slice) -> Window:
+        used.append(strength)
+        return augment(batch, strength, share)
+
+    monkeypatch.setattr('smwm_ros.training.learner.augment', spy)
+    count = len(dots.starts('train', dots.info.action_block))
+    settings = config.Train(
+        steps=seen, batch=count, eval_every=seen, device='cpu', warp=1.0, colour_jitter=0.5
+    )
+    train(dots, tmp_path / 'run', replace(TINY, kind=kind), settings, config.Planner())
+    often = seen > 40
+    shift = round(0.1 * SIZE) if often and kind == 'smwm' else 0
+    assert used[seen // 2] == Strength(0.0, 0.0, shift), 'shifts come before images are memorised'
+    assert used[-1] == Strength(1.0, 0.5, shift)
+    assert used[0] == Strength(0.0, 0.0, 0)
 
 
 @pytest.mark.parametrize('seed', [0, 1])

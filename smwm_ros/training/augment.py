@@ -18,7 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
-RISE = (0.5, 0.8)  # shares of the training between which the strength rises from 0 to 1
+# Shares of the training between which the strength rises from 0 to 1, that of shifts earlier.
+RISE, SHIFTS_RISE = (0.5, 0.8), (0.2, 0.5)
+OFTEN = 40  # times that a training shows each window, beyond which a model memorises the images
+SHIFT = 0.1  # largest shift of all windows then, as a share of the image side
 EVERY = 3  # one window in so many changes: the images of the recordings keep most of the weight
 
 # The largest changes at strength 1. Image coordinates go from -1 to 1.
@@ -43,15 +46,16 @@ class Strength(NamedTuple):
     shift: int = 0
 
 
-def risen(step: int, settings: config.Train) -> float:
+def risen(step: int, settings: config.Train, rise: tuple[float, float] = RISE) -> float:
     """
     Return the strength of the augmentation in a step, from 0 to 1; the first step is 1.
 
     The augmentation starts late because frames of a window share their warp, which is easy to
     predict. An encoder that has not learnt to show the robot yet would encode the warp instead:
-    the forward loss is near 0, and the inverse loss never falls.
+    the forward loss is near 0, and the inverse loss never falls. Shifts start before a model has
+    memorised the images.
     """
-    begin, end = RISE
+    begin, end = rise
     return min(max(((step - 1) / settings.steps - begin) / (end - begin), 0.0), 1.0)
 
 

@@ -17,7 +17,7 @@ from smwm_ros.model.device import keep_memory, seeded
 from smwm_ros.model.distributed import ALONE, ProcessGroup
 from smwm_ros.model.world_model import AnyModel
 from smwm_ros.text import count_of
-from smwm_ros.training.augment import augment, risen, Strength
+from smwm_ros.training.augment import augment, OFTEN, risen, SHIFT, SHIFTS_RISE, Strength
 from smwm_ros.training.metrics import held_out
 import torch
 from torch import Tensor
@@ -37,8 +37,10 @@ class Learner:
         device: torch.device,
         process_group: ProcessGroup = ALONE,
         tuned: bool = False,  # the model was trained before, so nothing is easy any more
+        seen: float = 0.0,  # how often the whole training shows each window
     ) -> None:
         self.model, self._settings, self._device = model, settings, device
+        self._often = seen > OFTEN
         self._process_group, self._tuned = process_group, tuned
         self.optimiser = AdamW(
             model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, fused=True
@@ -57,7 +59,8 @@ class Learner:
         """Update the weights once; return the loss terms before. The first step is 1."""
         # Nothing here waits for a GPU; the caller decides when to read the terms.
         with seeded((self._settings.seed << 32) + number, self._device):
-            batch = augment(batch, self._strength(number), self._share)
+            strength = self._strength(number, batch.obs.pixels.shape[-1])
+            batch = augment(batch, strength, self._share)
             with torch.autocast(self._device.type, torch.bfloat16, self._half):
                 terms = self.losses(batch)
         self.optimiser.zero_grad()
@@ -70,12 +73,16 @@ class Learner:
         self.model.adapt(terms)
         return {name: term.detach() for name, term in terms.items()}
 
-    def _strength(self, number: int) -> Strength:
-        """Return how much images change in a step."""
+    def _strength(self, number: int, side: int) -> Strength:
+        """Return how much images of `side` pixels change in a step."""
         if isinstance(self.model, LatentActionModel):  # z holds the motion: nothing is easy
             return Strength(0.0, 0.0, self.model.config.latent_action.shift)
-        grown = 1.0 if self._tuned else risen(number, self._settings)
-        return Strength(grown * self._settings.warp, grown * self._settings.colour_jitter)
+        settings = self._settings
+        grown, shift = 1.0 if self._tuned else risen(number, settings), 0.0
+        if self._often and not self.model.config.aligns_state:  # no shifted image shows the state
+            shift = SHIFT * side * settings.warp
+            shift *= 1.0 if self._tuned else risen(number, settings, SHIFTS_RISE)
+        return Strength(grown * settings.warp, grown * settings.colour_jitter, round(shift))
 
     def validate(self, batch: Window, settled: bool) -> dict[str, float]:
         """Return measures of the model on a held-out batch, in this process alone."""

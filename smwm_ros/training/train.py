@@ -122,7 +122,8 @@ def _train(
         return Checkpoint(model, *parts, info)
 
     paced = slower(settings) if origin else settings
-    learner = Learner(model, paced, device, process_group, tuned=origin is not None)
+    seen = settings.steps * settings.batch / max(len(data.batches.starts('train')), 1)
+    learner = Learner(model, paced, device, process_group, origin is not None, seen)
     curves = _loop(run, data, learner, settings, process_group, checkpoint, progress)
     if process_group.leads:
         model.cpu().eval().requires_grad_(False)
