@@ -974,9 +974,10 @@ class Node:
         live=True,
     )
     progress_limit: float = knob(
-        0.25,
-        'least share of the predicted motion of the last second that latents must show; below it '
-        'the robot slows down, then stops; 0 for never',
+        0.3,
+        'least share of the predicted motion of the last second, and of the usual motion of the '
+        'same commands, that latents must show; below it the robot slows down, then stops; 0 for '
+        'never',
         0.0,
         1.0,
         live=True,

@@ -25,7 +25,7 @@ import torch
 RECENT = 1.0  # time of images whose median novelty counts: a robot passes through rare places [s]
 FEWEST = 3  # images in that time
 FAMILIAR = 0.8  # of the limit of novelty: below it images count as usual again
-MOVED = 2.0  # least predicted motion that is compared [latent distance of goal.near periods]
+MOVED = 2.0  # least expected motion that is compared [latent distance of goal.near periods]
 FREED = 2.0  # times the limit of progress: above it the robot moves again
 WARNING = (
     'the camera images are unlike those of the training, so plans cannot be trusted; record a '
@@ -66,7 +66,8 @@ class DriveMonitor:
         self._count = max(round(RECENT / checkpoint.robot.dt), FEWEST)
         self._recent: tuple[float, ...] = ()
         self._unit = distance_of(checkpoint.info, config.Goal.near)
-        self._meter = MotionMeter(checkpoint)
+        places = None if self._novelty is None else self._novelty.album.latents
+        self._meter = MotionMeter(checkpoint, places)
         self._motion: Motion | None = None
         self._alarms = (Alarm(Reason.NOVEL_IMAGE), Alarm(Reason.NO_PROGRESS))
         self.caution = Caution()
@@ -96,7 +97,9 @@ class DriveMonitor:
             values['novelty_share'] = self._novelty.share(novelty)
         if self._motion is not None and self._unit:
             values['predicted_motion'] = self._motion.predicted / self._unit
-            values['progress'] = self._motion.share
+            values['usual_motion'] = self._motion.usual / self._unit
+            progress = self._motion.progress(MOVED * self._unit)
+            values['progress'] = self._motion.share if progress is None else progress
         return values
 
     def problems(self) -> list[str]:
@@ -129,8 +132,8 @@ class DriveMonitor:
         self._motion = self._meter.measure(time, latent, self._acting) if unit else None
         if self._motion is None or not unit:
             return False, False
-        predicted, share = self._motion
-        bad = predicted >= MOVED * unit and share < limit
+        progress = self._motion.progress(MOVED * unit)
         # Slower commands move less: they alone do not end the alarm.
-        still = predicted < MOVED * unit * min(self.knobs.slow_speed, 0.9)
-        return bad, still or share > min(FREED * limit, 1.0) or limit == 0
+        slower = self._motion.progress(MOVED * unit * min(self.knobs.slow_speed, 0.9))
+        good = slower is None or slower > min(FREED * limit, 1.0) or limit == 0
+        return progress is not None and progress < limit, good
