@@ -13,7 +13,7 @@ from smwm_ros.config import Node
 from smwm_ros.control.caution import Alarm, Caution
 from smwm_ros.control.command_record import CommandRecord
 from smwm_ros.control.reasons import Reason
-from smwm_ros.evaluation.executed_motion import MotionMeter
+from smwm_ros.evaluation.executed_motion import Motion, MotionMeter
 from smwm_ros.evaluation.fit_to_images import NOVEL, Novelty
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint, load
@@ -95,6 +95,21 @@ def test_a_robot_that_stays_is_slowed_and_then_stopped_within_two_seconds(
     assert drive.see(way.latents[0], way.action) == Caution(), 'the next try begins afresh'
 
 
+@pytest.fixture(scope='module')
+def wall(model: Checkpoint) -> Way:
+    """Return a push at full speed against a wall that the model knows."""
+    places = frame_bank.load(SHIPPED, 'a test').latents
+    found = []
+    for action in FAST * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]]):
+        meter = MotionMeter(model, places)
+        for place in places:
+            meter.clear()
+            meter.measure(0.0, place.numpy(), lambda *_: None)
+            motion = meter.measure(1.0, place.numpy(), lambda *_, a=action: np.tile(a, (10, 1)))
+            found.append((motion.predicted, Way(action, place.numpy()[None])))
+    return min(found, key=lambda one: one[0])[1]
+
+
 @pytest.mark.parametrize('speed', [0.0, 0.1])
 def test_a_robot_that_should_hardly_move_is_not_stuck(
     model: Checkpoint, way: Way, speed: float
@@ -102,6 +117,41 @@ def test_a_robot_that_should_hardly_move_is_not_stuck(
     drive = Drive(model)
     for _ in range(30):
         assert drive.see(way.latents[0], speed * way.action) == Caution()
+
+
+def test_a_robot_that_pushes_a_wall_that_its_model_knows_is_stopped_within_two_seconds(
+    model: Checkpoint, wall: Way
+) -> None:
+    drive = Drive(model)
+    caution = Caution()
+    while caution.stop is None:
+        caution = drive.see(wall.latents[0], (0.5 if caution.slow else 1.0) * wall.action)
+        assert drive.now < 2.0
+    values = drive.monitor.values()
+    assert caution.stop is Reason.NO_PROGRESS
+    assert values['predicted_motion'] < MOVED < values['usual_motion']
+    assert values['progress'] == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_position_command_is_not_compared_with_other_places(
+    model: Checkpoint, wall: Way
+) -> None:
+    command = replace(model.robot.command, stop='hold')
+    holding = model._replace(robot=replace(model.robot, command=command))
+    meter = MotionMeter(holding, frame_bank.load(SHIPPED, 'a test').latents)
+    meter.measure(0.0, wall.latents[0], lambda *_: None)
+    motion = meter.measure(1.0, wall.latents[0], lambda *_: np.tile(wall.action, (10, 1)))
+    assert motion is not None
+    assert motion.usual == 0
+    assert motion.progress(1e-3) == motion.share
+
+
+def test_progress_is_the_smaller_share_of_motions_that_were_to_be_long_enough() -> None:
+    motion = Motion(predicted=2.0, share=0.9, usual=3.0, usual_share=0.1)
+    assert motion.progress(1.0) == 0.1
+    assert motion._replace(share=-0.5).progress(2.0) == -0.5
+    assert motion._replace(usual=1.9).progress(2.0) == 0.9
+    assert motion.progress(3.5) is None
 
 
 def test_a_robot_that_moves_again_is_freed(model: Checkpoint, way: Way) -> None:
