@@ -938,6 +938,11 @@ class Node:
         False,
         'publish on ~/shadow/command only, and compare with the commands of another controller',
     )
+    calibrate: bool = knob(
+        False,
+        'fit the encoder to the camera, as smwm adapt does, from images that come while the node '
+        'does not command the robot: drive it by hand before ~/engage',
+    )
     keep_stop: bool = knob(
         False, 'a stop persists: a node restarted under the same name stays stopped until engaged'
     )

@@ -13,6 +13,9 @@ from smwm_ros import config
 from smwm_ros.control.controller import Controller
 from smwm_ros.control.reasons import Reason
 from smwm_ros.control.stop_latch import StopLatch
+from smwm_ros.evaluation.calibration import Calibrated, Calibrator
+from smwm_ros.interfaces import Array
+from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.nodes.cameras import Cameras
 from smwm_ros.nodes.clocks import clock_of
 from smwm_ros.nodes.command_output import CommandOutput
@@ -46,6 +49,8 @@ class ActiveSession:
         publisher: Publisher | None,  # of commands; None in a dry run
         report: Callable[[Reason], None],
         latch: StopLatch,
+        calibrator: Calibrator | None,
+        adopt: Callable[[ActiveSession, Calibrated], None],  # called with better statistics
     ) -> None:
         clock, dt = clock_of(node), setup.robot.dt
         self._warn = warn = partial(_warn, node)
@@ -59,8 +64,11 @@ class ActiveSession:
         )
         plan_start = partial(self._latency.plan_start, self.command_thread.tick_for)
         planner = GoalPlanner(pilot, dt)
+        self._calibrator, self._adopt = calibrator, adopt
+        self._drives = publisher is not None and shadow is None
+        watch = None if calibrator is None else self._watch
         self.planner_thread = PlannerThread(
-            planner, self.controller, clock, dt, plan_start, self._on_plan, warn
+            planner, self.controller, clock, dt, plan_start, self._on_plan, warn, watch
         )
         consumers = (self._latency, self.controller, self.planner_thread)
         self.cameras = Cameras(node, setup, knobs, clock, *consumers, warn)
@@ -89,6 +97,12 @@ class ActiveSession:
         """Use a setup with other limits of the command fields."""
         self.output.setup = setup
         self.controller.set_limits(setup.codec.spec)
+
+    def set_model(self, checkpoint: Checkpoint, pilot: PilotLike) -> None:
+        """Encode images with the model of another checkpoint; only from the planner's thread."""
+        self.planner_thread.planner.set_pilot(pilot, encodes_anew=True)
+        self.monitor.clear()
+        self._plans.set_model(checkpoint)
 
     def check_contested(self) -> None:
         """Stop the robot while another node publishes on the command topic."""
@@ -140,13 +154,28 @@ class ActiveSession:
             **self.output.values(),
             **self._plans.values(),
             **self.monitor.values(),
+            **({} if self._calibrator is None else self._calibrator.values()),
         }
+
+    def problems(self) -> list[str]:
+        """Return warnings for /diagnostics."""
+        missing = [] if self._calibrator is None else self._calibrator.problems()
+        return [*self.topics.problems(), *self.monitor.problems(), *missing]
 
     @property
     def _threads(self) -> tuple[CommandThread | PlannerThread | Subscriber, ...]:
         """Return the threads without which the node cannot work."""
         subscribers = (self.cameras.subscriber, self.goals.subscriber)
         return (*subscribers, self.planner_thread, self.command_thread)
+
+    def _watch(self, pixels: Array) -> None:
+        """Calibrate with an image (S, S, 3), while no command of the node moves the robot."""
+        # Even if the robot is engaged meanwhile: this thread makes the plans.
+        if self._calibrator is None or (self._drives and self.controller.needs_plans):
+            return
+        found = self._calibrator.add(pixels)
+        if found is not None:
+            self._adopt(self, found)
 
     def _on_plan(self, report: PlanReport) -> None:
         """Wake the command thread, watch the drive, and publish the plan."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeAlias
 
 from rclpy.lifecycle import LifecycleNode
@@ -15,6 +16,8 @@ from smwm_ros.control.reasons import Reason
 from smwm_ros.control.search_time import SearchTime, small
 from smwm_ros.control.stop_latch import StopLatch
 from smwm_ros.control.timed_plan import oldest_image
+from smwm_ros.errors import CheckpointError
+from smwm_ros.evaluation.calibration import Calibrated, Calibrator
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.nodes.active import ActiveSession
 from smwm_ros.nodes.goal_planner import GoalInput
@@ -46,6 +49,8 @@ class ConfiguredPlanner:
         self._warn_if_slow(knobs)
         self._pilot = make_pilot(setup.checkpoint, setup.planner)
         self._pilot.warm_up()
+        self._calibrator = _calibrator(setup) if knobs.calibrate else None
+        self._lock = Lock()  # of setup and pilot, which the planner thread may replace
         for section, values in (('robot', setup.robot), ('planner', setup.planner)):
             declare_knobs(node, section, values)
             live.add(section, values)
@@ -65,7 +70,16 @@ class ConfiguredPlanner:
         """Start a session, with the goal image if there is one."""
         knobs, goal_knobs = self._live.current('node'), self._live.current('goal')
         self.session = ActiveSession(
-            self._node, self._setup, knobs, goal_knobs, self._pilot, self._commands, report, latch
+            self._node,
+            self._setup,
+            knobs,
+            goal_knobs,
+            self._pilot,
+            self._commands,
+            report,
+            latch,
+            self._calibrator,
+            self._adopt,
         )
         if self._goal_image is not None:
             picture = self._node.get_parameter('goal_image').value
@@ -107,14 +121,24 @@ class ConfiguredPlanner:
             session.configure(values)
         if section == 'goal' and session is not None:
             session.goals.configure(values)
-        if section == 'robot':
-            self._setup = self._setup.with_limits(values)
-            if session is not None:
-                session.set_limits(self._setup)
-        if section in ('robot', 'planner'):
+        with self._lock:
+            if section == 'robot':
+                self._setup = self._setup.with_limits(values)
+                if session is not None:
+                    session.set_limits(self._setup)
+            if section in ('robot', 'planner'):
+                self._replace_pilot()
+                if session is not None:
+                    session.planner_thread.planner.set_pilot(self._pilot)
+
+    def _adopt(self, session: ActiveSession, found: Calibrated) -> None:
+        """Plan with new statistics from now on; the planner's thread calls it between plans."""
+        with self._lock:
+            self._setup = self._setup.with_model(found.checkpoint)
             self._replace_pilot()
-            if session is not None:
-                session.planner_thread.planner.set_pilot(self._pilot)
+            self._pilot.warm_up()
+            session.set_model(self._setup.checkpoint, self._pilot)
+        self._node.get_logger().info(line(f'calibrated: {found.describe()}'))
 
     def _replace_pilot(self) -> None:
         """Make a pilot with the current parameters."""
@@ -131,6 +155,14 @@ class ConfiguredPlanner:
     def _measure(self, planner: config.Planner) -> SearchTime:
         """Measure the time of a search."""
         return SearchTime(self._make_pilot(self._setup.checkpoint, planner).warm_up(), planner)
+
+
+def _calibrator(setup: Setup) -> Calibrator:
+    """Return what fits the encoder of a checkpoint to the camera, or raise."""
+    try:
+        return Calibrator(setup.checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f'node.calibrate: {error}') from None
 
 
 def _longest_plan(node: Node, knobs: config.Node, setup: Setup) -> float:

@@ -87,6 +87,13 @@ class DriveMonitor:
             self._meter.clear()
         return self.caution
 
+    def clear(self) -> None:
+        """Forget all images: the next ones are encoded in another way."""
+        self._meter.clear()
+        self._recent, self._motion = (), None
+        for alarm in self._alarms:
+            alarm.clear()
+
     def values(self) -> dict[str, float | bool]:
         """Return the values for /diagnostics."""
         values: dict[str, float | bool] = {'slowed': self.caution.slow}

@@ -59,6 +59,7 @@ class GoalPlanner:
         self._clock = PlanClock(dt)
         self._lock = Lock()
         self._new_pilot: PilotLike | None = None  # replaces the pilot at the next plan
+        self._goal: GoalInput | None = None  # that was set last
         self._new_goal: GoalInput | None = None  # replaces the route at the next plan
         self._tolerance: GoalTolerance | None = None
         self.keeps_goal = False
@@ -71,7 +72,7 @@ class GoalPlanner:
     def set_goal(self, goal: GoalInput) -> None:
         """Plan towards this goal from the next image on."""
         with self._lock:
-            self._new_goal = goal
+            self._goal = self._new_goal = goal
 
     def set_tolerance(self, tolerance: GoalTolerance | None, keep: bool) -> None:
         """
@@ -84,10 +85,16 @@ class GoalPlanner:
             if self._route is not None and tolerance is not None:
                 self._route.tolerance = tolerance
 
-    def set_pilot(self, pilot: PilotLike) -> None:
-        """Plan with another pilot from the next image on, towards the same goal."""
+    def set_pilot(self, pilot: PilotLike, encodes_anew: bool = False) -> None:
+        """
+        Plan with another pilot from the next image on, towards the same goal.
+
+        If it encodes images in another way, the route begins again, with new latents.
+        """
         with self._lock:
             before, self._new_pilot = self._new_pilot or self._pilot, pilot
+            if encodes_anew:
+                self._new_goal = self._goal
         before.cancel()
 
     def cancel(self) -> None:

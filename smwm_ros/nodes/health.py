@@ -48,7 +48,7 @@ class HealthPublisher:
             received, self._frames = cameras.count - self._frames, cameras.count
             lost, self._lost = cameras.lost - self._lost, cameras.lost
             values['camera_hz'] = received
-            problems = self._lasting([*session.topics.problems(), *session.monitor.problems()])
+            problems = self._lasting(session.problems())
             warnings = [*problems, *_image_problems(received, lost, dt)]
             if knobs.dry_run:
                 warnings.append('dry run: no command is published')

@@ -15,6 +15,7 @@ from smwm_ros.codec.images import fill_image
 from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.errors import CheckpointError
 from smwm_ros.interfaces import Array
+from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.nodes.latest import Latest
 from smwm_ros.nodes.plan_markers import plan_markers
 from smwm_ros.nodes.plan_panel import panel
@@ -66,6 +67,10 @@ class PlanDisplay:
         """Return whether anything subscribes to the drawings."""
         publishers = (self._image, self._marker_array)
         return any(publisher.get_subscription_count() for publisher in publishers)
+
+    def set_model(self, checkpoint: Checkpoint) -> None:
+        """Encode the next snapshots with the model of another checkpoint."""
+        self._checkpoint = checkpoint
 
     def update(self, snapshot: PlanSnapshot) -> None:
         """Replace the plan to draw."""

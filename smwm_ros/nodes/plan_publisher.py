@@ -22,6 +22,7 @@ class PlanPublisher:
         self._goal = goal
         self._stats = Stats(node)
         self._display = PlanDisplay(node, setup, warn)
+        self.set_model = self._display.set_model
         self._shares: Mapping[str, float] = {}  # of each term in the cost of the last plan
         self._to_go: float | None = None  # of the last plan along a roadmap [model steps]
 

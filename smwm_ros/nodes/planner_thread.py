@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import math
 from threading import Thread
 from typing import NamedTuple
 
@@ -94,6 +95,7 @@ class PlannerThread:
         plan_start: Callable[[float, float], PlanStart],  # from image time and ready time [s]
         on_plan: Callable[[PlanReport], None],
         warn: Callable[[str], None],
+        watch: Callable[[Array], None] | None = None,  # called between plans with an image
     ) -> None:
         self.planner = planner
         self._controller = controller
@@ -102,6 +104,8 @@ class PlannerThread:
         self._plan_start = plan_start
         self._on_plan = on_plan
         self._warn = warn
+        self._watch = watch
+        self._watched = -math.inf  # time of the last image that was watched [s]
         self.statistics = PlannerStatistics()
         self._images: Latest[CameraImage] = Latest()
         self._last: CameraImage | None = None  # of the previous plan; None to begin afresh
@@ -140,15 +144,20 @@ class PlannerThread:
             recorder = self._recorder
             if recorder is not None:
                 self._record(recorder, image, latent)
+            if self._watch is not None and self._is_later(image, self._watched):
+                self._watched = image.time
+                self._pass_to(self._watch, image)
 
     def _is_due(self, image: CameraImage) -> bool:
         """Return whether a plan from this image would be used."""
         if not self._controller.needs_plans or image.era != self._controller.era:
             return False
         last = self._last
-        if last is None or last.era != image.era or image.time < last.time:
-            return True
-        return image.time - last.time >= _LEAST_GAP * self._dt
+        return last is None or last.era != image.era or self._is_later(image, last.time)
+
+    def _is_later(self, image: CameraImage, time: float) -> bool:
+        """Return whether an image came a control period after a time, or time has jumped back."""
+        return image.time < time or image.time - time >= _LEAST_GAP * self._dt
 
     def _plan(self, image: CameraImage) -> Array | None:
         """Make one plan and pass it on; return the latent (D,) of the image."""
@@ -225,3 +234,10 @@ class PlannerThread:
             recorder.add(latent, image.pixels)
         except Exception as error:  # keep running, as after a failed plan
             self._warn(f'image not recorded: {type(error).__name__}: {error}')
+
+    def _pass_to(self, watch: Callable[[Array], None], image: CameraImage) -> None:
+        """Pass an image on."""
+        try:
+            watch(image.pixels)
+        except Exception as error:  # keep running, as after a failed plan
+            self._warn(f'image not used to calibrate: {type(error).__name__}: {error}')

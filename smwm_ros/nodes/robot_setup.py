@@ -58,6 +58,10 @@ class Setup:
         """Return a setup for the same robot with other limits."""
         return Setup(self._trained, robot, self.planner)
 
+    def with_model(self, checkpoint: Checkpoint) -> Setup:
+        """Return a setup for the same robot with the model of another checkpoint."""
+        return Setup(self._trained._replace(model=checkpoint.model), self.robot, self.planner)
+
     def check_delay(self, knobs: config.Node, planner: config.Planner) -> None:
         """Raise if the known delays are longer than a plan."""
         if not knobs.compensate:

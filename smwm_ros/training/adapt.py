@@ -9,6 +9,7 @@ Where commands were recorded, gradient steps of the usual loss can follow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import copy
 from dataclasses import replace
 
@@ -39,19 +40,43 @@ def measure_statistics(checkpoint: Checkpoint, dataset: TransitionDataset) -> Ch
             f'{count_of(len(rows), "frame")} to adapt to, expected at least {FEWEST}; record a '
             'minute of driving'
         )
+    # Mixed, because the variance of a batch of neighbouring frames is too small.
+    mixed = np.random.default_rng(0).permutation(rows)
+    return _measured(checkpoint, lambda model: encode_rows(model, dataset, mixed))
+
+
+def statistics_of(checkpoint: Checkpoint, features: Tensor) -> Checkpoint:
+    """Return a checkpoint with the BatchNorm statistics of features (n, F) of its encoder."""
+    return _measured(checkpoint, lambda model: model.encoder.forward_head(features))
+
+
+def variety_of(checkpoint: Checkpoint, features: Tensor) -> float:
+    """Return how much features (n, F) vary, as a share of those in training."""
+    if len(features) < 2:
+        return 0.0
+    model = _after(checkpoint, lambda copied: copied.encoder.forward_head(features))
+    return _variety(checkpoint, model)
+
+
+def _measured(checkpoint: Checkpoint, encode: Callable[[Smwm], object]) -> Checkpoint:
+    """Return a checkpoint with the statistics of what is encoded; raise for too little variety."""
+    model = _after(checkpoint, encode)
+    _require_variety(_variety(checkpoint, model))
+    return checkpoint._replace(model=model)
+
+
+def _after(checkpoint: Checkpoint, encode: Callable[[Smwm], object]) -> Smwm:
+    """Return a copy of a model with the statistics of what is encoded."""
     model = copy.deepcopy(checkpoint.smwm)
     norms = batch_norms(checkpoint, model)
-    before = [_variance(layer) for layer in norms]
     for layer in norms:
         layer.train().reset_running_stats()
         layer.momentum = None  # the mean over all batches
-    # Mixed, because the variance of a batch of neighbouring frames is too small.
-    encode_rows(model, dataset, np.random.default_rng(0).permutation(rows))
+    encode(model)
     for layer in norms:
         layer.eval()
         layer.momentum = 0.1
-    _require_variety(_variance(norms[-1]), before[-1])
-    return checkpoint._replace(model=model)
+    return model
 
 
 def batch_norms(checkpoint: Checkpoint, model: Smwm | None = None) -> list[nn.BatchNorm1d]:
@@ -66,15 +91,16 @@ def batch_norms(checkpoint: Checkpoint, model: Smwm | None = None) -> list[nn.Ba
     return norms
 
 
-def _variance(layer: nn.BatchNorm1d) -> Tensor:
-    """Return a copy of the running variance."""
-    assert layer.running_var is not None
-    return layer.running_var.clone()
+def _variety(checkpoint: Checkpoint, model: Smwm) -> float:
+    """Return how much the images of new statistics vary, as a share of those in training."""
+    (before, found) = (batch_norms(checkpoint, one)[-1].running_var for one in (None, model))
+    assert before is not None
+    assert found is not None
+    return float((found / before.clamp(min=1e-12)).median())
 
 
-def _require_variety(found: Tensor, before: Tensor) -> None:
+def _require_variety(variety: float) -> None:
     """Raise a DatasetError if images differ much less from each other than in training."""
-    variety = float((found / before.clamp(min=1e-12)).median())
     if variety < LEAST_VARIETY:
         raise DatasetError(
             f'too little variety: the images vary by {variety:.1%} of what the training images '
