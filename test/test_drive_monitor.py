@@ -106,6 +106,7 @@ def wall(model: Checkpoint) -> Way:
             meter.clear()
             meter.measure(0.0, place.numpy(), lambda *_: None)
             motion = meter.measure(1.0, place.numpy(), lambda *_, a=action: np.tile(a, (10, 1)))
+            assert motion is not None
             found.append((motion.predicted, Way(action, place.numpy()[None])))
     return min(found, key=lambda one: one[0])[1]
 
