@@ -151,8 +151,9 @@ def test_progress_is_the_smaller_share_of_motions_that_were_to_be_long_enough() 
     motion = Motion(predicted=2.0, share=0.9, usual=3.0, usual_share=0.1)
     assert motion.progress(1.0) == 0.1
     assert motion._replace(share=-0.5).progress(2.0) == -0.5
-    assert motion._replace(usual=1.9).progress(2.0) == 0.9
-    assert motion.progress(3.5) is None
+    assert motion._replace(usual=1.6).progress(2.0) == 0.1
+    assert motion._replace(usual=1.4).progress(2.0) == 0.9
+    assert motion.progress(4.5) is None
 
 
 def test_a_robot_that_moves_again_is_freed(model: Checkpoint, way: Way) -> None:

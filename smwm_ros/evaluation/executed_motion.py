@@ -27,6 +27,7 @@ from torch import Tensor
 
 WINDOW = 1.0  # that is compared, and more to a whole number of model steps [s]
 PLACES = 32  # with which motion is compared
+SHORTER = 0.75  # so much shorter usual motions count: their median errs less than one prediction
 _NEAREST, _FARTHEST = 0.75, 1.5  # age of the image to compare with, where few come [windows]
 
 
@@ -40,8 +41,10 @@ class Motion(NamedTuple):
 
     def progress(self, least: float) -> float | None:
         """Return the smaller share of motions that were to be so long; None if neither was."""
-        both = ((self.predicted, self.share), (self.usual, self.usual_share))
-        return min((share for expected, share in both if expected >= least), default=None)
+        shares = [self.share] if self.predicted >= least else []
+        if self.usual >= SHORTER * least:
+            shares.append(self.usual_share)
+        return min(shares, default=None)
 
 
 class MotionMeter:
