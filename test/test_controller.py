@@ -521,3 +521,14 @@ def test_no_progress_towards_an_earlier_goal_does_not_end_the_next(controller):
     controller.new_goal()
     controller.set_caution(before, STUCK)
     assert controller.needs_plans
+
+
+def test_engagements_that_allow_motion_again_are_counted(controller):
+    controller.engage()
+    assert controller.engagements == 0, 'it was engaged'
+    controller.stop()
+    controller.engage()
+    assert controller.engagements == 1
+    controller.set_caution(controller.era, Caution(True, Reason.NO_PROGRESS))
+    controller.engage()
+    assert controller.engagements == 2

@@ -40,6 +40,7 @@ class Controller:
         self._node = node
         self._lock = Lock()
         self._era = 0
+        self.engagements = 0  # that allowed motion again
         self._has_goal = self._goal_reached = self._keeps_goal = False
         self._awaits_engage = not node.engage  # the first time
         self._ended = False
@@ -123,6 +124,7 @@ class Controller:
             if self._halted is not None or self.goal_ended:
                 self._awaits_engage = False
                 self._latch.release()
+                self.engagements += 1
                 self._begin_era()
             return True
 

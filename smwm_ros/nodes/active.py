@@ -81,6 +81,7 @@ class ActiveSession:
         )
         self._plans = PlanPublisher(node, setup, self.goals.current, warn)
         self.topics = _topic_monitor(node, setup, self.goals, publisher, not knobs.shadow)
+        self._engagement = 0  # that the monitor watches
         self._lock = Lock()  # of close()
         self._closed = False
         self.hung = False  # the planner thread did not end, and still uses its pilot
@@ -180,6 +181,9 @@ class ActiveSession:
     def _on_plan(self, report: PlanReport) -> None:
         """Wake the command thread, watch the drive, and publish the plan."""
         self.command_thread.on_plan()
+        if self.controller.engagements != self._engagement:  # the robot may have been carried away
+            self._engagement = self.controller.engagements
+            self.monitor.clear()
         caution = self.monitor.update(report.time, report.plan.latent)
         self.controller.set_caution(report.era, caution)
         self._plans.publish(report, self.monitor.values())

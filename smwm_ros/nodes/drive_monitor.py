@@ -88,7 +88,7 @@ class DriveMonitor:
         return self.caution
 
     def clear(self) -> None:
-        """Forget all images: the next ones are encoded in another way."""
+        """Begin afresh: the next images do not continue the drive, or are encoded anew."""
         self._meter.clear()
         self._recent, self._motion = (), None
         for alarm in self._alarms:

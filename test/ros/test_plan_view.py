@@ -128,7 +128,7 @@ def test_a_robot_that_does_not_move_as_predicted_is_stopped_until_it_is_engaged(
         here.wait_for('RUNNING')
         here.wait_for('NO_PROGRESS')
         here.wait_for_rest()
-        assert here.stats[-1]['progress'] < 0.25
+        assert here.stats[-1]['progress'] < 0.3
         plans = here.values()['plans']
         here.frames_more(20)
         assert here.values()['plans'] <= plans + 1, 'the goal is given up'
@@ -137,6 +137,18 @@ def test_a_robot_that_does_not_move_as_predicted_is_stopped_until_it_is_engaged(
         here.wait_for('NO_PROGRESS')
         here.publish_goal(fill_image(Image(), shots[0]))
         wait_until(lambda: here.status != 'NO_PROGRESS', 'another try')
+
+
+def test_a_drive_that_was_slow_when_it_ended_does_not_slow_the_next_one(shots):
+    with world(MODEL, 'node.slow_time:=60.0', make_pilot=Pilot) as here:
+        look_at(here, shots[:1], goal=shots[1])
+        wait_until(lambda: here.stats and here.active.monitor.caution.slow, 'a robot that stays')
+        here.engage(False)
+        here.wait_for('NOT_ENGAGED')
+        plans = len(here.stats)
+        here.engage()
+        wait_until(lambda: len(here.stats) > plans, 'a plan')
+        assert 'progress' not in here.stats[plans], 'nothing is known of this drive'
 
 
 def here_is(shot):
