@@ -736,6 +736,19 @@ class Arena:
     )
     seed: int = knob(0, 'seed of everything random in the arena', 0, 2**31 - 1)
     distractors: int = knob(0, 'balls that roll about by themselves and touch nothing', 0, 100)
+    field_delay: tuple[int, ...] = knob(
+        (),
+        'delay from a command to its effect, for each field of the command; smwm check --write '
+        'measures it on a robot; [] for none [raw steps]',
+        0,
+        50,
+    )
+    field_gain: tuple[float, ...] = knob(
+        (),
+        'motion over that commanded, for each field of the command, likewise; [] for 1 [factor]',
+        0.1,
+        3.0,
+    )
 
 
 @dataclass(frozen=True)

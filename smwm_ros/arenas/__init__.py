@@ -57,17 +57,21 @@ def arena_of(config: Config, shift: str = '') -> Arena:
     """Make the arena of a configuration, with its randomisation and an optional held-out shift."""
     scene = make_arena(config.arena.name, config.arena.image_size, config.arena.engine)
     distractors = config.arena.distractors
-    if config.randomise == Randomise() and not distractors and not shift:
+    delays, gains = config.arena.field_delay, config.arena.field_gain
+    as_commanded = not delays and not gains
+    if config.randomise == Randomise() and as_commanded and not distractors and not shift:
         return scene
     from smwm_ros.arenas.ranges import ranges_of
-    from smwm_ros.arenas.vary import RandomisedArena, shifted
+    from smwm_ros.arenas.vary import Actuation, RandomisedArena, shifted
 
     ranges, photos = ranges_of(config.randomise), config.randomise.photos
+    actuation = Actuation(delays, gains)
+    once = config.arena.seed if config.randomise.once else None
     try:
         if not shift:
-            once = config.arena.seed if config.randomise.once else None
-            return RandomisedArena(scene, ranges, distractors, 0, once, photos)
-        return shifted(scene, shift, ranges, distractors, config.evaluate.seed, photos)
+            return RandomisedArena(scene, ranges, distractors, 0, once, photos, actuation)
+        seed = config.evaluate.seed
+        return shifted(scene, shift, ranges, distractors, seed, photos, actuation)
     except ArenaError:
         scene.close()
         raise

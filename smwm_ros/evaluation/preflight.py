@@ -8,7 +8,8 @@ model infers from the images: which delay fits best, how well, and by what facto
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.config import Node
@@ -22,9 +23,12 @@ from smwm_ros.text import count_of
 import torch
 
 WINDOWS = 512  # that are measured
-LATEST = 5  # delays that are tried [ticks]
+LATEST = 5  # [ticks]
+DELAYS = range(LATEST + 1)  # that are tried [ticks]
 LEAST_R2 = 0.4  # of inferred commands, as a share of that in training
 GAIN = (0.6, 1.6)  # factor between commands and motion that still counts as the same robot
+CLEAR = 0.6  # correlation from which a motion follows a command for certain
+LEAST_MOTION = 0.1  # standard deviation of a command that is measured [that of the training]
 KEPT = 0.8  # least share of the ticks that the converter keeps
 
 
@@ -37,12 +41,23 @@ class Check(NamedTuple):
     remedy: str = ''  # what to do about a no-go, or about a remark
 
 
+class Response(NamedTuple):
+    """How the motion in the images answers to one field of the command."""
+
+    name: str
+    delay: int  # that fits best [ticks]
+    gain: float  # inferred over recorded, at that delay
+    known: bool  # the field varied, and its motion answers to it
+
+
 class Commands(NamedTuple):
     """Recorded commands beside those that were inferred from images."""
 
-    delay: int  # that fits best [ticks]
+    delay: int  # that fits best, over all fields [ticks]
     r2: float  # of the mean command of a model step, at that delay
     gain: float  # inferred over recorded
+    fields: tuple[Response, ...]
+    strange: tuple[str, ...]  # fields whose motion answers to others, or the other way
 
 
 def check_recording(data: TransitionDataset) -> Check:
@@ -79,9 +94,8 @@ def check_images(checkpoint: Checkpoint, data: TransitionDataset) -> Check:
     )
 
 
-def check_commands(checkpoint: Checkpoint, data: TransitionDataset) -> list[Check]:
+def check_commands(checkpoint: Checkpoint, found: Commands | None) -> list[Check]:
     """Check whether the images answer to the recorded commands as in the training."""
-    found = compare_commands(checkpoint, data)
     if found is None:
         return [Check('commands', True, 'none were recorded, so nothing was checked')]
     usual = checkpoint.info.summary.get('inverse_r2', 1.0)
@@ -93,24 +107,34 @@ def check_commands(checkpoint: Checkpoint, data: TransitionDataset) -> list[Chec
             f'R2 {found.r2:.2f} of the commands inferred from images, expected at least '
             f'{LEAST_R2 * usual:.2f}',
             'after smwm adapt, compare fields, signs and units of robot.command; then train with '
-            'more recordings of this robot, or smwm adapt --steps 100',
+            'more recordings of this robot (smwm train --from), or smwm adapt --steps 100',
         )
     ]
-    if follows:
+    if found.strange:
+        checks.append(
+            Check(
+                'fields',
+                False,
+                '; '.join(found.strange),
+                'correct order and signs of robot.command.fields, or of the joints of the driver',
+            )
+        )
+    elif follows:
         low, high = GAIN
         checks += [
             Check(
                 'gain',
                 low <= found.gain <= high,
                 f'the robot moves {found.gain:.2f} times as far as commanded, by the measure of '
-                f'the training; expected {low} to {high}',
+                f'the training; expected {low} to {high}' + _each(found, 'gain'),
                 'check units and limits of robot.command, or train with recordings of this robot',
             ),
             Check(
                 'delay',
                 True,
-                f'{count_of(found.delay, "control period")} from command to motion',
-                f'convert with dataset.command_delay={_later(checkpoint, found.delay):g}'
+                f'{count_of(found.delay, "control period")} from command to motion'
+                + _each(found, 'delay'),
+                f'convert with dataset.command_delay={later(checkpoint, found.delay):g}'
                 if found.delay
                 else '',
             ),
@@ -118,7 +142,31 @@ def check_commands(checkpoint: Checkpoint, data: TransitionDataset) -> list[Chec
     return checks
 
 
-def _later(checkpoint: Checkpoint, delay: int) -> float:
+def _each(found: Commands, figure: str) -> str:
+    """Return a figure of each field as text, if there are several."""
+    if len(found.fields) < 2:
+        return ''
+    form = '.2f' if figure == 'gain' else 'd'
+    words = (
+        f'{one.name} {getattr(one, figure):{form}}' if one.known else f'{one.name} unknown'
+        for one in found.fields
+    )
+    return f' ({", ".join(words)})'
+
+
+def actuation(checkpoint: Checkpoint, found: Commands) -> dict[str, Any]:
+    """
+    Return the knobs of section arena with which an arena answers as the robot does.
+
+    A field that was not measured has the delay of all fields, and gain 1.
+    """
+    trained = round(checkpoint.dataset.command_delay / checkpoint.robot.dt)
+    delays = [max(trained + (one.delay if one.known else found.delay), 0) for one in found.fields]
+    gains = [round(one.gain, 3) if one.known else 1.0 for one in found.fields]
+    return {'field_delay': delays, 'field_gain': gains}
+
+
+def later(checkpoint: Checkpoint, delay: int) -> float:
     """Return the delay of the training, and so many ticks more [s]."""
     return checkpoint.dataset.command_delay + delay * checkpoint.robot.dt
 
@@ -135,14 +183,62 @@ def compare_commands(checkpoint: Checkpoint, data: TransitionDataset) -> Command
     inferred = checkpoint.model.infer(z, then).numpy().reshape(len(starts), block, -1)
     read = inferred.mean(axis=1)
 
-    def at(delay: int) -> tuple[float, float]:
-        ticks = frames[:, None] - delay + np.arange(block)
-        recorded = checkpoint.scaler.normalise(data.actions(ticks)).mean(axis=1)
-        return _r2(read, recorded), _gain(read, recorded)
-
-    found = [at(delay) for delay in range(LATEST + 1)]
+    recorded = np.stack([_recorded(checkpoint, data, frames - delay) for delay in DELAYS])
+    found = [(_r2(read, one), _gain(read, one)) for one in recorded]
     best = int(np.argmax([r2 for r2, _ in found]))
-    return Commands(best, *found[best])
+    names = data.info.spec.fields
+    fields = [
+        _response(name, read[:, field, None], recorded[:, :, field, None], best)
+        for field, name in enumerate(names)
+    ]
+    return Commands(best, *found[best], tuple(fields), tuple(_strange(names, read, recorded)))
+
+
+def _recorded(checkpoint: Checkpoint, data: TransitionDataset, rows: Array) -> Array:
+    """Return the mean normalised command (n, A) of the model steps at some rows."""
+    ticks = rows[:, None] + np.arange(data.info.action_block)
+    mean: Array = checkpoint.scaler.normalise(data.actions(ticks)).mean(axis=1)
+    return mean
+
+
+def _response(name: str, read: Array, recorded: Array, usual: int) -> Response:
+    """Compare one field (n, 1) with its command at each delay (delays, n, 1)."""
+    if recorded[usual].std() < LEAST_MOTION:
+        return Response(name, usual, 1.0, False)
+    scores = [_r2(read, one) for one in recorded]
+    best = int(np.argmax(scores))
+    gain = _gain(read, recorded[best])
+    return Response(name, best, gain, scores[best] > 0 and gain > 0)
+
+
+def _strange(names: Sequence[str], read: Array, recorded: Array) -> Iterator[str]:
+    """Yield which fields answer to the commands of another one, or move against their own."""
+    # (motion, command): the correlation at the delay where it is largest
+    tried = np.stack([_correlation(read, one) for one in recorded])
+    place = np.abs(tried).argmax(axis=0)
+    found = np.take_along_axis(tried, place[None], axis=0)[0]
+    for field, name in enumerate(names):
+        other = int(np.abs(found[field]).argmax())
+        if other != field and abs(found[field, other]) > CLEAR > 2 * abs(found[field, field]):
+            yield (
+                f'wrong order: the motion of {name} follows the command {names[other]} '
+                f'(correlation {found[field, other]:.2f}, own command {found[field, field]:.2f})'
+            )
+        elif found[field, field] < -CLEAR:
+            yield (
+                f'wrong sign: {name} moves against its command '
+                f'(correlation {found[field, field]:.2f})'
+            )
+
+
+def _correlation(read: Array, recorded: Array) -> Array:
+    """Return the correlation (A, A) of each motion with each command; 0 where one is constant."""
+    parts = []
+    for one in (read, recorded):
+        away = one - one.mean(axis=0)
+        parts.append(away / np.maximum(np.sqrt((away**2).sum(axis=0)), 1e-9))
+    matrix: Array = parts[0].T @ parts[1]
+    return matrix
 
 
 def _r2(read: Array, recorded: Array) -> float:

@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
     from smwm_ros.arenas import arena_of
     from smwm_ros.arenas.choose import choose_arena, require_robot
-    from smwm_ros.load import load_config
+    from smwm_ros.load import load_config, to_dict
     from smwm_ros.model.checkpoint import load
     from smwm_ros.verbs import rehearsal
     from smwm_ros.verbs.evaluate import draw
@@ -68,8 +69,10 @@ def run(args: argparse.Namespace) -> int:
     name = choose_arena(args.arena, args.config, checkpoint.robot)
     settings = [*args.settings, f'arena.name={name}', f'evaluate.pairs={args.tasks}']
     settings += [f'arena.image_size={checkpoint.image_size}', 'randomise.once=true']
-    config = load_config(args.config or name, settings)
-    home = replace(config, randomise=Randomise())
+    # A file of smwm check --write holds the robot, and no tasks.
+    config = load_config(args.config, settings, to_dict(load_config(name)))
+    as_it_is = replace(config.arena, field_delay=(), field_gain=())
+    home = replace(config, arena=as_it_is, randomise=Randomise())
     away = replace(config, arena=replace(config.arena, engine=args.engine))
     with closing(arena_of(home)) as arena:
         require_robot(arena, name, checkpoint.robot, str(args.run_folder))
@@ -80,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         tried[f'{args.engine}, not adapted'] = (args.run_folder, away)
         if args.adapt:
             tried[f'{args.engine}, adapted to a minute of images'] = (
-                _adapted(args.run_folder, name, folder, args.engine, settings),
+                _adapted(args.run_folder, folder, away),
                 away,
             )
         found = {
@@ -94,19 +97,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _adapted(
-    folder: Path, arena: str, scratch: Path, engine: str, settings: Sequence[str]
-) -> Path:
+def _adapted(folder: Path, scratch: Path, away: Config) -> Path:
     """Record a minute in the other engine, and adapt the model to it."""
+    from smwm_ros.load import to_dict
     from smwm_ros.verbs.adapt import adapt
     from smwm_ros.verbs.demo import verb
 
     bags, run = scratch / 'bags', scratch / 'adapted'
-    words = [word for word in settings if word.startswith(('arena.', 'randomise.'))]
-    verb(
-        *('collect', arena, '--out', str(bags)),
-        settings=[*words, f'arena.engine={engine}', *MINUTE],
-    )
+    words = [
+        f'{section}.{name}={json.dumps(value)}'
+        for section in ('arena', 'randomise')
+        for name, value in to_dict(getattr(away, section)).items()
+        if name not in ('name', 'episodes', 'length')
+    ]
+    verb(*('collect', away.arena.name, '--out', str(bags)), settings=[*words, *MINUTE])
     adapt(folder, [bags], run)
     return run
 
@@ -121,7 +125,8 @@ def _drive(
     from smwm_ros.verbs.rehearsal import tasks_of
 
     tasks = tasks_of(pairs)
-    knobs = {name: getattr(config.arena, name) for name in ('engine', 'distractors', 'seed')}
+    names = ('engine', 'distractors', 'seed', 'field_delay', 'field_gain')
+    knobs = {name: to_dict(getattr(config.arena, name)) for name in names}
     with show_progress(total=len(tasks), desc=title, unit='task') as bar:
         trial = run_trial(
             run,
@@ -145,8 +150,6 @@ def _report(
     args: argparse.Namespace, arena: str, config: Config, found: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Print the success of each, and write all figures."""
-    import json
-
     from smwm_ros.evaluation.statistics import wilson
     from smwm_ros.files import write_atomic
     from smwm_ros.load import to_dict
