@@ -19,6 +19,7 @@ BENCH = Path(__file__).parents[1] / 'bench'
 BENCHES = (
     'common',
     'cube',
+    'fine_tune',
     'planner',
     'roadmap',
     'rooms',

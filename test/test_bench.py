@@ -15,6 +15,7 @@ import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.evaluation.agents import Attempt, Move
 from smwm_ros.evaluation.closed_loop import Outcome
+from smwm_ros.evaluation.fit_to_images import CommandFit
 from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.evaluation.statistics import wilson
 from smwm_ros.interfaces import Frame
@@ -138,6 +139,22 @@ def test_rows_of_a_robot_with_inertia_are_explained_and_have_their_peers(bench: 
     assert (rows['_200_ms_late'].value, rows['_200_ms_late'].peer_value) == (1 / 2, 1)
     late = rows['_400_ms_late_uncompensated']
     assert (late.value, late.peer_value, late.peer) == (0, 1 / 2, 'compensated')
+
+
+def test_rows_of_fine_tuning_are_explained_and_have_their_peers(bench: Any) -> None:
+    tuning = bench.fine_tune
+    tried, fits = {'home': [[GOOD, GOOD]], 'away': [[BAD, BAD]]}, dict[str, list[CommandFit]]()
+    for minutes in tuning.MINUTES:
+        tried |= {f'tuned {minutes}': [[GOOD, BAD]], f'scratch {minutes}': [[BAD, BAD]]}
+        tried |= {f'home {minutes}': [[GOOD, BAD]]}
+        fits |= {f'tuned {minutes}': [CommandFit(0.2, 0.8)]}
+        fits |= {f'scratch {minutes}': [CommandFit(0.4, 0.5)]}
+    rows = {row.measure.partition('.')[2]: row for row in tuning.rows(tried, fits)}
+    assert {f'fine_tune.{name}' for name in rows} <= set(bench.common.TARGETS)
+    assert (rows['success_1_min'].value, rows['success_1_min'].peer_value) == (1 / 2, 0)
+    assert (rows['success_home_5_min'].value, rows['success_home_5_min'].peer_value) == (1 / 2, 1)
+    assert (rows['inverse_r2_5_min'].value, rows['inverse_r2_5_min'].peer_value) == (0.8, 0.5)
+    assert rows['forward_1_min'].ratio == pytest.approx(2)
 
 
 def test_a_robot_with_inertia_has_to_stay_at_its_goal_for_a_second(bench: Any) -> None:

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from smwm_ros.cli import main as smwm
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation import preflight
 from smwm_ros.load import load_config, to_dict
+from smwm_ros.model.checkpoint import load
 from videos import write_video
 import yaml
 
@@ -57,6 +59,7 @@ def test_a_model_fits_the_robot_of_its_training(
     assert float(re.search(r'R2 ([\d.]+)', shown)[1]) > 0.9  # type: ignore[index]
     assert 'delay: 2 control periods' in shown
     assert 'dataset.command_delay=0.2' in shown
+    assert 'wrong' not in shown
 
 
 def test_a_robot_that_moves_half_as_far_is_no_go(
@@ -68,6 +71,72 @@ def test_a_robot_that_moves_half_as_far_is_no_go(
     assert gain
     assert float(gain[1]) == pytest.approx(0.5, abs=0.05)
     assert 'no-go: 1 check failed' in shown
+
+
+@pytest.mark.parametrize(
+    ('delays', 'gains', 'off'), [((2, 2), (0.8, 0.8), 0.03), ((0, 3), (0.7, 1.2), 0.1)]
+)
+def test_an_arena_takes_over_the_measured_delay_and_gain_of_each_field(
+    folder: Path,
+    tmp_path: Path,
+    delays: tuple[int, ...],
+    gains: tuple[float, ...],
+    off: float,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [f'arena.field_delay={list(delays)}', f'arena.field_gain={list(gains)}']
+    bag, file = recorded(folder, *(word.replace(' ', '') for word in words)), tmp_path / 'a.yaml'
+    assert check(SHIPPED, bag, '--write', str(file)) == 0
+    found = load_config(file)
+    assert found.arena.field_delay == delays
+    assert found.arena.field_gain == pytest.approx(gains, abs=off)
+    assert found.robot == load_config('two_room').robot
+    assert ('the delays differ' in file.read_text()) == (len(set(delays)) > 1)
+    if len(set(delays)) == 1:
+        assert found.dataset.command_delay == pytest.approx(0.1 * delays[0])
+    # A recording of that arena is of the same robot.
+    again, bags = tmp_path / 'again.yaml', tmp_path / 'bags'
+    short = ['arena.episodes=1', 'arena.length=500', 'arena.seed=5']
+    assert smwm(['collect', 'two_room', '--out', str(bags), '--config', str(file), *short]) == 0
+    assert check(SHIPPED, bags, '--write', str(again)) == 0
+    assert load_config(again).arena.field_delay == delays
+    assert load_config(again).arena.field_gain == pytest.approx(found.arena.field_gain, abs=off)
+    assert check(SHIPPED, bags, '--write', str(again)) == 2
+    assert 'again.yaml' in capsys.readouterr().err
+
+
+def test_fields_in_another_order_or_with_another_sign_are_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swapped = recorded(folder, 'robot.command.fields=[twist.linear.y,twist.linear.x]')
+    file = tmp_path / 'a.yaml'
+    assert check(SHIPPED, swapped, '--write', str(file)) == 1
+    shown = capsys.readouterr().out
+    for one, other in (('x', 'y'), ('y', 'x')):
+        words = f'the motion of twist.linear.{one} follows the command twist.linear.{other}'
+        assert f'wrong order: {words}' in shown
+    assert not file.exists()
+    assert 'not written, because the motion does not answer' in shown
+
+
+def test_a_field_with_the_other_sign_is_named(folder: Path, tmp_path: Path) -> None:
+    bag, made = recorded(folder, 'randomise.latency=[2,2]'), tmp_path / 'data'
+    assert smwm(['convert', str(bag), '--out', str(made), '--config', 'two_room']) == 0
+    data, checkpoint = TransitionDataset.open(made), load(SHIPPED)
+    assert preflight.compare_commands(checkpoint, data).strange == ()  # type: ignore[union-attr]
+    data._actions.values[:, 1] *= -1
+    found = preflight.compare_commands(checkpoint, data)
+    assert found
+    (words,) = found.strange
+    assert words.startswith('wrong sign: twist.linear.y moves against its command')
+    # A field that was never commanded has no delay of its own.
+    data._actions.values[:, 1] = 0
+    found = preflight.compare_commands(checkpoint, data)
+    assert found
+    assert [one.known for one in found.fields] == [True, False]
+    knobs = preflight.actuation(checkpoint, found)
+    assert knobs['field_delay'] == [2, 2]
+    assert knobs['field_gain'][1] == 1.0
 
 
 def test_other_images_are_no_go_until_the_model_is_adapted(

@@ -36,7 +36,7 @@ def other(knob: Knob) -> Any:
     if isinstance(default, bool):
         return not default
     if isinstance(default, tuple) and knob.high is not None:
-        return [default[0], knob.high]
+        return [*default[:1], knob.high]
     if default == ():
         return ['twist.linear.z'] if knob.kind == tuple[str, ...] else [0.5]
     if isinstance(default, tuple):

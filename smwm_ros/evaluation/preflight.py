@@ -219,7 +219,8 @@ def _strange(names: Sequence[str], read: Array, recorded: Array) -> Iterator[str
     found = np.take_along_axis(tried, place[None], axis=0)[0]
     for field, name in enumerate(names):
         other = int(np.abs(found[field]).argmax())
-        if other != field and abs(found[field, other]) > CLEAR > 2 * abs(found[field, field]):
+        own, best = abs(found[field, field]), abs(found[field, other])
+        if other != field and best > max(CLEAR, 2 * own):
             yield (
                 f'wrong order: the motion of {name} follows the command {names[other]} '
                 f'(correlation {found[field, other]:.2f}, own command {found[field, field]:.2f})'

@@ -262,6 +262,42 @@ def test_an_action_acts_as_late_as_was_drawn(plain):
     arena.close()
 
 
+def test_each_field_acts_after_its_delay_and_by_its_gain():
+    def moved(actions, delays=(), gains=()):
+        actuators = Arena(image_size=16, field_delay=delays, field_gain=gains)
+        with closing(arena_of(Config(arena=actuators))) as arena:
+            places = [arena.set_state(np.array([0.5, 0.0])).state]
+            places += [arena.step(np.array(action)).state for action in actions]
+        return np.diff(places, axis=0)
+
+    ahead, still = (0.2, 0.2), (0.0, 0.0)
+    there = moved([ahead, still, still, still, still], (1, 3), (0.5, 1.5))
+    plain = moved([ahead])[0]
+    wanted = np.zeros((5, 2))
+    wanted[1, 0], wanted[3, 1] = 0.5 * plain[0], 1.5 * plain[1]
+    assert np.allclose(there, wanted, atol=2e-3)
+    # Motors that are too strong are so at full command, too.
+    assert moved([(0.0, 0.5)], (), (1.0, 1.5))[0, 1] > 1.3 * moved([(0.0, 0.5)])[0, 1]
+    with pytest.raises(ArenaError, match=r'arena\.field_delay: expected one number for each of 2'):
+        moved([], delays=(1,))
+    with pytest.raises(ArenaError, match=r'arena\.field_gain: expected one number for each of 2'):
+        moved([], gains=(1.0, 1.0, 1.0))
+
+
+def test_commands_under_way_are_saved_with_an_arena():
+    actuators = Arena(image_size=16, field_delay=(1, 3), field_gain=(0.5, 1.5))
+    latency = Randomise(latency=(2, 2))
+    with closing(arena_of(Config(arena=actuators, randomise=latency))) as arena:
+        arena.reset(0)
+        arena.step(np.array([0.3, 0.3]))
+        saved = arena.save()
+        first = [arena.step(np.zeros(2)) for _ in range(6)]
+        arena.restore(saved)
+        assert same_states(first, [arena.step(np.zeros(2)) for _ in range(6)])
+        places = np.array([frame.state for frame in first])
+        assert (np.abs(np.diff(places, axis=0)) > 1e-3).sum(axis=0).tolist() == [1, 1]
+
+
 def test_velocities_follow_commands_with_the_time_constant_that_was_drawn():
     arena = varied(lag=(0.3, 0.3))
     arena.reset(0)
