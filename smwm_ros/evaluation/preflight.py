@@ -29,6 +29,7 @@ LEAST_R2 = 0.4  # of inferred commands, as a share of that in training
 GAIN = (0.6, 1.6)  # factor between commands and motion that still counts as the same robot
 CLEAR = 0.6  # correlation from which a motion follows a command for certain
 LEAST_MOTION = 0.1  # standard deviation of a command that is measured [that of the training]
+LATE = 1  # largest difference between measured and configured delay [ticks]
 KEPT = 0.8  # least share of the ticks that the converter keeps
 
 
@@ -60,12 +61,17 @@ class Commands(NamedTuple):
     strange: tuple[str, ...]  # fields whose motion answers to others, or the other way
 
 
+def judged(name: str, go: bool, what: str, remedy: str) -> Check:
+    """Return a check with a remedy only if it says no-go."""
+    return Check(name, go, what, '' if go else remedy)
+
+
 def check_recording(data: TransitionDataset) -> Check:
     """Check whether the topics came often enough."""
     kept = sum(meta['rows'] for meta in data.metas.values())
     dropped = sum(sum(meta.get('dropped', {}).values()) for meta in data.metas.values())
     share = kept / max(kept + dropped, 1)
-    return Check(
+    return judged(
         'recording',
         share >= KEPT,
         f'{share:.0%} of {count_of(kept + dropped, "tick")} have an image in time',
@@ -86,7 +92,7 @@ def check_images(checkpoint: Checkpoint, data: TransitionDataset) -> Check:
         else f'the album has no distances of held-out frames, so it is unknown how many {usual}; '
         'smwm prepare adds them'
     )
-    return Check(
+    return judged(
         'images',
         median <= limit,
         f'novelty {median:.1f}, expected at most {limit:.1f} (about 1: as in training); {share}',
@@ -94,20 +100,30 @@ def check_images(checkpoint: Checkpoint, data: TransitionDataset) -> Check:
     )
 
 
-def check_commands(checkpoint: Checkpoint, found: Commands | None) -> list[Check]:
-    """Check whether the images answer to the recorded commands as in the training."""
+def check_commands(
+    checkpoint: Checkpoint, found: Commands | None, expected_delay: float
+) -> list[Check]:
+    """Check whether the images answer to the commands as in the training, delay [s] apart."""
     if found is None:
-        return [Check('commands', True, 'none were recorded, so nothing was checked')]
+        return [
+            Check(
+                'commands',
+                True,
+                'none were recorded, or they never changed, so nothing was checked',
+                'drive the robot by hand meanwhile, to check fields, signs, gain and delay',
+            )
+        ]
     usual = checkpoint.info.summary.get('inverse_r2', 1.0)
     follows = found.r2 >= LEAST_R2 * usual
     checks = [
-        Check(
+        judged(
             'commands',
             follows,
             f'R2 {found.r2:.2f} of the commands inferred from images, expected at least '
             f'{LEAST_R2 * usual:.2f}',
-            'after smwm adapt, compare fields, signs and units of robot.command; then train with '
-            'more recordings of this robot (smwm train --from), or smwm adapt --steps 100',
+            'after smwm adapt, compare fields, signs and units of robot.command, and the camera '
+            'with that of the training; then train with more recordings of this robot '
+            '(smwm train --from), or smwm adapt --steps 100',
         )
     ]
     if found.strange:
@@ -116,30 +132,42 @@ def check_commands(checkpoint: Checkpoint, found: Commands | None) -> list[Check
                 'fields',
                 False,
                 '; '.join(found.strange),
-                'correct order and signs of robot.command.fields, or of the joints of the driver',
+                'correct order and signs of robot.command.fields, or of the joints of the driver; '
+                'or turn the camera as it was in the training',
             )
         )
     elif follows:
-        low, high = GAIN
-        checks += [
-            Check(
-                'gain',
-                low <= found.gain <= high,
-                f'the robot moves {found.gain:.2f} times as far as commanded, by the measure of '
-                f'the training; expected {low} to {high}' + _each(found, 'gain'),
-                'check units and limits of robot.command, or train with recordings of this robot',
-            ),
-            Check(
-                'delay',
-                True,
-                f'{count_of(found.delay, "control period")} from command to motion'
-                + _each(found, 'delay'),
-                f'convert with dataset.command_delay={later(checkpoint, found.delay):g}'
-                if found.delay
-                else '',
-            ),
-        ]
+        checks += [_check_gain(found), _check_delay(checkpoint, found, expected_delay)]
     return checks
+
+
+def _check_gain(found: Commands) -> Check:
+    """Check whether the robot moves as far as commanded."""
+    low, high = GAIN
+    return judged(
+        'gain',
+        low <= found.gain <= high,
+        f'the robot moves {found.gain:.2f} times as far as commanded, by the measure of '
+        f'the training; expected {low} to {high}' + _each(found, 'gain'),
+        'check units and limits of robot.command, or train with recordings of this robot',
+    )
+
+
+def _check_delay(checkpoint: Checkpoint, found: Commands, expected: float) -> Check:
+    """Check whether the delay from command to motion is about that which plans begin with."""
+    delay = later(checkpoint, found.delay)
+    late = delay - expected
+    ticks = round(late / checkpoint.robot.dt)
+    what = f'{count_of(found.delay, "control period")} from command to motion'
+    return Check(
+        'delay',
+        abs(ticks) <= LATE,
+        what + _each(found, 'delay') + f'; {expected:g} s are configured',
+        f'set node.actuation_delay={delay:g} in the configuration of the robot, and convert with '
+        f'dataset.command_delay={delay:g}'
+        if ticks
+        else '',
+    )
 
 
 def _each(found: Commands, figure: str) -> str:
@@ -173,7 +201,7 @@ def later(checkpoint: Checkpoint, delay: int) -> float:
 
 @torch.inference_mode()
 def compare_commands(checkpoint: Checkpoint, data: TransitionDataset) -> Commands | None:
-    """Compare recorded commands with inferred ones, at each delay; None without commands."""
+    """Compare recorded commands with inferred ones, at each delay; None if none vary."""
     block = data.info.action_block
     starts = evenly_spaced(data.starts('all', block + LATEST), WINDOWS)
     if len(starts) < 2:
@@ -184,6 +212,8 @@ def compare_commands(checkpoint: Checkpoint, data: TransitionDataset) -> Command
     read = inferred.mean(axis=1)
 
     recorded = np.stack([_recorded(checkpoint, data, frames - delay) for delay in DELAYS])
+    if (recorded[0].std(axis=0) < LEAST_MOTION).all():
+        return None
     found = [(_r2(read, one), _gain(read, one)) for one in recorded]
     best = int(np.argmax([r2 for r2, _ in found]))
     names = data.info.spec.fields

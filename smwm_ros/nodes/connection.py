@@ -27,17 +27,17 @@ class Connection:
         self._target = target
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = rclpy.create_node(
+        self.node = rclpy.create_node(
             f'smwm_{os.getpid()}', context=self._context, start_parameter_services=False
         )
         self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self.subscribe = self._node.create_subscription
+        self._executor.add_node(self.node)
+        self.subscribe = self.node.create_subscription
 
     def close(self) -> None:
         """Destroy the node."""
         self._executor.shutdown()
-        self._node.destroy_node()
+        self.node.destroy_node()
         self._context.try_shutdown()
 
     def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
@@ -53,7 +53,7 @@ class Connection:
         """Spin until a condition holds, or raise with what is missing."""
         if self.wait(condition, _DISCOVERY):
             return
-        found = self._node.get_node_names_and_namespaces()
+        found = self.node.get_node_names_and_namespaces()
         nodes = sorted({f'{space.rstrip("/")}/{name}' for name, space in found})
         plans = [name for name in nodes if name.endswith('/plan') and name != self._target]
         others = ', '.join(plans)
@@ -63,7 +63,7 @@ class Connection:
 
     def client(self, kind: Any, name: str) -> Any:
         """Return a client of a service of the target, or raise if there is no such service."""
-        client = self._node.create_client(kind, f'{self._target}/{name}')
+        client = self.node.create_client(kind, f'{self._target}/{name}')
         self.discover(client.service_is_ready, f'no service {client.service_name}')
         return client
 
@@ -78,6 +78,6 @@ class Connection:
 
     def publisher(self, kind: Any, topic: str, qos: QoSProfile | int) -> Publisher:
         """Return a publisher on a topic, or raise if there is no subscriber."""
-        publisher = self._node.create_publisher(kind, topic, qos)
+        publisher = self.node.create_publisher(kind, topic, qos)
         self.discover(lambda: publisher.get_subscription_count() > 0, f'no subscriber on {topic}')
         return publisher

@@ -2,5 +2,5 @@
 """
 Describe the content of a bag, and propose a configuration that converts it.
 
-Read in this order: survey, scan, delay, propose, merge.
+Read in this order: survey, scan, delay, propose, merge, traffic.
 """

@@ -2,5 +2,5 @@
 """
 Write frames and actions to a rosbag2, as a robot would record them.
 
-Read in this order: writer, timeline, serialise, blank.
+Read in this order: writer, timeline, serialise, blank, raw.
 """
