@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,13 +38,14 @@ def check(run: Path, bag: Path, *words: str) -> int:
     return smwm(['check', str(run), '--bag', str(bag), *words])
 
 
-def robot_file(folder: Path, **changes: object) -> str:
-    """Write a configuration of the robot of two_room with other commands."""
+def robot_file(folder: Path, delay: float = -1.0, **changes: Any) -> str:
+    """Write a configuration of the robot of two_room with other commands, or with a delay."""
     robot = to_dict(load_config('two_room').robot)
     robot |= {name: value for name, value in changes.items() if name == 'dt'}
     robot['command'] |= {name: value for name, value in changes.items() if name != 'dt'}
     path = folder / 'robot.yaml'
-    path.write_text(yaml.safe_dump({'robot': robot}))
+    node = {'actuation_delay': delay}
+    path.write_text(yaml.safe_dump({'robot': robot, 'node': node}))
     return str(path)
 
 
@@ -51,25 +53,47 @@ def test_a_model_fits_the_robot_of_its_training(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bag = recorded(folder, 'randomise.latency=[2,2]')
-    assert check(SHIPPED, bag, '--robot', robot_file(tmp_path)) == 0
+    assert check(SHIPPED, bag, '--robot', robot_file(tmp_path, 0.2)) == 0
     shown = capsys.readouterr().out
     assert 'NO-GO' not in shown
     assert shown.endswith('\ngo\n')
     assert float(re.search(r'novelty ([\d.]+)', shown)[1]) < 2  # type: ignore[index]
     assert float(re.search(r'R2 ([\d.]+)', shown)[1]) > 0.9  # type: ignore[index]
     assert 'delay: 2 control periods' in shown
-    assert 'dataset.command_delay=0.2' in shown
+    assert '0.2 s are configured' in shown
     assert 'wrong' not in shown
-
-
-def test_a_robot_that_moves_half_as_far_is_no_go(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert check(SHIPPED, recorded(folder, 'randomise.gain=[0.5,0.5]')) == 1
+    assert '->' not in shown
+    # A delay that is not configured, and shorter than a model step.
+    assert check(SHIPPED, bag) == 0
     shown = capsys.readouterr().out
-    gain = re.search(r'NO-GO +gain: the robot moves ([\d.]+) times', shown)
-    assert gain
-    assert float(gain[1]) == pytest.approx(0.5, abs=0.05)
+    assert re.search(r'go +delay: 2 control periods .*; 0 s are configured', shown)
+    assert 'set node.actuation_delay=0.2' in shown
+    assert 'dataset.command_delay=0.2' in shown
+
+
+@pytest.mark.parametrize(
+    ('gain', 'code', 'remark'), [(0.8, 0, False), (0.5, 0, True), (0.1, 1, True)]
+)
+def test_a_robot_that_moves_less_far_is_named_and_no_go_if_it_hardly_moves(
+    folder: Path, gain: float, code: int, remark: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(SHIPPED, recorded(folder, f'randomise.gain=[{gain},{gain}]')) == code
+    shown = capsys.readouterr().out
+    if found := re.search(r'gain: the robot moves ([\d.]+) times', shown):
+        assert float(found[1]) == pytest.approx(gain, abs=0.05)
+    assert ('units' in shown) == remark
+
+
+def test_a_delay_longer_than_a_model_step_is_no_go_unless_it_is_configured(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = recorded(folder, 'randomise.latency=[8,8]')
+    assert check(SHIPPED, bag, '--robot', robot_file(tmp_path, 0.3)) == 0
+    capsys.readouterr()
+    assert check(SHIPPED, bag, '--robot', robot_file(tmp_path, 0.2)) == 1
+    shown = capsys.readouterr().out
+    assert re.search(r'NO-GO +delay: 8 control periods .*; 0.2 s are configured', shown)
+    assert 'set node.actuation_delay=0.8' in shown
     assert 'no-go: 1 check failed' in shown
 
 
@@ -87,6 +111,9 @@ def test_an_arena_takes_over_the_measured_delay_and_gain_of_each_field(
     words = [f'arena.field_delay={list(delays)}', f'arena.field_gain={list(gains)}']
     bag, file = recorded(folder, *(word.replace(' ', '') for word in words)), tmp_path / 'a.yaml'
     assert check(SHIPPED, bag, '--write', str(file)) == 0
+    assert 'node.actuation_delay' in capsys.readouterr().out
+    assert check(SHIPPED, bag, '--robot', str(file)) == 0
+    assert 'node.actuation_delay' not in capsys.readouterr().out
     found = load_config(file)
     assert found.arena.field_delay == delays
     assert found.arena.field_gain == pytest.approx(gains, abs=off)
@@ -98,7 +125,7 @@ def test_an_arena_takes_over_the_measured_delay_and_gain_of_each_field(
     again, bags = tmp_path / 'again.yaml', tmp_path / 'bags'
     short = ['arena.episodes=1', 'arena.length=500', 'arena.seed=5']
     assert smwm(['collect', 'two_room', '--out', str(bags), '--config', str(file), *short]) == 0
-    assert check(SHIPPED, bags, '--write', str(again)) == 0
+    assert check(SHIPPED, bags, '--robot', str(file), '--write', str(again)) == 0
     assert load_config(again).arena.field_delay == delays
     assert load_config(again).arena.field_gain == pytest.approx(found.arena.field_gain, abs=off)
     assert check(SHIPPED, bags, '--write', str(again)) == 2
@@ -170,7 +197,7 @@ def test_other_images_are_no_go_until_the_model_is_adapted(
 )
 def test_another_robot_is_no_go(
     tmp_path: Path,
-    changes: dict[str, object],
+    changes: dict[str, Any],
     words: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -181,14 +208,16 @@ def test_another_robot_is_no_go(
 
 def test_narrower_limits_fit(folder: Path, tmp_path: Path) -> None:
     bag = recorded(folder, 'randomise.latency=[2,2]')
-    assert check(SHIPPED, bag, '--robot', robot_file(tmp_path, high=[0.1, 0.1])) == 0
+    assert check(SHIPPED, bag, '--robot', robot_file(tmp_path, 0.2, high=[0.1, 0.1])) == 0
 
 
 def test_a_recording_of_another_robot_is_no_go(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert check(SHIPPED, recorded(folder, 'arena.length=20', arena='reacher')) == 1
-    assert re.search(r"NO-GO +recording: .*no topic '/", capsys.readouterr().out)
+    shown = capsys.readouterr().out
+    assert "NO-GO  topics: no topic '/odom' (robot.state.topic); of type nav_msgs" in shown
+    assert 'there are /camera/image_raw, ' in shown
 
 
 def test_images_without_commands_are_checked_alone(

@@ -26,7 +26,7 @@ Types = Mapping[str, Sequence[str]]  # topics and their types
 
 
 def check_topics(robot: Robot, types: Types, where: str) -> Check:
-    """Check whether the topics of cameras and commands exist, with the right types."""
+    """Check whether the topics of the robot exist, with the right types."""
     from smwm_ros.evaluation.preflight import judged
 
     camera, command = robot.camera, robot.command
@@ -38,25 +38,37 @@ def check_topics(robot: Robot, types: Types, where: str) -> Check:
     if command.topic in types:  # images alone can be checked, too
         text = topic_problem('robot.command.topic', command.topic, command.type, types)
         wrong += [text] if text else []
+    # A recording with more than cameras should be of the whole robot.
+    if robot.state.topic and robot.state.topic not in types and len(types) > len(camera.topics):
+        wrong.append(_missing('robot.state.topic', robot.state.topic, robot.state.type, types))
     found = ', '.join(topic for topic in (*camera.topics, command.topic) if topic in types)
     return judged(
         'topics',
         not wrong,
         '; '.join(wrong) or f'{where}: {found}, with the configured types',
-        'start the drivers of the robot, or correct topics and types of robot.camera and '
-        'robot.command',
+        'start the drivers of the robot, or correct topics and types of robot.camera, '
+        'robot.command and robot.state',
     )
 
 
 def topic_problem(knob: str, topic: str, kind: str, types: Types) -> str:
     """Return why a topic cannot be used, or ''."""
     if topic not in types:
-        same = [name for name, kinds in types.items() if kind in kinds]
-        choices = did_you_mean(topic, same) if same else 'there is no other topic'
-        return f"no topic '{topic}' ({knob}); of type {kind}: {choices}"
+        return _missing(knob, topic, kind, types)
     if kind not in types[topic]:
         return f'{topic} is of type {", ".join(types[topic])}, expected {kind}'
     return ''
+
+
+def _missing(knob: str, topic: str, kind: str, types: Types) -> str:
+    """Return that a topic does not exist, and which ones of its type do."""
+    same = [name for name, kinds in types.items() if kind in kinds]
+    choices = (
+        did_you_mean(topic, same)
+        if same
+        else f'none; there are {", ".join(sorted(types)) or "no topics"}'
+    )
+    return f"no topic '{topic}' ({knob}); of type {kind}: {choices}"
 
 
 def check_traffic(
