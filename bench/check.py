@@ -72,7 +72,7 @@ PLACES = {
     'racing': Place(['randomise.gain=[2.5,2.5]'], 'units'),
     'uneven': Place(['arena.field_gain=[0.8,1.2]', 'arena.field_delay=[0,1]'], 'units'),
     'later': Place(['randomise.latency=[3,3]'], 'actuation_delay'),
-    'latest': Place(['randomise.latency=[10,10]'], 'actuation_delay'),
+    'latest': Place(['randomise.latency=[15,15]'], 'actuation_delay'),
     'swapped': Place((), 'order', ((0, 1), (1, 0))),
     'negated': Place((), 'signs', ((1, 0), (0, -1))),
     'mujoco': Place(MUJOCO),

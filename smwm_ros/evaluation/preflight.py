@@ -23,13 +23,14 @@ from smwm_ros.text import count_of
 import torch
 
 WINDOWS = 512  # that are measured
-LATEST = 12  # [ticks]
+LATEST = 15  # [ticks]
 DELAYS = range(LATEST + 1)  # that are tried [ticks]
 LEAST_R2 = 0.4  # of inferred commands, as a share of that in training
 GAIN = (0.25, 2.0)  # factor between commands and motion with which plans still reach goals
 USUAL_GAIN = (0.6, 1.6)  # beyond it is a remark
 CLEAR = 0.6  # correlation from which a motion follows a command for certain
 LEAST_MOTION = 0.1  # standard deviation of a command that is measured [that of the training]
+LATE = 2  # model steps by which a delay may differ: plans are corrected meanwhile
 KEPT = 0.8  # least share of the ticks that the converter keeps
 
 
@@ -161,7 +162,7 @@ def _check_delay(checkpoint: Checkpoint, found: Commands, expected: float) -> Ch
     what = f'{count_of(found.delay, "control period")} from command to motion'
     return Check(
         'delay',
-        abs(ticks) <= checkpoint.action_block,  # a model step; plans are corrected meanwhile
+        abs(ticks) <= LATE * checkpoint.action_block,
         f'{what}{_each(found, "delay")}; {expected:g} s are configured',
         f'set node.actuation_delay={delay:g} in the configuration of the robot, and convert with '
         f'dataset.command_delay={delay:g}'
@@ -186,11 +187,12 @@ def actuation(checkpoint: Checkpoint, found: Commands) -> dict[str, Any]:
     """
     Return the knobs of section arena with which an arena answers as the robot does.
 
-    A field that was not measured has the delay of all fields, and gain 1.
+    A field that was not measured has the delay of all fields, and gain 1. Gains are limited to
+    what arena.field_gain may be.
     """
     trained = round(checkpoint.dataset.command_delay / checkpoint.robot.dt)
     delays = [max(trained + (one.delay if one.known else found.delay), 0) for one in found.fields]
-    gains = [round(one.gain, 3) if one.known else 1.0 for one in found.fields]
+    gains = [min(max(round(one.gain, 3), 0.1), 3.0) if one.known else 1.0 for one in found.fields]
     return {'field_delay': delays, 'field_gain': gains}
 
 

@@ -27,7 +27,7 @@ class Endpoint(NamedTuple):
     unfit: str  # why its QoS does not fit that of the plan node, else ''
 
 
-class Graph(NamedTuple):
+class RobotGraph(NamedTuple):
     """The topics of a robot, and the nodes on those that the plan node uses."""
 
     published: dict[str, list[str]]  # topics with a publisher, and their types
@@ -56,7 +56,7 @@ class Listener:
 
     def listen(
         self, seconds: int, on_message: OnMessage, advance: Callable[[int], object]
-    ) -> Graph:
+    ) -> RobotGraph:
         """Receive for some seconds, and report each of them; return the topics then."""
         connection, robot = self._connection, self._robot
         kinds = dict.fromkeys(robot.camera.topics, robot.camera.type)
@@ -76,7 +76,7 @@ class Listener:
             advance(1)
         return self._graph()
 
-    def _graph(self) -> Graph:
+    def _graph(self) -> RobotGraph:
         """Return the topics and nodes that were discovered."""
         node, command = self._connection.node, self._robot.command.topic
         names, count = dict(node.get_topic_names_and_types()), node.count_publishers
@@ -98,7 +98,7 @@ class Listener:
         published = {topic: kinds for topic, kinds in others.items() if count(topic)}
         published |= {topic: kinds for topic, kinds in own.items() if kinds}
         heard = {name: kinds for name, kinds in others.items() if node.count_subscribers(name)}
-        return Graph(published, heard, publishers, drivers)
+        return RobotGraph(published, heard, publishers, drivers)
 
 
 def _reader(topic: str, on_message: OnMessage) -> Callable[[bytes], None]:

@@ -14,7 +14,7 @@ from smwm_ros.text import count_of
 
 if TYPE_CHECKING:
     from smwm_ros.evaluation.preflight import Check
-    from smwm_ros.nodes.listener import Endpoint, Graph
+    from smwm_ros.nodes.listener import Endpoint, RobotGraph
 
 SECONDS = 10  # by default
 _REMAP = 'start the driver of the robot, or correct robot.command'
@@ -23,7 +23,7 @@ _REMAP = 'start the driver of the robot, or correct robot.command'
 class Heard(NamedTuple):
     """What was received of a running robot."""
 
-    graph: Graph
+    graph: RobotGraph
     bag: Path | None  # None if no image came
 
 
@@ -59,7 +59,7 @@ def listen(
     return Heard(graph, bag if images else None)
 
 
-def check_nodes(robot: Robot, graph: Graph) -> Iterator[Check]:
+def check_nodes(robot: Robot, graph: RobotGraph) -> Iterator[Check]:
     """Check whether the plan node would reach the nodes of the robot, and be alone."""
     from smwm_ros.evaluation.preflight import Check, judged
 
@@ -82,7 +82,7 @@ def check_nodes(robot: Robot, graph: Graph) -> Iterator[Check]:
         )
 
 
-def _check_driver(robot: Robot, graph: Graph) -> Check:
+def _check_driver(robot: Robot, graph: RobotGraph) -> Check:
     """Check whether a node receives commands."""
     from smwm_ros.errors import did_you_mean
     from smwm_ros.evaluation.preflight import Check, judged

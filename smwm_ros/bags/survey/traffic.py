@@ -14,7 +14,7 @@ from smwm_ros.codec.images import size_in_words, to_rgb
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 
-_LONGEST = 60 * 10**9  # part of a bag that is read [ns]
+_LONGEST = 20 * 10**9  # part of a bag that is read [ns]
 _IMAGES = 8  # that are decoded, evenly spread
 
 
@@ -49,7 +49,7 @@ class BagTraffic(NamedTuple):
 
 
 def traffic_in(bag: Bag, topics: Collection[str]) -> BagTraffic:
-    """Measure in the first minute of a bag; topics that it does not hold are left out."""
+    """Measure in the first seconds of a bag; topics that it does not hold are left out."""
     return read_or_recover(bag, lambda reader: _measure(reader, topics))
 
 
