@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+import io
 import json
 from pathlib import Path
 import re
@@ -13,10 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
+from smwm_ros.cli import main as smwm
+from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.agents import Attempt, Move
 from smwm_ros.evaluation.closed_loop import Outcome
 from smwm_ros.evaluation.fit_to_images import CommandFit
 from smwm_ros.evaluation.pairs import Pair
+from smwm_ros.evaluation.preflight import Check
 from smwm_ros.evaluation.statistics import wilson
 from smwm_ros.interfaces import Frame
 from smwm_ros.load import load_config
@@ -155,6 +160,40 @@ def test_rows_of_fine_tuning_are_explained_and_have_their_peers(bench: Any) -> N
     assert (rows['success_home_5_min'].value, rows['success_home_5_min'].peer_value) == (1 / 2, 1)
     assert (rows['inverse_r2_5_min'].value, rows['inverse_r2_5_min'].peer_value) == (0.8, 0.5)
     assert rows['forward_1_min'].ratio == pytest.approx(2)
+
+
+def test_rows_of_the_check_count_right_verdicts_and_remedies(bench: Any) -> None:
+    made = bench.check.Found
+    go, no = Check('images', True, ''), Check('images', False, '', 'run smwm adapt RUN')
+    pairs = [
+        made('fit', 0.7, [go], 'smwm adapt'),
+        made('fit, refused', 1.0, [go, no], 'smwm adapt'),
+        made('unfit', 0.69, [go, no], 'smwm adapt'),
+        made('unfit, another remedy', 0.0, [no], 'camera'),
+        made('unfit, not noticed', 0.1, [go, go], 'smwm adapt'),
+    ]
+    rows = {row.measure: row for row in bench.check.rows(pairs)}
+    assert set(rows) == {name for name in bench.common.TARGETS if name.startswith('check.')}
+    assert [rows[f'check.{name}'].value for name in ('fit', 'go', 'no_go', 'right', 'remedy')] == [
+        *(2, 1, 2, 3, 1)
+    ]
+    assert rows['check.remedy'].unit == 'of 2 no-goes of unfit pairs'
+
+
+def test_a_recording_can_hold_other_commands_for_the_same_motion(
+    bench: Any, tmp_path: Path
+) -> None:
+    with redirect_stdout(io.StringIO()):
+        made = bench.success.record('two_room', tmp_path, False, 1, 0, ['arena.length=20'])
+        commands = np.array([[0.0, -1.0], [1.0, 0.0]])
+        bench.check.rewrite(made, commands, tmp_path / 'bags')
+        again = tmp_path / 'again'
+        words = ['convert', str(tmp_path / 'bags'), '--out', str(again), '--config', 'two_room']
+        assert smwm([*words, 'robot.state.topic=']) == 0
+    other = TransitionDataset.open(again)
+    rows = np.arange(19)
+    assert np.array_equal(other.pixels(rows), made.pixels(rows))
+    assert np.allclose(other.actions(rows), made.actions(rows) @ commands.T)
 
 
 def test_a_robot_with_inertia_has_to_stay_at_its_goal_for_a_second(bench: Any) -> None:

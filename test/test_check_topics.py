@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 from smwm_ros.bags.reading.find import find_bags
 from smwm_ros.bags.survey.traffic import Traffic, traffic_in
+from smwm_ros.bags.writing.blank import jazzy, new_message
+from smwm_ros.bags.writing.raw import open_writer
 from smwm_ros.cli import main as smwm
 from smwm_ros.config import Camera, Command, Config, Node, Robot
+from smwm_ros.errors import BagError
 from smwm_ros.verbs.topic_checks import check_topics, check_traffic
 
 IMAGE, TWIST = 'sensor_msgs/msg/Image', 'geometry_msgs/msg/TwistStamped'
@@ -142,3 +145,27 @@ def test_traffic_is_read_from_a_bag(tmp_path: Path, capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().out
     assert re.search(r'NO-GO +latency: images on /camera/image_raw are received 0.70 s', shown)
     assert re.search(r'go +topics: two_room_0000: /camera/image_raw, /cmd_vel, with', shown)
+
+
+def test_messages_of_a_running_robot_are_written_as_they_came(tmp_path: Path) -> None:
+    blank = jazzy().serialize_cdr(new_message(jazzy(), TWIST), TWIST)
+    with open_writer(tmp_path / 'live', {'/cmd_vel': TWIST}) as writer:
+        for second in range(3):
+            writer.write('/cmd_vel', bytes(blank), second * 10**9)
+    (bag,) = find_bags([tmp_path / 'live'])
+    seen = traffic_in(bag, ['/cmd_vel'])
+    assert seen.of['/cmd_vel'].rate == 1
+    assert seen.of['/cmd_vel'].ages is None, 'their stamps are zero'
+    with (
+        pytest.raises(BagError, match=r'give its \.msg files with --msgs'),
+        open_writer(tmp_path / 'other', {'/order': 'my_msgs/msg/Order'}),
+    ):
+        pass
+    file = tmp_path / 'my_msgs' / 'msg' / 'Order.msg'
+    file.parent.mkdir(parents=True)
+    file.write_text('float64 speed\n')
+    with open_writer(tmp_path / 'mine', {'/order': 'my_msgs/msg/Order'}, [tmp_path]) as writer:
+        writer.write('/order', b'\0\1\0\0' + bytes(8), 5)
+    assert traffic_in(find_bags([tmp_path / 'mine'])[0], []).types == {
+        '/order': 'my_msgs/msg/Order'
+    }
