@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from smwm_ros.arenas import make_arena
+from smwm_ros.bags.writing.writer import BagWriter
 from smwm_ros.cli import main as smwm
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.evaluation import preflight
+from smwm_ros.evaluation import command_response
 from smwm_ros.load import load_config, to_dict
 from smwm_ros.model.checkpoint import load
 from videos import write_video
@@ -150,18 +152,18 @@ def test_a_field_with_the_other_sign_is_named(folder: Path, tmp_path: Path) -> N
     bag, made = recorded(folder, 'randomise.latency=[2,2]'), tmp_path / 'data'
     assert smwm(['convert', str(bag), '--out', str(made), '--config', 'two_room']) == 0
     data, checkpoint = TransitionDataset.open(made), load(SHIPPED)
-    assert preflight.compare_commands(checkpoint, data).strange == ()  # type: ignore[union-attr]
+    assert command_response.compare_commands(checkpoint, data).strange == ()  # type: ignore[union-attr]
     data._actions.values[:, 1] *= -1
-    found = preflight.compare_commands(checkpoint, data)
+    found = command_response.compare_commands(checkpoint, data)
     assert found
     (words,) = found.strange
     assert words.startswith('wrong sign: twist.linear.y moves against its command')
     # A field that was never commanded has no delay of its own.
     data._actions.values[:, 1] = 0
-    found = preflight.compare_commands(checkpoint, data)
+    found = command_response.compare_commands(checkpoint, data)
     assert found
     assert [one.known for one in found.fields] == [True, False]
-    knobs = preflight.actuation(checkpoint, found)
+    knobs = command_response.actuation(checkpoint, found)
     assert knobs['field_delay'] == [2, 2]
     assert knobs['field_gain'][1] == 1.0
 
@@ -216,8 +218,8 @@ def test_a_recording_of_another_robot_is_no_go(
 ) -> None:
     assert check(SHIPPED, recorded(folder, 'arena.length=20', arena='reacher')) == 1
     shown = capsys.readouterr().out
-    assert "NO-GO  topics: no topic '/odom' (robot.state.topic); of type nav_msgs" in shown
-    assert 'there are /camera/image_raw, ' in shown
+    assert "NO-GO  topics: no topic '/cmd_vel' (robot.command.topic); of type geometry" in shown
+    assert 'there are /camera/image_raw, /joint_commands, ' in shown
 
 
 def test_images_without_commands_are_checked_alone(
@@ -231,4 +233,28 @@ def test_images_without_commands_are_checked_alone(
     # The compression of a video is a look of its own.
     assert failed == ('NO-GO  images: novelty' in shown)
     assert 'images: novelty' in shown
-    assert 'none were recorded' in shown
+    assert 'commands: none, so nothing was checked' in shown
+
+
+def test_commands_that_never_change_or_come_at_another_time_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = make_arena('two_room')
+    places = [frames.sample(np.random.default_rng(seed)) for seed in range(40)]
+    robot = load_config('two_room').robot
+    for name, later in (('same', 0), ('apart', 100 * 10**9)):
+        with BagWriter(tmp_path / name, robot) as writer:
+            for tick, place in enumerate(places):
+                stamp = 10**18 + tick * 10**8
+                writer.write_image(frames.set_state(place).pixels, stamp, [stamp])
+                writer.write_state(place, stamp, [stamp])
+                writer.write_command(np.array([0.1, 0.0]), stamp + later, [stamp + later])
+    frames.close()
+    check(SHIPPED, tmp_path / 'same')
+    shown = capsys.readouterr().out
+    assert 'go     commands: they hardly vary, so nothing was checked' in shown
+    assert '-> drive the robot by hand meanwhile' in shown
+    assert check(SHIPPED, tmp_path / 'apart') == 1
+    shown = capsys.readouterr().out
+    assert 'NO-GO  commands: 40 commands, but none while images came' in shown
+    assert '-> record camera and commands at the same time' in shown

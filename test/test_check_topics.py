@@ -124,6 +124,9 @@ def test_missing_topics_and_wrong_types_are_named_with_what_there_is() -> None:
         other.what
     )
     assert '/scan' not in other.what
+    commanded = {'/eye': [IMAGE], '/arm/commands': ['a/msg/B']}
+    assert not check_topics(ROBOT, commanded, 'here').go, 'commands have another topic'
+    assert check_topics(ROBOT, commanded, 'here', live=True).go, 'nobody drives now'
     wrong = check_topics(ROBOT, there | {'/cmd_vel': ['geometry_msgs/msg/Twist']}, 'here')
     assert not wrong.go
     assert f'/cmd_vel is of type geometry_msgs/msg/Twist, expected {TWIST}' in wrong.what

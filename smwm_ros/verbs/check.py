@@ -29,7 +29,8 @@ from smwm_ros.verbs.options import add_msgs, converted, positive
 from smwm_ros.verbs.topic_checks import check_topics, check_traffic
 
 if TYPE_CHECKING:
-    from smwm_ros.evaluation.preflight import Check, Commands
+    from smwm_ros.evaluation.command_response import Commands
+    from smwm_ros.evaluation.preflight import Check
     from smwm_ros.model.checkpoint import Checkpoint
 
 # Without these, images and commands cannot be compared with the model.
@@ -101,9 +102,7 @@ def _listen(
 
     robot = as_recorded(config.robot)
     heard = listen(robot, config.node.camera_reliability, args.live, folder, args.msgs)
-    # The plan node does not read the measured state.
-    robot = replace(robot, state=State())
-    checks = [check_topics(robot, heard.graph.published, 'published')]
+    checks = [check_topics(robot, heard.graph.published, 'published', live=True)]
     checks += check_nodes(robot, heard.graph)
     if checks[0].go and not heard.bag:
         what = f'no image came on {robot.camera.topic} in {count_of(args.live, "second")}'
@@ -209,12 +208,8 @@ def _check_data(
     """Convert recordings as those of the training, and check images and commands."""
     from tempfile import TemporaryDirectory
 
-    from smwm_ros.evaluation.preflight import (
-        check_commands,
-        check_images,
-        check_recording,
-        compare_commands,
-    )
+    from smwm_ros.evaluation.command_response import compare_commands
+    from smwm_ros.evaluation.preflight import check_commands, check_images, check_recording
 
     robot = replace(config.robot, state=State())  # nothing here needs a measured state
     settings = replace(checkpoint.dataset, after_hold='unknown')
@@ -223,7 +218,7 @@ def _check_data(
     with TemporaryDirectory(prefix='smwm-check-') as folder:
         data = converted(bags, Path(folder), robot, settings, msgs)
         commands = compare_commands(checkpoint, data)
-        asked = check_commands(checkpoint, commands, delay)
+        asked = check_commands(checkpoint, data, commands, delay)
         checks = [check_recording(data), check_images(checkpoint, data), *asked]
         answers = any(one.name == 'delay' for one in asked)
         return checks, commands if answers else None
@@ -232,7 +227,7 @@ def _check_data(
 def _write(path: Path, checkpoint: Checkpoint, robot: Robot, commands: Commands | None) -> None:
     """Write a configuration with what was measured of the actuators."""
     from smwm_ros.arenas.choose import arenas_of
-    from smwm_ros.evaluation.preflight import actuation, later
+    from smwm_ros.evaluation.command_response import actuation, later
     from smwm_ros.files import write_atomic
     from smwm_ros.load import to_dict
     import yaml

@@ -25,8 +25,9 @@ FOREIGN = 3600.0  # difference from which stamps are from another clock, such as
 Types = Mapping[str, Sequence[str]]  # topics and their types
 
 
-def check_topics(robot: Robot, types: Types, where: str) -> Check:
+def check_topics(robot: Robot, types: Types, where: str, live: bool = False) -> Check:
     """Check whether the topics of the robot exist, with the right types."""
+    from smwm_ros.bags.reading.commands import is_command
     from smwm_ros.evaluation.preflight import judged
 
     camera, command = robot.camera, robot.command
@@ -35,19 +36,18 @@ def check_topics(robot: Robot, types: Types, where: str) -> Check:
         for topic in camera.topics
         if (text := topic_problem('robot.camera.topic', topic, camera.type, types))
     ]
-    if command.topic in types:  # images alone can be checked, too
+    # Images alone can be checked, too, unless commands were recorded on another topic. A running
+    # robot need not receive any now.
+    if command.topic in types or (not live and any(map(is_command, types))):
         text = topic_problem('robot.command.topic', command.topic, command.type, types)
         wrong += [text] if text else []
-    # A recording with more than cameras should be of the whole robot.
-    if robot.state.topic and robot.state.topic not in types and len(types) > len(camera.topics):
-        wrong.append(_missing('robot.state.topic', robot.state.topic, robot.state.type, types))
     found = ', '.join(topic for topic in (*camera.topics, command.topic) if topic in types)
     return judged(
         'topics',
         not wrong,
         '; '.join(wrong) or f'{where}: {found}, with the configured types',
-        'start the drivers of the robot, or correct topics and types of robot.camera, '
-        'robot.command and robot.state',
+        'start the drivers of the robot, or correct topics and types of robot.camera and '
+        'robot.command',
     )
 
 

@@ -100,7 +100,7 @@ def test_a_robot_that_nobody_drives_is_sent_nothing(capsys):
         check('2')
     assert commands == []
     shown = capsys.readouterr().out
-    assert 'go     commands: none were recorded' in shown
+    assert 'go     commands: none, so nothing was checked' in shown
     assert '-> drive the robot by hand meanwhile' in shown
     assert 'commander' not in shown
 
