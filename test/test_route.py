@@ -54,9 +54,9 @@ def test_noise_between_near_and_far_changes_nothing(noise: list[float]) -> None:
 def test_a_route_goes_on_from_each_subgoal_and_ends_at_the_last() -> None:
     goal_route = Route(at(0, 10, 20), REACH)
     assert goal_route.target.tolist() == [0, 0]
-    assert events(goal_route, -5, -1.5) == ['NOTHING', 'PASSED']
+    assert events(goal_route, -5, -1.5, -0.9) == ['NOTHING', 'NOTHING', 'PASSED']
     assert goal_route.target.tolist() == [10, 0]
-    assert events(goal_route, 5, 9) == ['NOTHING', 'PASSED']
+    assert events(goal_route, 5, 8.5, 9.5) == ['NOTHING', 'NOTHING', 'PASSED']
     assert goal_route.at == 2
     assert not goal_route.reached
     assert events(goal_route, 18.5, 19.5, 20, 20.5) == ['NOTHING'] * 3 + ['REACHED']
@@ -66,6 +66,49 @@ def test_a_subgoal_that_was_missed_is_left_out_when_the_next_is_near() -> None:
     goal_route = Route(at(0, 10, 20), REACH)
     assert events(goal_route, 10.5) == ['PASSED']
     assert goal_route.at == 2
+
+
+def test_a_place_where_the_route_turns_back_is_not_left_out() -> None:
+    goal_route = Route(at(0, 10, 0, -10), REACH)
+    assert events(goal_route, 0, 0, 0) == ['PASSED', 'NOTHING', 'NOTHING']
+    assert events(goal_route, 9.5, 5) == ['PASSED', 'NOTHING']
+    assert goal_route.at == 2
+
+
+def shifted(*places: float) -> np.ndarray:
+    """Return latents of places in another light, which shifts all of them alike."""
+    return at(*places) + np.array([0.0, 7.0])
+
+
+def test_in_another_light_a_route_is_repeated_though_no_picture_is_near() -> None:
+    goal_route = Route(at(0, 10, 20, 30), REACH)
+    begun = [goal_route.update(z).name for z in shifted(*[0.5] * 12)]
+    assert begun.count('PASSED') == 1, 'the first subgoal is passed when the robot gets no nearer'
+    passed = [goal_route.update(z).name for z in shifted(3, 6, 9.5, 12, 15, 19.5, 22)]
+    assert passed == ['NOTHING'] * 2 + ['PASSED'] + ['NOTHING'] * 2 + ['PASSED', 'NOTHING']
+    assert [goal_route.update(z).name for z in shifted(26, 28.5, *[28.5] * 30)] == ['NOTHING'] * 32
+    ended = [goal_route.update(z).name for z in shifted(*[29.5] * 30)]
+    assert ended.count('REACHED') == 1
+    assert set(ended) == {'NOTHING', 'REACHED'}, 'the shift is no reason to leave the goal'
+
+
+def test_a_robot_that_is_blocked_before_a_subgoal_passes_no_subgoal() -> None:
+    goal_route = Route(at(0, 10, 20), REACH)
+    events(goal_route, 0)
+    assert set(events(goal_route, *[6.0] * 100)) == {'NOTHING'}
+
+
+def test_a_subgoal_that_a_robot_passes_beside_counts_once_it_gets_no_nearer() -> None:
+    goal_route = Route(at(0, 10, 20), REACH)
+    events(goal_route, 0)
+    beside = np.array([10.0, 1.5])
+    assert [goal_route.update(beside).name for _ in range(11)] == ['NOTHING'] * 10 + ['PASSED']
+
+
+def test_a_route_without_an_end_passes_its_subgoals_and_ends_never() -> None:
+    goal_route = Route(at(0, 10), REACH._replace(near=-1.0))
+    assert events(goal_route, 0) == ['PASSED']
+    assert set(events(goal_route, *[10.0] * 30)) == {'NOTHING'}
 
 
 def test_passing_the_goal_early_ends_no_route_that_leads_by_it_twice() -> None:
@@ -94,10 +137,17 @@ def test_landmarks_are_apart_in_order_and_end_where_the_drive_ended(
     assert chosen == sorted(set(chosen))
     assert (chosen[0], chosen[-1]) == (0, len(drive) - 1)
     gaps = np.linalg.norm(np.diff(drive[chosen], axis=0), axis=1)
-    assert (gaps[:-1] > spacing).all()
+    assert (gaps[:-1] > spacing / 2).all()
     for number in range(len(drive)):  # nothing of the drive is far from all landmarks
         away = np.linalg.norm(drive[chosen] - drive[number], axis=1)
         assert away.min() <= 1.5 * spacing
+
+
+def test_the_place_where_a_drive_turns_back_is_a_subgoal() -> None:
+    recorder, drive = RouteRecorder(1.0), [0, 0.4, 0.8, 1.2, 1.6, 2.0, 1.6, 1.2, 0.8]
+    for place in drive:
+        recorder.add(np.array([place, 0.0]), np.array(place))
+    assert [float(place) for place in recorder.route()] == pytest.approx([0, 1.2, 2.0, 0.8])
 
 
 def test_a_drive_without_images_makes_no_route() -> None:

@@ -4,24 +4,33 @@ Track the progress along a route of subgoals, which are latents; a single goal i
 
 Camera noise changes latent distances, so one image decides nothing: a goal is reached after
 `settle` images within `near`, with no image beyond `far` between them.
+
+Another light than that of the pictures shifts all latents about equally: at a subgoal the robot
+still measures a distance to it. The position along the way from the subgoal before changes
+little. So a subgoal is also passed when the robot is level with it and the distance falls no
+more. Later subgoals need no wait: the distance beside the way that was left there is tolerated.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+import math
 from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.interfaces import Array
 
 _SKIP = 1  # subgoals that may be skipped when the next one is near
+_PATIENCE = 10  # images without a smaller distance after which it falls no more
+_SMALLER = 0.98  # of the smallest distance so far
+_TURN = 0.5  # of the spacing: a drive that comes back this far has turned
 
 
 class GoalTolerance(NamedTuple):
     """Thresholds of latent distance at which a goal is reached, and left."""
 
-    near: float  # the goal is reached within this distance
-    far: float  # the goal is left beyond this distance; a subgoal is passed within it
+    near: float  # the goal is reached within this distance; negative for never
+    far: float  # the goal is left beyond this distance; a subgoal is passed within half of it
     settle: int  # images within near before the goal is reached
 
 
@@ -47,6 +56,9 @@ class Route:
         self.at = 0  # index of the subgoal that is the target
         self.reached = False
         self._near = 0  # images within near since the last one beyond far
+        self._shift = 0.0  # distance beside the way that is due to another light
+        self._smallest = math.inf  # distance to the target
+        self._waited = 0  # images since it was so small
 
     @property
     def target(self) -> Array:
@@ -57,34 +69,72 @@ class Route:
     def restart(self) -> None:
         """Forget that the goal was reached, and keep the current subgoal."""
         self.reached, self._near = False, 0
+        self._begin_approach()
 
     def update(self, z: Array) -> Event:
         """Update the progress with the latent (D,) of an image."""
         if self.tolerance is None:
             return Event.NOTHING
-        window = self.latents[self.at : self.at + 1 + _SKIP]
-        distances = np.linalg.norm(window - z, axis=1)
+        distance = float(np.linalg.norm(z - self.target))
+        if distance < _SMALLER * self._smallest:
+            self._smallest, self._waited = distance, 0
+        else:
+            self._waited += 1
         last = len(self.latents) - 1
-        passed = [self.at + k for k, d in enumerate(distances) if d <= self.tolerance.far]
-        if passed and self.at < last:
-            self.at = min(passed[-1] + 1, last)
-            return Event.PASSED
-        if self.at < last:
+        if self.at == last:
+            return self._update_goal(z, distance, self.tolerance)
+        passed = self._count_passed(z, distance, self.tolerance.far / 2)
+        if not passed:
             return Event.NOTHING
-        return self._update_goal(float(distances[0]), self.tolerance)
+        self.at = min(self.at + passed, last)
+        self._begin_approach()
+        return Event.PASSED
 
-    def _update_goal(self, distance: float, tolerance: GoalTolerance) -> Event:
+    def _begin_approach(self) -> None:
+        """Forget how near the robot was."""
+        self._smallest, self._waited = math.inf, 0
+
+    def _count_passed(self, z: Array, distance: float, near: float) -> int:
+        """Return how many subgoals are passed, before the last one."""
+        here, there = self.latents[self.at : self.at + 2]
+        # Where the route turns back, the next subgoal is near long before this one.
+        before = self.latents[max(self.at - 1, 0)]
+        goes_on = np.linalg.norm(there - before) >= np.linalg.norm(here - before)
+        if goes_on and np.linalg.norm(z - there) <= near:
+            return 1 + _SKIP
+        return int(distance <= near or self._is_level(z, distance, near))
+
+    def _is_level(self, z: Array, distance: float, near: float) -> bool:
+        """Return whether the robot is as far along the way as the target, and gets no nearer."""
+        if len(self.latents) < 2:
+            return False
+        begin = max(self.at - 1, 0)
+        way = self.latents[begin + 1] - self.latents[begin]
+        ahead = float((self.target - z) @ way) / max(float(np.linalg.norm(way)), 1e-9)
+        if ahead > near:
+            return False
+        beside = float(np.sqrt(max(distance**2 - ahead**2, 0.0)))
+        if self._waited >= _PATIENCE:
+            self._shift = beside
+            return True
+        return self._shift > 0 and beside <= near + self._shift
+
+    def _update_goal(self, z: Array, distance: float, tolerance: GoalTolerance) -> Event:
         """Update whether the last subgoal is reached, or left again."""
-        if distance > tolerance.far:
+        if distance > tolerance.far + self._shift:
             self._near = 0
             if self.reached:
                 self.reached = False
                 return Event.LEFT
         elif distance <= tolerance.near:
             self._near += 1
-            if self._near >= tolerance.settle and not self.reached:
-                self.reached = True
-                return Event.REACHED
+        if self.reached:
+            return Event.NOTHING
+        waits = self._waited >= _PATIENCE and tolerance.near >= 0
+        ends = waits and self._is_level(z, distance, tolerance.near)
+        if ends or self._near >= tolerance.settle:
+            self.reached = True
+            return Event.REACHED
         return Event.NOTHING
 
 
@@ -95,12 +145,23 @@ class RouteRecorder:
         self._spacing = spacing  # latent distance between two subgoals
         self._kept: list[tuple[Array, Array]] = []  # latent (D,) and picture of each subgoal
         self._last: tuple[Array, Array] | None = None  # of the newest image
+        # Since the last subgoal: the largest distance from it, and where it was.
+        self._farthest: tuple[float, tuple[Array, Array]] = 0.0, (np.zeros(0), np.zeros(0))
 
     def add(self, z: Array, picture: Array) -> None:
         """Add the next image of the drive and its latent (D,)."""
         self._last = z, picture
-        if not self._kept or np.linalg.norm(z - self._kept[-1][0]) > self._spacing:
+        away = float(np.linalg.norm(z - self._kept[-1][0])) if self._kept else np.inf
+        if away < self._farthest[0] - _TURN * self._spacing:  # the drive has turned back
+            turn = self._farthest[1]
+            self._kept.append(turn)
+            away = float(np.linalg.norm(z - turn[0]))
+            self._farthest = away, self._last
+        if away > self._spacing:
             self._kept.append(self._last)
+            self._farthest = 0.0, self._last
+        elif away > self._farthest[0]:
+            self._farthest = away, self._last
 
     def route(self) -> list[Array]:
         """Return the first and the last picture of the drive, and the subgoals between them."""
