@@ -38,7 +38,7 @@ from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.latent_scale import distance_of
 
 MODEL = Path(__file__).parents[1] / 'models' / 'two_room'
-ROUTES = 30
+ROUTES = 25
 SIDES = (1, 1, -1, -1, 1)  # rooms of the start and of the places
 PASSED = 0.25  # a place counts as passed within this distance [m]
 LONGER = 3  # a repeat may take this many times the ticks of the drive

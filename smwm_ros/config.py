@@ -1103,7 +1103,7 @@ class Goal:
         live=True,
     )
     spacing: float = knob(
-        10.0,
+        6.0,
         'subgoals of a recorded route have the latent distance of frames this far apart [control '
         'periods]',
         1.0,

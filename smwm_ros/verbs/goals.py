@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--spacing',
         type=float,
-        default=10.0,
+        default=6.0,
         metavar='N',
-        help='control periods between two subgoals of a route (default: 10)',
+        help='control periods between two subgoals of a route (default: 6)',
     )
     parser.add_argument('--folder', type=Path, help='folder of the goals (default: RUN/goals)')
     add_msgs(parser)
