@@ -24,6 +24,7 @@ BENCHES = (
     'planner',
     'roadmap',
     'rooms',
+    'routes',
     'train',
     'transfer',
     'gpu.run',

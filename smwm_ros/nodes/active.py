@@ -121,6 +121,7 @@ class ActiveSession:
             stop = self.controller.final_stop()
             if stop is not None:
                 self.output.publish_last(stop)
+            self.output.close()
             self.hung = not self.planner_thread.close(_PLANNER_TIMEOUT)
             if self.hung:
                 self._warn(

@@ -49,6 +49,11 @@ class CommandOutput:
         if self.publisher is not None:
             self.publisher.wait_for_all_acked(_ACK)
 
+    def close(self) -> None:
+        """Log what a shadow has found."""
+        if self._shadow is not None:
+            self._shadow.close()
+
     def destroy(self) -> None:
         """Destroy what the shadow subscribes to and publishes; only from the executor's thread."""
         if self._shadow is not None:

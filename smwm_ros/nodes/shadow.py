@@ -58,9 +58,12 @@ class Shadow:
         names = ('compared', 'close', 'direction', 'difference')
         return {f'shadow_{name}': figures[name] for name in names}
 
-    def destroy(self) -> None:
-        """Log the result; destroy subscription and publisher, only from the executor's thread."""
+    def close(self) -> None:
+        """Log the result."""
         self._node.get_logger().info(line(f'shadow: {_summary(self.agreement.figures())}'))
+
+    def destroy(self) -> None:
+        """Destroy subscription and publisher; only from the executor's thread."""
         self._node.destroy_subscription(self._subscription)
         self._node.destroy_publisher(self._publisher)
 

@@ -24,6 +24,8 @@ _SHOWN = (
     ('novelty_limit', 'novelty that stops the robot', ''),
     ('progress', 'executed share of the predicted motion', '(about 1: as predicted)'),
     ('slowed', 'slowed down', ''),
+    ('shadow_compared', 'commands compared with those of the driver', ''),
+    ('shadow_close', 'share of them that are close', ''),
 )
 
 
