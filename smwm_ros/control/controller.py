@@ -64,12 +64,8 @@ class Controller:
     @property
     def needs_plans(self) -> bool:
         """Return whether a new plan could be used now."""
-        return (
-            self._has_goal
-            and self._halted is None
-            and not self._stuck
-            and (self._keeps_goal or not self._goal_reached)
-        )
+        wanted = self._has_goal and self._halted is None and not self._stuck
+        return wanted and (self._keeps_goal or not self._goal_reached)
 
     @property
     def goal_ended(self) -> bool:

@@ -8,9 +8,9 @@ They are those of a recording, or of a robot that runs now.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
-import numpy as np
 from smwm_ros.config import Config, Robot
 from smwm_ros.errors import did_you_mean
 from smwm_ros.text import count_of
@@ -131,7 +131,7 @@ def _check_clock(config: Config, topic: str, of: Traffic, live: bool) -> Check:
         known = node.camera_delay >= 0
         what = f'images on {topic} have no stamps, so their latency is unknown'
         return Check('latency', True, what, '' if known else measure)
-    age = float(np.median(ages))
+    age = median(ages.tolist())
     what = f'images on {topic} are received {_time(age)} after their stamp'
     if age < 0:
         what = f'stamps on {topic} are {_time(-age)} in the future'
