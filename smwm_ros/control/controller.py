@@ -147,11 +147,7 @@ class Controller:
             self._stop_began = None
 
     def on_image(self, time: float, same: bool = False, era: int | None = None) -> None:
-        """
-        Store when the newest usable image was received, and whether it equals the one before.
-
-        An image that was received in an earlier era is ignored.
-        """
+        """Store the receive time of the newest usable image, unless it is of an earlier era."""
         with self._lock:
             if era not in (None, self._era):
                 return

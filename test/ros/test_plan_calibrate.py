@@ -17,8 +17,8 @@ import torch
 
 SHIPPED = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
 # It plans all the time.
-NEVER_THERE = ('node.calibrate:=true', 'goal.near:=0.0')
-NEVER_THERE += ('node.novel_limit:=0.0', 'node.progress_limit:=0.0')
+NEVER_STOPS = ('node.novel_limit:=0.0', 'node.progress_limit:=0.0')
+NEVER_THERE = ('node.calibrate:=true', 'goal.near:=0.0', *NEVER_STOPS)
 ROBOT = ('node.calibrate:=true', 'node.engage:=false')
 
 
