@@ -6,8 +6,8 @@ Each pair is a model and a place with a robot. A minute is recorded there, and s
 or no-go. Then the model drives there without ROS: the pair is fit if it reaches at least 0.7 of
 the goals that the same model reaches at home, in PyBullet as it is. Pairs whose fault no drive in
 an arena shows, such as another control period, are unfit by construction. A no-go also has to name
-the remedy that is right for the place. Limits of the check were chosen with seed 7; the seed that
-is reported draws other recordings, looks, weights and goals.
+the remedy that is right for the place. Limits of gain and delay were chosen with seed 7; the seed
+that is reported draws other recordings, looks, weights and goals.
 """
 
 from __future__ import annotations
