@@ -106,7 +106,8 @@ class DriveMonitor:
             values['predicted_motion'] = self._motion.predicted / self._unit
             values['usual_motion'] = self._motion.usual / self._unit
             progress = self._motion.progress(MOVED * self._unit)
-            values['progress'] = self._motion.share if progress is None else progress
+            if progress is not None:  # else it is a ratio of two small distances
+                values['progress'] = progress
         return values
 
     def problems(self) -> list[str]:
