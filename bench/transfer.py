@@ -93,10 +93,10 @@ def novelty_of(checkpoint: Checkpoint, home: TransitionDataset) -> Novelty:
 
 
 def adapted(checkpoint: Checkpoint, minute: TransitionDataset, novelty: Novelty) -> Checkpoint:
-    """Adapt a model to recordings as `smwm adapt` does; it stays as it is if it fits worse."""
+    """Adapt a model to recordings as `smwm adapt` does; it stays as it is if that is no better."""
     other = measure_statistics(checkpoint, minute)
     before, after = (measure_fit(one, minute, novelty) for one in (checkpoint, other))
-    return checkpoint if after.worse_than(before) else other
+    return checkpoint if novelty.objection(before, after) else other
 
 
 def rows(arena: str, found: Found) -> Iterator[Row]:

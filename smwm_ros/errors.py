@@ -64,6 +64,10 @@ class CheckpointError(SmwmError):
     """A checkpoint is missing or damaged, or was made for another robot."""
 
 
+class NotAdaptedError(CheckpointError):
+    """An adapted model would be no better than the model as it is."""
+
+
 class OutputError(SmwmError):
     """A file or folder cannot be written, or another process is writing it."""
 

@@ -322,6 +322,8 @@ LEARNS = [
     M('a shadow that never calibrates', 'nodes/active.py',
       'publisher is not None and shadow is None', 'publisher is not None',
       'ros/test_plan_calibrate.py -k shadow'),
+    M('a model that fits already is adapted', 'evaluation/fit_to_images.py',
+      'if not steps and before.novelty <= self.bound', 'if False', 'test_adapt.py -k already'),
     M('a worse model that is written', 'evaluation/fit_to_images.py',
       'return mine > NOTABLE * theirs', 'return mine < theirs', 'test_adapt.py'),
     M('files of other weights carried over', 'model/sidecar.py',

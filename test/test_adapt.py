@@ -160,12 +160,29 @@ def test_what_is_worse(mine: ImageFit, theirs: ImageFit, worse: bool) -> None:
 def test_a_worse_model_is_not_written(
     bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = iter([ImageFit(1.0, 0.3, 0.8), ImageFit(1.0, 0.5, 0.4)])
+    found = iter([ImageFit(3.0, 0.3, 0.8), ImageFit(3.0, 0.5, 0.4)])
     monkeypatch.setattr(fit_to_images, 'measure_fit', lambda *_: next(found))
     run = tmp_path / 'adapted'
     assert smwm(['adapt', str(SHIPPED), '--bag', str(bag), '--out', str(run)]) == 2
     assert 'fits held-out images worse' in capsys.readouterr().err
     assert not run.exists()
+
+
+def test_a_model_that_fits_already_is_adapted_by_gradient_steps_alone(
+    bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bound = Novelty(checkpoints.load(SHIPPED)).bound
+    for number, (before, steps, code) in enumerate(
+        [(bound - 0.01, 0, 2), (bound + 0.01, 0, 0), (bound - 0.01, 1, 0)]
+    ):
+        found = iter([ImageFit(before, 0.5, 0.4), ImageFit(before - 0.1, 0.4, 0.5)])
+        monkeypatch.setattr(fit_to_images, 'measure_fit', lambda *_, found=found: next(found))
+        run = tmp_path / f'adapted_{number}'
+        words = ['adapt', str(SHIPPED), '--bag', str(bag), '--out', str(run)]
+        assert smwm([*words, *(['--steps', '1'] if steps else [])]) == code
+        assert run.exists() is (code == 0)
+        shown = capsys.readouterr().err
+        assert ('the model needs no adapting' in shown) is (code == 2)
 
 
 def test_what_cannot_be_adapted_is_refused(

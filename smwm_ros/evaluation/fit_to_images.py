@@ -76,6 +76,20 @@ class Novelty:
         self._held_out = self.album.held_out / unit  # (H,) rising
         self.calibrated = len(self._held_out) > 0  # False for an album of an older version
 
+    def objection(self, before: ImageFit, after: ImageFit, steps: int = 0) -> str:
+        """Return why an adapted model should not be used, or ''; `steps` are of the gradient."""
+        if not steps and before.novelty <= self.bound:
+            return (
+                f'the images are like those of the training (novelty {before.novelty:.2f}, usual '
+                f'up to {self.bound:.2f}), so the model needs no adapting'
+            )
+        if after.worse_than(before):
+            return (
+                'the adapted model fits held-out images worse; the model may fit them already '
+                '(smwm check), or the recording shows too few places'
+            )
+        return ''
+
     def of(self, latents: Tensor) -> Tensor:
         """Return the novelty (n,) of latents (n, D); about 1 is usual in training."""
         return self.album.distances(latents) / self.unit

@@ -5,7 +5,7 @@ Adapt a model to another camera, light or renderer, from a minute of its images.
 BAG holds camera images of the robot in motion; commands are not needed. The statistics by which
 the encoder normalises images are measured anew, and the adapted model becomes a run of its own.
 --steps adds gradient steps on the recorded commands. Held-out images are measured before and
-after; a model that fits them worse than before is not written.
+after. A model that fits them already, or that fits them worse afterwards, is not written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
-from smwm_ros.errors import ConfigError
+from smwm_ros.errors import ConfigError, NotAdaptedError
 from smwm_ros.text import count_of, echo
 from smwm_ros.verbs.options import add_msgs, converted, positive
 
@@ -82,6 +82,8 @@ def adapt(
             adapted = take_steps(adapted, data, steps, show_progress)
         before, after = (measure_fit(model, data, novelty) for model in (checkpoint, adapted))
         _print(before, after, data)
+        if why := novelty.objection(before, after, steps):
+            raise NotAdaptedError(f'{out}: not written, because {why}')
         album = novelty.album.calibrated(frame_latents(adapted, data))
     about = {'from': str(folder), 'bags': list(map(str, bags)), 'steps': steps}
     _write(folder, out, adapted, album, before, after, about)
@@ -113,18 +115,12 @@ def _write(
     after: ImageFit,
     about: Mapping[str, Any],
 ) -> None:
-    """Write the adapted model and what belongs to it, unless it is worse."""
-    from smwm_ros.errors import CheckpointError
+    """Write the adapted model and what belongs to it."""
     from smwm_ros.files import appearing
     from smwm_ros.model import checkpoint as checkpoints
     from smwm_ros.model.sidecar import carry_over
     from smwm_ros.planning import frame_bank
 
-    if after.worse_than(before):
-        raise CheckpointError(
-            f'{out}: not written, because the adapted model fits held-out images worse; the model '
-            'may fit them already (smwm replay), or the recording shows too few places'
-        )
     data = checkpoints.recorded_data(folder)
     info = adapted.info._replace(
         verdict='',

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 from smwm_ros.config import Config, ENGINES, Randomise
+from smwm_ros.errors import NotAdaptedError
 from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import options
 
@@ -111,7 +112,11 @@ def _adapted(folder: Path, scratch: Path, away: Config) -> Path:
         if name not in ('name', 'episodes', 'length')
     ]
     verb(*('collect', away.arena.name, '--out', str(bags)), settings=[*words, *MINUTE])
-    adapt(folder, [bags], run)
+    try:
+        adapt(folder, [bags], run)
+    except NotAdaptedError as error:
+        echo(f'{error}')
+        return folder
     return run
 
 
