@@ -63,6 +63,7 @@ class Calibrator:
         self._features: list[Tensor] = []  # (1, F) of images that differ
         self._last: Tensor | None = None  # latent (D,) of the last of them
         self._recent: deque[float] = deque(maxlen=_RECENT)  # novelty of all images
+        self._varied = 0, 0.0  # number of images, and how much they vary: all are encoded for it
         self._next = FEWEST
         self._rejected = math.nan  # novelty after a calibration that was not good enough
         self.best: Calibrated | None = None
@@ -121,7 +122,9 @@ class Calibrator:
     def _variety(self) -> float:
         """Return how much the images vary, as a share of those in training."""
         features = list(self._features)
-        return variety_of(self._checkpoint, torch.cat(features)) if features else 0.0
+        if len(features) != self._varied[0]:
+            self._varied = len(features), variety_of(self._checkpoint, torch.cat(features))
+        return self._varied[1]
 
     def _calibrate(self, features: Tensor) -> Calibrated | None:
         """Measure the statistics of images, and return them if they fit better than before."""

@@ -87,10 +87,10 @@ def run(args: argparse.Namespace) -> int:
                 _adapted(args.run_folder, folder, away),
                 away,
             )
-        found = {
-            title: _drive(title, run, one, pairs, folder / 'logs')
-            for title, (run, one) in tried.items()
-        }
+        found: dict[str, Mapping[str, Any]] = {}
+        for title, (run, one) in tried.items():  # a model that was not adapted drove already
+            same = next((other for other in found if tried[other] == (run, one)), None)
+            found[title] = found[same] if same else _drive(title, run, one, pairs, folder / 'logs')
         with closing(arena_of(away)) as arena:
             floor = rehearsal.by_chance(arena, pairs, away.evaluate, REPEATS)
         found[f'{args.engine}, random policy'] = _counts(floor)
