@@ -229,7 +229,7 @@ def plain(home: Seed, folder: Path, quick: bool, number: int) -> Path:
     data = record(ARENA, folder, quick, seed=number)
     made = without_augmentation(home).trained(data, home.config.model.kind, 'plain')
     assert made.folder is not None
-    frame_bank.save(made.folder, frame_bank.make(made, data), data.fingerprint)
+    frame_bank.add(made, data)
     return made.folder
 
 

@@ -147,8 +147,7 @@ def trained(arena: str, folder: Path, quick: bool, augments: bool = True) -> Che
         dataset = record(arena, folder / arena, quick)
         seed, name = (home, 'ours') if augments else (without_augmentation(home), 'without')
         model = seed.trained(dataset, home.config.model.kind, name)
-    assert model.folder is not None
-    frame_bank.save(model.folder, frame_bank.make(model, dataset), dataset.fingerprint)
+    frame_bank.add(model, dataset)
     return model
 
 

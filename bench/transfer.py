@@ -87,8 +87,7 @@ def try_seed(name: str, folder: Path, number: int, quick: bool, found: Found) ->
 
 def novelty_of(checkpoint: Checkpoint, home: TransitionDataset) -> Novelty:
     """Make the album of a run, and return what measures the novelty of other images."""
-    assert checkpoint.folder is not None
-    frame_bank.save(checkpoint.folder, frame_bank.make(checkpoint, home), home.fingerprint)
+    frame_bank.add(checkpoint, home)
     return Novelty(checkpoint)
 
 

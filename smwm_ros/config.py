@@ -711,6 +711,9 @@ class Prepare:
     )
 
 
+FIELD_GAINS = (0.1, 3.0)  # smallest and largest of arena.field_gain
+
+
 @dataclass(frozen=True)
 class Arena:
     """A simulated world, and what is collected in it."""
@@ -746,8 +749,7 @@ class Arena:
     field_gain: tuple[float, ...] = knob(
         (),
         'motion over that commanded, for each field of the command, likewise; [] for 1 [factor]',
-        0.1,
-        3.0,
+        *FIELD_GAINS,
     )
 
 

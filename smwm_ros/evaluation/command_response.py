@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from smwm_ros.config import FIELD_GAINS
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.interfaces import Array
@@ -54,7 +55,8 @@ def actuation(checkpoint: Checkpoint, found: Commands) -> dict[str, Any]:
     """
     trained = round(checkpoint.dataset.command_delay / checkpoint.robot.dt)
     delays = [max(trained + (one.delay if one.known else found.delay), 0) for one in found.fields]
-    gains = [min(max(round(one.gain, 3), 0.1), 3.0) if one.known else 1.0 for one in found.fields]
+    low, high = FIELD_GAINS
+    gains = [min(max(round(one.gain, 3), low), high) if one.known else 1.0 for one in found.fields]
     return {'field_delay': delays, 'field_gain': gains}
 
 

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 import math
 from threading import Thread
 from typing import NamedTuple
@@ -143,10 +144,12 @@ class PlannerThread:
             latent = self._plan(image) if self._is_due(image) else None
             recorder = self._recorder
             if recorder is not None:
-                self._record(recorder, image, latent)
+                with self._keep_running('image not recorded'):
+                    self._record(recorder, image, latent)
             if self._watch is not None and self._is_later(image, self._watched):
                 self._watched = image.time
-                self._pass_to(self._watch, image)
+                with self._keep_running('image not used to calibrate'):
+                    self._watch(image.pixels)
 
     def _is_due(self, image: CameraImage) -> bool:
         """Return whether a plan from this image would be used."""
@@ -228,16 +231,14 @@ class PlannerThread:
 
     def _record(self, recorder: RouteRecorder, image: CameraImage, latent: Array | None) -> None:
         """Add an image to the route that is being recorded."""
-        try:
-            if latent is None:
-                latent = self.planner.encode(image.pixels)
-            recorder.add(latent, image.pixels)
-        except Exception as error:  # keep running, as after a failed plan
-            self._warn(f'image not recorded: {type(error).__name__}: {error}')
+        if latent is None:
+            latent = self.planner.encode(image.pixels)
+        recorder.add(latent, image.pixels)
 
-    def _pass_to(self, watch: Callable[[Array], None], image: CameraImage) -> None:
-        """Pass an image on."""
+    @contextmanager
+    def _keep_running(self, failure: str) -> Iterator[None]:
+        """Warn of an exception rather than end the thread, as after a failed plan."""
         try:
-            watch(image.pixels)
-        except Exception as error:  # keep running, as after a failed plan
-            self._warn(f'image not used to calibrate: {type(error).__name__}: {error}')
+            yield
+        except Exception as error:
+            self._warn(f'{failure}: {type(error).__name__}: {error}')

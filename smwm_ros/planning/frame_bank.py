@@ -118,6 +118,12 @@ def _probe(
     return weights, offset, tuple(skill.tolist())
 
 
+def add(checkpoint: Checkpoint, dataset: TransitionDataset) -> None:
+    """Make the album of a run from a dataset, and write it beside the model."""
+    assert checkpoint.folder is not None
+    save(checkpoint.folder, make(checkpoint, dataset), dataset.fingerprint)
+
+
 def save(folder: Path, bank: FrameBank, dataset: str) -> None:
     """Write an album beside its model."""
     frames = [np.frombuffer(jpeg, np.uint8) for jpeg in bank.jpegs]

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smwm_ros.config import Goal
 from smwm_ros.errors import ConfigError
 from smwm_ros.text import count_of, echo
 from smwm_ros.verbs.options import add_msgs
@@ -43,9 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--spacing',
         type=float,
-        default=6.0,
+        default=Goal.spacing,
         metavar='N',
-        help='control periods between two subgoals of a route (default: 6)',
+        help=f'control periods between two subgoals of a route (default: {Goal.spacing:g})',
     )
     parser.add_argument('--folder', type=Path, help='folder of the goals (default: RUN/goals)')
     add_msgs(parser)

@@ -69,7 +69,7 @@ def _prepare(
     origin = {'dataset': dataset.fingerprint}
     roadmap.save(folder, road, {**origin, 'joined': joined})
     proposals.save(folder, policy, {**origin, 'skill': skill})
-    frame_bank.save(folder, frame_bank.make(checkpoint, dataset), dataset.fingerprint)
+    frame_bank.add(checkpoint, dataset)
     echo(
         f'Roadmap: {count_of(len(road.nodes), "node")} from '
         f'{count_of(len(drives.latents), "frame")}, {count_of(road.edges.shape[1], "edge")}; '

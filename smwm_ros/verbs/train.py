@@ -159,7 +159,7 @@ def _save_frame_bank(folder: Path, checkpoint: Checkpoint, dataset: TransitionDa
     except CheckpointError:
         made = False
     if not made:
-        frame_bank.save(folder, frame_bank.make(checkpoint, dataset), dataset.fingerprint)
+        frame_bank.add(checkpoint, dataset)
 
 
 def _print_best(folder: Path, last: Mapping[str, float]) -> None:
