@@ -238,6 +238,7 @@ class Dataset:
 
 
 ENGINES = ('pybullet', 'mujoco')
+PATCHES, CONVOLUTIONS = 'patches', 'convolutions'  # of model.stem
 BOTTLENECKS = ('noisy', 'sparse', 'vq', 'pvq', 'prefix', 'none', 'zero')
 
 
@@ -339,6 +340,13 @@ class Model:
     latent_action: LatentAction = field(default_factory=LatentAction)
     latent: int = knob(32, 'width of the latent z, with preset nano', 1, 4096)
     hidden: int = knob(256, 'width of the hidden layers, with preset nano', 8, 4096)
+    stem: str = knob(
+        PATCHES,
+        'first layers of the encoder, with preset nano: patches of 4 px, which are fastest, or two '
+        'overlapping convolutions, which learn more from few recordings and find small things on '
+        'textured ground, but train longer',
+        choices=(PATCHES, CONVOLUTIONS),
+    )
     history: int = knob(
         1,
         'model steps that the forward model reads, the current one included, with preset tiny',

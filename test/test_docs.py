@@ -71,11 +71,12 @@ def smaller(command: str) -> str:
     """Return a command that records and trains for minutes, such that it takes seconds."""
     words = {'collect': 'arena.length=40', 'train': 'train.steps=4 train.batch=8'}
     words['evaluate'] = 'evaluate.pairs=2 evaluate.repeats=1'
+    words['prepare'] = 'prepare.steps=4'
     if command.startswith('smwm toy'):
         return f'{command} --transitions 200 train.steps=4'
     if '--write robot.yaml' in command:  # the robot of this test has a robot.yaml
         return f'rm -f proposed.yaml; {command.replace("robot.yaml", "proposed.yaml")}'
-    if 'reacher' not in command:
+    if not re.search(r'\b(reacher|room)\b', command):  # not two_room
         return command
     short = re.sub(r'--episodes \d+', '--episodes 6', command)
     return f'{short} {words.get(command.split()[1], "")}'

@@ -210,6 +210,11 @@ def test_an_smwm_that_does_not_fit_is_refused(
     checkpoints.save(tmp_path / 'toy', source._replace(model=model, model_config=toy))
     with pytest.raises(ConfigError, match='preset toy, expected a run of preset nano'):
         fit('smwm', tmp_path / 'toy')
+    fine = replace(TINY, stem='convolutions')
+    model = make_any(fine, SIZE, 2 * BLOCK)
+    checkpoints.save(tmp_path / 'fine', source._replace(model=model, model_config=fine))
+    with pytest.raises(ConfigError, match=r'model\.stem: patches, but .*fine has convolutions'):
+        fit('smwm', tmp_path / 'fine')
 
 
 @pytest.mark.parametrize('encoder', ['smwm', *KINDS])

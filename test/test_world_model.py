@@ -38,10 +38,29 @@ def some_batch(count: int = 8, size: int = SIZE, steps: int = 1) -> Window:
     return Window(Obs(pixels, state), action)
 
 
-@pytest.mark.parametrize('size', [16, 48, 64, 100, 224])
-def test_it_keeps_the_contract_at_every_image_size(size: int) -> None:
+@pytest.mark.parametrize('stem', ['patches', 'convolutions'])
+@pytest.mark.parametrize('size', [16, 48, 63, 64, 100, 224])
+def test_it_keeps_the_contract_at_every_image_size(size: int, stem: str) -> None:
     torch.manual_seed(0)
-    check_world_model(make_model(TINY, size, ACTIONS), some_batch(size=size))
+    model = make_model(replace(TINY, stem=stem), size, ACTIONS)
+    check_world_model(model, some_batch(size=size))
+
+
+@pytest.mark.parametrize(('stem', 'cells'), [('patches', 1), ('convolutions', 4)])
+def test_the_cells_of_the_first_layer_overlap_with_convolutions(stem: str, cells: int) -> None:
+    torch.manual_seed(0)
+    encoder = make_model(replace(TINY, stem=stem), SIZE, ACTIONS).encoder
+    first = next(layer for layer in encoder.modules() if isinstance(layer, torch.nn.Conv2d))
+    image = torch.zeros(1, 3, SIZE, SIZE)
+    spot = image.clone()
+    spot[..., 7, 7] = 1.0
+    changed = (first(spot) - first(image)).abs().amax(dim=1) > 0
+    assert changed.sum() == cells
+
+
+def test_a_stem_of_another_preset_is_refused() -> None:
+    with pytest.raises(ConfigError, match='model.stem: only preset nano has this knob, not tiny'):
+        make_model(config.Model(preset='tiny', stem='convolutions'), SIZE, ACTIONS)
 
 
 @pytest.mark.parametrize('kind', config.KINDS)

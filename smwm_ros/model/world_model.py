@@ -55,7 +55,7 @@ class Smwm(nn.Module):
             self.encoder = toy.ToyEncoder(image_size)
             self.forward_model = toy.ToyForwardModel(action_size)
         else:
-            self.encoder = Encoder(image_size, width, hidden)
+            self.encoder = Encoder(image_size, width, hidden, config.stem)
             self.forward_model = ForwardModel(width, action_size, hidden)
         self.latent = width  # D
         self.inverse_model = InverseModel(width, action_size, hidden)
@@ -183,7 +183,8 @@ def mean_square(found: Tensor, true: Tensor, weight: Tensor | None = None) -> Te
 
 def make_model(config: Model, image_size: int, action_size: int, state_size: int = 0) -> Smwm:
     """Return an untrained model of this config; action_size is K*A, state_size is P."""
-    for name, preset in (('latent', 'nano'), ('hidden', 'nano'), ('history', 'tiny')):
+    presets = {'latent': 'nano', 'hidden': 'nano', 'stem': 'nano', 'history': 'tiny'}
+    for name, preset in presets.items():
         if config.preset != preset and getattr(config, name) != getattr(Model, name):
             raise ConfigError(
                 f'model.{name}: only preset {preset} has this knob, not {config.preset}; remove it'
@@ -221,7 +222,7 @@ def _frozen_encoder(
     """Return the encoder that others trained, without its weights, if the config names one."""
     network: ModuleFile | SmwmFeatures | None = file
     if config.latent_action.encoder == 'smwm':
-        network = SmwmFeatures(Encoder(image_size, latent=1, hidden=1).features[:-1])
+        network = SmwmFeatures(Encoder(image_size, 1, 1, config.stem).features[:-1])
     try:
         return FrozenEncoder(network, image_size) if network else None
     except ConfigError as error:

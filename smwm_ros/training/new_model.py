@@ -34,7 +34,7 @@ def new_model(dataset: TransitionDataset, model_config: config.Model, seed: int)
         network = model.encoder.network
         if isinstance(network, SmwmFeatures):
             source = Path(model_config.latent_action.encoder_file)
-            network.layers.load_state_dict(_features(source, info.image_size))
+            network.layers.load_state_dict(_features(source, info.image_size, model_config.stem))
     return model
 
 
@@ -53,7 +53,7 @@ def knobs_of(model_config: config.Model) -> dict[str, Any]:
     return knobs
 
 
-def _features(folder: Path, image_size: int) -> dict[str, Any]:
+def _features(folder: Path, image_size: int, stem: str) -> dict[str, Any]:
     """Return the weights of the convolutions of an SMWM."""
     try:
         source = checkpoints.load(folder)
@@ -68,5 +68,9 @@ def _features(folder: Path, image_size: int) -> dict[str, Any]:
         raise ConfigError(
             f'{KNOB}: {folder}: its images have {source.image_size} px, those of the dataset '
             f'{image_size} px; train it on images of the same size'
+        )
+    if source.model_config.stem != stem:
+        raise ConfigError(
+            f'model.stem: {stem}, but {folder} has {source.model_config.stem}; set it to that'
         )
     return encoder.features.state_dict()
