@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure what roadmap and proposals add to the planner in two rooms.
+Measure what roadmap, time to go and proposals add to the planner in two rooms.
 
 Far goals are of two kinds: start and goal drawn in different rooms with 10 s to get there, and two
 frames of one episode at increasing distances. For near goals, a search with few samples that
@@ -48,6 +48,7 @@ def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:
     kinds: dict[str, dict[str, Any]] = {
         'across': {'kind': 'roadmap'},
         'across cem': {},
+        'across time': {'cost': 'time'},
         'across cem last': {'cost': 'last'},
         'across amortised': {'kind': 'roadmap', 'subplanner': 'amortised'},
     }
@@ -96,6 +97,7 @@ def rows(found: Found) -> Iterator[Row]:
     """Return the success of each method, beside that of its peer."""
     for measure_name, key, peer, about in (
         ('across', 'across', 'across cem', 'CEM alone'),
+        ('across_time', 'across time', 'across cem', 'CEM alone'),
         ('across_last', 'across', 'across cem last', 'CEM alone, cost of the last step'),
         ('across_amortised', 'across amortised', 'across cem', 'CEM alone'),
         ('across_expert', 'across expert', 'across random', 'random policy'),

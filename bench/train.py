@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 import csv
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import json
 import os
 from pathlib import Path
@@ -94,6 +94,8 @@ def measure(quick: bool) -> Iterator[Row]:
                 yield from beside_platform(dataset, task, device)
             if gpu:
                 yield from on_gpu(dataset, task, device)
+            if task.preset == 'nano':
+                yield augmented(dataset, task, device)
             if not quick:
                 yield from compile_gain(dataset, task, device)
 
@@ -173,6 +175,19 @@ def memory(measure: str, device: torch.device) -> Iterator[Row]:
         yield Row(measure, torch.cuda.max_memory_allocated(device) / 1e9, 'GB, frames included')
 
 
+def augmented(dataset: TransitionDataset, task: Task, device: torch.device) -> Row:
+    """Run whole trainings with the augmentation of the defaults, in turn with none."""
+    plain = config.Train(warp=0.0, colour_jitter=0.0)
+    with (
+        Ours(dataset, task, device, rounds=config.Train()) as ours,
+        Ours(dataset, task, device, rounds=plain) as other,
+    ):
+        seconds = in_turn({'ours': ours.seconds, 'theirs': other.seconds}, task)
+    where = '' if device.type == 'cpu' else f'.{device.type}'
+    measure = f'train.{task.preset}.augmented{where}'
+    return pace(measure, task, seconds, 'the same without augmentation')
+
+
 def compile_gain(dataset: TransitionDataset, task: Task, device: torch.device) -> Iterator[Row]:
     """Train one preset with train.compile, in turn with the same preset without."""
     with (
@@ -209,10 +224,18 @@ class Ours:
         feed: str = 'auto',
         learner: Learner | None = None,  # continues with this one, which is compiled
         compiled: bool | None = None,  # None: on a GPU alone
+        rounds: config.Train | None = None,  # of whole trainings; None: first steps of one
     ) -> None:
         self._task, self._device, self._step = task, device, 0
+        self._count = task.steps if rounds else LAST  # steps of a training
         compiled = device.type == 'cuda' if compiled is None else compiled
-        settings = config.Train(steps=LAST, batch=task.batch, lr=1e-4, compile=compiled)
+        settings = replace(
+            rounds or config.Train(),
+            steps=self._count,
+            batch=task.batch,
+            lr=1e-4,
+            compile=compiled,
+        )
         torch.manual_seed(0)
         batches = Batches(dataset, dataset.action_scaler(), device)
         self.learner = learner or Learner(model_of(dataset, task).to(device), settings, device)
@@ -249,7 +272,7 @@ class Ours:
             asked = time.perf_counter()
             batch = self._feed(self._step)
             waited += time.perf_counter() - asked
-            self.learner.step(self._step, batch)
+            self.learner.step((self._step - 1) % self._count + 1, batch)
         elapsed = now(self._device) - begun
         self._waited.append(waited)
         self._total.append(elapsed)

@@ -342,9 +342,9 @@ class Model:
     hidden: int = knob(256, 'width of the hidden layers, with preset nano', 8, 4096)
     stem: str = knob(
         PATCHES,
-        'first layers of the encoder, with preset nano: patches of 4 px, which are fastest, or two '
-        'overlapping convolutions, which learn more from few recordings and find small things on '
-        'textured ground, but train longer',
+        'first layers of the encoder, with preset nano: patches of 4 px, which are fastest, or '
+        'two overlapping convolutions, which learn more from few recordings and find small '
+        'things on textured ground, but train longer',
         choices=(PATCHES, CONVOLUTIONS),
     )
     history: int = knob(
@@ -534,10 +534,12 @@ class Planner:
         'sum',
         'latent distance to the goal: squared and summed over all steps (sum), squared after the '
         'last step (last) or at the nearest one (min), or at the nearest one plus time_weight '
-        'times that of all steps (nearest)',
-        choices=('sum', 'last', 'min', 'nearest'),
+        'times that of all steps (nearest); or the time to the goal, learnt from drives by smwm '
+        'prepare and summed over all steps (time)',
+        choices=('sum', 'last', 'min', 'nearest', 'time'),
         basic=True,
-        tune='nearest when the way leads round something; sum for straight ways',
+        tune='time when walls or wheels make near goals far; nearest when the way leads round '
+        'something; sum for straight ways',
     )
     time_weight: float = knob(
         0.1,
@@ -712,10 +714,14 @@ class Planner:
 
 @dataclass(frozen=True)
 class Prepare:
-    """Roadmap and policy, made from the drives of a dataset."""
+    """Roadmap, policy and time to go, made from the drives of a dataset."""
 
     steps: int = knob(
-        3000, 'optimiser steps of the policy; its seed is train.seed', 1, 10_000_000, basic=True
+        3000,
+        'optimiser steps of the policy, and of the time to go; their seed is train.seed',
+        1,
+        10_000_000,
+        basic=True,
     )
 
 

@@ -69,6 +69,8 @@ def pilot(folder: Path, **knobs: object) -> Pilot:
         {'kind': 'roadmap', 'subplanner': 'amortised'},
         {'kind': 'amortised'},
         {'kind': 'icem', 'proposals': True},
+        {'cost': 'time'},
+        {'kind': 'roadmap', 'cost': 'time'},
     ],
 )
 def test_a_prepared_run_plans_with_every_kind(run: Path, knobs: dict[str, object]) -> None:
@@ -79,7 +81,7 @@ def test_a_prepared_run_plans_with_every_kind(run: Path, knobs: dict[str, object
     for plan in plans:
         assert (plan.actions >= made.spec.low).all()
         assert (plan.actions <= made.spec.high).all()
-        assert (plan.to_go is not None) == (knobs['kind'] == 'roadmap')
+        assert (plan.to_go is not None) == (knobs.get('kind') == 'roadmap')
     made.reset()
     assert np.array_equal(made.plan(HERE, 0).actions, plans[0].actions)
 
@@ -91,7 +93,8 @@ def test_the_model_that_comes_with_the_package_is_prepared(kind: str) -> None:
 
 
 def test_preparing_again_writes_the_same(prepared: Path, data: TransitionDataset) -> None:
-    names = ('roadmap.safetensors', 'roadmap.json', 'proposals.safetensors', 'proposals.json')
+    parts = ('roadmap', 'proposals', 'time_to_go')
+    names = [f'{part}.{suffix}' for part in parts for suffix in ('safetensors', 'json')]
     first = [(prepared / name).read_bytes() for name in names]
     # The run remembers where its dataset lies.
     assert smwm(['prepare', str(prepared), 'prepare.steps=20']) == 0
@@ -106,6 +109,7 @@ def test_preparing_again_writes_the_same(prepared: Path, data: TransitionDataset
         ({'kind': 'roadmap'}, r'planner\.kind=roadmap: .* has no roadmap yet'),
         ({'kind': 'amortised'}, r'planner\.kind=amortised: .* has no proposals yet'),
         ({'proposals': True}, r'planner\.proposals: .* has no proposals yet'),
+        ({'cost': 'time'}, r'planner\.cost=time: .* has no time_to_go yet'),
     ],
 )
 def test_what_was_never_made_is_named_with_the_command_that_makes_it(

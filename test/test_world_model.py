@@ -59,7 +59,7 @@ def test_the_cells_of_the_first_layer_overlap_with_convolutions(stem: str, cells
 
 
 def test_a_stem_of_another_preset_is_refused() -> None:
-    with pytest.raises(ConfigError, match='model.stem: only preset nano has this knob, not tiny'):
+    with pytest.raises(ConfigError, match=r'model\.stem: only preset nano has this knob'):
         make_model(config.Model(preset='tiny', stem='convolutions'), SIZE, ACTIONS)
 
 

@@ -3,5 +3,5 @@
 Planning: from an image and a goal image to actions.
 
 Read in this order: pilot, planner, search, solvers, noise, costs, bounds, latent_space, guides,
-roadmap, policy, drives, frame_bank.
+roadmap, policy, time_to_go, drives, frame_bank.
 """

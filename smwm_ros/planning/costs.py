@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 StateReader: TypeAlias = Callable[[Tensor], Tensor]  # (..., D) -> (..., V) state fields
+Time: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (..., D), (..., D) -> (...,) model steps
 Heads: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (..., D), (..., K*A) -> (E, ..., D)
 
 
@@ -33,7 +34,10 @@ class Costs:
         keep_out: Tensor | None = None,  # (M, D) latents of places to avoid
         heads: Heads | None = None,  # the ensemble of forward heads
         read_focus: StateReader | None = None,  # reads the fields of planner.focus
+        time: Time | None = None,  # the time to go; None: the latent distance instead
     ) -> None:
+        if settings.cost == 'time' and settings.focus:
+            raise ConfigError('planner.focus: needs a latent distance, not planner.cost=time')
         if settings.doubt_weight and heads is None:
             raise ConfigError(
                 'planner.doubt_weight: the model has no ensemble of heads; train it with '
@@ -42,7 +46,7 @@ class Costs:
         self._model, self._settings, self._bounds = model, settings, bounds
         self.latent_size = model.latent  # D
         self._keep_out = keep_out
-        self._heads, self._read_focus = heads, read_focus
+        self._heads, self._read_focus, self._time = heads, read_focus, time
         fields = bounds.width // bounds.block
         # Effort and change are measured in half ranges of the limits.
         self._half = (bounds.high - bounds.low)[:fields].clamp(min=1e-6) / 2
@@ -78,14 +82,16 @@ class Costs:
 
     def _goal(self, future: Tensor, goal: Tensor) -> Tensor:
         """Return the cost that planner.cost selects."""
+        kind = self._settings.cost
+        if kind == 'time' and self._time:
+            return self._time(future, goal[:, None, None].expand_as(future)).sum(dim=-1)
         squared = (future - goal[:, None, None]).square().sum(dim=-1)  # (B, N, T)
         if self._read_focus is not None:
             apart = self._read_focus(future) - self._read_focus(goal)[:, None, None]
             squared = squared + self._settings.focus_weight * apart.square().sum(dim=-1)
-        kind = self._settings.cost
         if kind == 'last':
             return squared[..., -1]
-        if kind == 'sum':
+        if kind in ('sum', 'time'):
             return squared.sum(dim=-1)
         if kind == 'min':
             return squared.amin(dim=-1)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Build the roadmap and train the policy that some planners need.
+Build the roadmap, and train the policy and the time to go that some planners need.
 
-Both are built from latents of recorded drives: the dataset that RUN was trained on, or another one
-of the same robot. They are saved in the run as roadmap.safetensors and proposals.safetensors, for
-planner.kind=roadmap, planner.kind=amortised and planner.proposals=true. Running it again replaces
-them and album.safetensors, the frames that are displayed for the end of a plan.
+They are made from latents of recorded drives: the dataset that RUN was trained on, or another one
+of the same robot. They are saved in the run: roadmap.safetensors for planner.kind=roadmap,
+proposals.safetensors for planner.kind=amortised and planner.proposals=true, time_to_go.safetensors
+for planner.cost=time. Running it again replaces them and album.safetensors, the frames that are
+displayed for the end of a plan.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from smwm_ros.verbs import options
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.model.checkpoint import Checkpoint
+    from smwm_ros.planning.drives import RecordedDrives
 
 EXAMPLE = 'smwm prepare runs/two_room --data data/two_room'
 TORN = 0.9  # share of connected pairs of nodes below which a warning is due
@@ -52,24 +54,20 @@ def run(args: argparse.Namespace) -> int:
 def _prepare(
     folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, steps: int, seed: int
 ) -> None:
-    """Build roadmap, policy and frame bank, and report their quality."""
+    """Build roadmap, policy, time to go and frame bank, and report their quality."""
     from smwm_ros.planning import frame_bank, roadmap
     from smwm_ros.planning import policy as proposals
-    from smwm_ros.planning.drives import encode_drives, limits
+    from smwm_ros.planning.drives import limits
     from smwm_ros.progress import show_progress
 
-    drives = encode_drives(checkpoint, dataset, progress=show_progress)
+    drives, held_out = _encode(checkpoint, dataset)
     road = roadmap.build(drives, roadmap.Mover(checkpoint.model, *limits(checkpoint)))
     joined = roadmap.joined(road)
     policy = proposals.learn(drives, steps, seed, show_progress)
-    held_out = drives
-    if len(dataset.starts('val')):
-        held_out = encode_drives(checkpoint, dataset, 'val', show_progress)
     skill = proposals.skill(policy, held_out)
     origin = {'dataset': dataset.fingerprint}
     roadmap.save(folder, road, {**origin, 'joined': joined})
     proposals.save(folder, policy, {**origin, 'skill': skill})
-    frame_bank.add(checkpoint, dataset)
     echo(
         f'Roadmap: {count_of(len(road.nodes), "node")} from '
         f'{count_of(len(drives.latents), "frame")}, {count_of(road.edges.shape[1], "edge")}; '
@@ -78,7 +76,53 @@ def _prepare(
     if joined < TORN:
         echo('warning: many nodes are not connected; record more drives between these places')
     echo(f'Policy: explains {max(skill, 0):.0%} of the variance of actions in held-out drives.')
+    _learn_time(folder, checkpoint, drives, held_out, origin, steps, seed)
+    frame_bank.add(checkpoint, dataset)
     echo(f'Saved in {folder}; try: smwm evaluate {folder} planner.kind=roadmap')
+
+
+def add_time(
+    folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, steps: int, seed: int
+) -> None:
+    """Train the time to go alone."""
+    origin = {'dataset': dataset.fingerprint}
+    _learn_time(folder, checkpoint, *_encode(checkpoint, dataset), origin, steps, seed)
+
+
+def _encode(
+    checkpoint: Checkpoint, dataset: TransitionDataset
+) -> tuple[RecordedDrives, RecordedDrives]:
+    """Return the drives of the training, and those held out, or the same where none are."""
+    from smwm_ros.planning.drives import encode_drives
+    from smwm_ros.progress import show_progress
+
+    drives = encode_drives(checkpoint, dataset, progress=show_progress)
+    if not len(dataset.starts('val')):
+        return drives, drives
+    return drives, encode_drives(checkpoint, dataset, 'val', show_progress)
+
+
+def _learn_time(
+    folder: Path,
+    checkpoint: Checkpoint,
+    drives: RecordedDrives,
+    held_out: RecordedDrives,
+    origin: dict[str, str],
+    steps: int,
+    seed: int,
+) -> None:
+    """Train the time to go, and report whether it orders held-out frames."""
+    from smwm_ros.planning import time_to_go
+    from smwm_ros.progress import show_progress
+
+    time = time_to_go.learn(drives, checkpoint.model, steps, seed, show_progress)
+    ranks = time_to_go.judge(time, held_out)
+    time_to_go.save(folder, time, ranks, origin)
+    found = (
+        f'Time to go: rank correlation of {ranks.time:.2f} with the time between held-out frames; '
+        f'latent distance: {ranks.latent:.2f}'
+    )
+    echo(f'{found}.' if ranks.better else f'{found}, which planner.cost=time uses instead.')
 
 
 def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> TransitionDataset:

@@ -6,7 +6,8 @@ Run the same command again to resume an interrupted run; a finished one is kept.
 or machines with one shared run folder: torchrun --no-python smwm train ... The run folder is the
 checkpoint: model.safetensors, meta.json and train.csv. best/ is a second checkpoint, of the step
 with the lowest held-out error. tensorboard/ has curves, where tensorboard is installed.
-album.safetensors holds the frames that are displayed for the end of a plan.
+album.safetensors holds the frames that are displayed for the end of a plan. planner.cost=time also
+trains the time to go (see smwm prepare).
 
 --from RUN trains a copy of RUN further, on new recordings of the same robot, with its settings.
 The datasets of RUN are mixed in, so that it does not forget: train.old_share of each batch. The
@@ -26,7 +27,7 @@ from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import fine_tuning, options
 
 if TYPE_CHECKING:
-    from smwm_ros.config import Robot
+    from smwm_ros.config import Config, Robot
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.model.checkpoint import Checkpoint
     from smwm_ros.training.fine_tune import Origin
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='resume an interrupted run; fail if there is none',
     )
     fine_tuning.add_arguments(parser)
-    options.add_config(parser, ('model', 'train', 'planner'))
+    options.add_config(parser, ('model', 'train', 'planner', 'prepare'))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
         if leads:
             every = origin.joined(dataset) if origin else dataset
             _save_frame_bank(args.out, checkpoint, every)
+            if checkpoint.planner.cost == 'time':
+                _save_time(args.out, checkpoint, every, cfg)
             if origin:
                 _report_change(args.out, origin, checkpoint, dataset)
     if leads:
@@ -160,6 +163,19 @@ def _save_frame_bank(folder: Path, checkpoint: Checkpoint, dataset: TransitionDa
         made = False
     if not made:
         frame_bank.add(checkpoint, dataset)
+
+
+def _save_time(
+    folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, cfg: Config
+) -> None:
+    """Train the time to go, unless it is there."""
+    from smwm_ros.planning import time_to_go
+    from smwm_ros.verbs.prepare import add_time
+
+    try:
+        time_to_go.load(folder, 'train')
+    except CheckpointError:
+        add_time(folder, checkpoint, dataset, cfg.prepare.steps, cfg.train.seed)
 
 
 def _print_best(folder: Path, last: Mapping[str, float]) -> None:

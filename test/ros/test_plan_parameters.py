@@ -169,7 +169,8 @@ def test_parameters_describe_themselves_over_ros(checkpoint):
         answer = here.call(
             DescribeParameters, '/plan/describe_parameters', names=['planner.cost', 'checkpoint']
         )
-        assert answer.descriptors[0].additional_constraints == 'one of sum, last, min, nearest'
+        choices = 'one of sum, last, min, nearest, time'
+        assert answer.descriptors[0].additional_constraints == choices
         assert 'trained model' in answer.descriptors[1].description
 
 
