@@ -39,6 +39,10 @@ class RecordedDrives(NamedTuple):
         known = self.actions.isfinite().all(dim=1)
         return rows[known[rows[:, None] + torch.arange(self.block)].all(dim=1)]
 
+    def model_actions(self, rows: Tensor) -> Tensor:
+        """Return the raw actions (n, K*A) of the model steps that begin at rows (n,)."""
+        return self.actions[rows[:, None] + torch.arange(self.block)].flatten(1)
+
     @property
     def step(self) -> float:
         """Return the median latent distance of a model step."""

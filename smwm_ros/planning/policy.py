@@ -107,8 +107,8 @@ def skill(policy: Policy, drives: RecordedDrives) -> float:
     draw = torch.linspace(0, 1 - 1e-6, len(rows))[
         torch.randperm(len(rows), generator=_generator())
     ]
-    wanted = drives.actions[rows[:, None] + torch.arange(drives.block)].flatten(1)
-    return 1 - float(_error(policy, drives, rows, draw) / wanted.var(dim=0).mean())
+    variance = drives.model_actions(rows).var(dim=0).mean()
+    return 1 - float(_error(policy, drives, rows, draw) / variance)
 
 
 def _generator() -> torch.Generator:
@@ -120,8 +120,8 @@ def _error(policy: Policy, drives: RecordedDrives, row: Tensor, draw: Tensor) ->
     most = (drives.left[row] // drives.block).clamp(max=STEPS_TO_GO[-1])
     steps = 1 + (draw * most).long()  # 1 to most
     goal = drives.latents[row + steps * drives.block]
-    done = drives.actions[row[:, None] + torch.arange(drives.block)].flatten(1)
-    return F.mse_loss(policy(drives.latents[row], goal, steps.float().unsqueeze(1)), done)
+    proposed = policy(drives.latents[row], goal, steps.float().unsqueeze(1))
+    return F.mse_loss(proposed, drives.model_actions(row))
 
 
 def save(folder: Path, policy: Policy, info: dict[str, Any]) -> None:

@@ -126,10 +126,10 @@ def _goals(
 @torch.inference_mode()
 def _predicted(drives: RecordedDrives, model: WorldModel) -> Tensor:
     """Return each latent as it is predicted from a model step before, where that is possible."""
-    latents, block = drives.latents.clone(), drives.block
+    latents = drives.latents.clone()
     if len(rows := drives.known_windows()):
-        actions = drives.actions[rows[:, None] + torch.arange(block)].flatten(1)
-        latents[rows + block] = model.predict(drives.latents[rows], actions)
+        actions = drives.model_actions(rows)
+        latents[rows + drives.block] = model.predict(drives.latents[rows], actions)
     return latents
 
 
