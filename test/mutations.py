@@ -780,6 +780,8 @@ INFERS = [
       'and not self.model.config.aligns_state', '', 'test_augment.py -k shows'),
     M('a warped image keeps its measured state', 'training/augment.py',
       'states[:, ::EVERY] = math.nan', 'pass', 'test_augment.py -k measured'),
+    M('the plan node ends the tasks of a rehearsal', 'nodes/trial.py',
+      "'goal': {'near': 0.0}, ", '', 'ros/test_trial.py -k reaches_its'),
     M('a latent-action model passes for another', 'model/checkpoint.py',
       'if not isinstance(self.model, Smwm):', 'if False:',
       'test_latent_action_model.py -k kinds'),

@@ -44,6 +44,7 @@ def test_the_shipped_model_reaches_its_goals_over_ros(tmp_path):
     assert len(trial.plan_ms) >= len(tasks)
     assert all(time >= 0 for time in trial.plan_ms)  # a simulated clock goes in steps
     assert trial.health['goals'] == str(len(tasks))
+    assert float(trial.health['near_distance']) < 0, 'the arena judges, not the node'
     assert {path.name for path in tmp_path.iterdir()} >= {'arena.log', 'plan.log'}
 
 
