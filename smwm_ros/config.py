@@ -765,6 +765,20 @@ class Arena:
         'motion over that commanded, for each field of the command, likewise; [] for 1 [factor]',
         *FIELD_GAINS,
     )
+    lag: float = knob(
+        0.0,
+        'inertia: time constant with which velocities follow commands, added to that of '
+        'randomise.lag [s]',
+        0.0,
+        10.0,
+    )
+    acceleration: tuple[float, ...] = knob(
+        (),
+        'inertia: largest acceleration of all fields of the command (one number), or of each; [] '
+        'for no limit [SI unit of the field per second]',
+        0.001,
+        1e6,
+    )
 
 
 @dataclass(frozen=True)

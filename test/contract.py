@@ -26,6 +26,8 @@ import torch
 from torch import Tensor
 
 STEPS = 30
+MOVING = ('reacher_torque',)  # arenas with velocities that their measured states do not contain
+COASTING = 80  # raw steps in which a robot with inertia comes to rest
 
 
 def require_mujoco() -> None:
@@ -43,19 +45,27 @@ def check_arena(name: str, engine: str = 'pybullet') -> None:
     try:
         check_spec(arena)
         check_frames(arena, 32)
-        check_seeds(arena, other)
-        check_neighbours(arena, other)
-        check_states(arena)
-        check_goals(arena)
-        check_saves(arena, other)
-        check_time_and_draws(arena)
-        check_refusals(arena)
+        check_all_but_states(arena, other)
+        if name in MOVING:
+            check_inertia(arena, other)
+        else:
+            check_states(arena)
     finally:
         arena.close()
         other.close()
     arena.close()  # closing twice is legal
     with pytest.raises(ArenaError, match='closed'):
         arena.reset(0)
+
+
+def check_all_but_states(arena: Arena, other: Arena) -> None:
+    """Check what holds with and without inertia."""
+    check_seeds(arena, other)
+    check_neighbours(arena, other)
+    check_goals(arena)
+    check_saves(arena, other)
+    check_time_and_draws(arena)
+    check_refusals(arena)
 
 
 def drive(arena: Arena, seed: int) -> tuple[list[Frame], list[np.ndarray]]:
@@ -123,6 +133,28 @@ def check_states(arena: Arena) -> None:
     for step in np.random.default_rng(0).permutation(len(actions)):
         assert equal(frames[step], arena.set_state(frames[step].state))
         assert equal(frames[step + 1], arena.step(actions[step]))
+
+
+def check_inertia(arena: Arena, other: Arena) -> None:
+    """Check that a robot coasts, unseen in any one image, and that placing it stops it."""
+    still, rng = np.zeros(arena.spec.size), np.random.default_rng(0)
+    arena.reset(1)
+    for _ in range(3):
+        moving = arena.step(np.array(arena.spec.high))
+    saved = pickle.dumps(arena.save())
+    coasting = [arena.step(still) for _ in range(COASTING)]
+    assert np.abs(coasting[0].state - moving.state).max() > 1e-3, 'it stopped with its command'
+    assert np.abs(coasting[-1].state - coasting[-2].state).max() < 1e-3, 'it never stops'
+    other.reset(2)
+    for again in (arena, other):
+        again.restore(pickle.loads(saved))
+        again.set_goal(again.sample(rng))
+        assert np.array_equal(again.idle().state, moving.state)
+        for expected in coasting[:3]:
+            assert equal(expected, again.step(still)), 'it does not go on as it did'
+        # The same image with another velocity: what follows is different.
+        assert equal(moving, again.set_state(moving.state))
+        assert np.abs(again.step(still).state - moving.state).max() < 1e-4, 'it was not at rest'
 
 
 def check_goals(arena: Arena) -> None:

@@ -2,8 +2,8 @@
 """
 Draw the pictures of docs/arenas.md, larger than the images of a camera.
 
-arenas.png shows every arena with its scripted expert, arenas_mujoco.png some of them in the other
-engine, and rooms.jpg looks of real rooms in both engines.
+arenas.png shows the arenas with their scripted experts, arenas_mujoco.png some of them in the
+other engine, and rooms.jpg looks of real rooms in both engines.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from smwm_ros.config import Arena, Config, Randomise
 from smwm_ros.interfaces import Array
 
 DOCS = Path(__file__).resolve().parent.parent / 'docs'
+TWIN = 'reacher_torque'  # looks the same as another arena
 SIZE = 240  # of a picture [px]
 STEPS = (0, 12, 24)  # raw steps of the expert at which it is drawn
 ROOMS = ((1, 17), (3, 7), (5, 4), (8, 9))  # numbers in each column: pybullet above, then mujoco
@@ -25,7 +26,7 @@ ROOMS = ((1, 17), (3, 7), (5, 4), (8, 9))  # numbers in each column: pybullet ab
 
 def main() -> None:
     """Draw all pictures; in the first, time runs from top to bottom."""
-    write('arenas.png', [column(name, STEPS) for name in ARENA_NAMES])
+    write('arenas.png', [column(name, STEPS) for name in ARENA_NAMES if name != TWIN])
     others = ('two_room', 'push_t', 'cube', 'reacher')
     write('arenas_mujoco.png', [column(name, STEPS[1:2], 'mujoco') for name in others])
     write('rooms.jpg', [rooms(seeds) for seeds in ROOMS])

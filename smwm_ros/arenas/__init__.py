@@ -2,10 +2,10 @@
 """
 Simulated robots with cameras; the only room that imports pybullet and mujoco.
 
-Read in this order: scene, bodies, engine, pybullet_forms, shadows, world, mujoco_world,
+Read in this order: braking, scene, bodies, engine, pybullet_bodies, shadows, world, mujoco_world,
 mujoco_bodies, mujoco_renderer, worlds, ranges, textures, furnishing, appearance, illumination,
-vary, balls, course, rooms, two_room, two_room_differential, reacher, push_t, push_t_shape,
-push_t_expert, cube, collection_policies, choose, gym.
+actuation, vary, balls, course, rooms, two_room, two_room_differential, reacher, reacher_torque,
+push_t, push_t_shape, push_t_expert, cube, collection_policies, choose, gym.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
+from smwm_ros.arenas.actuation import Actuation, AS_COMMANDED
 from smwm_ros.codec.fields import action_spec
 from smwm_ros.config import Config, Randomise, Robot
 from smwm_ros.errors import ArenaError, did_you_mean
@@ -28,6 +29,7 @@ _ARENAS = {  # module in this folder: its class
     'two_room': 'TwoRoom',
     'two_room_differential': 'TwoRoomDifferential',
     'reacher': 'Reacher',
+    'reacher_torque': 'ReacherTorque',
     'push_t': 'PushT',
     'cube': 'Cube',
 }
@@ -57,15 +59,15 @@ def arena_of(config: Config, shift: str = '') -> Arena:
     """Make the arena of a configuration, with its randomisation and an optional held-out shift."""
     scene = make_arena(config.arena.name, config.arena.image_size, config.arena.engine)
     distractors = config.arena.distractors
-    delays, gains = config.arena.field_delay, config.arena.field_gain
-    as_commanded = not delays and not gains
+    knobs = config.arena
+    actuation = Actuation(knobs.field_delay, knobs.field_gain, knobs.lag, knobs.acceleration)
+    as_commanded = actuation == AS_COMMANDED
     if config.randomise == Randomise() and as_commanded and not distractors and not shift:
         return scene
     from smwm_ros.arenas.ranges import ranges_of
-    from smwm_ros.arenas.vary import Actuation, RandomisedArena, shifted
+    from smwm_ros.arenas.vary import RandomisedArena, shifted
 
     ranges, photos = ranges_of(config.randomise), config.randomise.photos
-    actuation = Actuation(delays, gains)
     once = config.arena.seed if config.randomise.once else None
     try:
         if not shift:

@@ -46,6 +46,11 @@ class Link(NamedTuple):
     mass: float = 0.0  # [kg]; only a fixed link may have none
     friction: float = 0.0
     parent: int | None = None  # index of the link that carries it; None: the previous one
+    # Centre of mass in the frame of the link [m]. It matters where forces move the link; MuJoCo
+    # always takes that of the part.
+    centre: Vector = (0, 0, 0)
+    damping: float = 0.0  # force or torque over velocity of the joint [Ns/m or Nms/rad]
+    stop: float | None = None  # the joint stops at this position, either way [m or rad]
 
 
 class VisualShape(NamedTuple):

@@ -8,7 +8,7 @@ the module itself: `gymnasium.make('smwm_ros.arenas.gym:smwm_ros/TwoRoom-v0')`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -53,6 +53,8 @@ class ArenaEnv(gymnasium.Env[Any, Array]):
         render_mode: str | None = None,
         distractors: int = 0,
         randomise: Mapping[str, Any] | None = None,
+        lag: float = 0.0,
+        acceleration: Sequence[float] = (),
     ) -> None:
         _require('reward', reward, REWARDS)
         if render_mode is not None:
@@ -62,6 +64,7 @@ class ArenaEnv(gymnasium.Env[Any, Array]):
         self.render_mode, self._dense, self._budget = render_mode, reward == 'dense', budget
         require_arena(name)
         arena = {'name': name, 'image_size': image_size, 'distractors': distractors}
+        arena |= {'lag': lag, 'acceleration': list(acceleration)}
         data = {'arena': arena, 'randomise': randomise or {}}
         self._arena = arena_of(build(Config, data, environment_id(name)))
         spec = self._arena.spec

@@ -39,6 +39,7 @@ class MujocoBodies:
         self.shapes: list[Shape] = []
         self.chains: dict[str, list[Link]] = {}
         self.spec = self._empty(step, gravity)
+        self._stiff = [2.0 * step, 1.0]  # time constant and damping ratio of contacts and stops
         self.stale = self.open = True  # stale: a compiled model lacks bodies
 
     def require_open(self) -> None:
@@ -59,7 +60,7 @@ class MujocoBodies:
         self.add_static(name, Part('box', half, colour, solid=solid), centre)
 
     def add_chain(self, name: str, links: Sequence[Link]) -> None:
-        """Add links on undamped joints; the first joint is fixed to the floor."""
+        """Add links; the first joint is fixed to the floor."""
         kinds = self.mujoco.mjtJoint
         self._begin(name)
         self.chains[name] = list(links)
@@ -71,7 +72,10 @@ class MujocoBodies:
             made.append(body)
             if link.joint != 'fixed':
                 kind = kinds.mjJNT_SLIDE if link.joint == 'slide' else kinds.mjJNT_HINGE
-                body.add_joint(name=f'{name} {number}', type=kind, axis=list(link.axis))
+                joint = body.add_joint(name=f'{name} {number}', type=kind, axis=list(link.axis))
+                if link.stop is not None:
+                    joint.limited, joint.range = True, [-link.stop, link.stop]
+                    joint.solref_limit = self._stiff
                 self._add_motor(f'{name} {number}')
             if link.part:
                 self._add_part(body, name, number, link.part, link.friction, link.mass)
@@ -83,6 +87,7 @@ class MujocoBodies:
         """Return a description of a world with a camera and a light only."""
         mujoco = self.mujoco
         spec = mujoco.MjSpec()
+        spec.compiler.degree = False  # angles are in radians
         spec.option.timestep, spec.option.gravity = step, [0, 0, -gravity]
         spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
         spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_WARMSTART
@@ -137,7 +142,7 @@ class MujocoBodies:
             pos=list(map(float, part.at)),
             rgba=[*part.colour, 1.0],
             mass=mass if part.solid else 0.0,
-            solref=[2.0 * self.spec.option.timestep, 1.0],
+            solref=self._stiff,
             contype=0,
             conaffinity=0,
         )

@@ -36,7 +36,7 @@ class MujocoWorld(MujocoBodies):
         gravity: float = 0.0,  # [m/s2]
     ) -> None:
         super().__init__(step, gravity)
-        self.gain = 1.0  # velocity of the motors over the commanded one
+        self.gain = 1.0  # velocity or force of the motors over the commanded one
         self.camera = camera
         self._apart: set[frozenset[str]] = set()  # pairs of bodies that do not collide
         self._textures: list[Array] = []
@@ -62,15 +62,22 @@ class MujocoWorld(MujocoBodies):
         positions: Array = self._data.qpos[self._dofs[name]].copy()
         return positions
 
+    def velocities(self, name: str) -> Array:
+        """Return the velocities of a body's movable joints [m/s or rad/s]."""
+        self.compiled()
+        velocities: Array = self._data.qvel[self._dofs[name]].copy()
+        return velocities
+
     def joint(self, name: str, number: int) -> float:
         """Return the position of one movable joint."""
         return float(self.joints(name)[number])
 
-    def place(self, name: str, positions: Vector) -> None:
-        """Set the positions of a body's movable joints, at rest."""
+    def place(self, name: str, positions: Vector, velocities: Vector | None = None) -> None:
+        """Set the positions of a body's movable joints, and their velocities if not at rest."""
         self.compiled()
         dofs = self._dofs[name]
-        self._data.qpos[dofs], self._data.qvel[dofs] = positions, 0.0
+        self._data.qpos[dofs] = positions
+        self._data.qvel[dofs] = 0.0 if velocities is None else velocities
 
     def set_motors(self, name: str, velocities: Vector, force: float) -> None:
         """Set target velocities [m/s or rad/s] and the largest force [N or Nm] of the motors."""
@@ -96,6 +103,13 @@ class MujocoWorld(MujocoBodies):
     def advance(self, substeps: int) -> None:
         """Run some fixed physics steps."""
         self.mujoco.mj_step(self.compiled(), self._data, substeps)
+
+    def advance_with_forces(self, substeps: int, name: str, forces: Vector) -> None:
+        """Run some fixed physics steps with forces [N or Nm] on the joints of one body."""
+        model, dofs = self.compiled(), self._dofs[name]
+        self._data.qfrc_applied[dofs] = self.gain * np.asarray(forces, float)
+        self.mujoco.mj_step(model, self._data, substeps)
+        self._data.qfrc_applied[dofs] = 0.0
 
     def advance_at_rest(self, substeps: int, name: str) -> None:
         """
@@ -192,7 +206,7 @@ class MujocoWorld(MujocoBodies):
         self._model = self.spec.compile()
         self._data = self.mujoco.MjData(self._model)
         if before is not None:  # what was there keeps its joints; those of later bodies follow
-            for name in ('qpos', 'ctrl'):
+            for name in ('qpos', 'qvel', 'ctrl'):
                 known = getattr(before, name)
                 getattr(self._data, name)[: len(known)] = known
         self._geoms = [self._model.geom(f'shape {n}').id for n in range(len(self.shapes))]
@@ -204,6 +218,9 @@ class MujocoWorld(MujocoBodies):
             ]
             for name, links in self.chains.items()
         }
+        for name, links in self.chains.items():  # versions differ in how to describe it before
+            moving = [link.damping for link in links if link.joint != 'fixed']
+            self._model.dof_damping[self._dofs[name]] = moving
         self.stale = False
         self._set_masks()
         aim(self.mujoco, self._model, self.camera)

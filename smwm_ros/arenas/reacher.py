@@ -21,6 +21,8 @@ DT = 0.1  # one raw action [s]
 SUBSTEPS = 12
 BEND = 2.6  # the elbow stops at this angle, either way [rad]
 LENGTHS = (0.40, 0.36)  # of the links [m]
+WIDTHS = (0.075, 0.06)  # of the links, half of each [m]
+MASS = 1.0  # of each link [kg]
 TORQUE = 200.0  # of the motors: enough to reach any velocity within one physics step [Nm]
 REACHED = 0.05  # error of each joint at which a goal counts as reached [rad]
 PI = np.float32(np.pi)
@@ -42,7 +44,7 @@ class Reacher(Scene):
 
     def __init__(self, image_size: int, engine: str = 'pybullet') -> None:
         world = make_world(engine, DT / SUBSTEPS, CAMERA)
-        _build(world)
+        self._build(world)
         super().__init__(world, image_size, np.array([0.0, 0.5]))
 
     def step(self, action: Array) -> Frame:
@@ -64,7 +66,8 @@ class Reacher(Scene):
 
     def expert(self) -> Array:
         """Turn each joint to its goal, the shoulder in the shorter direction."""
-        action: Array = np.clip(self._error() / DT, -SPEED, SPEED)
+        error = self._error()
+        action: Array = np.clip(error / self.braking.duration(np.abs(error)), -SPEED, SPEED)
         return action
 
     def _error(self) -> Array:
@@ -85,20 +88,21 @@ class Reacher(Scene):
         """Place the arm at its joint angles."""
         self.world.place('arm', state)
 
+    def _build(self, world: AnyWorld) -> None:
+        """Add a table with an arm on it."""
+        world.add_box('table', (0, 0, -0.02), (1.2, 1.2, 0.02), TABLE, solid=False)
+        world.add_chain('arm', self._links())
 
-def _build(world: AnyWorld) -> None:
-    """Add a table with an arm on it, each link above the previous one."""
-    world.add_box('table', (0, 0, -0.02), (1.2, 1.2, 0.02), TABLE, solid=False)
-    upper, fore = LENGTHS
-    world.add_chain(
-        'arm',
-        [
-            Link('turn', part=_bar(upper, 0.075, LINKS[0]), mass=1.0, at=(0, 0, 0.06)),
-            Link('turn', part=_bar(fore, 0.06, LINKS[1]), mass=1.0, at=(upper, 0, 0.05)),
+    @staticmethod
+    def _links() -> list[Link]:
+        """Return the links of the arm, each above the previous one."""
+        upper, fore = LENGTHS
+        return [
+            Link('turn', part=_bar(upper, WIDTHS[0], LINKS[0]), mass=MASS, at=(0, 0, 0.06)),
+            Link('turn', part=_bar(fore, WIDTHS[1], LINKS[1]), mass=MASS, at=(upper, 0, 0.05)),
             Link('fixed', at=(fore, 0, 0.03), part=_disc(0.08, TIP)),
             Link('fixed', at=(0, 0, 0.03), part=_disc(0.08, POST), parent=0),
-        ],
-    )
+        ]
 
 
 def _bar(length: float, half: float, colour: tuple[float, float, float]) -> Part:

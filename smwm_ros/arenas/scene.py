@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+from smwm_ros.arenas.braking import Braking
 from smwm_ros.arenas.worlds import AnyWorld
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import ActionSpec, Array, Frame
@@ -18,7 +19,8 @@ class Scene(ABC):
 
     Only the measured state is kept between two steps: each step ends by placing all bodies exactly
     where they are measured, at rest. So recorded actions, applied from a recorded state, give the
-    recorded pixels to the bit.
+    recorded pixels to the bit. An arena with inertia also keeps its velocities; then this holds
+    from the start of an episode.
     """
 
     spec: ActionSpec
@@ -28,6 +30,7 @@ class Scene(ABC):
     def __init__(self, world: AnyWorld, image_size: int, state: Array) -> None:
         self.world = world
         self.image_size = image_size
+        self.braking = Braking(self.spec.dt)  # of the expert; a robot with inertia needs more time
         self._state: Array = self._canonical(state)  # (P,) float32
         self._goal: Array = self._state
         self._place(self._state)

@@ -54,7 +54,8 @@ class TwoRoom(Scene):
 
     def expert(self) -> Array:
         """Drive straight to the goal, or through the door if a wall is in between."""
-        velocity = (next_point(self._state, self._goal) - self._state) / DT
+        way = next_point(self._state, self._goal) - self._state
+        velocity = way / float(self.braking.duration(float(np.linalg.norm(way))).max())
         action: Array = velocity * min(1.0, SPEED / max(float(np.abs(velocity).max()), 1e-9))
         return action
 

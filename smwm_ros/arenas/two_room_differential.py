@@ -75,8 +75,9 @@ class TwoRoomDifferential(Scene):
         if abs(error) > pi / 2:
             error, way = remainder(error + pi, 2 * pi), -1.0
         # Slow until it faces the point: else it would leave the free way, or circle a near point.
-        speed = min(SPEED, hypot(x, y) / DT) * cos(error) ** 20
-        return self.spec.clip(np.array([way * speed, error / DT]))
+        ahead, turn = self.braking.duration(np.array([hypot(x, y), abs(error)]))
+        speed = min(SPEED, hypot(x, y) / ahead) * cos(error) ** 20
+        return self.spec.clip(np.array([way * speed, error / turn]))
 
     def _canonical(self, state: Array) -> Array:
         """Return a state with a unit quaternion, of the two equivalent ones that with w >= 0."""

@@ -8,11 +8,10 @@ episode. The same seed gives the same episode to the bit.
 
 from __future__ import annotations
 
-from collections import deque
-from math import exp
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from smwm_ros.arenas.actuation import Actuation, Actuators, AS_COMMANDED
 from smwm_ros.arenas.appearance import appearance_of
 from smwm_ros.arenas.balls import Balls
 from smwm_ros.arenas.collection_policies import noisy_expert
@@ -23,31 +22,10 @@ from smwm_ros.arenas.scene import Scene
 from smwm_ros.arenas.textures import Floors
 from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Array, Frame
-from smwm_ros.text import count_of
 
 _NEUTRAL: Ranges = {knob: (only,) for knob, only in NEUTRAL.items()}
 DYNAMICS = {'friction', 'mass'}  # knobs that have no effect in some arenas
 SAME = 1e-3  # states that differ by less count as equal [m or rad]
-
-
-class Actuation(NamedTuple):
-    """How the fields of a command take effect; empty where all are as commanded."""
-
-    delays: tuple[int, ...] = ()  # of each field [raw steps]
-    gains: tuple[float, ...] = ()  # of each field: motion over that commanded
-
-    def for_fields(self, count: int) -> Actuation:
-        """Return a delay and a gain for each field; raise if there are too many or too few."""
-        for name, values in (('field_delay', self.delays), ('field_gain', self.gains)):
-            if len(values) not in (0, count):
-                raise ArenaError(
-                    f'arena.{name}: expected one number for each of {count_of(count, "field")} '
-                    f'of the command, or [], found {list(values)}'
-                )
-        return Actuation(self.delays or (0,) * count, self.gains or (1.0,) * count)
-
-
-EXACT = Actuation()
 
 
 class RandomisedArena:
@@ -61,16 +39,14 @@ class RandomisedArena:
         seed: int = 0,
         once: int | None = None,  # draw the looks of all episodes by this seed
         photos: str = '',  # folder with pictures of floors
-        actuation: Actuation = EXACT,
+        actuation: Actuation = AS_COMMANDED,
     ) -> None:
         self.scene, self.ranges, self.distractors = scene, ranges, distractors
         self.spec, self.world, self.image_size = scene.spec, scene.world, scene.image_size
         self._seed, self._once, self._floors = seed, once, Floors(photos)
-        self._delays, gains = actuation.for_fields(self.spec.size)
-        # The motors have the largest gain, so that no command is raised above its limit.
-        self._motor_gain = max(gains)
-        self._shares = np.array(gains) / max(gains)
-        self._still = self.spec.clip(np.zeros(self.spec.size))
+        self._actuators = Actuators(self.spec, actuation)
+        if actuation.has_inertia:
+            scene.braking = self._actuators.braking()
         self._appearance = appearance_of(self.world)  # before the balls are added
         self._balls = Balls(self.world, distractors, self.spec.dt)
         self._key: tuple[int, ...]
@@ -89,7 +65,7 @@ class RandomisedArena:
         self._tick = 0
         self._drawn = draw(self.ranges, self._looks, self._appearance.colours)
         self._apply()
-        self._stop()
+        self._actuators.stop()
         self._balls.scatter(stream(self._key, 'balls'))
 
     def idle(self) -> Frame:
@@ -100,16 +76,16 @@ class RandomisedArena:
 
     def step(self, action: Array) -> Frame:
         """Queue a raw action (A,), and apply what is due; the image may be dropped."""
-        self._queue.append(self.scene.clip_action(action))
+        command = self.scene.clip_action(action)
         self._tick += 1
         self._roll()
-        frame = self.scene.step(self._follow(self._due()))
+        frame = self.scene.step(self._actuators.follow(command))
         return Frame(self._shown.copy(), frame.state) if self._is_dropped() else self._show(frame)
 
     def set_state(self, state: Array) -> Frame:
         """Place everything at a state (P,), at rest; queued actions are discarded."""
         frame = self.scene.set_state(state)
-        self._stop()
+        self._actuators.stop()
         return self._show(frame)
 
     def set_goal(self, state: Array) -> Frame:
@@ -129,8 +105,7 @@ class RandomisedArena:
             'key': self._key,
             'tick': self._tick,
             'drawn': self._drawn,
-            'queue': tuple(self._queue),  # the last commands, the newest at the end
-            'velocity': self._velocity.copy(),
+            'actuators': self._actuators.save(),
             'balls': self._balls.save(),
             'shown': self._shown.copy(),
         }
@@ -143,8 +118,7 @@ class RandomisedArena:
             self._apply()
         self._balls.restore(saved['balls'])
         frame = self.scene.restore(saved['scene'])
-        self._queue = deque(saved['queue'], len(saved['queue']))
-        self._velocity = saved['velocity'].copy()
+        self._actuators.restore(saved['actuators'])
         self._shown = saved['shown'].copy()
         return Frame(self._shown.copy(), frame.state)
 
@@ -169,8 +143,9 @@ class RandomisedArena:
         return self.scene.sample(rng)
 
     def expert(self) -> Array:
-        """Return the expert's raw action (A,), which does not account for the drawn values."""
-        return self.scene.expert()
+        """Return the expert's raw action (A,); it knows the inertia, but not the drawn values."""
+        wanted = self.scene.expert()
+        return self._actuators.command_for(wanted) if self._actuators.has_inertia else wanted
 
     def render(self, size: int) -> Array:
         """Return an image (size, size, 3) for people, without noise."""
@@ -191,32 +166,10 @@ class RandomisedArena:
         bank = (self._seed,) if self._once is None else self._looks
         looks = Looks(self._looks, bank, self._floors, self.image_size)
         self._appearance.apply(self.world, self._drawn, looks)
-        self.world.gain *= self._motor_gain
+        self.world.gain *= self._actuators.motor_gain
         drawn = self._drawn
+        self._actuators.set_up(drawn['latency'], drawn['lag'], self.world.gain)
         self._light = Illumination(drawn['vignette'], drawn['uneven'], self._looks)
-
-    def _stop(self) -> None:
-        """Fill the action queue with zero actions, and stop the robot."""
-        length = self._drawn['latency'] + max(self._delays) + 1
-        self._queue = deque([self._still] * length, length)
-        self._velocity = self._still  # (A,) current velocity
-
-    def _due(self) -> Array:
-        """Return the command (A,) that takes effect now, each field after its delay."""
-        behind = [self._drawn['latency'] + delay for delay in self._delays]
-        due = [self._queue[-1 - ticks][field] for field, ticks in enumerate(behind)]
-        return np.array(due) * self._shares
-
-    def _follow(self, command: Array) -> Array:
-        """Return the mean velocity of this raw step, which lags behind the command."""
-        lag = self._drawn['lag']
-        if not lag:
-            return command
-        behind = self._velocity - command
-        left = exp(-self.spec.dt / lag)  # share of a first-order lag after one step
-        self._velocity = command + left * behind
-        mean: Array = command + (1 - left) * lag / self.spec.dt * behind
-        return mean
 
     def _show(self, frame: Frame) -> Frame:
         """Return a frame with image noise, and store its image as the last one shown."""
@@ -251,7 +204,7 @@ def shifted(
     distractors: int = 0,
     seed: int = 0,
     photos: str = '',
-    actuation: Actuation = EXACT,
+    actuation: Actuation = AS_COMMANDED,
 ) -> RandomisedArena:
     """
     Return a scene under a held-out shift; what the shift does not name keeps its ranges.

@@ -1,25 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thin wrapper around a headless pybullet client: the only file that calls pybullet."""
+"""A thin wrapper around a headless pybullet client."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import cv2
 import numpy as np
-from smwm_ros.arenas.bodies import CameraSetup, Colour, Dynamics, Link, Part, Vector, VisualShape
-from smwm_ros.arenas.engine import import_pybullet
-from smwm_ros.arenas.pybullet_forms import form_of
+from smwm_ros.arenas.bodies import CameraSetup, Dynamics, Vector, VisualShape
+from smwm_ros.arenas.pybullet_bodies import PybulletBodies
 from smwm_ros.arenas.shadows import cast, View
-from smwm_ros.errors import ArenaError
 from smwm_ros.interfaces import Array
 
 
-class World:
+class World(PybulletBodies):
     """
     One simulated scene of named bodies, in a pybullet client of its own.
 
@@ -34,11 +30,8 @@ class World:
         gravity: float = 0.0,  # [m/s2]
         recovery: float | None = None,  # share of a penetration that one step corrects
     ) -> None:
-        self.bullet = import_pybullet()
-        self._client: int | None = self.bullet.connect(self.bullet.DIRECT)
-        self.bodies: dict[str, int] = {}
-        self._moving: dict[str, list[int]] = {}  # indices of a body's joints that are not fixed
-        self.gain = 1.0  # velocity of the motors over the commanded one
+        super().__init__()
+        self.gain = 1.0  # velocity or force of the motors over the commanded one
         self.set_camera(camera)
         self.bullet.setPhysicsEngineParameter(
             fixedTimeStep=step,
@@ -51,30 +44,11 @@ class World:
         if recovery is not None:
             self.bullet.setPhysicsEngineParameter(contactERP=recovery, physicsClientId=self.client)
 
-    @property
-    def client(self) -> int:
-        """Return the pybullet client; raise if it is closed."""
-        if self._client is None:
-            raise ArenaError('the arena is closed; make a new one')
-        return self._client
-
     def set_camera(self, camera: CameraSetup) -> None:
         """Render with this camera and light from now on."""
         self.camera = camera
         self._view = self.bullet.computeViewMatrix(camera.eye, camera.target, camera.up)
         self._projection = self.bullet.computeProjectionMatrixFOV(camera.fov, 1.0, 0.1, 20.0)
-
-    def add_static(self, name: str, part: Part, at: Vector = (0, 0, 0)) -> None:
-        """Add a body that no force moves."""
-        self.bodies[name] = self.bullet.createMultiBody(
-            0.0, self._collision(part), self._visible(part), at, physicsClientId=self.client
-        )
-
-    def add_box(
-        self, name: str, centre: Vector, half: Vector, colour: Colour, solid: bool = True
-    ) -> None:
-        """Add a static box of half extents [m]."""
-        self.add_static(name, Part('box', half, colour, solid=solid), centre)
 
     def move_static(self, name: str, at: Vector) -> None:
         """Move a static body [m]."""
@@ -82,46 +56,19 @@ class World:
             self.bodies[name], at, (0, 0, 0, 1), physicsClientId=self.client
         )
 
-    def add_chain(self, name: str, links: Sequence[Link]) -> None:
-        """Add links on undamped joints; the first joint is fixed to the floor."""
-        bullet = self.bullet
-        kinds = {
-            'slide': bullet.JOINT_PRISMATIC,
-            'turn': bullet.JOINT_REVOLUTE,
-            'fixed': bullet.JOINT_FIXED,
-        }
-        count = len(links)
-        body = self.bodies[name] = bullet.createMultiBody(
-            baseMass=0.0,
-            linkMasses=[link.mass for link in links],
-            linkCollisionShapeIndices=[self._collision(link.part) for link in links],
-            linkVisualShapeIndices=[self._visible(link.part) for link in links],
-            linkPositions=[link.at for link in links],
-            linkOrientations=[(0, 0, 0, 1)] * count,
-            linkInertialFramePositions=[(0, 0, 0)] * count,
-            linkInertialFrameOrientations=[(0, 0, 0, 1)] * count,
-            linkParentIndices=[
-                index if link.parent is None else link.parent + 1
-                for index, link in enumerate(links)
-            ],
-            linkJointTypes=[kinds[link.joint] for link in links],
-            linkJointAxis=[link.axis for link in links],
-            physicsClientId=self.client,
-        )
-        self._moving[name] = [at for at, link in enumerate(links) if link.joint != 'fixed']
-        # Without damping, the motors alone determine the motion.
-        free = dict.fromkeys(('linearDamping', 'angularDamping', 'jointDamping'), 0.0)
-        for at, friction in enumerate([0.0, *(link.friction for link in links)], start=-1):
-            bullet.changeDynamics(
-                body, at, lateralFriction=friction, physicsClientId=self.client, **free
-            )
-
     def joints(self, name: str) -> Array:
         """Return the positions of a body's movable joints [m or rad]."""
         states = self.bullet.getJointStates(
             self.bodies[name], self._moving[name], physicsClientId=self.client
         )
         return np.array([state[0] for state in states])
+
+    def velocities(self, name: str) -> Array:
+        """Return the velocities of a body's movable joints [m/s or rad/s]."""
+        states = self.bullet.getJointStates(
+            self.bodies[name], self._moving[name], physicsClientId=self.client
+        )
+        return np.array([state[1] for state in states])
 
     def joint(self, name: str, number: int) -> float:
         """Return the position of one movable joint; faster than joints()."""
@@ -131,15 +78,17 @@ class World:
         position: float = state[0]
         return position
 
-    def place(self, name: str, positions: Vector) -> None:
-        """Set the positions of a body's movable joints, at rest."""
+    def place(self, name: str, positions: Vector, velocities: Vector | None = None) -> None:
+        """Set the positions of a body's movable joints, and their velocities if not at rest."""
         joints = self._moving[name]
         # One call for all: single calls take ten times as long.
         self.bullet.resetJointStatesMultiDof(
             self.bodies[name],
             joints,
             [(float(position),) for position in positions],
-            [(0.0,)] * len(joints),
+            [(0.0,)] * len(joints)
+            if velocities is None
+            else [(float(velocity),) for velocity in velocities],
             physicsClientId=self.client,
         )
 
@@ -168,6 +117,18 @@ class World:
         client = self.client
         for _ in range(substeps):
             self.bullet.stepSimulation(physicsClientId=client)
+
+    def advance_with_forces(self, substeps: int, name: str, forces: Vector) -> None:
+        """Run some fixed physics steps with forces [N or Nm] on the joints of one body."""
+        bullet, client, body = self.bullet, self.client, self.bodies[name]
+        joints = self._moving[name]
+        self.set_motors(name, [0.0] * len(joints), 0.0)
+        strengths = [self.gain * float(force) for force in forces]
+        for _ in range(substeps):  # each step uses up the forces
+            bullet.setJointMotorControlArray(
+                body, joints, bullet.TORQUE_CONTROL, forces=strengths, physicsClientId=client
+            )
+            bullet.stepSimulation(physicsClientId=client)
 
     def advance_at_rest(self, substeps: int, name: str) -> None:
         """
@@ -269,31 +230,3 @@ class World:
         if self._client is not None:
             self.bullet.disconnect(physicsClientId=self._client)
             self._client = None
-
-    def _visible(self, part: Part | None) -> int:
-        """Create the visible shape of a part."""
-        if part is None:
-            return -1
-        made: int = self.bullet.createVisualShape(
-            rgbaColor=(*part.colour, 1.0),
-            visualFramePosition=part.at,
-            physicsClientId=self.client,
-            **self._form(part, 'length'),
-        )
-        return made
-
-    def _collision(self, part: Part | None) -> int:
-        """Create the collision shape of a part, if it is solid."""
-        if part is None or not part.solid:
-            return -1
-        made: int = self.bullet.createCollisionShape(
-            collisionFramePosition=part.at,
-            physicsClientId=self.client,
-            **self._form(part, 'height'),
-        )
-        return made
-
-    def _form(self, part: Part, height: str) -> dict[str, Any]:
-        """Return pybullet's arguments for a form; `height` is its name for a cylinder's height."""
-        kind, sizes = form_of(part, height)
-        return {'shapeType': getattr(self.bullet, kind), **sizes}

@@ -5,7 +5,7 @@ from itertools import pairwise
 import subprocess
 import sys
 
-from contract import check_arena
+from contract import check_arena, MOVING
 import numpy as np
 import pytest
 from smwm_ros.arenas import ARENA_NAMES, make_arena, require_fit
@@ -109,8 +109,10 @@ def test_what_was_recorded_and_converted_can_be_replayed_to_the_bit(name, tmp_pa
     rows = recorded.starts('all', 1)
     assert len(rows) == 24
     arena = make_arena(name, 16)
+    begins = [episode.start for episode in recorded.episodes]
     for row in np.array(rows):
-        arena.set_state(recorded.states(row[None])[0])
+        if name not in MOVING or row in begins:
+            arena.set_state(recorded.states(row[None])[0])
         frame = arena.step(recorded.actions(row[None])[0])
         assert np.array_equal(frame.pixels, recorded.pixels(row[None] + 1)[0])
         assert np.array_equal(frame.state, recorded.states(row[None] + 1)[0])

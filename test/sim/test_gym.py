@@ -29,13 +29,27 @@ def env():
 @pytest.mark.parametrize('name', ARENA_NAMES)
 @pytest.mark.parametrize(
     'words',
-    [{}, {'reward': 'dense', 'distractors': 2, 'randomise': {'usual': True}}],
-    ids=['plain', 'varied'],
+    [
+        {'lag': 0.2, 'acceleration': [1.0]},
+        {'reward': 'dense', 'distractors': 2, 'randomise': {'usual': True}},
+    ],
+    ids=['inert', 'varied'],
 )
 def test_gymnasium_finds_nothing_wrong(name, words):
     env = gymnasium.make(environment_id(name), image_size=16, render_mode='rgb_array', **words)
     check_env(env.unwrapped)
     env.close()
+
+
+def test_an_environment_may_have_inertia():
+    ways = []
+    for lag in (0.0, 0.5):
+        env = ArenaEnv('two_room', image_size=16, lag=lag)
+        env.reset(seed=0, options={'start': [0.5, 0.0]})
+        ways.append([env.step(np.array([0.2, 0.0]))[0]['state'][0] for _ in range(3)][-1] - 0.5)
+        env.close()
+    assert ways[0] == pytest.approx(0.06, abs=1e-3)
+    assert 0.0 < ways[1] < 0.03
 
 
 def test_the_ids_are_found_without_an_import_of_ones_own():
@@ -150,6 +164,8 @@ def test_gymnasium_makes_processes_by_itself():
         ({'reward': 'dens'}, ArenaError, "reward: 'dens' is not a choice; did you mean 'dense'"),
         ({'render_mode': 'human'}, ArenaError, "render_mode: 'human' is not a choice"),
         ({'budget': 0}, ArenaError, 'budget: 0 is out of range'),
+        ({'lag': -1}, ConfigError, r'arena\.lag: -1\.0 is out of range'),
+        ({'acceleration': [1, 2, 3]}, ArenaError, r'arena\.acceleration: expected one number'),
         ({'distractors': -1}, ConfigError, r'arena\.distractors: -1 is out of range'),
         ({'randomise': {'gian': [1, 1]}}, ConfigError, "did you mean 'gain'"),
         ({'randomise': {'gain': [2, 1]}}, ConfigError, r'gain: expected \[low, high\]'),
