@@ -349,7 +349,9 @@ class Model:
     )
     history: int = knob(
         1,
-        'model steps that the forward model reads, the current one included, with preset tiny',
+        'how much of the past the model reads, the current image included; more than 1 shows '
+        'velocities: images that the encoder reads as one, a raw step apart; with preset tiny, '
+        'latents that the forward model reads, a model step apart',
         1,
         64,
     )
@@ -375,6 +377,16 @@ class Model:
         0,
         100,
     )
+
+    @property
+    def stack(self) -> int:
+        """Return H, the number of images that the encoder reads as one observation."""
+        return 1 if self.preset == 'tiny' else self.history
+
+    @property
+    def context(self) -> int:
+        """Return the number of latents that the forward model reads."""
+        return self.history if self.preset == 'tiny' else 1
 
     @property
     def inverts(self) -> bool:

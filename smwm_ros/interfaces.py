@@ -32,14 +32,16 @@ class Frame(NamedTuple):
 class Obs(NamedTuple):
     """Images and measured states of one instant, as a training batch has them."""
 
-    pixels: Tensor  # (B, C, H, W) uint8
+    pixels: Tensor  # (B, 3*H, S, S) uint8, of H images, the oldest first
     state: Tensor  # (B, P) float32; P may be 0
 
 
 class Window(NamedTuple):
     """One training batch: o_0, a_0, o_1, ... a_T-1, o_T, where T = 1 is a transition."""
 
-    obs: Obs  # pixels (T+1, B, C, H, W), state (T+1, B, P): time first, so that a frame is a view
+    obs: (
+        Obs  # pixels (T+1, B, 3*H, S, S), state (T+1, B, P): time first, so that a frame is a view
+    )
     action: Tensor  # (T, B, K*A) normalised: the K raw actions between two frames, in order
     # (T, B) float32: the lowest confidence of the K raw actions; None where all are 1. Where it is
     # 0, an action is unknown and NaN.

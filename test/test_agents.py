@@ -26,7 +26,7 @@ class Clock:
     """A pilot whose plans say for whom and when they were made, and which action this is."""
 
     spec = ActionSpec(('lane', 'made', 'index'), (-99.0,) * 3, (99.0,) * 3, 0.1)
-    raw_steps = 8
+    raw_steps, stack = 8, 1
 
     def __init__(self) -> None:
         self.elapsed, self.goals = list[int](), np.zeros(0)

@@ -190,3 +190,18 @@ def test_another_light_moves_the_latents_less(tmp_path: Path, seed: int) -> None
         away[strength] = float((other - z).norm(dim=1).median() / usual)
     assert away[1.0] < 0.8
     assert away[0.0] > 1.5, 'the model without augmentation tolerates it, too'
+
+
+@pytest.mark.parametrize('strength', [BOTH, Strength(0.0, 0.0, 2)])
+def test_the_images_of_an_observation_change_alike(strength: Strength) -> None:
+    alone, found = noise(), []
+    for pixels in (alone, torch.cat([alone, alone], dim=2)):
+        torch.manual_seed(3)
+        found.append(augment(batch_of(pixels, 8), strength, slice(None)).obs.pixels)
+    assert not torch.equal(found[0], alone)
+    assert torch.equal(found[1], torch.cat([found[0], found[0]], dim=2))
+    torch.manual_seed(3)
+    mixed = torch.cat([alone, 255 - alone], dim=2)
+    assert torch.equal(
+        augment(batch_of(mixed, 8), Strength(1e-9, 0.0), slice(None)).obs.pixels, mixed
+    ), 'in their order'

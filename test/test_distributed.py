@@ -134,17 +134,18 @@ def same(one: Window, two: Window) -> bool:
 
 
 @pytest.mark.parametrize('share', [slice(None), slice(4, 8)])
+@pytest.mark.parametrize('stack', [1, 3])
 @pytest.mark.parametrize('labelled', [False, True])
 def test_batches_are_the_same_wherever_they_come_from(
-    dots: TransitionDataset, tmp_path: Path, share: slice, labelled: bool
+    dots: TransitionDataset, tmp_path: Path, share: slice, labelled: bool, stack: int
 ) -> None:
     if labelled:
         dots = half_labelled(tmp_path)
-    batches = Batches(dots, dots.action_scaler(), CPU, steps=2, unlabelled=labelled)
+    batches = Batches(dots, dots.action_scaler(), CPU, 2, labelled, stack)
     rows, steps = batches.starts('train'), range(3, 9)
     expected = [batches.at(Shuffle(rows, 8, 0)(step - 1), share) for step in steps]
     assert expected[0].action.shape[1] == 8
-    assert expected[0].obs.pixels.shape[1] == len(range(8)[share])
+    assert expected[0].obs.pixels.shape[1:3] == (len(range(8)[share]), 3 * stack)
     assert all((window.weight is None) == (not labelled) for window in expected)
     for kind in ('resident', 'prefetch', 'direct', 'auto'):
         with open_feed(kind, batches, Shuffle(rows, 8, 0), share, steps) as feed:

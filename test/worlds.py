@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,7 @@ def dot_dataset(
     state: config.State = STATE,
     noise: float = 0.0,  # of the motion, which no action explains
     unmeasured: slice = slice(0),  # rows without a measured state
+    inertia: float = 0.0,  # share of its velocity that the dot keeps in a tick
     **knobs: object,
 ) -> TransitionDataset:
     """Record a dot that walks at random between walls."""
@@ -164,8 +165,10 @@ def dot_dataset(
     rows = episodes * length
     places = np.zeros((episodes, length, 2))
     places[:, 0] = rng.uniform(-1, 1, (episodes, 2))
+    velocity = np.zeros((episodes, 2))
     for t in range(1, length):
-        moved = places[:, t - 1] + 0.5 * np.nan_to_num(actions[:, t - 1])
+        velocity = inertia * velocity + (1 - inertia) * np.nan_to_num(actions[:, t - 1])
+        moved = places[:, t - 1] + 0.5 * velocity
         moved += noise * rng.standard_normal(moved.shape)
         places[:, t] = np.clip(moved, -1, 1)
     flat = places.reshape(rows, 2)
@@ -207,16 +210,19 @@ def half_labelled(folder: Path) -> TransitionDataset:
     return TransitionDataset.open(whole.folder)
 
 
-def tiny_checkpoint(seed: int = 0, mean: float = 0.0, std: float = 0.3) -> Checkpoint:
+def tiny_checkpoint(
+    seed: int = 0, mean: float = 0.0, std: float = 0.3, history: int = 1
+) -> Checkpoint:
     """Make a checkpoint with random weights."""
+    knobs = replace(TINY, history=history)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = make_model(TINY, SIZE, 2 * BLOCK).eval().requires_grad_(False)
+        model = make_model(knobs, SIZE, 2 * BLOCK).eval().requires_grad_(False)
     return Checkpoint(
         model,
         ROBOT,
         config.Dataset(image_size=SIZE, action_block=BLOCK),
-        TINY,
+        knobs,
         config.Planner(samples=16, elites=4, iterations=2, horizon=3),
         ActionScaler(np.full(2, mean), np.full(2, std)),
         Info(dataset='none'),

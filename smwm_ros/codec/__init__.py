@@ -2,5 +2,6 @@
 """
 Convert messages to arrays and back: fields, images, depth. Without torch and ROS.
 
-Read in this order: fields, images, encodings, depth, image_headers, image_files.
+Read in this order: fields, images, image_stack, encodings, depth, image_headers,
+image_files.
 """

@@ -2,6 +2,6 @@
 """
 Transition datasets on disk. Without torch.
 
-Read in this order: dataset, shards, rows, actions, labels, jpeg_column, photographs, split,
-joined, motion_lag, describe, stored, evenly_spaced.
+Read in this order: dataset, shards, rows, actions, labels, observations, jpeg_column,
+photographs, split, joined, motion_lag, describe, stored, evenly_spaced.
 """

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import ActionSpec, Arena, Array, Frame
+from smwm_ros.planning.image_history import ImageHistory
 from smwm_ros.planning.pilot import Pilot
 
 
@@ -107,6 +108,7 @@ class PlannerAgent:
         self._tick = 0
         self._lanes: list[int] = []  # that the pilot still plans for
         self._queues: list[list[Array]] = []  # actions to execute in each lane
+        self._histories: list[ImageHistory] = []
         self.seconds, self.plans = 0.0, 0  # planning time, and number of plans
 
     def begin(self, attempts: Sequence[Attempt]) -> None:
@@ -118,21 +120,25 @@ class PlannerAgent:
         spec = self.pilot.spec
         still = spec.clip(np.zeros(spec.size))
         self._queues = [[still] * self._delay for _ in attempts]
+        self._histories = [ImageHistory(self.pilot.stack, 1.0) for _ in attempts]
 
     def act(self, lanes: Sequence[int], frames: Sequence[Frame]) -> list[Move]:
         """Return the moves that are due; plan first every `execute` calls."""
         distances = dict[int, float]()
+        seen = [
+            self._histories[lane].add(frame.pixels, self._tick)
+            for lane, frame in zip(lanes, frames, strict=True)
+        ]
         if self._tick % self._execute == 0:
-            distances = self._plan(lanes, frames)
+            distances = self._plan(lanes, np.stack(seen))
         self._tick += 1
         return [Move(self._queues[lane].pop(0), distances.get(lane)) for lane in lanes]
 
-    def _plan(self, lanes: Sequence[int], frames: Sequence[Frame]) -> dict[int, float]:
+    def _plan(self, lanes: Sequence[int], pixels: Array) -> dict[int, float]:
         """Plan for all lanes in one batch; return the latent distance to the goal in each."""
         if len(lanes) < len(self._lanes):
             self.pilot.keep([self._lanes.index(lane) for lane in lanes])
             self._lanes = list(lanes)
-        pixels = np.stack([frame.pixels for frame in frames])
         sent = None
         if self._compensate == 'sent' and self._delay:
             sent = np.stack([self._queues[lane][: self._delay] for lane in lanes])

@@ -70,7 +70,7 @@ class Calibrator:
 
     @torch.no_grad()  # the new model may be asked for gradients, unlike in inference mode
     def add(self, pixels: Array) -> Calibrated | None:
-        """Use an image (S, S, 3) uint8 RGB; return better statistics, if there are any now."""
+        """Use an observation (S, S, 3*H) uint8 RGB; return better statistics, if any."""
         if len(self._features) >= MOST:
             return None
         encoder = self._checkpoint.smwm.encoder

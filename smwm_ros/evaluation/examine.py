@@ -74,7 +74,7 @@ def examine(
     require(checkpoint, str(data.folder), info.spec.size, info.spec.dt, info.image_size)
     model = checkpoint.on(device).model
     data, note = with_held_out(data)
-    batches = Batches(data, checkpoint.scaler, device)
+    batches = Batches(data, checkpoint.scaler, device, stack=checkpoint.model_config.stack)
     train, val = _some(data.starts('train'), samples), _some(data.starts('val'), samples // 5)
     show = partial(progress, desc='encoding', unit_scale=BATCH, unit=' frames')
     known, z = (encode_rows(model, data, rows, show).numpy() for rows in (train, val))

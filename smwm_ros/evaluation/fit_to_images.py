@@ -138,7 +138,9 @@ def measure_commands(checkpoint: Checkpoint, data: TransitionDataset) -> Command
     known = data.starts('val')
     if not len(known):
         return CommandFit(math.nan, math.nan)
-    batches = Batches(data, checkpoint.scaler, torch.device('cpu'))
+    batches = Batches(
+        data, checkpoint.scaler, torch.device('cpu'), stack=checkpoint.model_config.stack
+    )
     with torch.inference_mode():
         found = measure(checkpoint.model, batches.at(evenly_spaced(known, FRAMES)))
     return CommandFit(found['forward_over_copy'], found['inverse_r2'])

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.observations import observations
 from smwm_ros.errors import DatasetError
 from smwm_ros.evaluation.agreement import Agreement
 from smwm_ros.interfaces import ActionSpec, Array
@@ -58,7 +59,8 @@ def replay(
         ends = dataset.pixels(part + length)
         pilot.set_goals(ends if goal is None else np.broadcast_to(goal, ends.shape))
         plans = [
-            pilot.plan_many(dataset.pixels(part + tick), min(tick, 1)) for tick in range(length)
+            pilot.plan_many(observations(dataset, part + tick, pilot.stack), min(tick, 1))
+            for tick in range(length)
         ]
         for lane, start in enumerate(part.tolist()):
             mine = [plan[lane] for plan in plans]

@@ -2,12 +2,14 @@
 """
 Write a model as ONNX, for onboard computers with an ONNX runtime.
 
-    encoder.onnx    pixels (B, 3, S, S) uint8 RGB -> z (B, D)
+    encoder.onnx    pixels (B, 3*H, S, S) uint8 RGB -> z (B, D)
     predictor.onnx  z (B, D), action (B, K*A) normalised -> z_next (B, D)
     model.json      normalisation, fields and limits of the actions
 
-A model with a history of several steps takes z (B, T, D) and action (B, T, K*A), with T up to its
-history. Both graphs are run by onnxruntime and compared with the model before they are renamed.
+The encoder takes H images, the oldest first, a raw step apart: `images` in model.json. A model of
+preset tiny with a history of several steps takes z (B, T, D) and action (B, T, K*A), with T up to
+its history. Both graphs are run by onnxruntime and compared with the model before they are
+renamed.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class EncoderGraph(nn.Module):
         self.encoder = model.encoder
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Encode: (B, 3, S, S) uint8 -> (B, D)."""
+        """Encode: (B, 3*H, S, S) uint8 -> (B, D)."""
         z: Tensor = self.encoder(pixels)
         return z
 
@@ -138,7 +140,7 @@ def _graphs(model: Smwm, checkpoint: Checkpoint) -> dict[str, Graph]:
     """Return the modules to export, by file name."""
     generator = torch.Generator().manual_seed(0)
     side, width = checkpoint.image_size, checkpoint.spec.size * checkpoint.action_block
-    shape = (max(BATCHES), 3, side, side)
+    shape = (max(BATCHES), 3 * checkpoint.model_config.stack, side, side)
     pixels = torch.randint(0, 256, shape, generator=generator).byte()
     predictor = model.forward_model
     remembers = isinstance(predictor, Predictor) and predictor.history > 1
@@ -211,7 +213,8 @@ def _about(checkpoint: Checkpoint) -> dict[str, Any]:
         'image_size': checkpoint.image_size,
         'resize': checkpoint.dataset.resize,
         'latent': checkpoint.model.latent,
-        'history': checkpoint.model_config.history,
+        'images': checkpoint.model_config.stack,
+        'history': checkpoint.model_config.context,
         'action_block': checkpoint.action_block,
         'action': {
             'fields': spec.fields,

@@ -269,6 +269,11 @@ def recorded(batch: Window) -> tuple[Tensor, Tensor]:
 def require_possible(config: Model, image_size: int) -> None:
     """Raise a ConfigError where knobs of a latent-action model do not fit together."""
     lam = config.latent_action
+    if config.history > 1:
+        raise ConfigError(
+            f'model.history: {config.history}, but a latent-action model reads one image at a '
+            'time; set it to 1'
+        )
     if lam.encoder in (*MODULES, 'smwm') and not lam.encoder_file:
         raise ConfigError(
             f'model.latent_action.encoder_file: empty, but encoder={lam.encoder} needs a path'

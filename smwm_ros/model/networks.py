@@ -25,21 +25,29 @@ def perceptron(size_in: int, hidden: int, size_out: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """f: uint8 pixels (B, 3, S, S) -> latent (B, D)."""
+    """f: uint8 pixels of H images (B, 3*H, S, S) -> latent (B, D)."""
 
     def __init__(
-        self, image_size: int, latent: int, hidden: int, stem: str = config.PATCHES
+        self,
+        image_size: int,
+        latent: int,
+        hidden: int,
+        stem: str = config.PATCHES,
+        stack: int = 1,  # H
     ) -> None:
         super().__init__()
         layers: list[nn.Module]
         if stem == config.PATCHES:
             channels, side = 16, image_size // 4
-            layers = [nn.Conv2d(3, channels, 4, stride=4), nn.ReLU(inplace=True)]
+            layers = [nn.Conv2d(3 * stack, channels, 4, stride=4), nn.ReLU(inplace=True)]
         else:
             # In patches a robot of their size looks different at each offset. Overlapping
             # convolutions of a smaller stride learn its look once.
             channels, side = 8, image_size // 2
-            layers = [nn.Conv2d(3, channels, 4, stride=2, padding=1), nn.ReLU(inplace=True)]
+            layers = [
+                nn.Conv2d(3 * stack, channels, 4, stride=2, padding=1),
+                nn.ReLU(inplace=True),
+            ]
         while side > 4:
             wider = min(2 * channels, 64)
             layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), nn.ReLU(inplace=True)]

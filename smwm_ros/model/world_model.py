@@ -49,13 +49,13 @@ class Smwm(nn.Module):
         if config.preset == 'tiny':
             width, hidden = vit.LATENT, vit.HIDDEN
             self.encoder = vit.VisionEncoder()
-            self.forward_model = vit.Predictor(action_size, config.history)
+            self.forward_model = vit.Predictor(action_size, config.context)
         elif config.preset == 'toy':
             width, hidden = toy.LATENT, toy.HIDDEN
-            self.encoder = toy.ToyEncoder(image_size)
+            self.encoder = toy.ToyEncoder(image_size, config.stack)
             self.forward_model = toy.ToyForwardModel(action_size)
         else:
-            self.encoder = Encoder(image_size, width, hidden, config.stem)
+            self.encoder = Encoder(image_size, width, hidden, config.stem, config.stack)
             self.forward_model = ForwardModel(width, action_size, hidden)
         self.latent = width  # D
         self.inverse_model = InverseModel(width, action_size, hidden)
@@ -71,7 +71,7 @@ class Smwm(nn.Module):
         self.heads = Heads(width, action_size, config.heads) if config.heads else None
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """f: uint8 (B, 3, S, S) -> (B, D)."""
+        """f: uint8 (B, 3*H, S, S) -> (B, D)."""
         z: Tensor = self.encoder(pixels)
         return z.float()  # also under autocast: bfloat16 rounds by more than predictions err
 
@@ -183,7 +183,7 @@ def mean_square(found: Tensor, true: Tensor, weight: Tensor | None = None) -> Te
 
 def make_model(config: Model, image_size: int, action_size: int, state_size: int = 0) -> Smwm:
     """Return an untrained model of this config; action_size is K*A, state_size is P."""
-    presets = {'latent': 'nano', 'hidden': 'nano', 'stem': 'nano', 'history': 'tiny'}
+    presets = {'latent': 'nano', 'hidden': 'nano', 'stem': 'nano'}
     for name, preset in presets.items():
         if config.preset != preset and getattr(config, name) != getattr(Model, name):
             raise ConfigError(

@@ -170,12 +170,12 @@ class ActiveSession:
         subscribers = (self.cameras.subscriber, self.goals.subscriber)
         return (*subscribers, self.planner_thread, self.command_thread)
 
-    def _watch(self, pixels: Array) -> None:
-        """Calibrate with an image (S, S, 3), while no command of the node moves the robot."""
+    def _watch(self, observation: Array) -> None:
+        """Calibrate with an observation, while no command of the node moves the robot."""
         # Even if the robot is engaged meanwhile: this thread makes the plans.
         if self._calibrator is None or (self._drives and self.controller.needs_plans):
             return
-        found = self._calibrator.add(pixels)
+        found = self._calibrator.add(observation)
         if found is not None:
             self._adopt(self, found)
 

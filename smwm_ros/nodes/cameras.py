@@ -18,6 +18,7 @@ from smwm_ros.nodes.messages import camera_qos
 from smwm_ros.nodes.planner_thread import CameraImage, PlannerThread
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.subscriber import IMAGE_BYTES, PendingMessage, Subscriber
+from smwm_ros.planning.image_history import ImageHistory
 
 _REMEDY = 'set node.camera_reliability to best_effort'
 
@@ -41,6 +42,7 @@ class Cameras:
         self._shadow = knobs.shadow
         self._reader = ImageReader(node, setup, knobs)
         self._duplicates = DuplicateDetector()
+        self._history = ImageHistory(setup.checkpoint.model_config.stack, setup.robot.dt)
         self.bad = 0  # images that were not used
         self.newest: tuple[Array, float] | None = None  # image (S, S, 3), and receive time [s]
         self.subscriber = Subscriber(node, clock, controller, warn, 'cameras')
@@ -98,7 +100,9 @@ class Cameras:
             return
         self.newest = pixels, received.time
         image_time = self._latency.image_time(message, received.time)
-        image = CameraImage(pixels, image_time, received.era, message.header.frame_id)
+        observation = self._history.add(pixels, image_time)
+        frame_id = message.header.frame_id
+        image = CameraImage(pixels, observation, image_time, received.era, frame_id)
         same = self._duplicates.is_same(message)
         # In shadow mode another driver may keep the robot at rest, where images may be equal.
         self._controller.on_image(received.time, same and not self._shadow, received.era)

@@ -26,7 +26,7 @@ class PilotLike(Protocol):
     raw_steps: int  # raw steps in a plan
 
     def encode(self, pixels: Array) -> Array:
-        """Return the latents (N, D) of images (N, S, S, 3)."""
+        """Return the latents (N, D) of images (N, S, S, 3) or observations (N, S, S, 3*H)."""
         ...
 
     def aim(self, latent: Array) -> None:
@@ -34,7 +34,7 @@ class PilotLike(Protocol):
         ...
 
     def plan(self, pixels: Array, elapsed: int, sent: Array | None) -> PilotPlan:
-        """Return raw actions from the time of an image; the first ones are those in `sent`."""
+        """Return raw actions from the time of an observation; the first are those in `sent`."""
         ...
 
     def reset(self) -> None:
@@ -103,9 +103,9 @@ class GoalPlanner:
             pilot = self._pilot
         pilot.cancel()
 
-    def encode(self, pixels: Array) -> Array:
-        """Return the latent (D,) of an image (S, S, 3)."""
-        latent: Array = self._pilot.encode(pixels[None])[0]
+    def encode(self, observation: Array) -> Array:
+        """Return the latent (D,) of an observation (S, S, 3*H)."""
+        latent: Array = self._pilot.encode(observation[None])[0]
         return latent
 
     def prepare(self, fresh: bool) -> Route:
@@ -131,10 +131,10 @@ class GoalPlanner:
             self._route.restart()
         return self._route
 
-    def plan(self, pixels: Array, plan_start: PlanStart) -> PilotPlan:
-        """Return a plan from an image (S, S, 3), with the first actions of plan_start."""
+    def plan(self, observation: Array, plan_start: PlanStart) -> PilotPlan:
+        """Return a plan from an observation (S, S, 3*H), with the first actions of plan_start."""
         elapsed = self._clock.elapsed(plan_start.start)
-        return self._pilot.plan(pixels, elapsed, plan_start.sent)
+        return self._pilot.plan(observation, elapsed, plan_start.sent)
 
     def update_progress(self, route: Route, latent: Array | None) -> Event:
         """Update the route with the latent (D,) of an image; a passed subgoal sets the next."""

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
+from smwm_ros.codec.image_stack import at_rest
 from smwm_ros.codec.images import fill_image
 from smwm_ros.config import CAMERA_FRAME
 from smwm_ros.errors import CheckpointError
@@ -111,17 +112,20 @@ class PlanDisplay:
     def _predict(self, snapshot: PlanSnapshot) -> Tensor:
         """Return the latents (T+1, D) of the image and after each model step of the plan."""
         made = self._checkpoint
-        z = self._encode(snapshot.pixels)
+        assert snapshot.plan.latent is not None
+        device = next(made.model.parameters()).device
+        z = torch.from_numpy(snapshot.plan.latent).unsqueeze(0).to(device)
         width = made.action_block * made.spec.size
         normal = made.scaler.normalise(snapshot.plan.actions).reshape(-1, width)
         actions = torch.from_numpy(normal).float().to(z.device)
         return torch.cat([z, made.model.rollout(z, actions.unsqueeze(0))[0]]).cpu()
 
     def _encode(self, pixels: Array) -> Tensor:
-        """Return the latent (1, D) of an image (S, S, 3)."""
+        """Return the latent (1, D) of an image (S, S, 3) in which nothing moves."""
         model = self._checkpoint.model
         device = next(model.parameters()).device
-        image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).to(device)
+        observation = at_rest(pixels, self._checkpoint.model_config.stack)
+        image = torch.from_numpy(observation).permute(2, 0, 1).unsqueeze(0).to(device)
         return model.encode(image)
 
     def _panel(self, snapshot: PlanSnapshot, end: Tensor) -> Array:

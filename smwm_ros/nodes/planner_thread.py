@@ -32,6 +32,7 @@ class CameraImage(NamedTuple):
     """One camera image, ready for the model."""
 
     pixels: Array  # (S, S, 3) uint8 RGB
+    observation: Array  # (S, S, 3*H) with the images before
     time: float  # when it was taken, as far as known [s]
     era: int  # the controller's era when it was received
     frame_id: str = ''  # of the camera
@@ -96,7 +97,7 @@ class PlannerThread:
         plan_start: Callable[[float, float], PlanStart],  # from image time and ready time [s]
         on_plan: Callable[[PlanReport], None],
         warn: Callable[[str], None],
-        watch: Callable[[Array], None] | None = None,  # called between plans with an image
+        watch: Callable[[Array], None] | None = None,  # called between plans with an observation
     ) -> None:
         self.planner = planner
         self._controller = controller
@@ -149,7 +150,7 @@ class PlannerThread:
             if self._watch is not None and self._is_later(image, self._watched):
                 self._watched = image.time
                 with self._keep_running('image not used to calibrate'):
-                    self._watch(image.pixels)
+                    self._watch(image.observation)
 
     def _is_due(self, image: CameraImage) -> bool:
         """Return whether a plan from this image would be used."""
@@ -175,7 +176,7 @@ class PlannerThread:
                 return None
             if self._images.closed:  # prepare() may have reset a cancellation
                 return None
-            plan = self.planner.plan(image.pixels, plan_start)
+            plan = self.planner.plan(image.observation, plan_start)
         except CancelledError:
             return None
         except Exception as error:  # whatever the planner raises, stop the robot and keep running
@@ -232,7 +233,7 @@ class PlannerThread:
     def _record(self, recorder: RouteRecorder, image: CameraImage, latent: Array | None) -> None:
         """Add an image to the route that is being recorded."""
         if latent is None:
-            latent = self.planner.encode(image.pixels)
+            latent = self.planner.encode(image.observation)
         recorder.add(latent, image.pixels)
 
     @contextmanager

@@ -28,6 +28,12 @@ class RecordedDrives(NamedTuple):
     actions: Tensor  # (R, A) normalised, NaN where unknown
     left: Tensor  # (R,) int64: the rows of the episode after this one
     block: int  # K, raw actions in a model step
+    resting: Tensor | None = None  # (R, D) of the same images, if nothing moved; None: no change
+
+    @property
+    def goals(self) -> Tensor:
+        """Return the latents (R, D) of the images as goals: pictures, in which nothing moves."""
+        return self.latents if self.resting is None else self.resting
 
     def windows(self, reach: int) -> Tensor:
         """Return the rows that have at least `reach` rows of their episode after them."""
@@ -73,7 +79,11 @@ def encode_drives(
     # The networks of the paper take seconds on a GPU and many minutes on a CPU.
     device = pick_device('auto')
     show = partial(progress, desc='encode', unit='batch')
-    latents = encode_rows(checkpoint.on(device).model, dataset, rows, show)
+    model = checkpoint.on(device).model
+    latents = encode_rows(model, dataset, rows, show)
+    resting = None
+    if checkpoint.model_config.stack > 1:
+        resting = encode_rows(model, dataset, rows, show, at_rest=True)
     with np.errstate(over='ignore'):
         actions = checkpoint.scaler.normalise(dataset.actions(rows)).astype(np.float32)
     require_whole(dataset.folder, actions)  # large ones are not, in units of the checkpoint
@@ -82,6 +92,7 @@ def encode_drives(
         torch.from_numpy(actions),
         torch.from_numpy(left),
         block,
+        resting,
     )
 
 

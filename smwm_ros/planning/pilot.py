@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.codec.image_files import read_folder
+from smwm_ros.codec.image_stack import at_rest
 from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
@@ -53,6 +54,7 @@ class Pilot:
         self.spec = checkpoint.spec
         self.action_block = checkpoint.action_block
         self.image_size = checkpoint.image_size
+        self.stack = checkpoint.model_config.stack  # H, the images in an observation
         self.raw_steps = settings.horizon * self.action_block  # raw steps in a plan
         self.latent_size = checkpoint.model.latent  # D
         self._device = planning_device(settings, checkpoint.model_config)
@@ -91,7 +93,7 @@ class Pilot:
         self._planner.reset()
 
     def encode(self, pixels: Array) -> Array:
-        """Return the latents (N, D) of images (N, S, S, 3) uint8 RGB."""
+        """Return the latents (N, D) of images or observations (N, S, S, 3 or 3*H) uint8 RGB."""
         latents: Array = self._encode(pixels).cpu().numpy()
         return latents
 
@@ -103,7 +105,7 @@ class Pilot:
 
     def plan(self, pixels: Array, elapsed: int, sent: Array | None = None) -> PilotPlan:
         """
-        Plan from an image (S, S, 3) uint8 RGB.
+        Plan from an observation (S, S, 3*H) uint8 RGB, or from an image (S, S, 3) at rest.
 
         `elapsed` is the number of raw steps since the image of the previous plan. The plan begins
         with `sent` (n, A): the raw actions that were sent before and act after this image.
@@ -113,7 +115,7 @@ class Pilot:
 
     def plan_many(self, pixels: Array, elapsed: int, sent: Array | None = None) -> list[PilotPlan]:
         """
-        Plan from the images (B, S, S, 3) of all problems at once, each as if it were alone.
+        Plan from the observations of all problems at once, each as if it were alone.
 
         `elapsed` and `sent` (B, n, A) are those of plan().
         """
@@ -166,8 +168,10 @@ class Pilot:
 
     @torch.inference_mode()
     def _encode(self, pixels: Array) -> Tensor:
-        """Return the latents (B, D) of images."""
+        """Return the latents (B, D) of observations, or of images in which nothing moves."""
         self._check(pixels, 4)
+        if pixels.shape[-1] < 3 * self.stack:
+            pixels = at_rest(pixels, self.stack)
         images = torch.tensor(pixels, device=self._device).permute(0, 3, 1, 2)
         alone = len(images) == 1  # many images keep a GPU busy by themselves
         encode = self._recorded if self._recorded and alone else self._model.encode
@@ -210,9 +214,11 @@ class Pilot:
     def _check(self, pixels: Array, dimensions: int) -> None:
         """Raise ValueError where pixels are not images of the size of the model."""
         expected = (self.image_size, self.image_size, 3)
-        fits = pixels.ndim == dimensions and pixels.shape[-3:] == expected
+        possible = (expected, (*expected[:2], 3 * self.stack))
+        fits = pixels.ndim == dimensions and pixels.shape[-3:] in possible
         if not fits or pixels.dtype != np.uint8:
-            raise ValueError(f'expected {expected} uint8, found {pixels.shape} {pixels.dtype}')
+            either = ' or '.join(map(str, dict.fromkeys(possible)))
+            raise ValueError(f'expected {either} uint8, found {pixels.shape} {pixels.dtype}')
 
 
 def planning_device(settings: config.Planner, model: config.Model) -> torch.device:

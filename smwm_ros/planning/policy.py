@@ -119,7 +119,7 @@ def _error(policy: Policy, drives: RecordedDrives, row: Tensor, draw: Tensor) ->
     """Return the mean squared error from rows (n,) to goals that `draw` (n,) in 0..1 selects."""
     most = (drives.left[row] // drives.block).clamp(max=STEPS_TO_GO[-1])
     steps = 1 + (draw * most).long()  # 1 to most
-    goal = drives.latents[row + steps * drives.block]
+    goal = drives.goals[row + steps * drives.block]
     proposed = policy(drives.latents[row], goal, steps.float().unsqueeze(1))
     return F.mse_loss(proposed, drives.model_actions(row))
 

@@ -117,9 +117,9 @@ def _goals(
     """Draw a goal (n, D) for each row: later in its drive with the time (n,), or any, with inf."""
     count = len(row)
     ahead = (torch.rand(count, generator=generator) * (drives.left[row] + 1)).long()
-    other = torch.randint(len(drives.latents), (count,), generator=generator)
+    other = torch.randint(len(drives.goals), (count,), generator=generator)
     same = torch.rand(count, generator=generator) < 0.5
-    goal = drives.latents[torch.where(same, row + ahead, other)]
+    goal = drives.goals[torch.where(same, row + ahead, other)]
     return goal, torch.where(same, ahead / drives.block, torch.inf)
 
 
@@ -140,7 +140,7 @@ def judge(head: TimeToGo, drives: RecordedDrives) -> Ranks:
     starts = drives.windows(1)
     row = starts[torch.randint(len(starts), (JUDGED,), generator=generator)]
     ahead = 1 + (torch.rand(JUDGED, generator=generator) * drives.left[row]).long()
-    z, goal = drives.latents[row], drives.latents[row + ahead]
+    z, goal = drives.latents[row], drives.goals[row + ahead]
     distance = torch.linalg.vector_norm(goal - z, dim=1)
     return Ranks(*(_rank_correlation(found, ahead) for found in (head(z, goal), distance)))
 

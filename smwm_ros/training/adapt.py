@@ -118,10 +118,17 @@ def take_steps(
     """Return a checkpoint after some gradient steps on the recorded commands."""
     model, settings = copy.deepcopy(checkpoint.smwm), settings_of(checkpoint)
     settings = replace(settings, steps=steps, lr=SLOWER * settings.lr, unroll=1)
-    history = checkpoint.model_config.history
-    check(dataset, history, checkpoint.model_config.aligns_state)
+    steps_read = checkpoint.model_config.context
+    check(
+        dataset,
+        steps_read,
+        checkpoint.model_config.aligns_state,
+        stack=checkpoint.model_config.stack,
+    )
     device = next(model.parameters()).device
-    batches = Batches(dataset, checkpoint.scaler, device, history)
+    batches = Batches(
+        dataset, checkpoint.scaler, device, steps_read, stack=checkpoint.model_config.stack
+    )
     sampler = Shuffle(batches.starts('train'), settings.batch, settings.seed)
     learner = Learner(model.requires_grad_(True), settings, device)
     with progress(total=steps, desc='adapt', unit='step') as bar:

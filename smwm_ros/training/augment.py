@@ -66,6 +66,8 @@ def augment(batch: Window, strength: Strength, share: slice) -> Window:
     Random numbers are drawn for the whole batch; `share` selects the windows in this process.
     """
     pixels, states, count = *batch.obs, batch.action.shape[1]
+    stack = pixels.shape[2] // 3
+    pixels = _frames(pixels)
     if strength.shift:
         far = strength.shift
         away = torch.randint(-far, far + 1, (2, count, 1), device=pixels.device)
@@ -80,11 +82,30 @@ def augment(batch: Window, strength: Strength, share: slice) -> Window:
             states = states.clone()
             states[:, ::EVERY] = math.nan  # the images no longer show what was measured
         if strength.colour_jitter:
-            drawn = _jitters(len(pixels), count, strength.colour_jitter, pixels)
+            drawn = _jitters(len(pixels) // stack, count, strength.colour_jitter, pixels)
+            # The images of an observation are taken a moment apart, in the same light.
+            drawn = tuple(part.repeat_interleave(stack, dim=0) for part in drawn)
             changed = jittered(changed, *(part[:, here] for part in drawn))
         pixels = pixels.clone()
         pixels[:, mine] = changed.round_().clamp_(0, 255).to(pixels.dtype)
-    return batch._replace(obs=Obs(pixels, states))
+    return batch._replace(obs=Obs(_observations(pixels, stack), states))
+
+
+def _frames(pixels: Tensor) -> Tensor:
+    """Return the images of observations, (T+1, B, 3*H, S, S) -> (H*(T+1), B, 3, S, S)."""
+    count, windows, channels, *sides = pixels.shape
+    if channels == 3:
+        return pixels
+    apart = pixels.reshape(count, windows, channels // 3, 3, *sides).transpose(1, 2)
+    return apart.flatten(0, 1)
+
+
+def _observations(frames: Tensor, stack: int) -> Tensor:
+    """Join images to observations again."""
+    if stack == 1:
+        return frames
+    apart = frames.reshape(-1, stack, *frames.shape[1:]).transpose(1, 2)
+    return apart.flatten(2, 3)
 
 
 def _uniform(*shape: int, like: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.data.observations import observations
 from smwm_ros.data.split import cuttable, Episode, gap_of, rows_of
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import ActionScaler, Array, Obs, Window
@@ -32,6 +33,7 @@ class Batches(NamedTuple):
     device: torch.device
     steps: int = 1  # T, the model steps in a window
     unlabelled: bool = False  # also windows with unknown actions, which are NaN
+    stack: int = 1  # H, the images in an observation
 
     def starts(self, split: str) -> Array:
         """Return the rows at which a whole window can start."""
@@ -54,7 +56,7 @@ class Batches(NamedTuple):
         rows = starts + block * np.arange(self.steps + 1)[:, None]  # (T+1, B)
         ticks = rows[:-1, :, None] + np.arange(block)  # (T, B, K)
         mine = rows[:, share]
-        frames = self.dataset.pixels(mine.ravel())  # (n, H, W, 3)
+        frames = observations(self.dataset, mine.ravel(), self.stack)  # (n, S, S, 3*H)
         pixels = torch.from_numpy(frames.reshape(*mine.shape, *frames.shape[1:])).to(self.device)
         action = self.normalised(ticks)  # (T, B, K, A)
         weight = self.dataset.confidence(ticks).min(axis=2) if self.weighted else None  # (T, B)
@@ -104,6 +106,7 @@ def check(
     needs_state: bool = False,
     warn: bool = True,
     unlabelled: bool = False,
+    stack: int = 1,
 ) -> None:
     """
     Raise a DatasetError if a dataset is too small, or its actions are unknown or constant.
@@ -122,6 +125,13 @@ def check(
                 f'dataset.action_block {dataset.info.action_block}) or one of {enough}, and '
                 'dataset.val_share above 0'
             )
+    longest = max(drive.stop - drive.start for drive in dataset.drives)
+    if longest < stack + ticks:
+        raise DatasetError(
+            f'{where}: model.history: {stack}, but the longest episode has '
+            f'{count_of(longest, "tick")}; expected one of at least {stack + ticks}, or a smaller '
+            'model.history'
+        )
     if not unlabelled:
         require_known(dataset, ticks, 'train', 'val')
         _report_left_out(dataset, ticks, warn)

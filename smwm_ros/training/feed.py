@@ -15,6 +15,7 @@ from threading import Event, Thread
 from typing import TypeAlias
 
 import numpy as np
+from smwm_ros.data.observations import first_rows
 from smwm_ros.interfaces import Array, Obs, Window
 from smwm_ros.training.batches import Batches
 import torch
@@ -81,17 +82,20 @@ class Resident:
         )
         self._steps = torch.arange(batches.steps + 1, device=self._device)[:, None]
         self._ticks = torch.arange(self._block, device=self._device)
+        self._behind = torch.arange(batches.stack - 1, -1, -1, device=self._device)
+        self._first = torch.from_numpy(first_rows(dataset, rows)).to(self._device)
 
     def at(self, starts: Array) -> Window:
         """Return the windows that start at these rows, with images for a share of them alone."""
         first = torch.from_numpy(starts).to(self._device, non_blocking=True)
         rows = first + self._block * self._steps  # (T+1, B)
-        mine = rows[:, self._share]
-        pixels = self._pixels.index_select(0, mine.flatten()).unflatten(0, mine.shape)  # type: ignore[no-untyped-call]
+        mine = rows[:, self._share, None]
+        images = torch.maximum(mine - self._behind, self._first[mine])  # (T+1, B, H)
+        pixels = self._pixels.index_select(0, images.flatten()).unflatten(0, images.shape)  # type: ignore[no-untyped-call]
         ticks = rows[:-1, :, None] + self._ticks  # (T, B, K)
         confidence = self._confidence
         return Window(
-            Obs(pixels.permute(0, 1, 4, 2, 3), self._states[rows]),
+            Obs(pixels.permute(0, 1, 2, 5, 3, 4).flatten(2, 3), self._states[rows]),
             self._actions[ticks].flatten(2),
             None if confidence is None else confidence[ticks].amin(dim=2),
         )

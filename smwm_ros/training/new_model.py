@@ -69,6 +69,11 @@ def _features(folder: Path, image_size: int, stem: str) -> dict[str, Any]:
             f'{KNOB}: {folder}: its images have {source.image_size} px, those of the dataset '
             f'{image_size} px; train it on images of the same size'
         )
+    if source.model_config.stack > 1:
+        raise ConfigError(
+            f'{KNOB}: {folder}: it reads {source.model_config.stack} images at once, expected a '
+            'run with model.history=1'
+        )
     if source.model_config.stem != stem:
         raise ConfigError(
             f'model.stem: {stem}, but {folder} has {source.model_config.stem}; set it to that'

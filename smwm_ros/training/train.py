@@ -145,10 +145,10 @@ def _begin(
     if origin:
         origin.require_fit(dataset, model_config)
     for part in (dataset, *(origin.old if origin else ())):
-        check(part, steps, model_config.aligns_state, leads, unlabelled=latent)
+        check(part, steps, model_config.aligns_state, leads, latent, model_config.stack)
     every = origin.joined(dataset) if origin else dataset
     scaler = origin.checkpoint.scaler if origin else dataset.action_scaler()
-    batches = Batches(every, scaler, device, steps, unlabelled=latent)
+    batches = Batches(every, scaler, device, steps, latent, model_config.stack)
     first = origin.model() if origin else new_model(dataset, model_config, settings.seed)
     model = first.to(device)
     if isinstance(model, LatentActionModel):
@@ -162,12 +162,12 @@ def _begin(
 
 def _window(model_config: config.Model, settings: config.Train) -> int:
     """Return T, the number of model steps in a window."""
-    if model_config.history > 1 and settings.unroll > 1:
+    if model_config.context > 1 and settings.unroll > 1:
         raise TrainingError(
-            'train.unroll: a model with model.history above 1 is trained one step ahead; set one '
-            'of them to 1'
+            'train.unroll: a model of preset tiny with model.history above 1 is trained one step '
+            'ahead; set one of them to 1'
         )
-    return max(model_config.history, settings.unroll)
+    return max(model_config.context, settings.unroll)
 
 
 def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:

@@ -7,8 +7,10 @@ from harness import picture, wait_until, world
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
+from smwm_ros import config
 from smwm_ros.errors import CheckpointError
 from smwm_ros.model.checkpoint import load, save
+from smwm_ros.model.world_model import make_model
 from smwm_ros.nodes.robot_setup import Setup
 
 LEFT = '/left/image_raw'
@@ -60,3 +62,29 @@ def test_a_model_of_changes_of_state_drives_no_robot(checkpoint):
     made = made._replace(dataset=replace(made.dataset, action='next_state_delta'))
     with pytest.raises(CheckpointError, match='cannot be published as commands'):
         Setup(made, made.robot, made.planner)
+
+
+def test_a_model_with_a_history_gets_the_images_of_the_control_periods_before(
+    checkpoint, tmp_path
+):
+    made, knobs = load(checkpoint), config.Model(latent=8, hidden=16, history=3)
+    model = make_model(knobs, 16, 4).eval().requires_grad_(False)
+    save(tmp_path, made._replace(model=model, model_config=knobs))
+    with world(tmp_path) as here:
+        seen = []
+        wait_until(lambda: here.pilots, 'a pilot')
+        plan = here.pilot.plan
+
+        def watch(pixels, elapsed, sent):
+            seen.append(pixels)
+            return plan(pixels, elapsed, sent)
+
+        here.pilot.plan = watch
+        here.drive()
+        wait_until(lambda: len(seen) > 20, 'plans')
+    assert all(pixels.shape == (16, 16, 9) for pixels in seen)
+    oldest, middle, newest = np.array([pixels[0, 0, ::3] for pixels in seen[10:]], int).T
+    # An image is a grey level brighter than the one before, and they come every 20 ms.
+    assert np.median(newest - middle) in (2, 3)
+    assert np.median(middle - oldest) in (2, 3)
+    assert (newest > oldest).all()
