@@ -49,6 +49,8 @@ def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:
         'across': {'kind': 'roadmap'},
         'across cem': {},
         'across time': {'cost': 'time'},
+        'across retrieval': {'retrieval': True},
+        'across both': {'cost': 'time', 'retrieval': True},
         'across cem last': {'cost': 'last'},
         'across amortised': {'kind': 'roadmap', 'subplanner': 'amortised'},
     }
@@ -98,6 +100,8 @@ def rows(found: Found) -> Iterator[Row]:
     for measure_name, key, peer, about in (
         ('across', 'across', 'across cem', 'CEM alone'),
         ('across_time', 'across time', 'across cem', 'CEM alone'),
+        ('across_retrieval', 'across retrieval', 'across cem', 'CEM alone'),
+        ('across_both', 'across both', 'across cem', 'CEM alone'),
         ('across_last', 'across', 'across cem last', 'CEM alone, cost of the last step'),
         ('across_amortised', 'across amortised', 'across cem', 'CEM alone'),
         ('across_expert', 'across expert', 'across random', 'random policy'),

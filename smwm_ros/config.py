@@ -506,6 +506,12 @@ class Planner:
         'the first samples of a search include proposals of the policy of smwm prepare',
         tune='true when samples are few, or random samples seldom touch the object',
     )
+    retrieval: bool = knob(
+        False,
+        'the first samples of a search include what was done on the most similar stretches of '
+        'recorded drives, which smwm prepare stores; nothing is trained',
+        tune='true when a policy would propose too little, because drives are few or varied',
+    )
     horizon: int = knob(
         5,
         'length of a plan [model steps]',

@@ -24,6 +24,7 @@ BENCHES = (
     'planner',
     'roadmap',
     'rooms',
+    'history',
     'routes',
     'train',
     'transfer',

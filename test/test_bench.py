@@ -214,6 +214,8 @@ def test_a_robot_with_inertia_has_to_stay_at_its_goal_for_a_second(bench: Any) -
 def test_every_row_of_the_roadmap_is_explained_and_has_its_peer(bench: Any) -> None:
     tried = ['across', 'across cem', 'across time', 'across cem last', 'across amortised']
     tried += [
+        'across retrieval',
+        'across both',
         'across random',
         'across expert',
         'amortised',
@@ -316,6 +318,20 @@ def test_rows_of_transfer_are_explained_and_compare_with_driving_at_home(bench: 
         assert set(rows) <= set(bench.common.TARGETS)
         moved = rows[f'transfer.{arena}.as_it_is_moved']
         assert (moved.value, moved.peer_value, moved.ratio) == (0.5, 1.0, 0.5)
+
+
+def test_rows_of_inertia_are_explained_and_compare_with_one_image(bench: Any) -> None:
+    found = {'history 1': [[GOOD, BAD]], 'history 3': [[GOOD, GOOD]]}
+    found |= {'random': [[BAD, BAD]], 'expert': [[GOOD, GOOD]]}
+    rows: dict[str, Any] = {}
+    for name in bench.history.ROBOTS:
+        rows |= {row.measure: row for row in bench.history.rows(name, found, {1: [0.4], 3: [0.1]})}
+    explained = {name for name in bench.common.TARGETS if name.startswith('history.')}
+    assert set(rows) == explained
+    success = rows['history.reacher_torque.success']
+    assert (success.value, success.peer_value, success.ratio) == (1.0, 0.5, 2.0)
+    forward = rows['history.reacher_torque.forward']
+    assert (forward.value, forward.peer_value, forward.ratio) == (0.1, 0.4, 4.0)
 
 
 def test_rows_of_furnished_rooms_are_explained_and_have_their_peers(bench: Any) -> None:

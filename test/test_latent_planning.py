@@ -172,9 +172,10 @@ def test_only_a_latent_action_model_is_searched_in_latent_actions() -> None:
 @pytest.mark.parametrize(
     ('knobs', 'match'),
     [
-        ({'kind': 'amortised'}, 'a policy proposes actions'),
-        ({'kind': 'roadmap', 'subplanner': 'amortised'}, 'a policy proposes actions'),
-        ({'proposals': True}, 'a policy proposes actions'),
+        ({'kind': 'amortised'}, 'a policy or drives propose actions'),
+        ({'kind': 'roadmap', 'subplanner': 'amortised'}, 'a policy or drives propose actions'),
+        ({'proposals': True}, 'a policy or drives propose actions'),
+        ({'retrieval': True}, 'a policy or drives propose actions'),
         ({'max_rate': (1.0,)}, 'max_rate limits actions'),
     ],
 )

@@ -35,6 +35,12 @@ class RecordedDrives(NamedTuple):
         """Return the latents (R, D) of the images as goals: pictures, in which nothing moves."""
         return self.latents if self.resting is None else self.resting
 
+    def to(self, device: torch.device) -> RecordedDrives:
+        """Return a copy on a device."""
+        latents, actions, left = (part.to(device) for part in self[:3])
+        resting = None if self.resting is None else self.resting.to(device)
+        return RecordedDrives(latents, actions, left, self.block, resting)
+
     def windows(self, reach: int) -> Tensor:
         """Return the rows that have at least `reach` rows of their episode after them."""
         return torch.nonzero(self.left >= reach).squeeze(1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of smwm prepare that planners need: roadmap, proposal policy and time to go."""
+"""The files of smwm prepare that planners need: roadmap, policy, time to go and drives."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import NamedTuple
 from smwm_ros import config
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.planning import policy as proposals
-from smwm_ros.planning import roadmap, time_to_go
+from smwm_ros.planning import retrieval, roadmap, time_to_go
 from smwm_ros.planning.policy import Policy
+from smwm_ros.planning.retrieval import Retrieval
 from smwm_ros.planning.roadmap import Roadmap
 from smwm_ros.planning.time_to_go import TimeToGo
 import torch
@@ -21,19 +22,25 @@ class Guides(NamedTuple):
     roadmap: Roadmap | None = None
     policy: Policy | None = None
     time: TimeToGo | None = None
+    retrieval: Retrieval | None = None
 
     def to(self, device: torch.device) -> Guides:
         """Return copies on a device."""
-        road, policy, time = self
+        road, policy, time, drives = self
         if road is not None:
             road = road._replace(nodes=road.nodes.to(device), edges=road.edges.to(device))
-        return Guides(road, policy and policy.to(device), time and time.to(device))
+        return Guides(
+            road,
+            policy and policy.to(device),
+            time and time.to(device),
+            drives and drives.to(device),
+        )
 
 
 def load_guides(checkpoint: Checkpoint, settings: config.Planner) -> Guides:
     """Read what the settings require; raise CheckpointError where it is missing."""
     where = checkpoint.folder
-    road = policy = time = None
+    road = policy = time = drives = None
     if settings.kind == 'roadmap':
         road = roadmap.load(where, 'planner.kind=roadmap')
     if 'amortised' in (settings.kind, settings.subplanner) or settings.proposals:
@@ -42,4 +49,6 @@ def load_guides(checkpoint: Checkpoint, settings: config.Planner) -> Guides:
     if settings.cost == 'time':
         time, ranks = time_to_go.load(where, 'planner.cost=time')
         time = time if ranks.better else None  # then the latent distance is used
-    return Guides(road, policy, time)
+    if settings.retrieval:
+        drives = retrieval.load(where, checkpoint.action_block, 'planner.retrieval')
+    return Guides(road, policy, time, drives)

@@ -136,10 +136,10 @@ class LatentPlanner:
 def require_free(settings: config.Planner) -> None:
     """Raise a ConfigError where other settings need a search over actions."""
     kind = settings.subplanner if settings.kind == 'roadmap' else settings.kind
-    if settings.proposals or kind == 'amortised':
+    if settings.proposals or settings.retrieval or kind == 'amortised':
         raise ConfigError(
-            f'planner.space: {settings.space}, but a policy proposes actions; use space=actions, '
-            'or a search without proposals'
+            f'planner.space: {settings.space}, but a policy or drives propose actions; use '
+            'space=actions, or a search without proposals and retrieval'
         )
     if settings.max_rate:
         raise ConfigError(

@@ -19,7 +19,7 @@ from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs, Heads, StateReader
 from smwm_ros.planning.guides import Guides
 from smwm_ros.planning.latent_space import LatentPlanner, noise_model, require_free
-from smwm_ros.planning.policy import AmortisedPlanner
+from smwm_ros.planning.policy import AmortisedPlanner, Propose
 from smwm_ros.planning.roadmap import Mover, RoadmapPlanner
 from smwm_ros.planning.search import Before, CancelledError, Search, SearchResult
 import torch
@@ -138,7 +138,7 @@ def make_planner(
         require_free(settings)
         model = space = noise_model(model, settings.space)
         bounds, rest = Bounds(-space.limit, space.limit), None
-    roadmap, policy, time_to_go = guides.to(low.device)
+    roadmap, policy, time_to_go, retrieval = guides.to(low.device)
     costs = Costs(model, settings, bounds, rest, keep_out, heads, read_focus, time_to_go)
     if settings.kind == 'roadmap':
         if roadmap is None:
@@ -146,14 +146,27 @@ def make_planner(
         settings = replace(settings, kind=settings.subplanner)
     else:
         roadmap = None
-    propose = partial(policy.propose, model, horizon=settings.horizon) if policy else None
+    proposals: list[Propose] = []
+    if policy:
+        proposals.append(partial(policy.propose, model, horizon=settings.horizon))
+    if retrieval:
+        still = low.new_zeros(len(low) // block) if rest is None else rest
+        proposals.append(partial(retrieval.propose, horizon=settings.horizon, rest=still))
+    propose = joined(proposals)
     planner: Planner
     if settings.kind != 'amortised':
         planner = SearchPlanner(Search(settings, bounds, costs, clock, propose))
-    elif propose is None:
+    elif policy is None or propose is None:
         raise ValueError('planner.kind=amortised: expected a policy in guides')
     else:
         planner = AmortisedPlanner(propose, bounds, costs)
     if roadmap:
         planner = RoadmapPlanner(planner, roadmap, Mover(model, bounds.low, bounds.high))
     return LatentPlanner(planner, space, low, high, block) if space else planner
+
+
+def joined(proposals: Sequence[Propose]) -> Propose | None:
+    """Return a function with the plans of all of these, None without any."""
+    if len(proposals) < 2:
+        return proposals[0] if proposals else None
+    return lambda z, goal: torch.cat([propose(z, goal) for propose in proposals], dim=1)

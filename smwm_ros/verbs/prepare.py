@@ -5,21 +5,25 @@ Build the roadmap, and train the policy and the time to go that some planners ne
 They are made from latents of recorded drives: the dataset that RUN was trained on, or another one
 of the same robot. They are saved in the run: roadmap.safetensors for planner.kind=roadmap,
 proposals.safetensors for planner.kind=amortised and planner.proposals=true, time_to_go.safetensors
-for planner.cost=time. Running it again replaces them and album.safetensors, the frames that are
+for planner.cost=time, and drives.safetensors, the latents and actions themselves, for
+planner.retrieval=true. Running it again replaces them and album.safetensors, the frames that are
 displayed for the end of a plan.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smwm_ros.config import Planner
 from smwm_ros.errors import ConfigError
 from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import options
 
 if TYPE_CHECKING:
+    from smwm_ros.config import Config
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.model.checkpoint import Checkpoint
     from smwm_ros.planning.drives import RecordedDrives
@@ -55,7 +59,7 @@ def _prepare(
     folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, steps: int, seed: int
 ) -> None:
     """Build roadmap, policy, time to go and frame bank, and report their quality."""
-    from smwm_ros.planning import frame_bank, roadmap
+    from smwm_ros.planning import frame_bank, retrieval, roadmap
     from smwm_ros.planning import policy as proposals
     from smwm_ros.planning.drives import limits
     from smwm_ros.progress import show_progress
@@ -68,6 +72,7 @@ def _prepare(
     origin = {'dataset': dataset.fingerprint}
     roadmap.save(folder, road, {**origin, 'joined': joined})
     proposals.save(folder, policy, {**origin, 'skill': skill})
+    retrieval.save(folder, retrieval.some_of(drives), origin)
     echo(
         f'Roadmap: {count_of(len(road.nodes), "node")} from '
         f'{count_of(len(drives.latents), "frame")}, {count_of(road.edges.shape[1], "edge")}; '
@@ -81,12 +86,25 @@ def _prepare(
     echo(f'Saved in {folder}; try: smwm evaluate {folder} planner.kind=roadmap')
 
 
-def add_time(
-    folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, steps: int, seed: int
+def add_missing(
+    folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, cfg: Config
 ) -> None:
-    """Train the time to go alone."""
-    origin = {'dataset': dataset.fingerprint}
-    _learn_time(folder, checkpoint, *_encode(checkpoint, dataset), origin, steps, seed)
+    """Add what the planner settings of a new run need and can have without a roadmap."""
+    from smwm_ros.errors import CheckpointError
+    from smwm_ros.planning import retrieval
+    from smwm_ros.planning.guides import load_guides
+
+    wanted = checkpoint.planner
+    try:
+        load_guides(checkpoint, replace(Planner(), cost=wanted.cost, retrieval=wanted.retrieval))
+    except CheckpointError:
+        drives, held_out = _encode(checkpoint, dataset)
+        origin = {'dataset': dataset.fingerprint}
+        if wanted.cost == 'time':
+            how = (origin, cfg.prepare.steps, cfg.train.seed)
+            _learn_time(folder, checkpoint, drives, held_out, *how)
+        if wanted.retrieval:
+            retrieval.save(folder, retrieval.some_of(drives), origin)
 
 
 def _encode(

@@ -27,7 +27,7 @@ from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import fine_tuning, options
 
 if TYPE_CHECKING:
-    from smwm_ros.config import Config, Robot
+    from smwm_ros.config import Robot
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.model.checkpoint import Checkpoint
     from smwm_ros.training.fine_tune import Origin
@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.progress import show_progress
     from smwm_ros.training.run_folder import require_begun
     from smwm_ros.training.train import train
+    from smwm_ros.verbs.prepare import add_missing
 
     if args.resume:
         require_begun(args.out)
@@ -86,8 +87,7 @@ def run(args: argparse.Namespace) -> int:
         if leads:
             every = origin.joined(dataset) if origin else dataset
             _save_frame_bank(args.out, checkpoint, every)
-            if checkpoint.planner.cost == 'time':
-                _save_time(args.out, checkpoint, every, cfg)
+            add_missing(args.out, checkpoint, every, cfg)
             if origin:
                 _report_change(args.out, origin, checkpoint, dataset)
     if leads:
@@ -163,19 +163,6 @@ def _save_frame_bank(folder: Path, checkpoint: Checkpoint, dataset: TransitionDa
         made = False
     if not made:
         frame_bank.add(checkpoint, dataset)
-
-
-def _save_time(
-    folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, cfg: Config
-) -> None:
-    """Train the time to go, unless it is there."""
-    from smwm_ros.planning import time_to_go
-    from smwm_ros.verbs.prepare import add_time
-
-    try:
-        time_to_go.load(folder, 'train')
-    except CheckpointError:
-        add_time(folder, checkpoint, dataset, cfg.prepare.steps, cfg.train.seed)
 
 
 def _print_best(folder: Path, last: Mapping[str, float]) -> None:
