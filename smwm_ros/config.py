@@ -973,6 +973,12 @@ class Evaluate:
     )
     delay: int = knob(0, 'raw steps from an image to the first action planned from it', 0, 1000)
     repeats: int = knob(5, 'attempts of the random policy at each pair', 1, 1000)
+    strict_share: float = knob(
+        0.5,
+        "with --strict: share of the arena's tolerance within which each axis must be by itself",
+        0.01,
+        1.0,
+    )
     lanes: int = knob(8, 'pairs tried in parallel; the result does not depend on it', 1, 1000)
     seed: int = knob(0, 'seed of the pairs', 0, 2**31 - 1)
 

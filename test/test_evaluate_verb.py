@@ -15,6 +15,7 @@ from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.closed_loop import Outcome
+from smwm_ros.evaluation.methods import possible_kinds
 from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.evaluation.scores import Round
 from smwm_ros.model.checkpoint import META, save
@@ -74,7 +75,7 @@ def test_fresh_episodes_stand_in_for_a_dataset_and_the_budget_grows_with_the_off
     assert [(one['offset'], one['budget']) for one in rounds] == [(5, 4), (10, 8), (120, 96)]
     said = capsys.readouterr().out
     assert 'goals 120 raw steps away, 96 to get there' in said
-    assert said.count('\n     5       4') + said.count('\n   120      96') == 2
+    assert said.count('\n     5        4') + said.count('\n   120       96') == 2
     starts = [[pair['start'] for pair in one['pairs']] for one in rounds]
     assert all(len(set(some)) == 2 for some in starts)
 
@@ -106,6 +107,57 @@ def test_methods_are_trained_beside_the_run_and_reused(
     assert (paper['planner']['samples'], paper['planner']['iterations']) == (300, 30)
 
 
+def test_every_kind_is_judged_strictly_too_and_those_with_the_state_are_marked(
+    trained: tuple[Path, TransitionDataset], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, dots = trained
+    words = ['evaluate', str(run), '--data', str(dots.folder), '--strict', '--fresh']
+    words += ['--methods', 'all', '--horizons', '5,10', *SMALL, 'evaluate.repeats=1']
+    assert main(words) == 0
+    found = reported(run / 'evaluate.json')
+    names = ['smwm', 'forward_only', 'sigreg', 'state_align', 'smwm+sigreg', 'state_align+sigreg']
+    assert list(found['methods']) == names
+    marked = [name for name in names if found['methods'][name]['state_trained']]
+    assert marked == ['state_align', 'state_align+sigreg']
+    assert found['dataset'] == 'fresh episodes'
+    for one in found['rounds']:
+        assert one['state_trained'] == marked
+        assert (one['strict']['pairs'], one['pairs_of_the_usual_protocol']) == (3, 3)
+        assert one['strict']['compared'].keys() == {*names[1:], 'random', 'expert'}
+        assert one['strict']['compared']['sigreg'].keys() >= {'difference', 'interval', 'p'}
+        for name, result in one['strict']['results'].items():
+            assert result['solved_at_start'] == 0
+            tried = one['results'][name]['outcomes']
+            good = sum(attempt['strict_steps'] is not None for attempt in tried)
+            assert result['success'] == pytest.approx(good / 3)
+    page = (run / 'evaluate.html').read_text(encoding='utf-8')
+    for text in ('Strict judgement', 'state_align+sigreg*', 'trained with the measured state'):
+        assert text in page
+    said = capsys.readouterr().out
+    for text in ('strict judgement:', '\nstate_align* ', '* trained with the measured state'):
+        assert text in said
+
+
+def test_only_kinds_that_the_dataset_allows_are_all(tmp_path: Path) -> None:
+    dots = dot_dataset(tmp_path / 'dots', val_share=0.2)
+    assert possible_kinds(dots) == [kind for kind in config.KINDS if kind != 'latent_action']
+    blind = dot_dataset(tmp_path / 'blind', val_share=0.2, state=config.State(topic=''))
+    assert possible_kinds(blind) == ['smwm', 'forward_only', 'sigreg', 'smwm+sigreg']
+
+
+def test_pairs_that_are_all_solved_are_an_error_before_anything_is_trained(
+    trained: tuple[Path, TransitionDataset], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, dots = trained
+    words = ['evaluate', str(run), '--data', str(dots.folder), '--fresh', '--strict']
+    words += ['--out', str(tmp_path / 'found.json'), *SMALL, 'evaluate.offset=1']
+    assert main([*words, '--methods', 'smwm+sigreg']) == 2
+    said = capsys.readouterr().err
+    assert '0 of 101 pairs 1 raw step apart are not solved at the start, expected 3' in said
+    assert 'raise evaluate.offset or --horizons' in said
+    assert not (tmp_path / 'found.json').exists()
+
+
 def test_shifts_stand_beside_the_arena_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,7 +177,7 @@ def test_methods_are_compared_pair_by_pair_also_where_one_tried_again() -> None:
     pairs = [Pair(np.zeros(1), np.ones(1), row, row + 25, row) for row in range(2)]
     good, bad = Outcome(True, False, 9), Outcome(False, False, 50)
     outcomes = {'smwm': [good, bad], 'random': [good, bad, good, good]}
-    found = Round(25, 50, '', pairs, outcomes).compared()['random']
+    found = Round(25, 50, '', pairs, outcomes).usual().compared()['random']
     assert (found['only_first'], found['only_second'], found['difference']) == (0, 0, 0.0)
 
 
@@ -134,7 +186,8 @@ REFUSED = {
     "did you mean 'sigreg'": ['--methods', 'smwm,sigred'],
     "did you mean 'camera'": ['--shift', 'camra'],
     "'friction': this shift changes nothing in this arena": ['--shift', 'friction'],
-    'is trained from --data, which is missing': ['--methods', 'forward_only'],
+    'forward_only: is trained from --data, which is missing': ['--methods', 'forward_only'],
+    'all: is trained from --data, which is missing': ['--methods', 'all'],
     'expected numbers like 25,50': ['--horizons', '25,fifty'],
     '--horizons: 0 is out of range': ['--horizons', '25,0'],
     'planner.horizon': ['planner.horizon=0'],

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 import numpy as np
@@ -122,6 +124,44 @@ def test_comparing_the_other_way_round_turns_the_signs(
     assert 0 < here.p <= 1
     low, high = here.interval
     assert -1 <= low <= high <= 1
+
+
+def test_the_test_of_a_difference_flips_the_signs_of_whole_episodes() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        episodes = rng.integers(0, 7, 30).tolist()
+        first, second = (rng.random(30) < 0.7).tolist(), (rng.random(30) < 0.4).tolist()
+        sums = np.zeros(7)
+        for one, two, episode in zip(first, second, episodes, strict=True):
+            sums[episode] += int(one) - int(two)
+        totals = [abs(np.dot(signs, sums)) for signs in product((-1, 1), repeat=7)]
+        expected = np.mean(np.array(totals) >= abs(sums.sum()))
+        assert compare(first, second, episodes).p == pytest.approx(expected)
+
+
+def test_pairs_of_one_episode_that_end_alike_count_once_in_a_comparison() -> None:
+    first, second = tried(9, 1, 20, 10)
+    alone = compare(first, second, range(40))
+    assert alone == compare(first, second)
+    alike = compare(first * 4, second * 4, list(range(40)) * 4)
+    assert alike.p == pytest.approx(alone.p)
+    assert alike.interval == pytest.approx(alone.interval)
+    assert (alike.difference, alike.episodes, alike.only_first) == (alone.difference, 40, 36)
+    one = compare([True] * 50, [False] * 50, [3] * 50)
+    assert one.p == 1.0, 'one episode proves nothing'
+    assert one.interval[0] < 0
+
+
+def test_the_interval_of_a_difference_is_as_wide_as_a_bootstrap_of_episodes() -> None:
+    rng = np.random.default_rng(3)
+    rates = rng.beta(2, 1, 60)[:, None]
+    first = rng.random((60, 4)) < rates
+    second = rng.random((60, 4)) < rates * rng.integers(0, 2, (60, 1))
+    apart = first.astype(int) - second
+    drawn = [apart[rng.integers(60, size=60)].mean() for _ in range(3000)]
+    episodes = np.repeat(np.arange(60), 4).tolist()
+    low, high = compare(first.ravel().tolist(), second.ravel().tolist(), episodes).interval
+    assert (high - low) / 3.92 == pytest.approx(np.std(drawn), rel=0.06)
 
 
 def test_only_the_same_pairs_can_be_compared() -> None:

@@ -40,7 +40,10 @@ PAPER_PLANNER = config.Planner(
     min_std=0.0,
     warm_start=False,
 )
-WORDS = (*KINDS, PAPER, *ALWAYS)
+ALL = 'all'  # every kind that the dataset allows
+WORDS = (ALL, *KINDS, PAPER, *ALWAYS)
+# Learns its actions from images alone, with settings of its own: it is no variant of another run.
+APART = 'latent_action'
 
 
 class Method(NamedTuple):
@@ -52,6 +55,11 @@ class Method(NamedTuple):
     planner: config.Planner
     execute: int  # raw steps of each plan to execute
 
+    @property
+    def state_trained(self) -> bool:
+        """Return whether the training used the measured state."""
+        return self.checkpoint.model_config.aligns_state
+
     def agent(self, protocol: config.Evaluate) -> PlannerAgent:
         """Return an agent that plans by this method, warmed up."""
         pilot = Pilot(self.checkpoint, self.planner)
@@ -59,8 +67,14 @@ class Method(NamedTuple):
         return PlannerAgent(pilot, self.execute, protocol.delay)
 
 
-def read_words(text: str, folder: Path) -> list[str]:
-    """Return the methods of a comma-separated list; raise ConfigError for an unknown one."""
+def read_words(
+    text: str, folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset | None
+) -> list[str]:
+    """
+    Return the methods of a comma-separated list beside the run, each once.
+
+    Raises ConfigError for an unknown one, and for one that cannot be trained from the dataset.
+    """
     words = [word.strip() for word in text.split(',')]
     for word in words:
         if word not in WORDS and not (Path(word) / checkpoints.META).is_file():
@@ -68,7 +82,34 @@ def read_words(text: str, folder: Path) -> list[str]:
                 f"--methods: '{word}': neither a method nor a run folder; "
                 f'{did_you_mean(word, WORDS)}'
             )
-    return [word for word in dict.fromkeys(words) if word not in ALWAYS and word != str(folder)]
+    own = checkpoint.model_config.kind
+    for word in {*words} & {ALL, *KINDS} - {own}:
+        if dataset is None:
+            raise ConfigError(f'--methods {word}: is trained from --data, which is missing')
+        if dataset.fingerprint != checkpoint.info.dataset:
+            raise ConfigError(
+                f'--methods {word}: {dataset.folder} is not the dataset that {folder} was trained '
+                'on; methods are compared on one dataset: pass that one as --data'
+            )
+    if ALL in words:
+        at = words.index(ALL)
+        words[at : at + 1] = possible_kinds(dataset) if dataset else []
+    return [
+        word for word in dict.fromkeys(words) if word not in (*ALWAYS, own) and word != str(folder)
+    ]
+
+
+def possible_kinds(dataset: TransitionDataset) -> list[str]:
+    """Return the kinds that can be trained from a dataset; state_align needs measured states."""
+    measured = dataset.info.state_size > 0 and all(
+        dataset.measured(dataset.starts(split, 0, unlabelled=True)).any()
+        for split in ('train', 'val')
+    )
+    return [
+        kind
+        for kind in KINDS
+        if kind != APART and (measured or not config.Model(kind=kind).aligns_state)
+    ]
 
 
 def gather(
@@ -87,8 +128,6 @@ def gather(
     for word in words:
         if word == PAPER:
             methods.append(Method(PAPER, folder, checkpoint, *as_in_the_paper(checkpoint)))
-            continue
-        if word == first.name:
             continue
         run = folder.with_name(f'{folder.name}_{word}') if word in KINDS else Path(word)
         if word in KINDS:
@@ -124,13 +163,7 @@ def _trained(
     progress: ShowProgress,
 ) -> Checkpoint:
     """Train another kind with the settings of the run, or reuse an earlier training."""
-    if dataset is None:
-        raise ConfigError(f'--methods {kind}: is trained from --data, which is missing')
-    if dataset.fingerprint != checkpoint.info.dataset:
-        raise ConfigError(
-            f'--methods {kind}: {dataset.folder} is not the dataset that {folder} was trained '
-            'on; methods are compared on one dataset: pass that one as --data'
-        )
+    assert dataset is not None  # checked by read_words
     try:
         settings = section(config.Train, checkpoint.info.train, 'train')
     except ValueError as error:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 Z = 1.959964  # of a 95 % interval
 
 
@@ -17,7 +19,8 @@ class Comparison(NamedTuple):
     only_second: int
     difference: float  # success rate of the first minus that of the second
     interval: tuple[float, float]  # 95 % confidence interval of the difference
-    p: float  # of McNemar's exact test
+    p: float  # of the sign-flip test by episode; McNemar's, where each pair has an episode
+    episodes: int  # that the pairs come from
 
 
 def wilson(successes: float, attempts: float) -> tuple[float, float]:
@@ -70,25 +73,54 @@ def interval_by_episode(
     return wilson(rate * worth, worth)
 
 
-def compare(first: Sequence[bool], second: Sequence[bool]) -> Comparison:
+def compare(
+    first: Sequence[bool], second: Sequence[bool], episodes: Sequence[int] | None = None
+) -> Comparison:
     """
     Compare two methods pair by pair, which is more powerful than comparing two intervals.
 
-    Only pairs with different outcomes count. The interval is that of Agresti and Min, which adds
-    half a pair to each of the four cells, so that it never has length 0.
+    Only pairs with different outcomes count. Pairs of one episode are correlated: the variance of
+    the difference is that between episodes, and gives an effective number of independent pairs.
+    The interval is that of Agresti and Min for this number, which adds half a pair to each of the
+    four cells, so that it never has length 0. Without episodes, each pair has one of its own.
     """
     if len(first) != len(second):
         raise ValueError(f'expected the same pairs, found {len(first)} and {len(second)}')
+    count = len(first)
     b = sum(one and not two for one, two in zip(first, second, strict=True))
     c = sum(two and not one for one, two in zip(first, second, strict=True))
-    difference = (b - c) / max(len(first), 1)
-    n, shifted = len(first) + 2, (b - c) / (len(first) + 2)
-    half = Z * math.sqrt(max(b + c + 1 - n * shifted**2, 0.0)) / n
+    difference = (b - c) / max(count, 1)
+    sums: dict[int, list[int]] = {}  # of each episode: sum of the differences, pairs
+    for one, two, episode in zip(first, second, episodes or range(count), strict=True):
+        found = sums.setdefault(episode, [0, 0])
+        found[0] += one - two
+        found[1] += 1
+    # The variance of the rate between episodes, beside that of one pair.
+    variance = (
+        sum((total - difference * n) ** 2 for total, n in sums.values()) / max(count, 1) ** 2
+    )
+    alone = (b + c) / max(count, 1) - difference**2
+    worth = min(alone / variance if variance else len(sums), count)
+    share = worth / max(count, 1)
+    n, shifted = worth + 2, (b - c) * share / (worth + 2)
+    half = Z * math.sqrt(max((b + c) * share + 1 - n * shifted**2, 0.0)) / n
     interval = max(-1.0, shifted - half), min(1.0, shifted + half)
-    return Comparison(b, c, difference, interval, _sign_test(b, c))
+    p = _sign_flip_test([total for total, _ in sums.values()])
+    return Comparison(b, c, difference, interval, p, len(sums))
 
 
-def _sign_test(b: int, c: int) -> float:
-    """Return the two-sided p value of b against c, both equally likely."""
-    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))
-    return min(1.0, 2 * tail / (1 << (b + c)))
+def _sign_flip_test(sums: Sequence[int]) -> float:
+    """
+    Return the two-sided p value of sums of differences, one of each episode.
+
+    If the methods were equal, each sum would be as likely with the other sign. The value is exact:
+    the share of all choices of signs whose total is at least as far from 0 as the one found.
+    """
+    sizes = [abs(value) for value in sums if value]
+    most = sum(sizes)
+    share = np.zeros(2 * most + 1)  # of the choices of signs that give each total from -most on
+    share[most] = 1.0
+    for size in sizes:
+        share = (np.roll(share, size) + np.roll(share, -size)) / 2
+    far = np.abs(np.arange(-most, most + 1)) >= abs(sum(sums))
+    return min(1.0, float(share[far].sum()))

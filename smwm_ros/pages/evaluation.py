@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros.evaluation.closed_loop import Outcome
 from smwm_ros.evaluation.pairs import Pair
-from smwm_ros.evaluation.scores import difference, Round
+from smwm_ros.evaluation.scores import cells, notes, Round, STRICT, USUAL
 from smwm_ros.interfaces import Arena, Array
 from smwm_ros.pages import charts, html
 from smwm_ros.pages.film import film
@@ -41,7 +41,9 @@ class DrawnAttempt(NamedTuple):
         if self.outcome.solved_at_start:
             return 'solved at the start'
         how = 'reached' if self.outcome.success else 'not reached'
-        return f'{how} in {count_of(self.outcome.steps, "step")}'
+        words = f'{how} in {count_of(self.outcome.steps, "step")}'
+        strict = self.outcome.strict_steps
+        return words if strict is None else f'{words}, strictly in {strict}'
 
 
 def write_page(
@@ -49,16 +51,20 @@ def write_page(
 ) -> list[str]:
     """Write page and film next to the JSON file; return their paths."""
     shown = rounds[0]
-    drives = _choose(shown.pairs, shown.outcomes[method], arena)
+    outcomes = shown.usual().outcomes[method]
+    drives = _choose(shown.pairs[: len(outcomes)], outcomes, arena)
     failures = [drive for drive in drives if not drive.outcome.success]
     successes = [drive for drive in drives if drive.outcome.success]
     body = [_headline(shown, method)]
     for one in rounds:
-        body += [f'<h2>{escape(one.title.capitalize())}</h2>', _table(one)]
+        body.append(f'<h2>{escape(one.title.capitalize())}</h2>')
+        for judgement in one.judged():
+            body += [f'<h3>{judgement.capitalize()} judgement</h3>'] if one.strict else []
+            body += [_table(one, judgement), *map(_note, notes(one, judgement))]
     body += _charts(rounds)
     for title, some in (('Failures', failures), ('Successes', successes)):
         if some:
-            total = sum(o.success is some[0].outcome.success for o in shown.outcomes[method])
+            total = sum(o.success is some[0].outcome.success for o in outcomes)
             body.append(f'<h2>{title} of {escape(method)}: {len(some)} of {total}</h2>')
             body.append('<p>From left to right: first camera image, goal, path.</p>')
             body += [_strip(drive, drives) for drive in some]
@@ -78,12 +84,13 @@ def write_page(
 
 def _warnings(shown: Round, method: str) -> list[str]:
     """Return warnings about the figures."""
-    solved = sum(one.solved_at_start for one in shown.outcomes[method])
-    if solved <= _SOLVED * len(shown.pairs):
+    outcomes = shown.usual().outcomes[method]
+    solved = sum(one.solved_at_start for one in outcomes)
+    if solved <= _SOLVED * len(outcomes):
         return []
     return [
-        f'Solved at the start: {solved} of {count_of(len(shown.pairs), "pair")}; raise '
-        'evaluate.offset.'
+        f'Solved at the start: {solved} of {count_of(len(outcomes), "pair")}; raise '
+        'evaluate.offset, or add --strict, which draws other pairs for them.'
     ]
 
 
@@ -106,53 +113,59 @@ def _choose(
 
 def _headline(one: Round, method: str) -> str:
     """Return the key figures."""
-    results = one.results()
+    usual = one.usual()
+    results = usual.results()
     low, high = results[method]['interval']
-    return html.tiles(
-        {
-            f'goals reached by {method}': f'{results[method]["success"]:.0%}',
-            '95 % interval': f'{low:.0%} to {high:.0%}',
-            'reached by the random policy': f'{results["random"]["success"]:.0%}',
-            'reached by the scripted expert': f'{results["expert"]["success"]:.0%}',
-            'pairs': str(len(one.pairs)),
-        }
-    )
+    facts = {
+        f'goals reached by {one.shown(method)}': f'{results[method]["success"]:.0%}',
+        '95 % interval': f'{low:.0%} to {high:.0%}',
+    }
+    if one.strict:
+        strictly = one.strictly().results()[method]['success']
+        facts['reached strictly'] = f'{strictly:.0%}'
+    facts |= {
+        'reached by the random policy': f'{results["random"]["success"]:.0%}',
+        'reached by the scripted expert': f'{results["expert"]["success"]:.0%}',
+        'pairs': str(usual.pairs),
+    }
+    return html.tiles(facts)
 
 
-def _table(one: Round) -> str:
+def _table(one: Round, judgement: str) -> str:
     """Return the success of every method as an HTML table."""
-    compared = one.compared()
-    first = next(iter(one.outcomes))
-    head = ('', 'success', '95 % interval', 'without those solved at the start', 'median steps')
-    rows = [''.join(f'<th>{escape(word)}</th>' for word in (*head, f'{first} is better by'))]
-    for name, result in one.results().items():
-        low, high = result['interval']
-        rest, steps = result['success_without_solved'], result['median_steps']
-        cells = [
-            f'{result["success"]:.1%}',
-            f'{low:.1%} to {high:.1%}',
-            '-' if rest is None else f'{rest:.1%}',
-            '-' if steps is None else f'{steps:g}',
-            difference(compared[name]) if name in compared else '',
-        ]
-        numbers = ''.join(f'<td class="n">{cell}</td>' for cell in cells)
-        rows.append(f'<td>{escape(name)}</td>{numbers}')
-    return html.wide(f'<table>{"".join(f"<tr>{row}</tr>" for row in rows)}</table>')
+    head, *rows = cells(one, judgement)
+    lines = [''.join(f'<th>{escape(word)}</th>' for word in head)]
+    for name, *numbers in rows:
+        right = ''.join(f'<td class="n">{escape(cell)}</td>' for cell in numbers)
+        lines.append(f'<td>{escape(name)}</td>{right}')
+    return html.wide(f'<table>{"".join(f"<tr>{line}</tr>" for line in lines)}</table>')
+
+
+def _note(text: str) -> str:
+    """Return a note under a table."""
+    return f'<p>{escape(text)}</p>'
 
 
 def _charts(rounds: Sequence[Round]) -> list[str]:
-    """Return success by offset, where there are several."""
+    """Return success by offset and judgement, where there are several offsets."""
     plain = [one for one in rounds if not one.shift]
     if len(plain) < 2:
         return []
     offsets = np.array([one.offset for one in plain])
-    found = [one.results() for one in plain]
-    curves = {
-        name: (offsets, np.array([100 * results[name]['success'] for results in found]))
-        for name in plain[0].outcomes
-    }
     labels = 'from start to goal in the recording [raw steps]', 'success [%]'
-    return ['<h2>Horizon</h2>', charts.line_chart('Goals reached', *labels, curves)]
+    titles = {USUAL: 'Goals reached', STRICT: 'Goals reached, judged strictly'}
+    drawn = []
+    for judgement in plain[0].judged():
+        found = [one.judged()[judgement].results() for one in plain]
+        curves = {
+            plain[0].shown(name): (
+                offsets,
+                np.array([100 * some[name]['success'] for some in found]),
+            )
+            for name in plain[0].outcomes
+        }
+        drawn.append(charts.line_chart(titles[judgement], *labels, curves))
+    return ['<h2>Horizon</h2>', html.row(drawn)]
 
 
 def _strip(drive: DrawnAttempt, drives: Sequence[DrawnAttempt]) -> str:

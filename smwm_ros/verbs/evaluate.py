@@ -4,8 +4,9 @@ Measure how often a checkpoint reaches its goals in an arena.
 
 Start and goal are two frames of one held-out episode of --data, or of fresh episodes. All methods,
 the random policy and the scripted expert try the same pairs within the same budget of raw steps.
-All methods use the planner settings of RUN; `paper` is RUN with the planner of the paper. Writes
-evaluate.json, a page and a film.
+All methods use the planner settings of RUN; `paper` is RUN with the planner of the paper. Each
+method is compared with RUN pair by pair; a * marks those whose training used the measured state.
+--strict also judges the same drives by tight tolerances. Writes evaluate.json, a page and a film.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smwm_ros.config import Config, Evaluate
+from smwm_ros.config import Config
 from smwm_ros.errors import ConfigError
 from smwm_ros.text import echo
 from smwm_ros.verbs import options
@@ -26,14 +27,12 @@ from smwm_ros.verbs import options
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.evaluation.methods import Method
-    from smwm_ros.evaluation.pairs import Pair
     from smwm_ros.evaluation.scores import Round
     from smwm_ros.interfaces import Arena
     from smwm_ros.model.checkpoint import Checkpoint
+    from smwm_ros.verbs.evaluation_pairs import Drawn
 
-EXAMPLE = 'smwm evaluate runs/two_room --data data/two_room --methods paper,sigreg'
-MARGIN = 100  # extra raw steps of a fresh episode, so that pairs differ
-PAIRS_PER_EPISODE = 4
+EXAMPLE = 'smwm evaluate runs/two_room --data data/two_room --methods paper,sigreg --strict'
 TIMED = 50  # plans to time
 
 
@@ -47,11 +46,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--methods',
         help='further methods, separated by commas: model kinds (trained next to RUN if missing), '
-        '`paper`, run folders; random and expert always take part',
+        '`all` (every kind that the dataset allows, but latent_action), `paper`, run folders; '
+        'random and expert always take part',
     )
     parser.add_argument(
         '--horizons',
         help='goal offsets, separated by commas (25,50,75,100); the budget scales with them',
+    )
+    parser.add_argument(
+        '--strict',
+        action='store_true',
+        help='also judge each drive strictly: every axis of the goal by itself within '
+        "evaluate.strict_share of the arena's tolerance; further pairs replace those that are "
+        'solved at the start',
+    )
+    parser.add_argument(
+        '--fresh',
+        action='store_true',
+        help='drive fresh episodes for the pairs also with --data, which then only trains '
+        '--methods; they are long enough for all --horizons',
     )
     parser.add_argument(
         '--shift', help='held-out shifts, separated by commas (camera,light,friction), or all'
@@ -67,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
-    from smwm_ros.arenas.choose import choose_arena
+    from smwm_ros.arenas.choose import choose_arena, require_robot
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.evaluation.methods import gather, read_words
     from smwm_ros.evaluation.scores import sweep, table
@@ -76,27 +89,34 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.pages.evaluation import write_page
     from smwm_ros.planning.guides import load_guides
     from smwm_ros.progress import show_progress
+    from smwm_ros.verbs.evaluation_pairs import draw
 
     checkpoint = load(args.checkpoint)
     args.arena = choose_arena(args.arena, args.config, checkpoint.robot)
     config = _config(args, checkpoint)
-    words = read_words(args.methods, args.checkpoint) if args.methods else []
     offsets, shifts = _offsets(args.horizons, config), _shifts(args.shift, config)
     dataset = TransitionDataset.open(args.data) if args.data else None
     if dataset:
         _require_same_robot(dataset, checkpoint)
+    words = read_words(args.methods, args.checkpoint, checkpoint, dataset) if args.methods else []
     out = args.out or args.checkpoint / 'evaluate.json'
     with hold_name(out):
+        source = None if args.fresh else dataset
+        with _arena_at(
+            config, config.arena.image_size
+        ) as arena:  # raises before hours of training
+            require_robot(arena, args.arena, checkpoint.robot, str(args.checkpoint))
+            drawn = draw(config, offsets, source, arena, args.strict)
         methods = gather(words, args.checkpoint, checkpoint, dataset, config, show_progress)
         for method in methods:
             load_guides(method.checkpoint, method.planner)  # raises now if files are missing
-        rounds = _rounds(config, methods, offsets, shifts, dataset)
+        rounds = _rounds(config, methods, drawn, shifts, args.strict)
         for one in rounds:
             echo(f'{one.title}:', *table(one).split('\n'), '')
         if len(rounds) > 1:
             echo(*sweep(rounds).split('\n'), '')
         echo(_speed(methods[0], rounds[0], config))
-        _write(out, args, config, methods, dataset, rounds)
+        _write(out, args, config, methods, source, rounds)
         with _arena_at(config, 128, rounds[0].shift) as arena:
             pages = write_page(out, args.arena, methods[0].name, rounds, arena)
     echo(f'All attempts: {out}; page and film: {", ".join(map(str, pages))}')
@@ -159,54 +179,32 @@ def _require_same_robot(dataset: TransitionDataset, checkpoint: Checkpoint) -> N
 def _rounds(
     config: Config,
     methods: Sequence[Method],
-    offsets: Sequence[int],
+    drawn: Sequence[Drawn],
     shifts: Sequence[str],
-    dataset: TransitionDataset | None,
+    strict: bool,
 ) -> list[Round]:
     """Evaluate all methods on the same pairs, for each offset and shift."""
-    from smwm_ros.arenas.choose import require_robot
+    from smwm_ros.arenas.strict import strict_judge, strict_tolerances
     from smwm_ros.evaluation.closed_loop import evaluate
     from smwm_ros.evaluation.scores import Round
     from smwm_ros.progress import show_progress
 
-    ours = methods[0]
-    with _arena_at(config, config.arena.image_size) as arena:
-        require_robot(arena, config.arena.name, ours.checkpoint.robot, str(ours.run))
-        drawn = draw(config, offsets, dataset, arena)
-    lanes = range(min(config.evaluate.lanes, config.evaluate.pairs))
+    name, share, asked = config.arena.name, config.evaluate.strict_share, config.evaluate.pairs
+    judge = strict_judge(name, share) if strict else None
+    words = strict_tolerances(name, share) if strict else ''
+    marked = frozenset(one.name for one in methods if one.state_trained)
     rounds = []
     for shift in shifts:
         with ExitStack() as stack:
+            lanes = range(min(config.evaluate.lanes, asked))
             size = config.arena.image_size
             arenas = [stack.enter_context(_arena_at(config, size, shift)) for _ in lanes]
-            for protocol, pairs in drawn:
+            for protocol, pairs, starts in drawn:
                 agents = {one.name: one.agent(protocol) for one in methods}
-                outcomes = evaluate(agents, arenas, pairs, protocol, show_progress)
-                rounds.append(Round(protocol.offset, protocol.budget, shift, pairs, outcomes))
+                outcomes = evaluate(agents, arenas, pairs, protocol, show_progress, judge)
+                place = protocol.offset, protocol.budget, shift
+                rounds.append(Round(*place, pairs, outcomes, words, asked, marked, starts))
     return rounds
-
-
-def draw(
-    config: Config, offsets: Sequence[int], dataset: TransitionDataset | None, arena: Arena
-) -> list[tuple[Evaluate, list[Pair]]]:
-    """Return protocol and pairs for each offset; the budget scales with the offset."""
-    from smwm_ros.collect.fresh import fresh_episodes
-    from smwm_ros.evaluation.pairs import draw_pairs, fresh_pairs
-    from smwm_ros.progress import show_progress
-
-    base = config.evaluate
-    protocols = [
-        replace(base, offset=offset, budget=max(1, round(base.budget * offset / base.offset)))
-        for offset in offsets
-    ]
-    if dataset:
-        return [(protocol, draw_pairs(dataset, protocol)) for protocol in protocols]
-    length = max(config.arena.length, max(offsets) + MARGIN)
-    # Few pairs per episode: pairs of one episode are correlated.
-    count = max(1, base.pairs // PAIRS_PER_EPISODE)
-    settings = replace(config.arena, length=length)
-    episodes = fresh_episodes(arena, settings, count, base.seed, show_progress)
-    return [(protocol, fresh_pairs(episodes, protocol)) for protocol in protocols]
 
 
 def _speed(method: Method, one: Round, config: Config) -> str:
@@ -252,6 +250,7 @@ def _write(
             one.name: {
                 'run': str(one.run),
                 'execute': one.execute,
+                'state_trained': one.state_trained,
                 'planner': to_dict(one.planner),
             }
             for one in methods

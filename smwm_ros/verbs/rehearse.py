@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.load import load_config, to_dict
     from smwm_ros.model.checkpoint import load
     from smwm_ros.verbs import rehearsal
-    from smwm_ros.verbs.evaluate import draw
+    from smwm_ros.verbs.evaluation_pairs import draw
 
     checkpoint = load(args.run_folder)
     name = choose_arena(args.arena, args.config, checkpoint.robot)
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     away = replace(config, arena=replace(config.arena, engine=args.engine))
     with closing(arena_of(home)) as arena:
         require_robot(arena, name, checkpoint.robot, str(args.run_folder))
-        ((_, pairs),) = draw(home, [home.evaluate.offset], None, arena)
+        (drawn,) = draw(home, [home.evaluate.offset], None, arena)
     with TemporaryDirectory(prefix='smwm-rehearse-') as short:
         folder = Path(short)
         tried = {f'{home.arena.engine}, as it is': (args.run_folder, home)}
@@ -90,9 +90,11 @@ def run(args: argparse.Namespace) -> int:
         found: dict[str, Mapping[str, Any]] = {}
         for title, (run, one) in tried.items():  # a model that was not adapted drove already
             same = next((other for other in found if tried[other] == (run, one)), None)
-            found[title] = found[same] if same else _drive(title, run, one, pairs, folder / 'logs')
+            found[title] = (
+                found[same] if same else _drive(title, run, one, drawn.pairs, folder / 'logs')
+            )
         with closing(arena_of(away)) as arena:
-            floor = rehearsal.by_chance(arena, pairs, away.evaluate, REPEATS)
+            floor = rehearsal.by_chance(arena, drawn.pairs, away.evaluate, REPEATS)
         found[f'{args.engine}, random policy'] = _counts(floor)
     _report(args, name, config, found)
     return 0
