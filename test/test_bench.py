@@ -104,7 +104,7 @@ def test_kinds_are_compared_with_smwm_where_the_recipe_trains_on_more_than_image
     bench: Any,
 ) -> None:
     tried = found('smwm', 'smwm paper')
-    tried['smwm'] = [[GOOD]]
+    tried |= {'smwm': [[GOOD]], 'images': [[GOOD, BAD]]}
     rows = list(bench.success.rows('x', tried, KINDS))
     assert rows[0].measure == 'x.success_smwm', 'the method of the paper comes first'
     named = {row.measure: row for row in rows}
@@ -112,6 +112,16 @@ def test_kinds_are_compared_with_smwm_where_the_recipe_trains_on_more_than_image
         assert named[f'x.success_{kind}'].peer == 'smwm from images and actions'
         assert named[f'x.success_{kind}'].peer_value == 1
     assert named['x.success'].value == 3 / 4
+    images = named['x.success_images']
+    assert (images.value, images.peer_value) == (1 / 2, 1)
+
+
+def test_the_recipe_from_images_alone_has_a_kind_and_a_latent_of_its_own(bench: Any) -> None:
+    config = load_config('push_t')
+    model = bench.success.from_images(bench.success.Seed(config, Path(), [], [])).config.model
+    assert (model.kind, model.latent) == ('smwm+sigreg', 32)
+    assert not model.aligns_state
+    assert model.inverse_weight == config.model.inverse_weight
 
 
 def test_goals_in_the_other_room_may_take_ten_seconds(bench: Any) -> None:

@@ -28,7 +28,7 @@ from parts.outcomes import kept, named
 from smwm_ros.arenas import arena_of
 from smwm_ros.cli import main as smwm
 from smwm_ros.collect.fresh import fresh_episodes
-from smwm_ros.config import Config, Planner
+from smwm_ros.config import Config, Model, Planner
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.agents import Agent, ExpertAgent, PlannerAgent, RandomAgent
 from smwm_ros.evaluation.closed_loop import interval, Outcome, run_pairs
@@ -48,6 +48,7 @@ QUICK = ['train.steps=60', 'evaluate.pairs=8', 'evaluate.repeats=2']
 QUICK_EPISODES = 8
 KEPT = Path(__file__).parents[2] / 'runs/bench'  # bags, models and outcomes
 UNSEEN = 10_000  # added to a seed: users and recipes count seeds from 0
+FROM_IMAGES = 'smwm+sigreg'  # kind that needs no measured state
 LONGEST = 100  # raw steps between start and goal, in the sweep of horizons
 Found = dict[str, list[Sequence[Outcome]]]  # of each method, the outcomes of each seed
 
@@ -125,6 +126,13 @@ def without_augmentation(seed: Seed) -> Seed:
     return seed._replace(config=replace(seed.config, train=train))
 
 
+def from_images(seed: Seed) -> Seed:
+    """Return a seed with the recipe that trains on images and actions alone."""
+    # SIGReg fills the latent with what the inverse loss alone leaves out, if there is room.
+    model = replace(seed.config.model, kind=FROM_IMAGES, latent=Model.latent)
+    return seed._replace(config=replace(seed.config, model=model))
+
+
 More = Callable[[Seed, TransitionDataset, Checkpoint, Found], None]
 
 
@@ -167,6 +175,8 @@ def measure(
                     note(found, 'smwm', seed.plan(smwm_alone, pairs))
                     paper = as_in_the_paper(smwm_alone)
                     note(found, 'smwm paper', seed.plan(smwm_alone, pairs, *paper))
+                    images = from_images(seed).trained(dataset, FROM_IMAGES, 'images')
+                    note(found, 'images', seed.plan(images, pairs))
                 for kind in kinds:
                     note(found, kind, seed.plan(seed.trained(dataset, kind, kind), pairs))
                 note(found, 'random', seed.drive(RandomAgent(ours.spec, number), pairs, 5))
@@ -185,6 +195,9 @@ def rows(name: str, found: Found, kinds: Sequence[str]) -> Iterator[Row]:
         yield row(f'{name}.success_smwm', found, smwm, 'random')
         yield row(f'{name}.success_smwm_without_solved', moved, smwm, 'random')
         yield row(f'{name}.success_smwm_paper_planner', found, 'smwm paper', smwm)
+    if 'images' in found:
+        yield row(f'{name}.success_images', found, 'images', smwm)
+        yield row(f'{name}.success_images_without_solved', moved, 'images', smwm)
     yield row(f'{name}.success', found, 'ours', 'random')
     yield row(f'{name}.success_without_solved', moved, 'ours', 'random')
     yield row(f'{name}.success_paper_planner', found, 'paper', 'ours')
