@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     words = read_words(args.methods, args.checkpoint, checkpoint, dataset) if args.methods else []
     out = args.out or args.checkpoint / 'evaluate.json'
     with hold_name(out):
+        load_guides(checkpoint, config.planner)  # raises before any drive if files are missing
         source = None if args.fresh else dataset
         with _arena_at(
             config, config.arena.image_size
