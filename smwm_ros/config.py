@@ -350,8 +350,8 @@ class Model:
     history: int = knob(
         1,
         'how much of the past the model reads, the current image included; more than 1 shows '
-        'velocities: images that the encoder reads as one, a raw step apart; with preset tiny, '
-        'latents that the forward model reads, a model step apart',
+        'velocities: with preset nano images, a raw step apart, whose latents and their changes '
+        'make one; with preset tiny latents that the forward model reads, a model step apart',
         1,
         64,
     )
@@ -380,8 +380,8 @@ class Model:
 
     @property
     def stack(self) -> int:
-        """Return H, the number of images that the encoder reads as one observation."""
-        return 1 if self.preset == 'tiny' else self.history
+        """Return H, the number of images that make one observation."""
+        return self.history if self.preset == 'nano' else 1
 
     @property
     def context(self) -> int:

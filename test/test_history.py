@@ -17,6 +17,7 @@ from smwm_ros.evaluation.replay import replay
 from smwm_ros.interfaces import Array, Frame
 from smwm_ros.model.checkpoint import load, save
 from smwm_ros.model.encoding import encode_rows
+from smwm_ros.model.networks import MOTION, StackedEncoder
 from smwm_ros.model.world_model import make_any
 from smwm_ros.planning.drives import encode_drives
 from smwm_ros.planning.image_history import ImageHistory
@@ -197,13 +198,27 @@ def test_what_a_history_cannot_be_is_refused(tmp_path: Path) -> None:
         make_any(latent, SIZE, 4)
 
 
-def test_every_preset_with_a_history_is_saved_and_read_again(tmp_path: Path) -> None:
-    for preset in ('nano', 'toy'):
-        knobs = config.Model(preset=preset, history=2)
-        model = make_any(knobs, SIZE, 4).eval().requires_grad_(False)
-        checkpoint = tiny_checkpoint()._replace(model=model, model_config=knobs)
-        save(tmp_path / preset, checkpoint)
-        pixels = torch.randint(0, 256, (3, 6, SIZE, SIZE)).byte()
-        z = load(tmp_path / preset).model.encode(pixels)
-        assert torch.equal(z, model.encode(pixels))
-        assert not torch.equal(z, model.encode(pixels.flip(1))), 'the order matters'
+def test_a_model_with_a_history_is_saved_and_read_again(tmp_path: Path) -> None:
+    knobs = config.Model(latent=4, hidden=32, history=3)
+    model = make_any(knobs, SIZE, 4).eval().requires_grad_(False)
+    save(tmp_path, tiny_checkpoint()._replace(model=model, model_config=knobs))
+    pixels = torch.randint(0, 256, (3, 9, SIZE, SIZE)).byte()
+    read = load(tmp_path).model
+    assert read.latent == 12
+    assert torch.equal(read.encode(pixels), model.encode(pixels))
+
+
+def test_a_latent_is_that_of_the_newest_image_and_its_changes_before() -> None:
+    model = tiny_checkpoint(history=3).smwm
+    pixels = torch.randint(0, 256, (5, 9, SIZE, SIZE)).byte()
+    assert isinstance(model.encoder, StackedEncoder)
+    old, middle, new = (model.encoder.encoder(pixels[:, part : part + 3]) for part in (0, 3, 6))
+    expected = torch.cat([new, MOTION * (middle - old), MOTION * (new - middle)], dim=1)
+    assert torch.allclose(model.encode(pixels), expected, atol=1e-5)
+    still = model.encode(pixels[:, :3].repeat(1, 3, 1, 1))
+    assert still[:, 4:].abs().max() < 1e-5, 'at rest nothing changes'
+
+
+def test_the_toys_of_the_paper_read_one_image() -> None:
+    with pytest.raises(ConfigError, match=r'model.history: 2, but preset toy reads one image'):
+        make_any(config.Model(preset='toy', history=2), SIZE, 4)

@@ -10,6 +10,7 @@ from smwm_ros.interfaces import Array
 import torch
 from torch import nn, Tensor
 
+MOTION = 4.0  # scale of the changes between images: as large as those in a model step, about
 CHANGE = 2.0  # scale of the first weights for z_next - z, because neighbouring latents are close
 
 
@@ -25,27 +26,22 @@ def perceptron(size_in: int, hidden: int, size_out: int) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """f: uint8 pixels of H images (B, 3*H, S, S) -> latent (B, D)."""
+    """f: uint8 pixels (B, 3, S, S) -> latent (B, D)."""
 
     def __init__(
-        self,
-        image_size: int,
-        latent: int,
-        hidden: int,
-        stem: str = config.PATCHES,
-        stack: int = 1,  # H
+        self, image_size: int, latent: int, hidden: int, stem: str = config.PATCHES
     ) -> None:
         super().__init__()
         layers: list[nn.Module]
         if stem == config.PATCHES:
             channels, side = 16, image_size // 4
-            layers = [nn.Conv2d(3 * stack, channels, 4, stride=4), nn.ReLU(inplace=True)]
+            layers = [nn.Conv2d(3, channels, 4, stride=4), nn.ReLU(inplace=True)]
         else:
             # In patches a robot of their size looks different at each offset. Overlapping
             # convolutions of a smaller stride learn its look once.
             channels, side = 8, image_size // 2
             layers = [
-                nn.Conv2d(3 * stack, channels, 4, stride=2, padding=1),
+                nn.Conv2d(3, channels, 4, stride=2, padding=1),
                 nn.ReLU(inplace=True),
             ]
         while side > 4:
@@ -76,6 +72,35 @@ class Encoder(nn.Module):
         """Return the latents of a whole batch: (B, F) -> (B, D)."""
         z: Tensor = self.head(features)
         return z
+
+
+class StackedEncoder(nn.Module):
+    """
+    f of H images: the latent of the newest, and the changes of latents from image to image before.
+
+    Each image is encoded alone, so that a latent distance measures places first, and velocities in
+    proportion: a network that reads all images at once encodes little else than velocities.
+    """
+
+    def __init__(self, encoder: Encoder, stack: int) -> None:
+        super().__init__()
+        self.encoder, self.stack = encoder, stack
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode (B, 3*H, S, S), the oldest image first -> (B, H*D)."""
+        return self.forward_head(self.forward_features(pixels))
+
+    def forward_features(self, pixels: Tensor) -> Tensor:
+        """Return the features of all images, (B, H*F)."""
+        alone = pixels.reshape(-1, 3, *pixels.shape[2:])
+        return self.encoder.forward_features(alone).reshape(len(pixels), -1)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Return the latents of a whole batch: (B, H*F) -> (B, H*D)."""
+        z = self.encoder.forward_head(features.reshape(len(features) * self.stack, -1))
+        each = z.reshape(len(features), self.stack, -1)
+        changes = MOTION * (each[:, 1:] - each[:, :-1])
+        return torch.cat([each[:, -1], changes.flatten(1)], dim=1)
 
 
 class ForwardModel(nn.Module):

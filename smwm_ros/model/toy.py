@@ -16,13 +16,13 @@ LATENT, HIDDEN = 64, 256
 
 
 class ToyEncoder(nn.Module):
-    """f: uint8 pixels of H images (B, 3*H, S, S) -> latent (B, 64)."""
+    """f: uint8 pixels (B, 3, S, S) -> latent (B, 64)."""
 
-    def __init__(self, image_size: int, stack: int = 1) -> None:
+    def __init__(self, image_size: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         side = image_size
-        for before, after in ((3 * stack, 32), (32, 64), (64, 128)):
+        for before, after in ((3, 32), (32, 64), (64, 128)):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
             side = (side + 1) // 2
         self.features = nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten())

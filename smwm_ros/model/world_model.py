@@ -20,7 +20,14 @@ from smwm_ros.latent_actions.frozen import FrozenEncoder, ModuleFile, SmwmFeatur
 from smwm_ros.latent_actions.model import LatentActionModel, require_possible
 from smwm_ros.model import toy, vit
 from smwm_ros.model.multiplier import Multiplier
-from smwm_ros.model.networks import Encoder, ForwardModel, Heads, InverseModel, StateHead
+from smwm_ros.model.networks import (
+    Encoder,
+    ForwardModel,
+    Heads,
+    InverseModel,
+    StackedEncoder,
+    StateHead,
+)
 from smwm_ros.model.sigreg import SigReg
 import torch
 from torch import nn, Tensor
@@ -43,7 +50,7 @@ class Smwm(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.encoder: Encoder | vit.VisionEncoder | toy.ToyEncoder
+        self.encoder: Encoder | StackedEncoder | vit.VisionEncoder | toy.ToyEncoder
         self.forward_model: nn.Module
         width, hidden = config.latent, config.hidden
         if config.preset == 'tiny':
@@ -52,12 +59,15 @@ class Smwm(nn.Module):
             self.forward_model = vit.Predictor(action_size, config.context)
         elif config.preset == 'toy':
             width, hidden = toy.LATENT, toy.HIDDEN
-            self.encoder = toy.ToyEncoder(image_size, config.stack)
+            self.encoder = toy.ToyEncoder(image_size)
             self.forward_model = toy.ToyForwardModel(action_size)
         else:
-            self.encoder = Encoder(image_size, width, hidden, config.stem, config.stack)
+            self.encoder = encoder = Encoder(image_size, width, hidden, config.stem)
+            if config.stack > 1:
+                self.encoder, width = StackedEncoder(encoder, config.stack), config.stack * width
             self.forward_model = ForwardModel(width, action_size, hidden)
         self.latent = width  # D
+        self._place = width // config.stack  # numbers of z that one image determines
         self.inverse_model = InverseModel(width, action_size, hidden)
         if config.preset == 'nano':  # the other presets keep the initial weights of the paper
             self.inverse_model.start_from_difference()
@@ -125,7 +135,10 @@ class Smwm(nn.Module):
             inferred = self.infer(now.detach(), then.detach())
             terms['inverse'] = mean_square(inferred, actions, each)
         if self.sigreg:
-            terms['sigreg'] = self.config.sigreg_weight * self.sigreg(torch.stack(z))
+            places = torch.stack(z)[
+                ..., : self._place
+            ]  # changes are no Gaussian of the same scale
+            terms['sigreg'] = self.config.sigreg_weight * self.sigreg(places)
         if self.state_head:
             error = self.state_head.error(now, then, batch.obs.state[1:].flatten(0, 1))
             terms['state'] = self.config.state_weight * error
@@ -189,6 +202,11 @@ def make_model(config: Model, image_size: int, action_size: int, state_size: int
             raise ConfigError(
                 f'model.{name}: only preset {preset} has this knob, not {config.preset}; remove it'
             )
+    if config.preset == 'toy' and config.history > 1:
+        raise ConfigError(
+            f'model.history: {config.history}, but preset toy reads one image, as the '
+            'demonstrations of the paper do; set it to 1'
+        )
     if config.inverse_target and not config.inverts:
         raise ConfigError(
             f'model.inverse_target: kind {config.kind} has no inverse loss; set it to 0'
