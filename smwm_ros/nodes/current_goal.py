@@ -44,7 +44,7 @@ class CurrentGoal:
         self._lock = RLock()
         self.number = 0  # of goals since the activation
         self._source, self._stamp = '', -1.0
-        self._places: Array = np.zeros(0)  # images (N, S, S, 3) or latents (N, D)
+        self._places: Array = np.zeros(0)  # images (N, S, S, 3), latents (N, D) or a state
         self._progress = (0, 0, float('nan'))  # subgoal, subgoals, latent distance
         self.tolerance: GoalTolerance | None = None
         self._accepted = node.create_publisher(String, '~/goal/accepted', LATCHED)
@@ -64,8 +64,7 @@ class CurrentGoal:
 
     def set(self, goal: GoalInput, source: str, stamp: float = 0.0) -> None:
         """Plan towards a goal or route from now on; source and stamp [s] are published."""
-        places = goal.pixels if goal.pixels is not None else goal.latents
-        assert places is not None
+        places = goal.places
         if len(places) > 1 and self.tolerance is None:
             raise ConfigError(f'a route of {count_of(len(places), "subgoal")}: {NO_SCALE}')
         with self._lock:
@@ -81,10 +80,10 @@ class CurrentGoal:
         """Return whether the goal is this image (1, S, S, 3) with this stamp [s]."""
         return stamp == self._stamp and np.array_equal(pixels, self._places)
 
-    def is_under_way(self, pictures: Array, name: str) -> bool:
-        """Return whether the robot is on its way to a named goal (N, S, S, 3)."""
+    def is_under_way(self, places: Array, name: str) -> bool:
+        """Return whether the robot is on its way to these places of a named goal or topic."""
         under_way = name == self._source and not self._controller.goal_ended
-        return under_way and np.array_equal(pictures, self._places)
+        return under_way and np.array_equal(places, self._places)
 
     def update(self, report: PlanReport) -> dict[str, int | bool]:
         """Publish when the goal is reached; return the progress for ~/stats."""

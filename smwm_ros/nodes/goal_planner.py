@@ -10,14 +10,25 @@ from smwm_ros.control.command_record import PlanStart
 from smwm_ros.control.route import Event, GoalTolerance, Route
 from smwm_ros.control.ticks import PlanClock
 from smwm_ros.interfaces import Array
+from smwm_ros.planning.goal_states import StateGoal
 from smwm_ros.planning.pilot import PilotPlan
 
 
 class GoalInput(NamedTuple):
-    """A goal, or the subgoals of a route, as images or as latents."""
+    """A goal, or the subgoals of a route, as images or as latents; or a goal as a state."""
 
     pixels: Array | None = None  # (N, S, S, 3) uint8 RGB
     latents: Array | None = None  # (N, D), where there are no images
+    state: StateGoal | None = None  # where there is neither
+
+    @property
+    def places(self) -> Array:
+        """Return what distinguishes this goal from others: images, latents or a state."""
+        if self.state is not None:
+            return self.state.place
+        places = self.latents if self.pixels is None else self.pixels
+        assert places is not None
+        return places
 
 
 class PilotLike(Protocol):
@@ -108,17 +119,19 @@ class GoalPlanner:
         latent: Array = self._pilot.encode(observation[None])[0]
         return latent
 
-    def prepare(self, fresh: bool) -> Route:
-        """Apply a new pilot or goal; with fresh, forget the last plan. Return the route."""
+    def prepare(self, fresh: bool, observation: Array | None = None) -> Route:
+        """
+        Apply a new pilot or goal; with fresh, forget the last plan. Return the route.
+
+        What a goal state leaves open stays as it is in the observation (S, S, 3*H).
+        """
         with self._lock:
             pilot, self._new_pilot = self._new_pilot, None
             goal = self._new_goal
         if pilot is not None:
             self._pilot = pilot
         if goal is not None:
-            latents = goal.latents if goal.pixels is None else self._pilot.encode(goal.pixels)
-            assert latents is not None
-            self._route = Route(latents, self._tolerance)
+            self._route = Route(self._latents_of(goal, observation), self._tolerance)
         assert self._route is not None
         if goal is not None or pilot is not None:
             self._pilot.aim(self._route.target)
@@ -130,6 +143,14 @@ class GoalPlanner:
             self._clock.reset()
             self._route.restart()
         return self._route
+
+    def _latents_of(self, goal: GoalInput, observation: Array | None) -> Array:
+        """Return the latents (N, D) of a goal."""
+        if goal.state is not None:
+            return goal.state.latent(None if observation is None else self.encode(observation))[
+                None
+            ]
+        return goal.places if goal.pixels is None else self._pilot.encode(goal.pixels)
 
     def plan(self, observation: Array, plan_start: PlanStart) -> PilotPlan:
         """Return a plan from an observation (S, S, 3*H), with the first actions of plan_start."""

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subscribe to goals: images, names and latents."""
+"""Subscribe to goals: images, names, latents and measured states."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from geometry_msgs.msg import PoseStamped
 import numpy as np
 from rclpy.node import Node
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from smwm_ros.errors import ConfigError
+from smwm_ros.fieldpath import expand
 from smwm_ros.nodes.current_goal import CurrentGoal
 from smwm_ros.nodes.goal_planner import GoalInput
 from smwm_ros.nodes.goal_store import GoalStore
@@ -23,14 +25,17 @@ from smwm_ros.nodes.subscriber import (
     TEXT_BYTES,
 )
 from smwm_ros.nodes.topic_monitor import TopicType
+from smwm_ros.planning.goal_states import GoalStates, load
+from smwm_ros.text import count_of
 from std_msgs.msg import Float32MultiArray, String
 
-TOPIC = 'goal'  # below it: image, name, latent
+TOPIC = 'goal'  # below it: image, name, latent, state
+POSE = 'goal_pose'  # where RViz publishes a 2D goal pose
 _REMEDY = 'publish the goal with reliable QoS'
 
 
 class GoalTopics:
-    """Sets the current goal from the messages on goal/image, goal/name and goal/latent."""
+    """Sets the current goal from the messages on goal/image, name, latent, state and goal_pose."""
 
     def __init__(
         self,
@@ -42,13 +47,19 @@ class GoalTopics:
         warn: Callable[[str], None],
     ) -> None:
         self._setup, self._goal, self._store, self._warn = setup, goal, store, warn
+        self._states: GoalStates | None = None  # read when they are first used
+        self._fields = expand(setup.robot.state.fields)
+        self._planar = planar_poses(self._fields)
         self.types: list[TopicType] = []
-        for name, kind, on_goal, limit in (
-            ('image', Image, self._on_image, IMAGE_BYTES),
-            ('name', String, self._on_name, TEXT_BYTES),
-            ('latent', Float32MultiArray, self._on_latent, LATENT_BYTES),
-        ):
-            topic = f'{TOPIC}/{name}'
+        topics: list[tuple[str, Any, Callable[[Any, str], None], int]] = [
+            (f'{TOPIC}/image', Image, self._on_image, IMAGE_BYTES),
+            (f'{TOPIC}/name', String, self._on_name, TEXT_BYTES),
+            (f'{TOPIC}/latent', Float32MultiArray, self._on_latent, LATENT_BYTES),
+            (f'{TOPIC}/state', JointState, self._on_state, LATENT_BYTES),
+        ]
+        if len(self._planar) == 1:
+            topics.append((POSE, PoseStamped, self._on_pose, TEXT_BYTES))
+        for topic, kind, on_goal, limit in topics:
             on_message = partial(self._try, on_goal, node.resolve_topic_name(topic))
             subscriber.subscribe_any_durability(kind, topic, on_message, limit, _REMEDY)
             full = f'{kind.__module__.partition(".")[0]}/msg/{kind.__name__}'
@@ -81,6 +92,44 @@ class GoalTopics:
             )
         self._goal.set(GoalInput(latents=numbers.reshape(-1, size)), topic)
 
+    def _on_state(self, message: JointState, topic: str) -> None:
+        """Set values of some fields of the measured state."""
+        if len(message.name) != len(message.position):
+            raise ConfigError(
+                f'{topic}: expected a position for each name, found '
+                f'{count_of(len(message.name), "name")} and '
+                f'{count_of(len(message.position), "position")}'
+            )
+        wanted = dict(zip(message.name, message.position, strict=True))
+        if len(wanted) < len(message.name):
+            raise ConfigError(f'{topic}: a field is named twice: {", ".join(message.name)}')
+        self._set_state([wanted], topic)
+
+    def _on_pose(self, message: PoseStamped, topic: str) -> None:
+        """Set a position, and an orientation if the measured state has one."""
+        frame, expected = message.header.frame_id, self._setup.robot.state.frame_id
+        self._set_state(state_of(message.pose, self._planar[0], self._fields), topic)
+        if frame not in ('', expected):
+            self._warn(
+                f'{topic}: the pose in the frame {frame} was used as one of {expected}, in which '
+                'the measured state was recorded; nothing is transformed'
+            )
+
+    def _set_state(self, alternatives: Sequence[Mapping[str, float]], topic: str) -> None:
+        """Set the goal state among equivalent ones that is nearest to a recorded one."""
+        states = self._states_of(topic)
+        goal = GoalInput(state=states.find(min(alternatives, key=states.gap)))
+        # `ros2 topic pub` repeats its message.
+        if not self._goal.is_under_way(goal.places, topic):
+            self._goal.set(goal, topic)
+
+    def _states_of(self, topic: str) -> GoalStates:
+        """Return the recorded states; a run without them may get them while the node runs."""
+        if self._states is None:
+            checkpoint, fields = self._setup.checkpoint, self._setup.robot.state.fields
+            self._states = load(checkpoint.folder, checkpoint.action_block, fields, topic)
+        return self._states
+
     def _try(
         self, on_goal: Callable[[Any, str], None], topic: str, received: PendingMessage
     ) -> None:
@@ -89,3 +138,22 @@ class GoalTopics:
             on_goal(received.read(), topic)
         except Exception as error:  # no received message may end the node
             self._warn(f'goal not used: {error}')
+
+
+def planar_poses(fields: Sequence[str]) -> list[str]:
+    """Return the paths of the poses whose position x and y are fields, such as pose.pose."""
+    heads = [field.rpartition('.')[0] for field in fields if field.endswith('position.x')]
+    planar = [head for head in heads if f'{head}.y' in fields]
+    return [head.removesuffix('position').rstrip('.') for head in planar]
+
+
+def state_of(pose: Any, path: str, fields: Sequence[str]) -> list[dict[str, float]]:
+    """Return the fields of a pose; an orientation is two quaternions of opposite signs."""
+    head = f'{path}.' if path else ''
+    position = {f'{head}position.{axis}': float(getattr(pose.position, axis)) for axis in 'xy'}
+    turn = {
+        name: float(getattr(pose.orientation, axis))
+        for axis in 'xyzw'
+        if (name := f'{head}orientation.{axis}') in fields
+    }
+    return [{**position, **{name: sign * turn[name] for name in turn}} for sign in (1, -1)]

@@ -168,7 +168,8 @@ class PlannerThread:
         began = self._clock.now()
         last, self._last = self._last, None  # begin afresh after an error
         try:
-            route = self.planner.prepare(fresh=last is None or last.era != image.era)
+            fresh = last is None or last.era != image.era
+            route = self.planner.prepare(fresh, image.observation)
             plan_start = self._plan_start(image.time, began + self.statistics.expected)
             sent = 0 if plan_start.sent is None else len(plan_start.sent)
             if sent >= self.planner.raw_steps:

@@ -29,6 +29,7 @@ class RecordedDrives(NamedTuple):
     left: Tensor  # (R,) int64: the rows of the episode after this one
     block: int  # K, raw actions in a model step
     resting: Tensor | None = None  # (R, D) of the same images, if nothing moved; None: no change
+    states: Tensor | None = None  # (R, P) measured, NaN where unknown; None: not stored
 
     @property
     def goals(self) -> Tensor:
@@ -38,8 +39,14 @@ class RecordedDrives(NamedTuple):
     def to(self, device: torch.device) -> RecordedDrives:
         """Return a copy on a device."""
         latents, actions, left = (part.to(device) for part in self[:3])
-        resting = None if self.resting is None else self.resting.to(device)
-        return RecordedDrives(latents, actions, left, self.block, resting)
+        resting, states = (part if part is None else part.to(device) for part in self[4:])
+        return RecordedDrives(latents, actions, left, self.block, resting, states)
+
+    def only(self, kept: Tensor) -> RecordedDrives:
+        """Return the rows of a mask (R,), which has to keep or drop whole episodes."""
+        latents, actions, left = (part[kept] for part in self[:3])
+        resting, states = (part if part is None else part[kept] for part in self[4:])
+        return RecordedDrives(latents, actions, left, self.block, resting, states)
 
     def windows(self, reach: int) -> Tensor:
         """Return the rows that have at least `reach` rows of their episode after them."""
@@ -69,11 +76,12 @@ def encode_drives(
     dataset: TransitionDataset,
     split: str = 'train',
     progress: ShowProgress = NoProgress,
+    most: int = MOST,
 ) -> RecordedDrives:
-    """Encode the episodes of a split, or every n-th one where there are more than MOST frames."""
+    """Encode the episodes of a split, or every n-th one where there are more frames than most."""
     episodes = [episode for episode in dataset.episodes if episode.split == split]
     total = sum(episode.stop - episode.start for episode in episodes)
-    episodes = episodes[:: -(-total // MOST) or 1]
+    episodes = episodes[:: -(-total // most) or 1]
     runs = [np.arange(episode.start, episode.stop) for episode in episodes]
     rows = np.concatenate([np.zeros(0, np.int64), *runs])
     left = np.concatenate([np.zeros(0, np.int64), *(run[-1] - run for run in runs)])
@@ -99,6 +107,7 @@ def encode_drives(
         torch.from_numpy(left),
         block,
         resting,
+        torch.from_numpy(dataset.states(rows)) if dataset.info.state_size else None,
     )
 
 

@@ -101,7 +101,11 @@ class Pilot:
         """Set the goal latent (D,), and keep the last plan for the warm start."""
         if latent.shape != (self.latent_size,):
             raise ValueError(f'expected {self.latent_size} numbers, found {latent.shape}')
-        self._goal = self._require_finite(self._tensor(latent[None]))
+        self.aim_many(latent[None])
+
+    def aim_many(self, latents: Array) -> None:
+        """Set the goal latents (B, D) of B problems, and keep the last plans."""
+        self._goal = self._require_finite(self._tensor(latents))
 
     def plan(self, pixels: Array, elapsed: int, sent: Array | None = None) -> PilotPlan:
         """

@@ -81,14 +81,7 @@ def some_of(drives: RecordedDrives, most: int = MOST) -> RecordedDrives:
     """Return every n-th drive, so that there are about `most` frames."""
     ended = (drives.left == 0).cumsum(dim=0) - (drives.left == 0).long()  # drives before a row
     kept = ended % (-(-len(drives.left) // most)) == 0
-    latents, actions, left, block, resting = drives
-    return RecordedDrives(
-        latents[kept],
-        actions[kept],
-        left[kept],
-        block,
-        None if resting is None else resting[kept],
-    )
+    return drives.only(kept)
 
 
 def save(folder: Path, drives: RecordedDrives, info: dict[str, Any]) -> None:
@@ -96,16 +89,26 @@ def save(folder: Path, drives: RecordedDrives, info: dict[str, Any]) -> None:
     tensors = {'latents': drives.latents, 'actions': drives.actions, 'left': drives.left}
     if drives.resting is not None:
         tensors['resting'] = drives.resting
+    if drives.states is not None:
+        tensors['states'] = drives.states
     sidecar.save(folder, NAME, tensors, info)
 
 
 def load(folder: Path | None, block: int, needed_by: str) -> Retrieval:
+    """Read the drives beside a model to propose their actions."""
+    return Retrieval(load_drives(folder, block, needed_by))
+
+
+def load_drives(folder: Path | None, block: int, needed_by: str) -> RecordedDrives:
     """Read the drives beside a model."""
     sizes = {'latents': ('R', 'D'), 'actions': ('R', 'A'), 'left': ('R',)}
     tensors, _ = sidecar.load(folder, NAME, needed_by, sizes, {})
-    latents, left, resting = tensors['latents'], tensors['left'], tensors.get('resting')
+    latents, left = tensors['latents'], tensors['left']
+    resting, states = tensors.get('resting'), tensors.get('states')  # older versions stored none
     ahead = torch.arange(len(left)) + left
     inside = left.dtype == torch.int64 and bool(((left >= 0) & (ahead < len(left))).all())
-    if not inside or (resting is not None and resting.shape != latents.shape):
+    fits = resting is None or resting.shape == latents.shape
+    fits &= states is None or (states.ndim == 2 and len(states) == len(latents))
+    if not (inside and fits):
         raise CheckpointError(f'{folder}: its {NAME} are damaged; make them again: smwm prepare')
-    return Retrieval(RecordedDrives(latents, tensors['actions'], left, block, resting))
+    return RecordedDrives(latents, tensors['actions'], left, block, resting, states)

@@ -5,9 +5,9 @@ Build the roadmap, and train the policy and the time to go that some planners ne
 They are made from latents of recorded drives: the dataset that RUN was trained on, or another one
 of the same robot. They are saved in the run: roadmap.safetensors for planner.kind=roadmap,
 proposals.safetensors for planner.kind=amortised and planner.proposals=true, time_to_go.safetensors
-for planner.cost=time, and drives.safetensors, the latents and actions themselves, for
-planner.retrieval=true. Running it again replaces them and album.safetensors, the frames that are
-displayed for the end of a plan.
+for planner.cost=time, and drives.safetensors, the latents, actions and measured states themselves,
+for planner.retrieval=true and for goals that are measured states. Running it again replaces them
+and album.safetensors, the frames that are displayed for the end of a plan.
 """
 
 from __future__ import annotations
@@ -89,22 +89,45 @@ def _prepare(
 def add_missing(
     folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, cfg: Config
 ) -> None:
-    """Add what the planner settings of a new run need and can have without a roadmap."""
-    from smwm_ros.errors import CheckpointError
+    """Add what goals as states and the planner settings need and have without a roadmap."""
     from smwm_ros.planning import retrieval
+    from smwm_ros.planning.drives import encode_drives
+    from smwm_ros.progress import show_progress
+
+    wanted, origin = checkpoint.planner, {'dataset': dataset.fingerprint}
+    if _lacks(checkpoint, replace(Planner(), cost=wanted.cost)):
+        drives, held_out = _encode(checkpoint, dataset)
+        how = (origin, cfg.prepare.steps, cfg.train.seed)
+        _learn_time(folder, checkpoint, drives, held_out, *how)
+    lacks_drives = _lacks(checkpoint, replace(Planner(), retrieval=wanted.retrieval))
+    if lacks_drives or _lacks_states(checkpoint, dataset):
+        drives = encode_drives(checkpoint, dataset, progress=show_progress, most=retrieval.MOST)
+        retrieval.save(folder, drives, origin)
+
+
+def _lacks(checkpoint: Checkpoint, planner: Planner) -> bool:
+    """Return whether a file is missing that a planner needs."""
+    from smwm_ros.errors import CheckpointError
     from smwm_ros.planning.guides import load_guides
 
-    wanted = checkpoint.planner
     try:
-        load_guides(checkpoint, replace(Planner(), cost=wanted.cost, retrieval=wanted.retrieval))
+        load_guides(checkpoint, planner)
     except CheckpointError:
-        drives, held_out = _encode(checkpoint, dataset)
-        origin = {'dataset': dataset.fingerprint}
-        if wanted.cost == 'time':
-            how = (origin, cfg.prepare.steps, cfg.train.seed)
-            _learn_time(folder, checkpoint, drives, held_out, *how)
-        if wanted.retrieval:
-            retrieval.save(folder, retrieval.some_of(drives), origin)
+        return True
+    return False
+
+
+def _lacks_states(checkpoint: Checkpoint, dataset: TransitionDataset) -> bool:
+    """Return whether the run has no measured states to look goals up in, but the dataset has."""
+    from smwm_ros.errors import CheckpointError
+    from smwm_ros.planning.retrieval import load_drives
+
+    if not dataset.info.state_size or not dataset.measured(dataset.starts('train')).any():
+        return False
+    try:
+        return load_drives(checkpoint.folder, checkpoint.action_block, 'train').states is None
+    except CheckpointError:
+        return True
 
 
 def _encode(

@@ -6,8 +6,9 @@ Run the same command again to resume an interrupted run; a finished one is kept.
 or machines with one shared run folder: torchrun --no-python smwm train ... The run folder is the
 checkpoint: model.safetensors, meta.json and train.csv. best/ is a second checkpoint, of the step
 with the lowest held-out error. tensorboard/ has curves, where tensorboard is installed.
-album.safetensors holds the frames that are displayed for the end of a plan. planner.cost=time also
-trains the time to go (see smwm prepare).
+album.safetensors holds the frames that are displayed for the end of a plan, and drives.safetensors
+the measured states that goals are looked up in. planner.cost=time also trains the time to go (see
+smwm prepare).
 
 --from RUN trains a copy of RUN further, on new recordings of the same robot, with its settings.
 The datasets of RUN are mixed in, so that it does not forget: train.old_share of each batch. The

@@ -21,7 +21,7 @@ from smwm_ros.nodes.messages import message_class
 import std_srvs.srv
 from test_docs import commands, PAGES, ROOT
 from test_launch import arguments, NODE_PARAMETERS
-from test_plan_goals import measured  # noqa: F401 - a fixture
+from test_plan_goals import located, measured  # noqa: F401 - fixtures
 import yaml
 
 # What `ros2 topic pub` offers: volatile in newer versions, transient local in older ones.
@@ -42,13 +42,13 @@ def words_of(line):
 
 
 @pytest.fixture
-def here(measured, tmp_path):  # noqa: F811
+def here(located, tmp_path):  # noqa: F811
     """Return a node that drives and knows the goals of the docs."""
     library = GoalLibrary(tmp_path)
     for name in ('dock', 'view_1'):
         library.save(name, [np.full((8, 8, 3), 77, np.uint8)])
     # With near 0 the robot goes on driving, whatever it sees.
-    with world(measured, f'goal.folder:={tmp_path}', 'goal.near:=0.0') as made:
+    with world(located, f'goal.folder:={tmp_path}', 'goal.near:=0.0') as made:
         made.drive()
         yield made
 
@@ -75,7 +75,7 @@ def publish(here, topic, kind, text):
         publisher = here.robot.create_publisher(message_class(kind), topic, offer)
         wait_until(publisher.get_subscription_count, 'an ear')
         publisher.publish(fill(message_class(kind)(), yaml.safe_load(text)))
-        expected = yaml.safe_load(text)['data']
+        expected = yaml.safe_load(text).get('data', topic)  # its name, or where it came from
         wait_until(
             lambda e=expected: json.loads(here.accepted[-1])['source'] == e, f'{expected} to count'
         )

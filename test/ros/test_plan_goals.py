@@ -4,14 +4,18 @@
 from array import array
 import json
 import shutil
+import time
 
+from geometry_msgs.msg import PoseStamped
 from harness import picture, wait_until, world
 import numpy as np
 import pytest
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from smwm_ros.control.goal_library import GoalLibrary
 from smwm_ros.model.checkpoint import META
-from smwm_ros.nodes.messages import LATCHED
+from smwm_ros.nodes.messages import LATCHED, VOLATILE
+from smwm_ros.planning.drives import RecordedDrives
+from smwm_ros.planning.retrieval import save
 from std_msgs.msg import Float32MultiArray, String
 from std_srvs.srv import SetBool, Trigger
 
@@ -30,6 +34,21 @@ def measured(checkpoint, tmp_path):
     return folder
 
 
+@pytest.fixture
+def located(measured):
+    """Return such a checkpoint with recorded drives: grey is 100 times x, and y is not seen."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    x, y = rng.permutation(np.tile(np.arange(0, 2.5, 0.02), 2)), rng.choice([0.0, 1.0], 250)
+    latents = torch.zeros(250, 8)
+    latents[:, 0] = torch.from_numpy(100 * x)
+    left, states = torch.zeros(250, dtype=torch.int64), torch.from_numpy(np.stack([x, y], axis=1))
+    drives = RecordedDrives(latents, torch.zeros(250, 2), left, 2, states=states.float())
+    save(measured, drives, {})
+    return measured
+
+
 class Person:
     """Gives goals to a node, moves its robot by hand, and hears what it says of them."""
 
@@ -42,6 +61,8 @@ class Person:
         hear(String, '/plan/goal/library', self._on_names, LATCHED)
         self._name = node.create_publisher(String, '/goal/name', LATCHED)
         self._latent = node.create_publisher(Float32MultiArray, '/goal/latent', LATCHED)
+        self._state = node.create_publisher(JointState, '/goal/state', VOLATILE)
+        self._pose = node.create_publisher(PoseStamped, '/goal_pose', VOLATILE)
         self.grey = 0
         self.here.spoil = self._look
         self.here.camera_on = True
@@ -78,6 +99,36 @@ class Person:
     def latent(self, *numbers):
         """Give a goal as a latent."""
         self._latent.publish(Float32MultiArray(data=[float(number) for number in numbers]))
+
+    def state(self, **fields):
+        """Give a goal as values of measured fields."""
+        wait_until(self._state.get_subscription_count, 'the node')
+        values = [float(value) for value in fields.values()]
+        self._state.publish(JointState(name=list(fields), position=values))
+
+    def pose(self, x, y, frame='odom'):
+        """Give a goal as RViz does."""
+        wait_until(self._pose.get_subscription_count, 'the node')
+        message = PoseStamped()
+        message.header.frame_id = frame
+        message.pose.position.x, message.pose.position.y = x, y
+        message.pose.orientation.w = 1.0
+        self._pose.publish(message)
+
+    def insist(self, publish, reason):
+        """Publish until the node logs this; it logs at most one warning a second."""
+
+        def logged():
+            publish()
+            time.sleep(0.1)
+            return any(reason in text for text in list(self.here.log))
+
+        wait_until(logged, reason)
+
+    def aimed_near(self, grey):
+        """Wait until the pilot aimed near to this grey."""
+        near = lambda: self.here.pilot.goals and abs(self.here.pilot.goals[-1] - grey) <= 1  # noqa: E731
+        wait_until(near, f'a goal near {grey}; {self.here.pilot.goals}')
 
     def capture(self):
         """Call ~/goal/capture."""
@@ -313,3 +364,92 @@ def test_the_same_goal_picture_again_changes_nothing(measured):
         here.aim(70)
         wait_until(lambda: 70 in here.pilot.goals, 'the next goal')
         assert here.pilot.goals == [100, 70]
+
+
+def test_measured_states_are_goals(located):
+    with world(located) as here:
+        person = Person(here)
+        person.grey = 10
+        person.state(x=1.0, y=0.0)
+        here.wait_for('RUNNING')
+        person.aimed_near(100)
+        assert json.loads(here.accepted[-1]) == {
+            'number': 1, 'source': '/goal/state', 'stamp': 0.0, 'subgoals': 1,
+        }  # fmt: skip
+        person.state(x=1.0, y=0.0)  # repeated: nothing changes
+        person.pose(0.5, 1.0)
+        person.aimed_near(50)
+        wait_until(lambda: len(here.accepted) == 2, 'the second goal')
+        assert json.loads(here.accepted[-1])['source'] == '/goal_pose'
+        assert json.loads(here.accepted[-1])['number'] == 2
+        person.go(50)
+        here.wait_for('GOAL_REACHED')
+        person.state(x=0.5)  # where it is
+        wait_until(lambda: len(person.reached) == 2, 'the third goal')
+
+
+def test_what_a_goal_state_does_not_name_stays_as_the_newest_image_shows_it(located):
+    with world(located) as here:
+        person = Person(here)
+        person.grey = 180
+        person.state(**{'pose.pose.position.y': 1.0})
+        here.wait_for('RUNNING')
+        wait_until(lambda: here.pilot.goals, 'a goal')
+        assert abs(here.pilot.goals[-1] - 180) < 12
+
+
+def test_states_that_were_not_recorded_leave_the_goal_as_it_is(located):
+    with world(located) as here:
+        person = Person(here)
+        person.grey = 10
+        here.aim(100)
+        here.wait_for('RUNNING')
+        person.state(x=9.0)
+        here.wait_for_log(
+            'goal not used: pose.pose.position.x: 9 was requested, the nearest recorded frame has '
+            '2.48 (all frames: 0 to 2.48)'
+        )
+        uneven = JointState(name=['x'], position=[1.0, 2.0])
+        twice = JointState(name=['x', 'x'], position=[1.0, 2.0])
+        for message, reason in (
+            (uneven, 'expected a position for each name, found 1 name and 2 positions'),
+            (twice, 'a field is named twice: x, x'),
+        ):
+            person.insist(lambda message=message: person._state.publish(message), reason)
+        assert here.pilot.goals == [100]
+        assert len(here.accepted) == 1
+        person.insist(lambda: person.pose(0.5, 0.0, 'map'), 'in the frame map was used as one of')
+        person.aimed_near(50)
+
+
+def test_a_run_without_recorded_states_says_what_to_do_and_may_get_them(measured, located):
+    (located / 'drives.json').rename(located / 'kept')
+    with world(located) as here:
+        person = Person(here)
+        person.grey = 10
+        person.state(x=1.0)
+        here.wait_for_log(f'goal not used: /goal/state: {located} has no drives yet')
+        assert any(f'smwm prepare {located}' in text for text in here.log)
+        (located / 'kept').rename(located / 'drives.json')
+        person.state(x=1.0)
+        person.aimed_near(100)
+
+
+def test_an_orientation_counts_where_the_state_has_one_with_either_sign():
+    from smwm_ros.nodes.goal_topics import planar_poses, state_of
+
+    odometry = ('pose.pose.position.x', 'pose.pose.position.y', 'pose.pose.orientation.z')
+    assert planar_poses(odometry) == ['pose.pose']
+    assert planar_poses(('position.x', 'position.y')) == ['']
+    assert planar_poses(('position[name=x,y]', 'a.position.x')) == []
+    pose = PoseStamped().pose
+    pose.position.x, pose.position.y, pose.orientation.z = 1.0, 2.0, 0.5
+    place = {odometry[0]: 1.0, odometry[1]: 2.0}
+    assert state_of(pose, 'pose.pose', odometry) == [
+        {**place, odometry[2]: 0.5},
+        {**place, odometry[2]: -0.5},
+    ]
+    assert state_of(pose, '', ('position.x', 'position.y'))[0] == {
+        'position.x': 1,
+        'position.y': 2,
+    }

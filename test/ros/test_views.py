@@ -132,7 +132,7 @@ def test_only_the_node_commands_and_only_the_operator_sets_goals(names):
         for name in mine
     }
     assert who['publish', '/cmd_vel'] == {'/plan'}
-    for goal in ('/goal/image', '/goal/latent', '/goal/name'):
+    for goal in ('/goal/image', '/goal/latent', '/goal/name', '/goal/state', '/goal_pose'):
         assert who['publish', goal] == {'/operator'}
     assert who['publish', '/camera/image_raw'] == {'/robot'}
     for name in names['reply']:
