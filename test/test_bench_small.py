@@ -29,7 +29,8 @@ from smwm_ros.reporting import ShowProgress
 
 pytestmark = pytest.mark.usefixtures('one_thread')
 ARENA, SEEDS = 'two_room', (0, 3)  # with these, a pair is solved at the start
-KINDS = ('state_align', 'smwm', 'sigreg')  # that of the recipe, that of the paper, another
+# That of the recipe, that of the paper, that without a measured state, another.
+KINDS = ('state_align', 'smwm', 'smwm+sigreg', 'sigreg')
 PAIRS, STEPS = 4, 4  # training steps here, whatever is requested
 IMAGES = ['arena.image_size=16', 'dataset.image_size=16']
 KNOBS = [*IMAGES, f'evaluate.pairs={PAIRS}', 'model.latent=4', 'model.hidden=16']
@@ -181,7 +182,7 @@ def benchmark(
     """Run the benchmark of an arena."""
     with pytest.MonkeyPatch.context() as patch:
         seeds = record_requests(bench.success, patch, tmp_path_factory.mktemp('bench'))
-        rows = list(bench.success.measure(ARENA, False, kinds=KINDS[2:], seeds=SEEDS))
+        rows = list(bench.success.measure(ARENA, False, kinds=KINDS[3:], seeds=SEEDS))
         yield Benchmark(seeds, {row.measure.partition('.')[2]: row for row in rows})
 
 
@@ -200,7 +201,8 @@ def test_every_kind_trains_on_the_same_data_for_the_steps_of_the_recipe(
         for one in seed.trained:
             assert one.settings == wanted.train
             assert one.settings.steps == 3000
-            assert replace(one.model, kind=KINDS[0]) == wanted.model
+            latent = 32 if one.model.kind == 'smwm+sigreg' else 4  # there has to be room for all
+            assert one.model == replace(wanted.model, kind=one.model.kind, latent=latent)
         assert len({one.dataset.fingerprint for one in seed.trained}) == 1
     every = {one.dataset.fingerprint for seed in benchmark.seeds for one in seed.trained}
     assert len(every) == len(SEEDS), 'each seed has data of its own'
@@ -240,7 +242,7 @@ def test_every_method_tries_all_pairs_and_the_random_policy_five_times(
             began = [outcome.path[0] for outcome in one.outcomes]
             assert np.allclose(began, starts[-1] * one.repeats, atol=1e-6)
         tried = [seed.by(kind) for kind in (PlannerAgent, RandomAgent, ExpertAgent)]
-        assert [len(some) for some in tried] == [6, 1, 1]
+        assert [len(some) for some in tried] == [7, 1, 1]
     assert starts[0] != starts[1], 'each seed has pairs of its own'
     drives = [seed.episodes for seed in benchmark.seeds]
     assert not np.array_equal(drives[0][0], drives[1][0]), 'from episodes of its own'
@@ -268,6 +270,7 @@ def test_models_plan_with_the_settings_of_the_recipe_and_those_of_the_paper(
         for kind, search in (
             ('state_align', 'no focus'),
             ('smwm', 'recipe'),
+            ('smwm+sigreg', 'recipe'),
             ('sigreg', 'recipe'),
         ):
             one = seed.planned(kind, search)
@@ -302,6 +305,8 @@ def test_rows_report_the_share_of_reached_goals_over_all_seeds(benchmark: Benchm
         ('success_smwm', smwm, random),
         ('success_smwm_without_solved', moved(smwm), moved(random)),
         ('success_smwm_paper_planner', planned('smwm', 'paper'), smwm),
+        ('success_images', planned('smwm+sigreg'), smwm),
+        ('success_images_without_solved', moved(planned('smwm+sigreg')), moved(smwm)),
         ('success', ours, random),
         ('success_without_solved', moved(ours), moved(random)),
         ('success_paper_planner', planned('state_align', 'paper'), ours),

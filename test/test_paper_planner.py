@@ -62,10 +62,10 @@ def test_over_the_recipe_of_an_arena_it_is_the_planner_of_the_benches(arena: str
 def test_over_settings_that_are_all_different_too() -> None:
     # Every knob that matters is named: none of these lives on.
     other = replace(
-        Planner(), kind='icem', proposals=True, horizon=3, samples=9, iterations=2, elites=3,
-        cost='nearest', focus=('x',), effort_weight=1.0, change_weight=1.0, doubt_weight=1.0,
-        keep_out='places', init_std=2.0, smooth=0.5, min_std=0.3, max_rate=(1.0,), refine=2,
-        budget_ms=5.0, warm_start=True,
+        Planner(), kind='icem', proposals=True, retrieval=True, horizon=3, samples=9,
+        iterations=2, elites=3, cost='nearest', focus=('x',), effort_weight=1.0,
+        change_weight=1.0, doubt_weight=1.0, keep_out='places', init_std=2.0, smooth=0.5,
+        min_std=0.3, max_rate=(1.0,), refine=2, budget_ms=5.0, warm_start=True,
     )  # fmt: skip
     left = {k for k, v in asdict(other).items() if v == getattr(Planner(), k)}
     # Only latent-action models have another space, without the other settings above.

@@ -114,7 +114,7 @@ class PlanDisplay:
         made = self._checkpoint
         assert snapshot.plan.latent is not None
         device = next(made.model.parameters()).device
-        z = torch.from_numpy(snapshot.plan.latent).unsqueeze(0).to(device)
+        z = torch.from_numpy(snapshot.plan.latent).float().unsqueeze(0).to(device)
         width = made.action_block * made.spec.size
         normal = made.scaler.normalise(snapshot.plan.actions).reshape(-1, width)
         actions = torch.from_numpy(normal).float().to(z.device)
