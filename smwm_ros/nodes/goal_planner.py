@@ -147,9 +147,8 @@ class GoalPlanner:
     def _latents_of(self, goal: GoalInput, observation: Array | None) -> Array:
         """Return the latents (N, D) of a goal."""
         if goal.state is not None:
-            return goal.state.latent(None if observation is None else self.encode(observation))[
-                None
-            ]
+            z = None if observation is None else self.encode(observation)
+            return goal.state.latent(z)[None]
         return goal.places if goal.pixels is None else self._pilot.encode(goal.pixels)
 
     def plan(self, observation: Array, plan_start: PlanStart) -> PilotPlan:

@@ -95,14 +95,17 @@ def add_missing(
     from smwm_ros.progress import show_progress
 
     wanted, origin = checkpoint.planner, {'dataset': dataset.fingerprint}
+    drives = None
     if _lacks(checkpoint, replace(Planner(), cost=wanted.cost)):
         drives, held_out = _encode(checkpoint, dataset)
         how = (origin, cfg.prepare.steps, cfg.train.seed)
         _learn_time(folder, checkpoint, drives, held_out, *how)
     lacks_drives = _lacks(checkpoint, replace(Planner(), retrieval=wanted.retrieval))
     if lacks_drives or _lacks_states(checkpoint, dataset):
-        drives = encode_drives(checkpoint, dataset, progress=show_progress, most=retrieval.MOST)
-        retrieval.save(folder, drives, origin)
+        if drives is None:
+            most = retrieval.MOST
+            drives = encode_drives(checkpoint, dataset, progress=show_progress, most=most)
+        retrieval.save(folder, retrieval.some_of(drives), origin)
 
 
 def _lacks(checkpoint: Checkpoint, planner: Planner) -> bool:

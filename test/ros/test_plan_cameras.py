@@ -26,17 +26,23 @@ def two_eyes(checkpoint, tmp_path):
     return tmp_path
 
 
+def observations_of(here):
+    """Return a list that gets what the pilot plans from."""
+    seen = []
+    wait_until(lambda: here.pilots, 'a pilot')
+    plan = here.pilot.plan
+
+    def watch(pixels, elapsed, sent):
+        seen.append(pixels)
+        return plan(pixels, elapsed, sent)
+
+    here.pilot.plan = watch
+    return seen
+
+
 def test_the_newest_views_make_one_image_and_a_missing_one_moves_nothing(two_eyes):
     with world(two_eyes) as here:
-        seen = []
-        wait_until(lambda: here.pilots, 'a pilot')
-        plan = here.pilot.plan
-
-        def watch(pixels, elapsed, sent):
-            seen.append(pixels)
-            return plan(pixels, elapsed, sent)
-
-        here.pilot.plan = watch
+        seen = observations_of(here)
         left = here.robot.create_publisher(Image, LEFT, 1)
         here.camera_on = True
         here.aim()
@@ -71,15 +77,7 @@ def test_a_model_with_a_history_gets_the_images_of_the_control_periods_before(
     model = make_model(knobs, 16, 4).eval().requires_grad_(False)
     save(tmp_path, made._replace(model=model, model_config=knobs))
     with world(tmp_path) as here:
-        seen = []
-        wait_until(lambda: here.pilots, 'a pilot')
-        plan = here.pilot.plan
-
-        def watch(pixels, elapsed, sent):
-            seen.append(pixels)
-            return plan(pixels, elapsed, sent)
-
-        here.pilot.plan = watch
+        seen = observations_of(here)
         here.drive()
         wait_until(lambda: len(seen) > 20, 'plans')
     assert all(pixels.shape == (16, 16, 9) for pixels in seen)
