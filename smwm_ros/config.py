@@ -348,11 +348,12 @@ class Model:
         choices=(PATCHES, CONVOLUTIONS),
     )
     history: int = knob(
-        1,
+        0,
         'how much of the past the model reads, the current image included; more than 1 shows '
         'velocities: with preset nano images, a raw step apart, whose latents and their changes '
-        'make one; with preset tiny latents that the forward model reads, a model step apart',
-        1,
+        'make one; with preset tiny latents that the forward model reads, a model step apart; 0 '
+        'lets smwm train choose: 3 with preset nano where earlier images help to predict, else 1',
+        0,
         64,
     )
     inverse_weight: float = knob(
@@ -381,12 +382,12 @@ class Model:
     @property
     def stack(self) -> int:
         """Return H, the number of images that make one observation."""
-        return self.history if self.preset == 'nano' else 1
+        return max(self.history, 1) if self.preset == 'nano' else 1
 
     @property
     def context(self) -> int:
         """Return the number of latents that the forward model reads."""
-        return self.history if self.preset == 'tiny' else 1
+        return max(self.history, 1) if self.preset == 'tiny' else 1
 
     @property
     def inverts(self) -> bool:

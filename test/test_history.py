@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from smwm_ros import config
+from smwm_ros.cli import main as smwm
 from smwm_ros.codec.image_stack import at_rest
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.observations import image_rows, observations
@@ -17,13 +18,15 @@ from smwm_ros.evaluation.replay import replay
 from smwm_ros.interfaces import Array, Frame
 from smwm_ros.model.checkpoint import load, save
 from smwm_ros.model.encoding import encode_rows
-from smwm_ros.model.networks import MOTION, StackedEncoder
+from smwm_ros.model.fast_rollout import accelerate
+from smwm_ros.model.networks import ForwardModel, MOTION, StackedEncoder
 from smwm_ros.model.world_model import make_any
 from smwm_ros.planning.drives import encode_drives
 from smwm_ros.planning.image_history import ImageHistory
 from smwm_ros.planning.pilot import Pilot, PilotPlan
 from smwm_ros.training.batches import Batches
 from smwm_ros.training.train import train
+from smwm_ros.training.velocity import choose_history
 import torch
 from worlds import dot_dataset, Line, SIZE, tiny_checkpoint
 
@@ -101,6 +104,33 @@ def test_a_model_that_sees_the_velocity_predicts_a_dot_with_inertia(
         read = load(tmp_path / str(history))
         assert read.model_config.history == history
     assert errors[2] < 0.6 * errors[1], errors
+
+
+def test_a_history_is_chosen_where_earlier_images_help_to_predict(
+    tmp_path: Path, one_thread: None
+) -> None:
+    heavy = dot_dataset(tmp_path / 'heavy', 60, 30, inertia=0.9)
+    light = dot_dataset(tmp_path / 'light', 60, 30)
+    nano = config.Model()
+    assert choose_history(heavy, nano).images == 3
+    assert choose_history(light, nano).images == 1
+    assert 'only preset nano' in choose_history(heavy, config.Model(preset='tiny')).why
+    few = dot_dataset(tmp_path / 'few', 4, 12, inertia=0.9)
+    assert choose_history(few, nano) == (1, 'too few windows to see whether earlier images help')
+
+
+def test_smwm_train_says_which_history_it_chose(
+    tmp_path: Path, one_thread: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dot_dataset(tmp_path / 'heavy', 60, 30, inertia=0.9)
+    words = [str(tmp_path / 'heavy'), '--out', str(tmp_path / 'run')]
+    knobs = ['train.steps=5', 'train.batch=8', 'model.latent=4', 'model.hidden=16']
+    assert smwm(['train', *words, *knobs]) == 0
+    assert 'model.history=3: with the 2 images before' in capsys.readouterr().out
+    assert load(tmp_path / 'run').model_config.history == 3
+    assert smwm(['train', *words, '--fresh', *knobs, 'model.history=1']) == 0
+    assert 'model.history' not in capsys.readouterr().out
+    assert load(tmp_path / 'run').model_config.history == 1
 
 
 def test_goals_are_pictures_in_which_nothing_moves(tmp_path: Path) -> None:
@@ -217,6 +247,28 @@ def test_a_latent_is_that_of_the_newest_image_and_its_changes_before() -> None:
     assert torch.allclose(model.encode(pixels), expected, atol=1e-5)
     still = model.encode(pixels[:, :3].repeat(1, 3, 1, 1))
     assert still[:, 4:].abs().max() < 1e-5, 'at rest nothing changes'
+
+
+def test_velocities_predict_but_explain_no_action() -> None:
+    model = tiny_checkpoint(history=3).smwm
+    z, then = torch.randn(2, 6, model.latent)
+    action = torch.randn(6, 4)
+    faster = z + torch.cat([torch.zeros(4), torch.ones(8)])
+    assert torch.equal(model.infer(faster, then), model.infer(z, then))
+    assert not torch.allclose(
+        model.predict(faster, action)[:, :4], model.predict(z, action)[:, :4]
+    )
+    fast = accelerate(model)
+    assert fast
+    assert torch.allclose(fast.predict(z, action), model.predict(z, action), atol=1e-5)
+
+
+def test_a_forward_error_of_a_velocity_counts_as_much_as_that_of_a_place() -> None:
+    model = tiny_checkpoint(history=2).smwm
+    assert isinstance(model.forward_model, ForwardModel)
+    place, change = model.forward_model.scaled(torch.ones(1, model.latent)).chunk(2, dim=1)
+    assert (place == 1).all()
+    assert (change * MOTION >= 2).all(), 'a change in a raw step, as a change in a model step'
 
 
 def test_the_toys_of_the_paper_read_one_image() -> None:

@@ -42,6 +42,7 @@ from smwm_ros.model.goal_fields import settings_for
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.progress import show_progress
 from smwm_ros.training.train import train
+from smwm_ros.training.velocity import choose_history
 import torch
 
 QUICK = ['train.steps=60', 'evaluate.pairs=8', 'evaluate.repeats=2']
@@ -82,6 +83,8 @@ class Seed(NamedTuple):
         model = config.model
         if kind != model.kind:
             model = other_kind(model, kind)
+        if not model.history:  # as smwm train does
+            model = replace(model, history=choose_history(dataset, model).images)
         planner = settings_for(config.planner, model)
         return train(dataset, self.folder / name, model, settings, planner, progress=show_progress)
 

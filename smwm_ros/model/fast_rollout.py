@@ -52,7 +52,7 @@ def accelerate(
     imagine: Imagine
     with torch.no_grad():
         if isinstance(forward, ForwardModel):
-            imagine = FastPerceptron(forward.change, make, adds=True)
+            imagine = FastPerceptron(forward.change, make, adds=True, scale=forward.scale)
         elif isinstance(forward, ToyForwardModel):
             imagine = FastPerceptron(forward.layers, make, after='tanh')
         elif isinstance(forward, Predictor) and forward.history == 1:
@@ -98,13 +98,25 @@ class FastPerceptron:
     """The forward models of nano and toy."""
 
     def __init__(
-        self, layers: nn.Sequential, make: Make, after: str = 'none', adds: bool = False
+        self,
+        layers: nn.Sequential,
+        make: Make,
+        after: str = 'none',
+        adds: bool = False,
+        scale: Tensor | None = None,  # (D,) of the latent in the layers
     ) -> None:
         first, second, last = linears(layers)
+        reads: Tensor = first.weight
+        changes: Tensor = last.weight
+        bias: Tensor = last.bias
+        if scale is not None:
+            actions = scale.new_ones(first.in_features - len(scale))
+            reads = reads * torch.cat([scale, actions])
+            changes, bias = changes / scale[:, None], bias / scale
         self._fill = (0, lane_padding(first.in_features))
-        self._first = make(F.pad(first.weight, self._fill), first.bias, 'relu')
+        self._first = make(F.pad(reads, self._fill), first.bias, 'relu')
         self._second = make(second.weight, second.bias, 'relu')
-        self._last = make(last.weight, last.bias, after)
+        self._last = make(changes, bias, after)
         self._adds = adds  # the layers predict the change of the latent
 
     def __call__(self, z: Tensor, actions: Tensor) -> Tensor:

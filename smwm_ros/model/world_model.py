@@ -63,12 +63,16 @@ class Smwm(nn.Module):
             self.forward_model = toy.ToyForwardModel(action_size)
         else:
             self.encoder = encoder = Encoder(image_size, width, hidden, config.stem)
+            scale = None
             if config.stack > 1:
-                self.encoder, width = StackedEncoder(encoder, config.stack), config.stack * width
-            self.forward_model = ForwardModel(width, action_size, hidden)
+                self.encoder = stacked = StackedEncoder(encoder, config.stack)
+                scale, width = stacked.scale(width), config.stack * width
+            self.forward_model = ForwardModel(width, action_size, hidden, scale)
         self.latent = width  # D
         self._place = width // config.stack  # numbers of z that one image determines
-        self.inverse_model = InverseModel(width, action_size, hidden)
+        # It reads places alone. Velocities explain the actions of a robot with inertia too well:
+        # images of one pose need not look alike any more, and no distance leads to a goal.
+        self.inverse_model = InverseModel(self._place, action_size, hidden)
         if config.preset == 'nano':  # the other presets keep the initial weights of the paper
             self.inverse_model.start_from_difference()
         self.state_head = StateHead(width, state_size, hidden) if config.aligns_state else None
@@ -92,7 +96,7 @@ class Smwm(nn.Module):
 
     def infer(self, z: Tensor, z_next: Tensor) -> Tensor:
         """h: (B, D), (B, D) -> (B, K*A)."""
-        action: Tensor = self.inverse_model(z, z_next)
+        action: Tensor = self.inverse_model(z[..., : self._place], z_next[..., : self._place])
         return action
 
     @property
@@ -118,12 +122,13 @@ class Smwm(nn.Module):
         weight = None if batch.weight is None else normalised(batch.weight)
         weights = [None] * len(batch.action) if weight is None else weight.unbind()
         steps = zip(self._predict_frames(z, batch.action), z[1:], weights, strict=True)
-        errors = [mean_square(predicted, true, share) for predicted, true, share in steps]
+        scaled = self._scaled
+        errors = [mean_square(scaled(found), scaled(true), share) for found, true, share in steps]
         terms = {'forward': torch.stack(errors).mean()}
         if self.multiplier:
             # The inverse error is held at its target, so g could lower its error without limit by
             # shrinking the latents. Dividing by their variance removes that way out.
-            terms['forward'] = terms['forward'] / torch.cat(z).var(dim=0).mean()
+            terms['forward'] = terms['forward'] / scaled(torch.cat(z)).var(dim=0).mean()
         now, then = torch.cat(z[:-1]), torch.cat(z[1:])
         actions = batch.action.flatten(0, 1)
         each = None if weight is None else weight.flatten()
@@ -135,9 +140,8 @@ class Smwm(nn.Module):
             inferred = self.infer(now.detach(), then.detach())
             terms['inverse'] = mean_square(inferred, actions, each)
         if self.sigreg:
-            places = torch.stack(z)[
-                ..., : self._place
-            ]  # changes are no Gaussian of the same scale
+            # Changes of places are no Gaussian of the same scale.
+            places = torch.stack(z)[..., : self._place]
             terms['sigreg'] = self.config.sigreg_weight * self.sigreg(places)
         if self.state_head:
             error = self.state_head.error(now, then, batch.obs.state[1:].flatten(0, 1))
@@ -160,6 +164,10 @@ class Smwm(nn.Module):
             frames, sent = torch.stack(z[:-1], dim=1), actions.transpose(0, 1)
             return self._sequence_model.predict_sequence(frames, sent).unbind(dim=1)
         return self._unroll(z[0], actions.unbind())
+
+    def _scaled(self, z: Tensor) -> Tensor:
+        """Return a latent in the scale in which its forward error counts."""
+        return self.forward_model.scaled(z) if isinstance(self.forward_model, ForwardModel) else z
 
     def _unroll(self, z: Tensor, actions: Sequence[Tensor]) -> list[Tensor]:
         """Predict step after step, each from the last prediction."""

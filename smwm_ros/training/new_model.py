@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def new_model(dataset: TransitionDataset, model_config: config.Model, seed: int)
 
 def knobs_of(model_config: config.Model) -> dict[str, Any]:
     """Return the knobs that identify a model; a file by its content, not by its place."""
-    knobs = asdict(model_config)
+    knobs = asdict(replace(model_config, history=max(model_config.history, 1)))
     lam = knobs['latent_action']
     path = Path(lam['encoder_file'])
     if model_config.kind == 'latent_action' and lam['encoder_file']:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import fine_tuning, options
 
 if TYPE_CHECKING:
-    from smwm_ros.config import Robot
+    from smwm_ros.config import Model, Robot
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.model.checkpoint import Checkpoint
     from smwm_ros.training.fine_tune import Origin
@@ -82,8 +83,9 @@ def run(args: argparse.Namespace) -> int:
         if origin:
             origin.require_fit(dataset, cfg.model)
             fine_tuning.announce(origin, dataset, cfg.train, args.mix != [fine_tuning.NONE])
+    model = _with_history(cfg.model, dataset, leads)
     with hold(args.out) if leads else nullcontext():
-        settings = (cfg.model, cfg.train, cfg.planner)
+        settings = (model, cfg.train, cfg.planner)
         checkpoint = train(dataset, args.out, *settings, args.fresh, show_progress, origin)
         if leads:
             every = origin.joined(dataset) if origin else dataset
@@ -96,6 +98,18 @@ def run(args: argparse.Namespace) -> int:
         _print_verdict(args, dataset, cfg.train.device)
         echo(f'Checkpoint: {args.out}; {_next(args, checkpoint.robot)}')
     return 0
+
+
+def _with_history(model: Model, dataset: TransitionDataset, leads: bool) -> Model:
+    """Return the settings of the model with a history, and print why it was chosen."""
+    from smwm_ros.training.velocity import choose_history
+
+    if model.history:
+        return model
+    chosen = choose_history(dataset, model)
+    if leads:
+        echo(f'model.history={chosen.images}: {chosen.why}.')
+    return replace(model, history=chosen.images)
 
 
 def _report_change(
