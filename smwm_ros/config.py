@@ -357,7 +357,11 @@ class Model:
         64,
     )
     inverse_weight: float = knob(
-        1.0, 'lambda in L = L_fwd + lambda * L_inv; 0 collapses', 0.0, 1000.0, basic=True
+        10.0,
+        'lambda in L = L_fwd + lambda * L_inv; 0 collapses; 10 holds for all arenas',
+        0.0,
+        1000.0,
+        basic=True,
     )
     inverse_target: float = knob(
         0.0,

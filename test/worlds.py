@@ -24,7 +24,7 @@ SIZE = 16  # of the images [px]
 BLOCK = 2  # raw actions in a model step
 STATE = config.State(topic='/odom', fields=('pose.pose.position.x', 'pose.pose.position.y'))
 ROBOT = config.Robot(state=STATE)
-TINY = config.Model(latent=4, hidden=32)
+TINY = config.Model(inverse_weight=1.0, latent=4, hidden=32)
 
 
 class PointMass:

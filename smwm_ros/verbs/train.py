@@ -24,16 +24,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smwm_ros.config import Model
 from smwm_ros.errors import CheckpointError, ConfigError, DatasetError
 from smwm_ros.text import count_of, echo
 from smwm_ros.verbs import fine_tuning, options
 
 if TYPE_CHECKING:
-    from smwm_ros.config import Model, Robot
+    from smwm_ros.config import Robot
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.model.checkpoint import Checkpoint
     from smwm_ros.training.fine_tune import Origin
 
+HOLDS = 'with which every arena was learnt (docs/training.md)'
 CLEARLY = 0.9  # share of the last step's misfit below which best/ is announced
 EXAMPLE = 'smwm train data/two_room --out runs/two_room train.steps=1500'
 
@@ -83,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
         if origin:
             origin.require_fit(dataset, cfg.model)
             fine_tuning.announce(origin, dataset, cfg.train, args.mix != [fine_tuning.NONE])
-    model = _with_history(cfg.model, dataset, leads)
+    model = cfg.model if origin else _with_history(cfg.model, dataset, leads)
+    if leads and model.inverts and model.inverse_weight == Model.inverse_weight:
+        echo(f'model.inverse_weight={model.inverse_weight:g}: the default, {HOLDS}.')
     with hold(args.out) if leads else nullcontext():
         settings = (model, cfg.train, cfg.planner)
         checkpoint = train(dataset, args.out, *settings, args.fresh, show_progress, origin)
