@@ -41,6 +41,17 @@ setup(
         'gym': ['gymnasium>=1.0', 'pybullet'],  # arenas as environments of Gymnasium
         # Datasets in the formats of others.
         'hdf5': ['h5py>=3.8', 'hdf5plugin'],
+        # The paper's environments; mujoco 4 does not fit dm_control. An environment of its own.
+        'swm': [
+            'stable-worldmodel>=0.1.1',
+            'h5py>=3.8',
+            'hdf5plugin',
+            'mujoco<4',
+            'ogbench',
+            'pygame',
+            'pymunk',
+            'shapely',
+        ],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],  # smwm export-model
         'video': ['av'],  # conversion of video files
         'ray': ['ray'],  # conversion on many machines

@@ -21,6 +21,7 @@ BENCHES = (
     'common',
     'cube',
     'fine_tune',
+    'paper_worlds',
     'planner',
     'roadmap',
     'rooms',

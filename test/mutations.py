@@ -931,9 +931,34 @@ INFERS = [
       'if not isinstance(self.model, Smwm):', 'if False:',
       'test_latent_action_model.py -k kinds'),
 ]  # fmt: skip
+# Environments of stable-worldmodel.
+WORLDS = [
+    M('an action stands beside the frame after it', 'swm/recorder.py',
+      '    actions.append(np.full_like(actions[0], np.nan))  # the last row has none\n',
+      '    actions.insert(0, np.full_like(actions[0], np.nan))\n', 'test_swm.py -k instant'),
+    M('rows share the arrays of the environment', 'swm/recorder.py',
+      "infos['pixels'][0, -1].copy()", "infos['pixels'][0, -1]", 'test_swm.py -k instant'),
+    M('pairs reach into the next episode', 'swm/judge.py',
+      'range(max(0, length - offset))', 'range(length)', 'test_swm.py -k pairs'),
+    M('the start judged in place of the goal', 'swm/judge.py',
+      'file.row(episode, start + offset, ', 'file.row(episode, start, ', 'test_swm.py -k pairs'),
+    M('a reset goes unnoticed', 'swm/policy.py', 'flags.astype(bool) | ~same', '~same',
+      'test_swm.py -k begins_one'),
+    M('a new goal goes unnoticed', 'swm/policy.py', 'flags.astype(bool) | ~same', 'flags',
+      'test_swm.py -k begins_one'),
+    M('a task that a file shows as done is not tried', 'swm/policy.py',
+      '(one in self._just_begun or not over[one])', 'not over[one]', 'test_swm.py -k rests'),
+    M('the cost of the first step', 'swm/cost_model.py',
+      'candidates)[..., -1, :]', 'candidates)[..., 0, :]', 'test_swm.py -k cost'),
+    M('calls that World.evaluate skips', 'swm/installed.py', 'if missing:', 'if False:',
+      'test_swm.py -k skip'),
+    M('the measured state is one column of several', 'exchange/hdf5_table.py',
+      'np.concatenate(states, axis=1) if states', 'states[0] if states',
+      'test_swm.py -k several'),
+]  # fmt: skip
 MUTATIONS = [
     one if one.file.startswith('bench/') else one._replace(file=f'smwm_ros/{one.file}')
-    for one in (*MEASURES, *RADII, *LEARNS, *PLANS, *DRIVES, *FILES, *INFERS)
+    for one in (*MEASURES, *RADII, *LEARNS, *PLANS, *DRIVES, *FILES, *INFERS, *WORLDS)
 ]
 
 

@@ -64,6 +64,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {*BASE, 'load', 'codec', 'data', 'model', 'training'},
         FORMATS | {'numpy', 'torch'},
     ),
+    'swm': (
+        {*BASE, 'codec', 'exchange', 'model', 'planning', 'evaluation'},
+        {'numpy', 'torch', 'stable_worldmodel'},
+    ),
     'pages': ({*BASE, 'bags', 'data', 'model', 'training', 'evaluation', 'toys'}, ARRAYS),
     'nodes': (
         {*BASE, 'load', 'share', 'codec', 'arenas', 'model', 'training', 'planning'}
@@ -74,7 +78,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'verbs': (
         {*BASE, 'progress', 'load', 'share', 'tables', 'cli', 'codec', 'data', 'bags', 'arenas'}
         | {'collect', 'labelling', 'latent_actions'}
-        | {'model', 'training', 'planning', 'evaluation', 'toys', 'exchange', 'pages'}
+        | {'model', 'training', 'planning', 'evaluation', 'toys', 'exchange', 'swm', 'pages'}
         | {'control', 'nodes'},
         ARRAYS | {'torch', 'yaml'},
     ),
@@ -92,6 +96,7 @@ LIGHT = ('codec', 'data', 'control', 'bags', 'arenas', 'collect')
 HOMES = {'pybullet': 'arenas', 'mujoco': 'arenas', 'gymnasium': 'arenas', 'tqdm': 'progress'}
 HOMES |= {'rosbags': 'bags', 'mcap': 'bags', 'ray': 'bags', 'av': 'bags'}
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
+HOMES['stable_worldmodel'] = 'swm'
 HOMES['onnxruntime'] = 'latent_actions exchange'  # runs encoders of others, and checks exports
 # What has a console. The others log, and report their progress to what their callers pass.
 CONSOLE = {'text', 'progress', 'cli', 'verbs', 'nodes'}

@@ -330,6 +330,28 @@ def test_rows_of_transfer_are_explained_and_compare_with_driving_at_home(bench: 
         assert (moved.value, moved.peer_value, moved.ratio) == (0.5, 1.0, 0.5)
 
 
+def test_rows_of_the_papers_environments_are_explained_and_stand_beside_the_paper(
+    bench: Any,
+) -> None:
+    worlds, found = bench.paper_worlds, dict[str, Any]()
+    for environment in worlds.ENVIRONMENTS.values():
+        pairs = [{'episode': 0, 'solved_at_start': True}, {'episode': 1, 'solved_at_start': False}]
+        tried = {'smwm': [True, True], 'paper': [True, False], 'runs/forward_only': [True, False]}
+        tried |= {'runs/sigreg': [True, False], 'random': [True, False, True, False]}
+        results = {name: {'successes': successes} for name, successes in tried.items()}
+        seed = worlds.read({'pairs': pairs, 'results': results})
+        rows = worlds.rows(environment, {name: [one, one] for name, one in seed.items()})
+        found |= {row.measure: row for row in rows}
+    explained = {name for name in bench.common.TARGETS if name.startswith('paper_worlds.')}
+    assert set(found) == explained
+    success = found['paper_worlds.reacher.success']
+    assert (success.value, success.peer, success.peer_value) == (1.0, 'the paper', 0.714)
+    random = found['paper_worlds.reacher.success_random']
+    assert (random.value, random.peer_value) == (0.5, 0.136)
+    assert worlds.rate([seed['random']], unsolved=True) == 0
+    assert found['paper_worlds.cube.success_without_solved'].value == 1
+
+
 def test_rows_of_inertia_are_explained_and_compare_with_one_image(bench: Any) -> None:
     found = {'history 1': [[GOOD, BAD]], 'history 3': [[GOOD, GOOD]]}
     found |= {'random': [[BAD, BAD]], 'expert': [[GOOD, GOOD]]}

@@ -49,6 +49,18 @@ SHOWN_BY = {
     'smwm evaluate runs/reacher/run --data runs/reacher/dataset --arena reacher --strict': (
         'test_evaluate_verb.py::test_every_kind_is_judged_strictly_too'
     ),
+    # Needs stable-worldmodel.
+    **dict.fromkeys(
+        (
+            'python3 -m venv swm && . swm/bin/activate',
+            "pip install '.[swm]'",
+            'smwm collect --env ',
+            'smwm import data/rooms.h5',
+            'smwm train data/rooms',
+            'smwm evaluate runs/rooms',
+        ),
+        'test_swm.py::test_the_commands_of_the_page_lead_to_a_judged_run',
+    ),
     'smwm rehearse ': 'ros/test_rehearse.py::test_a_model_is_adapted_to_the_other_engine',
     'smwm check ': 'test_check.py::test_a_model_fits_the_robot_of_its_training',
     'smwm adapt ': 'test_adapt.py::test_a_minute_of_images_makes_the_model_fit',

@@ -53,6 +53,7 @@ THIRD_PARTY = {
     'rosgraph_msgs': ('ros-rosgraph-msgs', 'rosgraph_msgs'),
     'safetensors': ('safetensors', None),  # rosdep has no key
     'sensor_msgs': ('ros-sensor-msgs', 'sensor_msgs'),
+    'stable_worldmodel': ('stable-worldmodel', None),  # rosdep has no key
     'std_msgs': ('ros-std-msgs', 'std_msgs'),
     'std_srvs': ('ros-std-srvs', 'std_srvs'),
     'torch': ('torch', 'python3-torch'),
@@ -64,6 +65,7 @@ THIRD_PARTY = {
 # Declared, though no import names them: messages that a user's config may name, and build tools.
 BY_NAME_ONLY = {'setuptools', 'ros-geometry-msgs', 'ros-nav-msgs', 'ros-trajectory-msgs'}
 BY_NAME_ONLY |= {'ros-lifecycle-msgs'}  # what tests speak to nodes with
+BY_NAME_ONLY |= {'ogbench', 'pygame', 'pymunk', 'shapely'}  # environments of stable-worldmodel
 BY_NAME_ONLY |= {'onnx'}  # what PyTorch writes such files with
 
 
@@ -79,7 +81,7 @@ def setup_words(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def requirements(words: dict[str, Any]) -> set[str]:
     lines = list(words['install_requires'])
-    for extra in ('sim', 'ros', 'gym', 'hdf5', 'lerobot', 'mujoco', 'onnx', 'ray', 'video'):
+    for extra in ('sim', 'ros', 'gym', 'hdf5', 'lerobot', 'mujoco', 'onnx', 'ray', 'swm', 'video'):
         lines += words['extras_require'][extra]
     return {re.split(r'[\[<>=;~! ]', line)[0].lower() for line in lines}
 

@@ -29,7 +29,7 @@ from parts.fingerprint import fingerprint  # noqa: E402 (bench/ is no package)
 
 # The libraries that only some rooms may import; the others are numpy and OpenCV.
 LIBRARIES = {'torch', 'safetensors', 'rosbags', 'mcap', 'av', 'ray', 'pybullet', 'gymnasium'}
-LIBRARIES |= {'rclpy', 'h5py', 'lerobot', 'onnxruntime', 'onnxscript'}
+LIBRARIES |= {'rclpy', 'h5py', 'lerobot', 'onnxruntime', 'onnxscript', 'stable_worldmodel'}
 PART = re.compile(r'(<!-- generated:(?P<name>[\w:.-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 

@@ -102,10 +102,12 @@ class Table:
                 f'{path}: pixels have shape {self.pixels.shape} {self.pixels.dtype}, '
                 'expected (rows, height, width, 3) uint8'
             )
-        self._check_width('action', self._column('action', 2), robot.command.fields)
-        self._state = state if robot.state.topic else ''
-        if self._state:
-            self._check_width(state, self._column(state, 2), robot.state.fields)
+        width = self._column('action', 2).shape[1]
+        self._check_width('action', width, robot.command.fields)
+        self._states = state.split(',') if robot.state.topic else []
+        if self._states:
+            width = sum(self._column(name, 2).shape[1] for name in self._states)
+            self._check_width(state, width, robot.state.fields)
 
     def shards(self) -> list[Shard]:
         """Return the shards that our export wrote, or one shard for another file."""
@@ -125,7 +127,8 @@ class Table:
     def read(self, start: int, stop: int) -> dict[str, Array]:
         """Return the numbers of some rows: action (n, A), state (n, P) and stamp (n,)."""
         count, dt = stop - start, round(self.config.robot.dt * 1e9)
-        state = self._file[self._state][start:stop] if self._state else np.zeros((count, 0))
+        states = [self._file[name][start:stop] for name in self._states]
+        state = np.concatenate(states, axis=1) if states else np.zeros((count, 0))
         has_stamps = 'stamp' in self._file
         stamp = self._file['stamp'][start:stop] if has_stamps else np.arange(start, stop) * dt
         action = np.asarray(self._file['action'][start:stop], np.float32)
@@ -148,12 +151,12 @@ class Table:
             )
         return column
 
-    def _check_width(self, name: str, column: Any, fields: tuple[str, ...]) -> None:
+    def _check_width(self, name: str, width: int, fields: tuple[str, ...]) -> None:
         """Raise if a row does not have one number for each field of the configuration."""
         names = expand(fields)
-        if column.shape[1] != len(names):
+        if width != len(names):
             raise DatasetError(
-                f'{self.path}: column {name} has {count_of(column.shape[1], "number")} per row, '
+                f'{self.path}: column {name} has {count_of(width, "number")} per row, '
                 f'expected {len(names)} for the configured fields: {", ".join(names)}'
             )
 

@@ -26,7 +26,10 @@ from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.text import count_of
 
 _CHUNK_SMALL = 1000  # rows of numbers in a chunk
-_PAGE = 4 * 1024 * 1024  # of the file space [bytes]
+PAGE = 4 * 1024 * 1024  # of the file space [bytes]
+# Version 1.10 of the format is the first with the single-writer mode that their reader uses;
+# older readers could not open a newer one.
+FORM: dict[str, Any] = {'libver': ('v110', 'v110'), 'fs_strategy': 'page'}
 
 
 class WrittenFile(NamedTuple):
@@ -47,20 +50,17 @@ def write_hdf5(
             f'{data.folder}: none of its {count_of(len(data), "tick")} has a known action; label '
             'it (smwm label), or convert again with commands'
         )
-    # Version 1.10 of the format is the first with the single-writer mode that their reader uses;
-    # older readers could not open a newer one.
-    form: dict[str, Any] = {'libver': ('v110', 'v110'), 'fs_strategy': 'page'}
     with (
         appearing(out) as part,
         writing(out),
-        _Disk(part) as disk,
-        h5py.File(disk, 'w', fs_page_size=_PAGE, **form) as file,
+        Disk(part) as disk,
+        h5py.File(disk, 'w', fs_page_size=PAGE, **FORM) as file,
     ):
         _fill(file, data, pieces, disk, progress)
     return WrittenFile(len(pieces), sum(_lengths(pieces)), _compression()[0])
 
 
-class _Disk(FileIO):
+class Disk(FileIO):
     """
     A file that keeps the first write error for later, and ignores all writes after it.
 
@@ -106,7 +106,7 @@ def _fill(
     file: Any,
     data: TransitionDataset,
     pieces: Sequence[Drive],
-    disk: _Disk,
+    disk: Disk,
     progress: ShowProgress,
 ) -> None:
     """Write all columns of an open file, in blocks of rows."""
@@ -121,7 +121,7 @@ def _fill(
             block = slice(begin, begin + CHUNK)
             values = _columns(data, rows[block], episode[block], step[block], is_last[block])
             if not begin:
-                _create(file, values, len(rows))
+                create_columns(file, values, len(rows))
             for name, value in values.items():
                 file[name][block] = value
             disk.require_written()
@@ -154,7 +154,7 @@ def _columns(
     return columns
 
 
-def _create(file: Any, first: Mapping[str, Array], rows: int) -> None:
+def create_columns(file: Any, first: Mapping[str, Array], rows: int) -> None:
     """Create the columns by the shape and type of their first rows."""
     options = _compression()[1]
     for name, value in first.items():

@@ -5,6 +5,7 @@ Record rosbags in a simulated arena, faster than real time.
 Run it again to resume: complete bags are kept. The same seed gives the same bytes, whatever --jobs
 is and whatever processes are killed. The knobs of `record` add the faults of real recordings:
 other rates, clock offsets, latency, message loss; /recording/truth then holds the true values.
+--env records an environment of stable-worldmodel into an HDF5 file, by its own policies.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from smwm_ros.errors import BagError, ConfigError
 from smwm_ros.files import write_atomic
 from smwm_ros.load import to_dict
 from smwm_ros.text import count_of, echo
-from smwm_ros.verbs import options
+from smwm_ros.verbs import options, swm_collect
 
 EXAMPLE = 'smwm collect two_room --episodes 180 --policy mixed --out runs/bags'
 RECIPE = 'collect.json'
@@ -41,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path('runs/bags'),
         help='bag folder (default: runs/bags)',
     )
+    parser.add_argument(
+        '--env',
+        help='environment of stable-worldmodel, such as swm/TwoRoom-v1; --out then names an HDF5 '
+        'file, and --policy one of its policies (expert, weak, random, held)',
+    )
     for flag, path in FLAGS.items():
         parser.add_argument(f'--{flag}', metavar=flag[0].upper(), help=f'the knob {path}')
     parser.add_argument(
@@ -56,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     """Record the missing bags."""
     from smwm_ros.lock import hold
 
+    if args.env:
+        return swm_collect.collect_env(args)
     config = configured(args)
     with hold(args.out):
         collect(args, config)

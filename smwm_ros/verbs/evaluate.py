@@ -7,6 +7,7 @@ the random policy and the scripted expert try the same pairs within the same bud
 All methods use the planner settings of RUN; `paper` is RUN with the planner of the paper. Each
 method is compared with RUN pair by pair; a * marks those whose training used the measured state.
 --strict also judges the same drives by tight tolerances. Writes evaluate.json, a page and a film.
+--env lets stable-worldmodel judge in one of its environments instead, on pairs of the file --data.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 from smwm_ros.config import Config
 from smwm_ros.errors import ConfigError
 from smwm_ros.text import echo
-from smwm_ros.verbs import options
+from smwm_ros.verbs import options, swm_evaluate
 
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
@@ -41,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', type=Path, metavar='RUN', help='run folder of smwm train')
     parser.add_argument(
         '--data', type=Path, help='dataset with held-out episodes (default: drive fresh episodes)'
+    )
+    parser.add_argument(
+        '--env',
+        help='environment of stable-worldmodel, such as swm/TwoRoom-v1, instead of an arena',
     )
     parser.add_argument('--arena', help='arena (default: the one with the robot of the run)')
     parser.add_argument(
@@ -80,6 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb."""
+    if args.env:
+        return swm_evaluate.evaluate_env(args)
     from smwm_ros.arenas.choose import choose_arena, require_robot
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.evaluation.methods import gather, read_words

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--state',
         default='state',
         metavar='COLUMN',
-        help='column of the measured state that robot.state describes (default: state)',
+        help='column of the measured state that robot.state describes, or several, joined in this '
+        'order: qpos,qvel (default: state)',
     )
     parser.add_argument(
         '--data',

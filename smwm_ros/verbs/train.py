@@ -163,9 +163,17 @@ def _print_verdict(args: argparse.Namespace, dataset: TransitionDataset, device:
 def _next(args: argparse.Namespace, robot: Robot) -> str:
     """Return the next command to run, for a robot of an arena or for a real one."""
     from smwm_ros.arenas.choose import arenas_of
+    from smwm_ros.load import load_config
+    from smwm_ros.swm.environments import ENVIRONMENTS
 
     if arenas_of(robot):
         return f'next: smwm evaluate {args.out} --data {args.dataset}'
+    for name, environment in ENVIRONMENTS.items():
+        if load_config(environment.config).robot == robot:
+            return (
+                f'next: smwm evaluate {args.out} --env {name} --data FILE.h5 (of smwm collect, '
+                'with another arena.seed)'
+            )
     return (
         f'next: smwm inspect {args.out} (fit to plan with?), smwm replay BAG {args.out} (compare '
         f'plans with a recording), then the robot with node.dry_run: see docs/your_robot.md'
