@@ -239,6 +239,9 @@ class Dataset:
 
 ENGINES = ('pybullet', 'mujoco')
 PATCHES, CONVOLUTIONS = 'patches', 'convolutions'  # of model.stem
+NEXT, ALL = 'next', 'all'  # of model.inverse_pairs and model.state_frames
+# Knobs of the model that only kinds with state_align have.
+ALIGNS = ('state_change_weight', 'state_fields', 'velocity_fields', 'state_frames')
 BOTTLENECKS = ('noisy', 'sparse', 'vq', 'pvq', 'prefix', 'none', 'zero')
 
 
@@ -374,7 +377,40 @@ class Model:
     sigreg_directions: int = knob(
         1024, 'random directions that sigreg projects latents on', 1, 65536
     )
+    inverse_pairs: str = knob(
+        NEXT,
+        'frames of a window (train.unroll) that actions are inferred from: neighbours (next), or '
+        'any two (all), of which those further apart infer the actions of the first model step',
+        choices=(NEXT, ALL),
+    )
     state_weight: float = knob(1.0, 'weight of the state loss of state_align', 0.0, 1000.0)
+    state_change_weight: float = knob(
+        0.0,
+        'weight of the error of a head that reads the change of the measured state from any two '
+        'frames of a window (train.unroll), for state_align',
+        0.0,
+        1000.0,
+    )
+    state_fields: tuple[str, ...] = knob(
+        (), 'fields of robot.state that state_align reads off latents; [] for all'
+    )
+    velocity_fields: tuple[str, ...] = knob(
+        (),
+        'fields of robot.state whose velocity state_align reads off two latents, too; it is their '
+        'change in the raw step before, in each second',
+    )
+    state_frames: str = knob(
+        NEXT,
+        'frames of a window whose state state_align reads: those with a frame before them (next), '
+        'or all, where the first is read from itself alone and shows no velocities (all)',
+        choices=(NEXT, ALL),
+    )
+    readout: str = knob(
+        'relu',
+        'layers that read two latents, of the inverse model and of state_align: two hidden ones '
+        'with ReLU (relu), or one with layer normalisation and GELU (layernorm)',
+        choices=('relu', 'layernorm'),
+    )
     heads: int = knob(
         0,
         'small forward models trained beside g, without effect on the latent; their disagreement '
@@ -382,6 +418,14 @@ class Model:
         0,
         100,
     )
+
+    def __post_init__(self) -> None:
+        """Refuse invalid field paths."""
+        for name in ('state_fields', 'velocity_fields'):
+            try:
+                expand(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f'{name}: {error}') from None
 
     @property
     def stack(self) -> int:

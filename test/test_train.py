@@ -428,7 +428,7 @@ def test_state_align_is_refused_where_no_state_was_measured(
     dots = dot_dataset(tmp_path / 'dots')
     for episode in dots.episodes:
         if episode.split == split:
-            dots._states[episode.start : episode.stop, 1] = np.nan
+            dots._states[episode.start : episode.stop] = np.nan
     with pytest.raises(DatasetError, match=f'no {name} tick has a measured state.*max_frame_age'):
         train(dots, tmp_path / 'run', replace(TINY, kind='state_align'), SHORT, PLANNER)
 

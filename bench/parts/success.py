@@ -132,7 +132,7 @@ def without_augmentation(seed: Seed) -> Seed:
 def from_images(seed: Seed) -> Seed:
     """Return a seed with the recipe that trains on images and actions alone."""
     # SIGReg fills the latent with what the inverse loss alone leaves out, if there is room.
-    model = replace(seed.config.model, kind=FROM_IMAGES, latent=Model.latent)
+    model = replace(other_kind(seed.config.model, FROM_IMAGES), latent=Model.latent)
     return seed._replace(config=replace(seed.config, model=model))
 
 

@@ -102,7 +102,7 @@ def read_words(
 def possible_kinds(dataset: TransitionDataset) -> list[str]:
     """Return the kinds that can be trained from a dataset; state_align needs measured states."""
     measured = dataset.info.state_size > 0 and all(
-        dataset.measured(dataset.starts(split, 0, unlabelled=True)).any()
+        np.isfinite(dataset.states(dataset.starts(split, 0, unlabelled=True))).any()
         for split in ('train', 'val')
     )
     return [
@@ -149,9 +149,11 @@ def as_in_the_paper(checkpoint: Checkpoint) -> tuple[config.Planner, int]:
 
 
 def other_kind(model: config.Model, kind: str) -> config.Model:
-    """Return the model settings with another kind; lambda is searched only for kinds with one."""
-    target = model.inverse_target if config.Model(kind=kind).inverts else 0.0
-    return replace(model, kind=kind, inverse_target=target)
+    """Return the model settings with another kind, without what that kind does not have."""
+    other, defaults = replace(model, kind=kind), config.Model()
+    missing = [] if other.inverts else ['inverse_target', 'inverse_pairs']
+    missing += [] if other.aligns_state else config.ALIGNS
+    return replace(other, **{name: getattr(defaults, name) for name in missing})
 
 
 def _trained(

@@ -6,7 +6,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 from smwm_ros import config
-from smwm_ros.interfaces import Array
 import torch
 from torch import nn, Tensor
 
@@ -25,6 +24,15 @@ def perceptron(size_in: int, hidden: int, size_out: int) -> nn.Sequential:
         nn.Linear(hidden, hidden),
         nn.ReLU(inplace=True),
         nn.Linear(hidden, size_out),
+    )
+
+
+def readout(layers: str, size_in: int, hidden: int, size_out: int) -> nn.Sequential:
+    """Return what reads two latents, by model.readout."""
+    if layers == 'relu':
+        return perceptron(size_in, hidden, size_out)
+    return nn.Sequential(
+        nn.Linear(size_in, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, size_out)
     )
 
 
@@ -135,9 +143,9 @@ class ForwardModel(nn.Module):
 class InverseModel(nn.Module):
     """h: latents (B, D) and (B, D) -> the actions between them (B, K*A)."""
 
-    def __init__(self, latent: int, action_size: int, hidden: int) -> None:
+    def __init__(self, latent: int, action_size: int, hidden: int, layers: str = 'relu') -> None:
         super().__init__()
-        self.layers = perceptron(2 * latent, hidden, action_size)
+        self.layers = readout(layers, 2 * latent, hidden, action_size)
 
     @torch.no_grad()
     def start_from_difference(self) -> None:
@@ -183,47 +191,3 @@ class Heads(nn.Module):
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x if number == 0 else x.relu(), weight)
         return z + x.reshape(-1, *z.shape)
-
-
-class StateHead(nn.Module):
-    """
-    Predicts the measured state from two latents: (B, D), (B, D) -> (B, P) at the second of them.
-
-    Two, because one image does not show a velocity.
-    """
-
-    mean: Tensor  # (P,) of the measured states, in recorded units
-    std: Tensor  # (P,)
-
-    def __init__(self, latent: int, state_size: int, hidden: int) -> None:
-        super().__init__()
-        self.layers = perceptron(2 * latent, hidden, state_size)
-        self.register_buffer('mean', torch.zeros(state_size))
-        self.register_buffer('std', torch.ones(state_size))
-
-    def forward(self, z: Tensor, z_next: Tensor) -> Tensor:
-        """Predict the normalised state."""
-        state: Tensor = self.layers(torch.cat([z, z_next], dim=-1))
-        return state
-
-    def at_rest(self, z: Tensor, columns: Tensor) -> Tensor:
-        """Predict columns of the normalised state, assuming no motion: (..., D) -> (..., V)."""
-        state: Tensor = self(z, z)
-        return state.index_select(-1, columns)  # a Python list would be copied to a GPU each time
-
-    def fit(self, mean: Array, std: Array) -> None:
-        """Set mean (P,) and standard deviation (P,) of the states."""
-        self.mean.copy_(torch.from_numpy(mean))
-        self.std.copy_(torch.from_numpy(std))
-
-    def normalise(self, state: Tensor) -> Tensor:
-        """Return measured states with mean 0 and standard deviation 1."""
-        return (state - self.mean) / self.std
-
-    def error(self, z: Tensor, z_next: Tensor, state: Tensor) -> Tensor:
-        """Return the mean squared error over measured states (B, P), 0 where none was measured."""
-        measured = state.isfinite().all(dim=-1, keepdim=True)
-        # NaN times 0 is NaN, also in the gradient, so missing states are replaced first.
-        true = self.normalise(torch.where(measured, state, self.mean))
-        squares = (self.forward(z, z_next) - true).square() * measured
-        return squares.sum() / (measured.sum() * state.shape[-1]).clamp(min=1)

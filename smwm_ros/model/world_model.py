@@ -13,12 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from smwm_ros.config import Model
+from smwm_ros.config import ALIGNS, ALL, Model, NEXT
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Window
 from smwm_ros.latent_actions.frozen import FrozenEncoder, ModuleFile, SmwmFeatures
 from smwm_ros.latent_actions.model import LatentActionModel, require_possible
 from smwm_ros.model import toy, vit
+from smwm_ros.model.alignment import FarInverse, StateHead
 from smwm_ros.model.multiplier import Multiplier
 from smwm_ros.model.networks import (
     Encoder,
@@ -26,7 +27,6 @@ from smwm_ros.model.networks import (
     Heads,
     InverseModel,
     StackedEncoder,
-    StateHead,
 )
 from smwm_ros.model.sigreg import SigReg
 import torch
@@ -72,10 +72,15 @@ class Smwm(nn.Module):
         self._place = width // config.stack  # numbers of z that one image determines
         # It reads places alone. Velocities explain the actions of a robot with inertia too well:
         # images of one pose need not look alike any more, and no distance leads to a goal.
-        self.inverse_model = InverseModel(self._place, action_size, hidden)
+        self.inverse_model = InverseModel(self._place, action_size, hidden, config.readout)
         if config.preset == 'nano':  # the other presets keep the initial weights of the paper
             self.inverse_model.start_from_difference()
-        self.state_head = StateHead(width, state_size, hidden) if config.aligns_state else None
+        self.state_head = (
+            StateHead(width, state_size, hidden, config) if config.aligns_state else None
+        )
+        far = config.inverts and config.inverse_pairs == ALL
+        reads = (self._place, action_size, hidden, config.readout)
+        self.far_inverse = FarInverse(*reads) if far else None
         self.multiplier = (
             Multiplier(config.inverse_weight, config.inverse_target)
             if config.inverse_target
@@ -135,6 +140,13 @@ class Smwm(nn.Module):
         if self.config.inverts:
             lambda_ = self.multiplier() if self.multiplier else self.config.inverse_weight
             terms['inverse'] = lambda_ * mean_square(self.infer(now, then), actions, each)
+            if self.far_inverse and len(z) > 2:
+                pairs = self.far_inverse.pairs([frame[..., : self._place] for frame in z])
+                missed = [
+                    mean_square(inferred, batch.action[first], weights[first])
+                    for first, inferred in pairs
+                ]
+                terms['far_inverse'] = lambda_ * torch.stack(missed).mean()
         else:
             # Here h does not train the encoder; it measures how well the actions can be inferred.
             inferred = self.infer(now.detach(), then.detach())
@@ -144,8 +156,11 @@ class Smwm(nn.Module):
             places = torch.stack(z)[..., : self._place]
             terms['sigreg'] = self.config.sigreg_weight * self.sigreg(places)
         if self.state_head:
-            error = self.state_head.error(now, then, batch.obs.state[1:].flatten(0, 1))
+            error = self.state_head.window_error(z, batch.obs.state)
             terms['state'] = self.config.state_weight * error
+            if self.state_head.change:
+                error = self.state_head.change_error(z, batch.obs.state)
+                terms['state_change'] = self.config.state_change_weight * error
         if self.heads:  # do not train the encoder either
             predictions = self.heads(now.detach(), actions)
             true = then.detach().expand_as(predictions)
@@ -219,6 +234,16 @@ def make_model(config: Model, image_size: int, action_size: int, state_size: int
         raise ConfigError(
             f'model.inverse_target: kind {config.kind} has no inverse loss; set it to 0'
         )
+    if config.inverse_pairs == ALL and not config.inverts:
+        raise ConfigError(
+            f'model.inverse_pairs: kind {config.kind} has no inverse loss; set it to {NEXT}'
+        )
+    for name in ALIGNS:
+        if getattr(config, name) != getattr(Model, name) and not config.aligns_state:
+            raise ConfigError(
+                f'model.{name}: kind {config.kind} reads no state off its latents; remove it, or '
+                'set model.kind to state_align'
+            )
     if config.inverse_target and not config.inverse_weight:
         raise ConfigError('model.inverse_target: needs model.inverse_weight above 0 to start from')
     return Smwm(config, image_size, action_size, state_size)

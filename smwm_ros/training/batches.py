@@ -12,10 +12,11 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.observations import observations
-from smwm_ros.data.split import cuttable, Episode, gap_of, rows_of
+from smwm_ros.data.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import ActionScaler, Array, Obs, Window
 from smwm_ros.text import count_of
+from smwm_ros.training.state_scale import with_velocities
 import torch
 
 _log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Batches(NamedTuple):
     steps: int = 1  # T, the model steps in a window
     unlabelled: bool = False  # also windows with unknown actions, which are NaN
     stack: int = 1  # H, the images in an observation
+    velocities: tuple[int, ...] = ()  # columns of the state whose velocity is derived
 
     def starts(self, split: str) -> Array:
         """Return the rows at which a whole window can start."""
@@ -49,6 +51,10 @@ class Batches(NamedTuple):
         """Return the normalised raw actions (..., A) of rows, float32."""
         return self.scaler.normalise(self.dataset.actions(rows)).astype(np.float32)
 
+    def states(self, rows: Array) -> Array:
+        """Return measured states (..., P), then the velocities of some of its fields."""
+        return with_velocities(self.dataset, rows, self.velocities)
+
     def at(self, starts: Array, share: slice = slice(None)) -> Window:
         """Return the windows that start at these rows, with images for a share of them alone."""
         block = self.dataset.info.action_block
@@ -63,7 +69,7 @@ class Batches(NamedTuple):
         return Window(
             Obs(
                 pixels.permute(0, 1, 4, 2, 3),
-                torch.from_numpy(self.dataset.states(rows)).to(self.device),
+                torch.from_numpy(self.states(rows)).to(self.device),
             ),
             torch.from_numpy(action).flatten(2).to(self.device),
             None if weight is None else torch.from_numpy(weight).to(self.device),
@@ -214,15 +220,6 @@ def with_held_out(
     )
 
 
-def state_statistics(dataset: TransitionDataset) -> tuple[Array, Array]:
-    """Return mean (P,) and standard deviation (P,) of the measured states of training rows."""
-    rows = rows_of(dataset.episodes, 'train')
-    states = dataset.states(rows[dataset.measured(rows)]).astype(np.float64)
-    # The scale of a constant state does not matter: its mean predicts it.
-    std = states.std(0)
-    return states.mean(0), np.where(std > 1e-9 * np.abs(states).max(0), std, 1.0)
-
-
 def _require_state(dataset: TransitionDataset, rows: Array, warn: bool) -> None:
     """Raise a DatasetError if the measured state is missing; warn if some of it is."""
     where = dataset.folder
@@ -233,7 +230,7 @@ def _require_state(dataset: TransitionDataset, rows: Array, warn: bool) -> None:
         )
     for split, name in (('train', 'training'), ('val', 'held-out')):
         mine = [np.arange(e.start, e.stop) for e in dataset.episodes if e.split == split]
-        if not dataset.measured(np.concatenate(mine)).any():
+        if not np.isfinite(dataset.states(np.concatenate(mine))).any():
             raise DatasetError(
                 f'{where}: no {name} tick has a measured state, which model.kind state_align '
                 'needs; choose another kind, or convert again with a larger '

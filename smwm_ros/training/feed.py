@@ -74,7 +74,7 @@ class Resident:
             self._pixels[begin : begin + len(rows)] = torch.from_numpy(dataset.pixels(rows))
         rows = np.arange(count)
         self._actions = torch.from_numpy(batches.normalised(rows)).to(self._device)
-        self._states = torch.from_numpy(dataset.states(rows)).to(self._device)
+        self._states = torch.from_numpy(batches.states(rows)).to(self._device)
         self._confidence = (
             torch.from_numpy(dataset.confidence(rows)).to(self._device)
             if batches.weighted

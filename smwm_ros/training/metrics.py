@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 import math
 
 from smwm_ros.errors import TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.latent_actions.model import LatentActionModel, recorded
+from smwm_ros.model.alignment import StateHead
 from smwm_ros.model.world_model import AnyModel
 import torch
 from torch import nn, Tensor
@@ -62,12 +63,26 @@ def measure(model: AnyModel, batch: Window) -> dict[str, float]:
         'effective_rank': effective_rank(z),
     }
     if model.state_head:
-        state = batch.obs.state[1]
-        known = model.state_head.normalise(state[state.isfinite().all(dim=-1)])
-        error = model.state_head.error(z, z_next, state)
-        # R2 is 0 where no state was measured.
-        measures['state_r2'] = float(1 - error / _variance(known)) if len(known) else 0.0
+        measures |= _measure_state(model.state_head, frames, batch.obs.state)
     return measures
+
+
+def _measure_state(head: StateHead, frames: Sequence[Tensor], state: Tensor) -> dict[str, float]:
+    """Return R2 of the state at the second frame, and of its changes; 0 where none is known."""
+    measures = {'state_r2': known_r2(head(frames[0], frames[1]), head.targets(state[1]))}
+    if head.change:
+        measures['state_change_r2'] = known_r2(*head.changes(frames, state))
+    return measures
+
+
+def known_r2(read: Tensor, true: Tensor) -> float:
+    """Return R2 of what was read (n, P), over the known numbers; 0 where none is known."""
+    known = true.isfinite()
+    if not known.any():
+        return 0.0
+    about = torch.where(known, true - true.nanmean(dim=0), 0.0).square().sum()
+    missed = torch.where(known, true - read, 0.0).square().sum()
+    return float(1 - missed / about.clamp(min=TINY))
 
 
 def _measure_latent_actions(model: LatentActionModel, batch: Window) -> dict[str, float]:

@@ -19,7 +19,7 @@ from smwm_ros.model.device import seeded
 from smwm_ros.model.encoder_file import KNOB
 from smwm_ros.model.networks import Encoder
 from smwm_ros.model.world_model import AnyModel, make_any
-from smwm_ros.training.batches import state_statistics
+from smwm_ros.training import state_scale
 
 
 def new_model(dataset: TransitionDataset, model_config: config.Model, seed: int) -> AnyModel:
@@ -29,7 +29,7 @@ def new_model(dataset: TransitionDataset, model_config: config.Model, seed: int)
     with seeded(seed):
         model = make_any(model_config, *sizes, file)
     if model.state_head:
-        model.state_head.fit(*state_statistics(dataset))
+        state_scale.fit(model.state_head, model_config, dataset)
     if isinstance(model, LatentActionModel) and isinstance(model.encoder, FrozenEncoder):
         network = model.encoder.network
         if isinstance(network, SmwmFeatures):

@@ -39,6 +39,7 @@ from smwm_ros.training.learner import explain_out_of_memory, Learner
 from smwm_ros.training.metrics import collapse_warning, require_code_book
 from smwm_ros.training.new_model import knobs_of, new_model
 from smwm_ros.training.run_folder import Run, RunProgress, SCRATCH
+from smwm_ros.training.state_scale import derived
 from smwm_ros.training.tensorboard import TensorBoardLog
 from smwm_ros.training.threads import threads
 import torch
@@ -148,7 +149,8 @@ def _begin(
         check(part, steps, model_config.aligns_state, leads, latent, model_config.stack)
     every = origin.joined(dataset) if origin else dataset
     scaler = origin.checkpoint.scaler if origin else dataset.action_scaler()
-    batches = Batches(every, scaler, device, steps, latent, model_config.stack)
+    velocities = derived(model_config, dataset)
+    batches = Batches(every, scaler, device, steps, latent, model_config.stack, velocities)
     first = origin.model() if origin else new_model(dataset, model_config, settings.seed)
     model = first.to(device)
     if isinstance(model, LatentActionModel):
@@ -167,7 +169,13 @@ def _window(model_config: config.Model, settings: config.Train) -> int:
             'train.unroll: a model of preset tiny with model.history above 1 is trained one step '
             'ahead; set one of them to 1'
         )
-    return max(model_config.context, settings.unroll)
+    steps = max(model_config.context, settings.unroll)
+    if model_config.inverse_pairs == config.ALL and steps < 2:
+        raise TrainingError(
+            'model.inverse_pairs: all, but a window has two frames only; set train.unroll to 2 or '
+            f'more, or model.inverse_pairs to {config.NEXT}'
+        )
+    return steps
 
 
 def _origin(dataset: TransitionDataset) -> tuple[config.Robot, config.Dataset]:
