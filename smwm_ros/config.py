@@ -314,6 +314,7 @@ class LatentAction:
     hidden: int = knob(32, 'channels of hidden layers', 4, 1024)
 
 
+INTENT, STEPS_LEFT = 'intent', 'steps_left'  # of model.actor
 KINDS = (
     'smwm', 'forward_only', 'sigreg', 'state_align', 'smwm+sigreg', 'state_align+sigreg',
     'latent_action',
@@ -411,6 +412,25 @@ class Model:
         'with ReLU (relu), or one with layer normalisation and GELU (layernorm)',
         choices=('relu', 'layernorm'),
     )
+    actor: str = knob(
+        'none',
+        'policy that is trained with the model, on goals ahead in the same drive, for '
+        'planner.kind=direct and guarded: none; from latent and difference to the goal (intent); '
+        'or also from the raw steps left until the goal (steps_left)',
+        choices=('none', INTENT, STEPS_LEFT),
+    )
+    actor_weight: float = knob(
+        0.05, 'weight of the loss of the actor for goals ahead in the drive', 0.0, 1000.0
+    )
+    actor_local_weight: float = knob(
+        0.1,
+        'weight of the loss of the actor for the next frame as the goal, with actor=intent',
+        0.0,
+        1000.0,
+    )
+    actor_reach: int = knob(
+        50, 'goals of the actor are up to this far ahead in training [raw steps]', 1, 10_000
+    )
     heads: int = knob(
         0,
         'small forward models trained beside g, without effect on the latent; their disagreement '
@@ -436,6 +456,16 @@ class Model:
     def context(self) -> int:
         """Return the number of latents that the forward model reads."""
         return max(self.history, 1) if self.preset == 'tiny' else 1
+
+    @property
+    def acts(self) -> bool:
+        """Return whether an actor is trained with the model."""
+        return self.actor != 'none'
+
+    @property
+    def reach(self) -> int:
+        """Return how far ahead of a window its goal may be [raw steps]; 0 without an actor."""
+        return self.actor_reach if self.acts else 0
 
     @property
     def inverts(self) -> bool:
@@ -518,6 +548,7 @@ class Train:
 
 
 SEARCHES = ('cem', 'icem', 'mppi', 'sampling')
+DIRECT, GUARDED = ACTING = ('direct', 'guarded')  # planners that need model.actor
 
 
 @dataclass(frozen=True)
@@ -528,16 +559,17 @@ class Planner:
         'cem',
         'how actions are found: samples around the mean of the best (cem); the same with smooth '
         'samples, of which the best are kept (icem); around their mean weighted by cost (mppi); '
-        'around the best one (sampling); proposed by a policy, without search (amortised); or by '
-        'way of subgoals (roadmap). The last two need smwm prepare',
-        choices=(*SEARCHES, 'amortised', 'roadmap'),
+        'around the best one (sampling); by the actor of the model (model.actor), without search '
+        '(direct), or by cem around what it does (guarded); proposed by a policy, without search '
+        '(amortised); or by way of subgoals (roadmap). The last two need smwm prepare',
+        choices=(*SEARCHES, *ACTING, 'amortised', 'roadmap'),
         basic=True,
         tune='begin with cem; icem for fewer than 100 samples; roadmap when walls stop the robot',
     )
     subplanner: str = knob(
         'cem',
         'kind that plans from subgoal to subgoal, with kind=roadmap',
-        choices=(*SEARCHES, 'amortised'),
+        choices=(*SEARCHES, *ACTING, 'amortised'),
         was='legs',
         tune='amortised when a search takes too long',
     )
@@ -685,6 +717,15 @@ class Planner:
         10.0,
         live=True,
         tune='lower when plans are noisy, raise when they are small',
+    )
+    guard_std: float = knob(
+        0.25,
+        'standard deviation of the first samples of guarded, around what the actor does '
+        '[standard deviations of the data]',
+        0.01,
+        10.0,
+        live=True,
+        tune='raise when the actor fails and the search should correct more of it',
     )
     smooth: float = knob(
         0.0,

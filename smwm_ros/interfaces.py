@@ -36,6 +36,13 @@ class Obs(NamedTuple):
     state: Tensor  # (B, P) float32; P may be 0
 
 
+class GoalAhead(NamedTuple):
+    """A goal for each window of a batch: a later frame of the same drive, at rest."""
+
+    pixels: Tensor  # (B, 3*H, S, S) uint8
+    left: Tensor  # (T, B, K) float32: raw steps from each raw action to the goal; below 1 after it
+
+
 class Window(NamedTuple):
     """One training batch: o_0, a_0, o_1, ... a_T-1, o_T, where T = 1 is a transition."""
 
@@ -46,6 +53,7 @@ class Window(NamedTuple):
     # (T, B) float32: the lowest confidence of the K raw actions; None where all are 1. Where it is
     # 0, an action is unknown and NaN.
     weight: Tensor | None = None
+    goal: GoalAhead | None = None  # for models with an actor
 
 
 class ActionSpec(NamedTuple):

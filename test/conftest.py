@@ -17,6 +17,7 @@ from rosbags.rosbag2 import StoragePlugin
 
 BENCH = Path(__file__).parents[1] / 'bench'
 BENCHES = (
+    'actor',
     'check',
     'common',
     'cube',

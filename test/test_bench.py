@@ -366,6 +366,20 @@ def test_rows_of_inertia_are_explained_and_compare_with_one_image(bench: Any) ->
     assert (forward.value, forward.peer_value, forward.ratio) == (0.1, 0.4, 4.0)
 
 
+def test_rows_of_actors_are_explained_and_compare_with_a_search_alone(bench: Any) -> None:
+    found = {'random': [[BAD, BAD]], 'expert': [[GOOD, GOOD]]}
+    for trained in ('images', 'state'):
+        found |= {f'{trained} {kind}': [[GOOD, GOOD]] for kind in ('direct', 'guarded')}
+        found[f'{trained} cem'] = [[GOOD, BAD]]
+    rows: dict[str, Any] = {}
+    for name in bench.actor.ARENAS:
+        rows |= {row.measure: row for row in bench.actor.rows(name, found)}
+    explained = {name for name in bench.common.TARGETS if name.startswith('actor.')}
+    assert set(rows) == explained
+    success = rows['actor.push_t.images_guarded']
+    assert (success.value, success.peer, success.peer_value) == (1.0, 'cem', 0.5)
+
+
 def test_rows_of_furnished_rooms_are_explained_and_have_their_peers(bench: Any) -> None:
     fit_of = bench.rooms.Fit
     tried = {'ours': [[GOOD, GOOD], [GOOD, BAD]], 'plain': [[GOOD, BAD]] * 2}

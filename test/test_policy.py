@@ -105,7 +105,7 @@ def test_a_search_returns_no_less_than_its_best_proposal_though_their_mean_is_wo
     bounds = Bounds(-BOX, BOX, 2)
     costs = Costs(PointMass(), settings, bounds)
     ideas = torch.tensor([[1.0, 0.0, 0.5, 0.5], [-1.0, 0.0, -1.0, 0.0]]).view(1, 2, 1, 4)
-    made = SearchPlanner(Search(settings, bounds, costs, propose=lambda z, goal: ideas))
+    made = SearchPlanner(Search(settings, bounds, costs, propose=lambda *_: ideas))
     found = made.plan_many(HERE[:1], THERE[:1])  # of these, the first leads right there
     assert float(found.cost) == pytest.approx(0.0, abs=1e-6)
     assert torch.equal(found.actions, ideas[:, 0])

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from smwm_ros.config import Planner
+from smwm_ros.config import DIRECT, Planner
 from smwm_ros.errors import ConfigError
 
 _SAMPLES, _HORIZON, _ITERATIONS, _REFINE = 256, 5, 2, 1  # of a small search
@@ -70,7 +70,8 @@ class SearchTime(NamedTuple):
 
 def _steps(planner: Planner) -> float:
     """Return how many model steps a search predicts."""
-    if 'amortised' in (planner.kind, planner.subplanner if planner.kind == 'roadmap' else ''):
+    kind = planner.subplanner if planner.kind == 'roadmap' else planner.kind
+    if kind in ('amortised', DIRECT):
         return 1.0
     tried = planner.samples + _GRADIENT * planner.refine * planner.elites
     return float(tried * planner.horizon * planner.iterations)

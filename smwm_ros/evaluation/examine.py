@@ -86,7 +86,7 @@ def examine(
         'trained_on_it': float(checkpoint.info.dataset == data.fingerprint),
         'train_transitions': float(len(data.starts('train'))),
         'train_episodes': float(sum(episode.split == 'train' for episode in data.episodes)),
-        **_steps(model, batches, train, val),
+        **_steps(model, batches, train, val, checkpoint.model_config.reach),
         **_images(data, val),
         'command_range': _coverage(data, train),
         'motion': _motion(rollouts, z),
@@ -113,10 +113,12 @@ def significant(shares: Array, latent_std: float) -> int:
     return int((shares > SIGNIFICANT * shares[0]).sum()) if latent_std >= MIN_STD else 0
 
 
-def _steps(model: AnyModel, batches: Batches, train: Array, val: Array) -> dict[str, float]:
+def _steps(
+    model: AnyModel, batches: Batches, train: Array, val: Array, reach: int
+) -> dict[str, float]:
     """Measure single model steps of training and of held-out episodes."""
-    seen = measure(model, batches.at(_some(train, STEPS)))
-    held = measure(model, batches.at(_some(val, STEPS)))
+    seen = measure(model, batches.held_out(_some(train, STEPS), reach))
+    held = measure(model, batches.held_out(_some(val, STEPS), reach))
     names = [name for name in held if not name.startswith('val_')]
     return {
         **{name: held[name] for name in names},

@@ -49,6 +49,7 @@ class LatentActionModel(nn.Module):
     steps: Tensor  # () optimiser steps so far
 
     heads = None  # of the kinds of SMWM
+    actor = None
     state_head = None
     multiplier = None
 

@@ -151,8 +151,13 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> None:
 
 def add_info(folder: Path, **found: Any) -> None:
     """Add keys to the info of a checkpoint on disk, without touching its weights."""
+    change(folder, 'info', **found)
+
+
+def change(folder: Path, part: str, **found: Any) -> None:
+    """Change keys in a part of meta.json, such as info or planner."""
     meta = _read_meta(folder)
-    meta['info'] = {**meta['info'], **found}
+    meta[part] = {**meta[part], **found}
     write_atomic(folder / META, json.dumps(meta, indent=1).encode())
 
 

@@ -19,6 +19,7 @@ from smwm_ros.interfaces import Window
 from smwm_ros.latent_actions.frozen import FrozenEncoder, ModuleFile, SmwmFeatures
 from smwm_ros.latent_actions.model import LatentActionModel, require_possible
 from smwm_ros.model import toy, vit
+from smwm_ros.model.actor import Actor
 from smwm_ros.model.alignment import FarInverse, StateHead
 from smwm_ros.model.multiplier import Multiplier
 from smwm_ros.model.networks import (
@@ -50,6 +51,7 @@ class Smwm(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
+        scale: Tensor | None = None  # of a latent, whose changes are small
         self.encoder: Encoder | StackedEncoder | vit.VisionEncoder | toy.ToyEncoder
         self.forward_model: nn.Module
         width, hidden = config.latent, config.hidden
@@ -63,7 +65,6 @@ class Smwm(nn.Module):
             self.forward_model = toy.ToyForwardModel(action_size)
         else:
             self.encoder = encoder = Encoder(image_size, width, hidden, config.stem)
-            scale = None
             if config.stack > 1:
                 self.encoder = stacked = StackedEncoder(encoder, config.stack)
                 scale, width = stacked.scale(width), config.stack * width
@@ -88,6 +89,7 @@ class Smwm(nn.Module):
         )
         self.sigreg = SigReg(config.sigreg_directions) if config.regularises else None
         self.heads = Heads(width, action_size, config.heads) if config.heads else None
+        self.actor = Actor(config, width, action_size, hidden, scale) if config.acts else None
 
     def encode(self, pixels: Tensor) -> Tensor:
         """f: uint8 (B, 3*H, S, S) -> (B, D)."""
@@ -114,16 +116,21 @@ class Smwm(nn.Module):
         return self.terms(self.latents(batch, gather), batch)
 
     def latents(self, batch: Window, gather: Gather | None = None) -> tuple[Tensor, ...]:
-        """Encode all frames of a batch: T+1 times (B, D)."""
+        """Encode all frames of a batch, T+1 times (B, D), and then its goals, if it has any."""
         # One pass for all frames, so that BatchNorm normalises them together.
-        steps = len(batch.obs.pixels)
-        features = self.encoder.forward_features(batch.obs.pixels.flatten(0, 1))
+        pixels = batch.obs.pixels
+        if batch.goal:
+            pixels = torch.cat([pixels, batch.goal.pixels.unsqueeze(0)])
+        steps = len(pixels)
+        features = self.encoder.forward_features(pixels.flatten(0, 1))
         if gather:
             features = gather(features.view(steps, -1, features.shape[-1])).flatten(0, 1)
         return self.encoder.forward_head(features).float().chunk(steps)
 
     def terms(self, z: tuple[Tensor, ...], batch: Window) -> dict[str, Tensor]:
         """Return the weighted terms of the loss for encoded frames."""
+        goal = z[-1] if batch.goal else None
+        z = z[: len(batch.action) + 1]
         weight = None if batch.weight is None else normalised(batch.weight)
         weights = [None] * len(batch.action) if weight is None else weight.unbind()
         steps = zip(self._predict_frames(z, batch.action), z[1:], weights, strict=True)
@@ -165,6 +172,8 @@ class Smwm(nn.Module):
             predictions = self.heads(now.detach(), actions)
             true = then.detach().expand_as(predictions)
             terms['heads'] = mean_square(predictions, true, each)
+        if self.actor and goal is not None:
+            terms |= self.actor.terms(torch.stack(z), goal, batch, weight)
         return terms
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
@@ -230,6 +239,10 @@ def make_model(config: Model, image_size: int, action_size: int, state_size: int
             f'model.history: {config.history}, but preset toy reads one image, as the '
             'demonstrations of the paper do; set it to 1'
         )
+    if config.acts and config.preset == 'toy':
+        raise ConfigError(
+            f'model.actor: {config.actor}, but preset toy plans nothing; expected none'
+        )
     if config.inverse_target and not config.inverts:
         raise ConfigError(
             f'model.inverse_target: kind {config.kind} has no inverse loss; set it to 0'
@@ -262,6 +275,12 @@ def make_any(
     """Return an untrained model of any kind; action_size is K*A, state_size is P."""
     if config.kind != 'latent_action':
         return make_model(config, image_size, action_size, state_size)
+    if config.acts:
+        raise ConfigError(
+            f'model.actor: {config.actor}, but kind latent_action learns its actions from images, '
+            'so there are none to imitate; label the moments (smwm label) and train kind smwm, or '
+            'set it to none'
+        )
     require_possible(config, image_size)
     frozen = _frozen_encoder(config, image_size, file)
     return LatentActionModel(config, image_size, action_size, frozen)

@@ -115,6 +115,9 @@ def _facts(found: Examination) -> dict[str, str]:
         'inverse model, mean command, R2': number(measures['command_r2']),
         'effective rank': f'{measures["effective_rank"]:.1f}',
     }
+    if 'actor_r2' in measures:
+        facts['actor, first action to goals ahead, R2'] = number(measures['actor_r2'])
+        facts['inverse model, the same, R2'] = number(measures['goal_inverse_r2'])
     if found.probes:
         facts['state, linear probe, R2'] = number(measures['linear_r2'])
     return facts
@@ -221,7 +224,7 @@ def _curves(curves: Sequence[Mapping[str, float]]) -> Iterator[str]:
     step = 'training step'
     losses = of('forward', 'val_forward', 'inverse', 'val_inverse')
     yield charts.line_chart('Loss', step, 'loss', losses, log=True)
-    held_out = of('inverse_r2', 'forward_over_copy', 'state_r2')
+    held_out = of('inverse_r2', 'forward_over_copy', 'state_r2', 'actor_r2')
     yield charts.line_chart('Held-out episodes', step, 'score', held_out)
     rank = of('effective_rank')
     yield charts.line_chart('Effective rank of the latent', step, 'effective rank', rank)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from smwm_ros import config
+from smwm_ros.errors import CheckpointError
+from smwm_ros.model.actor import Actor
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.planning import policy as proposals
 from smwm_ros.planning import retrieval, roadmap, time_to_go
@@ -23,10 +25,11 @@ class Guides(NamedTuple):
     policy: Policy | None = None
     time: TimeToGo | None = None
     retrieval: Retrieval | None = None
+    actor: Actor | None = None
 
     def to(self, device: torch.device) -> Guides:
         """Return copies on a device."""
-        road, policy, time, drives = self
+        road, policy, time, drives, actor = self
         if road is not None:
             road = road._replace(nodes=road.nodes.to(device), edges=road.edges.to(device))
         return Guides(
@@ -34,6 +37,7 @@ class Guides(NamedTuple):
             policy and policy.to(device),
             time and time.to(device),
             drives and drives.to(device),
+            actor and actor.to(device),
         )
 
 
@@ -51,4 +55,18 @@ def load_guides(checkpoint: Checkpoint, settings: config.Planner) -> Guides:
         time = time if ranks.better else None  # then the latent distance is used
     if settings.retrieval:
         drives = retrieval.load(where, checkpoint.action_block, 'planner.retrieval')
-    return Guides(road, policy, time, drives)
+    kind = settings.subplanner if settings.kind == 'roadmap' else settings.kind
+    actor = actor_of(checkpoint, kind) if kind in config.ACTING else None
+    return Guides(road, policy, time, drives, actor)
+
+
+def actor_of(checkpoint: Checkpoint, kind: str) -> Actor:
+    """Return the actor of a model; raise CheckpointError if it was trained without one."""
+    actor = checkpoint.model.actor
+    if actor is None:
+        raise CheckpointError(
+            f'{checkpoint.folder or "the checkpoint"}: planner.kind={kind} needs a model with an '
+            'actor, but this one was trained with model.actor=none; train with '
+            'model.actor=intent, or choose another planner.kind'
+        )
+    return actor

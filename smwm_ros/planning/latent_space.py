@@ -136,7 +136,7 @@ class LatentPlanner:
 def require_free(settings: config.Planner) -> None:
     """Raise a ConfigError where other settings need a search over actions."""
     kind = settings.subplanner if settings.kind == 'roadmap' else settings.kind
-    if settings.proposals or settings.retrieval or kind == 'amortised':
+    if settings.proposals or settings.retrieval or kind in ('amortised', *config.ACTING):
         raise ConfigError(
             f'planner.space: {settings.space}, but a policy or drives propose actions; use '
             'space=actions, or a search without proposals and retrieval'

@@ -15,11 +15,12 @@ import time
 from smwm_ros import config
 from smwm_ros.interfaces import Plan, Planner, Plans, WorldModel
 from smwm_ros.model.recorded import can_record, Recorded
+from smwm_ros.planning.actor_rollout import ActorRollout
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs, Heads, StateReader
 from smwm_ros.planning.guides import Guides
 from smwm_ros.planning.latent_space import LatentPlanner, noise_model, require_free
-from smwm_ros.planning.policy import AmortisedPlanner, Propose
+from smwm_ros.planning.policy import AmortisedPlanner, Policy, Propose
 from smwm_ros.planning.roadmap import Mover, RoadmapPlanner
 from smwm_ros.planning.search import Before, CancelledError, Search, SearchResult
 import torch
@@ -138,7 +139,7 @@ def make_planner(
         require_free(settings)
         model = space = noise_model(model, settings.space)
         bounds, rest = Bounds(-space.limit, space.limit), None
-    roadmap, policy, time_to_go, retrieval = guides.to(low.device)
+    roadmap, policy, time_to_go, retrieval, actor = guides.to(low.device)
     costs = Costs(model, settings, bounds, rest, keep_out, heads, read_focus, time_to_go)
     if settings.kind == 'roadmap':
         if roadmap is None:
@@ -148,25 +149,42 @@ def make_planner(
         roadmap = None
     proposals: list[Propose] = []
     if policy:
-        proposals.append(partial(policy.propose, model, horizon=settings.horizon))
+        proposals.append(_unbounded(partial(policy.propose, model, horizon=settings.horizon)))
     if retrieval:
         still = low.new_zeros(len(low) // block) if rest is None else rest
-        proposals.append(partial(retrieval.propose, horizon=settings.horizon, rest=still))
+        recall = partial(retrieval.propose, horizon=settings.horizon, rest=still)
+        proposals.append(_unbounded(recall))
+    act = ActorRollout(actor, model, bounds, settings.horizon) if actor else None
+    _require_guides(settings.kind, act, policy)
     propose = joined(proposals)
     planner: Planner
-    if settings.kind != 'amortised':
-        planner = SearchPlanner(Search(settings, bounds, costs, clock, propose))
-    elif policy is None or propose is None:
-        raise ValueError('planner.kind=amortised: expected a policy in guides')
-    else:
+    if settings.kind == config.DIRECT and act:
+        planner = AmortisedPlanner(act, bounds, costs)
+    elif settings.kind == 'amortised' and propose:
         planner = AmortisedPlanner(propose, bounds, costs)
+    else:
+        around = act if settings.kind == config.GUARDED else None
+        planner = SearchPlanner(Search(settings, bounds, costs, clock, propose, around))
     if roadmap:
         planner = RoadmapPlanner(planner, roadmap, Mover(model, bounds.low, bounds.high))
     return LatentPlanner(planner, space, low, high, block) if space else planner
+
+
+def _require_guides(kind: str, act: ActorRollout | None, policy: Policy | None) -> None:
+    """Raise where a kind of planner lacks what it follows."""
+    if kind in config.ACTING and act is None:
+        raise ValueError(f'planner.kind={kind}: expected an actor in guides')
+    if kind == 'amortised' and policy is None:
+        raise ValueError('planner.kind=amortised: expected a policy in guides')
 
 
 def joined(proposals: Sequence[Propose]) -> Propose | None:
     """Return a function with the plans of all of these, None without any."""
     if len(proposals) < 2:
         return proposals[0] if proposals else None
-    return lambda z, goal: torch.cat([propose(z, goal) for propose in proposals], dim=1)
+    return lambda *known: torch.cat([propose(*known) for propose in proposals], dim=1)
+
+
+def _unbounded(propose: Callable[[Tensor, Tensor], Tensor]) -> Propose:
+    """Return a function whose plans depend on latents and goals alone."""
+    return lambda z, goal, before, past: propose(z, goal)

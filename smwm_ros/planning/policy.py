@@ -10,54 +10,44 @@ or the plan itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from smwm_ros.errors import CheckpointError, DatasetError, one_line
+from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Plans, WorldModel
 from smwm_ros.model import sidecar
-from smwm_ros.model.device import seeded
-from smwm_ros.model.networks import perceptron
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs, sum_of
 from smwm_ros.planning.drives import RecordedDrives
+from smwm_ros.planning.goal_network import BATCH, GoalNetwork, RATE, reloaded, untrained
 from smwm_ros.reporting import NoProgress, ShowProgress
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 NAME = 'proposals'
-HIDDEN = 256
-BATCH = 512  # pairs of frames
-RATE = 2e-3  # peak learning rate
 STEPS_TO_GO = (1, 2, 3, 5, 8, 12)  # one proposal for each of these [model steps]
 
 
-Propose: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # (B, D), (B, D) -> (B, P, T, K*A)
+# z (B, D), goal (B, D), the last raw action (B, A), those sent before (B, n, A) -> (B, P, T, K*A)
+Propose: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 
 
-class Policy(nn.Module):
+class Policy(GoalNetwork):
     """Latent, goal latent and model steps to go -> the next K raw actions, normalised."""
 
-    mean: Tensor  # (D,) of the latents
-    std: Tensor  # (D,)
     to_go: Tensor  # (P, 1) STEPS_TO_GO
 
     def __init__(self, latent: int, action_size: int) -> None:
-        super().__init__()
-        self.layers = perceptron(2 * latent + 1, HIDDEN, action_size)
-        self.register_buffer('mean', torch.zeros(latent))
-        self.register_buffer('std', torch.ones(latent))
+        super().__init__(latent, action_size, more=1)
         # A buffer, since a CUDA graph cannot record a copy from the CPU.
         steps = torch.tensor(STEPS_TO_GO, dtype=torch.float32).unsqueeze(1)
         self.register_buffer('to_go', steps, persistent=False)
 
     def forward(self, z: Tensor, goal: Tensor, steps: Tensor) -> Tensor:
         """Return actions (..., K*A) from z (..., D) to goals (..., D) in steps (..., 1)."""
-        here, there = (z - self.mean) / self.std, (goal - self.mean) / self.std
-        seen = torch.cat([here, there - here, steps / STEPS_TO_GO[-1]], dim=-1)
-        actions: Tensor = self.layers(seen)
-        return actions
+        return self.read(z, goal, steps / STEPS_TO_GO[-1])
 
     def propose(self, model: WorldModel, z: Tensor, goal: Tensor, horizon: int) -> Tensor:
         """Return a plan for each of STEPS_TO_GO: (B, D), (B, D) -> (B, P, T, K*A)."""
@@ -83,10 +73,7 @@ def learn(
             'no drive has known actions to propose; label them (smwm label), or convert again '
             'with commands'
         )
-    with seeded(seed):
-        policy = Policy(latents.shape[1], block * drives.actions.shape[1])
-    policy.mean.copy_(latents.mean(dim=0))
-    policy.std.copy_(latents.std(dim=0).clamp(min=1e-6))
+    policy = untrained(partial(Policy, action_size=block * drives.actions.shape[1]), latents, seed)
     optimiser = torch.optim.AdamW(policy.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     generator = torch.Generator().manual_seed(seed)
@@ -132,13 +119,7 @@ def save(folder: Path, policy: Policy, info: dict[str, Any]) -> None:
 def load(folder: Path | None, action_size: int, needed_by: str) -> Policy:
     """Read the policy beside a model."""
     tensors, _ = sidecar.load(folder, NAME, needed_by, {'mean': ('D',), 'std': ('D',)}, {})
-    try:
-        policy = Policy(len(tensors['mean']), action_size)
-        policy.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = one_line(error)
-        raise CheckpointError(f'{folder}: its {NAME} do not fit its model: {reason}') from None
-    return policy.eval().requires_grad_(False)
+    return reloaded(partial(Policy, action_size=action_size), tensors, folder, NAME)
 
 
 class AmortisedPlanner:
@@ -152,14 +133,16 @@ class AmortisedPlanner:
     @torch.inference_mode()
     def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
         """Return the proposal with the lowest cost for each problem."""
-        proposals = self._bounds.bound(self._propose(z, goal), self._before, past)
+        proposals = self._propose(z, goal, self._before, past)
+        proposals = self._bounds.bound(proposals, self._before, past)
         terms = self._costs.terms(z, goal, proposals, self._before)
         index = sum_of(terms).nan_to_num(nan=torch.inf).argmin(dim=1, keepdim=True)
         actions = torch.take_along_dim(proposals, index[..., None, None], dim=1).squeeze(1)
         shares = {name: term.gather(1, index).squeeze(1) for name, term in terms.items()}
         self._last = self._bounds.raw(actions)
         # The standard deviation over the proposals stands for that of the samples.
-        return Plans(actions, sum_of(shares), proposals.std(dim=1).mean(dim=(1, 2)), shares)
+        spread = proposals.std(dim=1, correction=min(proposals.shape[1] - 1, 1)).mean(dim=(1, 2))
+        return Plans(actions, sum_of(shares), spread, shares)
 
     def shift(self, raw_steps: int) -> None:
         """Store the last executed raw action."""

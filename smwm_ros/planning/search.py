@@ -54,14 +54,16 @@ class Search:
         costs: Costs,
         clock: Callable[[], float] = time.perf_counter,  # [s]
         propose: Propose | None = None,
+        actor: Propose | None = None,  # of guarded: its best plan is the first mean
     ) -> None:
         self.settings, self.bounds, self.costs = settings, bounds, costs
-        self._propose = propose
-        self._solver = SOLVERS[settings.kind]
+        self._propose, self._actor = propose, actor
+        self._solver = SOLVERS['cem' if actor else settings.kind]
         # icem keeps elites for the next iteration and for the next plan.
         self._kept = round(settings.elite_keep * settings.elites) if settings.kind == 'icem' else 0
         # The mean of different proposals may be worse than each of them.
         self._keeps_best = settings.kind == 'icem' or settings.budget_ms > 0 or propose is not None
+        self._keeps_best |= actor is not None
         shape = (settings.samples, settings.horizon, bounds.width)
         beta = settings.noise_beta if settings.kind == 'icem' else 0.0
         device = bounds.low.device
@@ -130,19 +132,29 @@ class Search:
     def _start(self, z: Tensor, goal: Tensor, known: Before) -> tuple[Fit, Tensor | None]:
         """Return the first distribution, and candidates that are added to the samples."""
         settings, bounds, last = self.settings, self.bounds, known.plans
-        candidates = None
-        if last is not None:
+        candidates, std = None, settings.init_std
+        if self._actor is not None:
+            mean, std = self._best_start(self._actor, z, goal, known), settings.guard_std
+        elif last is not None:
             mean = last[:, 0]
             candidates = last[:, 1:] if last.shape[1] > 1 else None
         else:
             zeros = bounds.low.new_zeros(len(z), 1, settings.horizon, bounds.width)
             mean = self._bound(zeros, known).squeeze(1)  # the mean action of the data
         if self._propose is not None:
-            proposals = self._propose(z, goal)
+            proposals = self._propose(z, goal, known.action, known.past)
             parts = [proposals] if candidates is None else [proposals, candidates]
             # One sample is left for the mean.
             candidates = torch.cat(parts, dim=1)[:, : settings.samples - 1]
-        return Fit(mean, torch.full_like(mean, settings.init_std)), candidates
+        return Fit(mean, torch.full_like(mean, std)), candidates
+
+    def _best_start(self, actor: Propose, z: Tensor, goal: Tensor, known: Before) -> Tensor:
+        """Return the plan (B, T, K*A) with the lowest cost, of the actor's and the last one."""
+        plans = actor(z, goal, known.action, known.past)
+        if known.plans is not None:
+            plans = torch.cat([plans, known.plans], dim=1)
+        plans = self._bound(plans, known)
+        return best(plans, self._score(z, goal, known, plans), 1).actions.squeeze(1)
 
     def _samples_around(
         self, noise: Tensor, fit: Fit, candidates: Tensor | None, known: Before

@@ -11,48 +11,37 @@ those are whose time a planner asks for.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from smwm_ros.errors import CheckpointError, DatasetError, one_line
+from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import WorldModel
 from smwm_ros.model import sidecar
-from smwm_ros.model.device import seeded
-from smwm_ros.model.networks import perceptron
 from smwm_ros.planning.drives import RecordedDrives
+from smwm_ros.planning.goal_network import BATCH, GoalNetwork, RATE, reloaded, untrained
 from smwm_ros.reporting import NoProgress, ShowProgress
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 NAME = 'time_to_go'
-HIDDEN = 256
-BATCH = 512  # pairs of frames
-RATE = 2e-3  # peak learning rate
 MOST = 50.0  # longest time [model steps]
 SHORT = 0.9  # weight of errors of ways that are shorter than predicted; longer ones have the rest
 FOLLOW = 0.02  # share of the way that the network of the targets follows in a step
 JUDGED = 5000  # pairs of held-out frames that the time is tested with
 
 
-class TimeToGo(nn.Module):
+class TimeToGo(GoalNetwork):
     """Latent and goal latent -> model steps from one to the other."""
 
-    mean: Tensor  # (D,) of the latents
-    std: Tensor  # (D,)
-
     def __init__(self, latent: int) -> None:
-        super().__init__()
-        self.layers = perceptron(2 * latent, HIDDEN, 1)
-        self.register_buffer('mean', torch.zeros(latent))
-        self.register_buffer('std', torch.ones(latent))
+        super().__init__(latent, 1)
 
     def forward(self, z: Tensor, goal: Tensor) -> Tensor:
         """Return the time (...,) from z (..., D) to goals (..., D)."""
-        here, there = (z - self.mean) / self.std, (goal - self.mean) / self.std
-        seen = torch.cat([here, there - here], dim=-1)
-        share: Tensor = self.layers(seen).squeeze(-1)
+        share = self.read(z, goal).squeeze(-1)
         return MOST * torch.sigmoid(share - 2)  # some 6 steps before the training
 
 
@@ -80,11 +69,8 @@ def learn(
     starts = drives.windows(block)
     if not len(starts):
         raise DatasetError('no drive is longer than a model step, so no time can be learnt')
-    with seeded(seed):
-        head, target = TimeToGo(latents.shape[1]), TimeToGo(latents.shape[1])
-    head.mean.copy_(latents.mean(dim=0))
-    head.std.copy_(latents.std(dim=0).clamp(min=1e-6))
-    target.load_state_dict(head.state_dict())
+    head = untrained(TimeToGo, latents, seed)
+    target = copy.deepcopy(head)
     predicted = _predicted(drives, model)
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
@@ -165,10 +151,5 @@ def load(folder: Path | None, needed_by: str) -> tuple[TimeToGo, Ranks]:
     sizes: dict[str, tuple[int | str, ...]] = {'mean': ('D',), 'std': ('D',)}
     form = {'time': float, 'latent': float}
     tensors, meta = sidecar.load(folder, NAME, needed_by, sizes, form)
-    head = TimeToGo(len(tensors['mean']))
-    try:
-        head.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = one_line(error)
-        raise CheckpointError(f'{folder}: its {NAME} does not fit: {reason}') from None
-    return head.eval().requires_grad_(False), Ranks(meta['time'], meta['latent'])
+    head = reloaded(TimeToGo, tensors, folder, NAME)
+    return head, Ranks(meta['time'], meta['latent'])

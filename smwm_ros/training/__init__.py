@@ -2,6 +2,6 @@
 """
 From a dataset to a checkpoint.
 
-Read in this order: train, new_model, velocity, learner, batches, state_scale, anchors, augment,
-feed, metrics, curves, latent_scale, run_folder, tensorboard, threads, adapt, fine_tune.
+Read in this order: train, new_model, velocity, learner, batches, goals, state_scale, anchors,
+augment, feed, metrics, curves, latent_scale, run_folder, tensorboard, threads, adapt, fine_tune.
 """

@@ -22,8 +22,9 @@ from smwm_ros.model.encoding import encode_rows
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.text import count_of
-from smwm_ros.training.batches import Batches, check, Shuffle
+from smwm_ros.training.batches import Batches, check, Sampler, Shuffle
 from smwm_ros.training.fine_tune import settings_of
+from smwm_ros.training.goals import WithGoals
 from smwm_ros.training.learner import Learner
 from torch import nn, Tensor
 
@@ -129,7 +130,9 @@ def take_steps(
     batches = Batches(
         dataset, checkpoint.scaler, device, steps_read, stack=checkpoint.model_config.stack
     )
-    sampler = Shuffle(batches.starts('train'), settings.batch, settings.seed)
+    sampler: Sampler = Shuffle(batches.starts('train'), settings.batch, settings.seed)
+    if reach := checkpoint.model_config.reach:
+        sampler = WithGoals(sampler, dataset, reach, settings.seed)
     learner = Learner(model.requires_grad_(True), settings, device)
     with progress(total=steps, desc='adapt', unit='step') as bar:
         for step in range(steps):

@@ -66,6 +66,9 @@ def augment(batch: Window, strength: Strength, share: slice) -> Window:
     Random numbers are drawn for the whole batch; `share` selects the windows in this process.
     """
     pixels, states, count = *batch.obs, batch.action.shape[1]
+    goal = batch.goal
+    if goal:  # the same camera sees it, in another light
+        pixels = torch.cat([pixels, goal.pixels.unsqueeze(0)])
     stack = pixels.shape[2] // 3
     pixels = _frames(pixels)
     if strength.shift:
@@ -88,7 +91,11 @@ def augment(batch: Window, strength: Strength, share: slice) -> Window:
             changed = jittered(changed, *(part[:, here] for part in drawn))
         pixels = pixels.clone()
         pixels[:, mine] = changed.round_().clamp_(0, 255).to(pixels.dtype)
-    return batch._replace(obs=Obs(_observations(pixels, stack), states))
+    pixels = _observations(pixels, stack)
+    if goal:
+        goal = goal._replace(pixels=pixels[-1])
+        pixels = pixels[:-1]
+    return batch._replace(obs=Obs(pixels, states), goal=goal)
 
 
 def _frames(pixels: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.observations import observations
 from smwm_ros.data.split import cuttable, Episode, gap_of
 from smwm_ros.errors import DatasetError
-from smwm_ros.interfaces import ActionScaler, Array, Obs, Window
+from smwm_ros.interfaces import ActionScaler, Array, GoalAhead, Obs, Window
 from smwm_ros.text import count_of
+from smwm_ros.training.goals import raw_steps_left, with_goals
 from smwm_ros.training.state_scale import with_velocities
 import torch
 
@@ -56,8 +57,14 @@ class Batches(NamedTuple):
         return with_velocities(self.dataset, rows, self.velocities)
 
     def at(self, starts: Array, share: slice = slice(None)) -> Window:
-        """Return the windows that start at these rows, with images for a share of them alone."""
+        """
+        Return the windows that start at these rows, with images for a share of them alone.
+
+        `starts` is (B,), or (2, B) with the rows of the goals.
+        """
         block = self.dataset.info.action_block
+        if starts.ndim == 2:
+            return self.at(starts[0], share)._replace(goal=self._goals(starts, share))
         # Time comes first, so that one frame of all windows is a contiguous block: no copies.
         rows = starts + block * np.arange(self.steps + 1)[:, None]  # (T+1, B)
         ticks = rows[:-1, :, None] + np.arange(block)  # (T, B, K)
@@ -73,6 +80,19 @@ class Batches(NamedTuple):
             ),
             torch.from_numpy(action).flatten(2).to(self.device),
             None if weight is None else torch.from_numpy(weight).to(self.device),
+        )
+
+    def held_out(self, starts: Array, reach: int) -> Window:
+        """Return the windows at these rows, with goals for an actor where `reach` is not 0."""
+        return self.at(with_goals(starts, self.dataset, reach, [0]) if reach else starts)
+
+    def _goals(self, rows: Array, share: slice) -> GoalAhead:
+        """Return goals, as pictures: in all images of one, the robot is at the same place."""
+        frames = self.dataset.pixels(rows[1, share])
+        pixels = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2)
+        left = raw_steps_left(rows, self.steps, self.dataset.info.action_block)
+        return GoalAhead(
+            pixels.repeat(1, self.stack, 1, 1), torch.from_numpy(left).to(self.device)
         )
 
 

@@ -16,8 +16,9 @@ from typing import TypeAlias
 
 import numpy as np
 from smwm_ros.data.observations import first_rows
-from smwm_ros.interfaces import Array, Obs, Window
+from smwm_ros.interfaces import Array, GoalAhead, Obs, Window
 from smwm_ros.training.batches import Batches
+from smwm_ros.training.goals import raw_steps_left
 import torch
 from torch import Tensor
 
@@ -87,6 +88,8 @@ class Resident:
 
     def at(self, starts: Array) -> Window:
         """Return the windows that start at these rows, with images for a share of them alone."""
+        if starts.ndim == 2:  # starts and goals
+            return self.at(starts[0])._replace(goal=self._goals(starts))
         first = torch.from_numpy(starts).to(self._device, non_blocking=True)
         rows = first + self._block * self._steps  # (T+1, B)
         mine = rows[:, self._share, None]
@@ -99,6 +102,14 @@ class Resident:
             self._actions[ticks].flatten(2),
             None if confidence is None else confidence[ticks].amin(dim=2),
         )
+
+    def _goals(self, rows: Array) -> GoalAhead:
+        """Return the goals at these rows, with images for a share of them alone."""
+        left = torch.from_numpy(raw_steps_left(rows, len(self._steps) - 1, self._block))
+        goals = torch.from_numpy(rows[1, self._share]).to(self._device, non_blocking=True)
+        pixels = self._pixels.index_select(0, goals).permute(0, 3, 1, 2)
+        stack = len(self._behind)
+        return GoalAhead(pixels.repeat(1, stack, 1, 1), left.to(self._device, non_blocking=True))
 
 
 class PrefetchThread:
@@ -152,4 +163,5 @@ def _each(window: Window, change: Callable[[Tensor], Tensor]) -> Window:
     """Return a batch with a function applied to every tensor."""
     obs = Obs(*(change(part) for part in window.obs))
     weight = None if window.weight is None else change(window.weight)
-    return Window(obs, change(window.action), weight)
+    goal = window.goal and GoalAhead(*(change(part) for part in window.goal))
+    return Window(obs, change(window.action), weight, goal)

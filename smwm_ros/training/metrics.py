@@ -11,7 +11,7 @@ from smwm_ros.errors import TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.latent_actions.model import LatentActionModel, recorded
 from smwm_ros.model.alignment import StateHead
-from smwm_ros.model.world_model import AnyModel
+from smwm_ros.model.world_model import AnyModel, Smwm
 import torch
 from torch import nn, Tensor
 
@@ -62,8 +62,11 @@ def measure(model: AnyModel, batch: Window) -> dict[str, float]:
         'latent_std': float(z.std(dim=0).mean()),
         'effective_rank': effective_rank(z),
     }
+    if batch.goal and model.actor:
+        measures |= actor_skill(model, frames, batch)
     if model.state_head:
-        measures |= _measure_state(model.state_head, frames, batch.obs.state)
+        seen = frames[: len(batch.obs.state)]  # without the goal of an actor
+        measures |= _measure_state(model.state_head, seen, batch.obs.state)
     return measures
 
 
@@ -83,6 +86,25 @@ def known_r2(read: Tensor, true: Tensor) -> float:
     about = torch.where(known, true - true.nanmean(dim=0), 0.0).square().sum()
     missed = torch.where(known, true - read, 0.0).square().sum()
     return float(1 - missed / about.clamp(min=TINY))
+
+
+def actor_skill(model: Smwm, frames: Sequence[Tensor], batch: Window) -> dict[str, float]:
+    """
+    Return the R2 of the first raw action to the goals, of the actor and of the inverse model.
+
+    The inverse model is the baseline: it takes each goal for the next frame.
+    """
+    assert batch.goal
+    assert model.actor
+    z, goal, left = frames[0], frames[-1], batch.goal.left[0]  # (B, K)
+    fields = batch.action.shape[-1] // left.shape[-1]
+    true = batch.action[0, :, :fields]
+    tried = {
+        'actor_r2': model.actor(z, goal, left[:, 0])[0],
+        'goal_inverse_r2': model.infer(z, goal),
+    }
+    errors = {name: (found[:, :fields] - true).square().mean() for name, found in tried.items()}
+    return {name: float(1 - error / _variance(true)) for name, error in errors.items()}
 
 
 def _measure_latent_actions(model: LatentActionModel, batch: Window) -> dict[str, float]:

@@ -30,10 +30,11 @@ from smwm_ros.model.info import Info
 from smwm_ros.model.world_model import AnyModel
 from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.anchors import Grounding
-from smwm_ros.training.batches import Batches, check, TrainingData
+from smwm_ros.training.batches import Batches, check, Sampler, TrainingData
 from smwm_ros.training.curves import best, in_brief, in_words, means, pace
 from smwm_ros.training.feed import open_feed
 from smwm_ros.training.fine_tune import held_out_rows, Origin, sampler_of, slower
+from smwm_ros.training.goals import WithGoals
 from smwm_ros.training.latent_scale import measure_distances
 from smwm_ros.training.learner import explain_out_of_memory, Learner
 from smwm_ros.training.metrics import collapse_warning, require_code_book
@@ -157,8 +158,13 @@ def _begin(
         grounding = Grounding(model, batches, leads)
         validation = grounding.validation(HELD_OUT) if leads else None
         return model, TrainingData(batches, grounding.sampler(settings), validation), grounding
-    held_out = batches.at(held_out_rows(batches, len(dataset), HELD_OUT)) if leads else None
-    sampler = sampler_of(batches, len(dataset), settings)
+    reach = model_config.reach
+    sampler: Sampler = sampler_of(batches, len(dataset), settings)
+    if reach:
+        sampler = WithGoals(sampler, every, reach, settings.seed)
+    held_out = None
+    if leads:
+        held_out = batches.held_out(held_out_rows(batches, len(dataset), HELD_OUT), reach)
     return model, TrainingData(batches, sampler, held_out), None
 
 

@@ -145,6 +145,8 @@ def _figures(measures: dict[str, float]) -> list[str]:
         'linear_r2': 'linear probe of the measured state, R2',
         'nonlinear_r2': 'nonlinear probe of the measured state, R2',
         'effective_rank': 'effective rank of the latent',
+        'actor_r2': 'actor, first action to goals ahead, R2',
+        'goal_inverse_r2': 'inverse model, first action to the same goals, R2',
     }
     return [
         f'  {words}: {measures[name]:.3g}' for name, words in names.items() if name in measures

@@ -14,7 +14,7 @@ from typing import Any, TYPE_CHECKING
 
 from smwm_ros.config import Config, Dataset, Robot
 from smwm_ros.errors import missing_extra
-from smwm_ros.load import Knob, knobs, load_config
+from smwm_ros.load import config_path, Knob, knobs, load_config, parse_override, read_yaml
 import yaml
 
 if TYPE_CHECKING:
@@ -87,6 +87,15 @@ def _help_lines(knob: Knob) -> list[str]:
 def config_of(args: argparse.Namespace, base: Mapping[str, Any] | None = None) -> Config:
     """Build the configuration: base, overridden by --config, overridden by key=value words."""
     return load_config(args.config, args.settings, base)
+
+
+def sets(
+    args: argparse.Namespace, base: Mapping[str, Any] | None, section: str, knob: str
+) -> bool:
+    """Return whether the base, --config or a key=value word sets a knob."""
+    files = [read_yaml(config_path(args.config))] if args.config else []
+    found = [base or {}, *files, *map(parse_override, args.settings)]
+    return any(knob in (part.get(section) or {}) for part in found)
 
 
 def converted(

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.progress import show_progress
     from smwm_ros.training.run_folder import require_begun
     from smwm_ros.training.train import train
+    from smwm_ros.verbs.planner_choice import choose_planner
     from smwm_ros.verbs.prepare import add_missing
 
     if args.resume:
@@ -95,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
             every = origin.joined(dataset) if origin else dataset
             _save_frame_bank(args.out, checkpoint, every)
             add_missing(args.out, checkpoint, every, cfg)
+            if cfg.model.acts and not options.sets(args, base, 'planner', 'kind'):
+                checkpoint = choose_planner(args, cfg, checkpoint, every)
             if origin:
                 _report_change(args.out, origin, checkpoint, dataset)
     if leads:
@@ -135,6 +138,11 @@ def _print_summary(args: argparse.Namespace, target: float, checkpoint: Checkpoi
         f'baseline, inverse model R2 {summary["inverse_r2"]:.2f}, effective rank of the latent '
         f'{summary["effective_rank"]:.1f}.'
     )
+    if 'actor_r2' in summary:
+        echo(
+            f'Actor: R2 {summary["actor_r2"]:.2f} of the first action to goals ahead; the inverse '
+            f'model: {summary["goal_inverse_r2"]:.2f}.'
+        )
     if target:
         echo(
             f'Adaptive lambda ended at {summary["inverse_weight"]:.3g}; the inverse model '

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Measure what an actor adds that is trained with the model.
+
+Each model has an actor (model.actor=intent), and plans in three ways: by a search (cem), by what
+the actor does (direct), and by a search around that (guarded). One model is trained by the recipe
+of the arena, which uses the measured state, and one from images and actions alone. All drive
+between the same pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from common import main, Row
+from parts.success import (
+    Found,
+    from_images,
+    note,
+    prepared,
+    QUICK,
+    record,
+    row,
+    Seed,
+    unsolved,
+    workplace,
+)
+from smwm_ros.config import INTENT
+from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.evaluation.agents import ExpertAgent, RandomAgent
+import torch
+
+ARENAS = ('push_t', 'cube')
+PLANNERS = ('cem', 'direct', 'guarded')
+SEEDS = (0, 1, 2)
+
+
+def measure(quick: bool, arena: str) -> Iterator[Row]:
+    """Train and evaluate in both arenas, or in one."""
+    torch.set_num_threads(1)
+    for name in [arena] if arena else list(ARENAS)[:1] if quick else ARENAS:
+        found: Found = {}
+        with workplace('actor', quick) as folder:
+            for number in SEEDS[:1] if quick else SEEDS:
+                try_seed(name, folder / name, number, quick, found)
+        yield from rows(name, found)
+
+
+def try_seed(name: str, folder: Path, number: int, quick: bool, found: Found) -> None:
+    """Train with one seed, and note what each planner achieves with each model."""
+    dataset = record(name, folder, quick, seed=number)
+    with prepared(name, folder / str(number), number, QUICK if quick else []) as seed:
+        note_planners('images', from_images(seed), dataset, found)
+        note_planners('state', seed, dataset, found)
+        pairs = seed.pairs()
+        robot = seed.arenas[0].spec
+        note(found, 'random', seed.drive(RandomAgent(robot, number), pairs, 5))
+        note(found, 'expert', seed.drive(ExpertAgent(), pairs))
+
+
+def note_planners(name: str, seed: Seed, dataset: TransitionDataset, found: Found) -> None:
+    """Train a model with an actor, and note what each planner achieves."""
+    model = replace(seed.config.model, actor=INTENT)
+    seed = seed._replace(config=replace(seed.config, model=model))
+    made = seed.trained(dataset, model.kind, name)
+    # Not every kind reads the measured state.
+    planner = made.planner if model.aligns_state else replace(made.planner, focus=())
+    for kind in PLANNERS:
+        tried = seed.plan(made, seed.pairs(), replace(planner, kind=kind))
+        note(found, f'{name} {kind}', tried)
+
+
+def rows(name: str, found: Found) -> Iterator[Row]:
+    """Yield the success of each model and planner, beside a search with the same model."""
+    moved = unsolved(found)
+    for trained in ('images', 'state'):
+        for kind in PLANNERS:
+            key, peer = f'{trained} {kind}', 'random' if kind == 'cem' else f'{trained} cem'
+            yield _named(row(f'actor.{name}.{trained}_{kind}', found, key, peer))
+        key, peer = f'{trained} guarded', f'{trained} cem'
+        yield _named(row(f'actor.{name}.{trained}_guarded_without_solved', moved, key, peer))
+    yield row(f'actor.{name}.expert', found, 'expert', 'random')
+
+
+def _named(one: Row) -> Row:
+    return one._replace(peer='cem' if one.peer.endswith(' cem') else one.peer)
+
+
+if __name__ == '__main__':
+    main(measure, __doc__, arena=('', f'one arena alone: {", ".join(ARENAS)}'))
