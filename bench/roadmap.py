@@ -49,6 +49,7 @@ def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:
         'across': {'kind': 'roadmap'},
         'across cem': {},
         'across time': {'cost': 'time'},
+        'across time novel': {'cost': 'time', 'novel_weight': 1.0},
         'across retrieval': {'retrieval': True},
         'across both': {'cost': 'time', 'retrieval': True},
         'across cem last': {'cost': 'last'},
@@ -100,6 +101,7 @@ def rows(found: Found) -> Iterator[Row]:
     for measure_name, key, peer, about in (
         ('across', 'across', 'across cem', 'CEM alone'),
         ('across_time', 'across time', 'across cem', 'CEM alone'),
+        ('across_time_novel', 'across time novel', 'across time', 'the time alone'),
         ('across_retrieval', 'across retrieval', 'across cem', 'CEM alone'),
         ('across_both', 'across both', 'across cem', 'CEM alone'),
         ('across_last', 'across', 'across cem last', 'CEM alone, cost of the last step'),

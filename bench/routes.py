@@ -139,7 +139,7 @@ class Driver:
             controller.on_image(now)
             route = planner.prepare(fresh=tick == 0)
             plan = planner.plan(frame.pixels, PlanStart(now))
-            ended = planner.update_progress(route, plan.latent) is Event.REACHED
+            ended = planner.update_progress(route, plan) is Event.REACHED
             controller.accept(TimedPlan(plan.actions, now, now, controller.era, plan.cost))
             controller.set_caution(controller.era, monitor.update(now, plan.latent))
             if ended or not controller.needs_plans:

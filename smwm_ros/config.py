@@ -689,6 +689,14 @@ class Planner:
         live=True,
         tune='raise when plans lead where the dataset has nothing',
     )
+    novel_weight: float = knob(
+        0.0,
+        'weight of predicted latents that are farther from all recorded ones than the frames of '
+        'other drives; needs the drives that smwm prepare stores',
+        0.0,
+        1e6,
+        tune='1 with cost=time when the robot pushes against walls or door frames',
+    )
     keep_out: str = knob(
         '',
         'folder with images of places to avoid; empty for none',
@@ -1227,8 +1235,16 @@ class Goal:
         live=True,
         basic=True,
     )
+    near_time: float = knob(
+        0.0,
+        'a goal is reached within this predicted time to it instead, if the run has a time to go '
+        'that passed its test (smwm prepare); 0 for goal.near [s]',
+        0.0,
+        60.0,
+        live=True,
+    )
     settle: int = knob(
-        3, 'images within the distance of goal.near before a goal is reached', 1, 1000, live=True
+        3, 'images within goal.near or goal.near_time before a goal is reached', 1, 1000, live=True
     )
     stay: bool = knob(
         False,

@@ -20,7 +20,7 @@ ARENAS = ('two_room', 'two_room_differential', 'reacher', 'push_t', 'cube')
 # What is not asked when the block is followed: parts of other kinds, costs and terms.
 UNUSED = {
     'subplanner', 'time_weight', 'focus_weight', 'keep_out_weight', 'keep_out_radius',
-    'noise_beta', 'elite_keep', 'temperature',
+    'noise_beta', 'elite_keep', 'temperature', 'guard_std',
 }  # fmt: skip
 MACHINE = {'device', 'precision', 'seed'}  # no matter of the paper; those of the checkpoint stay
 
@@ -64,8 +64,8 @@ def test_over_settings_that_are_all_different_too() -> None:
     other = replace(
         Planner(), kind='icem', proposals=True, retrieval=True, horizon=3, samples=9,
         iterations=2, elites=3, cost='nearest', focus=('x',), effort_weight=1.0,
-        change_weight=1.0, doubt_weight=1.0, keep_out='places', init_std=2.0, smooth=0.5,
-        min_std=0.3, max_rate=(1.0,), refine=2, budget_ms=5.0, warm_start=True,
+        change_weight=1.0, doubt_weight=1.0, novel_weight=1.0, keep_out='places', init_std=2.0,
+        smooth=0.5, min_std=0.3, max_rate=(1.0,), refine=2, budget_ms=5.0, warm_start=True,
     )  # fmt: skip
     left = {k for k, v in asdict(other).items() if v == getattr(Planner(), k)}
     # Only latent-action models have another space, without the other settings above.

@@ -71,6 +71,7 @@ def pilot(folder: Path, **knobs: object) -> Pilot:
         {'kind': 'icem', 'proposals': True},
         {'cost': 'time'},
         {'kind': 'roadmap', 'cost': 'time'},
+        {'novel_weight': 1.0},
     ],
 )
 def test_a_prepared_run_plans_with_every_kind(run: Path, knobs: dict[str, object]) -> None:
@@ -82,6 +83,7 @@ def test_a_prepared_run_plans_with_every_kind(run: Path, knobs: dict[str, object
         assert (plan.actions >= made.spec.low).all()
         assert (plan.actions <= made.spec.high).all()
         assert (plan.to_go is not None) == (knobs.get('kind') == 'roadmap')
+        assert ('novel' in plan.shares) == ('novel_weight' in knobs)
     made.reset()
     assert np.array_equal(made.plan(HERE, 0).actions, plans[0].actions)
 
@@ -90,6 +92,12 @@ def test_a_prepared_run_plans_with_every_kind(run: Path, knobs: dict[str, object
 def test_the_model_that_comes_with_the_package_is_prepared(kind: str) -> None:
     made = pilot(ROOT / 'models' / 'two_room', kind=kind)
     made.warm_up()
+
+
+def test_a_run_without_drives_cannot_charge_for_what_is_far_from_them(run: Path) -> None:
+    (run / 'drives.json').unlink()
+    with pytest.raises(CheckpointError, match=r'planner\.novel_weight: .* has no drives yet'):
+        pilot(run, novel_weight=1.0)
 
 
 def test_preparing_again_writes_the_same(prepared: Path, data: TransitionDataset) -> None:

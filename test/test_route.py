@@ -46,6 +46,23 @@ def test_a_goal_is_left_only_beyond_the_far_distance() -> None:
     assert events(goal_route, 0, 0, 0) == ['NOTHING', 'NOTHING', 'REACHED']
 
 
+def test_where_the_time_to_the_goal_is_known_it_decides_with_thresholds_of_its_own() -> None:
+    timed = REACH._replace(near_time=0.5, far_time=1.0)
+    goal_route = Route(at(0), timed)
+    far, here = np.array([9.0, 0.0]), np.array([0.0, 0.0])
+    found = [goal_route.update(far, seconds) for seconds in (0.4, 0.9, 0.5, 0.9, 0.5)]
+    assert [event.name for event in found] == ['NOTHING'] * 4 + ['REACHED']
+    assert [goal_route.update(far, seconds).name for seconds in (1.0, 1.1)] == ['NOTHING', 'LEFT']
+    assert {goal_route.update(here, 0.6).name for _ in range(5)} == {'NOTHING'}
+    assert [goal_route.update(here).name for _ in range(3)][-1] == 'REACHED', 'no time is known'
+
+
+def test_without_a_threshold_of_time_the_distance_decides() -> None:
+    goal_route = Route(at(0), REACH)
+    assert {goal_route.update(np.array([5.0, 0.0]), 0.0).name for _ in range(5)} == {'NOTHING'}
+    assert [goal_route.update(np.zeros(2), 9.0).name for _ in range(3)][-1] == 'REACHED'
+
+
 @given(st.lists(st.floats(1.01, 1.99), max_size=50))
 def test_noise_between_near_and_far_changes_nothing(noise: list[float]) -> None:
     assert set(events(Route(at(0), REACH), *noise)) <= {'NOTHING'}

@@ -123,6 +123,52 @@ def test_a_planner_drives_round_a_wall_without_subgoals(head: TimeToGo) -> None:
     assert torch.dist(z, RIGHT) < 0.5
 
 
+def test_a_pilot_reads_seconds_without_encoding_anything_more(
+    run: Path,  # noqa: F811 - a fixture
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Ranks, 'better', True)
+    made = Pilot(checkpoints.load(run))  # whatever its cost
+    encoded: list[int] = []
+    encode = made._model.encode
+
+    def counted(images: Tensor) -> Tensor:
+        encoded.append(len(images))
+        return encode(images)
+
+    monkeypatch.setattr(made._model, 'encode', counted)
+    made.set_goal(THERE)
+    plan = made.plan(HERE, 0)
+    assert encoded == [1, 1], 'the goal and the image'
+    there = made.encode(THERE[None])
+    found, _ = time_to_go.load(run, 'this test')
+    assert plan.latent is not None
+    z, goal = torch.from_numpy(plan.latent)[None], torch.from_numpy(there)
+    steps = max(float(found(z, goal) - found(goal, goal)), 0.0)
+    seconds = steps * made.action_block * made.spec.dt
+    assert plan.seconds_to_go == pytest.approx(seconds, abs=1e-6)
+    both = made.seconds_to(plan.latent, np.concatenate([there, plan.latent[None]]))
+    assert both == pytest.approx(np.array([seconds, 0.0]), abs=1e-6)
+
+
+def test_a_time_that_failed_its_test_or_is_missing_gives_no_seconds(
+    run: Path,  # noqa: F811 - a fixture
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def seconds() -> float | None:
+        made = Pilot(checkpoints.load(run))
+        made.set_goal(THERE)
+        size = made.latent_size
+        assert made.seconds_to(np.zeros(size), np.zeros((2, size))) is None
+        return made.plan(HERE, 0).seconds_to_go
+
+    monkeypatch.setattr(Ranks, 'better', False)
+    assert seconds() is None
+    monkeypatch.setattr(Ranks, 'better', True)
+    (run / 'time_to_go.json').unlink()
+    assert seconds() is None
+
+
 def test_a_plan_costs_the_time_of_all_its_steps() -> None:
     costs = Costs(
         PointMass(),

@@ -27,18 +27,21 @@ _TURN = 0.5  # of the spacing: a drive that comes back this far has turned
 
 
 class GoalTolerance(NamedTuple):
-    """Thresholds of latent distance at which a goal is reached, and left."""
+    """Thresholds of latent distance, or of time, at which a goal is reached, and left."""
 
     near: float  # the goal is reached within this distance; negative for never
     far: float  # the goal is left beyond this distance; a subgoal is passed within half of it
     settle: int  # images within near before the goal is reached
+    # Thresholds that replace near and far where the time to the goal is known; 0 to ignore it.
+    near_time: float = 0.0  # [s]
+    far_time: float = 0.0  # [s]
 
 
 class Event(Enum):
     """How an image changes the progress along a route."""
 
     NOTHING = 0
-    PASSED = 1  # the next subgoal is the target now
+    PASSED = 1  # another subgoal, or another alternative goal, is the target now
     REACHED = 2
     LEFT = 3  # the goal was reached before, and the robot left it
 
@@ -71,8 +74,8 @@ class Route:
         self.reached, self._near = False, 0
         self._begin_approach()
 
-    def update(self, z: Array) -> Event:
-        """Update the progress with the latent (D,) of an image."""
+    def update(self, z: Array, seconds: float | None = None) -> Event:
+        """Update the progress with the latent (D,) of an image, and its time to the target [s]."""
         if self.tolerance is None:
             return Event.NOTHING
         distance = float(np.linalg.norm(z - self.target))
@@ -82,7 +85,7 @@ class Route:
             self._waited += 1
         last = len(self.latents) - 1
         if self.at == last:
-            return self._update_goal(z, distance, self.tolerance)
+            return self._update_goal(z, distance, self.tolerance, seconds)
         passed = self._count_passed(z, distance, self.tolerance.far / 2)
         if not passed:
             return Event.NOTHING
@@ -119,14 +122,19 @@ class Route:
             return True
         return self._shift > 0 and beside <= near + self._shift
 
-    def _update_goal(self, z: Array, distance: float, tolerance: GoalTolerance) -> Event:
+    def _update_goal(
+        self, z: Array, distance: float, tolerance: GoalTolerance, seconds: float | None
+    ) -> Event:
         """Update whether the last subgoal is reached, or left again."""
-        if distance > tolerance.far + self._shift:
+        measured, near, far = distance, tolerance.near, tolerance.far + self._shift
+        if seconds is not None and tolerance.near_time > 0:
+            measured, near, far = seconds, tolerance.near_time, tolerance.far_time
+        if measured > far:
             self._near = 0
             if self.reached:
                 self.reached = False
                 return Event.LEFT
-        elif distance <= tolerance.near:
+        elif measured <= near:
             self._near += 1
         if self.reached:
             return Event.NOTHING

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import json
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Log
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from smwm_ros.codec.images import fill_image
 from smwm_ros.errors import SmwmError
 from smwm_ros.interfaces import Array
@@ -65,9 +65,14 @@ class Client:
         """Begin to record a drive, or end it and save the route; return the answer."""
         return self._call(SetBool, 'route/record', data=begin)
 
-    def set_goal_name(self, name: str) -> dict[str, Any]:
-        """Set a goal by its name; return the accepted goal."""
-        return self._set_goal(String(data=name), 'goal/name')
+    def set_goal_name(self, *names: str) -> dict[str, Any]:
+        """Set a goal by its name, several as alternatives; return the accepted goal."""
+        return self._set_goal(String(data=','.join(names)), 'goal/name')
+
+    def set_goal_fields(self, values: Mapping[str, float]) -> dict[str, Any]:
+        """Set values of fields of the measured state as the goal; return the accepted goal."""
+        message = JointState(name=list(values), position=list(values.values()))
+        return self._set_goal(message, 'goal/state')
 
     def set_goal_picture(self, rgb: Array) -> dict[str, Any]:
         """Set a picture (H, W, 3) RGB as the goal; return the accepted goal."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from threading import RLock
+from typing import Any
 
 import numpy as np
 from rclpy.node import Node
@@ -17,6 +18,7 @@ from smwm_ros.nodes.goal_planner import GoalInput, GoalPlanner
 from smwm_ros.nodes.messages import LATCHED
 from smwm_ros.nodes.planner_thread import PlanReport
 from smwm_ros.nodes.robot_setup import Setup
+from smwm_ros.planning.guides import tested_time
 from smwm_ros.text import count_of, line
 from smwm_ros.training.latent_scale import distance_of
 from std_msgs.msg import String
@@ -25,6 +27,10 @@ NO_SCALE = (
     'the checkpoint was written by an older version and has no scale of latent distances, so no '
     'goal is reported as reached; run smwm train with its dataset and run folder, which adds the '
     'scale without training'
+)
+NO_TIME = (
+    'goal.near_time is not used: the run has no time to go that orders frames better than latent '
+    'distance; make one with smwm prepare; until then goal.near decides when a goal is reached'
 )
 
 
@@ -44,8 +50,11 @@ class CurrentGoal:
         self._lock = RLock()
         self.number = 0  # of goals since the activation
         self._source, self._stamp = '', -1.0
+        self._names: tuple[str, ...] = ()  # of alternative goals
+        self._heading = ''  # the one among them that the last plan leads to
         self._places: Array = np.zeros(0)  # images (N, S, S, 3), latents (N, D) or a state
         self._progress = (0, 0, float('nan'))  # subgoal, subgoals, latent distance
+        self._seconds: float | None = None  # to the goal
         self.tolerance: GoalTolerance | None = None
         self._accepted = node.create_publisher(String, '~/goal/accepted', LATCHED)
         self._reached = node.create_publisher(String, '~/goal/reached', LATCHED)
@@ -59,21 +68,30 @@ class CurrentGoal:
         near, far = distance_of(info, knobs.near), distance_of(info, knobs.far)
         if near is not None and far is not None:
             # With goal.near 0 the goal is never reached, and the robot never stops driving to it.
-            self.tolerance = GoalTolerance(near if knobs.near else -1.0, far, knobs.settle)
+            near = near if knobs.near else -1.0
+            # As with distances: left beyond twice the threshold, and 4 control periods at least.
+            far_time = max(2 * knobs.near_time, 4 * self._setup.robot.dt)
+            times = (knobs.near_time, far_time) if knobs.near_time else ()
+            self.tolerance = GoalTolerance(near, far, knobs.settle, *times)
+        if knobs.near_time and tested_time(self._setup.checkpoint) is None:
+            self._node.get_logger().warning(NO_TIME)
         self._planner.set_tolerance(self.tolerance, knobs.stay)
 
     def set(self, goal: GoalInput, source: str, stamp: float = 0.0) -> None:
         """Plan towards a goal or route from now on; source and stamp [s] are published."""
         places = goal.places
-        if len(places) > 1 and self.tolerance is None:
+        if len(places) > 1 and not goal.names and self.tolerance is None:
             raise ConfigError(f'a route of {count_of(len(places), "subgoal")}: {NO_SCALE}')
         with self._lock:
             self._places, self._stamp, self._source = places, stamp, source
+            self._names, self._heading = goal.names, ''
             self._planner.set_goal(goal)
             self._controller.new_goal()
             self.number += 1
-            data = {'number': self.number, 'source': source, 'stamp': stamp}
-            data['subgoals'] = len(places)
+            data: dict[str, Any] = {'number': self.number, 'source': source, 'stamp': stamp}
+            data['subgoals'] = 1 if goal.names else len(places)
+            if goal.names:
+                data['alternatives'] = goal.names
             self._accepted.publish(String(data=json.dumps(data)))
 
     def is_same_image(self, pixels: Array, stamp: float) -> bool:
@@ -85,17 +103,33 @@ class CurrentGoal:
         under_way = name == self._source and not self._controller.goal_ended
         return under_way and np.array_equal(places, self._places)
 
-    def update(self, report: PlanReport) -> dict[str, int | bool]:
+    def update(self, report: PlanReport) -> dict[str, Any]:
         """Publish when the goal is reached; return the progress for ~/stats."""
+        with self._lock:
+            names = self._names
+            heading = names[report.subgoal] if report.subgoals == len(names) else ''
+            if heading != self._heading:
+                self._heading = heading
+                text = f'heading for {heading}, the nearest of {count_of(len(names), "goal")}'
+                self._node.get_logger().info(line(text))
         distance = report.plan.distance
         self._progress = (report.subgoal, report.subgoals, distance)
+        self._seconds = seconds = report.plan.seconds_to_go
         if report.event is Event.REACHED:
             distance = round(distance, 4)
-            data = {'number': self.number, 'source': self._source, 'distance': distance}
+            data: dict[str, float | str | None] = {
+                'number': self.number,
+                'source': self._source,
+                'distance': distance,
+                'seconds_to_go': None if seconds is None else round(seconds, 4),
+            }
             self._reached.publish(String(data=json.dumps(data)))
             text = f'goal reached: {self._source}, latent distance {distance}'
+            if seconds is not None:
+                text += f', {seconds:.2f} s away'
             self._node.get_logger().info(line(text))
-        return {'goal': self.number, 'subgoal': report.subgoal, 'subgoals': report.subgoals}
+        progress = {'goal': self.number, 'subgoal': report.subgoal, 'subgoals': report.subgoals}
+        return {**progress, 'heading': heading} if names else progress
 
     def picture(self, subgoal: int) -> Array | None:
         """Return a subgoal as an image (S, S, 3), None if it is a latent."""
@@ -105,7 +139,12 @@ class CurrentGoal:
     def values(self) -> dict[str, float | int]:
         """Return the values for /diagnostics."""
         subgoal, subgoals, distance = self._progress
+        times: dict[str, float | int] = {}
+        if self._seconds is not None:
+            near_time = 0.0 if self.tolerance is None else self.tolerance.near_time
+            times = {'seconds_to_go': self._seconds, 'near_time': near_time}
         return {
+            **times,
             'goals': self.number,
             'subgoal': subgoal,
             'subgoals': subgoals,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import NamedTuple, Protocol
 
+from smwm_ros.control.alternatives import Alternatives
 from smwm_ros.control.command_record import PlanStart
 from smwm_ros.control.route import Event, GoalTolerance, Route
 from smwm_ros.control.ticks import PlanClock
@@ -15,11 +16,12 @@ from smwm_ros.planning.pilot import PilotPlan
 
 
 class GoalInput(NamedTuple):
-    """A goal, or the subgoals of a route, as images or as latents; or a goal as a state."""
+    """A goal, a route or alternative goals, as images or as latents; or a goal as a state."""
 
     pixels: Array | None = None  # (N, S, S, 3) uint8 RGB
     latents: Array | None = None  # (N, D), where there are no images
     state: StateGoal | None = None  # where there is neither
+    names: tuple[str, ...] = ()  # of the images, if any of them counts as the goal
 
     @property
     def places(self) -> Array:
@@ -38,6 +40,10 @@ class PilotLike(Protocol):
 
     def encode(self, pixels: Array) -> Array:
         """Return the latents (N, D) of images (N, S, S, 3) or observations (N, S, S, 3*H)."""
+        ...
+
+    def seconds_to(self, latent: Array, goals: Array) -> Array | None:
+        """Return the learnt times from a latent (D,) to goals (N, D) [s], None without one."""
         ...
 
     def aim(self, latent: Array) -> None:
@@ -66,7 +72,7 @@ class GoalPlanner:
 
     def __init__(self, pilot: PilotLike, dt: float) -> None:
         self._pilot = pilot
-        self._route: Route | None = None
+        self._route: Route | Alternatives | None = None
         self._clock = PlanClock(dt)
         self._lock = Lock()
         self._new_pilot: PilotLike | None = None  # replaces the pilot at the next plan
@@ -119,7 +125,7 @@ class GoalPlanner:
         latent: Array = self._pilot.encode(observation[None])[0]
         return latent
 
-    def prepare(self, fresh: bool, observation: Array | None = None) -> Route:
+    def prepare(self, fresh: bool, observation: Array | None = None) -> Route | Alternatives:
         """
         Apply a new pilot or goal; with fresh, forget the last plan. Return the route.
 
@@ -131,7 +137,7 @@ class GoalPlanner:
         if pilot is not None:
             self._pilot = pilot
         if goal is not None:
-            self._route = Route(self._latents_of(goal, observation), self._tolerance)
+            self._route = self._route_of(goal, observation)
         assert self._route is not None
         if goal is not None or pilot is not None:
             self._pilot.aim(self._route.target)
@@ -143,6 +149,17 @@ class GoalPlanner:
             self._clock.reset()
             self._route.restart()
         return self._route
+
+    def _route_of(self, goal: GoalInput, observation: Array | None) -> Route | Alternatives:
+        """Return the route to a goal; of alternative goals, the nearest is the target."""
+        latents = self._latents_of(goal, observation)
+        if not goal.names:
+            return Route(latents, self._tolerance)
+        route = Alternatives(latents, self._tolerance)
+        if observation is not None:
+            z = self.encode(observation)
+            route.begin(z, self._pilot.seconds_to(z, latents))
+        return route
 
     def _latents_of(self, goal: GoalInput, observation: Array | None) -> Array:
         """Return the latents (N, D) of a goal."""
@@ -156,9 +173,15 @@ class GoalPlanner:
         elapsed = self._clock.elapsed(plan_start.start)
         return self._pilot.plan(observation, elapsed, plan_start.sent)
 
-    def update_progress(self, route: Route, latent: Array | None) -> Event:
-        """Update the route with the latent (D,) of an image; a passed subgoal sets the next."""
-        event = Event.NOTHING if latent is None else route.update(latent)
-        if event is Event.PASSED:
+    def update_progress(self, route: Route | Alternatives, plan: PilotPlan) -> Event:
+        """Update the route with the image of a plan; the next plan leads to its new target."""
+        z, before = plan.latent, route.at
+        if z is None:
+            return Event.NOTHING
+        if isinstance(route, Alternatives):
+            event = route.update(z, self._pilot.seconds_to(z, route.latents))
+        else:
+            event = route.update(z, plan.seconds_to_go)
+        if route.at != before:
             self._pilot.aim(route.target)
         return event

@@ -30,6 +30,7 @@ from smwm_ros.text import count_of
 from std_msgs.msg import Float32MultiArray, String
 
 TOPIC = 'goal'  # below it: image, name, latent, state
+SEPARATOR = ','  # between the names of alternative goals
 POSE = 'goal_pose'  # where RViz publishes a 2D goal pose
 _REMEDY = 'publish the goal with reliable QoS'
 
@@ -74,12 +75,20 @@ class GoalTopics:
             self._goal.set(GoalInput(pixels), topic, stamp)
 
     def _on_name(self, message: String, topic: str) -> None:
-        """Set a goal or route by its name."""
-        name, checkpoint = message.data, self._setup.checkpoint
-        pictures = self._store.load(name, checkpoint.image_size, checkpoint.dataset.resize)
+        """Set a goal or route by its name, or alternative goals by several names."""
+        checkpoint = self._setup.checkpoint
+        names = [name.strip() for name in message.data.split(SEPARATOR)]
+        found = [
+            self._store.load(name, checkpoint.image_size, checkpoint.dataset.resize)
+            for name in names
+        ]
+        if len(names) > 1:
+            require_alternatives(names, [len(pictures) for pictures in found])
+        pictures, name = np.concatenate(found), f'{SEPARATOR} '.join(names)
         # `ros2 topic pub` repeats its message.
         if not self._goal.is_under_way(pictures, name):
-            self._goal.set(GoalInput(pictures), name)
+            alternatives = tuple(names) if len(names) > 1 else ()
+            self._goal.set(GoalInput(pictures, names=alternatives), name)
 
     def _on_latent(self, message: Float32MultiArray, topic: str) -> None:
         """Set a latent, or several in a row for a route."""
@@ -138,6 +147,18 @@ class GoalTopics:
             on_goal(received.read(), topic)
         except Exception as error:  # no received message may end the node
             self._warn(f'goal not used: {error}')
+
+
+def require_alternatives(names: Sequence[str], pictures: Sequence[int]) -> None:
+    """Raise a ConfigError unless the names are different, and each is one picture."""
+    for number, (name, count) in enumerate(zip(names, pictures, strict=True)):
+        if name in names[:number]:
+            raise ConfigError(f'{name} is named twice among alternative goals')
+        if count > 1:
+            raise ConfigError(
+                f'{name} is a route of {count_of(count, "subgoal")}; alternative goals are single '
+                'pictures'
+            )
 
 
 def planar_poses(fields: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ import math
 from threading import Thread
 from typing import NamedTuple
 
+from smwm_ros.control.alternatives import Alternatives
 from smwm_ros.control.command_record import PlanStart
 from smwm_ros.control.controller import Controller
 from smwm_ros.control.percentiles import Percentiles
@@ -193,12 +194,17 @@ class PlannerThread:
         return plan.latent
 
     def _pass_on(
-        self, plan: PilotPlan, image: CameraImage, route: Route, began: float, start: float
+        self,
+        plan: PilotPlan,
+        image: CameraImage,
+        route: Route | Alternatives,
+        began: float,
+        start: float,
     ) -> None:
         """Update the progress, and give the plan to the controller and to displays."""
         ready = self._clock.now()
         subgoal, subgoals = route.at, len(route.latents)
-        event = self.planner.update_progress(route, plan.latent)
+        event = self.planner.update_progress(route, plan)
         if event in (Event.REACHED, Event.LEFT):
             reached = event is Event.REACHED
             self._controller.set_goal_reached(image.era, reached, self.planner.keeps_goal)

@@ -28,7 +28,7 @@ class Stats:
         }
 
     def publish(
-        self, report: PlanReport, goal: Mapping[str, int | bool], measured: Mapping[str, float]
+        self, report: PlanReport, goal: Mapping[str, Any], measured: Mapping[str, float]
     ) -> None:
         """Publish the figures of a plan, of the goal, and of what was measured at the image."""
         plan = report.plan
@@ -41,6 +41,7 @@ class Stats:
             'shares': dict(plan.shares),
             # JSON has no infinity.
             'to_go': plan.to_go if plan.to_go is None or isfinite(plan.to_go) else 'no way known',
+            'seconds_to_go': plan.seconds_to_go,
             **{name: round(measured[name], 4) for name in MEASURED if name in measured},
             **goal,
         }

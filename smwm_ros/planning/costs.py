@@ -14,6 +14,7 @@ from smwm_ros import config
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import WorldModel
 from smwm_ros.planning.bounds import Bounds
+from smwm_ros.planning.support import Support
 import torch
 from torch import Tensor
 
@@ -35,6 +36,7 @@ class Costs:
         heads: Heads | None = None,  # the ensemble of forward heads
         read_focus: StateReader | None = None,  # reads the fields of planner.focus
         time: Time | None = None,  # the time to go; None: the latent distance instead
+        support: Support | None = None,  # for planner.novel_weight
     ) -> None:
         if settings.cost == 'time' and settings.focus:
             raise ConfigError('planner.focus: needs a latent distance, not planner.cost=time')
@@ -43,7 +45,10 @@ class Costs:
                 'planner.doubt_weight: the model has no ensemble of heads; train it with '
                 'model.heads=5'
             )
+        if settings.novel_weight and support is None:
+            raise ValueError('planner.novel_weight: expected the support in guides')
         self._model, self._settings, self._bounds = model, settings, bounds
+        self._support = support
         self.latent_size = model.latent  # D
         self._keep_out = keep_out
         self._heads, self._read_focus, self._time = heads, read_focus, time
@@ -76,6 +81,8 @@ class Costs:
             found['change'] = settings.change_weight * self._change(samples, before)
         if settings.doubt_weight:
             found['doubt'] = settings.doubt_weight * self._doubt(start, future, samples)
+        if settings.novel_weight and self._support is not None:
+            found['novel'] = settings.novel_weight * self._support.excess(future).sum(dim=-1)
         if self._keep_out is not None:
             found['keep_out'] = settings.keep_out_weight * self._nearness(future, self._keep_out)
         return found

@@ -22,7 +22,7 @@ from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.recorded import can_record, Recorded
 from smwm_ros.planning.costs import StateReader
-from smwm_ros.planning.guides import load_guides
+from smwm_ros.planning.guides import load_guides, tested_time
 from smwm_ros.planning.planner import make_planner
 import torch
 from torch import Tensor
@@ -39,6 +39,8 @@ class PilotPlan(NamedTuple):
     # Along the roadmap [model steps]; inf where no path is known, None without a roadmap.
     to_go: float | None = None
     latent: Array | None = None  # (D,) of the image
+    # Learnt time from the image to the goal [s]; None without one that passed its test.
+    seconds_to_go: float | None = None
 
 
 class Pilot:
@@ -81,6 +83,9 @@ class Pilot:
             read_focus=self._focus_reader(checkpoint.robot, settings.focus),
         )
         self._goal: Tensor | None = None  # (B, D)
+        time = tested_time(checkpoint)
+        self._time = time and time.to(self._device)
+        self._step_seconds = self.action_block * self.spec.dt
 
     def set_goal(self, pixels: Array) -> None:
         """Set the goal image (S, S, 3) uint8 RGB, and drop the last plan."""
@@ -96,6 +101,13 @@ class Pilot:
         """Return the latents (N, D) of images or observations (N, S, S, 3 or 3*H) uint8 RGB."""
         latents: Array = self._encode(pixels).cpu().numpy()
         return latents
+
+    def seconds_to(self, latent: Array, goals: Array) -> Array | None:
+        """Return the learnt times from a latent (D,) to goals (N, D) [s], None without one."""
+        if self._time is None:
+            return None
+        there = self._tensor(goals)
+        return np.array(self._seconds(self._tensor(latent).expand_as(there), there))
 
     def aim(self, latent: Array) -> None:
         """Set the goal latent (D,), and keep the last plan for the warm start."""
@@ -137,7 +149,8 @@ class Pilot:
         numbers = (part.tolist() for part in (plans.cost, plans.spread, distance))
         shares = _rows(plans.shares, len(z))
         to_go = [None] * len(z) if plans.to_go is None else plans.to_go.tolist()
-        rows = zip(actions, *numbers, shares, to_go, z.cpu().numpy(), strict=True)
+        seconds = self._seconds(z, self._goal)
+        rows = zip(actions, *numbers, shares, to_go, z.cpu().numpy(), seconds, strict=True)
         return [PilotPlan(*row) for row in rows]
 
     def keep(self, problems: Sequence[int]) -> None:
@@ -180,6 +193,16 @@ class Pilot:
         alone = len(images) == 1  # many images keep a GPU busy by themselves
         encode = self._recorded if self._recorded and alone else self._model.encode
         return encode(images)
+
+    @torch.inference_mode()
+    def _seconds(self, z: Tensor, goal: Tensor) -> list[float] | list[None]:
+        """Return the learnt time from z (B, D) to goals (B, D) [s], None each without one."""
+        if self._time is None:
+            return [None] * len(z)
+        # What is learnt for a goal itself is small, but not 0.
+        steps = (self._time(z, goal) - self._time(goal, goal)).clamp(min=0)
+        seconds: list[float] = (steps * self._step_seconds).tolist()
+        return seconds
 
     def _require_finite(self, goal: Tensor) -> Tensor:
         """Return the goal, or raise CheckpointError where it is not finite."""

@@ -139,8 +139,8 @@ def make_planner(
         require_free(settings)
         model = space = noise_model(model, settings.space)
         bounds, rest = Bounds(-space.limit, space.limit), None
-    roadmap, policy, time_to_go, retrieval, actor = guides.to(low.device)
-    costs = Costs(model, settings, bounds, rest, keep_out, heads, read_focus, time_to_go)
+    roadmap, policy, time_to_go, retrieval, actor, support = guides.to(low.device)
+    costs = Costs(model, settings, bounds, rest, keep_out, heads, read_focus, time_to_go, support)
     if settings.kind == 'roadmap':
         if roadmap is None:
             raise ValueError('planner.kind=roadmap: expected a roadmap in guides')

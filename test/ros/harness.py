@@ -62,6 +62,7 @@ class FakePilot:
         self.raw_steps = 10
         self.shares = {'goal': 0.75, 'effort': 0.25}
         self.to_go = None
+        self.seconds = None  # to any goal
 
     def warm_up(self):
         """Note that it was called, and take no time."""
@@ -73,6 +74,10 @@ class FakePilot:
         latents = np.zeros((len(pixels), 8))
         latents[:, 0] = pixels[:, 0, 0, 0]
         return latents
+
+    def seconds_to(self, latent, goals):
+        """Return the same time to all goals, if there is one."""
+        return None if self.seconds is None else np.full(len(goals), self.seconds)
 
     def aim(self, latent):
         """Note the goal's colour."""
@@ -90,7 +95,7 @@ class FakePilot:
             raise self.error
         actions = np.tile(np.array(self.action, float), (10, 1))
         latent = self.encode(pixels[None])[0]
-        return PilotPlan(actions, 1.0, 0.5, 2.0, self.shares, to_go=self.to_go, latent=latent)
+        return PilotPlan(actions, 1.0, 0.5, 2.0, self.shares, self.to_go, latent, self.seconds)
 
     def reset(self):
         """Have nothing to forget."""

@@ -35,7 +35,7 @@ def here(measured, tmp_path):  # noqa: F811
         yield made
 
 
-from test_plan_goals import measured  # noqa: E402, F401 - a fixture
+from test_plan_goals import located, measured  # noqa: E402, F401 - fixtures
 
 
 def say(capsys, *words):
@@ -59,6 +59,43 @@ def test_status_shows_what_the_robot_does_and_why(here, capsys):
     assert said.startswith('/plan: RUNNING: commands follow the plan')
     assert 'planning time: ' in said
     assert 'nan' not in said
+
+
+def test_several_names_are_alternative_goals(here, capsys, tmp_path):
+    GoalLibrary(tmp_path / 'goals').save('home', [np.full((8, 8, 3), 200, np.uint8)])
+    code, said = say(capsys, 'goal', 'name', 'dock', 'home')
+    assert (code, said) == (0, 'goal 2: dock, home, any of 2 goals\n')
+
+
+def test_a_measured_state_is_a_goal_and_an_unknown_field_names_the_valid_ones(located, capsys):  # noqa: F811
+    with world(located) as running:
+        running.camera_on = True
+        wait_until(lambda: running.plan.session, 'the activation')
+        code, said = say(capsys, 'goal', 'state', 'x=0.5')
+        assert (code, said) == (0, 'goal 1: /goal/state, 1 subgoal\n')
+        code, said = say(capsys, 'goal', 'state', 'x=0.5', 'z=1')
+        assert code == 2
+        assert "'z': not in robot.state.fields; " in said
+        assert 'valid: pose.pose.position.x, pose.pose.position.y' in said
+
+
+@pytest.mark.parametrize(
+    ('words', 'what'),
+    [
+        (['x=far'], "'x=far': expected FIELD=VALUE with a finite number"),
+        (['x=inf'], "'x=inf': expected FIELD=VALUE"),
+        ([], 'state: expected FIELD=VALUE'),
+        (['position[name=x]=far'], "'position[name=x]=far': expected FIELD=VALUE"),
+        (['=1'], "'=1': expected FIELD=VALUE"),
+        (['x'], "'x': expected FIELD=VALUE"),
+        (['x=1', 'x=2'], 'x: named twice'),
+        (['x=1', '2'], '1 number without a field beside FIELD=VALUE'),
+    ],
+)
+def test_a_state_that_cannot_be_read_is_refused_before_a_node_is_called(capsys, words, what):
+    code, said = say(capsys, 'goal', 'state', *words)
+    assert code == 2
+    assert what in said
 
 
 def test_goals_by_name_and_picture_are_accepted_and_a_bad_one_gives_the_reason(

@@ -249,6 +249,57 @@ def test_a_goal_of_the_library_folder_is_known_by_name_after_a_restart(measured,
         assert here.pilot.goals == [77]
 
 
+def test_of_several_goals_the_nearest_is_the_target_and_any_counts(measured, tmp_path):
+    library = GoalLibrary(tmp_path / 'places')
+    for name, greys in (('low', [40]), ('high', [200]), ('way', [10, 20, 30])):
+        library.save(name, [np.full((8, 8, 3), grey, np.uint8) for grey in greys])
+    with world(measured, f'goal.folder:={tmp_path}/places') as here:
+        person = Person(here)
+        wait_until(lambda: here.plan.session, 'the activation')
+        person.go(150)
+        person.insist(lambda: person.name('low,way'), 'way is a route of 3 subgoals')
+        person.insist(lambda: person.name('low,low'), 'low is named twice')
+        person.name('low, high')
+        here.wait_for('RUNNING')
+        person.aimed(200)
+        assert json.loads(here.accepted[-1])['alternatives'] == ['low', 'high']
+        wait_until(lambda: here.stats[-1].get('heading') == 'high', 'the target')
+        here.wait_for_log('heading for high, the nearest of 2 goals')
+        person.go(90)
+        person.aimed(200, 40)
+        wait_until(lambda: here.stats[-1]['heading'] == 'low', 'the other target')
+        person.go(40)
+        here.wait_for('GOAL_REACHED')
+        person.name('high')
+        here.wait_for('RUNNING')
+        wait_until(lambda: 'heading' not in here.stats[-1], 'a single goal')
+
+
+def test_a_goal_is_reached_by_seconds_where_they_are_known(measured):
+    with world(measured, 'goal.near_time:=0.5') as here:
+        person = Person(here)
+        here.wait_for_log('goal.near_time is not used: the run has no time to go')
+        wait_until(lambda: here.plan.session, 'the activation')
+        here.pilot.seconds = 2.0
+        person.go(100)
+        here.aim(100)  # no latent distance away, and 2 s
+        here.wait_for('RUNNING')
+        wait_until(lambda: len(here.stats) > 10, 'ten plans')
+        assert here.status == 'RUNNING'
+        assert here.stats[-1]['seconds_to_go'] == 2.0
+        person.grey = 10
+        here.pilot.seconds = 0.4
+        here.wait_for('GOAL_REACHED')
+        wait_until(lambda: person.reached, 'the goal')
+        assert person.reached[-1]['seconds_to_go'] == 0.4
+        assert (here.values()['seconds_to_go'], here.values()['near_time']) == (0.4, 0.5)
+        here.pilot.seconds = None
+        here.aim(200)
+        person.go(200)
+        wait_until(lambda: len(person.reached) == 2, 'a goal without seconds')
+        assert person.reached[-1]['seconds_to_go'] is None
+
+
 def test_a_folder_that_cannot_be_written_keeps_goals_for_the_session(measured, tmp_path):
     (tmp_path / 'file').write_text('no folder')
     with world(measured, f'goal.folder:={tmp_path}/file') as here:
