@@ -52,6 +52,7 @@ def go_far(seed: Seed, ours: Checkpoint, found: Found) -> None:
         'across time novel': {'cost': 'time', 'novel_weight': 1.0},
         'across retrieval': {'retrieval': True},
         'across both': {'cost': 'time', 'retrieval': True},
+        'across all': {'cost': 'time', 'novel_weight': 1.0, 'retrieval': True},
         'across cem last': {'cost': 'last'},
         'across amortised': {'kind': 'roadmap', 'subplanner': 'amortised'},
     }
@@ -104,6 +105,7 @@ def rows(found: Found) -> Iterator[Row]:
         ('across_time_novel', 'across time novel', 'across time', 'the time alone'),
         ('across_retrieval', 'across retrieval', 'across cem', 'CEM alone'),
         ('across_both', 'across both', 'across cem', 'CEM alone'),
+        ('across_all', 'across all', 'across both', 'both alone'),
         ('across_last', 'across', 'across cem last', 'CEM alone, cost of the last step'),
         ('across_amortised', 'across amortised', 'across cem', 'CEM alone'),
         ('across_expert', 'across expert', 'across random', 'random policy'),

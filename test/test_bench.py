@@ -224,8 +224,10 @@ def test_a_robot_with_inertia_has_to_stay_at_its_goal_for_a_second(bench: Any) -
 def test_every_row_of_the_roadmap_is_explained_and_has_its_peer(bench: Any) -> None:
     tried = ['across', 'across cem', 'across time', 'across cem last', 'across amortised']
     tried += [
+        'across time novel',
         'across retrieval',
         'across both',
+        'across all',
         'across random',
         'across expert',
         'amortised',
