@@ -265,6 +265,10 @@ def test_pins_that_differ_get_markers_that_cover_every_python(constraints: Modul
     ]
 
 
+# They want an older torch and an older mujoco, so they cannot be pinned beside the rest.
+ALONE = ('lerobot', 'swm')
+
+
 def test_every_requirement_is_pinned_once_for_each_python(monkeypatch: pytest.MonkeyPatch) -> None:
     from packaging.requirements import Requirement
 
@@ -274,8 +278,7 @@ def test_every_requirement_is_pinned_once_for_each_python(monkeypatch: pytest.Mo
     runpy.run_path('setup.py')
     wanted = [
         *words['install_requires'],
-        # lerobot wants an older torch, so it cannot be pinned beside the rest.
-        *(x for name, e in words['extras_require'].items() if name != 'lerobot' for x in e),
+        *(x for name, e in words['extras_require'].items() if name not in ALONE for x in e),
     ]
     lines = (ROOT / 'constraints.txt').read_text(encoding='utf-8').splitlines()
     pins = [Requirement(line) for line in lines if not line.startswith('#')]

@@ -12,7 +12,7 @@ from typing import Any, TYPE_CHECKING
 
 from smwm_ros.config import Config
 from smwm_ros.errors import ConfigError
-from smwm_ros.text import echo
+from smwm_ros.text import count_of, echo
 
 if TYPE_CHECKING:
     from smwm_ros.evaluation.methods import Method
@@ -103,10 +103,9 @@ def _table(
     environment: Environment, goals: GoalPairs, found: Mapping[str, Judgement]
 ) -> list[str]:
     """Return the results as lines of text."""
-    solved = sum(goals.solved)
+    pairs, solved = count_of(len(goals.starts), 'pair'), sum(goals.solved)
     lines = [
-        f'{environment.name}, judged by World.evaluate: {len(goals.starts)} pairs, of which '
-        f'{solved} are solved at the start',
+        f'{environment.name}, judged by World.evaluate: {pairs}, {solved} solved at the start',
         f'{"method":<28}{"success":>8}  {"95 % interval":<16}{"without solved":>14}',
     ]
     for name, one in found.items():
