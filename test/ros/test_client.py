@@ -144,7 +144,8 @@ class LosesFirstAnswers(Node):
 
 
 @pytest.fixture
-def unlucky():
+def unlucky(monkeypatch):
+    monkeypatch.setattr(connection, '_DISCOVERY', 20.0)  # answers are lost here, not discovery
     context = Context()
     rclpy.init(context=context)
     node = LosesFirstAnswers(context)
