@@ -362,7 +362,7 @@ class Model:
     )
     inverse_weight: float = knob(
         10.0,
-        'lambda in L = L_fwd + lambda * L_inv; 0 collapses; 10 holds for all arenas',
+        'lambda in L = L_fwd + lambda * L_inv; 0 collapses',
         0.0,
         1000.0,
         basic=True,
@@ -819,6 +819,11 @@ class Planner:
         tune='false to plan as the paper does; then use more iterations',
     )
     seed: int = knob(0, 'seed of the samples', 0, 2**31 - 1, tune='any number')
+
+    @property
+    def inner_kind(self) -> str:
+        """Return the kind that plans actions: with kind=roadmap that of the subplanner."""
+        return self.subplanner if self.kind == 'roadmap' else self.kind
 
     def __post_init__(self) -> None:
         """Check that a search is possible."""

@@ -177,7 +177,7 @@ MEASURES = [
       'if seconds is not None and tolerance.near_time > 0:', 'if seconds is not None:',
       'test_route.py'),
     M('the support measures its own drives', 'planning/support.py',
-      'drives.latents[others], latents', 'within, latents', 'test_support.py -k usual'),
+      'cdist(held_out, latents)', 'cdist(latents, latents)', 'test_support.py -k usual'),
     M('predictions inside the support cost something', 'planning/support.py',
       '(apart / self.usual - 1).clamp(min=0)', '(apart / self.usual)',
       'test_support.py -k usual'),

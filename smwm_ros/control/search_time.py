@@ -70,8 +70,7 @@ class SearchTime(NamedTuple):
 
 def _steps(planner: Planner) -> float:
     """Return how many model steps a search predicts."""
-    kind = planner.subplanner if planner.kind == 'roadmap' else planner.kind
-    if kind in ('amortised', DIRECT):
+    if planner.inner_kind in ('amortised', DIRECT):
         return 1.0
     tried = planner.samples + _GRADIENT * planner.refine * planner.elites
     return float(tried * planner.horizon * planner.iterations)

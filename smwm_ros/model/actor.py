@@ -5,14 +5,15 @@ The actor: a policy that is trained with the world model, from the same windows.
 It takes a latent and an intent, the difference from that latent to a later one, and returns the
 raw actions of the next model step. A later frame of the same drive is the goal (hindsight
 relabelling). `intent` is also called with the next frame of the window, which makes it an inverse
-model; its output is a Gaussian. `steps_left` also takes the raw steps until the goal, which tells
-goals apart that are reached fast or slowly; its output is one action.
+model; its output is a Gaussian. `steps_left` also takes the number of raw steps until the goal, so
+that it can drive faster or slower to the same goal; its output is one action.
 """
 
 from __future__ import annotations
 
 from smwm_ros.config import Model, STEPS_LEFT
 from smwm_ros.interfaces import Window
+from smwm_ros.model.networks import scaled
 import torch
 from torch import nn, Tensor
 
@@ -61,8 +62,7 @@ class Actor(nn.Module):
         self, z: Tensor, goal: Tensor, left: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Return mean and log std (..., K*A) from z (..., D) to goal, `left` (...,) raw steps."""
-        if self.scale is not None:
-            z, goal = z * self.scale, goal * self.scale
+        z, goal = scaled(z, self.scale), scaled(goal, self.scale)
         intent = goal - z
         x = torch.cat([z, intent, z * intent], dim=-1)
         changes = None

@@ -118,6 +118,11 @@ class StackedEncoder(nn.Module):
         return torch.cat([torch.ones(latent), torch.full(((self.stack - 1) * latent,), ENLARGED)])
 
 
+def scaled(z: Tensor, scale: Tensor | None) -> Tensor:
+    """Return latents (..., D) in a scale (D,), None for 1."""
+    return z if scale is None else z * scale
+
+
 class ForwardModel(nn.Module):
     """g: latent (..., D) and actions (..., K*A) -> next latent (..., D), as z + change."""
 
@@ -137,7 +142,7 @@ class ForwardModel(nn.Module):
 
     def scaled(self, z: Tensor) -> Tensor:
         """Return a latent in the scale of the layers, in which its error counts."""
-        return z if self.scale is None else z * self.scale
+        return scaled(z, self.scale)
 
 
 class InverseModel(nn.Module):

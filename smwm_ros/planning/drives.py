@@ -48,6 +48,12 @@ class RecordedDrives(NamedTuple):
         resting, states = (part if part is None else part[kept] for part in self[4:])
         return RecordedDrives(latents, actions, left, self.block, resting, states)
 
+    @property
+    def episode(self) -> Tensor:
+        """Return the number of the episode of each row (R,), from 0."""
+        last = (self.left == 0).long()
+        return last.cumsum(dim=0) - last
+
     def windows(self, reach: int) -> Tensor:
         """Return the rows that have at least `reach` rows of their episode after them."""
         return torch.nonzero(self.left >= reach).squeeze(1)

@@ -72,9 +72,11 @@ def load_guides(checkpoint: Checkpoint, settings: config.Planner) -> Guides:
     if settings.retrieval:
         drives = retrieval.load(where, checkpoint.action_block, 'planner.retrieval')
     if settings.novel_weight:
-        recorded = retrieval.load_drives(where, checkpoint.action_block, 'planner.novel_weight')
+        key = 'planner.novel_weight'
+        block = checkpoint.action_block
+        recorded = drives.drives if drives else retrieval.load_drives(where, block, key)
         support = support_of(recorded)
-    kind = settings.subplanner if settings.kind == 'roadmap' else settings.kind
+    kind = settings.inner_kind
     actor = actor_of(checkpoint, kind) if kind in config.ACTING else None
     return Guides(road, policy, time, drives, actor, support)
 

@@ -135,8 +135,8 @@ class LatentPlanner:
 
 def require_free(settings: config.Planner) -> None:
     """Raise a ConfigError where other settings need a search over actions."""
-    kind = settings.subplanner if settings.kind == 'roadmap' else settings.kind
-    if settings.proposals or settings.retrieval or kind in ('amortised', *config.ACTING):
+    follows = settings.inner_kind in ('amortised', *config.ACTING)
+    if settings.proposals or settings.retrieval or follows:
         raise ConfigError(
             f'planner.space: {settings.space}, but a policy or drives propose actions; use '
             'space=actions, or a search without proposals and retrieval'

@@ -69,6 +69,7 @@ class Pilot:
             for raw in (self.spec.low, self.spec.high, 0.0)
         )
         block = self.action_block
+        guides = load_guides(checkpoint, settings)
         self._planner = make_planner(
             accelerate(self._model, settings.precision == 'bf16', settings.samples) or self._model,
             settings,
@@ -79,11 +80,11 @@ class Pilot:
             rest=rest,
             keep_out=self._places(settings.keep_out) if settings.keep_out else None,
             heads=self._model.heads,
-            guides=load_guides(checkpoint, settings),
+            guides=guides,
             read_focus=self._focus_reader(checkpoint.robot, settings.focus),
         )
         self._goal: Tensor | None = None  # (B, D)
-        time = tested_time(checkpoint)
+        time = guides.time if settings.cost == 'time' else tested_time(checkpoint)
         self._time = time and time.to(self._device)
         self._step_seconds = self.action_block * self.spec.dt
 

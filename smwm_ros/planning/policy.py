@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Plans, WorldModel
 from smwm_ros.model import sidecar
+from smwm_ros.model.actor import STEPS
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs, sum_of
 from smwm_ros.planning.drives import RecordedDrives
@@ -27,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name everyone knows
 
 NAME = 'proposals'
-STEPS_TO_GO = (1, 2, 3, 5, 8, 12)  # one proposal for each of these [model steps]
+STEPS_TO_GO = STEPS  # one proposal for each of these [model steps]
 
 
 # z (B, D), goal (B, D), the last raw action (B, A), those sent before (B, n, A) -> (B, P, T, K*A)

@@ -79,9 +79,7 @@ class Retrieval:
 
 def some_of(drives: RecordedDrives, most: int = MOST) -> RecordedDrives:
     """Return every n-th drive, so that there are about `most` frames."""
-    ended = (drives.left == 0).cumsum(dim=0) - (drives.left == 0).long()  # drives before a row
-    kept = ended % (-(-len(drives.left) // most)) == 0
-    return drives.only(kept)
+    return drives.only(drives.episode % (-(-len(drives.left) // most)) == 0)
 
 
 def save(folder: Path, drives: RecordedDrives, info: dict[str, Any]) -> None:

@@ -39,17 +39,18 @@ class Support(NamedTuple):
 
 def support_of(drives: RecordedDrives, most: int = MOST) -> Support:
     """Return the support of drives: about `most` of their latents, at even intervals."""
-    number = (drives.left == 0).cumsum(dim=0) - (drives.left == 0).long()  # of the drive of a row
+    number = drives.episode
     others = number % HELD_OUT == HELD_OUT - 1
     if not others.any():
         raise DatasetError(
             f'planner.novel_weight: needs {HELD_OUT} recorded drives or more, found '
             f'{int(number.max()) + 1}; record more, then run smwm prepare'
         )
-    within = drives.latents[~others]
-    latents = within[:: -(-len(within) // most)]
-    apart = torch.cdist(drives.latents[others], latents).amin(dim=1)
-    usual = float(torch.quantile(apart[:: -(-len(apart) // most)], USUAL))
+    latents, held_out = (
+        part[:: -(-len(part) // most)]
+        for part in (drives.latents[~others], drives.latents[others])
+    )
+    usual = float(torch.quantile(torch.cdist(held_out, latents).amin(dim=1), USUAL))
     if not usual > 0:
         raise DatasetError(
             'planner.novel_weight: the latents of different drives are equal; smwm inspect says '

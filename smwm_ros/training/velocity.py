@@ -66,11 +66,11 @@ def error_left(dataset: TransitionDataset) -> float | None:
     some = evenly_spaced(small[0][:, -2], VIEWS)
     mean = some.mean(axis=0)
     axes = np.linalg.svd(some - mean, full_matrices=False)[2][:PARTS].T
-    inputs, changes = [], []
+    scaler, inputs, changes = dataset.action_scaler(), [], []
     for part, images in zip(rows, small, strict=True):
         *before, now, then = np.moveaxis((images - mean) @ axes, 1, 0)
         ticks = part[:, None] + np.arange(dataset.info.action_block)
-        actions = dataset.action_scaler().normalise(dataset.actions(ticks)).reshape(len(part), -1)
+        actions = scaler.normalise(dataset.actions(ticks)).reshape(len(part), -1)
         velocities = [a - b for a, b in zip([*before[1:], now], before, strict=True)]
         inputs.append([now, actions, *velocities])
         changes.append(then - now)
