@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from smwm_ros.model.checkpoint import Checkpoint
     from smwm_ros.training.fine_tune import Origin
 
-HOLDS = 'with which every arena was learnt (docs/training.md)'
+HOLDS = 'which was measured in several arenas (docs/training.md)'
 CLEARLY = 0.9  # share of the last step's misfit below which best/ is announced
 EXAMPLE = 'smwm train data/two_room --out runs/two_room train.steps=1500'
 
