@@ -726,6 +726,14 @@ DRIVES = [
     M('a message that was overtaken read', 'nodes/subscriber.py',
       '            self._waiting.pop(topic, None)\n            self._waiting[topic] = message',
       '            self._waiting.setdefault(topic, message)', 'ros/test_subscriber.py'),
+    M('a client that joins only once', 'nodes/connection.py', '_JOINS = 2', '_JOINS = 1',
+      'ros/test_client.py -k "once_more or twice"'),
+    M('a client that joins anew keeps what it made before', 'nodes/connection.py',
+      '            made = make()\n', '            made = made if join else make()\n',
+      'ros/test_client.py -k once_more'),
+    M('a client that joins anew without what it uses', 'nodes/connection.py',
+      'joins = 1 if self._found else _JOINS', 'joins = _JOINS',
+      'ros/test_client.py -k twice'),
 ]  # fmt: skip
 # Reading and writing.
 FILES = [

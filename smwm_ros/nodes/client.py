@@ -119,9 +119,10 @@ class Client:
             accepted.append(json.loads(message.data))
 
         connection = self._connection
+        # First, because a connection that has to join anew loses its subscriptions.
+        publisher = connection.publisher(type(message), f'{self._space}/{topic}', LATCHED)
         connection.subscribe(String, f'{self.target}/goal/accepted', on_accepted, LATCHED)
         connection.subscribe(Log, '/rosout', on_log, _LOGGED)
-        publisher = connection.publisher(type(message), f'{self._space}/{topic}', LATCHED)
         connection.wait(lambda: False, 0.5)  # receive what was accepted or refused before
         count = len(accepted)
         refused.clear()
@@ -146,6 +147,10 @@ class Client:
                     values = {item.key: item.value for item in status.values}
                     found.append({**values, 'message': status.message})
 
-        self._connection.subscribe(DiagnosticArray, '/diagnostics', on_health, 10)
-        self._connection.discover(lambda: bool(found), f'no diagnostics of {self.target}')
+        connection = self._connection
+        connection.discover(
+            lambda: connection.subscribe(DiagnosticArray, '/diagnostics', on_health, 10),
+            lambda _: bool(found),
+            f'no diagnostics of {self.target}',
+        )
         return found[-1]

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A ROS node of a program that uses another node for a short time; every wait has a limit."""
+"""
+A ROS node of a program that uses another node for a short time; every wait has a limit.
+
+DDS announces a participant a few times when it joins, and then rarely. On a busy machine all of
+these announcements can be lost, and waiting longer finds nothing. A participant that joins anew is
+announced anew, so a target that was not discovered is looked for twice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 import os
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import rclpy
 from rclpy.context import Context
@@ -16,8 +22,10 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from smwm_ros.errors import SmwmError
 
-_DISCOVERY = 8.0  # longest wait for the discovery of a node [s]
+_DISCOVERY = 6.0  # longest wait for the discovery of a node, after each join [s]
+_JOINS = 2  # of the ROS graph, until the target is discovered
 ANSWER = 10.0  # longest wait for the answer of a node [s]
+Made = TypeVar('Made')
 
 
 class Connection:
@@ -25,6 +33,11 @@ class Connection:
 
     def __init__(self, target: str) -> None:
         self._target = target
+        self._found = False  # whether anything of the target was discovered
+        self._join()
+
+    def _join(self) -> None:
+        """Create a node in a context of its own, which is a new DDS participant."""
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node(
@@ -49,23 +62,42 @@ class Connection:
             self._executor.spin_once(timeout_sec=0.05)
         return True
 
-    def discover(self, condition: Callable[[], bool], missing: str) -> None:
-        """Spin until a condition holds, or raise with what is missing."""
-        if self.wait(condition, _DISCOVERY):
-            return
+    def discover(
+        self, make: Callable[[], Made], ready: Callable[[Made], bool], missing: str
+    ) -> Made:
+        """
+        Return what `make` created when it is ready, or raise with what is missing.
+
+        Unless something of the target was discovered before, join anew once and make it again.
+        What else was created by then is destroyed.
+        """
+        joins = 1 if self._found else _JOINS
+        for join in range(joins):
+            if join:
+                self.close()
+                self._join()
+            made = make()
+            if self.wait(lambda made=made: ready(made), _DISCOVERY):  # type: ignore[misc]
+                self._found = True
+                return made
         found = self.node.get_node_names_and_namespaces()
         nodes = sorted({f'{space.rstrip("/")}/{name}' for name, space in found})
         plans = [name for name in nodes if name.endswith('/plan') and name != self._target]
         others = ', '.join(plans)
         hint = f'found {others}; see --namespace' if plans else 'no other plan node was found'
         domain = os.environ.get('ROS_DOMAIN_ID', '0')
-        raise SmwmError(f'{missing} within {_DISCOVERY:.0f} s; {hint} (ROS_DOMAIN_ID {domain})')
+        raise SmwmError(
+            f'{missing} within {joins * _DISCOVERY:.0f} s; {hint} (ROS_DOMAIN_ID {domain})'
+        )
 
     def client(self, kind: Any, name: str) -> Any:
         """Return a client of a service of the target, or raise if there is no such service."""
-        client = self.node.create_client(kind, f'{self._target}/{name}')
-        self.discover(client.service_is_ready, f'no service {client.service_name}')
-        return client
+        service = f'{self._target}/{name}'
+        return self.discover(
+            lambda: self.node.create_client(kind, service),
+            lambda client: bool(client.service_is_ready()),
+            f'no service {service}',
+        )
 
     def call(self, client: Any, request: Any, attempts: int) -> Any:
         """Return the first answer to a request, which is repeated until there is one."""
@@ -78,6 +110,8 @@ class Connection:
 
     def publisher(self, kind: Any, topic: str, qos: QoSProfile | int) -> Publisher:
         """Return a publisher on a topic, or raise if there is no subscriber."""
-        publisher = self.node.create_publisher(kind, topic, qos)
-        self.discover(lambda: publisher.get_subscription_count() > 0, f'no subscriber on {topic}')
-        return publisher
+        return self.discover(
+            lambda: self.node.create_publisher(kind, topic, qos),
+            lambda publisher: publisher.get_subscription_count() > 0,
+            f'no subscriber on {topic}',
+        )

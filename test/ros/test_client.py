@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs that speak to a plan node: what a person types, against a node that runs."""
 
-from contextlib import suppress
+from contextlib import contextmanager, ExitStack, suppress
 from functools import partial
 import json
 import threading
 
 import cv2
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from harness import wait_until, world
 from lifecycle_msgs.srv import GetState
 import numpy as np
@@ -17,7 +18,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from smwm_ros.cli import main
 from smwm_ros.control.goal_library import GoalLibrary
+from smwm_ros.errors import SmwmError
 from smwm_ros.nodes import connection
+from smwm_ros.nodes.client import Client
+from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 
 
@@ -143,12 +147,12 @@ class LosesFirstAnswers(Node):
         return answer
 
 
-@pytest.fixture
-def unlucky(monkeypatch):
-    monkeypatch.setattr(connection, '_DISCOVERY', 20.0)  # answers are lost here, not discovery
+@contextmanager
+def serving(node_of):
+    """Run a node in a thread."""
     context = Context()
     rclpy.init(context=context)
-    node = LosesFirstAnswers(context)
+    node = node_of(context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     ended = threading.Event()
@@ -168,6 +172,13 @@ def unlucky(monkeypatch):
     context.try_shutdown()
 
 
+@pytest.fixture
+def unlucky(monkeypatch):
+    monkeypatch.setattr(connection, '_DISCOVERY', 20.0)  # answers are lost here, not discovery
+    with serving(LosesFirstAnswers) as node:
+        yield node
+
+
 def test_a_lost_answer_costs_a_second_and_an_engagement_is_never_repeated(unlucky, capsys):
     assert say(capsys, 'stop') == (0, 'stop\n')
     assert unlucky.calls == ['stop', 'stop']
@@ -176,8 +187,89 @@ def test_a_lost_answer_costs_a_second_and_an_engagement_is_never_repeated(unluck
     assert unlucky.calls == ['get_state', 'get_state', 'engage']
 
 
+class Answers(Node):
+    """A node that answers at once."""
+
+    def __init__(self, context):
+        super().__init__('plan', context=context)
+        self.calls = []
+        for kind, name in ((Trigger, 'stop'), (SetBool, 'engage'), (GetState, 'get_state')):
+            self.create_service(kind, f'~/{name}', partial(self._on_call, name))
+        self.create_subscription(Float64MultiArray, '/arena/goal_state', self.calls.append, 10)
+        health = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        reason = KeyValue(key='reason', value='RUNNING')
+        status = DiagnosticStatus(name='plan: control', message='it drives', values=[reason])
+        self.create_timer(0.1, lambda: health.publish(DiagnosticArray(status=[status])))
+
+    def _on_call(self, name, _, answer):
+        self.calls.append(name)
+        if name != 'get_state':
+            answer.success, answer.message = True, name
+        return answer
+
+
+@pytest.fixture
+def joins(monkeypatch):
+    """Start a node that only a client that joins a second time can discover; note all joins."""
+    noted = []
+    monkeypatch.setattr(connection, '_DISCOVERY', 0.5)
+    join = connection.Connection._join
+    with ExitStack() as running:
+
+        def late(self):
+            if noted:
+                noted.append(running.enter_context(serving(Answers)))
+                monkeypatch.setattr(connection, '_DISCOVERY', 20.0)  # the machine may be busy
+            else:
+                noted.append(None)
+            join(self)
+
+        monkeypatch.setattr(connection.Connection, '_join', late)
+        yield noted
+
+
+@pytest.mark.parametrize(
+    ('words', 'answer'),
+    [
+        (['engage'], 'engage\n'),
+        (['stop'], 'stop\n'),
+        (['status'], '/plan: RUNNING: it drives\n'),
+        (['goal', 'state', '1', '2'], ''),
+    ],
+)
+def test_a_node_that_was_not_discovered_is_looked_for_once_more(joins, capsys, words, answer):
+    code, said = say(capsys, *words)
+    assert code == 0, said
+    assert answer in said
+    _, node = joins
+    if words == ['engage']:
+        assert node.calls.count('engage') == 1
+
+
+def test_a_client_joins_twice_at_most_and_once_where_its_node_is_known(capsys, monkeypatch):
+    monkeypatch.setattr(connection, '_DISCOVERY', 0.5)
+    joined = []
+    join = connection.Connection._join
+    monkeypatch.setattr(
+        connection.Connection, '_join', lambda self: (joined.append(self), join(self))
+    )
+    code, said = say(capsys, 'engage')
+    assert code == 2
+    assert 'no service /plan/engage within 1 s; no other plan node was found' in said
+    assert len(joined) == 2
+    joined.clear()
+    monkeypatch.setattr(connection, '_DISCOVERY', 20.0)
+    with serving(Answers), Client('') as client:
+        assert client.engage() == 'engage'
+        monkeypatch.setattr(connection, '_DISCOVERY', 0.5)
+        with pytest.raises(SmwmError, match=r'no service /plan/goal/capture within 0 s'):
+            client.capture()
+        assert client.stop() == 'stop', 'what was discovered is still in use'
+    assert len(joined) == 1
+
+
 def test_a_node_of_another_namespace_is_pointed_out(here, capsys, monkeypatch):
-    monkeypatch.setattr(connection, '_DISCOVERY', 6.0)
+    monkeypatch.setattr(connection, '_DISCOVERY', 3.0)  # twice
     for words in (['stop'], ['engage'], ['status'], ['goal', 'name', 'dock']):
         code, said = say(capsys, *words, '--namespace', 'elsewhere')
         assert code == 2
