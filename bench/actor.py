@@ -18,6 +18,7 @@ from common import main, Row
 from parts.success import (
     Found,
     from_images,
+    in_arenas,
     note,
     prepared,
     QUICK,
@@ -25,26 +26,21 @@ from parts.success import (
     row,
     Seed,
     unsolved,
-    workplace,
 )
 from smwm_ros.config import INTENT
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.agents import ExpertAgent, RandomAgent
-import torch
 
 ARENAS = ('push_t', 'cube')
 PLANNERS = ('cem', 'direct', 'guarded')
-SEEDS = (0, 1, 2)
 
 
 def measure(quick: bool, arena: str) -> Iterator[Row]:
     """Train and evaluate in both arenas, or in one."""
-    torch.set_num_threads(1)
-    for name in [arena] if arena else list(ARENAS)[:1] if quick else ARENAS:
+    for name, seeds in in_arenas('actor', ARENAS, arena, quick):
         found: Found = {}
-        with workplace('actor', quick) as folder:
-            for number in SEEDS[:1] if quick else SEEDS:
-                try_seed(name, folder / name, number, quick, found)
+        for number, folder in seeds:
+            try_seed(name, folder, number, quick, found)
         yield from rows(name, found)
 
 

@@ -16,28 +16,24 @@ from pathlib import Path
 
 from common import main, Row
 import numpy as np
-from parts.success import Found, note, prepared, QUICK, record, row, Seed, workplace
+from parts.success import Found, in_arenas, note, prepared, QUICK, record, row, Seed
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.agents import ExpertAgent, RandomAgent
 from smwm_ros.model.checkpoint import Checkpoint
-import torch
 
 HEAVY = ['arena.lag=0.4', 'arena.acceleration=[0.5,2.0]']
 ROBOTS = {'two_room_differential': HEAVY, 'reacher_torque': []}
 HISTORIES = (1, 3)
-SEEDS = (0, 1, 2)
 Errors = dict[int, list[float]]  # of each history, the forward error of each seed
 
 
 def measure(quick: bool, arena: str) -> Iterator[Row]:
     """Train and evaluate in both arenas, or in one."""
-    torch.set_num_threads(1)
-    for name in [arena] if arena else list(ROBOTS)[:1] if quick else ROBOTS:
+    for name, seeds in in_arenas('history', ROBOTS, arena, quick):
         found: Found = {}
         errors: Errors = {history: [] for history in HISTORIES}
-        with workplace('history', quick) as folder:
-            for number in SEEDS[:1] if quick else SEEDS:
-                try_seed(name, folder / name, number, quick, found, errors)
+        for number, folder in seeds:
+            try_seed(name, folder, number, quick, found, errors)
         yield from rows(name, found, errors)
 
 

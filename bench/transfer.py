@@ -16,13 +16,13 @@ from pathlib import Path
 from common import main, Row
 from parts.success import (
     Found,
+    in_arenas,
     note,
     prepared,
     QUICK,
     record,
     row,
     without_augmentation,
-    workplace,
 )
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.agents import ExpertAgent, RandomAgent
@@ -30,10 +30,8 @@ from smwm_ros.evaluation.fit_to_images import measure_fit, Novelty
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.planning import frame_bank
 from smwm_ros.training.adapt import measure_statistics
-import torch
 
 ARENAS = ('two_room', 'reacher')
-SEEDS = (0, 1, 2)
 MINUTE = 6  # episodes of 100 raw steps
 MUJOCO = ['arena.engine=mujoco']
 MOVED = [
@@ -49,12 +47,10 @@ PLACES = {'': MUJOCO, '_moved': MOVED}  # end of a row: knobs
 
 def measure(quick: bool, arena: str) -> Iterator[Row]:
     """Train and evaluate in every arena, or in one."""
-    torch.set_num_threads(1)
-    for name in [arena] if arena else ARENAS[:1] if quick else ARENAS:
+    for name, seeds in in_arenas('transfer', ARENAS, arena, quick):
         found: Found = {}
-        with workplace('transfer', quick) as folder:
-            for number in SEEDS[:1] if quick else SEEDS:
-                try_seed(name, folder / name, number, quick, found)
+        for number, folder in seeds:
+            try_seed(name, folder, number, quick, found)
         yield from rows(name, found)
 
 

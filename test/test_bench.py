@@ -354,6 +354,29 @@ def test_rows_of_the_papers_environments_are_explained_and_stand_beside_the_pape
     assert found['paper_worlds.cube.success_without_solved'].value == 1
 
 
+def test_each_arena_is_measured_with_every_seed_in_folders_that_are_kept(bench: Any) -> None:
+    success = bench.success
+
+    def tried(one: str, quick: bool) -> dict[str, list[tuple[int, Path]]]:
+        return {
+            name: list(seeds) for name, seeds in success.in_arenas('far', ('a', 'b'), one, quick)
+        }
+
+    shared = success.KEPT / 'far'
+    assert tried('', False) == {
+        name: [(number, shared / name) for number in (0, 1, 2)] for name in ('a', 'b')
+    }
+    assert list(tried('c', False)) == ['c'], 'also one that is not measured by default'
+    quick = tried('', True)
+    assert [(name, number) for name in quick for number, _ in quick[name]] == [('a', 0)]
+    assert shared not in quick['a'][0][1].parents
+    ((_, seeds),) = success.in_arenas('far', ('a',), '', True)
+    _, folder = next(seeds)
+    assert folder.parent.is_dir()
+    assert list(seeds) == []
+    assert not folder.parent.exists()
+
+
 def test_rows_of_inertia_are_explained_and_compare_with_one_image(bench: Any) -> None:
     found = {'history 1': [[GOOD, BAD]], 'history 3': [[GOOD, GOOD]]}
     found |= {'random': [[BAD, BAD]], 'expert': [[GOOD, GOOD]]}

@@ -13,7 +13,7 @@ to measure the training time again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +48,7 @@ import torch
 QUICK = ['train.steps=60', 'evaluate.pairs=8', 'evaluate.repeats=2']
 QUICK_EPISODES = 8
 KEPT = Path(__file__).parents[2] / 'runs/bench'  # bags, models and outcomes
+SEEDS = (0, 1, 2)
 UNSEEN = 10_000  # added to a seed: users and recipes count seeds from 0
 FROM_IMAGES = 'smwm+sigreg'  # kind that needs no measured state
 LONGEST = 100  # raw steps between start and goal, in the sweep of horizons
@@ -59,6 +60,26 @@ def workplace(name: str, quick: bool) -> Iterator[Path]:
     """Yield the folder of an arena's bags and models; with --quick, a temporary one."""
     with TemporaryDirectory() as short:
         yield Path(short) if quick else KEPT / name
+
+
+def in_arenas(
+    bench: str, arenas: Iterable[str], one: str, quick: bool
+) -> Iterator[tuple[str, Iterator[tuple[int, Path]]]]:
+    """
+    Yield each arena of a benchmark, or `one` alone, with its seeds and the folder of the arena.
+
+    With --quick, only the first arena and the first seed, in a temporary folder.
+    """
+    torch.set_num_threads(1)
+    for name in [one] if one else list(arenas)[: 1 if quick else None]:
+        yield name, _in_seeds(bench, name, quick)
+
+
+def _in_seeds(bench: str, arena: str, quick: bool) -> Iterator[tuple[int, Path]]:
+    """Yield each seed, and the folder that all seeds of an arena share."""
+    with workplace(bench, quick) as folder:
+        for number in SEEDS[:1] if quick else SEEDS:
+            yield number, folder / arena
 
 
 class Seed(NamedTuple):
@@ -150,7 +171,7 @@ def measure(
     quick: bool,
     kinds: Sequence[str] = ('forward_only', 'sigreg'),
     more: More = nothing_more,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = SEEDS,
 ) -> Iterator[Row]:
     """
     Train and evaluate the recipe and other kinds with every seed; `more` adds methods.
