@@ -2,10 +2,10 @@
 """
 Measure what an actor adds that is trained with the model.
 
-Each model has an actor (model.actor=intent), and plans in three ways: by a search (cem), by what
-the actor does (direct), and by a search around that (guarded). One model is trained by the recipe
-of the arena, which uses the measured state, and one from images and actions alone. All drive
-between the same pairs.
+Each model has the actor of the recipe, or model.actor=intent where it has none, and plans in three
+ways: by a search (cem), by what the actor does (direct), and by a search around that (guarded). One
+model is trained by the recipe of the arena, which uses the measured state, and one from images and
+actions alone. All drive between the same pairs.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def try_seed(name: str, folder: Path, number: int, quick: bool, found: Found) ->
 
 def note_planners(name: str, seed: Seed, dataset: TransitionDataset, found: Found) -> None:
     """Train a model with an actor, and note what each planner achieves."""
-    model = replace(seed.config.model, actor=INTENT)
+    model = seed.config.model
+    if model.actor == 'none':
+        model = replace(model, actor=INTENT)
     seed = seed._replace(config=replace(seed.config, model=model))
     made = seed.trained(dataset, model.kind, name)
     # Not every kind reads the measured state.
