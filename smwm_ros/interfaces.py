@@ -144,11 +144,14 @@ class WorldModel(Protocol):
 class Planner(Protocol):
     """Latents and latent goals in, plans out; what it remembers is the plan before."""
 
-    def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
+    def plan_many(
+        self, z: Tensor, goal: Tensor, past: Tensor | None = None, metric: Tensor | None = None
+    ) -> Plans:
         """
         Return actions that lead from z (B, D) to goal (B, D), each problem as if alone.
 
         Every plan begins with the normalised raw actions `past` (B, n, A): they were sent already.
+        The distance from a goal is |(z - goal) @ metric| with `metric` (B, D, D).
         """
         ...
 

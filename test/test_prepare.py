@@ -13,8 +13,9 @@ import pytest
 from smwm_ros import config
 from smwm_ros.cli import main as smwm
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.errors import CheckpointError
+from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.model import checkpoint as checkpoints
+from smwm_ros.planning import masked_goals
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.train import train
 from worlds import dot_dataset, draw_dot, TINY, tiny_checkpoint
@@ -86,6 +87,31 @@ def test_a_prepared_run_plans_with_every_kind(run: Path, knobs: dict[str, object
         assert ('novel' in plan.shares) == ('novel_weight' in knobs)
     made.reset()
     assert np.array_equal(made.plan(HERE, 0).actions, plans[0].actions)
+
+
+def test_a_prepared_run_plans_to_a_masked_goal(run: Path) -> None:
+    mask = THERE[..., 0] >= 0
+    mask[:, : len(THERE) // 2] = False
+    checkpoint = checkpoints.load(run)
+    metric = masked_goals.load(checkpoint, 1.0, 'a goal with a mask').metric(THERE, mask)
+    made = pilot(run)
+    z = made.encode(np.stack([HERE, THERE]))
+    made.aim_many(z[[1, 1]], np.stack([metric, np.eye(len(metric), dtype=np.float32)]))
+    found = [plan.distance for plan in made.plan_many(np.stack([HERE, HERE]), 0)]
+    expected = [np.linalg.norm((z[0] - z[1]) @ metric), np.linalg.norm(z[0] - z[1])]
+    assert found == pytest.approx(expected, rel=1e-3)
+    made.keep([1])
+    assert made.plan_many(HERE[None], 1)[0].distance == pytest.approx(expected[1], rel=1e-3)
+    made.aim(z[1], metric)
+    made.warm_up()
+    plan = made.plan(HERE, 1)
+    assert plan.distance == pytest.approx(expected[0], rel=1e-3)
+    assert plan.seconds_to_go is None, 'the learnt time leads to the whole picture'
+    with pytest.raises(ConfigError, match=r'not planner\.cost=time'):
+        pilot(run, cost='time').aim(z[1], metric)
+    (run / 'frames.json').unlink()
+    with pytest.raises(CheckpointError, match=r'has no frames yet; make it: smwm prepare'):
+        masked_goals.load(checkpoint, 1.0, 'a goal with a mask')
 
 
 @pytest.mark.parametrize('kind', ['roadmap', 'amortised'])

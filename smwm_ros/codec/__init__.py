@@ -3,5 +3,5 @@
 Convert messages to arrays and back: fields, images, depth. Without torch and ROS.
 
 Read in this order: fields, images, image_stack, encodings, depth, image_headers,
-image_files.
+image_files, goal_masks.
 """

@@ -97,8 +97,12 @@ def compose(views: Sequence[Array], size: int, layout: str) -> Array:
 
 
 def fill_image(msg: Any, rgb: Array) -> Any:
-    """Write pixels (H, W, 3) uint8 into an rclpy Image or CompressedImage, and return it."""
-    height, width = rgb.shape[:2]
+    """
+    Write pixels (H, W, 3) uint8 into an rclpy Image or CompressedImage, and return it.
+
+    Pixels (H, W, 4) with an alpha channel fit into an Image.
+    """
+    height, width, channels = rgb.shape
     data = array('B')
     if hasattr(msg, 'format'):
         data.frombytes(cv2.imencode('.png', rgb[..., ::-1])[1].data.cast('B'))
@@ -106,8 +110,8 @@ def fill_image(msg: Any, rgb: Array) -> Any:
         return msg
     # array('B') is the only type that is fast with rclpy's field checks; others take 0.2 s.
     data.frombytes(np.ascontiguousarray(rgb, dtype=np.uint8).data.cast('B'))
-    msg.height, msg.width, msg.step = height, width, 3 * width
-    msg.encoding, msg.is_bigendian = 'rgb8', 0
+    msg.height, msg.width, msg.step = height, width, channels * width
+    msg.encoding, msg.is_bigendian = 'rgba8' if channels == 4 else 'rgb8', 0
     msg.data = data
     return msg
 

@@ -3,6 +3,7 @@
 Store named goals in a folder: a picture is a goal, a folder of pictures is a route.
 
 `dock.png` is the goal `dock`; `patrol/000.png`, `patrol/001.png` ... are the route `patrol`.
+The alpha channel of a goal is its mask: what is transparent does not count.
 Users may add, rename and remove pictures by hand.
 """
 
@@ -15,6 +16,7 @@ import tempfile
 
 import cv2
 import numpy as np
+from smwm_ros.codec.goal_masks import mask_of_file
 from smwm_ros.codec.image_files import read_folder, read_picture, SUFFIXES
 from smwm_ros.config import GOAL_NAME
 from smwm_ros.errors import ConfigError, did_you_mean, writing
@@ -55,8 +57,18 @@ class GoalLibrary:
             return read_folder(self.folder / name, size, how)
         return read_picture(min(self._files(name)), size, how)[None]
 
+    def mask(self, name: str, size: int, how: str) -> Array | None:
+        """Return the mask (S, S) bool of a goal, at the size of the model, None if it has none."""
+        if (self.folder / name).is_dir():
+            return None
+        return mask_of_file(min(self._files(name)), size, how)
+
     def save(self, name: str, pictures: Sequence[Array]) -> Path:
-        """Write a goal, or a route of several pictures (H, W, 3), over one of the same name."""
+        """
+        Write a goal, or a route of several pictures (H, W, 3), over one of the same name.
+
+        A goal with a mask is (H, W, 4), with the mask as its alpha channel.
+        """
         if not GOAL_NAME.fullmatch(name):
             raise ConfigError(
                 f"'{name[:_SHOWN]}' is not a valid name of a goal; expected at most 64 letters, "
@@ -100,7 +112,8 @@ def _is_goal(path: Path) -> bool:
 
 
 def _png(picture: Array) -> bytes:
-    """Encode a picture (H, W, 3) RGB as PNG."""
-    bgr = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR)
+    """Encode a picture (H, W, 3) RGB or (H, W, 4) RGBA as PNG."""
+    code = cv2.COLOR_RGBA2BGRA if picture.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    bgr = cv2.cvtColor(np.ascontiguousarray(picture), code)
     data: bytes = cv2.imencode('.png', bgr)[1].tobytes()
     return data

@@ -49,12 +49,15 @@ class Event(Enum):
 class Route:
     """Subgoals in order, and the progress of the robot."""
 
-    def __init__(self, latents: Array, tolerance: GoalTolerance | None) -> None:
+    def __init__(
+        self, latents: Array, tolerance: GoalTolerance | None, metric: Array | None = None
+    ) -> None:
         if latents.ndim != 2 or not len(latents):
             raise ValueError(f'expected latents (N, D), found {latents.shape}')
         if len(latents) > 1 and tolerance is None:
             raise ValueError('a route of several subgoals requires a goal tolerance')
         self.latents = latents  # (N, D)
+        self._metric = metric  # (D, D) of a goal with a mask
         self.tolerance = tolerance  # None: unknown, so no goal is reported as reached
         self.at = 0  # index of the subgoal that is the target
         self.reached = False
@@ -78,7 +81,8 @@ class Route:
         """Update the progress with the latent (D,) of an image, and its time to the target [s]."""
         if self.tolerance is None:
             return Event.NOTHING
-        distance = float(np.linalg.norm(z - self.target))
+        away = z - self.target
+        distance = float(np.linalg.norm(away if self._metric is None else away @ self._metric))
         if distance < _SMALLER * self._smallest:
             self._smallest, self._waited = distance, 0
         else:

@@ -75,7 +75,11 @@ class Client:
         return self._set_goal(message, 'goal/state')
 
     def set_goal_picture(self, rgb: Array) -> dict[str, Any]:
-        """Set a picture (H, W, 3) RGB as the goal; return the accepted goal."""
+        """
+        Set a picture (H, W, 3) RGB as the goal; return the accepted goal.
+
+        The alpha channel of a picture (H, W, 4) is its mask: what is transparent does not count.
+        """
         return self._set_goal(fill_image(Image(), rgb), 'goal/image')
 
     def set_goal_state(self, numbers: Sequence[float]) -> None:

@@ -42,6 +42,7 @@ class ConfiguredPlanner:
         self._setup = setup = set_up(node, folder, live.changes, knobs.unfit == 'accept')
         picture = node.get_parameter('goal_image').value
         self._goal_image = setup.picture(Path(picture)) if picture else None
+        self._goal_mask = setup.mask(Path(picture)) if picture else None
         limits_of(knobs, setup.codec.spec)  # raise now, not when the robot moves
         setup.check_delay(knobs, setup.planner)
         self._search_time = self._measure(small(setup.planner))
@@ -83,7 +84,10 @@ class ConfiguredPlanner:
         )
         if self._goal_image is not None:
             picture = self._node.get_parameter('goal_image').value
-            self.session.goals.current.set(GoalInput(self._goal_image[None]), picture)
+            pixels = self._goal_image[None]
+            goals = self.session.goals
+            mask = goals.topics.masked_goal(pixels, self._goal_mask)
+            goals.current.set(GoalInput(pixels, mask=mask), picture)
 
     def deactivate(self) -> bool:
         """End the session, if there is one; return whether its planner thread still runs."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from rclpy.node import Node
 from smwm_ros import config
+from smwm_ros.codec.goal_masks import shaded
 from smwm_ros.control.controller import Controller
 from smwm_ros.control.route import Event, GoalTolerance
 from smwm_ros.errors import ConfigError
@@ -52,6 +53,7 @@ class CurrentGoal:
         self._source, self._stamp = '', -1.0
         self._names: tuple[str, ...] = ()  # of alternative goals
         self._heading = ''  # the one among them that the last plan leads to
+        self._mask: Array | None = None  # (S, S) bool of a goal image
         self._places: Array = np.zeros(0)  # images (N, S, S, 3), latents (N, D) or a state
         self._progress = (0, 0, float('nan'))  # subgoal, subgoals, latent distance
         self._seconds: float | None = None  # to the goal
@@ -85,6 +87,7 @@ class CurrentGoal:
         with self._lock:
             self._places, self._stamp, self._source = places, stamp, source
             self._names, self._heading = goal.names, ''
+            self._mask = None if goal.mask is None else goal.mask.pixels
             self._planner.set_goal(goal)
             self._controller.new_goal()
             self.number += 1
@@ -92,15 +95,19 @@ class CurrentGoal:
             data['subgoals'] = 1 if goal.names else len(places)
             if goal.names:
                 data['alternatives'] = goal.names
+            if self._mask is not None:
+                data['masked'] = round(float(self._mask.mean()), 4)
             self._accepted.publish(String(data=json.dumps(data)))
 
-    def is_same_image(self, pixels: Array, stamp: float) -> bool:
-        """Return whether the goal is this image (1, S, S, 3) with this stamp [s]."""
-        return stamp == self._stamp and np.array_equal(pixels, self._places)
+    def is_same_image(self, pixels: Array, mask: Array | None, stamp: float) -> bool:
+        """Return whether the goal is this image (1, S, S, 3) with this mask and stamp [s]."""
+        same = stamp == self._stamp and np.array_equal(pixels, self._places)
+        return same and self._has_mask(mask)
 
-    def is_under_way(self, places: Array, name: str) -> bool:
+    def is_under_way(self, places: Array, name: str, mask: Array | None = None) -> bool:
         """Return whether the robot is on its way to these places of a named goal or topic."""
         under_way = name == self._source and not self._controller.goal_ended
+        under_way &= self._has_mask(mask)
         return under_way and np.array_equal(places, self._places)
 
     def update(self, report: PlanReport) -> dict[str, Any]:
@@ -133,8 +140,16 @@ class CurrentGoal:
 
     def picture(self, subgoal: int) -> Array | None:
         """Return a subgoal as an image (S, S, 3), None if it is a latent."""
-        places = self._places
-        return places[subgoal] if places.ndim == 4 and subgoal < len(places) else None
+        places, mask = self._places, self._mask
+        if places.ndim != 4 or subgoal >= len(places):
+            return None
+        return places[subgoal] if mask is None else shaded(places[subgoal], mask)
+
+    def _has_mask(self, mask: Array | None) -> bool:
+        """Return whether the goal has this mask (S, S), or none."""
+        if mask is None or self._mask is None:
+            return mask is self._mask
+        return np.array_equal(mask, self._mask)
 
     def values(self) -> dict[str, float | int]:
         """Return the values for /diagnostics."""

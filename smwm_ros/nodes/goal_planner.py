@@ -15,6 +15,13 @@ from smwm_ros.planning.goal_states import StateGoal
 from smwm_ros.planning.pilot import PilotPlan
 
 
+class GoalMask(NamedTuple):
+    """The pixels of a goal picture that count, and the latent metric that follows from them."""
+
+    pixels: Array  # (S, S) bool
+    metric: Array  # (D, D)
+
+
 class GoalInput(NamedTuple):
     """A goal, a route or alternative goals, as images or as latents; or a goal as a state."""
 
@@ -22,6 +29,7 @@ class GoalInput(NamedTuple):
     latents: Array | None = None  # (N, D), where there are no images
     state: StateGoal | None = None  # where there is neither
     names: tuple[str, ...] = ()  # of the images, if any of them counts as the goal
+    mask: GoalMask | None = None  # of a single image
 
     @property
     def places(self) -> Array:
@@ -46,8 +54,8 @@ class PilotLike(Protocol):
         """Return the learnt times from a latent (D,) to goals (N, D) [s], None without one."""
         ...
 
-    def aim(self, latent: Array) -> None:
-        """Set the latent (D,) of the goal."""
+    def aim(self, latent: Array, metric: Array | None) -> None:
+        """Set the latent (D,) of the goal, and the metric (D, D) if it has a mask."""
         ...
 
     def plan(self, pixels: Array, elapsed: int, sent: Array | None) -> PilotPlan:
@@ -73,6 +81,7 @@ class GoalPlanner:
     def __init__(self, pilot: PilotLike, dt: float) -> None:
         self._pilot = pilot
         self._route: Route | Alternatives | None = None
+        self._metric: Array | None = None  # (D, D) of the distances to the target of the route
         self._clock = PlanClock(dt)
         self._lock = Lock()
         self._new_pilot: PilotLike | None = None  # replaces the pilot at the next plan
@@ -138,9 +147,10 @@ class GoalPlanner:
             self._pilot = pilot
         if goal is not None:
             self._route = self._route_of(goal, observation)
+            self._metric = None if goal.mask is None else goal.mask.metric
         assert self._route is not None
         if goal is not None or pilot is not None:
-            self._pilot.aim(self._route.target)
+            self._pilot.aim(self._route.target, self._metric)
             with self._lock:
                 if self._new_goal is goal:  # only now, so that a failed goal is tried again
                     self._new_goal = None
@@ -154,7 +164,8 @@ class GoalPlanner:
         """Return the route to a goal; of alternative goals, the nearest is the target."""
         latents = self._latents_of(goal, observation)
         if not goal.names:
-            return Route(latents, self._tolerance)
+            metric = None if goal.mask is None else goal.mask.metric
+            return Route(latents, self._tolerance, metric)
         route = Alternatives(latents, self._tolerance)
         if observation is not None:
             z = self.encode(observation)
@@ -183,5 +194,5 @@ class GoalPlanner:
         else:
             event = route.update(z, plan.seconds_to_go)
         if route.at != before:
-            self._pilot.aim(route.target)
+            self._pilot.aim(route.target, self._metric)
         return event

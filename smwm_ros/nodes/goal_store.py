@@ -35,6 +35,10 @@ class GoalStore:
             return self._in_memory[name]
         return self._library.load(name, size, how)
 
+    def mask(self, name: str, size: int, how: str) -> Array | None:
+        """Return the mask (S, S) bool of a goal, None if all of its picture counts."""
+        return None if name in self._in_memory else self._library.mask(name, size, how)
+
     def save(self, pictures: Array, kind: str, name: str) -> str:
         """Save pictures (N, S, S, 3) as a name, '' for a new one of the kind; return the name."""
         with self._lock:

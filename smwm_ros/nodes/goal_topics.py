@@ -11,10 +11,12 @@ from geometry_msgs.msg import PoseStamped
 import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
+from smwm_ros.codec.goal_masks import mask_of_message
 from smwm_ros.errors import ConfigError
 from smwm_ros.fieldpath import expand
+from smwm_ros.interfaces import Array
 from smwm_ros.nodes.current_goal import CurrentGoal
-from smwm_ros.nodes.goal_planner import GoalInput
+from smwm_ros.nodes.goal_planner import GoalInput, GoalMask
 from smwm_ros.nodes.goal_store import GoalStore
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.subscriber import (
@@ -26,7 +28,10 @@ from smwm_ros.nodes.subscriber import (
 )
 from smwm_ros.nodes.topic_monitor import TopicType
 from smwm_ros.planning.goal_states import GoalStates, load
+from smwm_ros.planning.masked_goals import load as load_masked
+from smwm_ros.planning.masked_goals import MaskedGoals, NEAR, require_distance
 from smwm_ros.text import count_of
+from smwm_ros.training.latent_scale import distance_of
 from std_msgs.msg import Float32MultiArray, String
 
 TOPIC = 'goal'  # below it: image, name, latent, state
@@ -49,6 +54,7 @@ class GoalTopics:
     ) -> None:
         self._setup, self._goal, self._store, self._warn = setup, goal, store, warn
         self._states: GoalStates | None = None  # read when they are first used
+        self._masked: MaskedGoals | None = None  # likewise
         self._fields = expand(setup.robot.state.fields)
         self._planar = planar_poses(self._fields)
         self.types: list[TopicType] = []
@@ -69,26 +75,39 @@ class GoalTopics:
     def _on_image(self, message: Image, topic: str) -> None:
         """Set a goal image."""
         pixels = self._setup.pixels(message)[None]
+        checkpoint = self._setup.checkpoint
+        mask = mask_of_message(message, checkpoint.image_size, checkpoint.dataset.resize)
         stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
         # Ignore a publisher that repeats its message.
-        if not self._goal.is_same_image(pixels, stamp):
-            self._goal.set(GoalInput(pixels), topic, stamp)
+        if not self._goal.is_same_image(pixels, mask, stamp):
+            self._goal.set(GoalInput(pixels, mask=self.masked_goal(pixels, mask)), topic, stamp)
 
     def _on_name(self, message: String, topic: str) -> None:
         """Set a goal or route by its name, or alternative goals by several names."""
         checkpoint = self._setup.checkpoint
         names = [name.strip() for name in message.data.split(SEPARATOR)]
-        found = [
-            self._store.load(name, checkpoint.image_size, checkpoint.dataset.resize)
-            for name in names
-        ]
+        how = checkpoint.image_size, checkpoint.dataset.resize
+        found = [self._store.load(name, *how) for name in names]
+        masks = [self._store.mask(name, *how) for name in names]
         if len(names) > 1:
-            require_alternatives(names, [len(pictures) for pictures in found])
+            require_alternatives(names, [len(pictures) for pictures in found], masks)
         pictures, name = np.concatenate(found), f'{SEPARATOR} '.join(names)
         # `ros2 topic pub` repeats its message.
-        if not self._goal.is_under_way(pictures, name):
+        if not self._goal.is_under_way(pictures, name, masks[0]):
             alternatives = tuple(names) if len(names) > 1 else ()
-            self._goal.set(GoalInput(pictures, names=alternatives), name)
+            mask = self.masked_goal(pictures, masks[0])
+            self._goal.set(GoalInput(pictures, names=alternatives, mask=mask), name)
+
+    def masked_goal(self, pixels: Array, mask: Array | None) -> GoalMask | None:
+        """Return the mask (S, S) of an image (1, S, S, 3) with its metric, None without one."""
+        if mask is None:
+            return None
+        require_distance(self._setup.planner)
+        if self._masked is None:  # a run without frames may get them while the node runs
+            checkpoint = self._setup.checkpoint
+            near = distance_of(checkpoint.info, NEAR)
+            self._masked = load_masked(checkpoint, near, 'a goal with a mask')
+        return GoalMask(mask, self._masked.metric(pixels[0], mask))
 
     def _on_latent(self, message: Float32MultiArray, topic: str) -> None:
         """Set a latent, or several in a row for a route."""
@@ -149,11 +168,15 @@ class GoalTopics:
             self._warn(f'goal not used: {error}')
 
 
-def require_alternatives(names: Sequence[str], pictures: Sequence[int]) -> None:
-    """Raise a ConfigError unless the names are different, and each is one picture."""
+def require_alternatives(
+    names: Sequence[str], pictures: Sequence[int], masks: Sequence[Array | None]
+) -> None:
+    """Raise a ConfigError unless the names are different, and each is one picture, unmasked."""
     for number, (name, count) in enumerate(zip(names, pictures, strict=True)):
         if name in names[:number]:
             raise ConfigError(f'{name} is named twice among alternative goals')
+        if masks[number] is not None:
+            raise ConfigError(f'{name} has a mask; alternative goals are pictures without one')
         if count > 1:
             raise ConfigError(
                 f'{name} is a route of {count_of(count, "subgoal")}; alternative goals are single '

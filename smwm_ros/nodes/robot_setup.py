@@ -12,6 +12,7 @@ from rclpy.node import Node
 from rclpy.validate_topic_name import validate_topic_name
 from smwm_ros import config
 from smwm_ros.codec.fields import FieldCodec
+from smwm_ros.codec.goal_masks import mask_of_file
 from smwm_ros.codec.image_files import read_picture
 from smwm_ros.codec.images import compose, read_image, read_view, tiles
 from smwm_ros.control.guard import check_contract
@@ -115,6 +116,10 @@ class Setup:
             return read_picture(path, self.checkpoint.image_size, self.checkpoint.dataset.resize)
         except SmwmError as error:
             raise CodecError(f'goal_image: {error}') from None
+
+    def mask(self, path: Path) -> Array | None:
+        """Read the mask of an image file at the size of the model, (S, S) bool, if it has one."""
+        return mask_of_file(path, self.checkpoint.image_size, self.checkpoint.dataset.resize)
 
 
 def check_topic(path: str, topic: str) -> None:

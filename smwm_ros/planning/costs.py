@@ -58,23 +58,34 @@ class Costs:
         self._rest = torch.zeros_like(self._half) if rest is None else rest
 
     def __call__(
-        self, z: Tensor, goal: Tensor, samples: Tensor, before: Tensor | None = None
+        self,
+        z: Tensor,
+        goal: Tensor,
+        samples: Tensor,
+        before: Tensor | None = None,
+        metric: Tensor | None = None,
     ) -> Tensor:
         """Return the costs (B, N) of action sequences (B, N, T, K*A) from z (B, D) to goal."""
-        return sum_of(self.terms(z, goal, samples, before))
+        return sum_of(self.terms(z, goal, samples, before, metric))
 
     def terms(
-        self, z: Tensor, goal: Tensor, samples: Tensor, before: Tensor | None = None
+        self,
+        z: Tensor,
+        goal: Tensor,
+        samples: Tensor,
+        before: Tensor | None = None,
+        metric: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """
         Return the weighted terms of the cost, (B, N) each.
 
-        `before` (B, A) is the last executed raw action, None where it is unknown.
+        `before` (B, A) is the last executed raw action, None where it is unknown. The distance
+        from a goal is |(z - goal) @ metric| with `metric` (B, D, D), None for the plain distance.
         """
         settings = self._settings
         start = z.unsqueeze(1).expand(-1, samples.shape[1], -1)
         future = self._model.rollout(start, samples)  # (B, N, T, D)
-        found = {'goal': self._goal(future, goal)}
+        found = {'goal': self._goal(future, goal, metric)}
         if settings.effort_weight:
             found['effort'] = settings.effort_weight * self._effort(samples)
         if settings.change_weight:
@@ -87,12 +98,15 @@ class Costs:
             found['keep_out'] = settings.keep_out_weight * self._nearness(future, self._keep_out)
         return found
 
-    def _goal(self, future: Tensor, goal: Tensor) -> Tensor:
+    def _goal(self, future: Tensor, goal: Tensor, metric: Tensor | None) -> Tensor:
         """Return the cost that planner.cost selects."""
         kind = self._settings.cost
         if kind == 'time' and self._time:
             return self._time(future, goal[:, None, None].expand_as(future)).sum(dim=-1)
-        squared = (future - goal[:, None, None]).square().sum(dim=-1)  # (B, N, T)
+        away = future - goal[:, None, None]
+        if metric is not None:
+            away = away @ metric.unsqueeze(1)
+        squared = away.square().sum(dim=-1)  # (B, N, T)
         if self._read_focus is not None:
             apart = self._read_focus(future) - self._read_focus(goal)[:, None, None]
             squared = squared + self._settings.focus_weight * apart.square().sum(dim=-1)

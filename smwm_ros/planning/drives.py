@@ -30,6 +30,7 @@ class RecordedDrives(NamedTuple):
     block: int  # K, raw actions in a model step
     resting: Tensor | None = None  # (R, D) of the same images, if nothing moved; None: no change
     states: Tensor | None = None  # (R, P) measured, NaN where unknown; None: not stored
+    rows: Tensor | None = None  # (R,) int64: of the dataset; None: not known
 
     @property
     def goals(self) -> Tensor:
@@ -39,14 +40,14 @@ class RecordedDrives(NamedTuple):
     def to(self, device: torch.device) -> RecordedDrives:
         """Return a copy on a device."""
         latents, actions, left = (part.to(device) for part in self[:3])
-        resting, states = (part if part is None else part.to(device) for part in self[4:])
-        return RecordedDrives(latents, actions, left, self.block, resting, states)
+        others = (part if part is None else part.to(device) for part in self[4:])
+        return RecordedDrives(latents, actions, left, self.block, *others)
 
     def only(self, kept: Tensor) -> RecordedDrives:
         """Return the rows of a mask (R,), which has to keep or drop whole episodes."""
         latents, actions, left = (part[kept] for part in self[:3])
-        resting, states = (part if part is None else part[kept] for part in self[4:])
-        return RecordedDrives(latents, actions, left, self.block, resting, states)
+        others = (part if part is None else part[kept] for part in self[4:])
+        return RecordedDrives(latents, actions, left, self.block, *others)
 
     @property
     def episode(self) -> Tensor:
@@ -114,6 +115,7 @@ def encode_drives(
         block,
         resting,
         torch.from_numpy(dataset.states(rows)) if dataset.info.state_size else None,
+        torch.from_numpy(rows),
     )
 
 

@@ -9,6 +9,7 @@ others. Planning uses none of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,8 +50,7 @@ class FrameBank(NamedTuple):
         """Return the frame (S, S, 3) uint8 RGB nearest to a latent (D,), and its distance."""
         distance = torch.linalg.vector_norm(self.latents - latent, dim=1)
         number = int(distance.argmin())
-        bgr = cv2.imdecode(np.frombuffer(self.jpegs[number], np.uint8), cv2.IMREAD_COLOR)
-        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), float(distance[number])
+        return next(decoded(self.jpegs[number : number + 1])), float(distance[number])
 
     def read(self, latents: Tensor) -> Array:
         """Return the states (..., P) that the probe reads off latents (..., D)."""
@@ -71,7 +71,7 @@ def make(checkpoint: Checkpoint, dataset: TransitionDataset) -> FrameBank:
     rows = evenly_spaced(dataset.starts('train', unlabelled=True), CANDIDATES)
     latents = encode_rows(checkpoint.model, dataset, rows)
     chosen = farthest_points(latents, 0.0, min(FRAMES, len(rows)))[0]
-    jpegs = tuple(_jpeg(frame) for frame in dataset.pixels(rows[chosen.numpy()]))
+    jpegs = tuple(to_jpeg(frame) for frame in dataset.pixels(rows[chosen.numpy()]))
     weights, offset, skill = _probe(checkpoint, dataset, rows, latents)
     return FrameBank(
         jpegs,
@@ -178,7 +178,14 @@ def _is_image(jpeg: bytes) -> bool:
         return False
 
 
-def _jpeg(frame: Array) -> bytes:
+def decoded(jpegs: Iterable[bytes]) -> Iterator[Array]:
+    """Yield frames (S, S, 3) uint8 RGB."""
+    for jpeg in jpegs:
+        bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        yield cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def to_jpeg(frame: Array) -> bytes:
     """Return a frame (S, S, 3) RGB as JPEG."""
     quality = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
     bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)

@@ -101,14 +101,16 @@ class LatentPlanner:
         self._low, self._high = low, high  # (K*A,) of actions, normalised
 
     @torch.no_grad()
-    def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
+    def plan_many(
+        self, z: Tensor, goal: Tensor, past: Tensor | None = None, metric: Tensor | None = None
+    ) -> Plans:
         """Return actions that lead from z (B, D) to goal (B, D), after the raw actions `past`."""
         whole = 0 if past is None else past.shape[1] // self._block  # model steps
         sent = None
         if past is not None and whole:
             steps = past[:, : whole * self._block].reshape(len(z), whole, -1)
             sent = self._space.encode_actions(z, steps)
-        plans = self._planner.plan_many(z, goal, sent)
+        plans = self._planner.plan_many(z, goal, sent, metric)
         actions = self._space.decode(z, plans.actions)
         actions = torch.minimum(torch.maximum(actions, self._low), self._high)
         if past is not None:

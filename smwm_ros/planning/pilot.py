@@ -23,6 +23,7 @@ from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.recorded import can_record, Recorded
 from smwm_ros.planning.costs import StateReader
 from smwm_ros.planning.guides import load_guides, tested_time
+from smwm_ros.planning.masked_goals import require_distance
 from smwm_ros.planning.planner import make_planner
 import torch
 from torch import Tensor
@@ -84,6 +85,8 @@ class Pilot:
             read_focus=self._focus_reader(checkpoint.robot, settings.focus),
         )
         self._goal: Tensor | None = None  # (B, D)
+        self._metric: Tensor | None = None  # (B, D, D) of masked goals
+        self._settings = settings
         time = guides.time if settings.cost == 'time' else tested_time(checkpoint)
         self._time = time and time.to(self._device)
         self._step_seconds = self.action_block * self.spec.dt
@@ -93,9 +96,13 @@ class Pilot:
         self._check(pixels, 3)
         self.set_goals(pixels[None])
 
-    def set_goals(self, pixels: Array) -> None:
-        """Set the goal images (B, S, S, 3) uint8 RGB of B problems, and drop the last plans."""
-        self._goal = self._require_finite(self._encode(pixels))
+    def set_goals(self, pixels: Array, metrics: Array | None = None) -> None:
+        """
+        Set the goal images (B, S, S, 3) uint8 RGB of B problems, and drop the last plans.
+
+        `metrics` (B, D, D) are those of masked goals, see planning/masked_goals.py.
+        """
+        self._set_goal(self._encode(pixels), metrics)
         self._planner.reset()
 
     def encode(self, pixels: Array) -> Array:
@@ -110,15 +117,15 @@ class Pilot:
         there = self._tensor(goals)
         return np.array(self._seconds(self._tensor(latent).expand_as(there), there))
 
-    def aim(self, latent: Array) -> None:
-        """Set the goal latent (D,), and keep the last plan for the warm start."""
+    def aim(self, latent: Array, metric: Array | None = None) -> None:
+        """Set the goal latent (D,) and metric (D, D); keep the last plan for the warm start."""
         if latent.shape != (self.latent_size,):
             raise ValueError(f'expected {self.latent_size} numbers, found {latent.shape}')
-        self.aim_many(latent[None])
+        self.aim_many(latent[None], None if metric is None else metric[None])
 
-    def aim_many(self, latents: Array) -> None:
-        """Set the goal latents (B, D) of B problems, and keep the last plans."""
-        self._goal = self._require_finite(self._tensor(latents))
+    def aim_many(self, latents: Array, metrics: Array | None = None) -> None:
+        """Set the goal latents (B, D) and metrics (B, D, D); keep the last plans."""
+        self._set_goal(self._tensor(latents), metrics)
 
     def plan(self, pixels: Array, elapsed: int, sent: Array | None = None) -> PilotPlan:
         """
@@ -143,10 +150,13 @@ class Pilot:
         past = None
         if sent is not None and sent.shape[1] > 0:
             past = self._tensor(self._scaler.normalise(sent))
-        plans = self._planner.plan_many(z, self._goal, past)
+        plans = self._planner.plan_many(z, self._goal, past, self._metric)
         raw = plans.actions.reshape(len(z), self.raw_steps, self.spec.size).cpu().numpy()
         actions = self.spec.clip(self._scaler.restore(raw))
-        distance = torch.linalg.vector_norm(z - self._goal, dim=1)
+        away = z - self._goal
+        if self._metric is not None:
+            away = (away.unsqueeze(1) @ self._metric).squeeze(1)
+        distance = torch.linalg.vector_norm(away, dim=1)
         numbers = (part.tolist() for part in (plans.cost, plans.spread, distance))
         shares = _rows(plans.shares, len(z))
         to_go = [None] * len(z) if plans.to_go is None else plans.to_go.tolist()
@@ -158,6 +168,8 @@ class Pilot:
         """Keep only these problems, in this order."""
         if self._goal is not None:
             self._goal = self._goal[list(problems)]
+        if self._metric is not None:
+            self._metric = self._metric[list(problems)]
         self._planner.keep(problems)
 
     def reset(self) -> None:
@@ -170,7 +182,8 @@ class Pilot:
 
     def warm_up(self) -> float:
         """Plan for black images, so that later plans are fast; return the shortest time [s]."""
-        goal, black = self._goal, np.zeros((self.image_size, self.image_size, 3), np.uint8)
+        goal, metric = self._goal, self._metric
+        black = np.zeros((self.image_size, self.image_size, 3), np.uint8)
         self.set_goal(black)
         times = []
         for _ in range(3):
@@ -180,7 +193,7 @@ class Pilot:
         if self._recorded:  # each number of sent actions has a CUDA graph of its own
             for sent in range(1, min(self.action_block + 1, self.raw_steps)):
                 self.plan(black, elapsed=1, sent=np.zeros((sent, self.spec.size)))
-        self._goal = goal
+        self._goal, self._metric = goal, metric
         self.reset()
         return min(times)
 
@@ -198,21 +211,24 @@ class Pilot:
     @torch.inference_mode()
     def _seconds(self, z: Tensor, goal: Tensor) -> list[float] | list[None]:
         """Return the learnt time from z (B, D) to goals (B, D) [s], None each without one."""
-        if self._time is None:
+        if self._time is None or self._metric is not None:  # it leads to the whole picture
             return [None] * len(z)
         # What is learnt for a goal itself is small, but not 0.
         steps = (self._time(z, goal) - self._time(goal, goal)).clamp(min=0)
         seconds: list[float] = (steps * self._step_seconds).tolist()
         return seconds
 
-    def _require_finite(self, goal: Tensor) -> Tensor:
-        """Return the goal, or raise CheckpointError where it is not finite."""
+    def _set_goal(self, goal: Tensor, metrics: Array | None) -> None:
+        """Set goals (B, D) and metrics (B, D, D), or raise where a goal is not finite."""
         if not bool(goal.isfinite().all()):
             raise CheckpointError(
                 'the latent of the goal is not finite: the weights of the checkpoint are damaged; '
                 'train it again'
             )
-        return goal
+        if metrics is not None:
+            require_distance(self._settings)
+        self._goal = goal
+        self._metric = None if metrics is None else self._tensor(metrics)
 
     def _tensor(self, values: Array) -> Tensor:
         return torch.from_numpy(values).float().to(self._device)

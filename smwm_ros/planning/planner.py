@@ -81,11 +81,14 @@ class SearchPlanner:
         plans = self.plan_many(z.unsqueeze(0), goal.unsqueeze(0))
         return Plan(plans.actions[0], float(plans.cost[0]), float(plans.spread[0]))
 
-    def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
+    def plan_many(
+        self, z: Tensor, goal: Tensor, past: Tensor | None = None, metric: Tensor | None = None
+    ) -> Plans:
         """
         Plan for B problems at once, each as if it were alone: z (B, D), goal (B, D).
 
         Every plan begins with `past` (B, n, A): normalised raw actions that were sent before.
+        The distance from a goal is |(z - goal) @ metric| with `metric` (B, D, D).
         """
         if z.shape != goal.shape or z.ndim != 2:
             raise ValueError(
@@ -111,7 +114,7 @@ class SearchPlanner:
             # Several problems keep a GPU busy without a graph, and their number varies.
             search = self._recorded if self._recorded and len(z) == 1 else self._search
             last = self._last if self.settings.warm_start else None
-            found = search(z, goal, *Before(last, self._before, past))
+            found = search(z, goal, *Before(last, self._before, past, metric))
         if self._search.cancelled:  # meanwhile: a graph that was launched cannot be stopped
             raise CancelledError
         self._last = found.kept

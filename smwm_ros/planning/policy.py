@@ -132,11 +132,13 @@ class AmortisedPlanner:
         self._before: Tensor | None = None  # (B, A): the last executed raw action
 
     @torch.inference_mode()
-    def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
+    def plan_many(
+        self, z: Tensor, goal: Tensor, past: Tensor | None = None, metric: Tensor | None = None
+    ) -> Plans:
         """Return the proposal with the lowest cost for each problem."""
         proposals = self._propose(z, goal, self._before, past)
         proposals = self._bounds.bound(proposals, self._before, past)
-        terms = self._costs.terms(z, goal, proposals, self._before)
+        terms = self._costs.terms(z, goal, proposals, self._before, metric)
         index = sum_of(terms).nan_to_num(nan=torch.inf).argmin(dim=1, keepdim=True)
         actions = torch.take_along_dim(proposals, index[..., None, None], dim=1).squeeze(1)
         shares = {name: term.gather(1, index).squeeze(1) for name, term in terms.items()}

@@ -162,8 +162,12 @@ class RoadmapPlanner:
         self._lengths = roadmap.lengths
         self._known: Paths | None = None
 
-    def plan_many(self, z: Tensor, goal: Tensor, past: Tensor | None = None) -> Plans:
+    def plan_many(
+        self, z: Tensor, goal: Tensor, past: Tensor | None = None, metric: Tensor | None = None
+    ) -> Plans:
         """Plan to subgoals on the path to goal (B, D), or to the goal where there is no path."""
+        if metric is not None:
+            raise ValueError('a roadmap has paths of plain latent distance alone')
         if self._known is None or not torch.equal(self._known.goal, goal):
             self._known = self.paths(goal)
         subgoal, to_go = self._next(z, self._known)

@@ -30,11 +30,12 @@ class CancelledError(Exception):
 
 
 class Before(NamedTuple):
-    """What a search starts from; None where there is nothing."""
+    """What a search starts from, beside latent and goal; None where there is nothing."""
 
     plans: Tensor | None  # (B, 1+E, T, K*A): warm start: the last plans, shifted, and elites
     action: Tensor | None  # (B, A): the last executed raw action
     past: Tensor | None  # (B, n, A): the first raw actions of every plan
+    metric: Tensor | None = None  # (B, D, D): of the distance from the goal
 
 
 class SearchResult(NamedTuple):
@@ -113,7 +114,7 @@ class Search:
         plans = fit.mean.unsqueeze(1)  # (B, 1 or 2, T, K*A)
         if best_so_far is not None:
             plans = torch.cat([plans, best_so_far.actions], dim=1)
-        terms = self.costs.terms(z, goal, plans, known.action)
+        terms = self.costs.terms(z, goal, plans, known.action, known.metric)
         cost = sum_of(terms)
         if best_so_far is None:
             actions = fit.mean
@@ -175,7 +176,7 @@ class Search:
     def _score(self, z: Tensor, goal: Tensor, known: Before, samples: Tensor) -> Tensor:
         if self.cancelled:
             raise CancelledError
-        return self.costs(z, goal, samples, known.action)
+        return self.costs(z, goal, samples, known.action, known.metric)
 
     def _bound(self, samples: Tensor, known: Before) -> Tensor:
         return self.bounds.bound(samples, known.action, known.past)

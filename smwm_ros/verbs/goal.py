@@ -4,7 +4,8 @@ Send a goal to a running plan node: an image, a stored name, the current camera 
 
 Several stored names are alternatives: the robot heads for the nearest, and any of them counts.
 `state` takes FIELD=VALUE for fields of robot.state, such as x=0.4; the rest of the state stays
-open. Numbers alone set the goal of an arena node, one for each of robot.state.fields.
+open. With `--mask` or `--box` only a part of an image counts: the object, and not where the robot
+ends. Numbers alone set the goal of an arena node, one for each of robot.state.fields.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from smwm_ros.errors import ConfigError
 from smwm_ros.text import count_of, echo
-from smwm_ros.verbs.options import add_namespace, plan_node
+from smwm_ros.verbs.options import add_mask, add_namespace, masked, plan_node
 
 EXAMPLE = 'smwm goal name dock --namespace robot_1'
 
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest='what', metavar='KIND', required=True, help='kind of goal')
     image = kinds.add_parser('image', help='an image file that shows the goal')
     image.add_argument('file', type=Path, help='PNG or JPEG')
+    add_mask(image)
     name = kinds.add_parser('name', help='a stored goal or route, see smwm goals')
     name.add_argument(
         'name', nargs='+', help='as smwm goals lists it; several: any of them counts'
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Send the goal, and print what was accepted."""
     from smwm_ros.codec.image_files import read_file
 
-    picture = read_file(args.file) if args.what == 'image' else None
+    picture = masked(read_file(args.file), args, args.file) if args.what == 'image' else None
     fields, numbers = _state([*args.settings, *args.values]) if args.what == 'state' else ({}, [])
     with plan_node(args) as client:
         if args.what == 'capture':
@@ -70,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
             any_of = len(accepted.get('alternatives', ()))
             what = count_of(accepted['subgoals'], 'subgoal')
             what = f'any of {count_of(any_of, "goal")}' if any_of else what
+            what += f', {accepted["masked"]:.1%} of it counts' if 'masked' in accepted else ''
             echo(f'goal {accepted["number"]}: {accepted["source"]}, {what}')
     return 0
 

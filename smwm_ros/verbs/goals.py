@@ -3,7 +3,8 @@
 Store named goals of a run: an image, a moment of a bag, or a route along a recorded drive.
 
 Without --name it lists the stored goals. A bag gives a goal with --at, and a route without. Send
-one to the plan node by its name on /goal/name. Goals are image files in RUN/goals.
+one to the plan node by its name on /goal/name. With --mask or --box only a part of the picture
+counts: the object, and not where the robot ends. Goals are image files in RUN/goals.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from smwm_ros.config import Goal
 from smwm_ros.errors import ConfigError
 from smwm_ros.text import count_of, echo
-from smwm_ros.verbs.options import add_msgs
+from smwm_ros.verbs.options import add_mask, add_msgs, masked
 
 if TYPE_CHECKING:
     from smwm_ros.control.goal_library import GoalLibrary
@@ -32,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument('--image', type=Path, metavar='FILE', help='image of the goal')
     source.add_argument('--bag', type=Path, help='bag that shows the goal or the drive')
+    add_mask(parser)
     parser.add_argument(
         '--at', type=float, metavar='S', help='time of the goal [s from the start of the bag]'
     )
@@ -66,12 +68,17 @@ def run(args: argparse.Namespace) -> int:
         return 0
     checkpoint = load(args.checkpoint)
     if args.image:
-        from smwm_ros.codec.image_files import read_picture
+        from smwm_ros.codec.goal_masks import fit_masked
+        from smwm_ros.codec.image_files import read_file
 
-        how = checkpoint.dataset.resize
-        pictures = [read_picture(args.image, checkpoint.image_size, how)]
+        picture = masked(read_file(args.image), args, args.image)
+        pictures = [fit_masked(picture, checkpoint.image_size, checkpoint.dataset.resize)]
     elif args.bag:
         pictures = _from_bag(args, checkpoint)
+        if args.mask or args.box:
+            if len(pictures) > 1:
+                raise ConfigError('--mask, --box: for a single goal, not for a route; give --at')
+            pictures = [masked(pictures[0], args)]
     else:
         raise ConfigError(f"'{args.name}': give --image or --bag to define the goal")
     path = library.save(args.name, pictures)

@@ -19,6 +19,7 @@ import yaml
 
 if TYPE_CHECKING:
     from smwm_ros.data.dataset import TransitionDataset
+    from smwm_ros.interfaces import Array
     from smwm_ros.nodes.client import Client
 
 _COLUMN, _WIDTH = 36, 99
@@ -66,6 +67,43 @@ def add_msgs(parser: argparse.ArgumentParser) -> None:
         metavar='FOLDER',
         help='folders of message definitions (PACKAGE/msg/NAME.msg), for bags that hold none',
     )
+
+
+def add_mask(parser: argparse.ArgumentParser) -> None:
+    """Add --mask and --box, the part of a goal picture that counts."""
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument(
+        '--mask',
+        type=Path,
+        metavar='FILE',
+        help='image of the size of the picture; only where it is not black, the picture counts',
+    )
+    part.add_argument(
+        '--box',
+        type=_box,
+        metavar='X,Y,W,H',
+        help='left, top, width and height of the part of the picture that counts [px]',
+    )
+
+
+def masked(picture: Array, args: argparse.Namespace, file: Path | None = None) -> Array:
+    """Return a picture (H, W, 3) with the mask of --mask, --box or its file: (H, W, 3 or 4)."""
+    from smwm_ros.codec.goal_masks import alpha_of_file, box_mask, read_mask, with_mask
+
+    if args.mask:
+        return with_mask(picture, read_mask(args.mask, picture))
+    if args.box:
+        return with_mask(picture, box_mask(args.box, picture))
+    return with_mask(picture, alpha_of_file(file) if file else None)
+
+
+def _box(word: str) -> tuple[int, int, int, int]:
+    """Read X,Y,W,H."""
+    parts = word.split(',')
+    if len(parts) != 4 or not all(part.strip().isdigit() for part in parts):
+        raise argparse.ArgumentTypeError(f"'{word}': expected X,Y,W,H in pixels: 10,20,40,50")
+    x, y, width, height = map(int, parts)
+    return x, y, width, height
 
 
 def _help_lines(knob: Knob) -> list[str]:

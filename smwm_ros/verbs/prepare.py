@@ -5,9 +5,10 @@ Build the roadmap, and train the policy and the time to go that some planners ne
 They are made from latents of recorded drives: the dataset that RUN was trained on, or another one
 of the same robot. They are saved in the run: roadmap.safetensors for planner.kind=roadmap,
 proposals.safetensors for planner.kind=amortised and planner.proposals=true, time_to_go.safetensors
-for planner.cost=time, and drives.safetensors, the latents, actions and measured states themselves,
-for planner.retrieval=true and for goals that are measured states. Running it again replaces them
-and album.safetensors, the frames that are displayed for the end of a plan.
+for planner.cost=time, drives.safetensors, the latents, actions and measured states themselves,
+for planner.retrieval=true and for goals that are measured states, and frames.safetensors, small
+images of these drives, for goals with a mask. Running it again replaces them and
+album.safetensors, the frames that are displayed for the end of a plan.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def _prepare(
     folder: Path, checkpoint: Checkpoint, dataset: TransitionDataset, steps: int, seed: int
 ) -> None:
     """Build roadmap, policy, time to go and frame bank, and report their quality."""
-    from smwm_ros.planning import frame_bank, retrieval, roadmap
+    from smwm_ros.planning import frame_bank, masked_goals, retrieval, roadmap
     from smwm_ros.planning import policy as proposals
     from smwm_ros.planning.drives import limits
     from smwm_ros.progress import show_progress
@@ -72,7 +73,9 @@ def _prepare(
     origin = {'dataset': dataset.fingerprint}
     roadmap.save(folder, road, {**origin, 'joined': joined})
     proposals.save(folder, policy, {**origin, 'skill': skill})
-    retrieval.save(folder, retrieval.some_of(drives), origin)
+    kept = retrieval.some_of(drives)
+    retrieval.save(folder, kept, origin)
+    masked_goals.make(checkpoint, dataset, kept)
     echo(
         f'Roadmap: {count_of(len(road.nodes), "node")} from '
         f'{count_of(len(drives.latents), "frame")}, {count_of(road.edges.shape[1], "edge")}; '

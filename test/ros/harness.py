@@ -56,6 +56,7 @@ class FakePilot:
         self.hang = None  # an event to wait for
         self.delay = 0.0  # of each plan [s]
         self.goals = []
+        self.metrics = []
         self.seen = []
         self.sent = []
         self.warm = False
@@ -79,9 +80,10 @@ class FakePilot:
         """Return the same time to all goals, if there is one."""
         return None if self.seconds is None else np.full(len(goals), self.seconds)
 
-    def aim(self, latent):
+    def aim(self, latent, metric=None):
         """Note the goal's colour."""
         self.goals.append(int(latent[0]))
+        self.metrics.append(metric)
 
     def plan(self, pixels, elapsed, sent=None):
         """Note the image's colour and plan, fail or hang."""

@@ -11,10 +11,15 @@ from harness import picture, wait_until, world
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image, JointState
+from smwm_ros.codec.goal_masks import with_mask
+from smwm_ros.codec.images import fill_image
 from smwm_ros.control.goal_library import GoalLibrary
+from smwm_ros.model import sidecar
 from smwm_ros.model.checkpoint import META
 from smwm_ros.nodes.messages import LATCHED, VOLATILE
+from smwm_ros.planning import masked_goals
 from smwm_ros.planning.drives import RecordedDrives
+from smwm_ros.planning.frame_bank import to_jpeg
 from smwm_ros.planning.retrieval import save
 from std_msgs.msg import Float32MultiArray, String
 from std_srvs.srv import SetBool, Trigger
@@ -32,6 +37,32 @@ def measured(checkpoint, tmp_path):
     meta['info']['distances'] = DISTANCES
     (folder / META).write_text(json.dumps(meta))
     return folder
+
+
+@pytest.fixture
+def recorded(measured):
+    """Return such a checkpoint with recorded frames of a robot at the left and an object."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    robot, thing = rng.uniform(0, 250, (2, 600))
+    frames = [to_jpeg(robot_and_object(*greys)) for greys in zip(robot, thing, strict=True)]
+    latents = torch.zeros(600, 8)
+    latents[:, 0], latents[:, 1] = torch.from_numpy(robot), torch.from_numpy(thing)
+    tensors = {
+        'jpeg': torch.from_numpy(np.frombuffer(b''.join(frames), np.uint8).copy()),
+        'ends': torch.from_numpy(np.cumsum([len(frame) for frame in frames])),
+        'latents': latents,
+    }
+    sidecar.save(measured, masked_goals.NAME, tensors, {'side': 16})
+    return measured
+
+
+def robot_and_object(robot, thing):
+    """Return an image: the grey of the robot at the left, that of the object at the right."""
+    pixels = np.full((16, 16, 3), robot, np.uint8)
+    pixels[:, 8:] = int(thing)
+    return pixels
 
 
 @pytest.fixture
@@ -165,6 +196,47 @@ def test_a_goal_that_is_reached_stops_the_robot_and_the_next_one_moves_it(measur
         assert here.pilot.seen[count] == 50
         person.go(120)
         wait_until(lambda: len(person.reached) == 2, 'the second goal')
+
+
+def test_where_the_robot_ends_does_not_matter_to_a_goal_with_a_mask(recorded, tmp_path):
+    goal = robot_and_object(100, 180)
+    mask = np.zeros((16, 16), bool)
+    mask[:, 8:] = True
+    places = GoalLibrary(tmp_path / 'places')
+    places.save('block', [with_mask(goal, mask)])
+    places.save('dock', [goal])
+    with world(recorded, f'goal.folder:={tmp_path}/places') as here:
+        person = Person(here)
+        person.grey = 60  # the robot; the pilot of this test sees no object
+        here.publish_goal(fill_image(Image(), goal))
+        here.wait_for('RUNNING')
+        assert here.pilot.metrics == [None]
+        here.publish_goal(fill_image(Image(), with_mask(goal, mask)))
+        here.wait_for('GOAL_REACHED')
+        assert here.pilot.metrics[-1].shape == (8, 8)
+        assert json.loads(here.accepted[-1])['masked'] == 0.5
+        person.insist(lambda: person.name('block,dock'), 'block has a mask')
+        person.name('dock')
+        here.wait_for('RUNNING')
+        person.name('block')
+        here.wait_for('GOAL_REACHED')
+        assert json.loads(here.accepted[-1])['source'] == 'block'
+        nothing = with_mask(goal, np.zeros_like(mask))
+        person.insist(
+            lambda: here.publish_goal(fill_image(Image(), nothing)),
+            'the mask of the goal is empty',
+        )
+
+
+def test_a_mask_needs_recorded_frames_and_the_node_says_how_to_make_them(measured):
+    with world(measured) as here:
+        person = Person(here)
+        wait_until(lambda: here.plan.session, 'the activation')
+        mask = np.eye(16, dtype=bool)
+        message = fill_image(Image(), with_mask(robot_and_object(100, 180), mask))
+        person.insist(
+            lambda: here.publish_goal(message), 'has no frames yet; make it: smwm prepare'
+        )
 
 
 def test_engaging_goes_back_to_a_goal_that_was_reached(measured):
