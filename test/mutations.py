@@ -1055,6 +1055,8 @@ WORLDS = [
       'candidates)[..., -1, :]', 'candidates)[..., 0, :]', 'test_swm.py -k cost'),
     M('calls that World.evaluate skips', 'swm/installed.py', 'if missing:', 'if False:',
       'test_swm.py -k skip'),
+    M('builds that do not fit are a missing package', 'swm/installed.py',
+      "if 'torchvision::' in why", 'if not why', 'test_swm.py -k cannot_be_imported'),
     M('the measured state is one column of several', 'exchange/hdf5_table.py',
       'np.concatenate(states, axis=1) if states', 'states[0] if states',
       'test_swm.py -k several'),

@@ -393,6 +393,30 @@ def test_without_stable_worldmodel_the_command_that_installs_it_is_given(
     assert f'pip install {installed.PACKAGES}' in error
 
 
+@pytest.mark.parametrize(
+    ('why', 'remedy'),
+    [
+        ('operator torchvision::nms does not exist', 'both for the CPU, or both for CUDA'),
+        ('no such symbol', f'pip install {installed.PACKAGES}'),
+    ],
+)
+def test_a_package_that_cannot_be_imported_is_reported_with_what_helps(
+    why: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    broken = tmp_path / 'stable_worldmodel.py'
+    broken.write_text(f"raise RuntimeError('{why}')\n", encoding='utf-8')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'stable_worldmodel', raising=False)
+    words = ('collect', '--env', 'swm/TwoRoom-v1', '--out', tmp_path / 'a.h5')
+    error = said(capsys, *words)
+    assert error.rstrip().endswith(remedy)
+    assert why in error
+
+
 def test_a_method_that_world_evaluate_would_skip_is_an_error() -> None:
     inner = SimpleNamespace(_set_state=print)
     world: Any = SimpleNamespace(envs=SimpleNamespace(envs=[SimpleNamespace(unwrapped=inner)]))

@@ -27,9 +27,15 @@ def stable_worldmodel() -> Any:
         wanted = missing_extra('an environment of stable-worldmodel', 'swm', PACKAGES)
         raise type(wanted)(f'{wanted} ({error})') from None
     except Exception as error:  # of torchvision, lance or another of its many dependencies
+        why = one_line(error)
+        remedy = (
+            'torch and torchvision are of different builds: take both for the CPU, or both for '
+            'CUDA'
+            if 'torchvision::' in why
+            else f'install it in a virtual environment of its own: pip install {PACKAGES}'
+        )
         raise ArenaError(
-            f'stable-worldmodel is installed and cannot be imported: {one_line(error)}; install '
-            f'it in a virtual environment of its own: pip install {PACKAGES}'
+            f'stable-worldmodel is installed and cannot be imported: {why}; {remedy}'
         ) from error
     if not hasattr(getattr(swm, 'World', None), 'evaluate'):
         raise ArenaError(
