@@ -2,10 +2,10 @@
 """
 Measure what an actor adds that is trained with the model.
 
-Each model has the actor of the recipe, or model.actor=intent where it has none, and plans in three
-ways: by a search (cem), by what the actor does (direct), and by a search around that (guarded). One
-model is trained by the recipe of the arena, which uses the measured state, and one from images and
-actions alone. All drive between the same pairs.
+Each model has the actor of the recipe, or model.actor=intent where it has none, and plans in
+three ways: by a search (cem), by what the actor does (direct), and by a search around that
+(guarded). One model is trained by the recipe of the arena, which uses the measured state, and one
+from images and actions alone. All drive between the same pairs.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.arenas.two_room import TwoRoom
-from smwm_ros.config import Evaluate
+from smwm_ros.config import Evaluate, Model
 from smwm_ros.errors import ConfigError
 from smwm_ros.evaluation.agents import Agent, Attempt, ExpertAgent, Move, PlannerAgent, RandomAgent
 from smwm_ros.evaluation.methods import Method
@@ -26,7 +26,7 @@ class Clock:
     """A pilot whose plans say for whom and when they were made, and which action this is."""
 
     spec = ActionSpec(('lane', 'made', 'index'), (-99.0,) * 3, (99.0,) * 3, 0.1)
-    raw_steps, stack = 8, 1
+    raw_steps, past_steps, action_block, model_config = 8, 0, 1, Model(history=1)
 
     def __init__(self) -> None:
         self.elapsed, self.goals = list[int](), np.zeros(0)
@@ -38,7 +38,9 @@ class Clock:
     def keep(self, problems: Sequence[int]) -> None:
         self.goals = self.goals[list(problems)]
 
-    def plan_many(self, pixels: Array, elapsed: int, sent: Array | None = None) -> list[PilotPlan]:
+    def plan_many(
+        self, pixels: Array, elapsed: int, sent: Array | None, before: None
+    ) -> list[PilotPlan]:
         assert len(pixels) == len(self.goals), 'another number of images than of goals'
         self.elapsed.append(elapsed)
         self.sent.append(sent)

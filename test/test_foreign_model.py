@@ -24,6 +24,7 @@ from smwm_ros import config
 from smwm_ros.exchange.foreign_model import read_original
 from smwm_ros.exchange.tensor_names import plain, theirs
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.past import joined, Recent
 from smwm_ros.model.vit import Predictor, PredictorBlock
 from smwm_ros.model.world_model import Smwm
 from smwm_ros.planning.bounds import Bounds
@@ -77,10 +78,9 @@ def test_a_model_that_came_in_does_what_the_original_does(
 
 
 @torch.inference_mode()
-def test_a_rollout_begins_from_one_frame_where_smwm_that_remembers_begins_from_three(
+def test_a_rollout_begins_from_three_frames_as_that_of_smwm_does(
     models: dict[str, Smwm],
 ) -> None:
-    # If plans learn to use past frames, docs/training.md and the warning of smwm import must go.
     model, plans = models['smwm_3'], numbers(4, 4, 5, ACTIONS)
     g, seen, past = model.forward_model, numbers(6, 4, 3, 192), numbers(5, 4, 2, ACTIONS)
     assert isinstance(g, Predictor)
@@ -96,6 +96,8 @@ def test_a_rollout_begins_from_one_frame_where_smwm_that_remembers_begins_from_t
     ours = model.rollout(seen[:, -1], plans)
     assert (ours - original(seen[:, -1:], past[:, :0])).abs().max() < 1e-5
     assert (ours - original(seen, past)).abs().max() > 0.1
+    ours = model.rollout(joined(Recent(seen, past)), plans)
+    assert (ours - original(seen, past)).abs().max() < 1e-5
 
 
 def undropped(model: Smwm) -> Smwm:

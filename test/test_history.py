@@ -173,7 +173,7 @@ def test_a_pilot_plans_from_observations_and_takes_an_image_for_one_at_rest() ->
 class Eyes:
     """A pilot that notes what it is given."""
 
-    raw_steps, stack = 8, 3
+    raw_steps, past_steps, action_block, model_config = 8, 0, 1, config.Model(history=3)
     spec = tiny_checkpoint().spec
 
     def __init__(self) -> None:
@@ -185,7 +185,9 @@ class Eyes:
     def keep(self, problems: list[int]) -> None:
         """Keep them all."""
 
-    def plan_many(self, pixels: Array, elapsed: int, sent: Array | None) -> list[PilotPlan]:
+    def plan_many(
+        self, pixels: Array, elapsed: int, sent: Array | None, before: None
+    ) -> list[PilotPlan]:
         self.seen += [levels(one) for one in pixels]
         return [PilotPlan(np.zeros((8, 2)), 0.0, 0.0, 0.0)] * len(pixels)
 

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 class Double:
     """A pilot that knows what was driven at every image, and does that, or the opposite."""
 
-    stack = 1
+    stack, past_steps, action_block = 1, 0, 1
 
     def __init__(self, images: Array, actions: Array, sign: float = 1.0) -> None:
         self._known = {image.tobytes(): sign * action for image, action in zip(images, actions)}  # noqa: B905

@@ -18,7 +18,7 @@ import numpy as np
 from smwm_ros.control.ticks import ticks_between
 from smwm_ros.interfaces import Array
 
-RETENTION = 30.0  # commands are kept this long [s]
+RETENTION = 30.0  # commands are kept at least this long [s]
 
 
 class PlanStart(NamedTuple):
@@ -26,13 +26,15 @@ class PlanStart(NamedTuple):
 
     start: float  # row k of the plan is for commands sent in [start + k*dt, start + (k+1)*dt)
     sent: Array | None = None  # (n, A) first rows, which were sent or will be
+    before: Array | None = None  # (n, A) rows before the start, for models that read the past
 
 
 class CommandRecord:
-    """The commands of the last RETENTION seconds; methods may be called from any thread."""
+    """The recent commands; methods may be called from any thread."""
 
-    def __init__(self, dt: float, rest: Array | None) -> None:
+    def __init__(self, dt: float, rest: Array | None, past: int = 0) -> None:
         self._dt = dt
+        self._kept = RETENTION + past * dt  # `past` commands before a plan are read, too [s]
         self._rest = rest  # (A,) in force before the first command; None if unknown
         self._commands: deque[tuple[float, Array]] = deque()  # time sent [s] and action (A,)
         self._lock = Lock()
@@ -44,7 +46,7 @@ class CommandRecord:
                 self._commands.clear()
             self._commands.append((time, action))
             # Keep the command that is in force at the beginning of the retention time.
-            while len(self._commands) > 1 and self._commands[1][0] < time - RETENTION:
+            while len(self._commands) > 1 and self._commands[1][0] < time - self._kept:
                 self._commands.popleft()
 
     def rows(self, begin: float, count: int) -> Array | None:
@@ -78,6 +80,19 @@ class CommandRecord:
         known = [row for row in rows if row is not None]
         # A tick that is a little early must still get its row.
         return PlanStart(start - half, np.stack(known) if known and len(known) == count else None)
+
+    def before(self, start: float, most: int) -> Array | None:
+        """Return the last known commands (n, A) before the start of a plan, at most `most`."""
+        with self._lock:
+            commands = list(self._commands)
+        found = list[Array]()
+        for back in range(1, most + 1):
+            tick = start + (0.5 - back) * self._dt  # the start of a plan is half a tick early
+            row = self._in_force(commands, tick, lambda _: None)
+            if row is None:
+                break
+            found.append(row)
+        return np.stack(found[::-1]) if found else None
 
     def _in_force(
         self,

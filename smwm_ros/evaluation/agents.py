@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import ActionSpec, Arena, Array, Frame
-from smwm_ros.planning.image_history import ImageHistory
+from smwm_ros.planning.image_history import history_of, ImageHistory
 from smwm_ros.planning.pilot import Pilot
 
 
@@ -109,6 +109,8 @@ class PlannerAgent:
         self._lanes: list[int] = []  # that the pilot still plans for
         self._queues: list[list[Array]] = []  # actions to execute in each lane
         self._histories: list[ImageHistory] = []
+        self._done: list[list[Array]] = []  # executed actions in each lane, the last ones alone
+        self._past = pilot.past_steps * pilot.action_block  # raw actions that are read
         self.seconds, self.plans = 0.0, 0  # planning time, and number of plans
 
     def begin(self, attempts: Sequence[Attempt]) -> None:
@@ -120,7 +122,9 @@ class PlannerAgent:
         spec = self.pilot.spec
         still = spec.clip(np.zeros(spec.size))
         self._queues = [[still] * self._delay for _ in attempts]
-        self._histories = [ImageHistory(self.pilot.stack, 1.0) for _ in attempts]
+        model, block = self.pilot.model_config, self.pilot.action_block
+        self._histories = [history_of(model, block, 1.0) for _ in attempts]
+        self._done = [[] for _ in attempts]
 
     def act(self, lanes: Sequence[int], frames: Sequence[Frame]) -> list[Move]:
         """Return the moves that are due; plan first every `execute` calls."""
@@ -132,7 +136,11 @@ class PlannerAgent:
         if self._tick % self._execute == 0:
             distances = self._plan(lanes, np.stack(seen))
         self._tick += 1
-        return [Move(self._queues[lane].pop(0), distances.get(lane)) for lane in lanes]
+        moves = [Move(self._queues[lane].pop(0), distances.get(lane)) for lane in lanes]
+        if self._past:
+            for lane, move in zip(lanes, moves, strict=True):
+                self._done[lane] = [*self._done[lane], move.action][-self._past :]
+        return moves
 
     def _plan(self, lanes: Sequence[int], pixels: Array) -> dict[int, float]:
         """Plan for all lanes in one batch; return the latent distance to the goal in each."""
@@ -143,7 +151,10 @@ class PlannerAgent:
         if self._compensate == 'sent' and self._delay:
             sent = np.stack([self._queues[lane][: self._delay] for lane in lanes])
         began = time.perf_counter()
-        plans = self.pilot.plan_many(pixels, self._execute if self._tick else 0, sent)
+        before = None
+        if self._past and self._tick:
+            before = np.stack([self._done[lane] for lane in lanes])
+        plans = self.pilot.plan_many(pixels, self._execute if self._tick else 0, sent, before)
         self.seconds += time.perf_counter() - began
         self.plans += len(plans)
         # The first `delay` actions of a plan are in the past when it is ready.

@@ -75,7 +75,8 @@ class Calibrator:
             return None
         encoder = self._checkpoint.smwm.encoder
         device = next(encoder.parameters()).device
-        image = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(device)
+        newest = pixels[..., -3 * self._checkpoint.model_config.stack :]  # without the past
+        image = torch.from_numpy(newest).permute(2, 0, 1)[None].to(device)
         features = encoder.forward_features(image)
         latent = self._latents(self._checkpoint, features)[0]
         self._recent.append(float(self._novelty.of(latent[None])))

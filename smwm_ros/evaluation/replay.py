@@ -18,7 +18,7 @@ from smwm_ros.data.observations import observations
 from smwm_ros.errors import DatasetError
 from smwm_ros.evaluation.agreement import Agreement
 from smwm_ros.interfaces import ActionSpec, Array
-from smwm_ros.planning.pilot import Pilot
+from smwm_ros.planning.pilot import Pilot, PilotPlan
 from smwm_ros.text import count_of
 
 _log = logging.getLogger(__name__)
@@ -58,10 +58,7 @@ def replay(
     for part in np.array_split(starts, -(-len(starts) // LANES)):
         ends = dataset.pixels(part + length)
         pilot.set_goals(ends if goal is None else np.broadcast_to(goal, ends.shape))
-        plans = [
-            pilot.plan_many(observations(dataset, part + tick, pilot.stack), min(tick, 1))
-            for tick in range(length)
-        ]
+        plans = [_plan(pilot, dataset, part, tick) for tick in range(length)]
         for lane, start in enumerate(part.tolist()):
             mine = [plan[lane] for plan in plans]
             theirs = dataset.actions(np.arange(start, start + length))
@@ -70,6 +67,17 @@ def replay(
             legs.append(Leg(start, theirs, ours, distance))
         progress(len(part))
     return legs
+
+
+def _plan(pilot: Pilot, dataset: TransitionDataset, starts: Array, tick: int) -> list[PilotPlan]:
+    """Plan at a tick of legs; a forward model with a history reads what the leg showed so far."""
+    block, rows = pilot.action_block, starts + tick
+    steps = min(pilot.past_steps, tick // block)
+    if not steps:
+        return pilot.plan_many(observations(dataset, rows, pilot.stack), min(tick, 1))
+    images = [dataset.pixels(rows - back * block) for back in range(steps, -1, -1)]
+    before = dataset.actions(rows[:, None] + np.arange(-steps * block, 0))
+    return pilot.plan_many(np.concatenate(images, axis=-1), 1, None, before)
 
 
 def _known(dataset: TransitionDataset, starts: Array, length: int) -> Array:

@@ -97,12 +97,12 @@ def try_on(checkpoint: Checkpoint, dataset: TransitionDataset) -> dict[str, floa
 def _warnings(original: ForeignModel) -> list[str]:
     """Return how plans differ from those of the original."""
     steps = original.config.history
-    if original.maker != 'SMWM' or steps == 1:
+    if original.maker == 'SMWM' or steps == 1:
         return []
     return [
-        f'SMWM plans with this model from the last {steps} frames, a model step apart, and the '
-        'actions between them; here a plan starts from the latest frame alone, as in LeWM, so '
-        'plans differ from the original'
+        f'{original.maker} plans with this model from the latest frame alone; here a plan reads '
+        f'the last {steps} frames, a model step apart, and the actions between them, as in its '
+        'training and as SMWM does, so plans differ from the original'
     ]
 
 

@@ -8,8 +8,9 @@ Write a model as ONNX, for onboard computers with an ONNX runtime.
 
 The encoder takes H images, the oldest first, a raw step apart: `images` in model.json. A model of
 preset tiny with a history of several steps takes z (B, T, D) and action (B, T, K*A), with T up to
-its history. Both graphs are run by onnxruntime and compared with the model before they are
-renamed.
+its history: latents a model step apart, each with the action after it, and the past of the robot
+before predictions. At the start of a drive T is 1. Both graphs are run by onnxruntime and compared
+with the model before they are renamed.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import ctypes
 import os
 import sys
 
+from smwm_ros.config import Model, Planner
 from smwm_ros.errors import ConfigError
 import torch
 
@@ -28,6 +29,12 @@ def pick_device(name: str, knob: str = 'train.device') -> torch.device:
         torch.cuda.set_device(device)
         return device
     return torch.device(name)
+
+
+def planning_device(settings: Planner, model: Model) -> torch.device:
+    """Return where to plan: for 'auto', a GPU is used for the large networks of `tiny` alone."""
+    small = settings.device == 'auto' and model.preset != 'tiny'
+    return pick_device('cpu' if small else settings.device, 'planner.device')
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 R = TypeVar('R')
-GRAPHS = 16  # most recordings of a function, one for each set of input shapes
+GRAPHS = 24  # most recordings of a function, one for each set of input shapes
 WARM_UP = 2  # runs before recording: the first compiles, the second allocates as later ones do
 
 _now = local()  # .records: whether this thread records

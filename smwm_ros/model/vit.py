@@ -14,6 +14,7 @@ from functools import partial
 
 from smwm_ros.model.fastest import fastest
 from smwm_ros.model.kernels import X86
+from smwm_ros.model.past import parted
 import torch
 from torch import nn, Tensor
 from torch.nn import functional as F  # noqa: N812 - its usual name
@@ -234,14 +235,15 @@ class Predictor(nn.Module):
         return after.view_as(z)
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
-        """Predict T steps from one latent: (..., 192), (..., T, K*A) -> (..., T, 192)."""
+        """Predict T steps from latents, with their past or not: (..., T, K*A) -> (..., T, 192)."""
         steps = actions.reshape(-1, *actions.shape[-2:])
-        known = z.reshape(-1, 1, LATENT)
-        for step in range(1, steps.shape[1] + 1):
+        known, sent = parted(z.reshape(-1, z.shape[-1]), LATENT, steps.shape[-1])
+        first, steps = known.shape[1], torch.cat([sent, steps], dim=1)
+        for step in range(first, steps.shape[1] + 1):
             recent = slice(max(step - self.history, 0), step)
             latest = self.predict_sequence(known[:, recent], steps[:, recent])[:, -1:]
             known = torch.cat([known, latest], dim=1)
-        return known[:, 1:].reshape(*actions.shape[:-1], LATENT)
+        return known[:, first:].reshape(*actions.shape[:-1], LATENT)
 
 
 def attention(

@@ -18,7 +18,7 @@ from smwm_ros.nodes.messages import camera_qos
 from smwm_ros.nodes.planner_thread import CameraImage, PlannerThread
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.subscriber import IMAGE_BYTES, PendingMessage, Subscriber
-from smwm_ros.planning.image_history import ImageHistory
+from smwm_ros.planning.image_history import history_of
 
 _REMEDY = 'set node.camera_reliability to best_effort'
 
@@ -42,7 +42,8 @@ class Cameras:
         self._shadow = knobs.shadow
         self._reader = ImageReader(node, setup, knobs)
         self._duplicates = DuplicateDetector()
-        self._history = ImageHistory(setup.checkpoint.model_config.stack, setup.robot.dt)
+        model, block = setup.checkpoint.model_config, setup.checkpoint.action_block
+        self._history = history_of(model, block, setup.robot.dt)
         self.bad = 0  # images that were not used
         self.newest: tuple[Array, float] | None = None  # image (S, S, 3), and receive time [s]
         self.subscriber = Subscriber(node, clock, controller, warn, 'cameras')

@@ -58,8 +58,14 @@ class PilotLike(Protocol):
         """Set the latent (D,) of the goal, and the metric (D, D) if it has a mask."""
         ...
 
-    def plan(self, pixels: Array, elapsed: int, sent: Array | None) -> PilotPlan:
-        """Return raw actions from the time of an observation; the first are those in `sent`."""
+    def plan(
+        self, pixels: Array, elapsed: int, sent: Array | None, before: Array | None
+    ) -> PilotPlan:
+        """
+        Return raw actions from the time of an observation; the first are those in `sent`.
+
+        `before` (n, A) acted before it, or is None where the model reads no past.
+        """
         ...
 
     def reset(self) -> None:
@@ -182,7 +188,7 @@ class GoalPlanner:
     def plan(self, observation: Array, plan_start: PlanStart) -> PilotPlan:
         """Return a plan from an observation (S, S, 3*H), with the first actions of plan_start."""
         elapsed = self._clock.elapsed(plan_start.start)
-        return self._pilot.plan(observation, elapsed, plan_start.sent)
+        return self._pilot.plan(observation, elapsed, plan_start.sent, plan_start.before)
 
     def update_progress(self, route: Route | Alternatives, plan: PilotPlan) -> Event:
         """Update the route with the image of a plan; the next plan leads to its new target."""

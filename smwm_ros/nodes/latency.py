@@ -35,7 +35,9 @@ class LatencyCompensation:
         spec = setup.codec.spec
         # With position commands the position before the first one is unknown.
         rest = None if setup.robot.command.stop == 'hold' else np.zeros(spec.size)
-        self._record = CommandRecord(spec.dt, rest)
+        model = setup.checkpoint.model_config
+        self._past = (model.context - 1) * setup.checkpoint.action_block  # commands it reads
+        self._record = CommandRecord(spec.dt, rest, self._past)
         self.knobs = knobs
         self.camera_ms = Percentiles()  # age of images when they were received
         self.ahead = 0  # raw actions with which the last plan began
@@ -72,11 +74,17 @@ class LatencyCompensation:
     ) -> PlanStart:
         """Return how a plan begins that is made from an image."""
         if not self.knobs.compensate:
-            return PlanStart(image_time)
+            return self._with_past(PlanStart(image_time))
         begin, tick = image_time - self.actuation, tick_for(ready)
         plan_start = self._record.plan_start(begin, tick, self._planned_action)
         self.ahead = 0 if plan_start.sent is None else len(plan_start.sent)
-        return plan_start
+        return self._with_past(plan_start)
+
+    def _with_past(self, plan_start: PlanStart) -> PlanStart:
+        """Add the commands before a plan that the model reads."""
+        if not self._past:
+            return plan_start
+        return plan_start._replace(before=self._record.before(plan_start.start, self._past))
 
     def acting(self, image_time: float, count: int) -> Array | None:
         """Return the commands (count, A) that act from the time of an image on [s]."""

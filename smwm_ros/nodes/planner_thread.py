@@ -33,7 +33,7 @@ class CameraImage(NamedTuple):
     """One camera image, ready for the model."""
 
     pixels: Array  # (S, S, 3) uint8 RGB
-    observation: Array  # (S, S, 3*H) with the images before
+    observation: Array  # (S, S, 3*H) with the images before that the model reads
     time: float  # when it was taken, as far as known [s]
     era: int  # the controller's era when it was received
     frame_id: str = ''  # of the camera

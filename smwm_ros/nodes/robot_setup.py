@@ -20,9 +20,9 @@ from smwm_ros.errors import CheckpointError, CodecError, ConfigError, SmwmError
 from smwm_ros.evaluation.verdict import require_fit
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint, load
+from smwm_ros.model.device import planning_device
 from smwm_ros.nodes.messages import blank_message, message_class
 from smwm_ros.nodes.parameters import read_knobs
-from smwm_ros.planning.pilot import planning_device
 from smwm_ros.share import shipped
 from smwm_ros.text import count_of, line
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from smwm_ros.interfaces import WorldModel
 from smwm_ros.model.actor import Actor
+from smwm_ros.model.past import advanced
 from smwm_ros.planning.bounds import Bounds
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ class ActorRollout:
         self, z: Tensor, goal: Tensor, before: Tensor | None = None, past: Tensor | None = None
     ) -> Tensor:
         """
-        Return plans (B, P, T, K*A) from z (B, D) to goal (B, D), P of them for the actor's steps.
+        Return plans (B, P, T, K*A) from z (B, W) to goal (B, D), P of them for the actor's steps.
 
         They follow the raw action `before` (B, A), and begin with the raw actions `past`
         (B, n, A).
@@ -32,7 +33,7 @@ class ActorRollout:
         sent = None if past is None else past.repeat_interleave(count, dim=0)
         plan = []
         for _ in range(self._horizon):
-            action = self._actor(z, goal, left)[0]
+            action = self._actor(z[:, : goal.shape[1]], goal, left)[0]
             begin = None
             if sent is not None and sent.shape[1]:
                 begin, sent = sent[:, :block], sent[:, block:]
@@ -42,6 +43,6 @@ class ActorRollout:
                 action = self._bounds.bound(action[:, None, None], last, begin)[:, 0, 0]
             plan.append(action)
             last = action.reshape(len(action), block, -1)[:, -1]
-            z = self._model.predict(z, action)
+            z = advanced(self._model, z, action)
             left = (left - block).clamp(min=1)
         return torch.stack(plan, dim=1).reshape(-1, count, self._horizon, self._bounds.width)

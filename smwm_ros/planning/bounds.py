@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+from smwm_ros.errors import ConfigError
+from smwm_ros.interfaces import ActionSpec, Array
 import torch
 from torch import Tensor
 
@@ -65,3 +70,16 @@ class Bounds:
             last = torch.minimum(torch.maximum(action, last - self._step), last + self._step)
             bounded.append(last)
         return torch.stack(bounded, dim=2)
+
+
+def largest_change(rate: Sequence[float], spec: ActionSpec) -> Array | None:
+    """Return the largest change between raw actions (A,) for planner.max_rate, None for any."""
+    if not rate:
+        return None
+    if len(rate) not in (1, spec.size) or min(rate) <= 0:
+        raise ConfigError(
+            'planner.max_rate: expected one positive number, or one for each of '
+            f'{", ".join(spec.fields)}, found {list(rate)}'
+        )
+    change: Array = np.array(rate) * spec.dt
+    return change

@@ -65,7 +65,7 @@ class Costs:
         before: Tensor | None = None,
         metric: Tensor | None = None,
     ) -> Tensor:
-        """Return the costs (B, N) of action sequences (B, N, T, K*A) from z (B, D) to goal."""
+        """Return the costs (B, N) of action sequences (B, N, T, K*A) from z (B, W) to goal."""
         return sum_of(self.terms(z, goal, samples, before, metric))
 
     def terms(
@@ -138,7 +138,8 @@ class Costs:
     def _doubt(self, start: Tensor, future: Tensor, samples: Tensor) -> Tensor:
         """Return the variance over the heads of the latent of each step, summed over the steps."""
         assert self._heads is not None
-        place = torch.cat([start.unsqueeze(2), future[:, :, :-1]], dim=2)
+        here = start[..., : future.shape[-1]].unsqueeze(2)
+        place = torch.cat([here, future[:, :, :-1]], dim=2)
         return self._heads(place, samples).var(dim=0).sum(dim=(-2, -1))
 
     def _nearness(self, future: Tensor, places: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smwm_ros import config
-from smwm_ros.errors import ConfigError
+from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.interfaces import Planner, Plans, Window, WorldModel
 from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.latent_actions.prior import FlowPrior, GaussianPrior
+from smwm_ros.model.checkpoint import Checkpoint
 import torch
 from torch import Tensor
 
@@ -158,3 +159,13 @@ def noise_model(model: WorldModel, space: str) -> NoiseModel:
             'or train with model.kind=latent_action'
         )
     return NoiseModel(model, model.flow if space == 'flow' else model.gaussian)
+
+
+def require_decoder(checkpoint: Checkpoint) -> None:
+    """Raise a CheckpointError if nothing connects the latent actions of a model to actions."""
+    latent = checkpoint.model_config.kind == 'latent_action'
+    if latent and not checkpoint.info.actions:
+        raise CheckpointError(
+            f'{checkpoint.folder or "the checkpoint"}: its latent actions cannot be decoded, '
+            'because no moment was labelled; label some (smwm label --ask), and train again'
+        )

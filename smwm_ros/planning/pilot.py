@@ -14,15 +14,18 @@ import numpy as np
 from smwm_ros import config
 from smwm_ros.codec.image_files import read_folder
 from smwm_ros.codec.image_stack import at_rest
-from smwm_ros.errors import CheckpointError, ConfigError
+from smwm_ros.errors import CheckpointError
 from smwm_ros.interfaces import Array
 from smwm_ros.model.checkpoint import Checkpoint
-from smwm_ros.model.device import pick_device
+from smwm_ros.model.device import planning_device
 from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.goal_fields import columns_of
+from smwm_ros.model.past import joined, Recent
 from smwm_ros.model.recorded import can_record, Recorded
+from smwm_ros.planning.bounds import largest_change
 from smwm_ros.planning.costs import StateReader
 from smwm_ros.planning.guides import load_guides, tested_time
+from smwm_ros.planning.latent_space import require_decoder
 from smwm_ros.planning.masked_goals import require_distance
 from smwm_ros.planning.planner import make_planner
 import torch
@@ -53,14 +56,16 @@ class Pilot:
         planner: config.Planner | None = None,  # None: that of the checkpoint
     ) -> None:
         settings = checkpoint.planner if planner is None else planner
-        _require_decoder(checkpoint)
+        require_decoder(checkpoint)
         self.spec = checkpoint.spec
         self.action_block = checkpoint.action_block
         self.image_size = checkpoint.image_size
-        self.stack = checkpoint.model_config.stack  # H, the images in an observation
+        self.model_config = checkpoint.model_config
+        self.stack = self.model_config.stack  # H, the images that make a latent
+        self.past_steps = self.model_config.context - 1  # most model steps of the past that count
         self.raw_steps = settings.horizon * self.action_block  # raw steps in a plan
         self.latent_size = checkpoint.model.latent  # D
-        self._device = planning_device(settings, checkpoint.model_config)
+        self._device = planning_device(settings, self.model_config)
         self._model = checkpoint.on(self._device).model
         self._recorded = Recorded(self._model.encode) if can_record(self._device) else None
         self._scaler = checkpoint.scaler
@@ -70,6 +75,7 @@ class Pilot:
             for raw in (self.spec.low, self.spec.high, 0.0)
         )
         block = self.action_block
+        change = largest_change(settings.max_rate, self.spec)
         guides = load_guides(checkpoint, settings)
         self._planner = make_planner(
             accelerate(self._model, settings.precision == 'bf16', settings.samples) or self._model,
@@ -77,7 +83,7 @@ class Pilot:
             low.repeat(block),
             high.repeat(block),
             block,
-            step=self._step(settings.max_rate),
+            step=None if change is None else self._tensor(change / self._scaler.std),
             rest=rest,
             keep_out=self._places(settings.keep_out) if settings.keep_out else None,
             heads=self._model.heads,
@@ -127,30 +133,46 @@ class Pilot:
         """Set the goal latents (B, D) and metrics (B, D, D); keep the last plans."""
         self._set_goal(self._tensor(latents), metrics)
 
-    def plan(self, pixels: Array, elapsed: int, sent: Array | None = None) -> PilotPlan:
+    def plan(
+        self,
+        pixels: Array,
+        elapsed: int,
+        sent: Array | None = None,
+        before: Array | None = None,
+    ) -> PilotPlan:
         """
         Plan from an observation (S, S, 3*H) uint8 RGB, or from an image (S, S, 3) at rest.
 
         `elapsed` is the number of raw steps since the image of the previous plan. The plan begins
         with `sent` (n, A): the raw actions that were sent before and act after this image.
+        `before` (n, A) are the last ones that acted before it. A forward model with a history
+        reads as many of them as the observation has earlier images, which are K of them apart.
         """
         self._check(pixels, 3)
-        return self.plan_many(pixels[None], elapsed, None if sent is None else sent[None])[0]
+        one = (None if part is None else part[None] for part in (sent, before))
+        return self.plan_many(pixels[None], elapsed, *one)[0]
 
-    def plan_many(self, pixels: Array, elapsed: int, sent: Array | None = None) -> list[PilotPlan]:
+    def plan_many(
+        self,
+        pixels: Array,
+        elapsed: int,
+        sent: Array | None = None,
+        before: Array | None = None,
+    ) -> list[PilotPlan]:
         """
         Plan from the observations of all problems at once, each as if it were alone.
 
-        `elapsed` and `sent` (B, n, A) are those of plan().
+        `elapsed`, `sent` (B, n, A) and `before` (B, n, A) are those of plan().
         """
         if self._goal is None:
             raise RuntimeError('no goal; call set_goal before plan')
-        z = self._encode(pixels)
+        start = self._start(pixels, before)  # (B, W)
+        z = start[:, : self.latent_size]
         self._planner.shift(elapsed)
         past = None
         if sent is not None and sent.shape[1] > 0:
             past = self._tensor(self._scaler.normalise(sent))
-        plans = self._planner.plan_many(z, self._goal, past, self._metric)
+        plans = self._planner.plan_many(start, self._goal, past, self._metric)
         raw = plans.actions.reshape(len(z), self.raw_steps, self.spec.size).cpu().numpy()
         actions = self.spec.clip(self._scaler.restore(raw))
         away = z - self._goal
@@ -158,7 +180,8 @@ class Pilot:
             away = (away.unsqueeze(1) @ self._metric).squeeze(1)
         distance = torch.linalg.vector_norm(away, dim=1)
         numbers = (part.tolist() for part in (plans.cost, plans.spread, distance))
-        shares = _rows(plans.shares, len(z))
+        lists = {name: column.tolist() for name, column in plans.shares.items()}
+        shares = [{name: column[row] for name, column in lists.items()} for row in range(len(z))]
         to_go = [None] * len(z) if plans.to_go is None else plans.to_go.tolist()
         seconds = self._seconds(z, self._goal)
         rows = zip(actions, *numbers, shares, to_go, z.cpu().numpy(), seconds, strict=True)
@@ -182,20 +205,26 @@ class Pilot:
 
     def warm_up(self) -> float:
         """Plan for black images, so that later plans are fast; return the shortest time [s]."""
-        goal, metric = self._goal, self._metric
-        black = np.zeros((self.image_size, self.image_size, 3), np.uint8)
-        self.set_goal(black)
+        goal, metric, whole = self._goal, self._metric, self.past_steps
+        self.set_goal(np.zeros((self.image_size, self.image_size, 3), np.uint8))
         times = []
         for _ in range(3):
             begun = time.perf_counter()
-            self.plan(black, elapsed=1)
+            self._plan_black(whole)
             times.append(time.perf_counter() - begun)
-        if self._recorded:  # each number of sent actions has a CUDA graph of its own
-            for sent in range(1, min(self.action_block + 1, self.raw_steps)):
-                self.plan(black, elapsed=1, sent=np.zeros((sent, self.spec.size)))
+        if self._recorded:  # each number of sent actions, and of past steps, has a CUDA graph
+            for sent in range(min(self.action_block + 1, self.raw_steps)):
+                for past in range(whole + 1):
+                    self._plan_black(past, sent)
         self._goal, self._metric = goal, metric
         self.reset()
         return min(times)
+
+    def _plan_black(self, past: int, sent: int = 0) -> None:
+        """Plan for black images after so many model steps, and begin with so many actions."""
+        image = np.zeros((self.image_size, self.image_size, 3 * (past + 1)), np.uint8)
+        actions = np.zeros((max(sent, past * self.action_block), self.spec.size))
+        self.plan(image, 1, actions[:sent], actions[: past * self.action_block])
 
     @torch.inference_mode()
     def _encode(self, pixels: Array) -> Tensor:
@@ -203,10 +232,25 @@ class Pilot:
         self._check(pixels, 4)
         if pixels.shape[-1] < 3 * self.stack:
             pixels = at_rest(pixels, self.stack)
+        pixels = pixels[..., -3 * self.stack :]  # without the past
         images = torch.tensor(pixels, device=self._device).permute(0, 3, 1, 2)
         alone = len(images) == 1  # many images keep a GPU busy by themselves
         encode = self._recorded if self._recorded and alone else self._model.encode
         return encode(images)
+
+    @torch.inference_mode()
+    def _start(self, pixels: Array, before: Array | None) -> Tensor:
+        """Return the latents of observations (B, W), with as much of their past as is known."""
+        z = self._encode(pixels)
+        block, count = self.action_block, 0 if before is None else before.shape[1]
+        steps = min(pixels.shape[-1] // 3 - 1, self.past_steps, count // self.action_block)
+        if before is None or steps < 1:
+            return z
+        images = np.split(pixels[..., -3 * (steps + 1) : -3], steps, axis=-1)
+        latents = self._encode(np.concatenate(images)).view(steps, *z.shape)
+        sent = self._tensor(self._scaler.normalise(before[:, count - steps * block :]))
+        every = torch.cat([latents, z.unsqueeze(0)]).transpose(0, 1)
+        return joined(Recent(every, sent.reshape(len(z), steps, -1)))
 
     @torch.inference_mode()
     def _seconds(self, z: Tensor, goal: Tensor) -> list[float] | list[None]:
@@ -233,17 +277,6 @@ class Pilot:
     def _tensor(self, values: Array) -> Tensor:
         return torch.from_numpy(values).float().to(self._device)
 
-    def _step(self, rate: tuple[float, ...]) -> Tensor | None:
-        """Return the largest change from one raw action to the next (A,), normalised."""
-        if not rate:
-            return None
-        if len(rate) not in (1, self.spec.size) or min(rate) <= 0:
-            raise ConfigError(
-                'planner.max_rate: expected one positive number, or one for each of '
-                f'{", ".join(self.spec.fields)}, found {list(rate)}'
-            )
-        return self._tensor(np.array(rate) * self.spec.dt / self._scaler.std)
-
     def _focus_reader(self, robot: config.Robot, focus: tuple[str, ...]) -> StateReader | None:
         """Return the function that reads the fields of `focus` off latents, None without any."""
         columns, head = columns_of(focus, self._model.config, robot), self._model.state_head
@@ -258,30 +291,9 @@ class Pilot:
     def _check(self, pixels: Array, dimensions: int) -> None:
         """Raise ValueError where pixels are not images of the size of the model."""
         expected = (self.image_size, self.image_size, 3)
-        possible = (expected, (*expected[:2], 3 * self.stack))
+        counts = (1, self.stack, *range(1, self.past_steps + 2))
+        possible = [(*expected[:2], 3 * count) for count in counts]
         fits = pixels.ndim == dimensions and pixels.shape[-3:] in possible
         if not fits or pixels.dtype != np.uint8:
             either = ' or '.join(map(str, dict.fromkeys(possible)))
             raise ValueError(f'expected {either} uint8, found {pixels.shape} {pixels.dtype}')
-
-
-def planning_device(settings: config.Planner, model: config.Model) -> torch.device:
-    """Return where to plan: for 'auto', a GPU is used for the large networks of `tiny` alone."""
-    small = settings.device == 'auto' and model.preset != 'tiny'
-    return pick_device('cpu' if small else settings.device, 'planner.device')
-
-
-def _require_decoder(checkpoint: Checkpoint) -> None:
-    """Raise a CheckpointError if nothing connects the latent actions of a model to actions."""
-    latent = checkpoint.model_config.kind == 'latent_action'
-    if latent and not checkpoint.info.actions:
-        raise CheckpointError(
-            f'{checkpoint.folder or "the checkpoint"}: its latent actions cannot be decoded, '
-            'because no moment was labelled; label some (smwm label --ask), and train again'
-        )
-
-
-def _rows(columns: Mapping[str, Tensor], length: int) -> list[dict[str, float]]:
-    """Turn named columns (B,) into one named row for each problem."""
-    lists = {name: column.tolist() for name, column in columns.items()}
-    return [{name: column[row] for name, column in lists.items()} for row in range(length)]

@@ -14,6 +14,7 @@ import time
 
 from smwm_ros import config
 from smwm_ros.interfaces import Plan, Planner, Plans, WorldModel
+from smwm_ros.model.past import steps_before
 from smwm_ros.model.recorded import can_record, Recorded
 from smwm_ros.planning.actor_rollout import ActorRollout
 from smwm_ros.planning.bounds import Bounds
@@ -85,20 +86,24 @@ class SearchPlanner:
         self, z: Tensor, goal: Tensor, past: Tensor | None = None, metric: Tensor | None = None
     ) -> Plans:
         """
-        Plan for B problems at once, each as if it were alone: z (B, D), goal (B, D).
+        Plan for B problems at once, each as if it were alone: z (B, W), goal (B, D).
+
+        z may have its past (model/past.py), so W is D or more.
 
         Every plan begins with `past` (B, n, A): normalised raw actions that were sent before.
         The distance from a goal is |(z - goal) @ metric| with `metric` (B, D, D).
         """
-        if z.shape != goal.shape or z.ndim != 2:
+        width = self._costs.latent_size
+        if len(z) != len(goal) or (z.ndim, goal.ndim) != (2, 2):
             raise ValueError(
-                'expected as many latents as goals, all of one width, found z of '
-                f'{tuple(z.shape)} and goals of {tuple(goal.shape)}'
+                f'expected as many latents as goals, found z of {tuple(z.shape)} and goals of '
+                f'{tuple(goal.shape)}'
             )
-        if self._costs.latent_size != z.shape[1]:
+        if goal.shape[1] != width:
             raise ValueError(
-                f'expected latents of width {self._costs.latent_size}, found {z.shape[1]}'
+                f'expected latents of width {width}, those of goals, too, found {goal.shape[1]}'
             )
+        steps_before(z.shape[1], width, self._bounds.width)
         length = self.settings.horizon * self._bounds.block  # raw actions in a plan
         if past is not None and not (len(past) == len(z) and 0 < past.shape[1] < length):
             raise ValueError(

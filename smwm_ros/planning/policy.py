@@ -18,6 +18,7 @@ from smwm_ros.errors import DatasetError
 from smwm_ros.interfaces import Plans, WorldModel
 from smwm_ros.model import sidecar
 from smwm_ros.model.actor import STEPS
+from smwm_ros.model.past import advanced
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.costs import Costs, sum_of
 from smwm_ros.planning.drives import RecordedDrives
@@ -31,7 +32,7 @@ NAME = 'proposals'
 STEPS_TO_GO = STEPS  # one proposal for each of these [model steps]
 
 
-# z (B, D), goal (B, D), the last raw action (B, A), those sent before (B, n, A) -> (B, P, T, K*A)
+# z (B, W), goal (B, D), the last raw action (B, A), those sent before (B, n, A) -> (B, P, T, K*A)
 Propose: TypeAlias = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 
 
@@ -51,14 +52,14 @@ class Policy(GoalNetwork):
         return self.read(z, goal, steps / STEPS_TO_GO[-1])
 
     def propose(self, model: WorldModel, z: Tensor, goal: Tensor, horizon: int) -> Tensor:
-        """Return a plan for each of STEPS_TO_GO: (B, D), (B, D) -> (B, P, T, K*A)."""
+        """Return a plan for each of STEPS_TO_GO: (B, W), (B, D) -> (B, P, T, K*A)."""
         count = len(STEPS_TO_GO)
         steps = self.to_go.expand(len(z), -1, -1)
         z, goal = (latent.unsqueeze(1).expand(-1, count, -1) for latent in (z, goal))
         plan = []
         for _ in range(horizon):
-            plan.append(self(z, goal, steps))
-            z = model.predict(z, plan[-1])
+            plan.append(self(z[..., : goal.shape[-1]], goal, steps))
+            z = advanced(model, z, plan[-1])
             steps = (steps - 1).clamp(min=1)  # after the goal, stay there
         return torch.stack(plan, dim=2)
 

@@ -58,13 +58,13 @@ class Retrieval:
 
     def propose(self, z: Tensor, goal: Tensor, horizon: int, rest: Tensor) -> Tensor:
         """
-        Return the plan of the nearest stretch of each length: (B, D), (B, D) -> (B, P, T, K*A).
+        Return the plan of the nearest stretch of each length: (B, W), (B, D) -> (B, P, T, K*A).
 
         After the end of its stretch a plan rests; `rest` (A,) is the action without motion.
         """
         # With s and e for the ends of a stretch, half of |z - s|^2 + |goal - e|^2 and of the
         # squared difference of both is s.(goal - 2z) + e.(z - 2goal) + offset, and a constant.
-        drives = self.drives
+        drives, z = self.drives, z[:, : goal.shape[1]]
         starts = (goal - 2 * z) @ drives.latents.T  # (B, R)
         ends = (z - 2 * goal) @ drives.goals.T
         ticks = torch.arange(horizon * drives.block, device=z.device)

@@ -170,7 +170,7 @@ class RoadmapPlanner:
             raise ValueError('a roadmap has paths of plain latent distance alone')
         if self._known is None or not torch.equal(self._known.goal, goal):
             self._known = self.paths(goal)
-        subgoal, to_go = self._next(z, self._known)
+        subgoal, to_go = self._next(z[:, : goal.shape[1]], self._known)
         plans = self._planner.plan_many(z, subgoal, past)
         return plans._replace(to_go=to_go / self._roadmap.step)
 

@@ -150,6 +150,7 @@ def check(
                 f'({count_of(steps, "model step")} x '
                 f'dataset.action_block {dataset.info.action_block}) or one of {enough}, and '
                 'dataset.val_share above 0'
+                + ('; or a smaller train.unroll, or model.history of preset tiny' * (steps > 1))
             )
     longest = max(drive.stop - drive.start for drive in dataset.drives)
     if longest < stack + ticks:

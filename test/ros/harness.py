@@ -85,7 +85,7 @@ class FakePilot:
         self.goals.append(int(latent[0]))
         self.metrics.append(metric)
 
-    def plan(self, pixels, elapsed, sent=None):
+    def plan(self, pixels, elapsed, sent=None, before=None):
         """Note the image's colour and plan, fail or hang."""
         self.sent.append(sent)
         self.seen.append(int(pixels[0, 0, 0]))

@@ -5,6 +5,7 @@ from contextlib import contextmanager, ExitStack, suppress
 from functools import partial
 import json
 import threading
+from typing import Any
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -164,12 +165,14 @@ def serving(node_of):
 
     thread = threading.Thread(target=serve)
     thread.start()
-    yield node
-    ended.set()
-    thread.join()
-    executor.shutdown()
-    node.destroy_node()
-    context.try_shutdown()
+    try:
+        yield node
+    finally:
+        ended.set()
+        thread.join()
+        executor.shutdown()
+        node.destroy_node()
+        context.try_shutdown()
 
 
 @pytest.fixture
@@ -192,7 +195,7 @@ class Answers(Node):
 
     def __init__(self, context):
         super().__init__('plan', context=context)
-        self.calls = []
+        self.calls = list[Any]()
         for kind, name in ((Trigger, 'stop'), (SetBool, 'engage'), (GetState, 'get_state')):
             self.create_service(kind, f'~/{name}', partial(self._on_call, name))
         self.create_subscription(Float64MultiArray, '/arena/goal_state', self.calls.append, 10)
@@ -211,7 +214,7 @@ class Answers(Node):
 @pytest.fixture
 def joins(monkeypatch):
     """Start a node that only a client that joins a second time can discover; note all joins."""
-    noted = []
+    noted = list[Any]()
     monkeypatch.setattr(connection, '_DISCOVERY', 0.5)
     join = connection.Connection._join
     with ExitStack() as running:
@@ -250,9 +253,12 @@ def test_a_client_joins_twice_at_most_and_once_where_its_node_is_known(capsys, m
     monkeypatch.setattr(connection, '_DISCOVERY', 0.5)
     joined = []
     join = connection.Connection._join
-    monkeypatch.setattr(
-        connection.Connection, '_join', lambda self: (joined.append(self), join(self))
-    )
+
+    def count(self):
+        joined.append(self)
+        join(self)
+
+    monkeypatch.setattr(connection.Connection, '_join', count)
     code, said = say(capsys, 'engage')
     assert code == 2
     assert 'no service /plan/engage within 1 s; no other plan node was found' in said

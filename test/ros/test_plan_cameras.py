@@ -32,9 +32,10 @@ def observations_of(here):
     wait_until(lambda: here.pilots, 'a pilot')
     plan = here.pilot.plan
 
-    def watch(pixels, elapsed, sent):
+    def watch(pixels, elapsed, sent, before):
         seen.append(pixels)
-        return plan(pixels, elapsed, sent)
+        here.before = before
+        return plan(pixels, elapsed, sent, before)
 
     here.pilot.plan = watch
     return seen
@@ -68,6 +69,24 @@ def test_a_model_of_changes_of_state_drives_no_robot(checkpoint):
     made = made._replace(dataset=replace(made.dataset, action='next_state_delta'))
     with pytest.raises(CheckpointError, match='cannot be published as commands'):
         Setup(made, made.robot, made.planner)
+
+
+def test_a_forward_model_with_a_history_gets_images_and_commands_of_model_steps_before(
+    checkpoint, tmp_path
+):
+    made, knobs = load(checkpoint), config.Model(preset='tiny', history=3)
+    block, size = made.action_block, made.spec.size
+    model = make_model(knobs, 16, block * size).eval().requires_grad_(False)
+    save(tmp_path, made._replace(model=model, model_config=knobs))
+    with world(tmp_path) as here:
+        seen = observations_of(here)
+        here.drive()
+        wait_until(lambda: len(seen) > 20 and seen[-1].shape[-1] == 9, 'plans with a past')
+        here.wait_for('RUNNING')
+        wait_until(lambda: here.commands and np.array(here.before).any(), 'commands of the past')
+    assert here.before.shape == (2 * block, size)
+    oldest, middle, newest = (int(seen[-1][0, 0, part]) for part in (0, 3, 6))
+    assert oldest + 1 < middle < newest - 1, 'an image is a grey level brighter than the last'
 
 
 def test_a_model_with_a_history_gets_the_images_of_the_control_periods_before(
