@@ -39,7 +39,8 @@ ARGUMENTS = {
     'use_sim_time': ('false', SWITCH, 'follow the simulated time on /clock instead of wall time'),
     'log_level': ('info', None, 'debug, info, warn, error or fatal'),
 }
-PROFILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
+# Fast DDS 3 reads the first one, and Fast DDS 2, up to Jazzy, the second one.
+PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -93,7 +94,10 @@ def generate_launch_description() -> LaunchDescription:
                 )
                 for name, (default, choices, about) in ARGUMENTS.items()
             ),
-            SetEnvironmentVariable(PROFILE, EnvironmentVariable(PROFILE, default_value=file)),
+            *(
+                SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=file))
+                for name in PROFILES
+            ),
             OpaqueFunction(function=start),
         ]
     )

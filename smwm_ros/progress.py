@@ -16,7 +16,7 @@ from smwm_ros.text import echo, line
 
 try:
     from tqdm import tqdm
-except ModuleNotFoundError:  # lines will do
+except Exception:  # missing or broken: lines will do
     tqdm = None
 
 EVERY = 5.0  # between two lines in a log [s]

@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 import sys
 
+# What names the profile of Fast DDS: in version 3 and newer, and in version 2 (Humble to Jazzy).
+PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+
 
 def share_folders() -> list[Path]:
     """Return the share folders of this package: source tree, pip and colcon installations."""

@@ -803,6 +803,42 @@ FILES = [
     M('any share of damage accepted', 'bags/converting/faults.py',
       'if count > self._limit * total:', 'if count > total:', 'test_convert_faults.py'),
 ]  # fmt: skip
+# Cameras and machines.
+TRANSPORT = 'codec/transport.py'
+PROFILE = 'doctor/middleware.py'
+EXAMINES = [
+    M('the buffers of Lyrical are not read', 'codec/octets.py',
+      "hasattr(data, 'to_array')", 'False', 'test_images.py -k whatever_holds'),
+    M('every image is copied', 'codec/octets.py',
+      'view if view.c_contiguous else view.tobytes()', 'view.tobytes()',
+      'test_images.py -k not_copied'),
+    M('raw images are left for compressed ones', TRANSPORT,
+      'if any(types.get(topic) == camera.type for topic in camera.topics) or not found:',
+      'if not found:', 'test_transport.py -k has_are_converted'),
+    M('one of two cameras changes its transport', TRANSPORT,
+      '    if len(found) < len(camera.topics):\n        return camera\n', '',
+      'test_transport.py -k change_together'),
+    M('goals are read from the configured topic alone', 'bags/reading/frames_at.py',
+      'robot = by_transport(recorded, reader)', 'robot = recorded',
+      'test_transport.py -k has_are_converted'),
+    M('segments of living nodes are leftovers', 'doctor/shared_memory.py',
+      ' or _key(found) in locked', '', 'test_doctor.py -k leftovers'),
+    M('segments of nodes that just start are leftovers', 'doctor/shared_memory.py',
+      'segment.st_mtime < YOUNG', 'segment.st_mtime < 0', 'test_doctor.py -k leftovers'),
+    M('Jazzy reads the variable of Fast DDS 3', PROFILE,
+      "'iron', 'jazzy')", "'iron')", 'test_doctor.py -k variables'),
+    M('a connection to a router is a router', PROFILE,
+      " and row[3] == '0A'", '', 'test_doctor.py -k router'),
+    M('what comes after a crash is not probed', 'doctor/libraries.py',
+      'left = left[len(reports) :]', 'left = left[len(reports) : len(reports) + 1]',
+      'test_doctor.py -k broken_libraries'),
+    M('looking for a library imports it', 'doctor/probe.py',
+      'if not name.startswith(LOOK):', 'if name:', 'test_doctor.py -k looked_for'),
+    M('a problem exits with 0', 'verbs/doctor.py',
+      'int(count[PROBLEM] > 0)', '0', 'test_doctor.py -k broken_libraries'),
+    M('a broken verb ends all verbs', 'cli.py',
+      'if words and words[0] in VERBS', 'if False', 'test_doctor.py -k broken_libraries'),
+]  # fmt: skip
 # Latent actions.
 BOTTLES, LAM = 'latent_actions/bottlenecks.py', 'latent_actions/model.py'
 INFERS = [
@@ -1082,7 +1118,7 @@ WORLDS = [
 ]  # fmt: skip
 MUTATIONS = [
     one if one.file.startswith('bench/') else one._replace(file=f'smwm_ros/{one.file}')
-    for one in (*MEASURES, *RADII, *LEARNS, *PLANS, *DRIVES, *FILES, *INFERS, *WORLDS)
+    for one in (*MEASURES, *RADII, *LEARNS, *PLANS, *DRIVES, *FILES, *EXAMINES, *INFERS, *WORLDS)
 ]
 
 

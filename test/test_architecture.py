@@ -32,6 +32,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'fieldpath': (set(), set()),
     'share': (set(), set()),
     'progress': ({'text'}, {'tqdm'}),
+    'processors': (set(), set()),
     'reporting': (set(), set()),
     'worker_processes': ({'errors'}, set()),
     'config': ({'fieldpath'}, set()),
@@ -49,7 +50,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {*BASE, 'codec', 'data', 'latent_actions'},
         {'numpy', 'torch', 'safetensors'},
     ),
-    'training': ({*BASE, 'data', 'latent_actions', 'model'}, {'numpy', 'torch'}),
+    'training': (
+        {*BASE, 'processors', 'data', 'latent_actions', 'model'},
+        {'numpy', 'torch'},
+    ),
     'labelling': (
         {*BASE, 'data', 'latent_actions', 'model', 'training'},
         ARRAYS | {'torch'},
@@ -68,6 +72,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {*BASE, 'codec', 'exchange', 'model', 'planning', 'evaluation'},
         {'numpy', 'torch', 'stable_worldmodel'},
     ),
+    'doctor': ({*BASE, 'share', 'processors', 'control', 'model', 'planning'}, set()),
     'pages': ({*BASE, 'bags', 'data', 'model', 'training', 'evaluation', 'toys'}, ARRAYS),
     'nodes': (
         {*BASE, 'load', 'share', 'codec', 'arenas', 'model', 'training', 'planning'}
@@ -79,7 +84,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {*BASE, 'progress', 'load', 'share', 'tables', 'cli', 'codec', 'data', 'bags', 'arenas'}
         | {'collect', 'labelling', 'latent_actions'}
         | {'model', 'training', 'planning', 'evaluation', 'toys', 'exchange', 'swm', 'pages'}
-        | {'control', 'nodes'},
+        | {'control', 'nodes', 'doctor'},
         ARRAYS | {'torch', 'yaml'},
     ),
 }
@@ -207,10 +212,11 @@ def test_every_room_of_the_table_exists() -> None:
     assert {room_of(path) for path in SOURCES} - {'__init__'} == set(ROOMS)
 
 
-def test_only_three_places_import_by_a_name_made_at_run_time() -> None:
+def test_only_four_places_import_by_a_name_made_at_run_time() -> None:
     users = {ids(path) for path in SOURCES if 'import_module(' in path.read_text(encoding='utf-8')}
     verbs, arenas, messages = 'cli.py', 'arenas/__init__.py', 'nodes/messages.py'
-    assert users <= {f'smwm_ros/{name}' for name in (verbs, arenas, messages)}
+    places = (verbs, arenas, messages, 'doctor/probe.py')
+    assert users <= {f'smwm_ros/{name}' for name in places}
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=ids)

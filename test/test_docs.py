@@ -65,6 +65,8 @@ SHOWN_BY = {
     'smwm check ': 'test_check.py::test_a_model_fits_the_robot_of_its_training',
     'smwm adapt ': 'test_adapt.py::test_a_minute_of_images_makes_the_model_fit',
     'smwm label ': 'test_labelling.py::test_answers_become_labelled_moments',
+    # Exits with 1 on a machine that has a problem.
+    'smwm doctor': 'test_doctor.py::test_this_machine_is_described_and_the_model_is_timed',
     'pre-commit install': 'test_package.py::test_every_requirement_of_setup_py_is_used',
 }
 

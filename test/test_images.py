@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator
+from pickle import PickleBuffer
 import struct
 from types import SimpleNamespace
 from typing import Any
@@ -22,9 +25,11 @@ from smwm_ros.codec.images import (
     read_image,
     read_view,
     RESIZE,
+    size_in_words,
     tiles,
     to_rgb,
 )
+from smwm_ros.codec.octets import octets
 from smwm_ros.errors import CodecError
 
 Pixels = NDArray[Any]
@@ -400,3 +405,66 @@ def test_any_nonsense_gives_pixels_or_a_codec_error(
     else:
         assert rgb.shape == (height, width, 3)
         assert rgb.dtype == np.uint8
+
+
+class OnlyBytes:
+    """Data that bytes() alone can read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __bytes__(self) -> bytes:
+        return self._data
+
+
+class OnlyNumbers:
+    """Data that can be read number by number alone."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._data)
+
+
+class LikeRosidlBuffer:
+    """Data with the methods of rosidl_buffer.Buffer alone."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def to_array(self) -> array[int]:
+        return array('B', self._data)
+
+
+@pytest.mark.parametrize('kind', [PickleBuffer, OnlyBytes, OnlyNumbers, LikeRosidlBuffer, list])
+def test_the_bytes_of_a_message_are_read_whatever_holds_them(kind: Any) -> None:
+    rgb = random_rgb(6, 5)
+    raw = message('rgb8', rgb, pad=2)
+    raw.data = kind(raw.data.tobytes())
+    assert (to_rgb(raw) == rgb).all()
+    packed = compressed('png', cv2.imencode('.png', rgb[..., ::-1])[1].tobytes())
+    packed.data = kind(packed.data.tobytes())
+    assert (to_rgb(packed) == rgb).all()
+    assert size_in_words(packed) == '5x6'
+
+
+@pytest.mark.parametrize('kind', [bytes, bytearray, PickleBuffer, lambda data: array('B', data)])
+def test_bytes_with_the_buffer_protocol_are_not_copied(kind: Any) -> None:
+    data = kind(bytes(range(100)))
+    found = octets(data)
+    assert found.tolist() == list(range(100))
+    assert np.shares_memory(found, np.frombuffer(data, np.uint8))
+    assert octets(np.arange(100, dtype=np.uint8)[::2]).tolist() == list(range(0, 100, 2))
+    assert octets(kind(b'')).size == 0
+
+
+@pytest.mark.parametrize('data', [7, None, 'text', [256], [0.5]])
+def test_what_holds_no_bytes_is_an_error(data: Any) -> None:
+    raw = message('rgb8', random_rgb(2, 2))
+    raw.data = data
+    with pytest.raises(CodecError, match=f'of type {type(data).__name__}, expected bytes'):
+        to_rgb(raw)

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from smwm_ros.config import Config
 from smwm_ros.load import knobs
+from smwm_ros.share import PROFILE_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
@@ -66,6 +67,17 @@ def test_the_description_is_made(path):
     spec.loader.exec_module(module)
     declared = {item.name for item in module.generate_launch_description().get_launch_arguments()}
     assert set(module.ARGUMENTS) <= declared
+
+
+def test_the_launch_file_sets_the_profile_for_every_version_of_fast_dds():
+    text = (ROOT / 'launch' / 'plan.launch.py').read_text()
+    (names,) = (
+        node.value
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == 'PROFILES'
+    )
+    assert ast.literal_eval(names) == PROFILE_VARIABLES
+    assert 'for name in PROFILES\n' in text
 
 
 def test_transports_carry_a_camera_image():

@@ -160,7 +160,7 @@ def test_a_pilot_warms_up_with_the_whole_past(
     widths = []
     plan_many = pilot._planner.plan_many
 
-    def note(z: Tensor, *others: Tensor | None) -> object:
+    def note(z: Tensor, *others: Any) -> object:
         widths.append(z.shape[1])
         return plan_many(z, *others)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.processors import allowed_processors, idle_processors
 from smwm_ros.training import threads as module
-from smwm_ros.training.threads import allowed_processors, idle_processors, Threads, threads
+from smwm_ros.training.threads import Threads, threads
 from smwm_ros.training.train import train
 import torch
 from worlds import dot_dataset
@@ -21,7 +22,6 @@ from worlds import dot_dataset
 def _four_processors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = torch.get_num_threads()
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1, 2, 5})
-    monkeypatch.setattr(module, 'CGROUP', Path('/nowhere'))
     torch.set_num_threads(4)
     yield
     torch.set_num_threads(before)

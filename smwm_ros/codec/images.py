@@ -20,6 +20,7 @@ import numpy as np
 from smwm_ros.codec import image_headers
 from smwm_ros.codec.depth import read_depth
 from smwm_ros.codec.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
+from smwm_ros.codec.octets import octets
 from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
@@ -59,7 +60,7 @@ def size_in_words(msg: Any) -> str:
     """Return WIDTHxHEIGHT of an image, or '' if its header does not contain it."""
     if hasattr(msg, 'width'):
         return f'{msg.width}x{msg.height}'
-    size = image_headers.size_of(memoryview(msg.data))
+    size = image_headers.size_of(octets(msg.data).data)
     return '{}x{}'.format(*size) if size else ''
 
 
@@ -121,7 +122,7 @@ def _decode(msg: Any) -> tuple[Array, bool]:
     if hasattr(msg, 'encoding'):
         return _decode_raw(msg)
     if hasattr(msg, 'format'):
-        return _decode_compressed(msg.format, np.frombuffer(msg.data, np.uint8))
+        return _decode_compressed(msg.format, octets(msg.data))
     raise CodecError(f'{type(msg).__name__} is not an image; expected Image or CompressedImage')
 
 
@@ -149,7 +150,7 @@ def _raster(msg: Any, layout: Layout) -> Array:
             raise CodecError(f'nv24 image of {width}x{height}: expected rows without padding')
     if name.startswith(('yuv', 'yuyv', 'uyvy')) and width % 2:
         raise CodecError(f'{name} image of {width}x{height}: expected an even width')
-    data = np.frombuffer(msg.data, np.uint8)
+    data = octets(msg.data)
     dtype = np.dtype(layout.dtype).newbyteorder('>' if msg.is_bigendian else '<')
     line = width * layout.channels * dtype.itemsize  # bytes of a row without padding
     step = int(msg.step) or line  # some drivers leave it at 0

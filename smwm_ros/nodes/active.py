@@ -196,7 +196,7 @@ def _topic_monitor(
     """Return a monitor of the camera, goal and command topics."""
     camera, command = setup.robot.camera, setup.robot.command
     remedy = 'set robot.camera.type, or robot.camera.topic'
-    cameras = [TopicType(topic, camera.type, remedy) for topic in camera.topics]
+    cameras = [TopicType(topic, camera.type, remedy, True) for topic in camera.topics]
     remedy = 'set robot.command.type and robot.command.fields'
     commands = TopicType(command.topic, command.type, remedy)
     return TopicMonitor(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rclpy.node import Node
 from smwm_ros import config
+from smwm_ros.codec.octets import octets
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.robot_setup import Setup
@@ -67,7 +68,7 @@ class DuplicateDetector:
 
     def is_same(self, message: Any) -> bool:
         """Return whether an image message has the same data as the one before."""
-        new = np.frombuffer(message.data, np.uint8)
+        new = octets(message.data)
         old, self._data = self._data, new
         if new.size != old.size or not np.array_equal(new[::_STRIDE], old[::_STRIDE]):
             return False

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rclpy.node import Node
+from smwm_ros.codec.transport import other_transport, transport_hint
 
 
 class TopicType(NamedTuple):
@@ -15,6 +16,7 @@ class TopicType(NamedTuple):
     topic: str  # before remapping
     type: str  # geometry_msgs/msg/Twist
     remedy: str  # when another node uses another type
+    camera: bool = False  # whose images may come compressed, on another topic
 
 
 class TopicMonitor:
@@ -45,13 +47,25 @@ class TopicMonitor:
 
     def _publisher_problems(self, expected: TopicType) -> Iterator[str]:
         """Name the publishers of another type on a topic that this node subscribes to."""
-        for info in self._node.get_publishers_info_by_topic(expected.topic):
+        infos = self._node.get_publishers_info_by_topic(expected.topic)
+        if expected.camera and not infos:
+            yield from self._transport_problem(expected)
+        for info in infos:
             if info.topic_type != expected.type:
                 yield (
                     f'{self._node.resolve_topic_name(expected.topic)}: {_name(info)} publishes '
                     f'{info.topic_type}, but this node subscribes to {expected.type}; '
                     f'{expected.remedy}'
                 )
+
+    def _transport_problem(self, expected: TopicType) -> Iterator[str]:
+        """Say that a topic without publishers has one for the same images, compressed or raw."""
+        name = self._node.resolve_topic_name(expected.topic)
+        other = other_transport(name, expected.type)
+        infos = self._node.get_publishers_info_by_topic(other[0]) if other else []
+        types = {other[0]: {info.topic_type for info in infos}} if other else {}
+        if hint := transport_hint(name, expected.type, types):
+            yield f'{name}: no publisher, but {hint}'
 
     def _subscriber_problems(self, commands: TopicType) -> Iterator[str]:
         """Name the subscribers of another type on the command topic, or that there is none."""

@@ -12,23 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import ceil
-import os
-from pathlib import Path
 from statistics import median
 import time
 
+from smwm_ros.processors import allowed_processors, idle_processors
 from smwm_ros.text import count_of
 import torch
 
-PROBE = 0.3  # time over which idle processors are measured [s]
 SPARE = 0.3  # share of a processor that others may use while it counts as idle
 SLOW, IN_A_ROW = 3.0, 5  # so many steps that take so many times as long start a new choice
 TRIES = 4  # steps of a trial with each number; the first is not counted
 USUAL = 10  # steps whose median is the usual time of a step
 PATIENCE = 10.0  # least time between two choices because of slow steps [s]
 RECHECK = 60.0  # until idle processors are measured again, to use more threads [s]
-PROC, CGROUP = Path('/proc/stat'), Path('/sys/fs/cgroup')
 
 
 class Threads:
@@ -132,55 +128,3 @@ def threads(wanted: int, report: Callable[[str], None]) -> Iterator[Threads]:
         yield Threads(wanted, report)
     finally:
         torch.set_num_threads(before)
-
-
-def allowed_processors(cgroup: Path = CGROUP) -> int:
-    """Return how many processors this process may use, by CPU affinity and cgroup quota."""
-    if not hasattr(os, 'sched_getaffinity'):
-        return os.cpu_count() or 1
-    count = len(os.sched_getaffinity(0))
-    try:
-        quota, period = (cgroup / 'cpu.max').read_text(encoding='ascii').split()
-        return count if quota == 'max' else max(1, min(count, ceil(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass
-    try:  # cgroups v1
-        quota, period = (
-            (cgroup / 'cpu' / f'cpu.cfs_{name}_us').read_text(encoding='ascii')
-            for name in ('quota', 'period')
-        )
-        return count if int(quota) <= 0 else max(1, min(count, ceil(int(quota) / int(period))))
-    except (OSError, ValueError):
-        return count
-
-
-def idle_processors(
-    stat: Path = PROC, wait: Callable[[float], object] = time.sleep
-) -> float | None:
-    """Measure how many of the allowed processors are idle; None if that is unknown."""
-    before = _ticks(stat)
-    wait(PROBE)
-    after = _ticks(stat)
-    if not before or before.keys() != after.keys():
-        return None
-    idle = 0.0
-    for processor, (rest, whole) in after.items():
-        passed = whole - before[processor][1]
-        idle += (rest - before[processor][0]) / passed if passed > 0 else 1.0
-    return idle
-
-
-def _ticks(stat: Path) -> dict[int, tuple[int, int]]:
-    """Return idle and total ticks of each allowed processor, from /proc/stat."""
-    try:
-        ours = os.sched_getaffinity(0)
-        lines = stat.read_text(encoding='ascii').splitlines()
-        found = {}
-        for name, *counts in (line.split() for line in lines if line.startswith('cpu')):
-            if name[3:].isdigit() and int(name[3:]) in ours:
-                user, nice, system, idle, waits, irq, soft, steal = map(int, counts[:8])
-                rest = idle + waits
-                found[int(name[3:])] = (rest, rest + user + nice + system + irq + soft + steal)
-        return found
-    except (AttributeError, OSError, ValueError):
-        return {}

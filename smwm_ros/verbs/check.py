@@ -152,6 +152,7 @@ def _check_topics(
     from smwm_ros.bags.reading.find import find_bags
     from smwm_ros.bags.reading.topics import config_as_recorded
     from smwm_ros.bags.survey.traffic import traffic_in
+    from smwm_ros.codec.transport import as_published
 
     found: dict[str, Check] = {}
     for bag in find_bags(bags, msgs) if bags else []:
@@ -160,6 +161,11 @@ def _check_topics(
         here = config_as_recorded(config, bag)
         robot = here.robot
         seen = traffic_in(bag, [*robot.camera.topics, robot.command.topic])
+        camera = as_published(robot.camera, seen.types)
+        if camera != robot.camera:
+            robot = replace(robot, camera=camera)
+            here = replace(here, robot=robot)
+            seen = traffic_in(bag, [*camera.topics, robot.command.topic])
         types = {topic: [kind] for topic, kind in seen.types.items()}
         checks = [] if live else [check_topics(robot, types, bag.name)]
         if all(one.go for one in checks):

@@ -62,6 +62,10 @@ def topic_problem(knob: str, topic: str, kind: str, types: Types) -> str:
 
 def _missing(knob: str, topic: str, kind: str, types: Types) -> str:
     """Return that a topic does not exist, and which ones of its type do."""
+    from smwm_ros.codec.transport import transport_hint
+
+    if hint := transport_hint(topic, kind, types):
+        return f"no topic '{topic}' ({knob}); {hint}"
     same = [name for name, kinds in types.items() if kind in kinds]
     choices = (
         did_you_mean(topic, same)

@@ -106,6 +106,15 @@ def test_a_node_of_another_type_is_named_in_log_and_diagnostics(checkpoint, case
         wait_until(lambda: full not in here.health.get('message', ''), 'the end of it')
 
 
+def test_a_camera_that_publishes_compressed_images_alone_is_named(checkpoint):
+    with world(checkpoint, 'robot.camera.topic:=/eye') as here:
+        with stranger() as node:
+            node.create_publisher(CompressedImage, '/eye/compressed', 1)
+            here.wait_for_log('/eye: no publisher, but its images come as /eye/compressed: set ')
+            assert any('robot.camera.type=sensor_msgs/msg/CompressedImage' in x for x in here.log)
+        assert not any('/goal/image: no publisher' in line for line in here.log)
+
+
 def test_commands_without_a_subscriber_are_reported(checkpoint):
     with world(checkpoint, 'robot.command.topic:=/elsewhere') as here:
         here.wait_for_log('/elsewhere: no subscriber for the commands')

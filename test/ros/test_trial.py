@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests for nodes/trial.py, and of the shipped model: arena and planner as two processes."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from smwm_ros.errors import SmwmError
-from smwm_ros.nodes.trial import run_trial
+from smwm_ros.nodes.trial import private_network, run_trial
+from smwm_ros.share import PROFILE_VARIABLES
 
 MODEL = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
 # From (x, y) to (x, y) [m], the last four through the door. Chance reaches 0.4 of these 10 goals.
@@ -52,3 +54,15 @@ def test_a_node_that_cannot_start_ends_the_trial_with_its_log(tmp_path):
     tasks = [{'start': [0.0], 'goal': [0.0]}]
     with pytest.raises(SmwmError, match=r'the arena node ended with code 2(.|\n)*start'):
         run_trial(MODEL, 'two_room', tasks, BUDGET, tmp_path)
+
+
+@pytest.mark.parametrize('number', [0, 1])
+def test_every_version_of_fast_dds_gets_the_profile_unless_the_user_set_one(number, monkeypatch):
+    mine, other = PROFILE_VARIABLES[number], PROFILE_VARIABLES[1 - number]
+    monkeypatch.setenv(mine, 'mine.xml')
+    monkeypatch.delenv(other, raising=False)
+    with private_network() as environment:
+        assert environment[mine] == 'mine.xml'
+        assert Path(environment[other]).name == 'fastdds.xml'
+    assert other not in os.environ
+    assert os.environ[mine] == 'mine.xml'

@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from smwm_ros.bags.converting.shard_builder import ShardBuilder
 from smwm_ros.bags.reading.find import Bag
 from smwm_ros.bags.reading.reader import BagReader, read_or_recover
-from smwm_ros.bags.reading.topics import choose_topic_clocks, config_as_recorded, required_topics
+from smwm_ros.bags.reading.topics import (
+    by_transport,
+    choose_topic_clocks,
+    config_as_recorded,
+    required_topics,
+)
 from smwm_ros.config import Config
 from smwm_ros.errors import BagError, CodecError, writing
 
@@ -45,6 +51,7 @@ def _convert(
 ) -> None:
     """Convert an open bag."""
     config = config_as_recorded(config, reader.bag)
+    config = replace(config, robot=by_transport(config.robot, reader))
     topics = required_topics(reader, config)
     clocks = choose_topic_clocks(reader, config, topics)
     report(ConversionProgress(sum(reader.topics[topic].messages for topic in topics), 0, 0))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from smwm_ros.bags.reading.clock import nanoseconds
 from smwm_ros.bags.reading.find import Bag
 from smwm_ros.bags.reading.reader import BagReader, Message, read_or_recover
-from smwm_ros.bags.reading.topics import as_recorded
+from smwm_ros.bags.reading.topics import as_recorded, by_transport
 from smwm_ros.codec.images import compose, read_view, tiles
 from smwm_ros.config import Dataset, Robot
 from smwm_ros.errors import BagError, CodecError
@@ -17,10 +17,10 @@ from smwm_ros.interfaces import Array
 
 def image_at(bag: Bag, robot: Robot, dataset: Dataset, time: float) -> Array:
     """Return the latest image (S, S, 3) at or before a time since the start of the bag [s]."""
-    robot = as_recorded(robot, bag)
+    recorded = as_recorded(robot, bag)
 
     def read(reader: BagReader) -> Array:
-        _require(reader, robot)
+        robot = _require(reader, recorded)
         length = (reader.end - 1 - reader.start) / 1e9
         if not 0 <= time <= length:
             raise BagError(
@@ -41,10 +41,10 @@ def images_between(
     bag: Bag, robot: Robot, dataset: Dataset, start: float, stop: float | None
 ) -> list[Array]:
     """Return the images from start to stop [s], at most one per control period."""
-    robot = as_recorded(robot, bag)
+    recorded = as_recorded(robot, bag)
 
     def read(reader: BagReader) -> list[Array]:
-        _require(reader, robot)
+        robot = _require(reader, recorded)
         begin = reader.start + nanoseconds(start)
         end = reader.end if stop is None else reader.start + nanoseconds(stop) + 1
         images = list(_images(reader, robot, dataset, begin, end))
@@ -55,10 +55,12 @@ def images_between(
     return read_or_recover(bag, read)
 
 
-def _require(reader: BagReader, robot: Robot) -> None:
-    """Require the topics of all cameras."""
+def _require(reader: BagReader, recorded: Robot) -> Robot:
+    """Require the topics of all cameras; return the robot with those that the bag has."""
+    robot = by_transport(recorded, reader)
     for topic in robot.camera.topics:
         reader.require(topic, robot.camera.type)
+    return robot
 
 
 def _images(

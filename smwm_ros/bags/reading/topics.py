@@ -11,6 +11,7 @@ import numpy as np
 from smwm_ros.bags.reading.clock import choose_clocks, Clocks, Stamps
 from smwm_ros.bags.reading.find import Bag
 from smwm_ros.bags.reading.reader import BagReader, VIDEO_TOPIC
+from smwm_ros.codec.transport import as_published
 from smwm_ros.config import Camera, Config, IMAGE_TYPES, Robot
 from smwm_ros.errors import BagError, CodecError
 
@@ -44,6 +45,16 @@ def config_as_recorded(config: Config, bag: Bag) -> Config:
     mark = '' if bag.is_video else _absolute(config.dataset.episode_topic)
     dataset = replace(config.dataset, episode_topic=mark)
     return replace(config, robot=as_recorded(config.robot, bag), dataset=dataset)
+
+
+def by_transport(robot: Robot, reader: BagReader) -> Robot:
+    """Return the robot with compressed images where a bag has no raw ones, and vice versa."""
+    types = {name: topic.type for name, topic in reader.topics.items() if topic.messages}
+    camera = as_published(robot.camera, types)
+    if camera != robot.camera:
+        note = f'camera: {" ".join(camera.topics)}, as {" ".join(robot.camera.topics)} is missing'
+        reader.notes.append(note)
+    return replace(robot, camera=camera)
 
 
 def required_topics(reader: BagReader, config: Config) -> list[str]:
