@@ -51,7 +51,7 @@ docs: $(RUN) ## write the generated tables of the docs anew
 	@.venv/bin/python tools/docs.py $(ARGS)
 
 clean: ## remove .venv, caches and build folders; runs/ is kept
-	rm -rf .venv .uv build install log .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .uv build install log site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN): setup.py setup.cfg constraints.txt

@@ -79,6 +79,7 @@ setup(
             'h5py',  # as in hdf5, which tests need
             'hdf5plugin',
             'hypothesis',
+            'mkdocs<2',  # the docs as a site
             'mcap',  # writes the damaged files that tests read
             'mujoco',  # as in mujoco, which tests need
             'mypy',

@@ -1089,6 +1089,15 @@ INFERS = [
       'if not isinstance(self.model, Smwm):', 'if False:',
       'test_latent_action_model.py -k kinds'),
 ]  # fmt: skip
+# The site of the docs.
+SITE = [
+    M('links of the README keep the folder', 'tools/docs_site.py',
+      "return place.removeprefix('docs/') + mark + anchor", 'return link',
+      'test_docs_site.py -k leads_to'),
+    M('a link out of the docs loses its anchor', 'tools/docs_site.py',
+      'return OUTSIDE[place] + mark + anchor', 'return OUTSIDE[place]',
+      'test_docs_site.py -k leads_to'),
+]  # fmt: skip
 # Environments of stable-worldmodel.
 WORLDS = [
     M('an action stands beside the frame after it', 'swm/recorder.py',
@@ -1117,8 +1126,19 @@ WORLDS = [
       'test_swm.py -k several'),
 ]  # fmt: skip
 MUTATIONS = [
-    one if one.file.startswith('bench/') else one._replace(file=f'smwm_ros/{one.file}')
-    for one in (*MEASURES, *RADII, *LEARNS, *PLANS, *DRIVES, *FILES, *EXAMINES, *INFERS, *WORLDS)
+    one if one.file.startswith(('bench/', 'tools/')) else one._replace(file=f'smwm_ros/{one.file}')
+    for one in (
+        *MEASURES,
+        *RADII,
+        *LEARNS,
+        *PLANS,
+        *DRIVES,
+        *FILES,
+        *EXAMINES,
+        *INFERS,
+        *SITE,
+        *WORLDS,
+    )
 ]
 
 

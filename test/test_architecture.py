@@ -247,10 +247,12 @@ def test_files_and_functions_stay_short(path: Path) -> None:
 
 def committed() -> Iterator[Path]:
     """Yield the text files of the project."""
-    left_out = {'runs', 'build', 'install', 'log', '__pycache__'}
+    left_out = {'runs', 'build', 'install', 'log', '__pycache__', 'site'}
+    shared = {'.ci', '.github', '.dockerignore'}
     suffixes = {'.py', '.md', '.rst', '.yaml', '.yml', '.xml', '.toml', '.cfg', '.txt', '.sh', ''}
     for top in ROOT.iterdir():
-        if top.name in left_out or (top.name.startswith('.') and top.name != '.ci'):
+        hidden = top.name.startswith('.') and top.name not in shared
+        if top.name in left_out or hidden:
             continue
         for path in [top, *top.rglob('*')]:
             if path.is_file() and path.suffix in suffixes and '__pycache__' not in path.parts:

@@ -13,9 +13,11 @@ import signal
 import subprocess
 import sys
 import time
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from smwm_ros import __version__
 from smwm_ros.data.dataset import TransitionDataset
 from videos import numbered, write_video
 import yaml
@@ -23,6 +25,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     *(ROOT / name for name in ('README.md', 'bags/README.md', 'CONTRIBUTING.md')),
+    *(ROOT / name for name in ('QUALITY_DECLARATION.md', 'SECURITY.md')),
     *sorted((ROOT / 'docs').glob('*.md')),
 ]
 GENERATED = re.compile(r'<!-- generated:.*?<!-- end -->', re.DOTALL)
@@ -30,11 +33,20 @@ BLOCK = re.compile(r'^```bash\n(.*?)^```', re.DOTALL | re.MULTILINE)
 # What needs a machine of its own stands here with the test that does the same on a small scale.
 ENGINE = 'sim/test_mujoco.py::test_verbs_run_in_the_other_engine'
 WALK = 'ros/test_your_robot.py::test_every_command_of_the_page_leads_to_a_robot_that_drives'
+IMAGE = 'test_installs.py::test_the_image_has_a_fixed_base'
+VENV = 'test_installs.py::test_the_virtual_environment_comes_before'
 SHOWN_BY = {
-    'cd ~/ros2_ws/src && git clone': 'test_package.py::test_colcon_build_brings',
-    'rosdep install': 'test_package.py::test_every_import_is_declared_to_pip_and_to_rosdep',
-    'pip install -c smwm_ros/constraints.txt': 'test_docs.py::test_pip_installs_in_the_readme',
-    'cd ~/ros2_ws && colcon build': 'test_package.py::test_colcon_build_brings',
+    'sudo apt install python3-venv': IMAGE,
+    'mkdir -p ~/ros2_ws/src': 'test_installs.py::test_the_readme_clones_the_repository',
+    'git clone': 'test_installs.py::test_the_readme_clones_the_repository',
+    'python3 -m venv --system-site-packages venv': VENV,
+    '. venv/bin/activate': VENV,
+    'rosdep install': 'test_installs.py::test_rosdep_gets_every_dependency_with_apt',
+    'pip install torch': 'test_installs.py::test_pip_installs_what_apt_lacks',
+    'pip install pybullet': 'test_installs.py::test_pip_installs_what_apt_lacks',
+    'colcon build': 'test_package.py::test_colcon_build_brings',
+    'docker ': IMAGE,
+    'pixi ': 'test_installs.py::test_pixi_has_an_environment_for_every_distribution',
     '. .venv/bin/activate': 'test_makefile.py::test_a_target_installs_what_it_needs_once',
     'make ': 'test_docs.py::test_every_make_target_in_the_docs_exists',
     **dict.fromkeys(
@@ -190,11 +202,23 @@ def test_every_make_target_in_the_docs_exists() -> None:
             assert done.returncode == 0, f'{page.name}: make {target}: {done.stderr}'
 
 
-def test_pip_installs_in_the_readme_what_rosdep_cannot() -> None:
-    (line,) = [c for c in commands(ROOT / 'README.md') if c.startswith('pip install')]
-    package = (ROOT / 'setup.py').read_text(encoding='utf-8')
-    for name in line.split()[4:]:
-        assert f"'{name}" in package, f'README installs {name}, which setup.py does not name'
+def test_the_quality_declaration_says_whether_the_version_is_stable() -> None:
+    text = (ROOT / 'QUALITY_DECLARATION.md').read_text(encoding='utf-8')
+    stable = re.search(r'^\| 1\.ii stable version \| (.+?) \|', text, re.MULTILINE)
+    assert stable is not None
+    assert (stable[1] == 'yes') == (int(__version__.split('.')[0]) >= 1)
+    for no in re.findall(r'^\| [\w.]+ (.+?) \| \*\*no\*\*', text, re.MULTILINE):
+        assert '**Level 4** today' in text, f'level 3 is not met: {no}'
+    count = len(re.findall(r'\| \*\*no\*\* \|', text))
+    assert f'{["no", "one", "two", "three", "four", "five"][count]} requirements of' in text
+
+
+def test_the_security_page_names_the_enclaves_of_the_policy() -> None:
+    text = (ROOT / 'SECURITY.md').read_text(encoding='utf-8').partition('## SROS2')[2]
+    policy = ElementTree.parse(ROOT / 'config/sros2.xml')
+    paths = {str(enclave.get('path')) for enclave in policy.iter('enclave')}
+    assert set(re.findall(r'`(/\w+)`', text)) == paths
+    assert f'with {["no", "one", "two", "three", "four"][len(paths)]} enclaves' in text
 
 
 def test_links_lead_to_files() -> None:

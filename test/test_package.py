@@ -25,38 +25,38 @@ SCRIPTS = ('arena', 'plan', 'smwm', *VERBS)
 
 # import: (requirement in setup.py, rosdep key in package.xml), None where there is none
 THIRD_PARTY = {
-    'apsw': ('apsw', 'python3-rosbags-pip'),  # rosbags brings it
+    'apsw': ('apsw', None),  # rosdep has no key; rosbags brings it
     'av': ('av', None),  # rosdep has no key
-    'backports': ('backports.zstd', 'python3-rosbags-pip'),  # rosbags brings it
+    'backports': ('backports.zstd', None),  # rosdep has no key; rosbags brings it
     'cv2': ('opencv-python-headless', 'python3-opencv'),
     'datasets': ('lerobot', None),  # lerobot brings it
     'diagnostic_msgs': ('ros-diagnostic-msgs', 'diagnostic_msgs'),
     'geometry_msgs': ('ros-geometry-msgs', 'geometry_msgs'),
     'gymnasium': ('gymnasium', None),  # rosdep has no key
-    'h5py': ('h5py', 'python3-h5py'),
+    'h5py': ('h5py', None),  # optional
     'hdf5plugin': ('hdf5plugin', None),  # rosdep has no key
     'launch': (None, 'launch'),  # not on PyPI
     'launch_ros': (None, 'launch_ros'),  # not on PyPI
     'lerobot': ('lerobot', None),  # rosdep has no key
     'lifecycle_msgs': ('ros-lifecycle-msgs', 'lifecycle_msgs'),
-    'lz4': ('lz4', 'python3-rosbags-pip'),  # rosbags brings it
+    'lz4': ('lz4', None),  # rosdep has no key; rosbags brings it
     'mujoco': ('mujoco', None),  # optional; some distributions have no key
     'nav_msgs': ('ros-nav-msgs', 'nav_msgs'),
     'numpy': ('numpy', 'python3-numpy'),
     'onnxruntime': ('onnxruntime', None),  # rosdep has no key
     'onnxscript': ('onnxscript', None),  # rosdep has no key
-    'pybullet': ('pybullet', 'python3-pybullet-pip'),
+    'pybullet': ('pybullet', None),  # rosdep has a key for pip only
     'ray': ('ray', None),  # rosdep has no key
     'rcl_interfaces': ('ros-rclpy', 'rcl_interfaces'),  # rclpy brings it
     'rclpy': ('ros-rclpy', 'rclpy'),
-    'rosbags': ('rosbags', 'python3-rosbags-pip'),
+    'rosbags': ('rosbags', None),  # rosdep has a key for pip only
     'rosgraph_msgs': ('ros-rosgraph-msgs', 'rosgraph_msgs'),
     'safetensors': ('safetensors', None),  # rosdep has no key
     'sensor_msgs': ('ros-sensor-msgs', 'sensor_msgs'),
     'stable_worldmodel': ('stable-worldmodel', None),  # rosdep has no key
     'std_msgs': ('ros-std-msgs', 'std_msgs'),
     'std_srvs': ('ros-std-srvs', 'std_srvs'),
-    'torch': ('torch', 'python3-torch'),
+    'torch': ('torch', None),  # no package on Ubuntu 24.04
     'tqdm': ('tqdm', 'python3-tqdm'),
     'trajectory_msgs': ('ros-trajectory-msgs', 'trajectory_msgs'),
     'visualization_msgs': ('ros-visualization-msgs', 'visualization_msgs'),
@@ -261,6 +261,9 @@ def test_colcon_build_brings_all_that_ros2_looks_for(source: Path, mode: str) ->
     colcon = ('colcon', '--log-base', base / 'log')
     run(*colcon, 'build', '--base-paths', 'src', *words, cwd=workspace)
     check_prefix(base / 'install/smwm_ros')
+    if mode == 'copied':  # runs in the virtual environment that is active
+        script = (base / 'install/smwm_ros/bin/smwm').read_text(encoding='utf-8')
+        assert script.startswith('#!/usr/bin/env python3\n')
     setup = f'. {base}/install/smwm_ros/share/smwm_ros/package.sh'
     env = {'COLCON_CURRENT_PREFIX': str(base / 'install/smwm_ros'), 'AMENT_PREFIX_PATH': ''}
     said = run('sh', '-c', f'{setup}; smwm --version; echo $AMENT_PREFIX_PATH', env=env)
