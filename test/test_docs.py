@@ -15,6 +15,7 @@ import sys
 import time
 from xml.etree import ElementTree
 
+import cv2
 import numpy as np
 import pytest
 from smwm_ros import __version__
@@ -149,7 +150,7 @@ def run_until_interrupted(command: str, folder: Path, log: str) -> None:
 
 @pytest.fixture(scope='module')
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder like that of a user: bags of a small drive, a video, and a robot.yaml."""
+    """Return a folder like that of a user: bags of a drive, a video, robot.yaml, goal pictures."""
     folder = tmp_path_factory.mktemp('workshop')
     run('smwm collect two_room --out my_bags arena.episodes=6 arena.length=40', folder)
     robot = yaml.safe_load((ROOT / 'config' / 'two_room.yaml').read_text(encoding='utf-8'))
@@ -157,6 +158,10 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / 'robot.yaml').write_text(yaml.safe_dump(robot), encoding='utf-8')
     (folder / 'clips').mkdir()
     write_video(folder / 'clips' / 'monday.mp4', numbered(30))
+    cv2.imwrite(str(folder / 'block.png'), np.full((64, 64, 3), 90, np.uint8))
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:40, 10:50] = 255
+    cv2.imwrite(str(folder / 'mask.png'), mask)
     return folder
 
 

@@ -15,7 +15,7 @@ STEP = 1e-4  # by which each plan differs from the last
 def number_plans(pilot):
     """Let the pilot plan something else each time."""
 
-    def plan(pixels, elapsed, sent):
+    def plan(pixels, elapsed, sent, before):
         pilot.sent.append(None if sent is None else np.round(sent[:, 0] / STEP))
         made = STEP * len(pilot.sent)
         return PilotPlan(np.full((10, 2), made), 1.0, 0.5, 2.0)
