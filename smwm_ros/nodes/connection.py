@@ -72,6 +72,7 @@ class Connection:
         What else was created by then is destroyed.
         """
         joins = 1 if self._found else _JOINS
+        plans = set[str]()  # other plan nodes; discovery may miss one in a join
         for join in range(joins):
             if join:
                 self.close()
@@ -80,10 +81,10 @@ class Connection:
             if self.wait(lambda made=made: ready(made), _DISCOVERY):  # type: ignore[misc]
                 self._found = True
                 return made
-        found = self.node.get_node_names_and_namespaces()
-        nodes = sorted({f'{space.rstrip("/")}/{name}' for name, space in found})
-        plans = [name for name in nodes if name.endswith('/plan') and name != self._target]
-        others = ', '.join(plans)
+            found = self.node.get_node_names_and_namespaces()
+            nodes = {f'{space.rstrip("/")}/{name}' for name, space in found}
+            plans |= {name for name in nodes if name.endswith('/plan') and name != self._target}
+        others = ', '.join(sorted(plans))
         hint = f'found {others}; see --namespace' if plans else 'no other plan node was found'
         domain = os.environ.get('ROS_DOMAIN_ID', '0')
         raise SmwmError(
