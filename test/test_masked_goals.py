@@ -209,6 +209,10 @@ def test_the_alpha_channel_of_a_message_is_a_mask() -> None:
     mask = mask_of_message(message, SIZE // 2, 'stretch')
     assert mask is not None
     assert np.array_equal(mask, HALF[::2, ::2])
+    message.data = list(message.data)  # without the buffer protocol, as a Buffer of Lyrical
+    again = mask_of_message(message, SIZE // 2, 'stretch')
+    assert again is not None
+    assert np.array_equal(again, mask)
     assert mask_of_message(fill_image(SimpleNamespace(encoding=''), picture), 8, 'crop') is None
     opaque = with_mask(picture, np.ones_like(HALF))
     assert mask_of_message(fill_image(SimpleNamespace(encoding=''), opaque), 8, 'crop') is None

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from smwm_ros.codec.image_files import read_file
 from smwm_ros.codec.images import fit
+from smwm_ros.codec.octets import octets
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Array
 
@@ -28,9 +29,8 @@ def mask_of_message(msg: Any, size: int, how: str) -> Array | None:
     if msg.encoding not in ENCODINGS:
         return None
     height, width = int(msg.height), int(msg.width)
-    data = np.frombuffer(msg.data, np.uint8)
     step = int(msg.step) or 4 * width
-    alpha = np.ndarray((height, width), np.uint8, data, 3, (step, 4))
+    alpha = np.ndarray((height, width), np.uint8, octets(msg.data), 3, (step, 4))
     return _as_seen(alpha, size, how)
 
 
