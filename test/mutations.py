@@ -990,7 +990,7 @@ INFERS = [
     M('a mask has no effect on the cost', 'planning/costs.py',
       'away = away @ metric.unsqueeze(1)', 'pass', 'test_masked_goals.py -k cost_of_a_plan'),
     M('a mask has no effect on when a goal is reached', 'control/route.py',
-      'away if self._metric is None else away @ self._metric', 'away',
+      'away if self.metric is None else away @ self.metric', 'away',
       'test_masked_goals.py -k reached'),
     M('what matches inside a mask differs in the object, too', 'planning/masked_goals.py',
       'left: Array = z - parts @ ridge(parts, z, max(penalty, 1e-9))', 'left: Array = z',

@@ -20,6 +20,7 @@ class Alternatives:
 
     def __init__(self, latents: Array, tolerance: GoalTolerance | None) -> None:
         self.latents = latents  # (N, D)
+        self.metric: Array | None = None  # goals with a mask are no alternatives
         self._goals = [Route(latent[None], tolerance) for latent in latents]
         self.at = 0  # index of the goal that is the target
         self.reached = False

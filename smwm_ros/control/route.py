@@ -57,7 +57,7 @@ class Route:
         if len(latents) > 1 and tolerance is None:
             raise ValueError('a route of several subgoals requires a goal tolerance')
         self.latents = latents  # (N, D)
-        self._metric = metric  # (D, D) of a goal with a mask
+        self.metric = metric  # (D, D) of a goal with a mask
         self.tolerance = tolerance  # None: unknown, so no goal is reported as reached
         self.at = 0  # index of the subgoal that is the target
         self.reached = False
@@ -82,7 +82,7 @@ class Route:
         if self.tolerance is None:
             return Event.NOTHING
         away = z - self.target
-        distance = float(np.linalg.norm(away if self._metric is None else away @ self._metric))
+        distance = float(np.linalg.norm(away if self.metric is None else away @ self.metric))
         if distance < _SMALLER * self._smallest:
             self._smallest, self._waited = distance, 0
         else:

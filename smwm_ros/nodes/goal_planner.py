@@ -87,7 +87,6 @@ class GoalPlanner:
     def __init__(self, pilot: PilotLike, dt: float) -> None:
         self._pilot = pilot
         self._route: Route | Alternatives | None = None
-        self._metric: Array | None = None  # (D, D) of the distances to the target of the route
         self._clock = PlanClock(dt)
         self._lock = Lock()
         self._new_pilot: PilotLike | None = None  # replaces the pilot at the next plan
@@ -153,10 +152,9 @@ class GoalPlanner:
             self._pilot = pilot
         if goal is not None:
             self._route = self._route_of(goal, observation)
-            self._metric = None if goal.mask is None else goal.mask.metric
         assert self._route is not None
         if goal is not None or pilot is not None:
-            self._pilot.aim(self._route.target, self._metric)
+            self._pilot.aim(self._route.target, self._route.metric)
             with self._lock:
                 if self._new_goal is goal:  # only now, so that a failed goal is tried again
                     self._new_goal = None
@@ -200,5 +198,5 @@ class GoalPlanner:
         else:
             event = route.update(z, plan.seconds_to_go)
         if route.at != before:
-            self._pilot.aim(route.target, self._metric)
+            self._pilot.aim(route.target, route.metric)
         return event
