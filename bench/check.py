@@ -156,9 +156,9 @@ def rewrite(data: TransitionDataset, commands: Array, out: Path) -> None:
     robot = load_config(ARENA).robot
     robot = replace(robot, state=replace(robot.state, topic=''))
     begin = 1_700_000_000 * 10**9
-    for number, (start, stop, _) in enumerate(data.drives):
+    for number, drive in enumerate(data.drives):
         with BagWriter(out / f'bag_{number}', robot) as writer:
-            rows = np.arange(start, stop)
+            rows = np.arange(drive.start, drive.stop)
             pixels, actions = data.pixels(rows), data.actions(rows)
             for row in range(len(rows)):
                 stamp = begin + round((number * 1000 + row) * robot.dt * 1e9)

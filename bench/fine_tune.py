@@ -83,7 +83,7 @@ def held_out(folder: Path, quick: bool, number: int) -> TransitionDataset:
     # a shorter one.
     judges = record('two_room', folder, quick, max(MINUTES.values()) + JUDGES, number, FOREIGN)
     drives = judges.drives[-JUDGES:]
-    judges.episodes = tuple(Episode(start, stop, 'val') for start, stop, _ in drives)
+    judges.episodes = tuple(Episode(drive.start, drive.stop, 'val') for drive in drives)
     return judges
 
 

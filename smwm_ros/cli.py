@@ -20,6 +20,7 @@ from smwm_ros.text import echo, line
 
 VERBS = (
     'demo',
+    'record',
     'inspect',
     'convert',
     'view',

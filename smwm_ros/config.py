@@ -483,6 +483,10 @@ class Model:
         return self.kind.startswith('state_align')
 
 
+SUCCESS, FAILURE = 'success', 'failure'  # outcomes of an episode, in bags and datasets
+EVERY, NOT_FAILED, SUCCEEDED = OUTCOMES = ('all', 'not_failed', 'succeeded')
+
+
 @dataclass(frozen=True)
 class Train:
     """One training run."""
@@ -496,6 +500,13 @@ class Train:
         1,
         100,
         basic=True,
+    )
+    outcomes: str = knob(
+        EVERY,
+        'episodes that are trained on, by the outcome that was recorded with them (smwm record): '
+        'all, those that did not fail, also without an outcome (not_failed), or those that '
+        'succeeded',
+        choices=OUTCOMES,
     )
     lr: float = knob(3e-3, 'peak learning rate', 1e-7, 1.0)
     from_lr: float = knob(0.3, 'peak learning rate with --from, as a share of lr', 1e-4, 1.0)

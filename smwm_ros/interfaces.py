@@ -254,3 +254,43 @@ class Arena(Protocol):
     def close(self) -> None:
         """Free the simulator; legal twice."""
         ...
+
+
+class Episodes(Protocol):
+    """Where a recorder writes; what is not possible raises a SmwmError with the reason."""
+
+    recording: Any  # name, task and counts (messages by topic) of the running episode, or None
+    stored: int  # episodes so far
+
+    @property
+    def space(self) -> int:
+        """Return how much may still be recorded [bytes]."""
+        ...
+
+    def start(self, task: str) -> str:
+        """Begin an episode; return its name."""
+        ...
+
+    def add_topic(self, topic: str, kind: str, texts: Mapping[str, str], latched: bool) -> None:
+        """Add a topic to the running episode, with its message definitions."""
+        ...
+
+    def write(self, topic: str, data: bytes, received: int) -> None:
+        """Add a message to the running episode, at its receive time [ns]."""
+        ...
+
+    def flush(self) -> None:
+        """Hand what was recorded to the system."""
+        ...
+
+    def stop(self) -> str:
+        """Store the running episode; return a message for the user, as the others do."""
+        ...
+
+    def judge(self, outcome: str) -> str:
+        """Set the outcome of the running episode, else of the last one."""
+        ...
+
+    def discard(self) -> str:
+        """Discard the running episode, else the last one."""
+        ...

@@ -18,8 +18,9 @@ ROS = {'rclpy', 'rcl_interfaces', 'diagnostic_msgs', 'geometry_msgs', 'lifecycle
 ROS |= {'rosgraph_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs', 'trajectory_msgs'}
 ROS |= {'visualization_msgs'}
 FORMATS = {'h5py', 'hdf5plugin', 'lerobot', 'datasets', 'onnxruntime', 'onnxscript'}
+BAGS = {'rosbags', 'rosbag2_py', 'mcap', 'ray', 'av'}
 # The last three of these unpack.
-BAGS = {'rosbags', 'mcap', 'ray', 'av', 'apsw', 'backports', 'compression', 'lz4'}
+BAGS |= {'apsw', 'backports', 'compression', 'lz4'}
 
 # room: (the rooms it may import, the third parties it may import)
 BASE = {'text', 'errors', 'fieldpath', 'config', 'reporting', 'lock', 'files', 'interfaces'}
@@ -41,7 +42,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'interfaces': (set(), {'numpy', 'torch'}),  # torch for type checkers alone
     'codec': (BASE, ARRAYS),
     'data': ({*BASE, 'codec'}, ARRAYS),
-    'bags': ({*BASE, 'load', 'worker_processes', 'codec', 'data'}, ARRAYS | BAGS),
+    'bags': ({*BASE, 'load', 'worker_processes', 'codec', 'data'}, {*ARRAYS, *BAGS, 'yaml'}),
     'arenas': ({*BASE, 'load', 'codec'}, ARRAYS | {'pybullet', 'mujoco', 'gymnasium'}),
     'collect': ({*BASE, 'worker_processes', 'codec', 'bags', 'arenas'}, {'numpy'}),
     'control': ({*BASE, 'codec'}, ARRAYS),
@@ -99,7 +100,7 @@ BAG_ROOMS = {
 LIGHT = ('codec', 'data', 'control', 'bags', 'arenas', 'collect')
 # Foreign worlds: each lives behind one door, or a few.
 HOMES = {'pybullet': 'arenas', 'mujoco': 'arenas', 'gymnasium': 'arenas', 'tqdm': 'progress'}
-HOMES |= {'rosbags': 'bags', 'mcap': 'bags', 'ray': 'bags', 'av': 'bags'}
+HOMES |= {'rosbags': 'bags', 'rosbag2_py': 'bags', 'mcap': 'bags', 'ray': 'bags', 'av': 'bags'}
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
 HOMES['stable_worldmodel'] = 'swm'
 HOMES['onnxruntime'] = 'latent_actions exchange'  # runs encoders of others, and checks exports

@@ -74,6 +74,7 @@ SHOWN_BY = {
         ),
         'test_swm.py::test_the_commands_of_the_page_lead_to_a_judged_run',
     ),
+    'smwm record ': 'ros/test_recorder.py::test_services_record_episodes_that_convert',
     'smwm rehearse ': 'ros/test_rehearse.py::test_a_model_is_adapted_to_the_other_engine',
     'smwm check ': 'test_check.py::test_a_model_fits_the_robot_of_its_training',
     'smwm adapt ': 'test_adapt.py::test_a_minute_of_images_makes_the_model_fit',

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+import json
 from pathlib import Path
 import sys
 from types import SimpleNamespace
@@ -71,7 +73,8 @@ class FakeDataset:
 
     made: ClassVar[list[FakeDataset]] = []
 
-    def __init__(self) -> None:
+    def __init__(self, about: dict[str, Any]) -> None:
+        self.about = about
         self.frames: list[dict[str, Any]] = []
         self.lengths: list[int] = []
 
@@ -79,7 +82,7 @@ class FakeDataset:
     def create(cls, root: Path, **about: Any) -> FakeDataset:
         """Begin a dataset."""
         root.mkdir()
-        cls.made.append(cls())
+        cls.made.append(cls(about))
         return cls.made[-1]
 
     def add_frame(self, frame: dict[str, Any]) -> None:
@@ -94,26 +97,65 @@ class FakeDataset:
         """Do nothing."""
 
 
-def test_episodes_are_cut_at_ticks_without_an_action_or_a_measured_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[FakeDataset]]:
+    """Replace the writer of lerobot; return what it will have written."""
     lerobot = SimpleNamespace(LeRobotDataset=FakeDataset)
     monkeypatch.setitem(sys.modules, 'datasets', SimpleNamespace(disable_progress_bars=int))
     for name in ('lerobot', 'lerobot.datasets', 'lerobot.datasets.lerobot_dataset'):
         monkeypatch.setitem(sys.modules, name, lerobot)
     monkeypatch.delitem(sys.modules, 'smwm_ros.exchange.to_lerobot', raising=False)
+    monkeypatch.setattr(FakeDataset, 'made', [])
+    yield FakeDataset.made
+    monkeypatch.delitem(sys.modules, 'smwm_ros.exchange.to_lerobot', raising=False)
+
+
+def test_episodes_are_cut_at_ticks_without_an_action_or_a_measured_state(
+    tmp_path: Path, written: list[FakeDataset], capsys: pytest.CaptureFixture[str]
+) -> None:
     source = write_dataset(tmp_path / 'data', unmeasured=[0, 60, 61, 141])
     words = ['export', str(source), '--to', 'lerobot', '--out', str(tmp_path / 'mine')]
     assert main(words) == 0
     assert '4 episodes, 163 rows' in capsys.readouterr().out
-    (made,) = FakeDataset.made
+    (made,) = written
     assert made.lengths == [59, 68, 11, 25]
+    assert 'next.success' not in made.about['features']
+    assert {frame['task'] for frame in made.frames} == {'play'}
     assert np.isfinite([frame['observation.state'] for frame in made.frames]).all()
     hide_actions(source / 'shards' / 'monday', np.array([100]))
     words[-1] = str(tmp_path / 'again')
     assert main(words) == 0
     assert '5 episodes, 162 rows' in capsys.readouterr().out
-    monkeypatch.delitem(sys.modules, 'smwm_ros.exchange.to_lerobot')
+
+
+def note(source: Path, shard: str, **noted: str) -> None:
+    """Store the outcome or the task of a recording."""
+    file = source / 'shards' / shard / 'meta.json'
+    file.write_text(json.dumps({**json.loads(file.read_text()), **noted}))
+
+
+def test_the_last_frame_of_a_success_has_next_success_and_frames_have_the_recorded_task(
+    tmp_path: Path, written: list[FakeDataset], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_dataset(tmp_path / 'data', unmeasured=[60, 141])
+    note(source, 'monday', outcome='success', task='sweep')
+    words = ['export', str(source), '--to', 'lerobot', '--task', 'wander', '--out']
+    assert main([*words, str(tmp_path / 'one')]) == 0
+    said = capsys.readouterr().out
+    assert 'left out: next.success, as 1 episode without an outcome' in said
+    assert 'next.success' not in written[0].frames[0]
+    note(source, 'tuesday', outcome='failure')
+    assert main([*words, str(tmp_path / 'two')]) == 0
+    assert 'left out' not in capsys.readouterr().out
+    feature = {'dtype': 'bool', 'shape': (1,), 'names': None}
+    assert written[1].about['features']['next.success'] == feature
+    frames = written[1].frames
+    assert written[1].lengths == [60, 69, 11, 25]
+    successes = [number for number, one in enumerate(frames) if one['next.success'].all()]
+    assert successes == [139], 'the end of the recording, not of its pieces'
+    assert all(one['next.success'].shape == (1,) for one in frames)
+    tasks = [one['task'] for one in frames]
+    assert tasks == ['sweep'] * 140 + ['wander'] * 25
 
 
 def test_without_lerobot_the_extra_is_named(

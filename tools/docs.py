@@ -28,8 +28,9 @@ sys.path.insert(0, str(ROOT / 'bench'))
 from parts.fingerprint import fingerprint  # noqa: E402 (bench/ is no package)
 
 # The libraries that only some rooms may import; the others are numpy and OpenCV.
-LIBRARIES = {'torch', 'safetensors', 'rosbags', 'mcap', 'av', 'ray', 'pybullet', 'gymnasium'}
-LIBRARIES |= {'rclpy', 'h5py', 'lerobot', 'onnxruntime', 'onnxscript', 'stable_worldmodel'}
+LIBRARIES = {'torch', 'safetensors', 'rosbags', 'rosbag2_py', 'mcap', 'av', 'ray', 'pybullet'}
+LIBRARIES |= {'gymnasium', 'rclpy', 'h5py', 'lerobot', 'onnxruntime', 'onnxscript'}
+LIBRARIES |= {'stable_worldmodel'}
 PART = re.compile(r'(<!-- generated:(?P<name>[\w:.-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 

@@ -3,5 +3,5 @@
 Transition datasets on disk. Without torch.
 
 Read in this order: dataset, shards, rows, actions, labels, observations, jpeg_column,
-photographs, split, joined, motion_lag, describe, stored, evenly_spaced.
+photographs, split, outcomes, joined, motion_lag, describe, stored, evenly_spaced.
 """

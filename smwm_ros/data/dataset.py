@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from hashlib import blake2b
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,17 +27,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from smwm_ros import config
 from smwm_ros.codec.fields import action_spec
+from smwm_ros.config import EVERY
 from smwm_ros.data.actions import fill
 from smwm_ros.data.jpeg_column import JpegColumn
 from smwm_ros.data.labels import Labels, read_labels, require_whole
+from smwm_ros.data.outcomes import choose, left_out
 from smwm_ros.data.rows import Column, DATASET, Rows
-from smwm_ros.data.shards import columns, open_images, read_meta, shard_folder, write_json
+from smwm_ros.data.shards import (
+    columns,
+    explain,
+    fingerprint,
+    open_images,
+    read_meta,
+    shard_folder,
+    write_json,
+)
 from smwm_ros.data.split import Drive, gap_of, hold_out_each, rows_of
 from smwm_ros.data.stored import read_json, require, section
 from smwm_ros.errors import DatasetError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import ActionScaler, ActionSpec, Array
-from smwm_ros.text import count_of
 
 FORMAT = 1
 INDEX = 'dataset.json'
@@ -87,13 +95,13 @@ def write_index(
 class TransitionDataset:
     """A dataset on disk; the small columns are in memory, the pixels are read on demand."""
 
-    def __init__(self, folder: Path, certain: bool = False) -> None:
+    def __init__(self, folder: Path, certain: bool = False, outcomes: str = EVERY) -> None:
         self.folder = folder
         self.index = read_index(folder)
         self.metas = {name: read_meta(shard_folder(folder, name)) for name in self.index['shards']}
         self.info = _info(self.index, folder / INDEX)
         self.labels = self._labels(certain)
-        self.fingerprint = _fingerprint(self.index, self.metas, self.labels)
+        self.fingerprint = fingerprint(self.index, self.metas, self.labels)
         row = columns(
             self.info.image_size, self.info.spec.size, self.info.state_size, _quality(self.info)
         )
@@ -112,14 +120,23 @@ class TransitionDataset:
         knobs = self.info.dataset
         gap = gap_of(self.info.action_block, self.info.spec.dt)
         acted = [bool(self._actions.recorded[d.start : d.stop].any()) for d in self.drives]
-        self.episodes = hold_out_each(self.drives, acted, knobs['val_share'], knobs['seed'], gap)
+        parts = hold_out_each(self.drives, acted, knobs['val_share'], knobs['seed'], gap)
+        self.left_out = left_out(self.drives, outcomes)  # as text
+        # After the split, which is therefore the same with all outcomes.
+        self.drives, self.episodes = choose(self.drives, parts, outcomes, folder)
         if not len(self.starts('all', unlabelled=True)):
             raise DatasetError(f'{folder}: no transitions; {explain(self.metas.values())}')
 
     @classmethod
-    def open(cls, path: str | Path, certain: bool = False) -> TransitionDataset:
-        """Open a dataset folder for reading; with `certain`, without labels that were inferred."""
-        return cls(Path(path), certain)
+    def open(
+        cls, path: str | Path, certain: bool = False, outcomes: str = EVERY
+    ) -> TransitionDataset:
+        """
+        Open a dataset folder for reading.
+
+        certain: without labels that were inferred; outcomes: of the episodes, as train.outcomes.
+        """
+        return cls(Path(path), certain, outcomes)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -232,21 +249,12 @@ class TransitionDataset:
     def _drives(self) -> tuple[Drive, ...]:
         """Return the spans of rows without a gap."""
         return tuple(
-            Drive(int(offset) + start, int(offset) + stop, f'{name}/{number}')
-            for offset, (name, meta) in zip(self._offsets, self.metas.items(), strict=False)
-            for number, (start, stop) in enumerate(meta['episodes'])
+            Drive(begin + start, begin + stop, f'{name}/{n}', meta['outcome'], meta['task'])
+            for begin, (name, meta) in zip(
+                self._offsets.tolist(), self.metas.items(), strict=False
+            )
+            for n, (start, stop) in enumerate(meta['episodes'])
         )
-
-
-def explain(metas: Iterable[Mapping[str, Any]]) -> str:
-    """Return how many ticks were kept, and how many were dropped for which reason."""
-    kept, reasons = 0, dict[str, int]()
-    for meta in metas:
-        kept += meta['rows']
-        for reason, count in meta.get('dropped', {}).items():
-            reasons[reason] = reasons.get(reason, 0) + count
-    words = [f'{count} dropped: {reason}' for reason, count in sorted(reasons.items()) if count]
-    return '; '.join([f'{count_of(kept, "tick")} kept', *words])
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -280,18 +288,6 @@ def _quality(info: DatasetInfo) -> int | None:
     """Return the JPEG quality of the frames, None if they are raw."""
     jpeg = info.dataset['pixels'] == 'jpeg'
     return int(info.dataset['jpeg_quality']) if jpeg else None
-
-
-def _fingerprint(
-    index: Mapping[str, Any], metas: Mapping[str, Mapping[str, Any]], labels: Mapping[str, Labels]
-) -> str:
-    """Return a hash of the rows, the labels and the configuration."""
-    hashes = [meta['hashes'] for meta in metas.values()]
-    parts = [index['robot'], index['dataset'], hashes]
-    if labels:
-        parts.append({name: found.about['hashes'] for name, found in labels.items()})
-    text = json.dumps(parts, sort_keys=True)
-    return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _join(parts: Iterable[Array], row: Column) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.motion_lag import lag_lines
+from smwm_ros.data.outcomes import in_words
 from smwm_ros.data.split import cuttable, gap_of
 from smwm_ros.text import count_of
 
@@ -35,6 +36,7 @@ def describe(data: TransitionDataset) -> list[str]:
         lines.append(f'  {name}: {mean}, limits {low:g} to {high:g}')
     if words := actions_in_words(data):
         lines.append(f'  actions: {words}')
+    lines += [f'  {line}' for line in noted_in_words(data)]
     lines += _ages(data)
     lines += [f'  {line}' for line in lag_lines(data)]
     counts: Counter[str] = Counter()
@@ -82,6 +84,15 @@ def actions_in_words(data: TransitionDataset) -> str:
             f'confidence {found["mean_confidence"]:.2f})'
         )
     return f'{words}, {found["unlabelled"]} unlabelled'
+
+
+def noted_in_words(data: TransitionDataset) -> list[str]:
+    """Return outcomes and tasks that were recorded with the episodes, as lines of text."""
+    lines = []
+    if any(drive.outcome for drive in data.drives):
+        lines.append(f'outcomes: {in_words(data.drives)}')
+    tasks = Counter(drive.task for drive in data.drives if drive.task)
+    return lines + [f'task of {count_of(n, "episode")}: {task}' for task, n in tasks.items()]
 
 
 def warnings(data: TransitionDataset) -> list[str]:

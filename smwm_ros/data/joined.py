@@ -32,7 +32,7 @@ class JoinedDataset(TransitionDataset):
             require_same_robot(other, wanted, str(first.folder))
         self.folder, self.index, self.info = first.folder, first.index, first.info
         self.fingerprint = first.fingerprint
-        self.metas, self.labels = {}, {}
+        self.metas, self.labels, self.left_out = {}, {}, ''
         for number, part in enumerate(parts):
             self.metas |= {f'{number}/{name}': meta for name, meta in part.metas.items()}
             self.labels |= {f'{number}/{name}': found for name, found in part.labels.items()}

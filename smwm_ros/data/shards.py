@@ -8,7 +8,7 @@ headers are written last, and then the folder is renamed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 import json
@@ -20,12 +20,14 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
+from smwm_ros.config import FAILURE, SUCCESS
 from smwm_ros.data.jpeg_column import JpegColumn, JpegWriter
 from smwm_ros.data.rows import Column, DATASET, Rows
 from smwm_ros.data.stored import read_json, require
 from smwm_ros.errors import DatasetError, writing
 from smwm_ros.files import publish, write_atomic
 from smwm_ros.interfaces import Array
+from smwm_ros.text import brief, count_of
 
 META = 'meta.json'
 _LONGEST = 200  # bytes of a name; file systems allow 255, and a temporary name is longer
@@ -39,6 +41,8 @@ _META = {
     'counts?': {str: int},
     'notes?': [str],
     'faults?': {str: str},
+    'outcome?': str,
+    'task?': str,
     'versions?': {str: str},
     'frame_period?': float,
     'time?': {'base': str, 'why': str},
@@ -63,6 +67,8 @@ _OLDEST = {
     'counts': {},
     'notes': [],
     'faults': {},
+    'outcome': '',
+    'task': '',
     'versions': {},
     'time': {'base': 'unknown', 'why': 'not recorded'},
     'source': {'files': [], 'bytes': 0, 'fingerprint': ''},
@@ -120,6 +126,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
             reason = f'episodes: {start} to {stop}, expected ascending row numbers up to {rows}'
             raise DATASET.damaged(path, reason)
         end = stop
+    if (outcome := meta.get('outcome', '')) not in ('', SUCCESS, FAILURE):
+        reason = f'outcome: {brief(outcome)}, expected {SUCCESS} or {FAILURE}'
+        raise DATASET.damaged(path, reason)
     ages = meta.get('ages', {})
     for name, part in ages.items():
         inside = all(0 <= row < rows for row, _ in part['worst'])
@@ -132,6 +141,31 @@ def read_meta(folder: Path) -> dict[str, Any]:
                 path, f'ages.{name}.counts: {len(part["counts"])} numbers, expected {BINS}'
             )
     return {**_OLDEST, **meta}
+
+
+def explain(metas: Iterable[Mapping[str, Any]]) -> str:
+    """Return how many ticks were kept, and how many were dropped for which reason."""
+    kept, reasons = 0, dict[str, int]()
+    for meta in metas:
+        kept += meta['rows']
+        for reason, count in meta.get('dropped', {}).items():
+            reasons[reason] = reasons.get(reason, 0) + count
+    words = [f'{count} dropped: {reason}' for reason, count in sorted(reasons.items()) if count]
+    return '; '.join([f'{count_of(kept, "tick")} kept', *words])
+
+
+def fingerprint(
+    index: Mapping[str, Any], metas: Mapping[str, Mapping[str, Any]], labels: Mapping[str, Any]
+) -> str:
+    """Return a hash of the rows, the labels and the configuration."""
+    hashes = [meta['hashes'] for meta in metas.values()]
+    parts = [index['robot'], index['dataset'], hashes]
+    if outcomes := {name: meta['outcome'] for name, meta in metas.items() if meta['outcome']}:
+        parts.append(outcomes)  # the split depends on them
+    if labels:
+        parts.append({name: found.about['hashes'] for name, found in labels.items()})
+    text = json.dumps(parts, sort_keys=True)
+    return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class ShardWriter:

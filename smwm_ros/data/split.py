@@ -38,11 +38,13 @@ def rows_of(episodes: Iterable[Episode], split: str) -> Array:
 
 
 class Drive(NamedTuple):
-    """Rows that were recorded without a gap, and a unique name."""
+    """Rows that were recorded without a gap, a unique name, and what was noted about them."""
 
     start: int
     stop: int
     name: str
+    outcome: str = ''  # 'success', 'failure', or '' if it is not known
+    task: str = ''
 
 
 def gap_of(action_block: int, dt: float) -> int:
@@ -79,19 +81,29 @@ def hold_out_each(
     """
     Hold out a share of the drives with recorded actions (`acted`), and of those without any.
 
-    So there are known actions to train on and to measure with, however few drives have some.
+    So there are known actions to train on and to measure with, however few drives have some. The
+    drives of each outcome are a group of their own, too, for train.outcomes, unless there are so
+    few that none would be held out.
     """
-    groups = (
-        [drive for drive, has in zip(drives, acted, strict=True) if has == wanted]
-        for wanted in (True, False)
-    )
-    return tuple(sorted(item for group in groups for item in hold_out(group, share, seed, gap)))
+
+    def divide(kinds: Sequence[tuple[str, bool]]) -> tuple[Episode, ...]:
+        groups = (
+            [drive for drive, kind in zip(drives, kinds, strict=True) if kind == wanted]
+            for wanted in sorted(set(kinds))
+        )
+        parts = (item for group in groups for item in hold_out(group, share, seed, gap))
+        return tuple(sorted(parts))
+
+    found = divide([(drive.outcome, has) for drive, has in zip(drives, acted, strict=True)])
+    if any(episode.split == 'val' for episode in found):
+        return found
+    return divide([('', has) for has in acted])
 
 
 def stretches(drives: Iterable[Drive], wanted: Array) -> list[Drive]:
     """Return the parts of drives whose rows are all `wanted` (rows,) bool."""
     return [
-        Drive(drive.start + int(begin), drive.start + int(end), drive.name)
+        drive._replace(start=drive.start + int(begin), stop=drive.start + int(end))
         for drive in drives
         for begin, end in np.flatnonzero(
             np.diff(wanted[drive.start : drive.stop], prepend=False, append=False)

@@ -71,6 +71,41 @@ def message_class(name: str) -> Any:
     return found
 
 
+_BASES = {'double': 'float64', 'float': 'float32', 'boolean': 'bool', 'octet': 'byte'}
+
+
+def definitions(name: str) -> dict[str, str]:
+    """
+    Return the definitions of a type and of the types of its fields, as in .msg files.
+
+    They are those of the installed package, which may differ from those of another distribution.
+    Constants and default values are not in them.
+    """
+    texts: dict[str, str] = {}
+    ahead = [name]
+    while ahead:
+        kind = ahead.pop()
+        if kind in texts:
+            continue
+        types = message_class(kind).get_fields_and_field_types()
+        texts[kind] = ''.join(f'{_as_in_msg(type_)} {field}\n' for field, type_ in types.items())
+        inner = re.findall(r'(\w+)/(\w+)', ' '.join(types.values()))
+        ahead += [f'{package}/msg/{message}' for package, message in inner]
+    return texts
+
+
+def _as_in_msg(text: str) -> str:
+    """Return the type of a field as in a .msg file: sequence<double, 3> is float64[<=3]."""
+    if found := re.fullmatch(r'sequence<(.+?)(?:, (\d+))?>', text):
+        bound = f'<={found[2]}' if found[2] else ''
+        return f'{_as_in_msg(found[1])}[{bound}]'
+    if found := re.fullmatch(r'(.+)\[(\d+)\]', text):
+        return f'{_as_in_msg(found[1])}[{found[2]}]'
+    if found := re.fullmatch(r'(w?string)<(\d+)>', text):
+        return f'{found[1]}<={found[2]}'
+    return _BASES.get(text, text)
+
+
 def blank_message(kind: Any, paths: Sequence[str], period: float) -> Any:
     """
     Return a message with elements for all fields that will be written into it.

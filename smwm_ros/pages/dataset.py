@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
-from smwm_ros.data.describe import actions_in_words
+from smwm_ros.data.describe import actions_in_words, noted_in_words
 from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.data.motion_lag import clear_lags
 from smwm_ros.pages import charts, html
@@ -34,6 +34,7 @@ def contact_sheet(
     body = [
         html.tiles(_facts(data)),
         *([f'<p>Actions: {escape(words)}.</p>'] if (words := actions_in_words(data)) else []),
+        *(f'<p>{escape(words)}.</p>' for words in noted_in_words(data)),
         *camera(data),
         '<h2>Distributions</h2>',
         html.row(list(_histograms(data))),
@@ -127,11 +128,13 @@ def _sources(data: TransitionDataset) -> str:
             ', '.join(meta['source']['files'][:3]),
             f'{meta["source"]["bytes"] / 1e6:.1f} MB',
             meta['source']['fingerprint'],
+            meta['outcome'],
+            meta['task'],
             ', '.join(f'{key} {value}' for key, value in meta['versions'].items()),
         ]
         for name, meta in data.metas.items()
     ]
-    head = ['recording', 'files', 'size', 'fingerprint', 'made with']
+    head = ['recording', 'files', 'size', 'fingerprint', 'outcome', 'task', 'made with']
     knobs = ''.join(
         f'<li>{escape(f"{section}.{key}={value}")}</li>'
         for section, values in (('robot', data.info.robot), ('dataset', data.info.dataset))

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.evenly_spaced import evenly_spaced
+from smwm_ros.data.outcomes import about
 from smwm_ros.data.photographs import photographs
 from smwm_ros.data.shards import shard_folder
 from smwm_ros.data.split import Episode
@@ -49,7 +50,7 @@ def episode(data: TransitionDataset, count: int, shown: Episode, filmed: bool) -
     caption = (
         f'Episode {count}, {"held out" if shown.split == "val" else "for training"}: '
         f'{place(data, shown.start, shown.stop)}, rows {shown.start} to {shown.stop - 1}, '
-        f'{duration(len(rows) * info.spec.dt)}. Frames at '
+        f'{duration(len(rows) * info.spec.dt)}{_noted(data, shown)}. Frames at '
         f'{", ".join(number(at, 0.1) for at in (some - rows[0]) * info.spec.dt)} s.'
     )
     frames = strip(data.pixels(some), data.actions(some), info.spec)
@@ -68,6 +69,12 @@ def episode(data: TransitionDataset, count: int, shown: Episode, filmed: bool) -
         known = np.flatnonzero(data.measured(rows))[thin]
         shown_charts.append(_path(names, seconds[known], states[known]))
     return [*parts, html.row(shown_charts)]
+
+
+def _noted(data: TransitionDataset, shown: Episode) -> str:
+    """Return the outcome and the task that were recorded with an episode."""
+    drive = next(drive for drive in data.drives if drive.start <= shown.start < drive.stop)
+    return f'; {words}' if (words := about(drive)) else ''
 
 
 def camera(data: TransitionDataset) -> list[str]:

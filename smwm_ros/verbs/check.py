@@ -24,8 +24,8 @@ from typing import Any, TYPE_CHECKING
 from smwm_ros.config import Config, Robot, State
 from smwm_ros.errors import SmwmError
 from smwm_ros.text import count_of, echo, line
-from smwm_ros.verbs.live import require_ros, SECONDS
-from smwm_ros.verbs.options import add_msgs, converted, positive
+from smwm_ros.verbs.live import SECONDS
+from smwm_ros.verbs.options import add_msgs, converted, positive, require_ros
 from smwm_ros.verbs.topic_checks import check_topics, check_traffic
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from smwm_ros.model.checkpoint import load
 
     if args.live:
-        require_ros()
+        require_ros('--live')
     if args.write:
         require_new(args.write)
     checkpoint = load(args.run_folder)

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--task',
         default='play',
         metavar='TEXT',
-        help='task description of every frame in lerobot (default: play)',
+        help='task in lerobot of episodes that were recorded without one (default: play)',
     )
 
 
@@ -52,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         from smwm_ros.exchange.to_lerobot import write_lerobot
 
-        episodes, rows = write_lerobot(data, args.out, args.task, show_progress)
+        episodes, rows, unjudged = write_lerobot(data, args.out, args.task, show_progress)
+        if any(drive.outcome for drive in data.drives) and unjudged:
+            echo(f'left out: next.success, as {count_of(unjudged, "episode")} without an outcome')
         reader = f'LeRobotDataset({f"local/{args.out.name}"!r}, root={str(args.out)!r})'
     held = f'{count_of(episodes, "episode")}, {count_of(rows, "row")}'
     echo(f'{args.out}: {held}; {reader} reads it')

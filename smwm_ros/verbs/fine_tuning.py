@@ -63,7 +63,7 @@ def origin_of(
 ) -> Origin:
     """Return what a fine-tuning begins with; open the datasets that are mixed in."""
     from smwm_ros.data.dataset import TransitionDataset
-    from smwm_ros.training.fine_tune import Origin
+    from smwm_ros.training.fine_tune import Origin, settings_of
 
     run = checkpoint.folder
     assert run is not None
@@ -74,7 +74,9 @@ def origin_of(
     paths = [Path(word) for word in mix] if mix else _datasets_of(run)
     # Bags that smwm convert added to the old dataset lie beside the old ones already.
     others = [path for path in paths if path.resolve() != dataset.folder.resolve()]
-    return Origin(checkpoint, tuple(TransitionDataset.open(path) for path in others))
+    outcomes = settings_of(checkpoint).outcomes
+    opened = (TransitionDataset.open(path, outcomes=outcomes) for path in others)
+    return Origin(checkpoint, tuple(opened))
 
 
 def _datasets_of(run: Path) -> list[Path]:

@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, TYPE_CHECKING
 
 from smwm_ros.config import Robot
-from smwm_ros.errors import missing_extra
 from smwm_ros.text import count_of
 
 if TYPE_CHECKING:
@@ -25,12 +23,6 @@ class Heard(NamedTuple):
 
     graph: RobotGraph
     bag: Path | None  # None if no image came
-
-
-def require_ros() -> None:
-    """Raise if rclpy is not installed."""
-    if find_spec('rclpy') is None:
-        raise missing_extra('--live', 'ros', "'.[ros]' in its folder")
 
 
 def listen(

@@ -46,11 +46,16 @@ def add_namespace(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def require_ros(what: str) -> None:
+    """Raise if rclpy is not installed, which something needs."""
+    if find_spec('rclpy') is None:
+        raise missing_extra(what, 'ros', "'.[ros]' in its folder")
+
+
 @contextmanager
 def plan_node(args: argparse.Namespace) -> Iterator[Client]:
     """Connect to the plan node in the given namespace."""
-    if find_spec('rclpy') is None:
-        raise missing_extra('calling a node', 'ros', "'.[ros]' in its folder")
+    require_ros('calling a node')
     from smwm_ros.nodes.client import Client
 
     with Client(args.namespace) as client:

@@ -177,16 +177,18 @@ def _dataset(named: Path | None, folder: Path, checkpoint: Checkpoint) -> Transi
     from smwm_ros.data.dataset import TransitionDataset
     from smwm_ros.data.joined import JoinedDataset
     from smwm_ros.model.checkpoint import recorded_data, require
-    from smwm_ros.training.fine_tune import mixed_data
+    from smwm_ros.training.fine_tune import mixed_data, settings_of
 
     path = named or recorded_data(folder)
     if path is None:
         raise ConfigError(
             f'--data: missing, and the dataset that {folder} was trained on was moved or removed'
         )
-    dataset = TransitionDataset.open(path)
+    outcomes = settings_of(checkpoint).outcomes
+    dataset = TransitionDataset.open(path, outcomes=outcomes)
     if named is None and (mixed := mixed_data(folder)):
-        dataset = JoinedDataset([dataset, *map(TransitionDataset.open, mixed)])
+        others = (TransitionDataset.open(one, outcomes=outcomes) for one in mixed)
+        dataset = JoinedDataset([dataset, *others])
     info = dataset.info
     require(checkpoint, str(path), info.spec.size, info.spec.dt, info.image_size)
     if dataset.fingerprint != checkpoint.info.dataset:

@@ -74,15 +74,11 @@ def run(args: argparse.Namespace) -> int:
         require_begun(args.out)
     # A latent-action model learns from all images, and from no inferred label.
     latent = cfg.model.kind == 'latent_action'
-    dataset = TransitionDataset.open(args.dataset, certain=latent)
+    dataset = TransitionDataset.open(args.dataset, latent, cfg.train.outcomes)
     origin = fine_tuning.origin_of(known, args.mix, dataset) if known else None
     leads = is_leader()
-    count = len(dataset.starts('train', unlabelled=latent))
     if leads:
-        echo(
-            f'Training on {count_of(count, "transition")} of {args.dataset} '
-            f'({count_of(len(dataset.drives), "episode")}).'
-        )
+        _announce(dataset, latent, cfg.train.outcomes)
         if origin:
             origin.require_fit(dataset, cfg.model)
             fine_tuning.announce(origin, dataset, cfg.train, args.mix != [fine_tuning.NONE])
@@ -105,6 +101,15 @@ def run(args: argparse.Namespace) -> int:
         _print_verdict(args, dataset, cfg.train.device)
         echo(f'Checkpoint: {args.out}; {_next(args, checkpoint.robot)}')
     return 0
+
+
+def _announce(dataset: TransitionDataset, latent: bool, outcomes: str) -> None:
+    """Print on how much is trained, and what is left out."""
+    count = len(dataset.starts('train', unlabelled=latent))
+    episodes = count_of(len(dataset.drives), 'episode')
+    echo(f'Training on {count_of(count, "transition")} of {dataset.folder} ({episodes}).')
+    if dataset.left_out:
+        echo(f'train.outcomes={outcomes} leaves out the episodes that are {dataset.left_out}.')
 
 
 def _with_history(model: Model, dataset: TransitionDataset, leads: bool) -> Model:

@@ -19,6 +19,7 @@ from rclpy.executors import SingleThreadedExecutor
 from smwm_ros.cli import main as smwm
 from smwm_ros.nodes.messages import LATCHED
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 from test_docs import commands, ROOT
 
 PAGE = ROOT / 'docs' / 'your_robot.md'
@@ -52,6 +53,14 @@ class Robot:
             self._stick = None
         time.sleep(0.3)  # until the last command is here
         self.moves.clear()
+
+    def call(self, service):
+        """Call a service that must succeed."""
+        client = self._node.create_client(Trigger, service)
+        wait_until(client.service_is_ready, service)
+        future = client.call_async(Trigger.Request())
+        wait_until(future.done, f'an answer of {service}')
+        assert future.result().success, future.result().message
 
     def _on_command(self, message):
         twist = message.twist.linear
@@ -143,6 +152,8 @@ def test_every_command_of_the_page_leads_to_a_robot_that_drives(tmp_path, monkey
             for number, line in enumerate(lines):
                 if line.startswith(NODE):
                     start(line, nodes, tmp_path / f'{number}.log', here)
+                elif line.startswith('smwm record '):
+                    record(line, tmp_path / f'{number}.log', here)
                 else:
                     said[line] = step(line, here, capsys)
             logs = {name: node.interrupt() for name, node in nodes.items()}
@@ -167,6 +178,23 @@ def start(line, nodes, log, here):
     here.by_hand = 'node.shadow:=true' in line
     here.statuses.clear()
     here.phase = line
+
+
+def record(line, log, here):
+    """Record an episode of a drive by hand."""
+    # Beside the other bags: on a loaded machine its rates are not those of the robot.
+    line = line.replace('my_bags/monday', 'by_hand').replace('smwm', 'python -m smwm_ros.cli', 1)
+    node = Terminal(line, log)
+    try:
+        node.wait_for('ready to record')
+        here.by_hand = True
+        here.call('/record/start')
+        time.sleep(3)
+        here.call('/record/stop')
+        here.by_hand = False
+        assert 'episode_0001: ' in node.interrupt()
+    finally:
+        node.kill()
 
 
 def step(line, here, capsys):

@@ -18,16 +18,19 @@ from smwm_ros.bags.converting.align import NO_COMMAND
 from smwm_ros.bags.converting.pool import BagTask, Results, run
 from smwm_ros.bags.reading.commands import hold_advice
 from smwm_ros.bags.reading.find import Bag, find_bags
+from smwm_ros.bags.reading.outcome import read_outcome
 from smwm_ros.config import Config
-from smwm_ros.data.dataset import explain, INDEX, TransitionDataset, write_index
-from smwm_ros.data.shards import META, read_meta
-from smwm_ros.data.stored import differences
+from smwm_ros.data.dataset import INDEX, TransitionDataset, write_index
+from smwm_ros.data.rows import DATASET
+from smwm_ros.data.shards import explain, META, read_meta, write_json
+from smwm_ros.data.stored import differences, read_json
 from smwm_ros.errors import BagError, DatasetError
 from smwm_ros.load import to_dict
 from smwm_ros.lock import hold
 from smwm_ros.reporting import NoProgress, ShowProgress
 
 _MAX_NAMED = 3  # bags named in an error
+_NOTED = ('task', 'outcome')  # of a bag, by its recorder; they may change
 
 
 class Summary(NamedTuple):
@@ -63,6 +66,8 @@ def convert(
         check_config(out, config)
         tasks = [plan_task(bag, out, config) for bag in bags]
         todo = [item for item in tasks if not is_done(item)]
+        for task in (item for item in tasks if item not in todo):
+            _update_outcome(task)
         _remove_temporary(out)
         results = Results(keep_going=skip or len(todo) < len(tasks))
         run(todo, jobs, runner, results, progress)
@@ -114,7 +119,7 @@ def plan_task(bag: Bag, out: Path, config: Config) -> BagTask:
         'bytes': bag.size(),
         'fingerprint': bag.fingerprint(),
     }
-    about = {'source': source, **_settings(config)}
+    about = {'source': source, **_about_task(bag), **_settings(config)}
     return BagTask(bag, out / 'shards' / bag.name, config, about)
 
 
@@ -129,6 +134,22 @@ def is_done(task: BagTask) -> bool:
             'bag has changed; rename the bag to add it, or start over with --fresh'
         )
     return True
+
+
+def _about_task(bag: Bag) -> dict[str, str]:
+    """Return the task and the outcome of a bag, as far as it stores them."""
+    found = read_outcome(bag)
+    return {name: text for name, text in found._asdict().items() if name in _NOTED and text}
+
+
+def _update_outcome(task: BagTask) -> None:
+    """Store another outcome or task in an existing shard, because it was changed in the bag."""
+    path = task.folder / META
+    meta = read_json(path, DATASET)
+    found = {name: meta.get(name, '') for name in _NOTED}
+    if found != (now := {name: task.about.get(name, '') for name in _NOTED}):
+        kept = {name: value for name, value in meta.items() if name not in _NOTED}
+        write_json(path, {**kept, **{name: text for name, text in now.items() if text}})
 
 
 def check_config(out: Path, config: Config) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from smwm_ros.bags.converting.shard_builder import ShardBuilder
 from smwm_ros.bags.reading.find import Bag
+from smwm_ros.bags.reading.outcome import read_outcome
 from smwm_ros.bags.reading.reader import BagReader, read_or_recover
 from smwm_ros.bags.reading.topics import (
     by_transport,
@@ -53,6 +54,7 @@ def _convert(
     config = config_as_recorded(config, reader.bag)
     config = replace(config, robot=by_transport(config.robot, reader))
     topics = required_topics(reader, config)
+    reader.notes += filter(None, [read_outcome(reader.bag).flaw])
     clocks = choose_topic_clocks(reader, config, topics)
     report(ConversionProgress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
     with ShardBuilder(reader, folder, config, clocks) as builder:

@@ -2,7 +2,7 @@
 """
 Read any rosbag, whole, split, compressed or damaged, and video files.
 
-Read in this order: find, open, reader, topics, clock, typestore, commands, trajectory, steps,
-frames_at, video, zstd, unindexed, mcap_records, recover_mcap, recover_sqlite, sqlite_bounds,
-recover_ros1.
+Read in this order: find, outcome, open, reader, topics, clock, typestore, commands, trajectory,
+steps, frames_at, video, zstd, unindexed, mcap_records, recover_mcap, recover_sqlite,
+sqlite_bounds, recover_ros1.
 """

@@ -18,7 +18,7 @@ _SPLIT = re.compile(r'(?P<name>.+)_\d+')  # rosbag2 numbers the files of one rec
 ROS1 = ('.bag', '.bag.active')  # '.active' is the suffix of a bag that was never closed
 _SUFFIXES = ('.mcap', '.db3', *ROS1, '.mcap.zstd', '.db3.zstd')
 VIDEOS = ('.mp4', '.mkv', '.mov', '.avi', '.webm')
-_METADATA = 'metadata.yaml'
+METADATA = 'metadata.yaml'
 _MAX_METADATA = 1 << 23  # bytes; it is parsed in memory, and slowly
 _SAMPLES, _SAMPLE = 64, 4096  # places hashed in a file, and bytes hashed at each
 
@@ -104,7 +104,7 @@ def _bags_at(path: Path) -> list[Bag]:
                 f"{path}: '{path.suffix}' is not a rosbag or video; expected {_kinds()}"
             )
         return [Bag(path.name[: -len(suffix)], (path,))]
-    if (path / _METADATA).is_file():
+    if (path / METADATA).is_file():
         _require_plain(path)
         return [Bag(path.resolve().name, (path,))]
     bags = _loose(sorted(item for item in path.iterdir() if item.is_file() and _suffix(item)))
@@ -119,9 +119,9 @@ def _require_plain(folder: Path) -> None:
     for item in folder.iterdir():
         if not item.is_file() and not item.is_dir():
             raise BagError(f'{item}: expected a file, found a pipe, a device or a broken link')
-    size = (folder / _METADATA).stat().st_size
+    size = (folder / METADATA).stat().st_size
     if size > _MAX_METADATA:
-        raise BagError(f'{folder / _METADATA}: {size} bytes, expected at most {_MAX_METADATA}')
+        raise BagError(f'{folder / METADATA}: {size} bytes, expected at most {_MAX_METADATA}')
 
 
 def _is_around(link: Path, folder: Path) -> bool:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Write frames and actions to a rosbag2, as a robot would record them.
+Write rosbags: of frames and actions, as a robot would record them, and of a running robot.
 
-Read in this order: writer, timeline, serialise, blank, raw.
+Read in this order: writer, timeline, serialise, blank, raw, rosbag2, episodes.
 """

@@ -37,7 +37,7 @@ STRING = 'std_msgs/msg/String'
 SUFFIXES = {'mcap': '.mcap', 'sqlite3': '.db3'}  # of the file in a bag
 _UNLIMITED = QosTime(9_223_372_036, 854_775_807)
 # The QoS that `ros2 bag record` of Jazzy stores for a reliable publisher; history is unknown.
-_RELIABLE = Qos(
+RELIABLE = Qos(
     QosHistory.UNKNOWN,
     0,
     QosReliability.RELIABLE,
@@ -157,7 +157,7 @@ class BagWriter:
     def _connect(self, topic: str, kind: str) -> None:
         """Declare a topic."""
         self._topics[topic] = self._bag.add_connection(
-            topic, kind, typestore=self._store, offered_qos_profiles=[_RELIABLE]
+            topic, kind, typestore=self._store, offered_qos_profiles=[RELIABLE]
         )
 
     def _template(self, topic: Command | State) -> MessageTemplate:
