@@ -40,6 +40,7 @@ STATE_FRAME = 'odom'
 BODY_FRAME = 'base_link'
 
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+OWN, CV_BRIDGE = 'own', 'cv_bridge'  # of camera.decoder
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ class Camera:
         'how the views of several cameras make one image: side by side (row) or in a square grid',
         choices=('row', 'grid'),
     )
+    decoder: str = knob(
+        'auto',
+        'what converts image messages to pixels, of recordings and of the robot alike: this '
+        'package (own, which auto chooses), or the installed cv_bridge (cv_bridge)',
+        choices=('auto', OWN, CV_BRIDGE),
+    )
 
     def __post_init__(self) -> None:
         """Refuse a camera topic that is named twice."""
@@ -70,6 +77,11 @@ class Camera:
     def topics(self) -> tuple[str, ...]:
         """Return the topics of all cameras; their views make one image."""
         return (self.topic, *self.others.split())
+
+    @property
+    def decoded_by(self) -> str:
+        """Return the decoder that `auto` stands for, or the one that was chosen."""
+        return CV_BRIDGE if self.decoder == CV_BRIDGE else OWN
 
 
 @dataclass(frozen=True)

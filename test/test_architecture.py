@@ -40,7 +40,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'load': ({'config', 'errors', 'share', 'text'}, {'yaml'}),
     'tables': ({'config', 'errors', 'load'}, set()),
     'interfaces': (set(), {'numpy', 'torch'}),  # torch for type checkers alone
-    'codec': (BASE, ARRAYS),
+    'codec': (BASE, ARRAYS | {'cv_bridge'}),
     'data': ({*BASE, 'codec'}, ARRAYS),
     'bags': ({*BASE, 'load', 'worker_processes', 'codec', 'data'}, {*ARRAYS, *BAGS, 'yaml'}),
     'arenas': ({*BASE, 'load', 'codec'}, ARRAYS | {'pybullet', 'mujoco', 'gymnasium'}),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 import re
 from typing import Any
@@ -15,7 +16,7 @@ from smwm_ros.cli import main as smwm
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation import command_response
 from smwm_ros.load import load_config, to_dict
-from smwm_ros.model.checkpoint import load
+from smwm_ros.model.checkpoint import load, save
 from videos import write_video
 import yaml
 
@@ -206,6 +207,18 @@ def test_another_robot_is_no_go(
     assert check(SHIPPED, tmp_path, '--robot', robot_file(tmp_path, **changes)) == 1
     shown = capsys.readouterr().out
     assert re.search(rf'NO-GO +robot: .*{re.escape(words)}', shown)
+
+
+def test_a_robot_that_converts_images_otherwise_is_no_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = load(SHIPPED)
+    camera = replace(made.robot.camera, decoder='cv_bridge')
+    run = tmp_path / 'run'
+    save(run, made._replace(robot=replace(made.robot, camera=camera)))
+    assert check(run, tmp_path, '--robot', robot_file(tmp_path)) == 1
+    shown = capsys.readouterr().out
+    assert 'NO-GO  robot: robot.camera.decoder is own, and cv_bridge in training' in shown
 
 
 def test_narrower_limits_fit(folder: Path, tmp_path: Path) -> None:

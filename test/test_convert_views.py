@@ -80,7 +80,7 @@ def test_bag_and_live_node_compose_the_same_image(tmp_path: Path) -> None:
     data = made(tmp_path, bag.close(), *words)
     for row, pair in enumerate(frames):
         views = [
-            read_view(msg, tile.height, tile.width, 'letterbox')
+            read_view(msg, tile.height, tile.width, 'letterbox', 'own')
             for msg, tile in zip(pair, tiles(2, 16, 'row'), strict=True)
         ]
         assert (data.pixels(np.array([row]))[0] == compose(views, 16, 'row')).all()

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from typing import Any
 
+from bridged import borrowed
 import pytest
 import setuptools
 from smwm_ros.doctor import libraries
@@ -23,7 +24,15 @@ from smwm_ros.doctor import machine as computer
 from smwm_ros.doctor.examination import guarded
 from smwm_ros.doctor.findings import Finding, Machine, OK, PROBLEM, REMARK
 from smwm_ros.doctor.installation import check_installation
-from smwm_ros.doctor.libraries import check_extras, check_libraries, EXTRAS, NEEDED, probe
+from smwm_ros.doctor.libraries import (
+    BRIDGE,
+    check_cv_bridge,
+    check_extras,
+    check_libraries,
+    EXTRAS,
+    NEEDED,
+    probe,
+)
 from smwm_ros.doctor.middleware import check_middleware
 from smwm_ros.doctor.run_folder import check_run
 from smwm_ros.doctor.shared_memory import check_shared_memory, leftovers
@@ -69,6 +78,7 @@ def reports(**changed: dict[str, Any]) -> dict[str, dict[str, Any]]:
         name: {'version': '1', 'file': f'/here/{name}/__init__.py'} for name in names
     }
     found['torch'] |= {'gpu_build': '', 'gpus': [], 'threads': 1}
+    found[BRIDGE] = {'version': '', 'cv_bridge': '4.1'}
     return {**found, 'rclpy': rclpy(FAST), **changed}
 
 
@@ -83,6 +93,7 @@ def test_this_machine_is_described_and_the_model_is_timed() -> None:
     assert not [one for one in found if 'could not be checked' in one.found]
     named = {one.name: one for one in found}
     assert named.keys() >= {'package', 'installation', 'libraries', 'torch', 'shared memory'}
+    assert named.keys() >= {'cv_bridge', 'decoder'}
     assert named.keys() >= {'processors', 'clock', 'disk', 'real time', 'threads'}
     assert torch.__version__ in named['torch'].found
     check(named['model'], (OK, str(MODEL), ''))
@@ -135,6 +146,44 @@ def test_a_library_that_is_only_looked_for_is_not_imported(tmp_path: Path) -> No
     assert found['lz4']['version']
     found = probe(Machine({'PYTHONPATH': str(tmp_path)}), ['?heavy'])
     assert found['heavy']['file'] == str(tmp_path / 'heavy.py')
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ("raise ModuleNotFoundError('none', name='cv_bridge')", (OK, 'not installed; ', 'jazzy')),
+        ("raise AttributeError('_ARRAY_API')", (REMARK, 'does not work here (Attr', 'of apt')),
+        ('import os; os.abort()', (REMARK, 'by signal SIGABRT', 'it is optional')),
+    ],
+)
+def test_a_cv_bridge_that_is_missing_or_broken_is_named(
+    tmp_path: Path, text: str, expected: Expected
+) -> None:
+    (tmp_path / 'cv_bridge.py').write_text(text)
+    here = Machine({'PYTHONPATH': str(tmp_path), 'ROS_DISTRO': 'jazzy'})
+    found = probe(here, [BRIDGE])
+    (one,) = check_cv_bridge(found)
+    assert (one.state, expected[1] in one.found, expected[2] in one.remedy) == (
+        expected[0], True, True,
+    ), one  # fmt: skip
+    assert 'auto stands for the decoder of this package (own)' in one.found
+
+
+def test_the_cv_bridge_of_apt_is_found(tmp_path: Path) -> None:
+    found = probe(Machine(borrowed(tmp_path / 'modules')), [BRIDGE])
+    check(only(check_cv_bridge(found), 'cv_bridge'), (OK, '1.16.2, can be used', ''))
+
+
+def test_a_model_that_needs_cv_bridge_is_a_problem_without_it(tmp_path: Path) -> None:
+    made = load(MODEL)
+    camera = replace(made.robot.camera, decoder='cv_bridge')
+    save(tmp_path / 'run', made._replace(robot=replace(made.robot, camera=camera)))
+    missing = {'version': '', 'problem': 'is not installed', 'remedy': 'sudo apt install it'}
+    one = only(check_run(tmp_path / 'run', reports(**{BRIDGE: missing})), 'decoder')
+    check(one, (PROBLEM, 'converted by cv_bridge, which cannot be used', 'apt install it'))
+    one = only(check_run(tmp_path / 'run', reports()), 'decoder')
+    check(one, (OK, 'robot.camera.decoder=cv_bridge', ''))
+    check(only(check_run(MODEL, reports(**{BRIDGE: missing})), 'decoder'), (OK, 'r=own', ''))
 
 
 def test_a_middleware_that_is_not_installed_is_named() -> None:
@@ -414,7 +463,7 @@ def test_a_plan_that_is_too_slow_and_a_model_that_is_none_are_problems(tmp_path:
     checkpoint = load(MODEL)
     planner = replace(checkpoint.planner, samples=100_000, iterations=100)
     save(tmp_path / 'slow', checkpoint._replace(planner=planner))
-    model, plan = check_run(tmp_path / 'slow', reports())
+    model, _, plan = check_run(tmp_path / 'slow', reports())
     assert model.state == OK
     check(plan, (PROBLEM, 'planner.samples 100000', 'STALE_PLAN'))
     (one,) = check_run(tmp_path / 'none', reports())

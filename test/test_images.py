@@ -303,15 +303,15 @@ def test_views_are_composed_in_reading_order() -> None:
 def test_one_view_is_the_image_itself(how: str) -> None:
     msg = message('rgb8', random_rgb(13, 17))
     (tile,) = tiles(1, 16, 'row')
-    view = read_view(msg, tile.height, tile.width, how)
-    assert (compose([view], 16, 'row') == read_image(msg, 16, how)).all()
+    view = read_view(msg, tile.height, tile.width, how, 'own')
+    assert (compose([view], 16, 'row') == read_image(msg, 16, how, 'own')).all()
 
 
 def test_a_view_keeps_its_shape_or_fills_its_tile() -> None:
     msg = message('rgb8', np.full((20, 40, 3), 200, np.uint8))
-    assert (read_view(msg, 16, 8, 'stretch') == 200).all()
-    assert (read_view(msg, 16, 8, 'crop') == 200).all()
-    boxed = read_view(msg, 16, 8, 'letterbox')
+    assert (read_view(msg, 16, 8, 'stretch', 'own') == 200).all()
+    assert (read_view(msg, 16, 8, 'crop', 'own') == 200).all()
+    boxed = read_view(msg, 16, 8, 'letterbox', 'own')
     assert (boxed[6:10] == 200).all()
     assert not boxed[[0, 5, 10, 15]].any()
 
@@ -324,7 +324,7 @@ def test_reading_at_a_size_is_conversion_then_fit(source: str, how: str, size: i
         msg = compressed(source, cv2.imencode(f'.{source}', rgb)[1].tobytes())
     else:
         msg = message(source, rgb[..., :1] if source == 'mono8' else rgb, pad=3)
-    assert np.array_equal(read_image(msg, size, how), fit(to_rgb(msg), size, how))
+    assert np.array_equal(read_image(msg, size, how, 'own'), fit(to_rgb(msg), size, how))
 
 
 def test_a_filled_image_reads_back() -> None:

@@ -50,7 +50,7 @@ def test_rosdep_gets_every_dependency_with_apt(distribution: str) -> None:
         ('<exec_depend condition="$ROS_DISTRO == humble">python3-torch</exec_depend>', []),
         ('<test_depend>python3-rosbags-pip</test_depend>', DISTRIBUTIONS),
         ('<exec_depend>python3-unheard-of</exec_depend>', DISTRIBUTIONS),
-        ('<depend>cv_bridge</depend>', []),
+        ('<build_depend>cv_bridge</build_depend>', []),
     ],
 )
 def test_a_dependency_counts_where_its_condition_holds(depend: str, refused: list[str]) -> None:

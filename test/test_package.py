@@ -32,6 +32,7 @@ THIRD_PARTY = {
     'datasets': ('lerobot', None),  # lerobot brings it
     'diagnostic_msgs': ('ros-diagnostic-msgs', 'diagnostic_msgs'),
     'geometry_msgs': ('ros-geometry-msgs', 'geometry_msgs'),
+    'cv_bridge': (None, 'cv_bridge'),  # pip has an old copy alone, in Python, without depth
     'gymnasium': ('gymnasium', None),  # rosdep has no key
     'h5py': ('h5py', None),  # optional
     'hdf5plugin': ('hdf5plugin', None),  # rosdep has no key

@@ -30,7 +30,7 @@ from parts.fingerprint import fingerprint  # noqa: E402 (bench/ is no package)
 # The libraries that only some rooms may import; the others are numpy and OpenCV.
 LIBRARIES = {'torch', 'safetensors', 'rosbags', 'rosbag2_py', 'mcap', 'av', 'ray', 'pybullet'}
 LIBRARIES |= {'gymnasium', 'rclpy', 'h5py', 'lerobot', 'onnxruntime', 'onnxscript'}
-LIBRARIES |= {'stable_worldmodel'}
+LIBRARIES |= {'stable_worldmodel', 'cv_bridge'}
 PART = re.compile(r'(<!-- generated:(?P<name>[\w:.-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 

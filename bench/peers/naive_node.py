@@ -30,6 +30,7 @@ class NaiveNode(Node):  # type: ignore[misc]  # rclpy has no complete types
         torch.set_num_threads(1)
         made = load(checkpoint)
         self.size, self.resize = made.image_size, made.dataset.resize
+        self.decoder = made.robot.camera.decoder
         self.pilot = Pilot(made)
         self.pilot.warm_up()
         self.pilot.set_goal(np.zeros((self.size, self.size, 3), np.uint8))
@@ -48,7 +49,8 @@ class NaiveNode(Node):  # type: ignore[misc]  # rclpy has no complete types
         """Plan, and publish the first action."""
         if self.image is None:
             return
-        action = self.pilot.plan(read_image(self.image, self.size, self.resize), 1).actions[0]
+        pixels = read_image(self.image, self.size, self.resize, self.decoder)
+        action = self.pilot.plan(pixels, 1).actions[0]
         command = TwistStamped()
         command.header.stamp = self.get_clock().now().to_msg()
         command.twist.linear.x, command.twist.linear.y = float(action[0]), float(action[1])

@@ -2,6 +2,6 @@
 """
 Convert messages to arrays and back: fields, images, depth. Without torch and ROS.
 
-Read in this order: fields, octets, images, image_stack, encodings, depth, image_headers,
+Read in this order: fields, octets, images, image_stack, encodings, depth, bridge, image_headers,
 image_files, goal_masks, transport.
 """

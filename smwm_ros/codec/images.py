@@ -5,7 +5,8 @@ Convert image messages to pixels, for bags and for the live node alike.
 Messages are read by their field names (encoding, step, is_bigendian, data, format), so messages of
 rclpy and of rosbags both work. The result is (H, W, 3) uint8 RGB: grey is repeated, alpha is
 dropped, 16-bit intensity keeps its upper 8 bits, and depth of 0 to 10 m becomes 0 to 255, with 0
-where it is unknown. 8UC3 and 8UC4 are read as BGR and BGRA, as in OpenCV.
+where it is unknown. 8UC3 and 8UC4 are read as BGR and BGRA, as in OpenCV. With the decoder
+cv_bridge, cv_bridge converts encodings with colours, and the others mean the same.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from smwm_ros.codec import image_headers
+from smwm_ros.codec import bridge, image_headers
 from smwm_ros.codec.depth import read_depth
 from smwm_ros.codec.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
 from smwm_ros.codec.octets import octets
+from smwm_ros.config import CV_BRIDGE, OWN
 from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
@@ -31,9 +33,9 @@ _PLANES = {'nv12': 3, 'nv21': 3, 'nv24': 6}  # rows of the raster for two rows o
 ENCODINGS = tuple(sorted(LAYOUTS))
 
 
-def to_rgb(msg: Any) -> Array:
+def to_rgb(msg: Any, decoder: str = OWN) -> Array:
     """Return the pixels of an Image or CompressedImage, (H, W, 3) uint8, perhaps as a view."""
-    pixels, bgr = _decode(msg)
+    pixels, bgr = _decode(msg, decoder)
     rgb: Array = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if bgr else pixels
     return rgb
 
@@ -43,14 +45,14 @@ def fit(rgb: Array, size: int, how: str) -> Array:
     return _fit(rgb, size, size, how)
 
 
-def read_image(msg: Any, size: int, how: str) -> Array:
+def read_image(msg: Any, size: int, how: str, decoder: str) -> Array:
     """Return the pixels of a message as a square: the same as fit(to_rgb(msg)), but faster."""
-    return read_view(msg, size, size, how)
+    return read_view(msg, size, size, how, decoder)
 
 
-def read_view(msg: Any, height: int, width: int, how: str) -> Array:
+def read_view(msg: Any, height: int, width: int, how: str, decoder: str) -> Array:
     """Return the pixels of a message as one tile (height, width, 3) of a composed image."""
-    pixels, bgr = _decode(msg)
+    pixels, bgr = _decode(msg, decoder)
     small = _fit(pixels, height, width, how)  # first: few pixels are converted faster
     view: Array = cv2.cvtColor(small, cv2.COLOR_BGR2RGB) if bgr else small
     return view
@@ -101,8 +103,12 @@ def fill_image(msg: Any, rgb: Array) -> Any:
     """
     Write pixels (H, W, 3) uint8 into an rclpy Image or CompressedImage, and return it.
 
-    Pixels (H, W, 4) with an alpha channel fit into an Image.
+    Pixels (H, W, 4) with an alpha channel fit into an Image. Where cv_bridge is installed, it
+    makes the message; its bytes are the same without.
     """
+    rgb = np.ascontiguousarray(rgb, dtype=np.uint8)
+    if bridge.fill(msg, rgb):
+        return msg
     height, width, channels = rgb.shape
     data = array('B')
     if hasattr(msg, 'format'):
@@ -110,29 +116,31 @@ def fill_image(msg: Any, rgb: Array) -> Any:
         msg.format, msg.data = 'png', data
         return msg
     # array('B') is the only type that is fast with rclpy's field checks; others take 0.2 s.
-    data.frombytes(np.ascontiguousarray(rgb, dtype=np.uint8).data.cast('B'))
+    data.frombytes(rgb.data.cast('B'))
     msg.height, msg.width, msg.step = height, width, channels * width
     msg.encoding, msg.is_bigendian = 'rgba8' if channels == 4 else 'rgb8', 0
     msg.data = data
     return msg
 
 
-def _decode(msg: Any) -> tuple[Array, bool]:
+def _decode(msg: Any, decoder: str) -> tuple[Array, bool]:
     """Return pixels (H, W, 3) uint8, and whether they are in the order blue, green, red."""
     if hasattr(msg, 'encoding'):
-        return _decode_raw(msg)
+        return _decode_raw(msg, decoder)
     if hasattr(msg, 'format'):
-        return _decode_compressed(msg.format, octets(msg.data))
+        return _decode_compressed(msg.format, octets(msg.data), decoder)
     raise CodecError(f'{type(msg).__name__} is not an image; expected Image or CompressedImage')
 
 
-def _decode_raw(msg: Any) -> tuple[Array, bool]:
+def _decode_raw(msg: Any, decoder: str) -> tuple[Array, bool]:
     """Convert a sensor_msgs Image."""
     layout = LAYOUTS.get(msg.encoding)
     if layout is None:
         hint = did_you_mean(msg.encoding, ENCODINGS)
         raise CodecError(f"image encoding '{msg.encoding}' is unknown; {hint}")
     raster = _raster(msg, layout)
+    if decoder == CV_BRIDGE and bridge.has_colours(msg.encoding):
+        return bridge.to_rgb(msg, raster), False
     if layout.dtype == 'u2' and msg.encoding not in _DEPTH:
         raster = (raster >> 8).astype(np.uint8)
     return layout.convert(raster), layout.bgr
@@ -171,15 +179,17 @@ def _raster(msg: Any, layout: Layout) -> Array:
     return raster
 
 
-def _decode_compressed(form: str, data: Array) -> tuple[Array, bool]:
+def _decode_compressed(form: str, data: Array, decoder: str) -> tuple[Array, bool]:
     """Convert a sensor_msgs CompressedImage: jpeg, png, or compressedDepth."""
     source = form.split(';')[0].strip()  # '16UC1; png compressed': encoding of the original
-    if 'compressedDepth' in form:
+    if decoder == CV_BRIDGE:
+        pixels = bridge.decompress(form, data)
+    elif 'compressedDepth' in form:
         depth = read_depth(form, data, lambda body: _imdecode(form, body, cv2.IMREAD_UNCHANGED))
         return metres(depth), False
-    is_png = data[:2].tobytes() == b'\x89P'
-    flag = cv2.IMREAD_UNCHANGED if is_png else cv2.IMREAD_COLOR
-    pixels = _imdecode(form, data, flag)
+    else:
+        is_png = data[:2].tobytes() == b'\x89P'
+        pixels = _imdecode(form, data, cv2.IMREAD_UNCHANGED if is_png else cv2.IMREAD_COLOR)
     if pixels.dtype == np.uint16:
         if pixels.ndim == 2 and source != 'mono16':
             return millimetres(pixels[..., None]), False

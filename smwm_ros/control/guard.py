@@ -133,6 +133,11 @@ def check_contract(trained: Robot, asked: Robot) -> None:
             f'robot.camera: {count_of(views, "view")} in a {camera.tiles}, expected {expected} '
             f'in a {trained_camera.tiles}, with which the model was trained'
         )
+    if trained_camera.decoded_by != camera.decoded_by:
+        wrong.append(
+            f'robot.camera.decoder: {camera.decoder}, expected {trained_camera.decoder}, with '
+            'which the images of the training were converted'
+        )
     trained_command, command = trained.command, asked.command
     if len(trained_command.low) != len(command.low):
         wrong.append(

@@ -48,6 +48,8 @@ def describe(data: TransitionDataset) -> list[str]:
         lines.append(
             f'  {name}: {count_of(meta["rows"], "tick")} by {clock["base"]} time ({clock["why"]})'
         )
+        if found := meta['versions'].get('cv_bridge'):
+            lines.append(f'    images: converted by cv_bridge {found}')
         lines += [f'    {note}' for note in meta['notes']]
         lines += [f'    damaged: {text}' for text in meta['faults'].values()]
     lines += [

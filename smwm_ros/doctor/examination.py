@@ -29,6 +29,7 @@ def examine(machine: Machine, run: Path | None = None) -> Iterator[Finding]:
     checks: dict[str, Check] = {
         'libraries': partial(libraries.check_libraries, machine, reports),
         'extras': partial(libraries.check_extras, machine, reports),
+        'cv_bridge': partial(libraries.check_cv_bridge, reports),
         'middleware': partial(check_middleware, machine, reports),
         'shared memory': partial(check_shared_memory, machine, fast_dds),
         'processors': partial(computer.check_processors, machine, reports, idle),

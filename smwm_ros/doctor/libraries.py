@@ -64,7 +64,8 @@ EXTRAS = {
     ),
 }
 # Imported, not only looked for: these depend on libraries of the system.
-IMPORTED = (*NEEDED, 'rclpy', 'pybullet', 'mujoco')
+BRIDGE = 'smwm_ros.codec.bridge'  # it tries cv_bridge
+IMPORTED = (*NEEDED, 'rclpy', 'pybullet', 'mujoco', BRIDGE)
 SYSTEM = {  # part of an error: what to do
     'libGL': 'sudo apt install libgl1 libglib2.0-0, or use opencv-python-headless instead of '
     'opencv-python',
@@ -200,6 +201,18 @@ def check_extras(machine: Machine, reports: Reports) -> Iterator[Finding]:
         yield Finding('extras', OK, f'installed: {", ".join(good)}')
     if error := reports['mujoco'].get('renderer'):
         yield _no_renderer(machine, error)
+
+
+def check_cv_bridge(reports: Reports) -> Iterator[Finding]:
+    """Name the cv_bridge that can be used, or what is wrong with it."""
+    report = reports[BRIDGE]
+    decoder = 'robot.camera.decoder=auto stands for the decoder of this package (own)'
+    if version := report.get('cv_bridge'):
+        yield Finding('cv_bridge', OK, f'{version}, can be used; {decoder}')
+    elif problem := report.get('problem') or report.get('error'):
+        remedy = report.get('remedy', 'reinstall it, or uninstall it: it is optional')
+        state = OK if report.get('absent') else REMARK
+        yield Finding('cv_bridge', state, f'{problem.removeprefix("is ")}; {decoder}', remedy)
 
 
 def _no_renderer(machine: Machine, error: str) -> Finding:

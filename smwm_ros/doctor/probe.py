@@ -3,7 +3,8 @@
 Import libraries in a process of its own, because a broken one may end it or never return.
 
 `python probe.py torch ?ray` imports torch, and looks whether ray is there. It prints one line of
-JSON for each as soon as it is known. It needs the standard library alone.
+JSON for each as soon as it is known. It needs the standard library alone. A module of this package
+is imported to try what it does.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from importlib.util import find_spec
 import json
 import os
 import sys
+from types import ModuleType
 from typing import Any
 
 LOOK = '?'  # before the name of a library that is not imported
@@ -84,10 +86,20 @@ def _mujoco(mujoco: Any) -> dict[str, Any]:
     return {}
 
 
+def _bridge(bridge: Any) -> dict[str, Any]:
+    """Return the version of cv_bridge, or what is wrong with it and what to do."""
+    _, problem, remedy = bridge.installed()
+    if problem:
+        absent = problem.startswith(bridge.ABSENT)
+        return {'problem': problem, 'remedy': remedy, 'absent': absent}
+    return bridge.versions('cv_bridge')  # type: ignore[no-any-return]
+
+
 DETAILS: dict[str, Callable[[Any], dict[str, Any]]] = {
     'torch': _torch,
     'rclpy': _rclpy,
     'mujoco': _mujoco,
+    'smwm_ros.codec.bridge': _bridge,
 }
 
 
@@ -97,6 +109,9 @@ def main(names: Sequence[str]) -> None:
     os.dup2(2, 1)  # C code prints banners on stdout
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path) != here]
+    package = ModuleType('smwm_ros')  # of this folder, whatever else is installed
+    package.__path__ = [os.path.dirname(here)]
+    sys.modules['smwm_ros'] = package
     for name in names:
         report = {'name': name.removeprefix(LOOK), **probe(name)}
         os.write(out, json.dumps(report).encode() + b'\n')

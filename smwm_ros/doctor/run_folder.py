@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from smwm_ros.config import Node
+from smwm_ros.config import Camera, CV_BRIDGE, Node
 from smwm_ros.doctor.findings import Finding, OK, PROBLEM
-from smwm_ros.doctor.libraries import Reports
+from smwm_ros.doctor.libraries import BRIDGE, Reports
 from smwm_ros.errors import SmwmError
 from smwm_ros.text import count_of
 
@@ -37,6 +38,7 @@ def check_run(folder: Path, reports: Reports) -> Iterator[Finding]:
         yield Finding('model', PROBLEM, str(error), remedy)
         return
     yield Finding('model', OK, f'{folder}: {checkpoint.model_config.kind}, can be loaded')
+    yield _check_decoder(checkpoint.robot.camera, reports[BRIDGE])
     seconds = time.estimate(planner)
     what = (
         f'{1e3 * seconds:.0f} ms with planner.samples {planner.samples} and '
@@ -46,3 +48,17 @@ def check_run(folder: Path, reports: Reports) -> Iterator[Finding]:
         yield Finding('plan', PROBLEM, what, warning)
     else:
         yield Finding('plan', OK, f'{what}, and the node plans beside it')
+
+
+def _check_decoder(camera: Camera, report: Mapping[str, Any]) -> Finding:
+    """Name what converts the images for a model, and check that it is there."""
+    decoder = camera.decoded_by
+    if decoder != CV_BRIDGE or CV_BRIDGE in report:
+        what = f'images of the training were converted with robot.camera.decoder={decoder}'
+        return Finding('decoder', OK, what)
+    return Finding(
+        'decoder',
+        PROBLEM,
+        'images of the training were converted by cv_bridge, which cannot be used here',
+        report.get('remedy', 'see cv_bridge above'),
+    )

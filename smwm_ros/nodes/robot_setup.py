@@ -11,6 +11,7 @@ from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.validate_topic_name import validate_topic_name
 from smwm_ros import config
+from smwm_ros.codec.bridge import check_decoder, installed
 from smwm_ros.codec.fields import FieldCodec
 from smwm_ros.codec.goal_masks import mask_of_file
 from smwm_ros.codec.image_files import read_picture
@@ -32,6 +33,8 @@ class Setup:
 
     def __init__(self, checkpoint: Checkpoint, robot: config.Robot, planner: config.Planner):
         check_contract(checkpoint.robot, robot)
+        installed()  # import cv_bridge now, and not while the robot moves
+        check_decoder(robot.camera.decoder)
         for section in ('camera', 'command'):
             check_topic(f'robot.{section}.topic', getattr(robot, section).topic)
         for topic in robot.camera.topics[1:]:
@@ -98,13 +101,14 @@ class Setup:
 
     def pixels(self, message: Any) -> Array:
         """Read an image message at the size of the model, (S, S, 3) uint8 RGB."""
-        return read_image(message, self.checkpoint.image_size, self.checkpoint.dataset.resize)
+        how = self.checkpoint.dataset.resize
+        return read_image(message, self.checkpoint.image_size, how, self.robot.camera.decoder)
 
     def view(self, message: Any, number: int) -> Array:
         """Read an image message of a camera at the size of its tile, (H, W, 3) uint8 RGB."""
         tile = self._tiles[number]
         how = self.checkpoint.dataset.resize
-        return read_view(message, tile.height, tile.width, how)
+        return read_view(message, tile.height, tile.width, how, self.robot.camera.decoder)
 
     def compose(self, views: Sequence[Array]) -> Array:
         """Join the views of all cameras in the image of the model, (S, S, 3) uint8 RGB."""

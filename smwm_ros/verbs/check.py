@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb."""
     from tempfile import TemporaryDirectory
 
+    from smwm_ros.codec.bridge import check_decoder
     from smwm_ros.files import require_new
     from smwm_ros.load import load_config
     from smwm_ros.model.checkpoint import load
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     config = Config(robot=checkpoint.robot)
     if args.robot:
         config = load_config(args.robot)
+    check_decoder(config.robot.camera.decoder)
     with TemporaryDirectory(prefix='smwm-check-') as folder:
         seen, bags = None, args.bag
         if args.live:
@@ -155,17 +157,18 @@ def _check_topics(
     from smwm_ros.codec.transport import as_published
 
     found: dict[str, Check] = {}
+    decoder = config.robot.camera.decoder
     for bag in find_bags(bags, msgs) if bags else []:
         if bag.is_video:
             continue
         here = config_as_recorded(config, bag)
         robot = here.robot
-        seen = traffic_in(bag, [*robot.camera.topics, robot.command.topic])
+        seen = traffic_in(bag, [*robot.camera.topics, robot.command.topic], decoder)
         camera = as_published(robot.camera, seen.types)
         if camera != robot.camera:
             robot = replace(robot, camera=camera)
             here = replace(here, robot=robot)
-            seen = traffic_in(bag, [*camera.topics, robot.command.topic])
+            seen = traffic_in(bag, [*camera.topics, robot.command.topic], decoder)
         types = {topic: [kind] for topic, kind in seen.types.items()}
         checks = [] if live else [check_topics(robot, types, bag.name)]
         if all(one.go for one in checks):
@@ -183,6 +186,7 @@ def _compare_robots(known: Robot, robot: Robot) -> Check:
     found = {
         'robot.dt': (known.dt, robot.dt),
         'robot.command.fields': (known.command.fields, robot.command.fields),
+        'robot.camera.decoder': (known.camera.decoded_by, robot.camera.decoded_by),
     }
     wrong = [
         f'{name} is {now}, and {before} in training'

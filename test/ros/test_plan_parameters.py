@@ -90,6 +90,7 @@ def test_a_node_with_wrong_parameters_of_its_own_is_not_made(make_node):
         (['robot.command.type:=geometry_msgs/msg/Twits'], "did you mean 'Twist'?"),
         (['robot.command.fields:=[twist.linear.x, twist.liner.y]'], "has no field 'liner'"),
         (['robot.camera.topic:=/a b'], "robot.camera.topic: '/a b' is not a topic name"),
+        (['robot.camera.decoder:=cv_bridge'], 'robot.camera.decoder: cv_bridge, expected auto'),
         (['robot.command.fields:=[twist.linear.x]'], 'low: expected one limit for each'),
         (['robot.command.high:=[9.0, 9.0]'], 'expected limits within those of training'),
         (['planner.elites:=999'], '999 is more than the 16 samples'),

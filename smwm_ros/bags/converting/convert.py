@@ -19,6 +19,7 @@ from smwm_ros.bags.converting.pool import BagTask, Results, run
 from smwm_ros.bags.reading.commands import hold_advice
 from smwm_ros.bags.reading.find import Bag, find_bags
 from smwm_ros.bags.reading.outcome import read_outcome
+from smwm_ros.codec.bridge import check_decoder
 from smwm_ros.config import Config
 from smwm_ros.data.dataset import INDEX, TransitionDataset, write_index
 from smwm_ros.data.rows import DATASET
@@ -59,6 +60,7 @@ def convert(
     jobs: number of processes, by the amount of data if None; skip: leave out bags that cannot be
     converted; msgs: folders of .msg files for messages that bags do not define.
     """
+    check_decoder(config.robot.camera.decoder)
     bags = find_bags(paths, msgs)
     with hold(out), _remove_if_empty(out / 'shards'):
         if fresh:

@@ -19,7 +19,7 @@ from smwm_ros.bags.reading.topics import (
     required_topics,
 )
 from smwm_ros.config import Config
-from smwm_ros.errors import BagError, CodecError, writing
+from smwm_ros.errors import BagError, CodecError, ConfigError, writing
 
 
 class ConversionProgress(NamedTuple):
@@ -43,7 +43,7 @@ def convert_bag(
         with writing(folder):  # reading raises only BagErrors
             folder.parent.mkdir(parents=True, exist_ok=True)
             read_or_recover(bag, lambda reader: _convert(reader, folder, config, about, report))
-    except CodecError as error:
+    except (CodecError, ConfigError) as error:  # the latter: no cv_bridge on another machine
         raise BagError(f'{bag.paths[0]}: {error}') from error
 
 

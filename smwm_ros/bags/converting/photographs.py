@@ -22,10 +22,13 @@ _QUALITY = 90  # of JPEG
 class PhotographWriter:
     """Write some frames of one camera beside the columns of a shard."""
 
-    def __init__(self, reader: BagReader, camera: int, tile: Tile, attach: Attach) -> None:
+    def __init__(
+        self, reader: BagReader, camera: int, tile: Tile, attach: Attach, decoder: str
+    ) -> None:
         self._start = reader.start
         self._length = max(reader.end - reader.start, 1)
         self._camera, self._tile, self._attach = camera, tile, attach
+        self._decoder = decoder
         self._due, self._kept, self._size = 0, 0, ''
 
     def add(self, message: Message, msg: Any, size: str) -> None:
@@ -34,7 +37,7 @@ class PhotographWriter:
         if (part < self._due and size == self._size) or self._kept >= _MAX_COUNT:
             return
         self._due, self._size = part + 1, size
-        rgb = to_rgb(msg)
+        rgb = to_rgb(msg, self._decoder)
         height, width = rgb.shape[:2]
         if height <= _LARGER * self._tile.height and width <= _LARGER * self._tile.width:
             return

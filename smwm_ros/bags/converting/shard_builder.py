@@ -28,6 +28,7 @@ from smwm_ros.bags.converting.photographs import PhotographWriter
 from smwm_ros.bags.reading.clock import Clocks, nanoseconds
 from smwm_ros.bags.reading.reader import BagReader, Message
 from smwm_ros.bags.reading.topics import mean_period
+from smwm_ros.codec.bridge import versions
 from smwm_ros.codec.fields import FieldError, FieldReader, NameMissingError
 from smwm_ros.codec.images import compose, read_view, size_in_words, Tile, tiles
 from smwm_ros.config import Config
@@ -119,7 +120,8 @@ class ShardBuilder:
             'notes': [*self._reader.notes, *self._notes(), *self._check.notes()],
             'frame_period': self._period,  # median [s]
             'faults': self._faults.first,
-            'versions': {name: version(name) for name in ('smwm_ros', 'numpy', source)},
+            'versions': {name: version(name) for name in ('smwm_ros', 'numpy', source)}
+            | versions(self._config.robot.camera.decoder),
         }
         self._writer.publish(meta)
 
@@ -163,16 +165,16 @@ class ShardBuilder:
 
     def _frame_decoder(self, camera: int, tile: Tile) -> Callable[[Message], DecodedFrame | None]:
         """Return the function that decodes the frames of one camera."""
-        photographs = PhotographWriter(self._reader, camera, tile, self._attach)
+        how, decoder = self._config.dataset.resize, self._config.robot.camera.decoder
+        photographs = PhotographWriter(self._reader, camera, tile, self._attach, decoder)
 
         def decode(message: Message) -> DecodedFrame | None:
             self._counts['frames decoded'] += 1
             self._faults.total[message.topic] += 1
-            how = self._config.dataset.resize
             try:
                 msg = self._reader.decode(message)
                 frame = DecodedFrame(
-                    read_view(msg, tile.height, tile.width, how), size_in_words(msg)
+                    read_view(msg, tile.height, tile.width, how, decoder), size_in_words(msg)
                 )
                 photographs.add(message, msg, frame.size)
                 return frame

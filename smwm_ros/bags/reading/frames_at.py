@@ -88,9 +88,10 @@ def _image(
     if len(newest) < len(camera.topics):
         return None
     places = tiles(len(camera.topics), size, camera.tiles)
+    how = dataset.resize
     try:
         parts = [
-            read_view(reader.decode(newest[topic]), place.height, place.width, dataset.resize)
+            read_view(reader.decode(newest[topic]), place.height, place.width, how, camera.decoder)
             for topic, place in zip(camera.topics, places, strict=True)
         ]
     except CodecError:

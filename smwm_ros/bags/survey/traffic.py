@@ -11,6 +11,7 @@ import numpy as np
 from smwm_ros.bags.reading.find import Bag
 from smwm_ros.bags.reading.reader import BagReader, read_or_recover
 from smwm_ros.codec.images import size_in_words, to_rgb
+from smwm_ros.config import OWN
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 
@@ -48,12 +49,12 @@ class BagTraffic(NamedTuple):
     of: dict[str, Traffic]
 
 
-def traffic_in(bag: Bag, topics: Collection[str]) -> BagTraffic:
+def traffic_in(bag: Bag, topics: Collection[str], decoder: str = OWN) -> BagTraffic:
     """Measure in the first seconds of a bag; topics that it does not hold are left out."""
-    return read_or_recover(bag, lambda reader: _measure(reader, topics))
+    return read_or_recover(bag, lambda reader: _measure(reader, topics, decoder))
 
 
-def _measure(reader: BagReader, topics: Collection[str]) -> BagTraffic:
+def _measure(reader: BagReader, topics: Collection[str], decoder: str) -> BagTraffic:
     """Measure the traffic in an open bag."""
     types = {name: topic.type for name, topic in reader.topics.items() if topic.messages}
     known = [name for name in dict.fromkeys(topics) if name in types]
@@ -67,12 +68,12 @@ def _measure(reader: BagReader, topics: Collection[str]) -> BagTraffic:
     for name in known:
         pairs = np.array(sorted(times[name]), np.int64).reshape(-1, 2)
         stamps = pairs[:, 1] if name in stamped else pairs[:0, 1]
-        kinds, flaw = _images(reader, name)
+        kinds, flaw = _images(reader, name, decoder)
         found[name] = Traffic(pairs[:, 0], stamps, kinds, flaw)
     return BagTraffic(types, found)
 
 
-def _images(reader: BagReader, topic: str) -> tuple[tuple[str, ...], str]:
+def _images(reader: BagReader, topic: str, decoder: str) -> tuple[tuple[str, ...], str]:
     """Return the kinds of images of a topic, and why one of them cannot be read."""
     kinds: dict[str, None] = {}
     if not reader.topics[topic].type.endswith('Image'):
@@ -80,7 +81,7 @@ def _images(reader: BagReader, topic: str) -> tuple[tuple[str, ...], str]:
     for message in reader.sample([topic], _IMAGES):
         try:
             image = reader.decode(message)
-            to_rgb(image)
+            to_rgb(image, decoder)
         except CodecError as error:
             return tuple(kinds), str(error)
         form = getattr(image, 'encoding', None) or getattr(image, 'format', '')
