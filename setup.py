@@ -53,7 +53,7 @@ setup(
             'shapely',
         ],
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],  # smwm export-model
-        'video': ['av'],  # conversion of video files
+        'video': ['av'],  # video files, and cameras that publish H.264 or H.265
         'ray': ['ray'],  # conversion on many machines
         'tensorboard': ['tensorboard'],  # curves of a training; without it there is train.csv
         'lerobot': ['lerobot>=0.4'],  # holds torch back, so give it an environment of its own

@@ -7,6 +7,8 @@ the speed of a converter built on these two libraries. `smwm convert` can still 
 it halves an image before it averages. A second loop resizes in the same way and measures the
 remaining cost. All run with one worker, in turn.
 
+A bag of H.264 is compared with a loop of rosbags, PyAV and cv2, where PyAV is installed.
+
 If the program `forge` is on the PATH (pip install 'forge-robotics[rosbag,lerobot,video]', best in
 an environment of its own), it turns a bag into a LeRobot dataset, beside `smwm convert` followed
 by `smwm export --to hdf5`. It cannot resize, so the frames of that bag already have their final
@@ -16,6 +18,8 @@ size, and it omits the commands.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 import shutil
 from statistics import median
@@ -43,7 +47,10 @@ KINDS = {
     'raw_mcap': (IMAGE, StoragePlugin.MCAP),
     'jpeg_mcap': (JPEG, StoragePlugin.MCAP),
     'raw_sqlite3': (IMAGE, StoragePlugin.SQLITE3),
+    'h264_mcap': (JPEG, StoragePlugin.MCAP),
 }
+VIDEO = 'h264_mcap'
+KEYFRAMES = 30  # frames from one keyframe to the next
 
 
 def write_bag(
@@ -53,8 +60,10 @@ def write_bag(
     frames: int,
     height: int = HEIGHT,
     width: int = WIDTH,
+    form: str = 'jpeg',
 ) -> None:
     """Write a bag of smooth, moving images and of commands."""
+    encode = h264_encoder(height, width) if form == 'h264' else jpeg
     store = get_typestore(Stores.ROS2_JAZZY)
     image, command = new_message(store, kind), new_message(store, 'geometry_msgs/msg/TwistStamped')
     y, x = np.mgrid[0:height, 0:width]
@@ -68,8 +77,7 @@ def write_bag(
             planes = [(x + 3 * number) // 4, (y + 2 * number) // 3, (x + y + number) // 5]
             pixels = (np.stack(planes, -1) % 240).astype(np.uint8) + noise
             if kind == JPEG:
-                image.format = 'jpeg'
-                image.data = cv2.imencode('.jpg', pixels)[1].ravel()
+                image.format, image.data = form, encode(pixels)
             else:
                 image.height, image.width, image.step = height, width, 3 * width
                 image.encoding, image.data = 'rgb8', pixels.ravel()
@@ -77,6 +85,27 @@ def write_bag(
             for msg, connection in ((image, camera), (command, topic)):
                 msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(stamp, 10**9)
                 bag.write(connection, stamp, store.serialize_cdr(msg, connection.msgtype))
+
+
+def jpeg(pixels: Any) -> Any:
+    """Return an image as the bytes of a JPEG."""
+    return cv2.imencode('.jpg', pixels)[1].ravel()
+
+
+def h264_encoder(height: int, width: int) -> Callable[[Any], Any]:
+    """Return a function that encodes each image to a packet, without B-frames."""
+    import av
+
+    context: Any = av.CodecContext.create('libx264', 'w')
+    context.height, context.width, context.pix_fmt = height, width, 'yuv420p'
+    context.time_base, context.framerate, context.gop_size = Fraction(1, 30), 30, KEYFRAMES
+    context.options = {'preset': 'veryfast', 'tune': 'zerolatency'}
+
+    def encode(pixels: Any) -> Any:
+        (packet,) = context.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24'))
+        return np.frombuffer(bytes(packet), np.uint8)
+
+    return encode
 
 
 def shrink(pixels: Any) -> Any:
@@ -91,6 +120,8 @@ def shrink_as_we_do(pixels: Any) -> Any:
 
 def bare_loop(path: Path, resize: Callable[[Any], Any]) -> int:
     """Read, decode, resize and drop every frame."""
+    if path.name == VIDEO:
+        return bare_video_loop(path, resize)
     frames = 0
     with AnyReader([path]) as reader:
         for connection, _, data in reader.messages():
@@ -106,12 +137,32 @@ def bare_loop(path: Path, resize: Callable[[Any], Any]) -> int:
     return frames
 
 
+def bare_video_loop(path: Path, resize: Callable[[Any], Any]) -> int:
+    """Read, decode with PyAV, resize and drop every frame."""
+    import av
+
+    frames, context = 0, av.CodecContext.create('h264', 'r')
+    assert isinstance(context, av.VideoCodecContext)
+    context.thread_count = 1  # as everything here
+    with AnyReader([path]) as reader:
+        for connection, _, data in reader.messages():
+            msg: Any = reader.deserialize(data, connection.msgtype)
+            if connection.msgtype == JPEG:
+                for frame in context.decode(av.Packet(msg.data.tobytes())):
+                    resize(frame.to_ndarray(format='rgb24'))
+                    frames += 1
+    return frames
+
+
 def measure(quick: bool) -> Iterator[Row]:
     """Compare both on each kind of bag."""
     cv2.setNumThreads(1)
     frames, rounds = (400, 5) if quick else (1500, 7)
     with TemporaryDirectory() as name:
         for kind in KINDS:
+            if kind == VIDEO and find_spec('av') is None:
+                print(f'left out: convert.{kind}; PyAV is not installed', file=sys.stderr)
+                continue
             yield from compare(Path(name), kind, frames, rounds)
         if shutil.which('forge'):
             yield beside_forge(Path(name), 2 * frames, 3)
@@ -123,7 +174,7 @@ def compare(folder: Path, kind: str, frames: int, rounds: int) -> Iterator[Row]:
     """Convert one kind of bag beside the bare loops."""
     camera, storage = KINDS[kind]
     path = folder / kind
-    write_bag(path, camera, storage, frames)
+    write_bag(path, camera, storage, frames, form='h264' if kind == VIDEO else 'jpeg')
     config = load_config(None, [f'robot.camera.type={camera}'])
 
     def ours() -> None:
@@ -138,8 +189,9 @@ def compare(folder: Path, kind: str, frames: int, rounds: int) -> Iterator[Row]:
     bare()
     ours()  # from here on, both find the bag in the page cache
     seconds = interleaved({'ours': ours, 'bare': bare, 'alike': alike}, rounds)
+    with_av = ', PyAV' if kind == VIDEO else ''
     for peer, measure, words in (
-        ('bare', f'convert.{kind}', 'bare loop of rosbags and cv2'),
+        ('bare', f'convert.{kind}', f'bare loop of rosbags{with_av} and cv2'),
         ('alike', f'convert.{kind}.same_resize', 'bare loop with our resize'),
     ):
         yield Row(

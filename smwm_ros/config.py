@@ -39,7 +39,12 @@ CAMERA_FRAME = 'camera_optical_frame'
 STATE_FRAME = 'odom'
 BODY_FRAME = 'base_link'
 
-IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+# Packets of H.264 or H.265; a CompressedImage may hold one, too.
+VIDEO_TYPES = (
+    'foxglove_msgs/msg/CompressedVideo',
+    'ffmpeg_image_transport_msgs/msg/FFMPEGPacket',
+)
+IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage', *VIDEO_TYPES)
 OWN, CV_BRIDGE = 'own', 'cv_bridge'  # of camera.decoder
 
 

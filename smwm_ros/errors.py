@@ -80,6 +80,10 @@ class CodecError(SmwmError):
     """A message cannot be converted to or from an action or an image."""
 
 
+class MissingExtraError(SmwmError):
+    """An optional extra of this package is not installed."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return the end of an error message: the nearest valid choice, and all choices."""
     names = sorted(choices)
@@ -87,16 +91,6 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     near = get_close_matches(word[:_COMPARED], names, n=1)
     hint = f"did you mean '{near[0]}'? " if near else ''
     return f'{hint}valid: {", ".join(names)}' if names else 'there are no valid choices'
-
-
-def video_hint(kind: str) -> str:
-    """Return what to do about the message type or image format of a video, else ''."""
-    if not any(word in kind.lower() for word in ('video', 'ffmpeg', 'h264', 'h265', 'hevc')):
-        return ''
-    return (
-        'video is not supported: play the bag, convert it to sensor_msgs/msg/Image with '
-        'image_transport republish, and record that'
-    )
 
 
 def one_line(error: BaseException) -> str:
@@ -135,9 +129,9 @@ def place(error: BaseException) -> str:
     return f'{one_line(error)}{where}'
 
 
-def missing_extra(what: str, extra: str, packages: str) -> SmwmError:
+def missing_extra(what: str, extra: str, packages: str) -> MissingExtraError:
     """Return the error that says how to install an optional extra."""
-    return SmwmError(
+    return MissingExtraError(
         f"{what} needs the extra '{extra}' of this package, which is not installed: "
         f'pip install {packages}'
     )

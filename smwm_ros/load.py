@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints, NamedTuple, TypeVar
 
 from smwm_ros.config import Config, REMOVED
-from smwm_ros.errors import ConfigError, did_you_mean, one_line, video_hint
+from smwm_ros.errors import ConfigError, did_you_mean, one_line
 from smwm_ros.share import share_folders, shipped
 from smwm_ros.text import brief, cut, VALUE
 import yaml
@@ -252,7 +252,7 @@ def _value(item: Field[Any], kind: Any, value: Any, path: str, mistakes: list[st
         mistakes.append(f'{path}: expected {describe(kind)}, found {brief(value)}')
         return None
     if meta['choices'] and converted not in meta['choices']:
-        hint = video_hint(str(converted)) or did_you_mean(str(converted), meta['choices'])
+        hint = did_you_mean(str(converted), meta['choices'])
         mistakes.append(f'{path}: {brief(converted)} is not a choice; {hint}')
     low, high = meta['low'], meta['high']
     for number in converted if isinstance(converted, tuple) else (converted,):

@@ -40,7 +40,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'load': ({'config', 'errors', 'share', 'text'}, {'yaml'}),
     'tables': ({'config', 'errors', 'load'}, set()),
     'interfaces': (set(), {'numpy', 'torch'}),  # torch for type checkers alone
-    'codec': (BASE, ARRAYS | {'cv_bridge'}),
+    'codec': (BASE, ARRAYS | {'av', 'cv_bridge'}),
     'data': ({*BASE, 'codec'}, ARRAYS),
     'bags': ({*BASE, 'load', 'worker_processes', 'codec', 'data'}, {*ARRAYS, *BAGS, 'yaml'}),
     'arenas': ({*BASE, 'load', 'codec'}, ARRAYS | {'pybullet', 'mujoco', 'gymnasium'}),
@@ -100,7 +100,8 @@ BAG_ROOMS = {
 LIGHT = ('codec', 'data', 'control', 'bags', 'arenas', 'collect')
 # Foreign worlds: each lives behind one door, or a few.
 HOMES = {'pybullet': 'arenas', 'mujoco': 'arenas', 'gymnasium': 'arenas', 'tqdm': 'progress'}
-HOMES |= {'rosbags': 'bags', 'rosbag2_py': 'bags', 'mcap': 'bags', 'ray': 'bags', 'av': 'bags'}
+HOMES |= {'rosbags': 'bags', 'rosbag2_py': 'bags', 'mcap': 'bags', 'ray': 'bags'}
+HOMES['av'] = 'codec bags'
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
 HOMES['stable_worldmodel'] = 'swm'
 HOMES['onnxruntime'] = 'latent_actions exchange'  # runs encoders of others, and checks exports

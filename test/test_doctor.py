@@ -228,7 +228,7 @@ def test_a_missing_library_is_a_problem_and_a_missing_extra_is_none() -> None:
     assert video == (
         'extra video',
         OK,
-        'not installed; for conversion of videos',
+        'not installed; for video files, and cameras that publish H.264 or H.265',
         'pip install av',
     )
     assert lerobot.remedy.endswith('in a virtual environment of its own')

@@ -214,7 +214,7 @@ def test_a_camera_that_can_be_read_is_proposed_colour_before_depth(
     assert found['robot']['camera']['topic'] == '/camera/image_raw'
     assert 'set robot.camera.others: /depth /rear' in found['remarks'][0]
     assert main(['inspect', str(path)]) == 0
-    assert "'h264' image of 99 bytes cannot be decoded" in capsys.readouterr().out
+    assert 'a packet of 99 bytes has no NAL unit, expected h264' in capsys.readouterr().out
 
 
 def test_commands_of_a_type_that_only_the_bag_knows_are_proposed(

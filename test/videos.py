@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Video files of known contents, for the tests."""
+"""Video files, and streams of video packets, of known contents, for the tests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 import struct
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,3 +63,51 @@ def write_sound(path: Path) -> Path:
         container.mux(stream.encode(silence))
         container.mux(stream.encode(None))
     return path
+
+
+H264, H265 = 'h264', 'hevc'
+_ENCODERS = {H264: 'libx264', H265: 'libx265'}
+
+
+def encoded(
+    frames: Sequence[NDArray[Any]],
+    codec: str = H264,
+    keyframes: int = 10,
+    b_frames: int = 0,
+    pixels: str = 'yuv420p',
+    options: Mapping[str, str] | None = None,
+) -> list[bytes]:
+    """Encode frames to packets (annex B), with a keyframe every `keyframes` of them."""
+    context: Any = av.CodecContext.create(_ENCODERS[codec], 'w')
+    context.height, context.width = frames[0].shape[:2]
+    context.pix_fmt, context.time_base, context.framerate = pixels, Fraction(1, 10), 10
+    context.gop_size = keyframes
+    words = {'crf': '10', 'preset': 'veryfast', 'bf': str(b_frames)}
+    if codec == H265:
+        params = f'log-level=none:repeat-headers=1:open-gop=0:keyint={keyframes}'
+        words = {'preset': 'ultrafast', 'x265-params': f'{params}:bframes={b_frames}:pools=1'}
+    context.options = {**words, **(options or {})}
+    found: list[bytes] = []
+    for number, shown in enumerate(frames):
+        frame = av.VideoFrame.from_ndarray(shown, format='rgb24')
+        frame.pts = number
+        found += [bytes(packet) for packet in context.encode(frame)]
+    return found + [bytes(packet) for packet in context.encode(None)]
+
+
+def bare(packets: Sequence[bytes], codec: str = H264) -> list[NDArray[Any]]:
+    """Decode packets with nothing but PyAV, and convert their planes with OpenCV."""
+    context: Any = av.CodecContext.create(codec, 'r')
+    frames = [frame for data in packets for frame in context.decode(av.Packet(data))]
+    frames += context.decode(None)
+    return [cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420) for frame in frames]
+
+
+def moving(count: int, height: int = 48, width: int = 64) -> list[NDArray[Any]]:
+    """Return smooth coloured frames that shift by two pixels from one to the next."""
+    y, x = np.mgrid[0:height, 0 : width + 2 * count]
+    wide = np.stack([x * 3 % 256, 2 * y + x, 255 - x], -1) % 256
+    return [
+        np.ascontiguousarray(wide[:, 2 * number : 2 * number + width], np.uint8)
+        for number in range(count)
+    ]

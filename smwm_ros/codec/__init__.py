@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Convert messages to arrays and back: fields, images, depth. Without torch and ROS.
+Convert messages to arrays and back: fields, images, depth, video. Without torch and ROS.
 
 Read in this order: fields, octets, images, image_stack, encodings, depth, bridge, image_headers,
-image_files, goal_masks, transport.
+video, nal_units, image_files, goal_masks, transport.
 """

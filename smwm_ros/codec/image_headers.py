@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TypeAlias
 
-from smwm_ros.errors import CodecError, video_hint
+from smwm_ros.errors import CodecError
 from smwm_ros.text import count_of
 
 Bytes: TypeAlias = 'bytes | memoryview'
@@ -30,9 +30,9 @@ def check(form: str, data: Bytes) -> None:
     """Raise if an image has an unknown format, is truncated, or has too many pixels."""
     size = size_of(data)
     if size is None:
-        hint = video_hint(form) or f'expected {FORMATS}'
         raise CodecError(
-            f"'{form}' image of {count_of(len(data), 'byte')} cannot be decoded; {hint}"
+            f"'{form}' image of {count_of(len(data), 'byte')} cannot be decoded; expected "
+            f'{FORMATS}, or of a camera h264 or h265'
         )
     width, height = size
     if not 0 < width * height <= MAX_PIXELS:

@@ -22,8 +22,9 @@ from smwm_ros.codec import bridge, image_headers
 from smwm_ros.codec.depth import read_depth
 from smwm_ros.codec.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
 from smwm_ros.codec.octets import octets
-from smwm_ros.config import CV_BRIDGE, OWN
-from smwm_ros.errors import CodecError, did_you_mean
+from smwm_ros.codec.video import video_codec, VideoPicture
+from smwm_ros.config import CV_BRIDGE, IMAGE_TYPES, OWN, VIDEO_TYPES
+from smwm_ros.errors import CodecError, ConfigError, did_you_mean
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
 
@@ -99,6 +100,15 @@ def compose(views: Sequence[Array], size: int, layout: str) -> Array:
     return square
 
 
+def require_writable(kind: str) -> None:
+    """Raise unless images can be written as messages of a type."""
+    if kind in VIDEO_TYPES:
+        raise ConfigError(
+            f'robot.camera.type: {kind} is read from cameras and bags alone, expected '
+            f'{" or ".join(IMAGE_TYPES[:2])} for an arena'
+        )
+
+
 def fill_image(msg: Any, rgb: Array) -> Any:
     """
     Write pixels (H, W, 3) uint8 into an rclpy Image or CompressedImage, and return it.
@@ -125,6 +135,12 @@ def fill_image(msg: Any, rgb: Array) -> Any:
 
 def _decode(msg: Any, decoder: str) -> tuple[Array, bool]:
     """Return pixels (H, W, 3) uint8, and whether they are in the order blue, green, red."""
+    if isinstance(msg, VideoPicture):
+        return msg.rgb, False
+    if codec := video_codec(msg):
+        raise CodecError(
+            f'a packet of {codec} video cannot be decoded as an image; expected png or jpeg'
+        )
     if hasattr(msg, 'encoding'):
         return _decode_raw(msg, decoder)
     if hasattr(msg, 'format'):

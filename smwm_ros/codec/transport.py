@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from smwm_ros.config import Camera, IMAGE_TYPES
 
-RAW, COMPRESSED = IMAGE_TYPES
+RAW, COMPRESSED = IMAGE_TYPES[:2]
 _SUFFIX = '/compressed'
 
 

@@ -51,7 +51,7 @@ EXTRAS = {
         'onnx onnxruntime onnxscript',
         ('onnx', 'onnxruntime', 'onnxscript'),
     ),
-    'video': Extra('conversion of videos', 'av', ('av',)),
+    'video': Extra('video files, and cameras that publish H.264 or H.265', 'av', ('av',)),
     'ray': Extra('conversion on many machines', 'ray', ('ray',)),
     'tensorboard': Extra('curves of a training', 'tensorboard', ('tensorboard',)),
     'lerobot': Extra('LeRobot datasets', "'lerobot>=0.4'", ('lerobot',), alone=True),

@@ -162,7 +162,8 @@ class ActiveSession:
     def problems(self) -> list[str]:
         """Return warnings for /diagnostics."""
         missing = [] if self._calibrator is None else self._calibrator.problems()
-        return [*self.topics.problems(), *self.monitor.problems(), *missing]
+        mine = (self.topics, self.cameras, self.monitor)
+        return [*(text for part in mine for text in part.problems()), *missing]
 
     @property
     def _threads(self) -> tuple[CommandThread | PlannerThread | Subscriber, ...]:

@@ -8,6 +8,7 @@ from functools import partial
 
 from rclpy.lifecycle import LifecycleNode
 from smwm_ros import config
+from smwm_ros.codec.video import SkippedPacketError
 from smwm_ros.control.controller import Controller
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
@@ -15,6 +16,7 @@ from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.image_reader import DuplicateDetector, ImageReader
 from smwm_ros.nodes.latency import LatencyCompensation
 from smwm_ros.nodes.messages import camera_qos
+from smwm_ros.nodes.packet_reader import PacketReader
 from smwm_ros.nodes.planner_thread import CameraImage, PlannerThread
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.subscriber import IMAGE_BYTES, PendingMessage, Subscriber
@@ -41,6 +43,7 @@ class Cameras:
         self._controller, self._planner_thread, self._warn = controller, planner_thread, warn
         self._shadow = knobs.shadow
         self._reader = ImageReader(node, setup, knobs)
+        self._packets = PacketReader()
         self._duplicates = DuplicateDetector()
         model, block = setup.checkpoint.model_config, setup.checkpoint.action_block
         self._history = history_of(model, block, setup.robot.dt)
@@ -51,7 +54,7 @@ class Cameras:
         callbacks = {first: self._on_image}
         for number, topic in enumerate(others, 1):
             callbacks[topic] = partial(self._on_other_image, topic, number)
-        qos = camera_qos(knobs.camera_reliability)
+        qos = camera_qos(knobs.camera_reliability, setup.robot.camera.type)
         self._first, *_ = (
             self.subscriber.subscribe(
                 setup.camera_type, topic, callback, qos, IMAGE_BYTES, _REMEDY
@@ -88,13 +91,20 @@ class Cameras:
             'frames_lost': self.lost,
             'frames_same': self._duplicates.count,
             'frames_skipped': self._first.skipped,
+            **self._packets.values(),
         }
+
+    def problems(self) -> list[str]:
+        """Return warnings for /diagnostics."""
+        return self._packets.problems()
 
     def _on_image(self, received: PendingMessage) -> None:
         """Pass an image of the first camera on."""
         try:
-            message = received.read()
+            message = self._packets.read(received)
             pixels = self._reader.read(message, received.time)
+        except SkippedPacketError:
+            return
         except Exception as error:  # no received message may end the node
             self.bad += 1
             self._warn(f'image not used: {error}')
@@ -112,7 +122,10 @@ class Cameras:
     def _on_other_image(self, topic: str, number: int, received: PendingMessage) -> None:
         """Store the newest image of another camera."""
         try:
-            self._reader.read_other(received.read(), received.time, topic, number)
+            message = self._packets.read(received)
+            self._reader.read_other(message, received.time, topic, number)
+        except SkippedPacketError:
+            return
         except Exception as error:  # as above
             self.bad += 1
             self._warn(f'image of {received.topic.name} not used: {error}')

@@ -17,6 +17,7 @@ from rclpy.qos import (
     QoSProfile,
     ReliabilityPolicy,
 )
+from smwm_ros.config import IMAGE_TYPES
 from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.fieldpath import parse_path
 from smwm_ros.text import line
@@ -29,12 +30,15 @@ LATCHED = QoSProfile(
 )
 # The default of publishers, such as `ros2 topic pub`.
 VOLATILE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+PACKETS = 60  # of video that may wait: two seconds at 30 Hz
 COMMAND = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
-def camera_qos(reliability: str) -> QoSProfile:
-    """Return the QoS of camera topics, which keeps only the newest image."""
-    return QoSProfile(depth=1, reliability=ReliabilityPolicy[reliability.upper()])
+def camera_qos(reliability: str, kind: str = IMAGE_TYPES[0]) -> QoSProfile:
+    """Return the QoS of camera topics of a type, which keeps only the newest image."""
+    # Of other types each message may be a packet of video, which the next ones depend on.
+    depth = 1 if kind == IMAGE_TYPES[0] else PACKETS
+    return QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()])
 
 
 def command_publisher(node: LifecycleNode, kind: Any, topic: str) -> Publisher:
@@ -63,7 +67,10 @@ def message_class(name: str) -> Any:
     try:
         module = import_module(f'{package}.msg')
     except ModuleNotFoundError:
-        raise CodecError(f"'{name}': the package {package} is not installed") from None
+        raise CodecError(
+            f"'{name}': the package {package} is not installed; install it with "
+            f'apt install ros-$ROS_DISTRO-{package.replace("_", "-")}, and source ROS 2'
+        ) from None
     found = getattr(module, kind, None)
     if found is None:
         names = [item for item in dir(module) if item[0].isupper()]

@@ -16,6 +16,9 @@ from smwm_ros.codec.fields import FieldCodec
 from smwm_ros.codec.goal_masks import mask_of_file
 from smwm_ros.codec.image_files import read_picture
 from smwm_ros.codec.images import compose, read_image, read_view, tiles
+from smwm_ros.codec.nal_units import H264
+from smwm_ros.codec.video import open_decoder
+from smwm_ros.config import VIDEO_TYPES
 from smwm_ros.control.guard import check_contract
 from smwm_ros.errors import CheckpointError, CodecError, ConfigError, SmwmError
 from smwm_ros.evaluation.verdict import require_fit
@@ -53,7 +56,9 @@ class Setup:
         self.codec = FieldCodec(self.checkpoint.spec)
         camera = robot.camera
         self._tiles = tiles(len(camera.topics), self.checkpoint.image_size, camera.tiles)
-        self.camera_type = message_class(robot.camera.type)
+        self.camera_type = message_class(camera.type)
+        if camera.type in VIDEO_TYPES:
+            open_decoder(H264)  # raise now if there is none
         self.command_type = message_class(robot.command.type)
         # Raise for a field that the command does not have now, not when the robot moves.
         self.codec.encode(self.command([0.0] * self.codec.spec.size))

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from smwm_ros import config
 from smwm_ros.codec.fields import action_spec, FieldCodec
-from smwm_ros.codec.images import fill_image
+from smwm_ros.codec.images import fill_image, require_writable
 from smwm_ros.config import BODY_FRAME, CAMERA_FRAME
 from smwm_ros.errors import CodecError
 from smwm_ros.fieldpath import expand
@@ -57,6 +57,7 @@ class RobotTopics:
     """Publishes images and measured states, and subscribes to commands."""
 
     def __init__(self, node: Node, robot: config.Robot, on_command: Callable[[Any], None]) -> None:
+        require_writable(robot.camera.type)
         self._image = message_class(robot.camera.type)()
         self._camera = node.create_publisher(type(self._image), robot.camera.topic, RELIABLE)
         self._measured = None

@@ -59,6 +59,7 @@ class SubscribedTopic:
 
     def __init__(self, name: str, type_: Any, limit: int, on_message: OnMessage) -> None:
         self.name, self.type, self.limit, self.on_message = name, type_, limit, on_message
+        self.depth = 1  # messages that may wait: of images only the newest
         self.count = self.skipped = self.lost = 0
         self._recent: deque[_Received] = deque(maxlen=_RECENT)  # by one subscription so far
 
@@ -103,7 +104,7 @@ class Subscriber:
     ) -> None:
         self._node, self._clock, self._controller, self._warn = node, clock, controller, warn
         self.subscriptions: list[Any] = []
-        self._waiting: dict[SubscribedTopic, PendingMessage] = {}  # oldest first
+        self._waiting: dict[SubscribedTopic, deque[PendingMessage]] = {}  # oldest first
         self._changed = Condition()
         self._closed = False
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -126,8 +127,9 @@ class Subscriber:
         limit: int,  # [bytes]
         remedy: str,  # for a publisher with incompatible QoS
     ) -> SubscribedTopic:
-        """Subscribe to a topic."""
+        """Subscribe to a topic; as many messages may wait for the thread as its QoS keeps."""
         made = SubscribedTopic(self._node.resolve_topic_name(topic), type_, limit, on_message)
+        made.depth = qos.depth
         self._subscribe(made, topic, qos, remedy)
         return made
 
@@ -157,14 +159,17 @@ class Subscriber:
         self.subscriptions.clear()
 
     def receive(self, topic: SubscribedTopic, data: bytes) -> None:
-        """Keep the newest message of a topic; an older one that still waits is dropped."""
+        """Keep the newest messages of a topic; where too many wait, all of them are dropped."""
         size, now, era = len(data), self._clock.now(), self._controller.era
         message = PendingMessage(topic, data if size <= topic.limit else None, size, now, era)
         with self._changed:
             topic.count += 1
-            topic.skipped += topic in self._waiting
-            self._waiting.pop(topic, None)
-            self._waiting[topic] = message
+            waiting = self._waiting.pop(topic, deque[PendingMessage]())
+            if len(waiting) >= topic.depth:
+                topic.skipped += len(waiting)
+                waiting.clear()
+            waiting.append(message)
+            self._waiting[topic] = waiting
             self._changed.notify()
 
     def _subscribe(
@@ -201,5 +206,8 @@ class Subscriber:
                 if self._closed:
                     return
                 topic = next(iter(self._waiting))
-                message = self._waiting.pop(topic)
+                waiting = self._waiting.pop(topic)
+                message = waiting.popleft()
+                if waiting:
+                    self._waiting[topic] = waiting
             topic.on_message(message)

@@ -22,6 +22,7 @@ from smwm_ros.codec.images import Tile
 from smwm_ros.interfaces import Array
 
 STEPPED_BACK = 'steps back of the clock'
+_MAX_NAMED = 4  # sizes of images
 _UNUSED, _DAMAGED = -1, -2  # positions of frames that are not stored
 
 
@@ -72,6 +73,14 @@ class FrameTrack:
             return STEPPED_BACK
         repeated = stamp == self._stamps[-1]
         return 'frames with a repeated stamp' if repeated else 'frames out of order'
+
+    def size_note(self) -> str:
+        """Return how the size of the images changed, or ''."""
+        if len(self.sizes) < 2:
+            return ''
+        more = ', ...' if len(self.sizes) > _MAX_NAMED else ''
+        named = ', then '.join(self.sizes[:_MAX_NAMED])
+        return f'the image size changed: {named}{more}; a new episode begins there'
 
     def add(self, message: Message, stamp: int) -> None:
         """Add the next frame, whose stamp has no problem."""

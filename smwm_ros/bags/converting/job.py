@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from smwm_ros.bags.converting.shard_builder import ShardBuilder
 from smwm_ros.bags.reading.find import Bag
 from smwm_ros.bags.reading.outcome import read_outcome
+from smwm_ros.bags.reading.packets import decoded
 from smwm_ros.bags.reading.reader import BagReader, read_or_recover
 from smwm_ros.bags.reading.topics import (
     by_transport,
@@ -59,7 +60,7 @@ def _convert(
     report(ConversionProgress(sum(reader.topics[topic].messages for topic in topics), 0, 0))
     with ShardBuilder(reader, folder, config, clocks) as builder:
         count = size = 0
-        for message in reader.messages(topics):
+        for message in decoded(reader, topics):
             builder.add(message)
             count, size = count + 1, size + len(message.data)
             if count == _REPORT_EVERY:

@@ -24,6 +24,7 @@ from smwm_ros.bags.converting.frame_track import DecodedFrame, FrameTrack, STEPP
 from smwm_ros.bags.converting.grid import FrameGate
 from smwm_ros.bags.converting.motion_lag import LagFinder
 from smwm_ros.bags.converting.number_track import EpisodeMarks, NumberTrack
+from smwm_ros.bags.converting.packet_counter import PacketCounter
 from smwm_ros.bags.converting.photographs import PhotographWriter
 from smwm_ros.bags.reading.clock import Clocks, nanoseconds
 from smwm_ros.bags.reading.reader import BagReader, Message
@@ -38,7 +39,6 @@ from smwm_ros.interfaces import Array
 
 Handler = Callable[[Message, int], None]
 _BLOCK = 256  # rows written at once
-_MAX_NAMED = 4  # sizes of images
 # If the camera is this much faster than the ticks, the grid is not shifted. So it is known while
 # the bag is read, and frames between the ticks are not decoded.
 _FAST_CAMERA = 1.5
@@ -62,6 +62,7 @@ class ShardBuilder:
         self._row = columns(dataset.image_size, read_command.size, read_state.size, quality)
         self._faults = Faults(reader.where, dataset.max_damaged)
         self._counts: Counter[str] = Counter()
+        self._packets = PacketCounter(reader, self._counts)
         self._dropped: Counter[str] = Counter()
         self._episodes: list[tuple[int, int]] = []
         self._ages = AgeTable(dataset)
@@ -104,11 +105,12 @@ class ShardBuilder:
     def publish(self, about: dict[str, Any]) -> None:
         """Write the remaining rows, and move the shard to its folder."""
         self._flush()
+        self._packets.check(self._counts['frames'])
         self._faults.check()
         for track in (self._command, self._state):
             if track.empty and track.missing_names:
                 raise BagError(f'{self._reader.where}: {track.missing_names}')
-        source = 'av' if self._reader.bag.is_video else 'rosbags'
+        used = ('smwm_ros', 'numpy', *self._packets.libraries())
         meta = {
             **about,
             'time': self._clocks.about(),
@@ -120,21 +122,19 @@ class ShardBuilder:
             'notes': [*self._reader.notes, *self._notes(), *self._check.notes()],
             'frame_period': self._period,  # median [s]
             'faults': self._faults.first,
-            'versions': {name: version(name) for name in ('smwm_ros', 'numpy', source)}
+            'versions': {name: version(name) for name in used}
             | versions(self._config.robot.camera.decoder),
         }
         self._writer.publish(meta)
 
     def _notes(self) -> list[str]:
-        """Return whether commands are missing, and which cameras changed their image size."""
+        """Return what is missing, and which cameras changed their image size."""
         command = self._config.robot.command.topic
         missing = self._config.dataset.after_hold == 'unknown' and not self._counts[command]
-        return [f'no messages on {command}: all actions are unknown'] * missing + [
-            f'{topic}: the image size changed: {", then ".join(camera.sizes[:_MAX_NAMED])}'
-            f'{", ..." if len(camera.sizes) > _MAX_NAMED else ""}; a new episode begins there'
-            for topic, camera in self._cameras.items()
-            if len(camera.sizes) > 1
-        ]
+        cameras = ((topic, camera.size_note()) for topic, camera in self._cameras.items())
+        sizes = [f'{topic}: {note}' for topic, note in cameras if note]
+        silent = [f'no messages on {command}: all actions are unknown'] * missing
+        return [*silent, *self._packets.notes(), *sizes]
 
     def _make_cameras(self, folder: Path) -> dict[str, FrameTrack]:
         """Make a track for each camera; the first camera determines the grid."""
@@ -190,6 +190,8 @@ class ShardBuilder:
 
     def _add_frame(self, message: Message, stamp: int) -> None:
         camera = self._cameras[message.topic]
+        if not self._packets.has_frame(message):
+            return
         self._counts['frames'] += 1
         problem = camera.stamp_problem(stamp)
         if problem:

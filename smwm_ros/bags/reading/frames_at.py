@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from smwm_ros.bags.reading.clock import nanoseconds
 from smwm_ros.bags.reading.find import Bag
+from smwm_ros.bags.reading.packets import decoded
 from smwm_ros.bags.reading.reader import BagReader, Message, read_or_recover
 from smwm_ros.bags.reading.topics import as_recorded, by_transport
 from smwm_ros.codec.images import compose, read_view, tiles
@@ -69,7 +70,7 @@ def _images(
     """Yield images in the order of receive time; skip those that cannot be read."""
     newest: dict[str, Message] = {}
     due = begin
-    for message in reader.messages(robot.camera.topics, begin, end):
+    for message in decoded(reader, robot.camera.topics, begin, end):
         newest[message.topic] = message
         if message.topic != robot.camera.topic or message.stamp < due:
             continue

@@ -15,8 +15,11 @@ from rosbags.interfaces import Connection
 from rosbags.typesys.store import Typestore
 from smwm_ros.bags.reading.find import Bag, ROS1
 from smwm_ros.bags.reading.open import Opener, Source
+from smwm_ros.bags.reading.packets import picture_at, picture_of
 from smwm_ros.bags.reading.typestore import normal_type, typestore, undefined
 from smwm_ros.bags.reading.zstd import decompress_all
+from smwm_ros.codec.video import video_codec, VideoPicture
+from smwm_ros.config import IMAGE_TYPES
 from smwm_ros.errors import (
     BagError,
     CodecError,
@@ -24,12 +27,12 @@ from smwm_ros.errors import (
     one_line,
     place,
     SmwmError,
-    video_hint,
 )
 from smwm_ros.text import count_of
 
 T = TypeVar('T')
 VIDEO_TOPIC = '/camera/image_raw'  # of the frames of a video file
+_STAMP = 'builtin_interfaces/msg/Time'
 _ZSTD = b'\x28\xb5\x2f\xfd'  # first bytes of zstd data
 
 
@@ -47,6 +50,7 @@ class Message(NamedTuple):
     topic: str
     stamp: int  # receive time [ns]
     data: bytes
+    picture: VideoPicture | CodecError | None = None  # of a packet of video that was decoded
 
 
 class DamagedBagError(BagError):
@@ -116,8 +120,7 @@ class BagReader:
             raise BagError(f"{self.where}: no topic '{name}'; {hint}topics in the bag: {found}")
         actual = self.topics[name].type
         if actual != kind and (name, kind) not in self._connections:
-            hint = video_hint(actual) or f'expected {kind}'
-            raise BagError(f'{self.where}: {name} is of type {actual}, {hint}')
+            raise BagError(f'{self.where}: {name} is of type {actual}, expected {kind}')
         self._select_type(name, kind)
         return self.topics[name]
 
@@ -158,6 +161,15 @@ class BagReader:
                             break
 
     def decode(self, message: Message) -> Any:
+        """Deserialise a message; of a packet of video, return the picture."""
+        if message.picture is not None:
+            return picture_of(message)
+        msg = self.deserialise(message)
+        if self.topics[message.topic].type in IMAGE_TYPES[1:] and video_codec(msg):
+            return picture_at(self, message)
+        return msg
+
+    def deserialise(self, message: Message) -> Any:
         """Deserialise a message."""
         kind, store = self.topics[message.topic].type, self._types()
         if flaw := self.undefined(message.topic):
@@ -182,9 +194,9 @@ class BagReader:
         return f'{words}; give its .msg files with --msgs FOLDER'
 
     def has_header(self, topic: str) -> bool:
-        """Return whether messages of a topic begin with a std_msgs/Header."""
+        """Return whether messages of a topic begin with a std_msgs/Header or a stamp."""
         fields = self.fields(self.topics[topic].type)
-        return bool(fields) and fields[0][1][1] == 'std_msgs/msg/Header'
+        return bool(fields) and fields[0][1][1] in ('std_msgs/msg/Header', _STAMP)
 
     def fields(self, kind: str) -> Any:
         """Return the fields of a message type as rosbags describes them; () if unknown."""
@@ -193,10 +205,12 @@ class BagReader:
     def header_stamp(self, message: Message) -> int:
         """Return the header stamp of a message without deserialising the rest [ns]."""
         # Four bytes come before it: the CDR preamble in ROS 2, the sequence number in ROS 1.
-        if len(message.data) < 12:
+        alone = self.fields(self.topics[message.topic].type)[0][1][1] == _STAMP
+        offset = 0 if self.is_ros1 and alone else 4
+        if len(message.data) < offset + 8:
             raise CodecError(f'{message.topic}: {_size(message)} is too short for a header')
         order = '>' if not self.is_ros1 and message.data[1] == 0 else '<'
-        seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, 4)
+        seconds, nanoseconds = struct.unpack_from(f'{order}iI', message.data, offset)
         return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
     def _decompressed(self, data: bytes) -> bytes:

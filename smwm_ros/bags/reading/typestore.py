@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The message definitions of a bag: those stored in it, else those of ROS."""
+"""The message definitions of a bag: those stored in it, else those of ROS and of video."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 import re
 from typing import Any
@@ -21,6 +22,15 @@ from rosbags.typesys.store import Typestore
 from smwm_ros.errors import BagError
 
 _DIRECTIVE = re.compile(r'^[ \t]*#.*$', re.MULTILINE)  # #include, which rosbags does not parse
+_VIDEO = {
+    'foxglove_msgs/msg/CompressedVideo': (
+        'builtin_interfaces/Time timestamp\nstring frame_id\nuint8[] data\nstring format\n'
+    ),
+    'ffmpeg_image_transport_msgs/msg/FFMPEGPacket': (
+        'std_msgs/Header header\nint32 width\nint32 height\nstring encoding\nuint64 pts\n'
+        'uint8 flags\nbool is_bigendian\nuint8[] data\n'
+    ),
+}
 _MAX_DEFINITION = 1 << 20  # bytes; those of ROS have some thousand
 
 
@@ -41,10 +51,19 @@ def typestore(
                 types.update(_definitions(connection))
     if not wanted <= types.keys():
         common = Stores.ROS1_NOETIC if is_ros1 else Stores.LATEST
-        types = {**get_typestore(common).fielddefs, **types}
+        types = {**get_typestore(common).fielddefs, **video_types(), **types}
     store = get_typestore(Stores.EMPTY)
     store.register({name: types[name] for name in _closure(wanted, types)})
     return store
+
+
+@cache
+def video_types() -> dict[str, Any]:
+    """Return the message types of video, which are not part of ROS."""
+    types: dict[str, Any] = {}
+    for kind, text in _VIDEO.items():
+        types |= get_types_from_msg(text, kind)
+    return types
 
 
 def definitions(folders: Collection[Path]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 from smwm_ros.bags.reading.find import VIDEOS
 from smwm_ros.bags.reading.reader import BagReader, Message, Topic, VIDEO_TOPIC
 from smwm_ros.codec.image_headers import MAX_PIXELS
+from smwm_ros.codec.video import exact_pixels
 from smwm_ros.config import IMAGE_TYPES
 from smwm_ros.errors import BagError, CodecError, missing_extra
 from smwm_ros.text import count_of
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 # Only files of these formats, and none that they refer to.
 _OPTIONS = {'format_whitelist': 'mov,mp4,matroska,webm,avi', 'protocol_whitelist': 'file'}
-_EXACT = 0x2 | 0x40000 | 0x80000  # swscale: bilinear, accurate rounding, equal on all processors
 _MISSING_LENGTH = 1.1  # ratio of the listed to the found length from which frames are missing
 _SIZE = struct.Struct('<II')  # width and height, before the pixels of a message
 
@@ -247,7 +247,7 @@ def _pixels(frame: VideoFrame) -> bytes:
     """Return size and pixels of a frame, upright."""
     if frame.width * frame.height > MAX_PIXELS:
         return b''
-    rgb = frame.to_ndarray(format='rgb24', interpolation=_EXACT)
+    rgb = exact_pixels(frame)
     upright = np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
     height, width = upright.shape[:2]
     return b''.join([_SIZE.pack(width, height), upright.data])

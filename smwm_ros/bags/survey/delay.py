@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from smwm_ros.bags.reading.packets import decoded
 from smwm_ros.bags.reading.reader import BagReader, Message
 from smwm_ros.codec.fields import FieldReader
 from smwm_ros.codec.images import to_rgb
@@ -93,7 +94,7 @@ def lag_correlations(
 def _image_changes(reader: BagReader, topic: str, base: str) -> tuple[Array, Array]:
     """Return frame times (n,) [s], and the difference of each frame to the previous (n-1,)."""
     stamps, small = list[float](), list[Array]()
-    for message in reader.messages([topic]):
+    for message in decoded(reader, [topic]):
         with suppress(CodecError):
             stamp = _seconds(reader, message, base)
             frame = cv2.resize(to_rgb(reader.decode(message)), (_SIDE, _SIDE), 0, 0, 0, 3)

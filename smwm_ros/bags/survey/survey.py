@@ -21,7 +21,7 @@ from smwm_ros.bags.survey.propose import choose_camera, FIELDS, Proposal, propos
 from smwm_ros.bags.survey.scan import scan, TopicStats
 from smwm_ros.codec.images import fit, size_in_words, to_rgb
 from smwm_ros.config import IMAGE_TYPES
-from smwm_ros.errors import CodecError, video_hint
+from smwm_ros.errors import CodecError, MissingExtraError
 from smwm_ros.interfaces import Array
 
 _SAMPLES = 24  # places in a bag where images are read
@@ -43,7 +43,7 @@ def _survey(reader: BagReader) -> dict[str, Any]:
             entry |= _rates(found.topics[topic.name])
             if reader.has_header(topic.name):
                 entry['header'] = _header(found.topics[topic.name].stamps())
-        if flaw := reader.undefined(topic.name) or video_hint(topic.type):
+        if flaw := reader.undefined(topic.name):
             entry['flaw'] = flaw
         if topic.name in images:
             entry['image'] = images[topic.name]
@@ -169,7 +169,7 @@ def _image(reader: BagReader, message: Message) -> dict[str, Any]:
     try:
         msg = reader.decode(message)
         height, width = to_rgb(msg).shape[:2]
-    except CodecError as error:
+    except (CodecError, MissingExtraError) as error:
         return {'flaw': str(error)}
     encoding = msg.encoding if hasattr(msg, 'encoding') else msg.format
     return {'width': width, 'height': height, 'encoding': encoding}

@@ -11,8 +11,9 @@ import numpy as np
 from smwm_ros.bags.reading.find import Bag
 from smwm_ros.bags.reading.reader import BagReader, read_or_recover
 from smwm_ros.codec.images import size_in_words, to_rgb
-from smwm_ros.config import OWN
-from smwm_ros.errors import CodecError
+from smwm_ros.codec.video import SkippedPacketError
+from smwm_ros.config import IMAGE_TYPES, OWN
+from smwm_ros.errors import CodecError, MissingExtraError
 from smwm_ros.interfaces import Array
 
 _LONGEST = 20 * 10**9  # part of a bag that is read [ns]
@@ -76,14 +77,18 @@ def _measure(reader: BagReader, topics: Collection[str], decoder: str) -> BagTra
 def _images(reader: BagReader, topic: str, decoder: str) -> tuple[tuple[str, ...], str]:
     """Return the kinds of images of a topic, and why one of them cannot be read."""
     kinds: dict[str, None] = {}
-    if not reader.topics[topic].type.endswith('Image'):
+    if reader.topics[topic].type not in IMAGE_TYPES:
         return (), ''
+    early = ''
     for message in reader.sample([topic], _IMAGES):
         try:
             image = reader.decode(message)
             to_rgb(image, decoder)
-        except CodecError as error:
+        except SkippedPacketError as error:
+            early = str(error)  # it is no flaw that a recording begins between two keyframes
+            continue
+        except (CodecError, MissingExtraError) as error:
             return tuple(kinds), str(error)
         form = getattr(image, 'encoding', None) or getattr(image, 'format', '')
         kinds[f'{size_in_words(image)} {form}'.strip()] = None
-    return tuple(kinds), ''
+    return tuple(kinds), '' if kinds else early

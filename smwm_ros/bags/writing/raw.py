@@ -13,7 +13,7 @@ from rosbags.rosbag2.errors import WriterError
 from rosbags.rosbag2.storage_mcap import McapWriter
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from rosbags.typesys.store import Typestore
-from smwm_ros.bags.reading.typestore import definitions
+from smwm_ros.bags.reading.typestore import definitions, video_types
 from smwm_ros.bags.writing.blank import jazzy
 from smwm_ros.bags.writing.writer import RELIABLE
 from smwm_ros.errors import BagError, did_you_mean, writing
@@ -88,7 +88,8 @@ def open_writer(
 ) -> Iterator[RawWriter]:
     """Open a new bag for topics of some message types; msgs: folders that define others."""
     store = jazzy()
-    if more := definitions(msgs):
+    more = {**video_types(), **definitions(msgs)}
+    if any(kind in more for kind in types.values()):
         store = get_typestore(Stores.ROS2_JAZZY)
         store.register({name: kind for name, kind in more.items() if name not in store.fielddefs})
     for kind in types.values():

@@ -16,6 +16,7 @@ import numpy as np
 from rosbags.typesys.store import Typestore
 from smwm_ros.bags.writing.blank import make_room, new_message
 from smwm_ros.codec.fields import FieldCodec
+from smwm_ros.codec.images import require_writable
 from smwm_ros.interfaces import ActionSpec, Array
 
 _STAMP = struct.Struct('<iI')
@@ -71,6 +72,7 @@ class ImageTemplate:
     """Serialise the messages of a camera."""
 
     def __init__(self, store: Typestore, kind: str, frame_id: str) -> None:
+        require_writable(kind)
         self._store, self._kind = store, kind
         self._message = new_message(store, kind)
         self._message.header.frame_id = frame_id
