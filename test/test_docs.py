@@ -35,6 +35,7 @@ BLOCK = re.compile(r'^```bash\n(.*?)^```', re.DOTALL | re.MULTILINE)
 ENGINE = 'sim/test_mujoco.py::test_verbs_run_in_the_other_engine'
 WALK = 'ros/test_your_robot.py::test_every_command_of_the_page_leads_to_a_robot_that_drives'
 IMAGE = 'test_installs.py::test_the_image_has_a_fixed_base'
+BOTH = 'test_package.py::test_colcon_and_rosdep_find_both_packages'
 VENV = 'test_installs.py::test_the_virtual_environment_comes_before'
 SHOWN_BY = {
     'sudo apt install python3-venv': IMAGE,
@@ -45,6 +46,8 @@ SHOWN_BY = {
     'rosdep install': 'test_installs.py::test_rosdep_gets_every_dependency_with_apt',
     'pip install torch': 'test_installs.py::test_pip_installs_what_apt_lacks',
     'pip install pybullet': 'test_installs.py::test_pip_installs_what_apt_lacks',
+    'ln -s smwm_ros/smwm_interfaces src/': BOTH,
+    'colcon build --base-paths': BOTH,
     'colcon build': 'test_package.py::test_colcon_build_brings',
     'docker ': IMAGE,
     'pixi ': 'test_installs.py::test_pixi_has_an_environment_for_every_distribution',
@@ -54,6 +57,7 @@ SHOWN_BY = {
         ('smwm status', 'smwm stop', 'smwm engage', 'smwm goal '),
         'ros/test_client.py::test_goals_by_name_and_picture_are_accepted',
     ),
+    'ros2 action ': 'ros/test_plan_action.py::test_the_line_of_the_docs_sends_a_goal',
     'ros2 ': 'ros/test_docs_commands.py::test_a_line_fits_the_node',
     # With MuJoCo, which needs a renderer.
     'smwm collect two_room --episodes 6 --out other_engine': ENGINE,

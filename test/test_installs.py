@@ -18,6 +18,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = json.loads((ROOT / 'test/rosdep_keys.json').read_text(encoding='utf-8'))
 DISTRIBUTIONS = list(TABLE['distributions'])
+PACKAGES = ['package.xml', 'smwm_interfaces/package.xml']
 DOCKERFILE = ROOT / 'docker/Dockerfile'
 WORKFLOWS = sorted((ROOT / '.github/workflows').glob('*.yml'))
 # Each step needs what the one before it made.
@@ -37,9 +38,10 @@ def not_from_apt(package: Package, distribution: str) -> list[str]:
     return found
 
 
+@pytest.mark.parametrize('name', PACKAGES)
 @pytest.mark.parametrize('distribution', DISTRIBUTIONS)
-def test_rosdep_gets_every_dependency_with_apt(distribution: str) -> None:
-    assert not_from_apt(parse_package(str(ROOT / 'package.xml')), distribution) == []
+def test_rosdep_gets_every_dependency_with_apt(distribution: str, name: str) -> None:
+    assert not_from_apt(parse_package(str(ROOT / name)), distribution) == []
 
 
 @pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of catkin_pkg's use of pyparsing
@@ -181,6 +183,20 @@ def test_pixi_brings_every_dependency_of_the_package(pixi: dict[str, Any]) -> No
     assert {renamed[key] for key in depends if key in renamed} <= pixi['dependencies'].keys()
     assert {'pytorch', 'safetensors', 'pybullet'} <= pixi['dependencies'].keys()
     assert set(pixi['pypi-dependencies']) == {'rosbags'}
+    assert {'cmake', 'compilers', 'make'} <= pixi['dependencies'].keys(), 'for smwm_interfaces'
+
+
+def test_all_that_build_this_package_build_the_interfaces_too(pixi: dict[str, Any]) -> None:
+    both = '--packages-select smwm_interfaces smwm_ros'
+    assert pixi['tasks']['build'] == f'colcon build --base-paths . smwm_interfaces {both}'
+    (build,) = [rest for word, rest in instructions() if 'colcon build' in rest]
+    assert build.endswith(f'colcon build {both}')
+    assert ('COPY', 'smwm_interfaces src/smwm_interfaces') in instructions()
+    (line,) = [line for line in readme_block() if 'colcon build' in line]
+    assert line.startswith(f'colcon build {both} ')
+    workflow = yaml.safe_load((ROOT / '.github/workflows/ci.yml').read_text(encoding='utf-8'))
+    built = workflow['jobs']['ros']['steps'][-1]['env']['TARGET_WORKSPACE']
+    assert built == '. smwm_interfaces'
 
 
 def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:

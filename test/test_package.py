@@ -15,6 +15,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from catkin_pkg.package import parse_package
+from catkin_pkg.packages import find_packages
 import pytest
 import setuptools
 from smwm_ros import __version__
@@ -110,7 +111,9 @@ def test_all_files_name_the_same_version(setup_words: dict[str, Any]) -> None:
     latest = re.search(r'^(\d+\.\d+\.\d+) \(.+\)\n-+$', changelog, re.MULTILINE)
     assert latest is not None
     package = ElementTree.parse(ROOT / 'package.xml').getroot()
+    interfaces = ElementTree.parse(ROOT / 'smwm_interfaces/package.xml').getroot()
     found = {setup_words['version'], package.findtext('version'), latest[1], __version__}
+    found.add(interfaces.findtext('version') or '')
     assert found == {__version__}
 
 
@@ -224,6 +227,8 @@ def test_pip_install_brings_all_that_ros2_looks_for(source: Path, tmp_path: Path
     run(sys.executable, '-m', 'pip', *words, *own, source)
     check_prefix(prefix)
     (site,) = prefix.glob('lib/python3*/site-packages')
+    assert {path.suffix for path in site.iterdir()} == {'', '.dist-info'}
+    assert [path.name for path in site.iterdir() if not path.suffix] == ['smwm_ros']
     path = {'PYTHONPATH': str(site)}
     for script in ('bin/smwm', 'lib/smwm_ros/smwm'):
         assert run(prefix / script, '--version', env=path, cwd=tmp_path).endswith(
@@ -269,6 +274,38 @@ def test_colcon_build_brings_all_that_ros2_looks_for(source: Path, mode: str) ->
     env = {'COLCON_CURRENT_PREFIX': str(base / 'install/smwm_ros'), 'AMENT_PREFIX_PATH': ''}
     said = run('sh', '-c', f'{setup}; smwm --version; echo $AMENT_PREFIX_PATH', env=env)
     assert said == f'smwm_ros {__version__}\n{base}/install/smwm_ros\n'
+
+
+def test_colcon_and_rosdep_find_both_packages(source: Path) -> None:
+    workspace = source.parents[1]
+    words = ('colcon', '--log-base', os.devnull, 'list', '--names-only')
+    assert run(*words, cwd=workspace).split() == ['smwm_ros'], 'they are not nested for colcon'
+    lines = (ROOT / 'docs/nodes.md').read_text(encoding='utf-8').splitlines()
+    (line,) = [line for line in lines if line.startswith('colcon build --base-paths')]
+    both = ['smwm_interfaces', 'smwm_ros']
+    assert run(*words, *line.split()[2:], cwd=workspace).split() == both
+    link = workspace / 'src' / 'smwm_interfaces'
+    run('ln', '-s', 'smwm_ros/smwm_interfaces', 'src/', cwd=workspace)  # as the README says
+    try:
+        assert run(*words, cwd=workspace).split() == both
+        found = find_packages(str(workspace / 'src'))  # as rosdep does
+        assert sorted(package.name for package in found.values()) == both
+    finally:
+        link.unlink()
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')  # of lark, in Python 3.11
+def test_the_file_of_the_action_can_be_read_by_rosidl(tmp_path: Path) -> None:
+    adapter = pytest.importorskip('rosidl_adapter.action', reason='rosidl is not installed')
+    folder = ROOT / 'smwm_interfaces'
+    name = Path('action/GoToImage.action')
+    made = adapter.convert_action_to_idl(folder, 'smwm_interfaces', name, tmp_path)
+    text = made.read_text(encoding='utf-8')
+    assert re.findall(r'struct (\w+)', text) == [
+        'GoToImage_Goal', 'GoToImage_Result', 'GoToImage_Feedback',
+    ]  # fmt: skip
+    listed = (folder / 'CMakeLists.txt').read_text(encoding='utf-8')
+    assert f'"{name}"' in listed
 
 
 def test_colcon_does_not_look_into_the_venv(source: Path) -> None:

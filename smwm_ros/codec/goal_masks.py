@@ -26,7 +26,7 @@ _ASPECT = 0.02  # relative difference of the aspects of a picture and its mask t
 
 def mask_of_message(msg: Any, size: int, how: str) -> Array | None:
     """Return the mask (S, S) bool of an Image at the size of the model, None if it has none."""
-    if msg.encoding not in ENCODINGS:
+    if getattr(msg, 'encoding', '') not in ENCODINGS:  # a CompressedImage has no encoding
         return None
     height, width = int(msg.height), int(msg.width)
     step = int(msg.step) or 4 * width

@@ -41,6 +41,7 @@ class Controller:
         self._lock = Lock()
         self._era = 0
         self.engagements = 0  # that allowed motion again
+        self.stops = 0  # by an operator, until engage()
         self._has_goal = self._goal_reached = self._keeps_goal = False
         self._awaits_engage = not node.engage  # the first time
         self._ended = False
@@ -68,9 +69,11 @@ class Controller:
         return wanted and (self._keeps_goal or not self._goal_reached)
 
     @property
-    def goal_ended(self) -> bool:
-        """Return whether the goal is reached, or was given up because of no progress."""
-        return self._goal_reached or self._stuck
+    def goal_end(self) -> Reason | None:
+        """Return how the goal ended: it is reached, or given up without progress; or None."""
+        if self._goal_reached:
+            return Reason.GOAL_REACHED
+        return Reason.NO_PROGRESS if self._stuck else None
 
     @property
     def plan_unchanged(self) -> bool:
@@ -94,10 +97,10 @@ class Controller:
         with self._lock:
             self._contested = contested
 
-    def new_goal(self) -> None:
-        """Drop the plan; plans that are being made for the old goal will not be accepted."""
+    def new_goal(self, exists: bool = True) -> None:
+        """Drop the plan, and plans that are being made; if no goal exists, wait for the next."""
         with self._lock:
-            self._has_goal = True
+            self._has_goal = exists
             self._begin_era()
 
     def set_goal_reached(self, era: int, reached: bool, keep: bool = False) -> None:
@@ -117,7 +120,7 @@ class Controller:
         with self._lock:
             if self._ended:
                 return False
-            if self._halted is not None or self.goal_ended:
+            if self._halted is not None or self.goal_end is not None:
                 self._awaits_engage = False
                 self._latch.release()
                 self.engagements += 1
@@ -128,6 +131,7 @@ class Controller:
         """Forbid motion until engage(), in later activations too."""
         with self._lock:
             self._latch.set(reason)
+            self.stops += reason is Reason.STOPPED
             self._begin_era()
 
     def end(self) -> None:
@@ -227,10 +231,8 @@ class Controller:
             return Reason.CONTESTED, None
         if not self._has_goal:
             return Reason.NO_GOAL, None
-        if self._goal_reached:
-            return Reason.GOAL_REACHED, None
-        if self._stuck:
-            return Reason.NO_PROGRESS, None
+        if self.goal_end is not None:
+            return self.goal_end, None
         if self._image_time is None:
             return Reason.NO_IMAGE, None
         if now - self._image_time > self._node.image_timeout:

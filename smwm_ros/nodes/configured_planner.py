@@ -86,7 +86,7 @@ class ConfiguredPlanner:
             picture = self._node.get_parameter('goal_image').value
             pixels = self._goal_image[None]
             goals = self.session.goals
-            mask = goals.topics.masked_goal(pixels, self._goal_mask)
+            mask = goals.setter.masked_goal(pixels, self._goal_mask)
             goals.current.set(GoalInput(pixels, mask=mask), picture)
 
     def deactivate(self) -> bool:

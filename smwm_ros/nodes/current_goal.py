@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
+import math
 from threading import RLock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.node import Node
@@ -35,6 +36,15 @@ NO_TIME = (
 )
 
 
+class GoalProgress(NamedTuple):
+    """Where the last plan towards the current goal began."""
+
+    subgoal: int = 0
+    subgoals: int = 0  # 0 before the first plan
+    distance: float = math.nan  # latent
+    seconds: float | None = None  # to the goal, if the run has a time to go
+
+
 class CurrentGoal:
     """The goal that the planner plans for; methods may be called from any thread."""
 
@@ -55,8 +65,7 @@ class CurrentGoal:
         self._heading = ''  # the one among them that the last plan leads to
         self._mask: Array | None = None  # (S, S) bool of a goal image
         self._places: Array = np.zeros(0)  # images (N, S, S, 3), latents (N, D) or a state
-        self._progress = (0, 0, float('nan'))  # subgoal, subgoals, latent distance
-        self._seconds: float | None = None  # to the goal
+        self.progress = GoalProgress()
         self.tolerance: GoalTolerance | None = None
         self._accepted = node.create_publisher(String, '~/goal/accepted', LATCHED)
         self._reached = node.create_publisher(String, '~/goal/reached', LATCHED)
@@ -79,8 +88,12 @@ class CurrentGoal:
             self._node.get_logger().warning(NO_TIME)
         self._planner.set_tolerance(self.tolerance, knobs.stay)
 
-    def set(self, goal: GoalInput, source: str, stamp: float = 0.0) -> None:
-        """Plan towards a goal or route from now on; source and stamp [s] are published."""
+    def set(self, goal: GoalInput, source: str, stamp: float = 0.0) -> int:
+        """
+        Plan towards a goal or route from now on; return its number.
+
+        Source and stamp [s] are published.
+        """
         places = goal.places
         if len(places) > 1 and not goal.names and self.tolerance is None:
             raise ConfigError(f'a route of {count_of(len(places), "subgoal")}: {NO_SCALE}')
@@ -91,6 +104,7 @@ class CurrentGoal:
             self._planner.set_goal(goal)
             self._controller.new_goal()
             self.number += 1
+            self.progress = GoalProgress()
             data: dict[str, Any] = {'number': self.number, 'source': source, 'stamp': stamp}
             data['subgoals'] = 1 if goal.names else len(places)
             if goal.names:
@@ -98,6 +112,15 @@ class CurrentGoal:
             if self._mask is not None:
                 data['masked'] = round(float(self._mask.mean()), 4)
             self._accepted.publish(String(data=json.dumps(data)))
+            return self.number
+
+    def drop(self, number: int) -> None:
+        """Stop the robot until the next goal, unless the goal of this number is replaced."""
+        with self._lock:
+            if number == self.number:
+                # The same goal may come again, and then it is a new one.
+                self._places, self._source, self._mask = np.zeros(0), '', None
+                self._controller.new_goal(exists=False)
 
     def is_same_image(self, pixels: Array, mask: Array | None, stamp: float) -> bool:
         """Return whether the goal is this image (1, S, S, 3) with this mask and stamp [s]."""
@@ -106,7 +129,7 @@ class CurrentGoal:
 
     def is_under_way(self, places: Array, name: str, mask: Array | None = None) -> bool:
         """Return whether the robot is on its way to these places of a named goal or topic."""
-        under_way = name == self._source and not self._controller.goal_ended
+        under_way = name == self._source and self._controller.goal_end is None
         under_way &= self._has_mask(mask)
         return under_way and np.array_equal(places, self._places)
 
@@ -120,8 +143,10 @@ class CurrentGoal:
                 text = f'heading for {heading}, the nearest of {count_of(len(names), "goal")}'
                 self._node.get_logger().info(line(text))
         distance = report.plan.distance
-        self._progress = (report.subgoal, report.subgoals, distance)
-        self._seconds = seconds = report.plan.seconds_to_go
+        seconds = report.plan.seconds_to_go
+        with self._lock:
+            if report.era == self._controller.era:  # else it is of the goal before
+                self.progress = GoalProgress(report.subgoal, report.subgoals, distance, seconds)
         if report.event is Event.REACHED:
             distance = round(distance, 4)
             data: dict[str, float | str | None] = {
@@ -153,11 +178,11 @@ class CurrentGoal:
 
     def values(self) -> dict[str, float | int]:
         """Return the values for /diagnostics."""
-        subgoal, subgoals, distance = self._progress
+        subgoal, subgoals, distance, seconds = self.progress
         times: dict[str, float | int] = {}
-        if self._seconds is not None:
+        if seconds is not None:
             near_time = 0.0 if self.tolerance is None else self.tolerance.near_time
-            times = {'seconds_to_go': self._seconds, 'near_time': near_time}
+            times = {'seconds_to_go': seconds, 'near_time': near_time}
         return {
             **times,
             'goals': self.number,

@@ -13,6 +13,7 @@ from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.current_goal import CurrentGoal
 from smwm_ros.nodes.goal_services import GoalServices
+from smwm_ros.nodes.goal_setter import GoalSetter
 from smwm_ros.nodes.goal_store import GoalStore
 from smwm_ros.nodes.goal_topics import GoalTopics
 from smwm_ros.nodes.planner_thread import PlannerThread
@@ -41,7 +42,8 @@ class Goals:
         self.subscriber = Subscriber(node, clock, controller, warn, 'goals')
         self.current = CurrentGoal(node, setup, knobs, planner_thread.planner, controller)
         self._store = GoalStore(node, folder, warn)
-        self.topics = GoalTopics(node, setup, self.current, self._store, self.subscriber, warn)
+        self.setter = GoalSetter(setup, self.current, self._store, warn)
+        self.topics = GoalTopics(node, self.setter, self.subscriber, warn)
         self._services = GoalServices(
             node, setup, knobs, self.current, self._store, planner_thread, camera_image
         )

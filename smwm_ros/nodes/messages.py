@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find message classes by name, and define the quality of service of all topics."""
+"""Find message and action classes by name, and define the quality of service of topics."""
 
 from __future__ import annotations
 
@@ -76,6 +76,16 @@ def message_class(name: str) -> Any:
         names = [item for item in dir(module) if item[0].isupper()]
         raise CodecError(f"'{name}': {package} has no message {kind}; {did_you_mean(kind, names)}")
     return found
+
+
+def action_class(package: str, kind: str) -> Any:
+    """Return the class of an action, None if its package is not built or not sourced."""
+    try:
+        module = import_module(f'{package}.action')
+    except ModuleNotFoundError:
+        return None
+    # In a clone of this repository, the folder of the source is a package without content.
+    return getattr(module, kind, None)
 
 
 _BASES = {'double': 'float64', 'float': 'float32', 'boolean': 'bool', 'octet': 'byte'}

@@ -22,6 +22,7 @@ from smwm_ros.errors import SmwmError
 from smwm_ros.model.device import keep_memory
 from smwm_ros.nodes.active import ActiveSession
 from smwm_ros.nodes.configured_planner import ConfiguredPlanner, MakePilot
+from smwm_ros.nodes.goal_action import GoalAction, serve_goals
 from smwm_ros.nodes.health import HealthPublisher
 from smwm_ros.nodes.parameter_handler import ParameterHandler
 from smwm_ros.nodes.spin import run_node
@@ -38,6 +39,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
     """The planner as a managed node."""
 
     _stop_server: StopServer | None = None
+    _goal_action: GoalAction | None = None
 
     def __init__(self, make_pilot: MakePilot = Pilot) -> None:
         super().__init__('plan')
@@ -50,6 +52,7 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
             stop_file(self) if self._parameter_handler.node.keep_stop else None
         )
         self._stop_server = StopServer(self, self._latch, self._controller)
+        self._goal_action = serve_goals(self, lambda: self.session, self._status, self._latch)
         self._health = HealthPublisher(self)
         # These run while simulated time does not advance, too.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -88,6 +91,8 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         """Destroy the services and the node."""
         if self._stop_server is not None:  # None if __init__ failed
             self._stop_server.close()
+        if self._goal_action is not None:
+            self._goal_action.destroy()
         super().destroy_node()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from threading import Condition, Thread
 import time
 from typing import Any, NamedTuple
@@ -104,7 +105,8 @@ class Subscriber:
     ) -> None:
         self._node, self._clock, self._controller, self._warn = node, clock, controller, warn
         self.subscriptions: list[Any] = []
-        self._waiting: dict[SubscribedTopic, deque[PendingMessage]] = {}  # oldest first
+        # By topic or caller, oldest first.
+        self._waiting: dict[object, deque[Callable[[], object]]] = {}
         self._changed = Condition()
         self._closed = False
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -164,13 +166,23 @@ class Subscriber:
         message = PendingMessage(topic, data if size <= topic.limit else None, size, now, era)
         with self._changed:
             topic.count += 1
-            waiting = self._waiting.pop(topic, deque[PendingMessage]())
-            if len(waiting) >= topic.depth:
-                topic.skipped += len(waiting)
+            topic.skipped += self.call(topic, partial(topic.on_message, message), topic.depth)
+
+    def call(self, key: object, function: Callable[[], object], depth: int = 1) -> int:
+        """
+        Call a function in the thread; return how many that waited under this key are dropped.
+
+        Where `depth` of them wait already, all are dropped.
+        """
+        with self._changed:
+            waiting = self._waiting.pop(key, deque[Callable[[], object]]())
+            dropped = len(waiting) if len(waiting) >= depth else 0
+            if dropped:
                 waiting.clear()
-            waiting.append(message)
-            self._waiting[topic] = waiting
+            waiting.append(function)
+            self._waiting[key] = waiting
             self._changed.notify()
+        return dropped
 
     def _subscribe(
         self, topic: SubscribedTopic, name: str, qos: QoSProfile, remedy: str, twice: bool = False
@@ -205,9 +217,9 @@ class Subscriber:
                 self._changed.wait_for(lambda: self._closed or self._waiting)
                 if self._closed:
                     return
-                topic = next(iter(self._waiting))
-                waiting = self._waiting.pop(topic)
-                message = waiting.popleft()
+                key = next(iter(self._waiting))
+                waiting = self._waiting.pop(key)
+                function = waiting.popleft()
                 if waiting:
-                    self._waiting[topic] = waiting
-            topic.on_message(message)
+                    self._waiting[key] = waiting
+            function()

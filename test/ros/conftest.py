@@ -14,6 +14,9 @@ os.environ['FASTDDS_DEFAULT_PROFILES_FILE'] = str(
     Path(__file__).parents[2] / 'config' / 'fastdds.xml'
 )
 
+# To the pilot of the harness, an image is as far from another as their greys are. Near is 4.
+DISTANCES = {'ticks': [1, 2, 4, 25], 'median': [2.0, 4.0, 8.0, 50.0]}
+
 
 class WithoutRos(pytest.Module):
     """A test file that cannot even be imported here."""
@@ -56,3 +59,37 @@ def checkpoint(tmp_path_factory):
     folder = tmp_path_factory.mktemp('checkpoint')
     save(folder, made)
     return folder
+
+
+@pytest.fixture
+def measured(checkpoint, tmp_path):
+    """Return a checkpoint that knows what near means."""
+    import json
+    import shutil
+
+    from smwm_ros.model.checkpoint import META
+
+    folder = tmp_path / 'run'
+    shutil.copytree(checkpoint, folder)
+    meta = json.loads((folder / META).read_text())
+    meta['info']['distances'] = DISTANCES
+    (folder / META).write_text(json.dumps(meta))
+    return folder
+
+
+@pytest.fixture
+def located(measured):
+    """Return such a checkpoint with recorded drives: grey is 100 times x, and y is not seen."""
+    import numpy as np
+    from smwm_ros.planning.drives import RecordedDrives
+    from smwm_ros.planning.retrieval import save
+    import torch
+
+    rng = np.random.default_rng(0)
+    x, y = rng.permutation(np.tile(np.arange(0, 2.5, 0.02), 2)), rng.choice([0.0, 1.0], 250)
+    latents = torch.zeros(250, 8)
+    latents[:, 0] = torch.from_numpy(100 * x)
+    left, states = torch.zeros(250, dtype=torch.int64), torch.from_numpy(np.stack([x, y], axis=1))
+    drives = RecordedDrives(latents, torch.zeros(250, 2), left, 2, states=states.float())
+    save(measured, drives, {})
+    return measured

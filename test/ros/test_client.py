@@ -27,7 +27,7 @@ from std_srvs.srv import SetBool, Trigger
 
 
 @pytest.fixture
-def here(measured, tmp_path):  # noqa: F811
+def here(measured, tmp_path):
     """Return a node that drives and knows a goal."""
     GoalLibrary(tmp_path / 'goals').save('dock', [np.full((8, 8, 3), 77, np.uint8)])
     with world(
@@ -38,9 +38,6 @@ def here(measured, tmp_path):  # noqa: F811
     ) as made:
         made.drive()
         yield made
-
-
-from test_plan_goals import located, measured  # noqa: E402, F401 - fixtures
 
 
 def say(capsys, *words):
@@ -72,7 +69,7 @@ def test_several_names_are_alternative_goals(here, capsys, tmp_path):
     assert (code, said) == (0, 'goal 2: dock, home, any of 2 goals\n')
 
 
-def test_a_measured_state_is_a_goal_and_an_unknown_field_names_the_valid_ones(located, capsys):  # noqa: F811
+def test_a_measured_state_is_a_goal_and_an_unknown_field_names_the_valid_ones(located, capsys):
     with world(located) as running:
         running.camera_on = True
         wait_until(lambda: running.plan.session, 'the activation')

@@ -21,7 +21,6 @@ from smwm_ros.nodes.messages import message_class
 import std_srvs.srv
 from test_docs import commands, PAGES, ROOT
 from test_launch import arguments, NODE_PARAMETERS
-from test_plan_goals import located, measured  # noqa: F401 - fixtures
 import yaml
 
 # What `ros2 topic pub` offers: volatile in newer versions, transient local in older ones.
@@ -33,8 +32,8 @@ PRINTED = 'ros2 topic pub --once /goal/name std_msgs/msg/String "{data: dock}"' 
 LINES = sorted({line for page in PAGES for line in commands(page) if line.startswith('ros2 ')})
 LIVE = {'topic', 'service', 'param', 'lifecycle'}
 RECORDER = ' /record/'  # in lines for the recorder, which test_recorder.py checks
-# These belong to other packages, or need a keystore.
-FOREIGN = ('ros2 run rviz2 ', 'ros2 security ', 'ros2 bag record ')
+# These belong to other packages, need a keystore, or the types that test_plan_action.py builds.
+FOREIGN = ('ros2 run rviz2 ', 'ros2 security ', 'ros2 bag record ', 'ros2 action ')
 
 
 def of_the_plan_node(line):
@@ -48,7 +47,7 @@ def words_of(line):
 
 
 @pytest.fixture
-def here(located, tmp_path):  # noqa: F811
+def here(located, tmp_path):
     """Return a node that drives and knows the goals of the docs."""
     library = GoalLibrary(tmp_path)
     for name in ('dock', 'view_1'):

@@ -1,42 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests of goals as people have them, on a plan node with a pilot that knows colours."""
 
-from array import array
 import json
-import shutil
-import time
 
 from geometry_msgs.msg import PoseStamped
 from harness import picture, wait_until, world
 import numpy as np
+from person import Person
 import pytest
 from sensor_msgs.msg import Image, JointState
 from smwm_ros.codec.goal_masks import with_mask
 from smwm_ros.codec.images import fill_image
 from smwm_ros.control.goal_library import GoalLibrary
 from smwm_ros.model import sidecar
-from smwm_ros.model.checkpoint import META
-from smwm_ros.nodes.messages import LATCHED, VOLATILE
 from smwm_ros.planning import masked_goals
-from smwm_ros.planning.drives import RecordedDrives
 from smwm_ros.planning.frame_bank import to_jpeg
-from smwm_ros.planning.retrieval import save
-from std_msgs.msg import Float32MultiArray, String
-from std_srvs.srv import SetBool, Trigger
-
-# To the pilot of these tests, an image is as far from another as their greys are. Near is 4.
-DISTANCES = {'ticks': [1, 2, 4, 25], 'median': [2.0, 4.0, 8.0, 50.0]}
-
-
-@pytest.fixture
-def measured(checkpoint, tmp_path):
-    """Return a checkpoint that knows what near means."""
-    folder = tmp_path / 'run'
-    shutil.copytree(checkpoint, folder)
-    meta = json.loads((folder / META).read_text())
-    meta['info']['distances'] = DISTANCES
-    (folder / META).write_text(json.dumps(meta))
-    return folder
+from std_srvs.srv import Trigger
 
 
 @pytest.fixture
@@ -63,115 +42,6 @@ def robot_and_object(robot, thing):
     pixels = np.full((16, 16, 3), robot, np.uint8)
     pixels[:, 8:] = int(thing)
     return pixels
-
-
-@pytest.fixture
-def located(measured):
-    """Return such a checkpoint with recorded drives: grey is 100 times x, and y is not seen."""
-    import torch
-
-    rng = np.random.default_rng(0)
-    x, y = rng.permutation(np.tile(np.arange(0, 2.5, 0.02), 2)), rng.choice([0.0, 1.0], 250)
-    latents = torch.zeros(250, 8)
-    latents[:, 0] = torch.from_numpy(100 * x)
-    left, states = torch.zeros(250, dtype=torch.int64), torch.from_numpy(np.stack([x, y], axis=1))
-    drives = RecordedDrives(latents, torch.zeros(250, 2), left, 2, states=states.float())
-    save(measured, drives, {})
-    return measured
-
-
-class Person:
-    """Gives goals to a node, moves its robot by hand, and hears what it says of them."""
-
-    def __init__(self, here):
-        self.here = here
-        node = here.robot
-        self.reached, self.names = [], {}
-        hear = node.create_subscription
-        hear(String, '/plan/goal/reached', self._on_reached, LATCHED)
-        hear(String, '/plan/goal/library', self._on_names, LATCHED)
-        self._name = node.create_publisher(String, '/goal/name', LATCHED)
-        self._latent = node.create_publisher(Float32MultiArray, '/goal/latent', LATCHED)
-        self._state = node.create_publisher(JointState, '/goal/state', VOLATILE)
-        self._pose = node.create_publisher(PoseStamped, '/goal_pose', VOLATILE)
-        self.grey = 0
-        self.here.spoil = self._look
-        self.here.camera_on = True
-        self._noise = 0
-
-    def _look(self):
-        self._noise += 1  # in a corner that the pilot does not look at: no camera is frozen
-        pixels = np.full((16, 16, 3), self.grey, np.uint8)
-        pixels[-1, -1] = self._noise % 256
-        data = array('B', pixels.tobytes())
-        return Image(height=16, width=16, step=48, encoding='rgb8', data=data)
-
-    def _on_reached(self, message):
-        self.reached.append(json.loads(message.data))
-
-    def _on_names(self, message):
-        self.names = json.loads(message.data)
-
-    def go(self, grey):
-        """Put the robot where it sees this grey, and wait until it has seen it."""
-        self.grey = grey
-        pixels = np.full((16, 16, 3), grey)
-
-        def seen():
-            view = self.here.active.cameras.newest
-            return view is not None and np.array_equal(view[0][0], pixels[0])
-
-        wait_until(seen, f'the robot to see {grey}')
-
-    def name(self, name):
-        """Name a goal."""
-        self._name.publish(String(data=name))
-
-    def latent(self, *numbers):
-        """Give a goal as a latent."""
-        self._latent.publish(Float32MultiArray(data=[float(number) for number in numbers]))
-
-    def state(self, **fields):
-        """Give a goal as values of measured fields."""
-        wait_until(self._state.get_subscription_count, 'the node')
-        values = [float(value) for value in fields.values()]
-        self._state.publish(JointState(name=list(fields), position=values))
-
-    def pose(self, x, y, frame='odom'):
-        """Give a goal as RViz does."""
-        wait_until(self._pose.get_subscription_count, 'the node')
-        message = PoseStamped()
-        message.header.frame_id = frame
-        message.pose.position.x, message.pose.position.y = x, y
-        message.pose.orientation.w = 1.0
-        self._pose.publish(message)
-
-    def insist(self, publish, reason):
-        """Publish until the node logs this; it logs at most one warning a second."""
-
-        def logged():
-            publish()
-            time.sleep(0.1)
-            return any(reason in text for text in list(self.here.log))
-
-        wait_until(logged, reason)
-
-    def aimed_near(self, grey):
-        """Wait until the pilot aimed near to this grey."""
-        near = lambda: self.here.pilot.goals and abs(self.here.pilot.goals[-1] - grey) <= 1  # noqa: E731
-        wait_until(near, f'a goal near {grey}; {self.here.pilot.goals}')
-
-    def capture(self):
-        """Call ~/goal/capture."""
-        return self.here.call(Trigger, '/plan/goal/capture')
-
-    def record(self, yes):
-        """Call ~/route/record."""
-        return self.here.call(SetBool, '/plan/route/record', data=yes)
-
-    def aimed(self, *greys):
-        """Wait until the pilot aimed at these greys, one after the other."""
-        wait_until(lambda: self.here.pilot.goals[-len(greys) :] == list(greys), f'goals {greys}')
 
 
 def test_a_goal_that_is_reached_stops_the_robot_and_the_next_one_moves_it(measured):
@@ -559,7 +429,7 @@ def test_a_run_without_recorded_states_says_what_to_do_and_may_get_them(measured
 
 
 def test_an_orientation_counts_where_the_state_has_one_with_either_sign():
-    from smwm_ros.nodes.goal_topics import planar_poses, state_of
+    from smwm_ros.nodes.goal_setter import planar_poses, state_of
 
     odometry = ('pose.pose.position.x', 'pose.pose.position.y', 'pose.pose.orientation.z')
     assert planar_poses(odometry) == ['pose.pose']

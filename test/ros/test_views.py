@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from harness import PATIENCE
 import pytest
 from smwm_ros.config import Command
+from smwm_ros.nodes.goal_action import ACTION
 import yaml
 
 CONFIG = Path(__file__).resolve().parents[2] / 'config'
@@ -42,6 +43,10 @@ while found != before or not all(found.values()):
     # Two of the services are those of a node that does nothing else.
     stop = node.get_service_names_and_types_by_node('plan_stop', '/')
     found['reply'] = sorted([*found['reply'], *(n for n, _ in stop)])
+# The topics and services of an action belong to it; without smwm_interfaces there is none.
+names = {name for found_names in found.values() for name in found_names}
+found = {verb: [n for n in ns if '/_action/' not in n] for verb, ns in found.items()}
+found['execute'] = sorted({n.partition('/_action/')[0] for n in names if '/_action/' in n})
 print(json.dumps(found))
 node.finish()
 """
@@ -106,7 +111,7 @@ def rules():
         for profile in enclave.iter('profile'):
             own = f'{profile.get("ns")}{profile.get("node")}'
             for group in profile:
-                assert group.tag in ('topics', 'services')
+                assert group.tag in ('topics', 'services', 'actions')
                 for verb, word in group.attrib.items():
                     assert word == 'ALLOW'
                     names = allowed.setdefault((enclave.get('path'), verb), set())
@@ -122,6 +127,8 @@ def test_the_policy_lets_the_node_do_what_it_does_and_no_more(names):
     assert allowed['/plan', 'publish'] == names['publish']
     assert allowed['/plan', 'subscribe'] == names['subscribe'] | {'/clock'}
     assert allowed['/plan', 'reply'] == names['reply']
+    assert allowed['/plan', 'execute'] == {f'/plan{ACTION[1:]}'} >= names['execute']
+    assert allowed['/operator', 'call'] == allowed['/plan', 'execute']
 
 
 def test_only_the_node_commands_and_only_the_operator_sets_goals(names):
