@@ -55,6 +55,7 @@ setup(
         'onnx': ['onnx', 'onnxruntime', 'onnxscript'],  # smwm export-model
         'video': ['av'],  # video files, and cameras that publish H.264 or H.265
         'ray': ['ray'],  # conversion on many machines
+        'viz': ['rerun-sdk>=0.39'],  # recordings for the Rerun viewer; some 500 MB, so not in dev
         'tensorboard': ['tensorboard'],  # curves of a training; without it there is train.csv
         'lerobot': ['lerobot>=0.4'],  # holds torch back, so give it an environment of its own
         # ROS 2 from wheels, for machines without a ROS installation.

@@ -42,6 +42,7 @@ VERBS = (
     'engage',
     'stop',
     'status',
+    'watch',
     'toy',
     'bench',
     'doctor',

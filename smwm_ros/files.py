@@ -54,11 +54,16 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Yield a hidden path to write a file or folder at; rename it to `path` afterwards."""
+def appearing(path: Path, replace: bool = False) -> Iterator[Path]:
+    """
+    Yield a hidden path to write a file or folder at; rename it to `path` afterwards.
+
+    A path that exists is an error, unless a file may `replace` it.
+    """
     part = hidden(path, 'part')
     with hold_name(path):
-        require_new(path)
+        if not replace:
+            require_new(path)
         remove(part)
         try:
             yield part

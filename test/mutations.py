@@ -1309,7 +1309,66 @@ RECORDS = [
     M('slow topics are not reported', 'nodes/recorder_report.py',
       'if rate < _SLOW * wanted:', 'if rate < 0:', 'test_recorder_report.py'),
 ]  # fmt: skip
-
+# What people look at: recordings for the Rerun viewer, and a running node in it.
+VIEWER, LIVE = 'test_rerun.py', 'ros/test_watch.py -k restart'
+SHOWS = [
+    M('frames in the colours of OpenCV', 'viewers/recording.py',
+      "cv2.imencode('.png', frame[..., ::-1])", "cv2.imencode('.png', frame)",
+      f'{VIEWER} -k every_frame'),
+    M('frames of the row before', 'viewers/dataset.py',
+      'data.pixels(rows[some])', 'data.pixels(rows[some] - 1)', f'{VIEWER} -k every_frame'),
+    M('stamps in microseconds', 'viewers/recording.py',
+      "astype('datetime64[ns]')", "astype('datetime64[us]')", f'{VIEWER} -k every_frame'),
+    M('limits of the other field', 'viewers/dataset.py',
+      'np.full(2, limits[number])', 'np.full(2, limits[number - 1])', f'{VIEWER} -k every_frame'),
+    M('a frame stays in a gap', 'viewers/recording.py',
+      'self._columns(path, at, nothing.partition([0] * len(at.steps)))', 'del nothing',
+      f'{VIEWER} -k in_a_gap'),
+    M('gaps are not cleared', 'viewers/dataset.py',
+      'if following and not _continues(', 'if following and _continues(',
+      f'{VIEWER} -k in_a_gap'),
+    M('a state that is lost stays', 'viewers/recording.py',
+      'self.clear(path, at[losses(known)])', 'losses(known)', f'{VIEWER} -k in_a_gap'),
+    M('a state that is unknown at the begin is that of the drive before', 'viewers/recording.py',
+      'np.concatenate([[True], known[:-1]])', 'np.concatenate([[False], known[:-1]])',
+      f'{VIEWER} -k in_a_gap'),
+    M('recordings of the same time on one timeline', 'viewers/dataset.py',
+      'one[1] < two[0]', 'one[1] >= two[0] or True', f'{VIEWER} -k timelines_of_their_own'),
+    M('an error of the disk goes unnoticed', 'viewers/recording.py',
+      '            recording.stream.flush()\n', '            pass\n', f'{VIEWER} -k full_disk'),
+    M('the begin of a plan shown as its end', 'viewers/replay.py',
+      'self.paths[leg][:, -1]', 'self.paths[leg][:, 0]', f'{VIEWER} -k each_plan'),
+    M('the first frame of a leg is its goal', 'viewers/replay.py',
+      'leg.start + len(leg.ours)]))[0]', 'leg.start]))[0]', f'{VIEWER} -k each_plan'),
+    M('recorded commands shown as planned', 'viewers/replay.py',
+      "'planned': leg.ours", "'planned': leg.theirs", f'{VIEWER} -k each_plan'),
+    M('a plan stays after its leg', 'viewers/replay.py',
+      '                _clear(recording, replay.times.after(end - 1))\n', '                pass\n',
+      f'{VIEWER} -k each_plan'),
+    M('the smallest directions of the latents', 'viewers/latent_path.py',
+      'np.argsort(variances)[::-1][:3]', 'np.argsort(variances)[:3]', f'{VIEWER} -k directions'),
+    M('a viewer that is gone is not looked for', 'viewers/live.py',
+      'if time.monotonic() > self._next_try:', 'if False:', f'{VIEWER} -k looked_for'),
+    M('the oldest message of any topic is dropped', 'nodes/inbox.py',
+      'if one.topic == topic)', 'if one)', 'ros/test_watch.py -k newest'),
+    M('messages wait without a limit', 'nodes/inbox.py',
+      'if self._counts.get(topic, 0) >= depth:', 'if False:', 'ros/test_watch.py -k newest'),
+    M('a viewer counts as a driver', 'nodes/topic_monitor.py',
+      'if not info.node_name.startswith(PREFIX)]', 'if info]', 'ros/test_watch.py -k driver'),
+    M('a damaged image leaves the one before', 'nodes/watched_messages.py',
+      '            self._viewer.lost(name, stamp)\n            raise', '            raise', LIVE),
+    M('planning time shown as the distance', 'nodes/watched_messages.py',
+      "_STATS |= {'distance': 'distance/goal'}", "_STATS |= {'cost': 'distance/goal'}", LIVE),
+    M('a node that is gone is still shown', 'nodes/watcher.py',
+      "self._inbox.put(ReceivedMessage(self.target, GONE, None, b'', now), 1)", 'del now', LIVE),
+    M('the watch publishes goals', 'nodes/watcher.py',
+      '        self._subscriptions = {}\n        self._present = False\n',
+      '        self._subscriptions = {}\n        self._present = False\n'
+      "        from sensor_msgs.msg import Image\n"
+      "        self._connection.node.create_publisher(Image, '/goal/image', 1)\n", LIVE),
+    M('limits of the fields are not published', 'nodes/command_output.py',
+      "values |= {f'{prefix}{field}': float(limit) for field, limit in named}", 'del named', LIVE),
+]  # fmt: skip
 MUTATIONS = [
     one if one.file.startswith(('bench/', 'tools/')) else one._replace(file=f'smwm_ros/{one.file}')
     for one in (
@@ -1324,6 +1383,7 @@ MUTATIONS = [
         *SITE,
         *WORLDS,
         *RECORDS,
+        *SHOWS,
     )
 ]
 

@@ -75,6 +75,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     ),
     'doctor': ({*BASE, 'share', 'processors', 'control', 'model', 'planning'}, set()),
     'pages': ({*BASE, 'bags', 'data', 'model', 'training', 'evaluation', 'toys'}, ARRAYS),
+    'viewers': (
+        {*BASE, 'data', 'model', 'planning', 'evaluation', 'pages'},
+        ARRAYS | {'torch', 'rerun'},
+    ),
     'nodes': (
         {*BASE, 'load', 'share', 'codec', 'arenas', 'model', 'training', 'planning'}
         | {'evaluation', 'control'},
@@ -85,7 +89,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {*BASE, 'progress', 'load', 'share', 'tables', 'cli', 'codec', 'data', 'bags', 'arenas'}
         | {'collect', 'labelling', 'latent_actions'}
         | {'model', 'training', 'planning', 'evaluation', 'toys', 'exchange', 'swm', 'pages'}
-        | {'control', 'nodes', 'doctor'},
+        | {'control', 'nodes', 'doctor', 'viewers'},
         ARRAYS | {'torch', 'yaml'},
     ),
 }
@@ -103,7 +107,7 @@ HOMES = {'pybullet': 'arenas', 'mujoco': 'arenas', 'gymnasium': 'arenas', 'tqdm'
 HOMES |= {'rosbags': 'bags', 'rosbag2_py': 'bags', 'mcap': 'bags', 'ray': 'bags'}
 HOMES['av'] = 'codec bags'
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}
-HOMES['stable_worldmodel'] = 'swm'
+HOMES |= {'stable_worldmodel': 'swm', 'rerun': 'viewers'}
 HOMES['onnxruntime'] = 'latent_actions exchange'  # runs encoders of others, and checks exports
 # What has a console. The others log, and report their progress to what their callers pass.
 CONSOLE = {'text', 'progress', 'cli', 'verbs', 'nodes'}

@@ -58,6 +58,11 @@ SHOWN_BY = {
         'ros/test_client.py::test_goals_by_name_and_picture_are_accepted',
     ),
     'ros2 action ': 'ros/test_plan_action.py::test_the_line_of_the_docs_sends_a_goal',
+    # Needs rerun-sdk, which has some 500 MB.
+    'pip install rerun-sdk': 'test_rerun.py::test_without_the_extra_an_error_names_it',
+    'smwm view data --to rrd': 'test_rerun.py::test_every_frame_command_and_state_is_shown',
+    'smwm replay my_bags runs/mine --to rrd': 'test_rerun.py::test_a_replay_shows_each_plan',
+    'smwm watch': 'ros/test_watch.py::test_what_the_node_publishes_is_shown_through_its_restart',
     'ros2 ': 'ros/test_docs_commands.py::test_a_line_fits_the_node',
     # With MuJoCo, which needs a renderer.
     'smwm collect two_room --episodes 6 --out other_engine': ENGINE,

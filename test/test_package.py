@@ -51,7 +51,9 @@ THIRD_PARTY = {
     'ray': ('ray', None),  # rosdep has no key
     'rcl_interfaces': ('ros-rclpy', 'rcl_interfaces'),  # rclpy brings it
     'rclpy': ('ros-rclpy', 'rclpy'),
+    'rerun': ('rerun-sdk', None),  # rosdep has no key
     'rosbags': ('rosbags', None),  # rosdep has a key for pip only
+    'rosbag2_py': (None, None),  # optional: smwm record writes with it where it is installed
     'rosgraph_msgs': ('ros-rosgraph-msgs', 'rosgraph_msgs'),
     'safetensors': ('safetensors', None),  # rosdep has no key
     'sensor_msgs': ('ros-sensor-msgs', 'sensor_msgs'),
@@ -83,7 +85,8 @@ def setup_words(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def requirements(words: dict[str, Any]) -> set[str]:
     lines = list(words['install_requires'])
-    for extra in ('sim', 'ros', 'gym', 'hdf5', 'lerobot', 'mujoco', 'onnx', 'ray', 'swm', 'video'):
+    extras = ['sim', 'ros', 'gym', 'hdf5', 'lerobot', 'mujoco', 'onnx', 'ray', 'swm', 'video']
+    for extra in (*extras, 'viz'):
         lines += words['extras_require'][extra]
     return {re.split(r'[\[<>=;~! ]', line)[0].lower() for line in lines}
 

@@ -20,9 +20,9 @@ import sys
 import tempfile
 
 ROOT = Path(__file__).resolve().parent.parent
-WANTED = (f'{ROOT}[sim,ros,dev]', 'torch==2.13.0', 'setuptools<80', 'uv')
+WANTED = (f'{ROOT}[sim,ros,dev,viz]', 'torch==2.13.0', 'setuptools<80', 'uv')
 HEADER = """\
-# Every package that `pip install .[sim,ros,dev]` pulls in, pinned; tools/constraints.py wrote it.
+# Every package of `pip install .[sim,ros,dev,viz]`, pinned; tools/constraints.py wrote it.
 # torch stays at the version that the figures in docs/ were measured with. The wheel on PyPI is,
 # for Linux x86-64, the CUDA build (it also runs on CPU) and brings the nvidia-* packages; pip
 # takes a smaller CPU wheel of the same version where its own settings offer one. setuptools stays

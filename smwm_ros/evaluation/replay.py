@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import logging
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,8 @@ class Leg(NamedTuple):
     theirs: Array  # (N, A) recorded raw actions
     ours: Array  # (N, A) first raw action of each plan
     distance: Array  # (N,) latent distance to the goal
+    plans: tuple[PilotPlan, ...] = ()  # N
+    plan_ms: Array = np.zeros(0)  # (N,) planning time of a batch, divided by its plans
 
 
 def replay(
@@ -58,13 +61,17 @@ def replay(
     for part in np.array_split(starts, -(-len(starts) // LANES)):
         ends = dataset.pixels(part + length)
         pilot.set_goals(ends if goal is None else np.broadcast_to(goal, ends.shape))
-        plans = [_plan(pilot, dataset, part, tick) for tick in range(length)]
+        plans, ends_of_ticks = [], [time.perf_counter()]
+        for tick in range(length):
+            plans.append(_plan(pilot, dataset, part, tick))
+            ends_of_ticks.append(time.perf_counter())
+        plan_ms = np.diff(ends_of_ticks) * 1e3 / len(part)
         for lane, start in enumerate(part.tolist()):
-            mine = [plan[lane] for plan in plans]
+            mine = tuple(plan[lane] for plan in plans)
             theirs = dataset.actions(np.arange(start, start + length))
             ours = np.stack([plan.actions[0] for plan in mine])
             distance = np.array([plan.distance for plan in mine])
-            legs.append(Leg(start, theirs, ours, distance))
+            legs.append(Leg(start, theirs, ours, distance, mine, plan_ms))
         progress(len(part))
     return legs
 

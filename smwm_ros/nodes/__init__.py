@@ -8,6 +8,6 @@ current_goal, goal_setter, goal_topics, goal_action, goal_services, goal_store, 
 shadow, plan_publisher, stats, plan_display, plan_markers, plan_panel, drive_monitor, status,
 reason_log, health, diagnostics, topic_monitor, parameter_handler, parameters, messages,
 subscriber, latest, clocks, nonblocking_log, spin, child_process, client, connection, listener,
-recorder, recorded_topic, recorder_report, keyboard, arena, arena_tasks, robot_topics, sim_time,
-trial.
+recorder, recorded_topic, recorder_report, keyboard, watcher, inbox, watched_messages, arena,
+arena_tasks, robot_topics, sim_time, trial.
 """

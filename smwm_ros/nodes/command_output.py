@@ -12,6 +12,7 @@ from smwm_ros.interfaces import Array
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.nodes.shadow import Shadow
 
+LOW, HIGH = 'low_', 'high_'  # of the limits in /diagnostics, before the field
 _ACK = Duration(seconds=0.2)  # longest wait until the last stop command is acknowledged
 
 
@@ -61,5 +62,9 @@ class CommandOutput:
 
     def values(self) -> dict[str, float | bool]:
         """Return the values for /diagnostics."""
+        spec = self.setup.codec.spec
         values: dict[str, float | bool] = {'dry_run': self.publisher is None}
+        for prefix, limits in ((LOW, spec.low), (HIGH, spec.high)):
+            named = zip(spec.fields, limits, strict=True)
+            values |= {f'{prefix}{field}': float(limit) for field, limit in named}
         return values if self._shadow is None else {**values, **self._shadow.values()}

@@ -24,6 +24,7 @@ from smwm_ros.errors import SmwmError
 
 _DISCOVERY = 6.0  # longest wait for the discovery of a node, after each join [s]
 _JOINS = 2  # of the ROS graph, until the target is discovered
+PREFIX = 'smwm_'  # of the names of these nodes; they drive no robot
 ANSWER = 10.0  # longest wait for the answer of a node [s]
 Made = TypeVar('Made')
 
@@ -41,7 +42,7 @@ class Connection:
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node(
-            f'smwm_{os.getpid()}', context=self._context, start_parameter_services=False
+            f'{PREFIX}{os.getpid()}', context=self._context, start_parameter_services=False
         )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)

@@ -23,6 +23,7 @@ from smwm_ros.nodes.plan_panel import panel
 from smwm_ros.nodes.robot_setup import Setup
 from smwm_ros.planning.frame_bank import FrameBank, load
 from smwm_ros.planning.pilot import PilotPlan
+from smwm_ros.planning.predicted_path import predicted_paths
 import torch
 from torch import Tensor
 from visualization_msgs.msg import MarkerArray
@@ -90,7 +91,7 @@ class PlanDisplay:
     @torch.inference_mode()
     def draw(self, snapshot: PlanSnapshot) -> None:
         """Publish the panel and the markers of a plan."""
-        path = self._predict(snapshot)
+        path = predicted_paths(self._checkpoint, [snapshot.plan])[0]
         stamp = self._node.get_clock().now().to_msg()
         if self._image.get_subscription_count():
             message = fill_image(Image(), self._panel(snapshot, path[-1]))
@@ -108,17 +109,6 @@ class PlanDisplay:
                 self.draw(snapshot)
             except Exception as error:  # the robot can move without a drawing
                 self._warn(f'plan not drawn: {type(error).__name__}: {error}')
-
-    def _predict(self, snapshot: PlanSnapshot) -> Tensor:
-        """Return the latents (T+1, D) of the image and after each model step of the plan."""
-        made = self._checkpoint
-        assert snapshot.plan.latent is not None
-        device = next(made.model.parameters()).device
-        z = torch.from_numpy(snapshot.plan.latent).float().unsqueeze(0).to(device)
-        width = made.action_block * made.spec.size
-        normal = made.scaler.normalise(snapshot.plan.actions).reshape(-1, width)
-        actions = torch.from_numpy(normal).float().to(z.device)
-        return torch.cat([z, made.model.rollout(z, actions.unsqueeze(0))[0]]).cpu()
 
     def _encode(self, pixels: Array) -> Tensor:
         """Return the latent (1, D) of an image (S, S, 3) in which nothing moves."""

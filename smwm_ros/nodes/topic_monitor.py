@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from rclpy.node import Node
 from smwm_ros.codec.transport import other_transport, transport_hint
+from smwm_ros.nodes.connection import PREFIX
 
 
 class TopicType(NamedTuple):
@@ -77,7 +78,9 @@ class TopicMonitor:
                     f'{name}: {_name(info)} subscribes to {info.topic_type}, but this node '
                     f'publishes {commands.type}; {commands.remedy}'
                 )
-        if not any(info.topic_type == commands.type for info in infos):
+        # A viewer that shows the commands is no driver.
+        drivers = [info for info in infos if not info.node_name.startswith(PREFIX)]
+        if not any(info.topic_type == commands.type for info in drivers):
             yield (
                 f'{name}: no subscriber for the commands; check that the robot driver runs and '
                 'that this is its topic (robot.command.topic)'

@@ -74,6 +74,16 @@ def add_msgs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_viewer(parser: argparse.ArgumentParser) -> None:
+    """Add --to, the program that shows the result."""
+    parser.add_argument(
+        '--to',
+        choices=('html', 'rrd'),
+        default='html',
+        help='a page for browsers, or a recording for the Rerun viewer (default: html)',
+    )
+
+
 def add_mask(parser: argparse.ArgumentParser) -> None:
     """Add --mask and --box, the part of a goal picture that counts."""
     part = parser.add_mutually_exclusive_group()

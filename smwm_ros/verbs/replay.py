@@ -5,7 +5,9 @@ Compare the plans of a checkpoint with the commands of a recording.
 The recording is cut into legs; the last image of each is its goal, unless --goal or --name gives
 one. Planned commands are compared with the recorded ones tick by tick, and with recorded commands
 of other times as the chance level. The page shows where they agree, where they do not, and which
-stretches were held out of the training.
+stretches were held out of the training. With --to rrd the replay becomes a recording for the Rerun
+viewer, with every plan: its predicted end, its way through the latents, its cost. This needs the
+optional extra viz.
 """
 
 from __future__ import annotations
@@ -39,8 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--leg', type=int, default=25, metavar='N', help='control periods per leg (default: 25)'
     )
+    options.add_viewer(parser)
     parser.add_argument(
-        '--out', type=Path, metavar='FILE', help='page to write (default: RUN/replay_BAG.html)'
+        '--out',
+        type=Path,
+        metavar='FILE',
+        help='file to write (default: RUN/replay_BAG.html or .rrd)',
     )
     options.add_msgs(parser)
     options.add_config(parser, ('planner',))
@@ -63,24 +69,33 @@ def run(args: argparse.Namespace) -> int:
 
     if args.leg < 1:
         raise ConfigError(f'--leg: {args.leg} is out of range; expected 1 or more')
+    if args.to == 'rrd':
+        from smwm_ros.viewers.replay import Replay, write_replay
+    name = args.bag.resolve().name
+    title = f'{name} and {args.checkpoint.resolve().name}'
+    out = args.out or args.checkpoint / f'replay_{safe_name(name)}.{args.to}'
     checkpoint = load(args.checkpoint)
     base = {'planner': to_dict(checkpoint.planner)}
     planner = load_config(args.config, args.settings, base).planner
     goal = _goal(args, checkpoint)
     with TemporaryDirectory(prefix='smwm-replay-') as folder:
         dataset = _dataset(args, Path(folder), checkpoint)
+        pilot = Pilot(checkpoint, planner)
         with show_progress(desc='replay', unit='leg') as bar:
-            legs = replay(Pilot(checkpoint, planner), dataset, args.leg, goal, bar.update)
+            legs = replay(pilot, dataset, args.leg, goal, bar.update)
         stretches = Stretches(dataset, args.checkpoint, checkpoint)
         found, floor = (compare(legs, checkpoint.spec).figures() for compare in (agree, chance))
-        name = args.bag.resolve().name
-        title = f'{name} and {args.checkpoint.resolve().name}'
-        text = page(title, dataset, legs, goal, stretches, found, floor)
-        where = publish(args.out or args.checkpoint / f'replay_{safe_name(name)}.html', text)
+        if args.to == 'rrd':
+            made = Replay(dataset, legs, goal, pilot, checkpoint)
+            write_replay(made, out, title, stretches, show_progress)
+            where = f'recording: {out}'
+        else:
+            text = page(title, dataset, legs, goal, stretches, found, floor)
+            where = f'page: {publish(out, text)}'
         for line in stretches.all(legs)[:SHOWN]:
             echo(line)
     echo(in_words(found, floor))
-    echo(f'page: {where}')
+    echo(where)
     return 0
 
 

@@ -33,7 +33,13 @@ LINES = sorted({line for page in PAGES for line in commands(page) if line.starts
 LIVE = {'topic', 'service', 'param', 'lifecycle'}
 RECORDER = ' /record/'  # in lines for the recorder, which test_recorder.py checks
 # These belong to other packages, need a keystore, or the types that test_plan_action.py builds.
-FOREIGN = ('ros2 run rviz2 ', 'ros2 security ', 'ros2 bag record ', 'ros2 action ')
+FOREIGN = (
+    'ros2 run rviz2 ',
+    'ros2 run rqt_',
+    'ros2 security ',
+    'ros2 bag record ',
+    'ros2 action ',
+)
 
 
 def of_the_plan_node(line):

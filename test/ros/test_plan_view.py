@@ -111,6 +111,7 @@ def test_images_unlike_those_of_the_training_stop_the_robot_until_they_are_usual
         here.wait_for('NOVEL_IMAGE')
         here.wait_for_rest()
         values = here.values()
+        assert 'cost_goal' in values
         assert values['novelty'] > values['novelty_limit']
         assert values['slowed']
         wait_until(lambda: UNLIKE in here.health.get('message', ''), 'a warning')
