@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 import socket
 import subprocess
 import sys
+import time
 
 from exchanged import LENGTHS, SETTINGS, write_dataset
 import numpy as np
@@ -271,27 +273,49 @@ def test_the_projection_of_latents_keeps_their_largest_directions() -> None:
 def test_a_viewer_that_is_gone_is_looked_for_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rerun = pytest.importorskip('rerun', reason=NEEDED)
+    pytest.importorskip('rerun', reason=NEEDED)
     from smwm_ros.viewers import live
 
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     monkeypatch.setattr(live, '_RETRY', 0.0)
-    shown_in = live.Live('/plan', None, live.address_of(f'127.0.0.1:{port}'))
-    shown_in.numbers({('distance', 'goal'): 1.0}, 5)
-    monkeypatch.setattr(live, '_FLUSH', 0.5)
-    shown_in.flush()
-    assert 'is gone; looking for it again' in caplog.text
-    server = rerun.RecordingStream('a viewer')
-    server.serve_grpc(grpc_port=port)
-    for _ in range(5):
-        shown_in.numbers({('distance', 'goal'): 1.0}, 6)
+    # Not the script of this name, which starts it as a process of its own.
+    program = Path(pytest.importorskip('rerun_cli', reason=NEEDED).__file__).with_name('rerun')
+    words = [str(program), '--serve-grpc', '--port', str(port)]
+
+    def start() -> subprocess.Popen[bytes]:
+        viewer = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with suppress(OSError), socket.create_connection(('127.0.0.1', port)):
+                return viewer
+            time.sleep(0.1)
+        viewer.kill()
+        pytest.fail('no viewer')
+
+    viewer = start()
+    try:
+        shown_in = live.Live('/plan', None, live.address_of(f'127.0.0.1:{port}'))
         shown_in.flush()
-    caplog.clear()
-    shown_in.flush()
-    shown_in.close()
-    assert caplog.text == ''
+        assert caplog.text == ''
+        viewer.kill()
+        viewer.wait()
+        shown_in.numbers({('distance', 'goal'): 1.0}, 5)
+        monkeypatch.setattr(live, '_RETRY', 100.0)  # not while there is none
+        shown_in.flush()
+        assert 'is gone; looking for it again' in caplog.text
+        viewer = start()
+        monkeypatch.setattr(live, '_RETRY', 0.0)
+        shown_in._next_try = 0.0
+        for _ in range(3):
+            shown_in.numbers({('distance', 'goal'): 1.0}, 6)
+            shown_in.flush()
+        shown_in._recording.stream.flush(timeout_sec=20)  # raises where nothing is sent
+        shown_in.close()
+    finally:
+        viewer.kill()
+        viewer.wait()
 
 
 def test_a_viewer_is_started_where_none_runs(
