@@ -53,6 +53,7 @@ EXTRAS = {
     ),
     'video': Extra('video files, and cameras that publish H.264 or H.265', 'av', ('av',)),
     'ray': Extra('conversion on many machines', 'ray', ('ray',)),
+    'viz': Extra('the Rerun viewer', "'rerun-sdk>=0.39'", ('rerun',)),
     'tensorboard': Extra('curves of a training', 'tensorboard', ('tensorboard',)),
     'lerobot': Extra('LeRobot datasets', "'lerobot>=0.4'", ('lerobot',), alone=True),
     'swm': Extra(
