@@ -7,7 +7,7 @@ image_reader, planner_thread, goal_planner, command_thread, command_output, late
 current_goal, goal_setter, goal_topics, goal_action, goal_services, goal_store, stop_server,
 shadow, plan_publisher, stats, plan_display, plan_markers, plan_panel, drive_monitor, status,
 reason_log, health, diagnostics, topic_monitor, parameter_handler, parameters, messages,
-subscriber, latest, clocks, nonblocking_log, spin, child_process, client, connection, listener,
-recorder, recorded_topic, recorder_report, keyboard, watcher, inbox, watched_messages, arena,
-arena_tasks, robot_topics, sim_time, trial.
+rclpy_versions, subscriber, latest, clocks, nonblocking_log, spin, child_process, client,
+connection, listener, recorder, recorded_topic, recorder_report, keyboard, watcher, inbox,
+watched_messages, arena, arena_tasks, robot_topics, sim_time, trial.
 """

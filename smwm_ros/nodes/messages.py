@@ -8,7 +8,6 @@ from importlib import import_module
 import re
 from typing import Any
 
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import (
@@ -20,6 +19,7 @@ from rclpy.qos import (
 from smwm_ros.config import IMAGE_TYPES
 from smwm_ros.errors import CodecError, did_you_mean
 from smwm_ros.fieldpath import parse_path
+from smwm_ros.nodes.rclpy_versions import PublisherEventCallbacks
 from smwm_ros.text import line
 
 # Later subscribers get the last message.

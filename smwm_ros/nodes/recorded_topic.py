@@ -13,6 +13,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from smwm_ros.errors import CodecError
 from smwm_ros.nodes.messages import definitions, message_class
+from smwm_ros.nodes.rclpy_versions import with_info
 from smwm_ros.nodes.recorder_report import WINDOW
 
 _DEPTH = 200  # messages that wait while the disk is busy
@@ -105,7 +106,7 @@ class RecordedTopic:
         self.kept.clear()
         qos = QoSProfile(depth=_DEPTH, reliability=reliability, durability=durability)
         self._subscription = self._node.create_subscription(
-            message_class(self.kind), self.name, self._receive, qos, raw=True
+            message_class(self.kind), self.name, with_info(self._receive), qos, raw=True
         )
 
     def _receive(self, data: bytes, info: Mapping[str, Any]) -> None:

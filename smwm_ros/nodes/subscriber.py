@@ -9,13 +9,12 @@ delay services and other callbacks of the executor.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from threading import Condition, Thread
 import time
 from typing import Any, NamedTuple
 
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_policy_name_from_kind, QoSProfile
 from rclpy.serialization import deserialize_message
@@ -23,6 +22,7 @@ from smwm_ros.control.controller import Controller
 from smwm_ros.errors import CodecError
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.messages import LATCHED, VOLATILE
+from smwm_ros.nodes.rclpy_versions import SubscriptionEventCallbacks, with_info
 
 IMAGE_BYTES = 1 << 25  # of an image message: 4K with four channels fits
 LATENT_BYTES = 1 << 20
@@ -64,23 +64,22 @@ class SubscribedTopic:
         self.count = self.skipped = self.lost = 0
         self._recent: deque[_Received] = deque(maxlen=_RECENT)  # by one subscription so far
 
-    def is_new(self, info: Any, latched: bool, now: float) -> bool:
+    def is_new(self, data: bytes, info: Mapping[str, Any], latched: bool, now: float) -> bool:
         """
         Return whether neither this message nor a later one came by the other subscription.
 
-        Each subscription delivers in order, but they do not wait for each other.
+        Each subscription delivers in order, but they do not wait for each other. Without a source
+        timestamp (Humble, some middlewares) the data identify a message, and not its order.
         """
-        stamp = info['source_timestamp']
-        if not stamp:  # the middleware does not set it
-            return True
+        stamp = info.get('source_timestamp', 0)
         while self._recent and now - self._recent[0].time > _RECENT_TIME:
             self._recent.popleft()
         others = [received for received in self._recent if received.latched is not latched]
         for received in others:
-            if received.stamp == stamp:
+            if (received.stamp, received.digest) == (stamp, hash(data)):
                 self._recent.remove(received)
                 return False
-        self._recent.append(_Received(stamp, latched, now))
+        self._recent.append(_Received(stamp, hash(data), latched, now))
         return not any(received.stamp > stamp for received in others)
 
 
@@ -88,6 +87,7 @@ class _Received(NamedTuple):
     """A message that one of two subscriptions has received."""
 
     stamp: int  # source timestamp [ns]
+    digest: int  # of the data
     latched: bool  # by the transient local subscription
     time: float  # receive time [s]
 
@@ -189,8 +189,8 @@ class Subscriber:
     ) -> None:
         """Create a subscription; with a remedy, warn of publishers with incompatible QoS."""
 
-        def on_data(data: bytes, info: Any) -> None:
-            if not twice or topic.is_new(info, qos is LATCHED, time.monotonic()):
+        def on_data(data: bytes, info: Mapping[str, Any]) -> None:
+            if not twice or topic.is_new(data, info, qos is LATCHED, time.monotonic()):
                 self.receive(topic, data)
 
         def on_incompatible_qos(event: Any) -> None:
@@ -206,7 +206,7 @@ class Subscriber:
         )
         self.subscriptions.append(
             self._node.create_subscription(
-                topic.type, name, on_data, qos, event_callbacks=events, raw=True
+                topic.type, name, with_info(on_data), qos, event_callbacks=events, raw=True
             )
         )
 

@@ -36,6 +36,7 @@ RECORDER = ' /record/'  # in lines for the recorder, which test_recorder.py chec
 FOREIGN = (
     'ros2 run rviz2 ',
     'ros2 run rqt_',
+    'ros2 run rmw_zenoh_cpp ',
     'ros2 security ',
     'ros2 bag record ',
     'ros2 action ',

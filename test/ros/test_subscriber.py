@@ -1,21 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests for nodes/subscriber.py: each message once and in order, though two subscriptions hear."""
 
+from collections.abc import Mapping
+import importlib
 from itertools import combinations
-import random
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 from harness import wait_until
 import pytest
+from rclpy.event_handler import SubscriptionEventCallbacks
 from smwm_ros.config import Node
 from smwm_ros.control.controller import Controller
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import ActionSpec
+from smwm_ros.nodes import rclpy_versions
 from smwm_ros.nodes.clocks import WallClock
+from smwm_ros.nodes.rclpy_versions import with_info
 from smwm_ros.nodes.subscriber import PendingMessage, SubscribedTopic, Subscriber
 from std_msgs.msg import String
 
 SECOND = 10**9
+# Data, and whether by the transient local subscription. The same goal may be published again.
+UNSTAMPED = [(b'a', True), (b'b', True), (b'a', False), (b'c', False), (b'b', False), (b'a', True)]
 
 
 def topic(limit=100):
@@ -23,7 +31,7 @@ def topic(limit=100):
 
 
 def hear(made, kept, number, now=0.0):
-    return made.is_new({'source_timestamp': number * SECOND}, kept, now)
+    return made.is_new(b'%d' % number, {'source_timestamp': number * SECOND}, kept, now)
 
 
 def test_however_two_subscriptions_interleave_the_last_message_is_the_last_that_is_taken():
@@ -54,9 +62,33 @@ def test_the_clock_of_another_publisher_may_be_far_behind():
     assert hear(made, False, 7, now=2.0)
 
 
-def test_without_stamps_all_is_taken():
+def test_without_stamps_the_data_tell_a_message_from_others():
     made = topic()
-    assert all(hear(made, random.random() < 0.5, 0) for _ in range(5))
+    heard = [made.is_new(data, {}, kept, 0.0) for data, kept in UNSTAMPED]
+    assert heard == [True, True, False, True, False, True]
+
+
+def test_subscriptions_of_humble_pass_no_info(monkeypatch):
+    heard = list[Any]()
+
+    def on_data(data: bytes, info: Mapping[str, Any]) -> None:
+        heard.append((data, info))
+
+    assert with_info(on_data) is on_data, 'rclpy passes both'
+    monkeypatch.setattr(rclpy_versions, 'Subscription', type('Subscription', (), {}))
+    with_info(on_data)(b'data')
+    assert heard == [(b'data', {})]
+
+
+def test_event_callbacks_of_humble_are_in_another_module(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, 'rclpy.event_handler', None)
+        old = SimpleNamespace(PublisherEventCallbacks=1, SubscriptionEventCallbacks=2)
+        patch.setitem(sys.modules, 'rclpy.qos_event', old)
+        importlib.reload(rclpy_versions)
+        assert rclpy_versions.SubscriptionEventCallbacks == 2
+    importlib.reload(rclpy_versions)
+    assert rclpy_versions.SubscriptionEventCallbacks is SubscriptionEventCallbacks
 
 
 def test_a_message_that_is_too_large_is_not_read():
