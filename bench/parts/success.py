@@ -28,7 +28,7 @@ from parts.outcomes import kept, named
 from smwm_ros.arenas import arena_of
 from smwm_ros.cli import main as smwm
 from smwm_ros.collect.fresh import fresh_episodes
-from smwm_ros.config import Config, Model, Planner
+from smwm_ros.config import Config, Planner
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.evaluation.agents import Agent, ExpertAgent, PlannerAgent, RandomAgent
 from smwm_ros.evaluation.closed_loop import interval, Outcome, run_pairs
@@ -152,8 +152,8 @@ def without_augmentation(seed: Seed) -> Seed:
 
 def from_images(seed: Seed) -> Seed:
     """Return a seed with the recipe that trains on images and actions alone."""
-    # SIGReg fills the latent with what the inverse loss alone leaves out, if there is room.
-    model = replace(other_kind(seed.config.model, FROM_IMAGES), latent=Model.latent)
+    # SIGReg fills the latent with what the inverse loss alone leaves out.
+    model = other_kind(seed.config.model, FROM_IMAGES)
     return seed._replace(config=replace(seed.config, model=model))
 
 
