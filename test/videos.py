@@ -84,8 +84,9 @@ def encoded(
     context.gop_size = keyframes
     words = {'crf': '10', 'preset': 'veryfast', 'bf': str(b_frames)}
     if codec == H265:
-        params = f'log-level=none:repeat-headers=1:open-gop=0:keyint={keyframes}'
-        words = {'preset': 'ultrafast', 'x265-params': f'{params}:bframes={b_frames}:pools=1'}
+        one = 'pools=1:frame-threads=1'  # more threads do not encode alike each time
+        params = f'log-level=none:repeat-headers=1:open-gop=0:keyint={keyframes}:{one}'
+        words = {'preset': 'ultrafast', 'x265-params': f'{params}:bframes={b_frames}'}
     context.options = {**words, **(options or {})}
     found: list[bytes] = []
     for number, shown in enumerate(frames):

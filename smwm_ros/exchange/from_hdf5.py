@@ -83,7 +83,8 @@ def _write(table: Table, shard: Shard, folder: Path, bar: Any) -> int:
                 _append(writer, table, start + begin, piece, len(episodes) - 1)
             bar.update(stop - start)
         lost = sum(stop - start for start, stop in shard.spans) - writer.rows
-        meta = dict(shard.meta)
+        # Shards without a task and an outcome do not store empty ones.
+        meta = {key: value for key, value in shard.meta.items() if value != ''}
         if lost:
             reason = f'in a stretch of fewer than {table.shortest} ticks'
             meta['dropped'] = {**meta['dropped'], reason: lost}
