@@ -16,7 +16,7 @@ from remote import arena
 from sensor_msgs.msg import CompressedImage, Image
 from smwm_ros.cli import main as smwm
 from smwm_ros.codec.images import fill_image
-from smwm_ros.verbs import live
+from smwm_ros.verbs import options
 
 SHIPPED = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
 RELIABLE = QoSProfile(depth=5)
@@ -152,7 +152,7 @@ def test_a_camera_whose_qos_does_not_reach_the_plan_node_is_named(tmp_path, caps
 
 
 def test_without_ros_the_error_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr(live, 'find_spec', lambda name: None)
+    monkeypatch.setattr(options, 'find_spec', lambda name: None)
     assert check('1') == 2
     assert "--live needs the extra 'ros' of this package" in capsys.readouterr().err
 

@@ -49,7 +49,7 @@ def test_an_unfit_model_is_refused_unless_it_is_accepted(checkpoint, tmp_path):
         assert here.state() == 'unconfigured'
     with world(unfit, 'node.unfit:=accept') as here:
         here.drive()
-        assert any('accepted by node.unfit' in line for line in here.log)
+        wait_until(lambda: any('accepted by node.unfit' in line for line in here.log), 'the log')
 
 
 def test_the_checkpoint_cannot_change_under_a_configured_node(checkpoint):
