@@ -22,8 +22,9 @@ from smwm_ros.codec import bridge, image_headers
 from smwm_ros.codec.depth import read_depth
 from smwm_ros.codec.encodings import first_three, grey, Layout, LAYOUTS, metres, millimetres
 from smwm_ros.codec.octets import octets
+from smwm_ros.codec.transport import COMPRESSED, RAW
 from smwm_ros.codec.video import video_codec, VideoPicture
-from smwm_ros.config import CV_BRIDGE, IMAGE_TYPES, OWN, VIDEO_TYPES
+from smwm_ros.config import CV_BRIDGE, OWN, VIDEO_TYPES
 from smwm_ros.errors import CodecError, ConfigError, did_you_mean
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
@@ -105,7 +106,7 @@ def require_writable(kind: str) -> None:
     if kind in VIDEO_TYPES:
         raise ConfigError(
             f'robot.camera.type: {kind} is read from cameras and bags alone, expected '
-            f'{" or ".join(IMAGE_TYPES[:2])} for an arena'
+            f'{RAW} or {COMPRESSED} for an arena'
         )
 
 

@@ -19,6 +19,7 @@ import cv2
 from smwm_ros.codec.image_headers import MAX_PIXELS
 from smwm_ros.codec.nal_units import H264, H265, Numbering, Picture, read_packet, SETS
 from smwm_ros.codec.octets import octets
+from smwm_ros.codec.stamps import in_nanoseconds
 from smwm_ros.errors import CodecError, missing_extra
 from smwm_ros.interfaces import Array
 from smwm_ros.text import count_of
@@ -157,8 +158,7 @@ class VideoStream:
         """Compare the number and the stamp of a packet with those before."""
         if self._pts.is_gap(int(getattr(msg, 'pts', 0))):
             self.lose('packets are missing: the pts skips numbers')
-        stamp = header.stamp
-        if self._stamps.is_gap(int(stamp.sec) * 10**9 + int(stamp.nanosec)):
+        if self._stamps.is_gap(in_nanoseconds(header.stamp)):
             self.lose('packets are missing: there is a gap between the stamps')
 
     def _frame(self, codec: str, picture: Picture) -> VideoFrame | None:

@@ -17,6 +17,7 @@ from rclpy.action import ActionServer, CancelResponse
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
+from smwm_ros.codec.stamps import in_seconds
 from smwm_ros.control.reasons import Reason
 from smwm_ros.control.stop_latch import StopLatch
 from smwm_ros.errors import CodecError, ConfigError
@@ -158,7 +159,7 @@ class GoalAction:
 
     def _outcome(self, goal: AcceptedGoal) -> GoalOutcome | None:
         """Return how a goal has ended, or None."""
-        result, limit = self._kind.Result, _seconds(goal.handle.request.time_limit)
+        result, limit = self._kind.Result, in_seconds(goal.handle.request.time_limit)
         if goal.handle.is_cancel_requested:
             return GoalOutcome(result.CANCELED, 'canceled')
         if goal.session is None or self._session() is not goal.session:
@@ -238,7 +239,7 @@ def serve_goals(
 def _set(session: ActiveSession, request: Any, source: str) -> int:
     """Set the one goal that a request holds; return its number."""
     kind = _kind_of(request)
-    if not 0 <= _seconds(request.time_limit) < math.inf:
+    if not 0 <= in_seconds(request.time_limit) < math.inf:
         raise ConfigError(f'{source}: time_limit: expected 0 s or more')
     setter = session.goals.setter
     if kind == 'name':
@@ -271,8 +272,3 @@ def _kind_of(request: Any) -> str:
             f'expected exactly one of {", ".join(KINDS)}; found {" and ".join(found) or "none"}'
         )
     return found[0]
-
-
-def _seconds(duration: Any) -> float:
-    """Return a builtin_interfaces/Duration in seconds."""
-    return float(duration.sec + 1e-9 * duration.nanosec)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from smwm_ros.codec.goal_masks import mask_of_message
+from smwm_ros.codec.stamps import in_seconds
 from smwm_ros.errors import ConfigError
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
@@ -52,7 +53,7 @@ class GoalSetter:
         pixels = self._setup.pixels(message)[None]
         checkpoint = self._setup.checkpoint
         mask = mask_of_message(message, checkpoint.image_size, checkpoint.dataset.resize)
-        stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+        stamp = in_seconds(message.header.stamp)
         if not again and self._goal.is_same_image(pixels, mask, stamp):
             return self._goal.number
         return self._goal.set(

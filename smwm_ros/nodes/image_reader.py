@@ -9,6 +9,7 @@ import numpy as np
 from rclpy.node import Node
 from smwm_ros import config
 from smwm_ros.codec.octets import octets
+from smwm_ros.codec.stamps import in_seconds
 from smwm_ros.errors import CodecError
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.robot_setup import Setup
@@ -38,9 +39,8 @@ class ImageReader:
         limit = self.knobs.stamp_timeout
         if not limit:
             return
-        stamp = message.header.stamp
         now = self._node.get_clock().now().nanoseconds * 1e-9
-        age = now - (stamp.sec + 1e-9 * stamp.nanosec)
+        age = now - in_seconds(message.header.stamp)
         if abs(age) > limit:
             raise CodecError(
                 f'its stamp is {age:.3f} s old, expected at most {limit:g} s '

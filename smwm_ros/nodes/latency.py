@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rclpy.node import Node
 from smwm_ros import config
+from smwm_ros.codec.stamps import in_seconds
 from smwm_ros.control.command_record import CommandRecord, PlanStart
 from smwm_ros.control.controller import Controller
 from smwm_ros.control.percentiles import Percentiles
@@ -52,11 +53,10 @@ class LatencyCompensation:
         """Return when an image was taken [s], as far as known, from its receive time [s]."""
         delay = self.knobs.camera_delay
         if delay < 0:
-            stamp = message.header.stamp
             # Stamps follow the ROS clock, `received` may follow another one.
             passed = self._clock.now() - received
             ros_received = self._node.get_clock().now().nanoseconds * 1e-9 - passed
-            age = ros_received - (stamp.sec + 1e-9 * stamp.nanosec)
+            age = ros_received - in_seconds(message.header.stamp)
             # Any other age means that the camera's clock differs from ours.
             delay = age if 0 <= age <= self.knobs.image_timeout else 0.0
         self.camera_ms.add(1e3 * delay)

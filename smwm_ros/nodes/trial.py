@@ -24,6 +24,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node as RosNode
 from rclpy.signals import SignalHandlerOptions
+from smwm_ros.codec.stamps import in_seconds
 from smwm_ros.config import Node
 from smwm_ros.errors import SmwmError
 from smwm_ros.load import load_config
@@ -224,7 +225,7 @@ class TrialNode:
             return
         now = time.monotonic()
         if hasattr(message, 'header'):
-            now = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+            now = in_seconds(message.header.stamp)
         if self._last_command is not None:
             self.intervals.append(now - self._last_command)
         self._last_command = now

@@ -14,6 +14,7 @@ from rcl_interfaces.msg import Log
 from rclpy.serialization import deserialize_message
 from smwm_ros.codec.fields import FieldReader
 from smwm_ros.codec.images import to_rgb
+from smwm_ros.codec.stamps import in_nanoseconds
 from smwm_ros.control.reasons import MEANING, Reason
 from smwm_ros.errors import in_words
 from smwm_ros.interfaces import Array
@@ -193,7 +194,7 @@ class WatchedMessages:
         if message.name == self._logger:
             levels = {Log.WARN: _WARN, Log.ERROR: _ERROR, Log.FATAL: _ERROR}
             level = levels.get(message.level, levels.get(bytes([message.level]), _INFO))
-            self._viewer.text(message.msg, level, _ns(message.stamp) or got.time)
+            self._viewer.text(message.msg, level, in_nanoseconds(message.stamp) or got.time)
 
 
 def _camera_name(number: int) -> str:
@@ -204,12 +205,7 @@ def _camera_name(number: int) -> str:
 def _stamp(message: Any, got: ReceivedMessage) -> int:
     """Return the stamp of a message [ns]; its receive time if it has none."""
     header = getattr(message, 'header', None)
-    return (_ns(header.stamp) if header else 0) or got.time
-
-
-def _ns(stamp: Any) -> int:
-    """Return a stamp in nanoseconds."""
-    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
+    return (in_nanoseconds(header.stamp) if header else 0) or got.time
 
 
 def _number(text: str) -> float:

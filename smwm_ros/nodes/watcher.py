@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from rclpy.node import NodeNameNonExistentError
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from smwm_ros.codec.transport import COMPRESSED, RAW
 from smwm_ros.errors import CodecError
 from smwm_ros.nodes.connection import Connection
 from smwm_ros.nodes.inbox import Inbox, ReceivedMessage
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 CAMERA, COMMAND, GOAL = 'camera', 'command', 'goal'
 GONE = 'gone'  # not a topic: the node is not there any more
-IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+IMAGES = (RAW, COMPRESSED)
 _PERIOD, _PATIENCE = 0.5, 6.0  # of looks at the graph; until this program joins it anew [s]
 _DEPTH = 100  # messages of a topic that wait; of images, one
 # Topics below the node's name, and whether their last message is kept for later subscribers.

@@ -86,8 +86,8 @@ def write_dataset(
                     recording.clear(name, end)
         _notes(recording, data, times)
         states = _states(data)
-        charts = charts_of(COMMAND, fields, [entity(COMMAND, name) for name in fields])
-        charts |= charts_of(STATE, states, [entity(STATE, name) for name in states])
+        charts = charts_of(COMMAND, fields)
+        charts |= charts_of(STATE, states)
         charts |= {CONFIDENCE: 'Confidence in the commands'} if data.labels else {}
         scenes = _scenes(data) if _has_path(states) else []
         recording.layout(layout([CAMERA], charts, scenes, times.first))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from smwm_ros.interfaces import Array
-from smwm_ros.viewers.recording import RERUN
+from smwm_ros.viewers.recording import entity, RERUN
 
 rrb = RERUN.blueprint
 LOG = 'log'
@@ -50,11 +50,11 @@ def layout(
     )
 
 
-def charts_of(root: str, fields: Sequence[str], entities: Sequence[str]) -> dict[str, str]:
+def charts_of(root: str, fields: Sequence[str]) -> dict[str, str]:
     """Return a chart for each field of an entity, or one chart where there are many."""
     if len(fields) > _CHARTS:
         return {root: root}
-    return dict(zip(entities, fields, strict=True))
+    return {entity(root, field): field for field in fields}
 
 
 def _view(scene: View3D) -> Any:

@@ -151,8 +151,7 @@ class Live:
 
     def _lay_out(self) -> None:
         """Send the layout."""
-        entities = [entity('command', field) for field in self._fields]
-        charts = charts_of('command', self._fields, entities) or {'command': 'Commands'}
+        charts = charts_of('command', self._fields) or {'command': 'Commands'}
         square = np.array([[-1.0, -1.0, 0.0], [1.0, 1.0, 0.0]])
         scenes = [View3D(_WAY, 'Plan', square, (0.0, 0.0, 1.0), (0.0, 1.0, 0.0))]
         found = layout(self._images, {**charts, **_CHARTS}, scenes * self._way, ROBOT_TIME)

@@ -106,7 +106,7 @@ def write_replay(
             if number + 1 < len(legs) and legs[number + 1].start != end:
                 _clear(recording, replay.times.after(end - 1))
         fields = data.info.spec.fields
-        charts = charts_of(COMMAND, fields, [entity(COMMAND, field) for field in fields])
+        charts = charts_of(COMMAND, fields)
         scene = View3D(LATENTS, 'Latents', projection(seen), (0.9, 0.9, 0.7))
         images = [CAMERA, GOAL, *([IMAGINED] if replay.bank else [])]
         recording.layout(layout(images, {**charts, **_CHARTS}, [scene], replay.times.first))

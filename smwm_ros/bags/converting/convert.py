@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import compress
 from pathlib import Path
 import shutil
 from typing import Any, NamedTuple
@@ -67,9 +68,10 @@ def convert(
             clear(out)
         check_config(out, config)
         tasks = [plan_task(bag, out, config) for bag in bags]
-        todo = [item for item in tasks if not is_done(item)]
-        for task in (item for item in tasks if item not in todo):
+        done = [is_done(item) for item in tasks]
+        for task in compress(tasks, done):
             _update_outcome(task)
+        todo = [item for item, is_there in zip(tasks, done, strict=True) if not is_there]
         _remove_temporary(out)
         results = Results(keep_going=skip or len(todo) < len(tasks))
         run(todo, jobs, runner, results, progress)

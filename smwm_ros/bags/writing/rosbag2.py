@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from smwm_ros.bags.reading.find import METADATA
 from smwm_ros.bags.writing.raw import RawWriter
 from smwm_ros.errors import OutputError, writing
 
@@ -53,8 +54,8 @@ class Rosbag2Writer:
             if hasattr(self._writer, 'close'):
                 self._writer.close()
             del self._writer  # in ROS 2 Humble this closes the file
-        if not (self._path / 'metadata.yaml').is_file():
-            raise OutputError(f'{self._path}: rosbag2 wrote no metadata.yaml')
+        if not (self._path / METADATA).is_file():
+            raise OutputError(f'{self._path}: rosbag2 wrote no {METADATA}')
 
     def abort(self) -> None:
         """Close the file, whatever becomes of it."""
