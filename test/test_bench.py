@@ -396,6 +396,7 @@ def test_rows_of_actors_are_explained_and_compare_with_a_search_alone(bench: Any
     for trained in ('images', 'state'):
         found |= {f'{trained} {kind}': [[GOOD, GOOD]] for kind in ('direct', 'guarded')}
         found[f'{trained} cem'] = [[GOOD, BAD]]
+    found |= {'state 50': [[GOOD, BAD]], 'state 100': [[BAD, BAD]]}
     rows: dict[str, Any] = {}
     for name in bench.actor.ARENAS:
         rows |= {row.measure: row for row in bench.actor.rows(name, found)}
@@ -403,6 +404,7 @@ def test_rows_of_actors_are_explained_and_compare_with_a_search_alone(bench: Any
     assert set(rows) == explained
     success = rows['actor.push_t.images_guarded']
     assert (success.value, success.peer, success.peer_value) == (1.0, 'cem', 0.5)
+    assert (rows['actor.push_t.state_50'].value, rows['actor.push_t.state_100'].value) == (0.5, 0)
 
 
 def test_rows_of_furnished_rooms_are_explained_and_have_their_peers(bench: Any) -> None:
