@@ -18,6 +18,7 @@ from launch.actions import (
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node, PushRosNamespace
 from launch_ros.substitutions import FindPackageShare
+from smwm_ros.share import PROFILE_VARIABLES
 
 YES = ['true', 'True', '1']
 NO = ['false', 'False', '0']
@@ -39,8 +40,6 @@ ARGUMENTS = {
     'use_sim_time': ('false', SWITCH, 'follow the simulated time on /clock instead of wall time'),
     'log_level': ('info', None, 'debug, info, warn, error or fatal'),
 }
-# Fast DDS 3 reads the first one, and Fast DDS 2, up to Jazzy, the second one.
-PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -96,7 +95,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *(
                 SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=file))
-                for name in PROFILES
+                for name in PROFILE_VARIABLES
             ),
             OpaqueFunction(function=start),
         ]

@@ -25,7 +25,7 @@ Array: TypeAlias = NDArray[Any]
 class Frame(NamedTuple):
     """One instant of a robot or an arena, as numpy sees it."""
 
-    pixels: Array  # (H, W, 3) uint8 RGB
+    pixels: Array  # (H, W, 3) uint8 RGB; (H, W, 4) of a goal whose alpha channel is a mask
     state: Array  # (P,) float32 measured state; P may be 0
 
 

@@ -60,6 +60,7 @@ class Mutation(NamedTuple):
 
 M = Mutation
 SUCCESS, SMALL = 'bench/parts/success.py', 'test_bench_small.py'
+OBJECT, OBJECTS = 'arenas/object_goals.py', 'test_object_goals.py'
 
 # Benchmarks and evaluation.
 MEASURES = [
@@ -138,6 +139,20 @@ MEASURES = [
       'test_strict.py'),
     M('a strict angle does not turn on at pi', 'arenas/strict.py',
       "if self.unit == 'rad':", 'if False:', 'test_strict.py'),
+    M('an object goal with the robot in its place', OBJECT,
+      'self._object.without_robot(stored, rng) for', 'stored for', f'{OBJECTS} -k elsewhere'),
+    M('the robot counts in a goal of the object', OBJECT,
+      'if axis.name.startswith(name)', 'if axis.name', f'{OBJECTS} -k decides'),
+    M('rendering a mask moves everything', OBJECT,
+      '        self._scene.restore(saved)\n', '        del saved\n', f'{OBJECTS} -k elsewhere'),
+    M('pairs whose object is in its place', 'verbs/evaluation_pairs.py',
+      'if solved and unsolved:', 'if False:', f'{OBJECTS} -k moves'),
+    M('an agent ignores masks', 'evaluation/agents.py',
+      'self.pilot.set_goals(goals[..., :3], metrics)', 'self.pilot.set_goals(goals[..., :3])',
+      f'{OBJECTS} -k metrics'),
+    M('a mask that is refused ends the evaluation', 'evaluation/agents.py',
+      'except ConfigError as error:  # as', 'except ZeroDivisionError as error:  # as',
+      f'{OBJECTS} -k metrics'),
     M('pairs that are solved at the start judged strictly', 'evaluation/scores.py',
       '[one.strictly() for one in outcomes if not one.solved_at_start]',
       '[one.strictly() for one in outcomes]', 'test_strict.py'),
@@ -874,7 +889,17 @@ EXAMINES = [
       "in ('std_msgs/msg/Header', _STAMP)", "in ('std_msgs/msg/Header',)",
       'test_video_packets.py -k own_stamp'),
     M('packets that were dropped are not missed', 'nodes/packet_reader.py',
-      'if before not in (None, missing):', 'if False:', 'ros/test_plan_video.py -k dropped'),
+      'if number != before + 1:', 'if False:', 'ros/test_plan_video.py -k dropped'),
+    M('a viewer drops packets of video', 'nodes/watcher.py',
+      'if topic.role == CAMERA:', 'if False:', 'ros/test_watch_video.py -k each_type'),
+    M('a viewer decodes only what it shows', 'nodes/watched_messages.py',
+      '            image = self._packets.picture(topic, got.number, message)\n'
+      '            if self._newest[topic.name] is got:\n',
+      '            if self._newest[topic.name] is got:\n'
+      '                image = self._packets.picture(topic, got.number, message)\n',
+      'ros/test_watch_video.py -k packets_that_wait'),
+    M('a viewer repeats its lines', 'nodes/watched_messages.py',
+      'if self._unshown.get(name) != why:', 'if True:', 'ros/test_watch_video.py -k pyav'),
     M('raw images are left for compressed ones', TRANSPORT,
       'if any(types.get(topic) == camera.type for topic in camera.topics) or not found:',
       'if not found:', 'test_transport.py -k has_are_converted'),
@@ -1355,9 +1380,10 @@ SHOWS = [
     M('a viewer that is gone is not looked for', 'viewers/live.py',
       'if time.monotonic() > self._next_try:', 'if False:', f'{VIEWER} -k looked_for'),
     M('the oldest message of any topic is dropped', 'nodes/inbox.py',
-      'if one.topic == topic)', 'if one)', 'ros/test_watch.py -k newest'),
+      'if one.topic.name == topic)', 'if one)', 'ros/test_watch.py -k newest'),
     M('messages wait without a limit', 'nodes/inbox.py',
-      'if self._counts.get(topic, 0) >= depth:', 'if False:', 'ros/test_watch.py -k newest'),
+      'while self._counts[topic] > message.topic.depth:', 'while False:',
+      'ros/test_watch.py -k newest'),
     M('a viewer counts as a driver', 'nodes/topic_monitor.py',
       'if not info.node_name.startswith(PREFIX)]', 'if info]', 'ros/test_watch.py -k driver'),
     M('a damaged image leaves the one before', 'nodes/watched_messages.py',
@@ -1365,7 +1391,7 @@ SHOWS = [
     M('planning time shown as the distance', 'nodes/watched_messages.py',
       "_STATS |= {'distance': 'distance/goal'}", "_STATS |= {'cost': 'distance/goal'}", LIVE),
     M('a node that is gone is still shown', 'nodes/watcher.py',
-      "self._inbox.put(ReceivedMessage(self.target, GONE, None, b'', now), 1)", 'del now', LIVE),
+      "self._inbox.put(ReceivedMessage(gone, 1, b'', now))", 'del gone, now', LIVE),
     M('the watch publishes goals', 'nodes/watcher.py',
       '        self._subscriptions = {}\n        self._present = False\n',
       '        self._subscriptions = {}\n        self._present = False\n'

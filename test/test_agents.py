@@ -32,7 +32,7 @@ class Clock:
         self.elapsed, self.goals = list[int](), np.zeros(0)
         self.sent = list[Array | None]()
 
-    def set_goals(self, pixels: Array) -> None:
+    def set_goals(self, pixels: Array, metrics: Array | None = None) -> None:
         self.goals = pixels[:, 0, 0, 0]
 
     def keep(self, problems: Sequence[int]) -> None:

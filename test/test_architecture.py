@@ -74,7 +74,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {'numpy', 'torch', 'stable_worldmodel'},
     ),
     'doctor': ({*BASE, 'share', 'processors', 'control', 'model', 'planning'}, set()),
-    'pages': ({*BASE, 'bags', 'data', 'model', 'training', 'evaluation', 'toys'}, ARRAYS),
+    'pages': ({*BASE, 'codec', 'bags', 'data', 'model', 'training', 'evaluation', 'toys'}, ARRAYS),
     'viewers': (
         {*BASE, 'data', 'model', 'planning', 'evaluation', 'pages'},
         ARRAYS | {'torch', 'rerun'},

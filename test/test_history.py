@@ -179,7 +179,7 @@ class Eyes:
     def __init__(self) -> None:
         self.seen: list[list[int]] = []
 
-    def set_goals(self, pixels: Array) -> None:
+    def set_goals(self, pixels: Array, metrics: Array | None = None) -> None:
         """Need none."""
 
     def keep(self, problems: list[int]) -> None:

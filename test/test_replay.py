@@ -36,7 +36,7 @@ class Double:
         self.goals: Array = np.zeros(0)
         self.elapsed: list[int] = []
 
-    def set_goals(self, pixels: Array) -> None:
+    def set_goals(self, pixels: Array, metrics: Array | None = None) -> None:
         self.goals = pixels
 
     def plan_many(self, pixels: Array, elapsed: int) -> list[PilotPlan]:

@@ -65,7 +65,7 @@ def moved(state: Array, axis: Axis, by: float) -> Array:
 def test_each_axis_must_be_within_half_the_tolerance_by_itself(
     name: str, scenes: dict[str, Scene]
 ) -> None:
-    judge, scene, goal = strict_judge(name, 0.5), scenes[name], np.array(GOALS[name])
+    judge, scene, goal = strict_judge(AXES[name], 0.5), scenes[name], np.array(GOALS[name])
     goal = scene.set_goal(goal).state.astype(float)
     assert [axis.tolerance / 2 for axis in AXES[name]] == pytest.approx(WRITTEN[name])
     for sign in (-1, 1):
@@ -83,8 +83,8 @@ def test_each_axis_must_be_within_half_the_tolerance_by_itself(
 
 
 def test_tolerances_are_given_in_words() -> None:
-    assert strict_tolerances('two_room', 0.5) == 'x 0.071 m, y 0.071 m'
-    assert strict_tolerances('push_t', 1).endswith('block y 0.062 m, block angle 0.35 rad')
+    assert strict_tolerances(AXES['two_room'], 0.5) == 'x 0.071 m, y 0.071 m'
+    assert strict_tolerances(AXES['push_t'], 1).endswith('block y 0.062 m, block angle 0.35 rad')
 
 
 class Scripted:
@@ -150,7 +150,7 @@ def test_lanes_and_the_strict_judgement_change_no_usual_result() -> None:
         Pair(np.array(way[:2]), np.array(way[2:]), row, row + 25, row)
         for row, way in enumerate(ways)
     ]
-    judge, found = strict_judge('two_room', 0.5), []
+    judge, found = strict_judge(AXES['two_room'], 0.5), []
     for lanes, strictly in ((3, None), (1, judge), (3, judge)):
         agent = PlannerAgent(Pilot(tiny_checkpoint()), execute=1, delay=0)
         found.append(run_pairs(rooms[:lanes], pairs, agent, 12, '', judge=strictly))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 import numpy as np
 from properties import examples
 import pytest
-from smwm_ros.codec.video import SkippedPacketError, video_codec, VideoPicture, VideoStream
+from smwm_ros.codec.video import video_codec, VideoPicture, VideoStream
 from smwm_ros.errors import CodecError
-from videos import bare, encoded, H264, H265, moving
+from videos import bare, encoded, H264, H265, moving, outcome
 
 PERIOD = 33_000_000  # [ns]
 
@@ -31,17 +32,9 @@ def packet(data: bytes, stamp: int, codec: str = H264, pts: int | None = None) -
 
 
 def outcomes(messages: Sequence[Any]) -> list[str]:
-    """Return what becomes of each packet: a letter for a good, early or damaged one."""
-    stream, found = VideoStream(), list[str]()
-    for msg in messages:
-        try:
-            stream.decode(msg)
-            found.append('good')
-        except SkippedPacketError:
-            found.append('early')
-        except CodecError:
-            found.append('damaged')
-    return found
+    """Return what becomes of each packet of a stream."""
+    stream = VideoStream()
+    return [outcome(partial(stream.decode, msg)) for msg in messages]
 
 
 @pytest.mark.parametrize(

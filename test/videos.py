@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 import struct
@@ -13,6 +13,8 @@ import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from smwm_ros.codec.video import SkippedPacketError
+from smwm_ros.errors import CodecError
 
 STEP = 8  # difference of the grey levels of two frames
 
@@ -94,6 +96,17 @@ def encoded(
         frame.pts = number
         found += [bytes(packet) for packet in context.encode(frame)]
     return found + [bytes(packet) for packet in context.encode(None)]
+
+
+def outcome(decode: Callable[[], Any]) -> str:
+    """Return what becomes of a packet: 'good', 'early' or 'damaged'."""
+    try:
+        decode()
+    except SkippedPacketError:
+        return 'early'
+    except CodecError:
+        return 'damaged'
+    return 'good'
 
 
 def bare(packets: Sequence[bytes], codec: str = H264) -> list[NDArray[Any]]:

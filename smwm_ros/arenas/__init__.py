@@ -5,7 +5,7 @@ Simulated robots with cameras; the only room that imports pybullet and mujoco.
 Read in this order: braking, scene, bodies, engine, pybullet_bodies, shadows, world, mujoco_world,
 mujoco_bodies, mujoco_renderer, worlds, ranges, textures, furnishing, appearance, illumination,
 actuation, vary, balls, course, rooms, two_room, two_room_differential, reacher, reacher_torque,
-push_t, push_t_shape, push_t_expert, cube, strict, collection_policies, choose, gym.
+push_t, push_t_shape, push_t_expert, cube, strict, object_goals, collection_policies, choose, gym.
 """
 
 from __future__ import annotations

@@ -134,6 +134,17 @@ class Cube(Scene):
         self.world.place('cube', [*state[4:7], heading_of(state)])
 
 
+def gripper_elsewhere(state: Array, rng: np.random.Generator) -> Array:
+    """Return a state (P,) with the gripper at a random place off the cube, unless it is held."""
+    if is_held(state):
+        return state
+    while True:
+        tool = rng.uniform(LOW[:3], HIGH[:3])
+        away = np.abs(tool - state[4:7])
+        if away[:2].max() > ROUND or away[2] > HOVER:
+            return np.array([*tool, *state[3:]], np.float32)
+
+
 def fourfold(heading: float) -> tuple[float, float]:
     """Return cosine and sine of four times a heading [rad]."""
     return float(np.cos(4 * heading)), float(np.sin(4 * heading))

@@ -78,9 +78,9 @@ class PushT(Scene):
         while True:
             angle = rng.uniform(-np.pi, np.pi)
             block = rng.uniform(-HALF, HALF, 2)
-            pusher = rng.uniform(-1.0, 1.0, 2) * (HALF - RADIUS - 0.01)
+            pusher = _anywhere(rng)
             pose = Pose(block[0], block[1], angle)
-            if wall_gap(pose, HALF) > 0.13 and clearance(pose.inside(pusher)) > RADIUS + 0.01:
+            if wall_gap(pose, HALF) > 0.13 and _is_free(pusher, pose):
                 return np.array([*pusher, *block, np.cos(angle), np.sin(angle)], np.float32)
 
     def expert(self) -> Array:
@@ -105,6 +105,25 @@ class PushT(Scene):
             angle = Pose.of(state).angle
             stored[4:] = np.cos(angle), np.sin(angle)
         return stored
+
+
+def pusher_elsewhere(state: Array, rng: np.random.Generator) -> Array:
+    """Return a state (P,) with the pusher at a random free place."""
+    pose = Pose.of(state.astype(np.float64))
+    while True:
+        pusher = _anywhere(rng)
+        if _is_free(pusher, pose):
+            return np.array([*pusher, *state[2:]], np.float32)
+
+
+def _anywhere(rng: np.random.Generator) -> Array:
+    """Draw a position (x, y) of the pusher on the table."""
+    return rng.uniform(-1.0, 1.0, 2) * (HALF - RADIUS - 0.01)
+
+
+def _is_free(pusher: Array, pose: Pose) -> bool:
+    """Return whether a pusher (x, y) is beside the block."""
+    return bool(clearance(pose.inside(pusher)) > RADIUS + 0.01)
 
 
 def _build(world: AnyWorld) -> None:

@@ -9,11 +9,11 @@ those of both engines and of randomised arenas.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from smwm_ros.arenas import cube, push_t, reacher, require_arena, rooms
+from smwm_ros.arenas import cube, push_t, reacher, rooms
 from smwm_ros.interfaces import Array
 
 
@@ -62,9 +62,8 @@ AXES: Mapping[str, tuple[Axis, ...]] = {
 }
 
 
-def strict_judge(arena_name: str, share: float) -> Callable[[Array, Array], bool]:
+def strict_judge(axes: Sequence[Axis], share: float) -> Callable[[Array, Array], bool]:
     """Return the function that judges whether a state (P,) is strictly at a goal (P,)."""
-    axes = AXES[require_arena(arena_name)]
 
     def judge(state: Array, goal: Array) -> bool:
         return all(axis.error(state, goal) <= share for axis in axes)
@@ -72,9 +71,6 @@ def strict_judge(arena_name: str, share: float) -> Callable[[Array, Array], bool
     return judge
 
 
-def strict_tolerances(arena_name: str, share: float) -> str:
+def strict_tolerances(axes: Sequence[Axis], share: float) -> str:
     """Return the tolerance of each axis in words."""
-    return ', '.join(
-        f'{axis.name} {share * axis.tolerance:.2g} {axis.unit}'
-        for axis in AXES[require_arena(arena_name)]
-    )
+    return ', '.join(f'{axis.name} {share * axis.tolerance:.2g} {axis.unit}' for axis in axes)

@@ -138,7 +138,7 @@ class VideoStream:
         if packet.numbering is not None:
             self._numbering = packet.numbering
         self._sets |= packet.sets
-        header = _header(msg)
+        header = header_of(msg)
         self._check_gaps(msg, header)
         frames = [frame for one in packet.pictures if (frame := self._frame(codec, one))]
         if not frames:
@@ -149,7 +149,8 @@ class VideoStream:
     def _known(self, codec: str) -> Numbering | None:
         """Return how frames are numbered, as far as it is known; begin anew with a new codec."""
         if codec != self._codec:
-            self._codec, self._context, self._sets = codec, None, {}
+            self._context, self._sets = open_decoder(codec), {}  # raises without PyAV
+            self._codec = codec
             self._numbering, self._number = Numbering(0, False, True), None
             self.waiting, self._damaged = 'no keyframe was received yet', False
         return self._numbering if self._numbering.bits else None
@@ -262,7 +263,7 @@ def open_decoder(codec: str) -> VideoCodecContext:
     return context
 
 
-def _header(msg: Any) -> VideoHeader:
+def header_of(msg: Any) -> VideoHeader:
     """Return stamp and frame of a packet; CompressedVideo has them without a header."""
     if hasattr(msg, 'header'):
         return VideoHeader(msg.header.stamp, msg.header.frame_id)

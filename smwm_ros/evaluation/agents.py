@@ -9,6 +9,7 @@ together.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import logging
 import time
 from typing import NamedTuple, Protocol
 
@@ -16,7 +17,10 @@ import numpy as np
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import ActionSpec, Arena, Array, Frame
 from smwm_ros.planning.image_history import history_of, ImageHistory
+from smwm_ros.planning.masked_goals import MaskedGoals
 from smwm_ros.planning.pilot import Pilot
+
+_log = logging.getLogger(__name__)
 
 
 class Attempt(NamedTuple):
@@ -92,10 +96,18 @@ class PlannerAgent:
     Plans from pixels every `execute` raw steps, and executes each plan `delay` raw steps later.
 
     `compensate` is what to do about the delay: begin plans with the actions that were sent during
-    it ('sent'), leave out their first actions ('skip'), or nothing ('nothing').
+    it ('sent'), leave out their first actions ('skip'), or nothing ('nothing'). With `masks`, only
+    what the masks of the goals show counts.
     """
 
-    def __init__(self, pilot: Pilot, execute: int, delay: int, compensate: str = 'sent') -> None:
+    def __init__(
+        self,
+        pilot: Pilot,
+        execute: int,
+        delay: int,
+        compensate: str = 'sent',
+        masks: MaskedGoals | None = None,
+    ) -> None:
         if execute + delay > pilot.raw_steps:
             raise ConfigError(
                 f'evaluate.execute: {execute} raw steps after a delay of {delay} exceed '
@@ -104,7 +116,7 @@ class PlannerAgent:
             )
         self.pilot = pilot
         self._execute, self._delay = execute, delay
-        self._compensate = compensate
+        self._compensate, self._masks = compensate, masks
         self._tick = 0
         self._lanes: list[int] = []  # that the pilot still plans for
         self._queues: list[list[Array]] = []  # actions to execute in each lane
@@ -115,7 +127,9 @@ class PlannerAgent:
 
     def begin(self, attempts: Sequence[Attempt]) -> None:
         """Pass the goal images to the pilot."""
-        self.pilot.set_goals(np.stack([attempt.goal.pixels for attempt in attempts]))
+        goals = np.stack([attempt.goal.pixels for attempt in attempts])
+        metrics = np.stack([self._metric(goal) for goal in goals]) if self._masks else None
+        self.pilot.set_goals(goals[..., :3], metrics)
         self._tick = 0
         self._lanes = list(range(len(attempts)))
         # Until the first plan is ready, the robot receives the action nearest to zero.
@@ -125,6 +139,15 @@ class PlannerAgent:
         model, block = self.pilot.model_config, self.pilot.action_block
         self._histories = [history_of(model, block, 1.0) for _ in attempts]
         self._done = [[] for _ in attempts]
+
+    def _metric(self, goal: Array) -> Array:
+        """Return the metric (D, D) of a goal (S, S, 4); that of the picture if none fits."""
+        assert self._masks is not None
+        try:
+            return self._masks.metric(goal[..., :3], goal[..., 3] > 0)
+        except ConfigError as error:  # as on a robot, which takes no such goal
+            _log.warning('%s; for this goal, the whole picture counts', error)
+            return np.eye(self.pilot.latent_size, dtype=np.float32)
 
     def act(self, lanes: Sequence[int], frames: Sequence[Frame]) -> list[Move]:
         """Return the moves that are due; plan first every `execute` calls."""

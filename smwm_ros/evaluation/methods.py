@@ -21,14 +21,18 @@ from smwm_ros.interfaces import Array
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.goal_fields import settings_for
+from smwm_ros.planning import masked_goals
+from smwm_ros.planning.masked_goals import MaskedGoals, require_distance
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.reporting import NoProgress, ShowProgress
+from smwm_ros.training.latent_scale import distance_of
 from smwm_ros.training.train import train
 
 _log = logging.getLogger(__name__)
 
 ALWAYS = ('random', 'expert')  # lower and upper reference, part of each evaluation
 PAPER = 'paper'  # the run itself, with the planner of the paper
+WHOLE = 'whole picture'  # the run itself, without the masks of the goals
 # Cost of the last model step alone, and no warm start.
 PAPER_PLANNER = config.Planner(
     samples=300,
@@ -54,6 +58,7 @@ class Method(NamedTuple):
     checkpoint: Checkpoint
     planner: config.Planner
     execute: int  # raw steps of each plan to execute
+    masks: MaskedGoals | None = None  # None: the whole picture of a goal counts
 
     @property
     def state_trained(self) -> bool:
@@ -64,7 +69,7 @@ class Method(NamedTuple):
         """Return an agent that plans by this method, warmed up."""
         pilot = Pilot(self.checkpoint, self.planner)
         pilot.warm_up()
-        return PlannerAgent(pilot, self.execute, protocol.delay)
+        return PlannerAgent(pilot, self.execute, protocol.delay, masks=self.masks)
 
 
 def read_words(
@@ -140,6 +145,19 @@ def gather(
         fitting = settings_for(planner, other.model_config)
         methods.append(Method(word, run, other, fitting, execute))
     return methods
+
+
+def load_masks(checkpoint: Checkpoint, planner: config.Planner) -> MaskedGoals:
+    """Return what makes metrics of the masks of goals, or raise where masks are not possible."""
+    require_distance(planner)
+    near = distance_of(checkpoint.info, masked_goals.NEAR)
+    return masked_goals.load(checkpoint, near, 'a goal with a mask')
+
+
+def masked(methods: Sequence[Method]) -> list[Method]:
+    """Return methods for goals with masks, and the first one for the whole pictures, too."""
+    found = [one._replace(masks=load_masks(one.checkpoint, one.planner)) for one in methods]
+    return [*found, methods[0]._replace(name=WHOLE)]
 
 
 def as_in_the_paper(checkpoint: Checkpoint) -> tuple[config.Planner, int]:

@@ -110,7 +110,7 @@ def _draw(
         raise DatasetError(
             f'{where}: {wanted - missing} of {count_of(len(starts), "pair")} '
             f'{count_of(settings.offset, "raw step")} apart are not solved at the start, '
-            f'expected {wanted} (evaluate.pairs) with --strict; raise evaluate.offset or '
+            f'expected {wanted} (evaluate.pairs); raise evaluate.offset or '
             '--horizons, so that goals are farther away, or lower evaluate.pairs'
         )
     return pairs

@@ -8,6 +8,7 @@ from itertools import compress
 from typing import Any, NamedTuple
 
 from smwm_ros.evaluation.closed_loop import Outcome, summarise
+from smwm_ros.evaluation.methods import WHOLE
 from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.evaluation.statistics import compare
 from smwm_ros.text import count_of
@@ -59,11 +60,13 @@ class Round(NamedTuple):
     asked: int = 0  # 0 for all
     state_trained: frozenset[str] = frozenset()  # methods whose training used the measured state
     starts: float = 1.0  # share of the frames of all episodes that may be starts
+    object: str = ''  # that alone counts, '' where the whole goal counts
 
     @property
     def title(self) -> str:
         """Return the conditions of this round in words."""
         words = f'goals {self.offset} raw steps away, {self.budget} to get there'
+        words = f'{words}, the {self.object} alone' if self.object else words
         return f'{words}, {self.shift} shifted' if self.shift else words
 
     def usual(self) -> Judged:
@@ -109,6 +112,7 @@ def _plain(one: Round) -> dict[str, Any]:
         'budget': one.budget,
         'shift': one.shift,
         'share_of_frames_that_may_be_starts': one.starts,
+        'object': one.object,
         'state_trained': sorted(one.state_trained),
         'pairs_of_the_usual_protocol': usual.pairs,  # the first ones
         'pairs': [{'start': p.start_row, 'goal': p.goal_row} for p in one.pairs],
@@ -177,6 +181,11 @@ def notes(one: Round, judgement: str) -> list[str]:
     else:
         solved = sum(outcome.solved_at_start for outcome in first)
         lines.append(f'Solved at the start: {solved} of {pairs}.')
+    if one.object:
+        lines.append(
+            f'Only where the {one.object} is counts. Goal pictures show the robot at a random '
+            f'place; all methods but {WHOLE} have a mask of the {one.object} with them.'
+        )
     if one.starts < FEW_STARTS:
         lines.append(
             f'Only the first {one.starts:.0%} of the frames can be starts, because the goal is '

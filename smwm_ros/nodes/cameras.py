@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from smwm_ros import config
@@ -101,7 +102,7 @@ class Cameras:
     def _on_image(self, received: PendingMessage) -> None:
         """Pass an image of the first camera on."""
         try:
-            message = self._packets.read(received)
+            message = self._read(received)
             pixels = self._reader.read(message, received.time)
         except SkippedPacketError:
             return
@@ -119,10 +120,14 @@ class Cameras:
         self._controller.on_image(received.time, same and not self._shadow, received.era)
         self._planner_thread.set_image(image)
 
+    def _read(self, received: PendingMessage) -> Any:
+        """Return an image message, or the picture of a packet of video; raise if it has none."""
+        return self._packets.picture(received.topic, received.number, received.read())
+
     def _on_other_image(self, topic: str, number: int, received: PendingMessage) -> None:
         """Store the newest image of another camera."""
         try:
-            message = self._packets.read(received)
+            message = self._read(received)
             self._reader.read_other(message, received.time, topic, number)
         except SkippedPacketError:
             return

@@ -8,12 +8,22 @@ from threading import Condition
 from typing import Any, NamedTuple
 
 
-class ReceivedMessage(NamedTuple):
-    """A serialised message, and what is known of its topic."""
+class InboxTopic:
+    """A topic whose messages go through an inbox."""
 
-    topic: str
-    role: str  # what the plan node uses the topic for
-    type: Any  # message class
+    def __init__(self, name: str, role: str, type_: Any = None, depth: int = 1) -> None:
+        self.name = name
+        self.role = role  # what the plan node uses the topic for
+        self.type = type_  # message class
+        self.depth = depth  # messages that may wait
+        self.count = 0  # messages that were received or lost
+
+
+class ReceivedMessage(NamedTuple):
+    """A serialised message."""
+
+    topic: InboxTopic
+    number: int  # count of the topic when it was received
     data: bytes
     time: int  # receive time by the clock of the plan node [ns]
 
@@ -28,17 +38,17 @@ class Inbox:
         self._closed = False
         self.dropped = 0
 
-    def put(self, message: ReceivedMessage, depth: int) -> None:
-        """Add a message; at most `depth` of its topic wait."""
+    def put(self, message: ReceivedMessage) -> None:
+        """Add a message."""
         with self._changed:
-            topic = message.topic
-            if self._counts.get(topic, 0) >= depth:
-                oldest = next(one for one in self._waiting if one.topic == topic)
-                self._waiting.remove(oldest)
-                self.dropped += 1
-            else:
-                self._counts[topic] = self._counts.get(topic, 0) + 1
+            topic = message.topic.name
+            self._counts[topic] = self._counts.get(topic, 0) + 1
             self._waiting.append(message)
+            while self._counts[topic] > message.topic.depth:
+                oldest = next(one for one in self._waiting if one.topic.name == topic)
+                self._waiting.remove(oldest)
+                self._counts[topic] -= 1
+                self.dropped += 1
             self._changed.notify()
 
     def take(self) -> list[ReceivedMessage] | None:

@@ -1,42 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read camera messages; packets of video are decoded in order, from a keyframe on."""
+"""
+Read camera messages; packets of video are decoded in order, from a keyframe on.
+
+The plan node and `smwm watch` share this code, each with a queue of its own.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from smwm_ros.codec.video import video_codec, VideoStream
 from smwm_ros.nodes.messages import PACKETS
-from smwm_ros.nodes.subscriber import PendingMessage, SubscribedTopic
+
+
+class CameraTopic(Protocol):
+    """The topic of a camera."""
+
+    name: str
+    depth: int  # messages that may wait to be read
 
 
 class PacketReader:
     """Reads the messages of all cameras, with one decoder for each topic of video."""
 
     def __init__(self) -> None:
-        self._streams: dict[SubscribedTopic, VideoStream] = {}
-        self._missing: dict[SubscribedTopic, int] = {}  # packets, when the last one was read
+        self._streams: dict[str, VideoStream] = {}
+        self._numbers: dict[str, int] = {}  # of the last packet
 
-    def read(self, received: PendingMessage) -> Any:
-        """Return an image message, or the picture of a packet of video; raise if it has none."""
-        topic = received.topic
-        stream = self._streams.get(topic)
-        try:
-            message = received.read()
-            is_video = bool(video_codec(message))
-        except Exception as error:  # counted and reported by the caller
-            if stream is not None:
-                stream.lose(str(error))
-            raise
+    def picture(self, topic: CameraTopic, number: int, message: Any) -> Any:
+        """
+        Return an image message, or the picture of a packet of video; raise if it has none.
+
+        number: how many messages of the topic were received, dropped or lost up to this one. The
+        decoder refuses what follows a gap, until the next keyframe.
+        """
+        is_video = bool(video_codec(message))
         topic.depth = PACKETS if is_video else 1
         if not is_video:
             return message
-        if stream is None:
-            stream = self._streams[topic] = VideoStream()
-        missing, before = topic.skipped + topic.lost, self._missing.get(topic)
-        self._missing[topic] = missing
-        if before not in (None, missing):
-            stream.lose('packets are missing: the node or the middleware dropped some')
+        stream = self._streams.setdefault(topic.name, VideoStream())
+        before = self._numbers.get(topic.name, number - 1)
+        self._numbers[topic.name] = number
+        if number != before + 1:
+            stream.lose('packets are missing: they were dropped, lost or not readable')
         return stream.decode(message)
 
     def values(self) -> dict[str, int | bool]:
@@ -53,7 +59,7 @@ class PacketReader:
     def problems(self) -> list[str]:
         """Return which cameras have no picture until their next keyframe."""
         return [
-            f'{topic.name}: no picture until the next keyframe: {stream.waiting}'
+            f'{topic}: no picture until the next keyframe: {stream.waiting}'
             for topic, stream in list(self._streams.items())
             if stream.waiting
         ]

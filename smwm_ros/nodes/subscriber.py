@@ -37,6 +37,7 @@ class PendingMessage(NamedTuple):
     """A received message that waits to be deserialised."""
 
     topic: SubscribedTopic
+    number: int  # of messages of the topic that were received or lost until then
     data: bytes | None  # None if it was too large
     size: int  # [bytes]
     time: float  # receive time by the node's clock [s]
@@ -163,9 +164,10 @@ class Subscriber:
     def receive(self, topic: SubscribedTopic, data: bytes) -> None:
         """Keep the newest messages of a topic; where too many wait, all of them are dropped."""
         size, now, era = len(data), self._clock.now(), self._controller.era
-        message = PendingMessage(topic, data if size <= topic.limit else None, size, now, era)
+        small = data if size <= topic.limit else None
         with self._changed:
             topic.count += 1
+            message = PendingMessage(topic, topic.count + topic.lost, small, size, now, era)
             topic.skipped += self.call(topic, partial(topic.on_message, message), topic.depth)
 
     def call(self, key: object, function: Callable[[], object], depth: int = 1) -> int:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 import json
 import math
 from typing import Any, Protocol
@@ -15,12 +16,14 @@ from rclpy.serialization import deserialize_message
 from smwm_ros.codec.fields import FieldReader
 from smwm_ros.codec.images import to_rgb
 from smwm_ros.codec.stamps import in_nanoseconds
+from smwm_ros.codec.video import EARLY, header_of, SkippedPacketError
 from smwm_ros.control.reasons import MEANING, Reason
 from smwm_ros.errors import in_words
 from smwm_ros.interfaces import Array
 from smwm_ros.nodes.command_output import HIGH, LOW
 from smwm_ros.nodes.diagnostics import level_of
 from smwm_ros.nodes.inbox import ReceivedMessage
+from smwm_ros.nodes.packet_reader import PacketReader
 from smwm_ros.nodes.watcher import CAMERA, COMMAND, GOAL, GONE
 
 PANEL = 'plan/image'
@@ -84,6 +87,9 @@ class WatchedMessages:
         self._reader: FieldReader | None = None  # of commands, once their fields are known
         self._problem = ''
         self._cameras: list[str] = []
+        self._packets = PacketReader()
+        self._newest: dict[str, ReceivedMessage] = {}  # of those that are shown together
+        self._unshown: dict[str, str] = {}  # why the last message of a topic was not shown
         self._readers: dict[str, Callable[[Any, ReceivedMessage], None]] = {
             CAMERA: self._camera,
             GOAL: lambda message, got: self._image(GOAL, message, got),
@@ -98,33 +104,64 @@ class WatchedMessages:
             '/rosout': self._log,
         }
 
-    def show(self, got: ReceivedMessage) -> None:
+    def show(self, messages: Sequence[ReceivedMessage]) -> None:
+        """Show messages; of the images of a camera, the newest."""
+        self._newest = {got.topic.name: got for got in messages}
+        for got in messages:
+            self._show(got)
+
+    def _show(self, got: ReceivedMessage) -> None:
         """Show a message; one that cannot be read is a warning in the log."""
-        if got.role == GONE:
+        topic = got.topic
+        if topic.role == GONE:
             self._viewer.gone(got.time)
-            self._viewer.text(f'{got.topic} is gone', _WARN, got.time)
+            self._viewer.text(f'{topic.name} is gone', _WARN, got.time)
             return
         try:
-            self._readers[got.role](deserialize_message(got.data, got.type), got)
+            self._readers[topic.role](deserialize_message(got.data, topic.type), got)
+        except SkippedPacketError as error:
+            if error.count == EARLY:
+                self._not_shown(error.count, got)
         except Exception as error:  # no received message may end the viewer
-            line = f'{got.topic}: not shown: {in_words(error)}'
-            self._viewer.text(line, _WARN, got.time)
+            self._not_shown(in_words(error), got)
+        else:
+            self._unshown.pop(topic.name, None)
+
+    def _not_shown(self, why: str, got: ReceivedMessage) -> None:
+        """Log why a message is not shown, unless it is the reason for the one before, too."""
+        name = got.topic.name
+        if self._unshown.get(name) != why:
+            self._viewer.text(f'{name}: not shown: {why}', _WARN, got.time)
+        self._unshown[name] = why
 
     def _camera(self, message: Any, got: ReceivedMessage) -> None:
-        """Show an image of the camera, or of one of several."""
-        if got.topic not in self._cameras:
-            self._cameras.append(got.topic)
-        self._image(_camera_name(self._cameras.index(got.topic)), message, got)
+        """Show an image of the camera, or of one of several; decode each packet of a video."""
+        topic = got.topic
+        if topic.name not in self._cameras:
+            self._cameras.append(topic.name)
+        name = _camera_name(self._cameras.index(topic.name))
+        stamp = in_nanoseconds(header_of(message).stamp) or got.time
+        with self._lost_by_errors(name, stamp):
+            image = self._packets.picture(topic, got.number, message)
+            if self._newest[topic.name] is got:
+                self._viewer.image(name, to_rgb(image), stamp)
 
     def _image(self, name: str, message: Any, got: ReceivedMessage) -> None:
-        """Show an image; where it cannot be decoded, the one before must not stay."""
+        """Show an image."""
         stamp = _stamp(message, got)
+        with self._lost_by_errors(name, stamp):
+            self._viewer.image(name, to_rgb(message), stamp)
+
+    @contextmanager
+    def _lost_by_errors(self, name: str, stamp: int) -> Iterator[None]:
+        """Where an image cannot be decoded, do not leave the one before it."""
         try:
-            rgb = to_rgb(message)
+            yield
+        except SkippedPacketError:
+            raise
         except Exception:
             self._viewer.lost(name, stamp)
             raise
-        self._viewer.image(name, rgb, stamp)
 
     def _command(self, message: Any, got: ReceivedMessage) -> None:
         """Show the fields of a command; they are in the first diagnostics."""

@@ -10,27 +10,27 @@ the node does not wait for this program to acknowledge its last command.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 import logging
 from typing import Any, NamedTuple
 
 from rclpy.node import NodeNameNonExistentError
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from smwm_ros.codec.transport import COMPRESSED, RAW
+from smwm_ros.config import IMAGE_TYPES
 from smwm_ros.errors import CodecError
 from smwm_ros.nodes.connection import Connection
-from smwm_ros.nodes.inbox import Inbox, ReceivedMessage
-from smwm_ros.nodes.messages import LATCHED, message_class
+from smwm_ros.nodes.inbox import Inbox, InboxTopic, ReceivedMessage
+from smwm_ros.nodes.messages import camera_qos, LATCHED, message_class
+from smwm_ros.nodes.rclpy_versions import SubscriptionEventCallbacks
 from smwm_ros.nodes.subscriber import IMAGE_BYTES
 
 _log = logging.getLogger(__name__)
 
 CAMERA, COMMAND, GOAL = 'camera', 'command', 'goal'
 GONE = 'gone'  # not a topic: the node is not there any more
-IMAGES = (RAW, COMPRESSED)
 _PERIOD, _PATIENCE = 0.5, 6.0  # of looks at the graph; until this program joins it anew [s]
-_DEPTH = 100  # messages of a topic that wait; of images, one
+_DEPTH = 100  # messages of a topic that wait; of images, one, and of video, PACKETS
+_BEST_EFFORT = ReliabilityPolicy.BEST_EFFORT
 # Topics below the node's name, and whether their last message is kept for later subscribers.
 OWN = {
     'plan/image': False,
@@ -91,7 +91,8 @@ class Watcher:
                 _log.info('%s is %s', self.target, 'there' if found else 'gone')
                 if not found:
                     now = self._now()
-                    self._inbox.put(ReceivedMessage(self.target, GONE, None, b'', now), 1)
+                    gone = InboxTopic(self.target, GONE)
+                    self._inbox.put(ReceivedMessage(gone, 1, b'', now))
             self._connection.wait(ended, _PERIOD)
 
     def _join(self) -> None:
@@ -119,7 +120,7 @@ class Watcher:
             elif own == 'shadow/command' or own == topic not in _OTHERS:
                 yield WatchedTopic(topic, COMMAND, kind)
         for topic, (kind, *_) in received:
-            if kind in IMAGES:
+            if kind in IMAGE_TYPES:
                 yield WatchedTopic(topic, GOAL if topic == goal else CAMERA, kind)
                 if topic == goal:
                     yield WatchedTopic(topic, GOAL, kind, latched=True)
@@ -141,19 +142,33 @@ class Watcher:
                 self._connection.node.destroy_subscription(subscription)
         for topic in topics - set(self._subscriptions):
             self._subscriptions[topic] = []
-            with suppress(CodecError):  # of a type that is not installed here
+            try:
                 self._subscriptions[topic] = [self._subscribe(topic, message_class(topic.type))]
+            except CodecError as error:  # of a type that is not installed here
+                _log.warning('%s: not shown: %s', topic.name, error)
 
     def _subscribe(self, topic: WatchedTopic, kind: Any) -> Any:
         """Subscribe to a topic."""
-        depth = 1 if topic.type in IMAGES else _DEPTH
-        newest = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+        qos = QoSProfile(depth=_DEPTH, reliability=_BEST_EFFORT)
+        if topic.role == CAMERA:
+            qos = camera_qos(_BEST_EFFORT.name, topic.type)
+        elif topic.type in IMAGE_TYPES:
+            qos = QoSProfile(depth=1, reliability=_BEST_EFFORT)
+        made = InboxTopic(topic.name, topic.role, kind, qos.depth)
 
         def receive(data: bytes) -> None:
+            made.count += 1
             if len(data) <= IMAGE_BYTES:
-                message = ReceivedMessage(topic.name, topic.role, kind, data, self._now())
-                self._inbox.put(message, depth)
+                self._inbox.put(ReceivedMessage(made, made.count, data, self._now()))
+
+        def on_lost(event: Any) -> None:
+            made.count += event.total_count_change
 
         return self._connection.subscribe(
-            kind, topic.name, receive, LATCHED if topic.latched else newest, raw=True
+            kind,
+            topic.name,
+            receive,
+            LATCHED if topic.latched else qos,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=on_lost),
+            raw=True,
         )

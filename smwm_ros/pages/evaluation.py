@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from smwm_ros.codec.goal_masks import shaded
 from smwm_ros.evaluation.closed_loop import Outcome
 from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.evaluation.scores import cells, notes, Round, STRICT, USUAL
@@ -106,6 +107,8 @@ def _choose(
     for count, pair, outcome in [*failed, *some]:
         arena.reset(pair.start_row)
         goal = arena.set_goal(pair.goal_state).pixels
+        if goal.shape[2] > 3:
+            goal = shaded(goal[..., :3], goal[..., 3] > 0)
         frames = [arena.set_state(np.asarray(state)).pixels for state in outcome.path]
         drives.append(DrawnAttempt(count, outcome, goal, frames))
     return drives

@@ -6,7 +6,8 @@ Start and goal are two frames of one held-out episode of --data, or of fresh epi
 the random policy and the scripted expert try the same pairs within the same budget of raw steps.
 All methods use the planner settings of RUN; `paper` is RUN with the planner of the paper. Each
 method is compared with RUN pair by pair; a * marks those whose training used the measured state.
---strict also judges the same drives by tight tolerances. Writes evaluate.json, a page and a film.
+--strict also judges the same drives by tight tolerances. --object sets goals with a mask of the
+object of the arena, and counts where it is alone. Writes evaluate.json, a page and a film.
 --env lets stable-worldmodel judge in one of its environments instead, on pairs of the file --data.
 """
 
@@ -66,6 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'solved at the start',
     )
     parser.add_argument(
+        '--object',
+        action='store_true',
+        help='goals of the object alone (push_t, cube): masked, with the robot at a random place, '
+        'of pairs whose object has to move; `whole picture` is RUN without masks',
+    )
+    parser.add_argument(
         '--fresh',
         action='store_true',
         help='drive fresh episodes for the pairs also with --data, which then only trains '
@@ -89,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         return swm_evaluate.evaluate_env(args)
     from smwm_ros.arenas.choose import choose_arena, require_robot
     from smwm_ros.data.dataset import TransitionDataset
-    from smwm_ros.evaluation.methods import gather, read_words
+    from smwm_ros.evaluation.methods import gather, load_masks, masked, read_words
     from smwm_ros.evaluation.scores import sweep, table
     from smwm_ros.lock import hold_name
     from smwm_ros.model.checkpoint import load
@@ -110,22 +117,25 @@ def run(args: argparse.Namespace) -> int:
     with hold_name(out):
         load_guides(checkpoint, config.planner)  # raises before any drive if files are missing
         source = None if args.fresh else dataset
-        with _arena_at(
-            config, config.arena.image_size
-        ) as arena:  # raises before hours of training
+        # Raises before hours of training.
+        with _arena_at(config, config.arena.image_size, alone=args.object) as arena:
             require_robot(arena, args.arena, checkpoint.robot, str(args.checkpoint))
-            drawn = draw(config, offsets, source, arena, args.strict)
+            if args.object:
+                load_masks(checkpoint, config.planner)
+            drawn = draw(config, offsets, source, arena, args.strict, args.object)
         methods = gather(words, args.checkpoint, checkpoint, dataset, config, show_progress)
         for method in methods:
             load_guides(method.checkpoint, method.planner)  # raises now if files are missing
-        rounds = _rounds(config, methods, drawn, shifts, args.strict)
+        if args.object:
+            methods = masked(methods)
+        rounds = _rounds(config, methods, drawn, shifts, args)
         for one in rounds:
             echo(f'{one.title}:', *table(one).split('\n'), '')
         if len(rounds) > 1:
             echo(*sweep(rounds).split('\n'), '')
         echo(_speed(methods[0], rounds[0], config))
         _write(out, args, config, methods, source, rounds)
-        with _arena_at(config, 128, rounds[0].shift) as arena:
+        with _arena_at(config, 128, rounds[0].shift, args.object) as arena:
             pages = write_page(out, args.arena, methods[0].name, rounds, arena)
     echo(f'All attempts: {out}; page and film: {", ".join(map(str, pages))}')
     return 0
@@ -189,29 +199,34 @@ def _rounds(
     methods: Sequence[Method],
     drawn: Sequence[Drawn],
     shifts: Sequence[str],
-    strict: bool,
+    args: argparse.Namespace,
 ) -> list[Round]:
     """Evaluate all methods on the same pairs, for each offset and shift."""
-    from smwm_ros.arenas.strict import strict_judge, strict_tolerances
+    from smwm_ros.arenas.object_goals import object_axes, require_object
+    from smwm_ros.arenas.strict import AXES, strict_judge, strict_tolerances
     from smwm_ros.evaluation.closed_loop import evaluate
     from smwm_ros.evaluation.scores import Round
     from smwm_ros.progress import show_progress
 
     name, share, asked = config.arena.name, config.evaluate.strict_share, config.evaluate.pairs
-    judge = strict_judge(name, share) if strict else None
-    words = strict_tolerances(name, share) if strict else ''
+    axes = object_axes(name) if args.object else AXES[name]
+    judge = strict_judge(axes, share) if args.strict else None
+    words = strict_tolerances(axes, share) if args.strict else ''
+    alone = require_object(name).name if args.object else ''
     marked = frozenset(one.name for one in methods if one.state_trained)
     rounds = []
     for shift in shifts:
         with ExitStack() as stack:
             lanes = range(min(config.evaluate.lanes, asked))
             size = config.arena.image_size
-            arenas = [stack.enter_context(_arena_at(config, size, shift)) for _ in lanes]
+            arenas = [
+                stack.enter_context(_arena_at(config, size, shift, args.object)) for _ in lanes
+            ]
             for protocol, pairs, starts in drawn:
                 agents = {one.name: one.agent(protocol) for one in methods}
                 outcomes = evaluate(agents, arenas, pairs, protocol, show_progress, judge)
                 place = protocol.offset, protocol.budget, shift
-                rounds.append(Round(*place, pairs, outcomes, words, asked, marked, starts))
+                rounds.append(Round(*place, pairs, outcomes, words, asked, marked, starts, alone))
     return rounds
 
 
@@ -227,13 +242,16 @@ def _speed(method: Method, one: Round, config: Config) -> str:
 
 
 @contextmanager
-def _arena_at(config: Config, image_size: int, shift: str = '') -> Iterator[Arena]:
-    """Make an arena with images of a size, optionally shifted, and close it afterwards."""
+def _arena_at(
+    config: Config, image_size: int, shift: str = '', alone: bool = False
+) -> Iterator[Arena]:
+    """Make an arena with images of a size, and close it afterwards; alone: of object goals."""
     from smwm_ros.arenas import arena_of
+    from smwm_ros.arenas.object_goals import object_goals
 
     sized = replace(config, arena=replace(config.arena, image_size=image_size))
     with closing(arena_of(sized, shift)) as arena:
-        yield arena
+        yield object_goals(arena, config.arena.name) if alone else arena
 
 
 def _write(
@@ -259,6 +277,7 @@ def _write(
                 'run': str(one.run),
                 'execute': one.execute,
                 'state_trained': one.state_trained,
+                'masks': one.masks is not None,
                 'planner': to_dict(one.planner),
             }
             for one in methods

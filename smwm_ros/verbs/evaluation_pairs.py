@@ -33,8 +33,14 @@ def draw(
     dataset: TransitionDataset | None,
     arena: Arena,
     strict: bool = False,
+    unsolved: bool = False,
 ) -> list[Drawn]:
-    """Draw the pairs of each offset; if strict, with others for those solved at the start."""
+    """
+    Draw the pairs of each offset.
+
+    If strict, others follow for those that are solved at the start; if unsolved, they replace
+    those.
+    """
     from smwm_ros.collect.fresh import fresh_episodes
     from smwm_ros.evaluation.closed_loop import solved_at_start
     from smwm_ros.evaluation.pairs import draw_pairs, fresh_pairs, share_of_starts
@@ -45,7 +51,7 @@ def draw(
         replace(base, offset=offset, budget=max(1, round(base.budget * offset / base.offset)))
         for offset in offsets
     ]
-    solved = partial(solved_at_start, arena) if strict else None
+    solved = partial(solved_at_start, arena) if strict or unsolved else None
     if dataset:
         lengths = [one.stop - one.start for one in dataset.episodes if one.split == 'val']
         found = [draw_pairs(dataset, protocol, solved) for protocol in protocols]
@@ -57,6 +63,8 @@ def draw(
         episodes = fresh_episodes(arena, settings, count, base.seed, show_progress)
         lengths = list(map(len, episodes))
         found = [fresh_pairs(episodes, protocol, solved) for protocol in protocols]
+    if solved and unsolved:
+        found = [[pair for pair in pairs if not solved(pair)] for pairs in found]
     return [
         Drawn(protocol, pairs, share_of_starts(lengths, protocol.offset))
         for protocol, pairs in zip(protocols, found, strict=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from smwm_ros.swm.environments import Environment
     from smwm_ros.swm.judge import GoalPairs, Judgement, MakePolicy
 
-UNUSED = ('arena', 'horizons', 'strict', 'fresh', 'shift')  # options of arenas alone
+UNUSED = ('arena', 'horizons', 'strict', 'object', 'fresh', 'shift')  # options of arenas alone
 
 
 def evaluate_env(args: argparse.Namespace) -> int:

@@ -92,8 +92,7 @@ class _Display(Thread):
         """Show messages until the inbox is closed."""
         try:
             while (some := self._inbox.take()) is not None:
-                for message in some:
-                    self._messages.show(message)
+                self._messages.show(some)
                 self.shown += len(some)
                 self._live.flush()
             self._live.close()

@@ -92,7 +92,7 @@ def test_event_callbacks_of_humble_are_in_another_module(monkeypatch):
 
 
 def test_a_message_that_is_too_large_is_not_read():
-    message = PendingMessage(topic(), None, 101, 0.0, 0)
+    message = PendingMessage(topic(), 1, None, 101, 0.0, 0)
     with pytest.raises(CodecError, match=r'/goal/name: .* 101 bytes, expected at most 100'):
         message.read()
 

@@ -11,7 +11,7 @@ import sys
 from harness import FakePilot, PATIENCE, picture, wait_until, world
 import pytest
 from rerun_files import NEEDED, read_rows, series, shown
-from smwm_ros.nodes.inbox import Inbox, ReceivedMessage
+from smwm_ros.nodes.inbox import Inbox, InboxTopic, ReceivedMessage
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDARD = {'/rosout', '/parameter_events'}  # publishers of every node of rclpy
@@ -138,23 +138,23 @@ def test_a_viewer_that_subscribes_to_commands_is_no_driver():
 
 
 def test_of_each_topic_the_newest_messages_wait_in_their_order():
-    inbox = Inbox()
+    inbox, camera, stats = Inbox(), InboxTopic('/camera', ''), InboxTopic('/stats', '', depth=3)
     for number in range(10):
-        inbox.put(message('/camera', number), 1)
-        inbox.put(message('/stats', number), 3)
+        inbox.put(message(camera, number))
+        inbox.put(message(stats, number))
     found = inbox.take() or []
-    assert [(one.topic, one.time) for one in found] == [
+    assert [(one.topic.name, one.time) for one in found] == [
         ('/stats', 7), ('/stats', 8), ('/camera', 9), ('/stats', 9),
     ]  # fmt: skip
     assert inbox.dropped == 9 + 7
-    inbox.put(message('/camera', 10), 1)
+    inbox.put(message(camera, 10))
     inbox.close()
     assert [one.time for one in inbox.take() or []] == [10], 'what waits at the end is shown'
     assert inbox.take() is None
 
 
 def message(topic, time):
-    return ReceivedMessage(topic, 'role', None, bytes(4), time)
+    return ReceivedMessage(topic, time, bytes(4), time)
 
 
 def test_without_a_display_the_other_choices_are_named():
