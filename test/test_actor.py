@@ -13,12 +13,14 @@ from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.interfaces import GoalAhead, Obs, Window
+from smwm_ros.load import load_config
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.actor import Actor
 from smwm_ros.model.world_model import make_any, make_model
 from smwm_ros.planning.actor_rollout import ActorRollout
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.guides import Guides, load_guides
+from smwm_ros.planning.pilot import Pilot
 from smwm_ros.planning.planner import make_planner
 from smwm_ros.planning.roadmap import Roadmap
 from smwm_ros.training.augment import augment, Strength
@@ -317,6 +319,22 @@ class Spy(PointMass):
         """Move step after step."""
         self.tried.append(actions.clone())
         return super().rollout(z, actions)
+
+
+def test_the_general_recipe_learns_from_images_and_actions_and_plans_around_its_actor(
+    tmp_path: Path,
+) -> None:
+    dots = dot_dataset(tmp_path / 'dots', state=config.State(topic=''))
+    words = ['model.hidden=16', 'model.history=1', 'train.steps=2', 'train.batch=8']
+    recipe = load_config('general', words)
+    trained = train(dots, tmp_path / 'run', recipe.model, recipe.train, recipe.planner)
+    assert trained.model.actor is not None
+    assert trained.planner.kind == 'guarded'
+    pilot = Pilot(trained)
+    here, there = dots.pixels(np.array([0, 5]))
+    pilot.set_goal(there)
+    plan = pilot.plan(here, 1)
+    assert np.isfinite(plan.actions).all()
 
 
 def test_guarded_searches_around_what_the_actor_does() -> None:

@@ -5,7 +5,7 @@ Draw the attempts of a run that missed their goals, for docs/failures.md.
     python tools/failures.py runs/push_t push_t docs/failures_push_t.jpg
 
 Each row is one attempt: the goal, then the scene at equal intervals from start to end. Start and
-goal come from new episodes of the arena, as in `smwm evaluate`.
+goal come from new episodes of the arena. Further words set knobs, such as evaluate.pairs=20.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ MOST = 8  # rows
 GAP = 6  # between the goal and the attempt [px]
 
 
-def main(run: str, name: str, file: str) -> None:
+def main(run: str, name: str, file: str, *knobs: str) -> None:
     """Evaluate a run, and draw the attempts that failed."""
     checkpoint = load(Path(run))
-    config = load_config(name)
+    config = load_config(name, knobs)
     settings = replace(config.arena, image_size=checkpoint.image_size)
     length = max(settings.length, 2 * config.evaluate.offset)
     with ExitStack() as opened:
