@@ -18,6 +18,7 @@ def test_each_attempt_that_failed_is_a_row(tmp_path, capsys):
     TOOL['main'](MODEL, 'two_room', str(file), *FEW, 'evaluate.budget=1')
     said = capsys.readouterr().out
     picture = cv2.imread(str(file))
+    assert picture is not None
     rows, rest = divmod(picture.shape[0], TOOL['SIZE'])
     assert (rest, picture.shape[1]) == (0, 8 * TOOL['SIZE'] + TOOL['GAP'])
     assert f'{rows} of ' in said
