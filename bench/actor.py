@@ -56,12 +56,10 @@ def try_seed(name: str, folder: Path, number: int, quick: bool, found: Found) ->
     dataset = record(name, folder, quick, seed=number)
     with prepared(name, folder / str(number), number, QUICK if quick else []) as seed:
         models, offsets = ARENAS[name]
-        for trained in models:
-            if trained == 'state':
-                note_planners(trained, seed, dataset, found, offsets)
-            else:
-                aligned = seed.config.model.aligns_state
-                note_planners(trained, from_images(seed) if aligned else seed, dataset, found)
+        by_state = 'state' in models  # the recipe
+        note_planners('images', from_images(seed) if by_state else seed, dataset, found)
+        if by_state:
+            note_planners('state', seed, dataset, found, offsets)
         pairs = seed.pairs()
         robot = seed.arenas[0].spec
         note(found, 'random', seed.drive(RandomAgent(robot, number), pairs, 5))

@@ -8,12 +8,12 @@ One error reports all mistakes, each with its key path, the value found and the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import Field, fields, is_dataclass, MISSING
+from dataclasses import Field, fields, is_dataclass, MISSING, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints, NamedTuple, TypeVar
 
-from smwm_ros.config import Config, REMOVED
+from smwm_ros.config import Config, Planner, REMOVED
 from smwm_ros.errors import ConfigError, did_you_mean, one_line
 from smwm_ros.share import share_folders, shipped
 from smwm_ros.text import brief, cut, VALUE
@@ -181,6 +181,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(below, Mapping)
         merged[key] = merge(below, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def config_for_run(source: str | Path, words: Sequence[str], planner: Planner) -> Config:
+    """Read a config whose planner is that of a run, changed by `key=value` words alone."""
+    config = load_config(source, words)
+    chosen = [word for word in words if word.startswith('planner.')]
+    own = load_config(None, chosen, {'planner': to_dict(planner)})
+    return replace(config, planner=own.planner)
 
 
 def to_dict(section: Any) -> Any:

@@ -140,7 +140,7 @@ MEASURES = [
     M('a strict angle does not turn on at pi', 'arenas/strict.py',
       "if self.unit == 'rad':", 'if False:', 'test_strict.py'),
     M('an object goal with the robot in its place', OBJECT,
-      'self._object.without_robot(stored, rng) for', 'stored for', f'{OBJECTS} -k elsewhere'),
+      'self._object.robot_elsewhere(stored, rng) for', 'stored for', f'{OBJECTS} -k elsewhere'),
     M('the robot counts in a goal of the object', OBJECT,
       'if axis.name.startswith(name)', 'if axis.name', f'{OBJECTS} -k decides'),
     M('rendering a mask moves everything', OBJECT,

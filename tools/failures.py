@@ -5,28 +5,27 @@ Draw the attempts of a run that missed their goals, for docs/failures.md.
     python tools/failures.py runs/push_t push_t docs/failures_push_t.jpg
 
 Each row is one attempt: the goal, then the scene at equal intervals from start to end. Start and
-goal come from new episodes of the arena. Further words set knobs, such as evaluate.pairs=20.
+goal are those of `smwm evaluate`. Further words set knobs, such as evaluate.pairs=20.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 import sys
 
 import cv2
 import numpy as np
 from smwm_ros.arenas import arena_of
-from smwm_ros.collect.fresh import fresh_episodes
 from smwm_ros.evaluation.agents import PlannerAgent
 from smwm_ros.evaluation.closed_loop import Outcome, run_pairs
-from smwm_ros.evaluation.pairs import fresh_pairs, Pair
+from smwm_ros.evaluation.pairs import Pair
 from smwm_ros.interfaces import Arena, Array
-from smwm_ros.load import load_config
+from smwm_ros.load import config_for_run
 from smwm_ros.model.checkpoint import load
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.progress import show_progress
+from smwm_ros.verbs.evaluation_pairs import draw
 
 SIZE = 112  # of a picture [px]
 MOMENTS = 7  # of an attempt
@@ -37,19 +36,15 @@ GAP = 6  # between the goal and the attempt [px]
 def main(run: str, name: str, file: str, *knobs: str) -> None:
     """Evaluate a run, and draw the attempts that failed."""
     checkpoint = load(Path(run))
-    config = load_config(name, knobs)
-    settings = replace(config.arena, image_size=checkpoint.image_size)
-    length = max(settings.length, 2 * config.evaluate.offset)
+    words = [*knobs, f'arena.image_size={checkpoint.image_size}']
+    config = config_for_run(name, words, checkpoint.planner)
     with ExitStack() as opened:
-        lanes = [arena_of(replace(config, arena=settings)) for _ in range(config.evaluate.lanes)]
+        lanes = [arena_of(config) for _ in range(config.evaluate.lanes)]
         for lane in lanes:
             opened.callback(lane.close)
-        count = -(-config.evaluate.pairs // 4)
-        seed = config.evaluate.seed + 20_000
-        episodes = fresh_episodes(lanes[0], replace(settings, length=length), count, seed)
-        pairs = fresh_pairs(episodes, config.evaluate)
-        agent = PlannerAgent(Pilot(checkpoint), config.evaluate.execute, delay=0)
-        outcomes = run_pairs(lanes, pairs, agent, config.evaluate.budget, name, 1, show_progress)
+        ((protocol, pairs, _),) = draw(config, [config.evaluate.offset], None, lanes[0])
+        agent = PlannerAgent(Pilot(checkpoint, config.planner), protocol.execute, protocol.delay)
+        outcomes = run_pairs(lanes, pairs, agent, protocol.budget, name, 1, show_progress)
         missed = [both for both in zip(pairs, outcomes, strict=True) if not both[1].success]
         if not missed:
             sys.exit(f'{run} reached all of {len(pairs)} goals')

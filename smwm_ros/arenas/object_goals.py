@@ -28,7 +28,7 @@ class MovedObject(NamedTuple):
     """The object of an arena."""
 
     name: str  # of the body, and of its axes
-    without_robot: Callable[[Array, np.random.Generator], Array]  # draws another place of it
+    robot_elsewhere: Callable[[Array, np.random.Generator], Array]  # moves the robot
 
 
 OBJECTS: Mapping[str, MovedObject] = {
@@ -73,7 +73,7 @@ class ObjectGoals:
         """Make the object in a state (P,) the goal; return its frame (H, W, 4), masked."""
         stored = np.asarray(state, np.float32)
         rng = np.random.default_rng(stored.view(np.uint32))
-        places = [self._object.without_robot(stored, rng) for _ in range(PLACES)]
+        places = [self._object.robot_elsewhere(stored, rng) for _ in range(PLACES)]
         saved = self._scene.save()
         masks = [self._mask(place) for place in places]
         self._scene.restore(saved)

@@ -143,13 +143,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace, checkpoint: Checkpoint) -> Config:
     """Return the settings of the arena, the planner of the checkpoint, then key=value words."""
-    from smwm_ros.load import load_config, to_dict
+    from smwm_ros.load import config_for_run
 
     here = [f'arena.name={args.arena}', f'arena.image_size={checkpoint.image_size}']
-    config = load_config(args.config or args.arena, [*args.settings, *here])
-    chosen = [word for word in args.settings if word.startswith('planner.')]
-    own = load_config(None, chosen, {'planner': to_dict(checkpoint.planner)})
-    return replace(config, planner=own.planner)
+    words = [*args.settings, *here]
+    return config_for_run(args.config or args.arena, words, checkpoint.planner)
 
 
 def _offsets(text: str | None, config: Config) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
@@ -59,12 +58,9 @@ def evaluate_env(args: argparse.Namespace) -> int:
 
 def _config(args: argparse.Namespace, environment: Environment, checkpoint: Checkpoint) -> Config:
     """Return the settings of the environment, the planner of the run, then key=value words."""
-    from smwm_ros.load import load_config, to_dict
+    from smwm_ros.load import config_for_run
 
-    config = load_config(args.config or environment.config, args.settings)
-    chosen = [word for word in args.settings if word.startswith('planner.')]
-    own = load_config(None, chosen, {'planner': to_dict(checkpoint.planner)})
-    return replace(config, planner=own.planner)
+    return config_for_run(args.config or environment.config, args.settings, checkpoint.planner)
 
 
 def _methods(text: str | None) -> list[str]:
