@@ -37,8 +37,8 @@ from smwm_ros.codec.images import fill_image
 from smwm_ros.control.ticks import Metronome
 from smwm_ros.interfaces import ActionScaler
 from smwm_ros.load import load_config
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.checkpoint import Checkpoint, save
-from smwm_ros.model.world_model import make_model
 from smwm_ros.nodes.child_process import ChildProcess
 from smwm_ros.nodes.messages import camera_qos, LATCHED
 from smwm_ros.nodes.trial import private_network

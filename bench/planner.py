@@ -22,10 +22,11 @@ from parts import tiny
 from parts.paper import SEARCH
 from smwm_ros.config import Config, Planner
 from smwm_ros.interfaces import ActionScaler, Array
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.kernels import PackedLinear
-from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.planning.planner import make_planner, SearchPlanner
 import torch

@@ -32,10 +32,11 @@ from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset, write_index
 from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.compiled import Compiled
 from smwm_ros.model.device import CPU, pick_device
 from smwm_ros.model.vit import SIDE
-from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.toys.worlds import record, TOYS
 from smwm_ros.training.batches import Batches, Shuffle
 from smwm_ros.training.feed import open_feed

@@ -395,6 +395,13 @@ class Model:
     sigreg_directions: int = knob(
         1024, 'random directions that sigreg projects latents on', 1, 65536
     )
+    picture_weight: float = knob(
+        0.0,
+        'weight of the error of a head that reads a coarse picture off a latent, so that the '
+        'latent keeps how objects lie, which actions seldom tell; 0 for no such head',
+        0.0,
+        1000.0,
+    )
     inverse_pairs: str = knob(
         NEXT,
         'frames of a window (train.unroll) that actions are inferred from: neighbours (next), or '
@@ -568,6 +575,16 @@ class Train:
         'camera, light or renderer; 0 for nothing (not in latent-action models)',
         0.0,
         3.0,
+    )
+    forward_steps: int = knob(
+        0,
+        'optimiser steps after these in which the forward model alone learns on, on latents that '
+        'are computed once, so that it predicts whole plans better; only for preset nano',
+        0,
+        10_000_000,
+    )
+    forward_unroll: int = knob(
+        7, 'model steps in a window of train.forward_steps; the horizon of plans, or more', 1, 100
     )
     seed: int = knob(0, 'seed of weights and batches', 0, 2**31 - 1, basic=True)
     eval_every: int = knob(

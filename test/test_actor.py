@@ -16,7 +16,7 @@ from smwm_ros.interfaces import GoalAhead, Obs, Window
 from smwm_ros.load import load_config
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model.actor import Actor
-from smwm_ros.model.world_model import make_any, make_model
+from smwm_ros.model.any_model import make_any, make_model
 from smwm_ros.planning.actor_rollout import ActorRollout
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.guides import Guides, load_guides

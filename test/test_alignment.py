@@ -17,9 +17,9 @@ from smwm_ros.evaluation.methods import other_kind
 from smwm_ros.interfaces import Array, Obs, Window
 from smwm_ros.load import load_config
 from smwm_ros.model.alignment import StateHead
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.checkpoint import load
 from smwm_ros.model.goal_fields import columns_of, velocity_columns
-from smwm_ros.model.world_model import make_model
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.batches import Batches
 from smwm_ros.training.metrics import known_r2

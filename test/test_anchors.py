@@ -17,7 +17,7 @@ from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import DatasetError
 from smwm_ros.latent_actions import action_maps
 from smwm_ros.latent_actions.model import LatentActionModel, recorded
-from smwm_ros.model.world_model import make_any
+from smwm_ros.model.any_model import make_any
 from smwm_ros.training.anchors import (
     AnchoredShuffle,
     Anchors,

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 from smwm_ros import config
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.recorded import Recorded
-from smwm_ros.model.world_model import make_model
 from smwm_ros.planning.guides import Guides
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.planning.planner import make_planner, SearchPlanner

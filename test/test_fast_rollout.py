@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from smwm_ros.config import Model
 from smwm_ros.model import kernels, vit
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.fast_rollout import accelerate, FastModel, FastPredictor
 from smwm_ros.model.kernels import PackedLinear
 from smwm_ros.model.vit import Predictor, VisionEncoder
-from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.planning import pilot
 from smwm_ros.planning.pilot import Pilot
 import torch

@@ -18,8 +18,8 @@ from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.latent_actions.frozen import as_map, FrozenEncoder, ModuleFile
 from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.model import checkpoint as checkpoints
+from smwm_ros.model.any_model import make_any
 from smwm_ros.model.checkpoint import Checkpoint, load, WEIGHTS
-from smwm_ros.model.world_model import make_any
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.train import train
 import torch

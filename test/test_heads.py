@@ -10,9 +10,9 @@ import pytest
 from smwm_ros.config import Model
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.checkpoint import load, save
 from smwm_ros.model.networks import Heads
-from smwm_ros.model.world_model import make_model
 from smwm_ros.planning.pilot import Pilot
 import torch
 from torch import Tensor

@@ -16,11 +16,11 @@ from smwm_ros.errors import ConfigError, DatasetError
 from smwm_ros.evaluation.agents import Attempt, PlannerAgent
 from smwm_ros.evaluation.replay import replay
 from smwm_ros.interfaces import Array, Frame
+from smwm_ros.model.any_model import make_any
 from smwm_ros.model.checkpoint import load, save
 from smwm_ros.model.encoding import encode_rows
 from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.networks import ForwardModel, MOTION, StackedEncoder
-from smwm_ros.model.world_model import make_any
 from smwm_ros.planning.drives import encode_drives
 from smwm_ros.planning.image_history import ImageHistory
 from smwm_ros.planning.pilot import Pilot, PilotPlan

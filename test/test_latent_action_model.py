@@ -13,8 +13,9 @@ from smwm_ros.errors import CheckpointError, ConfigError
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.latent_actions.maps import PatchPca, pooling
 from smwm_ros.latent_actions.model import LatentActionModel, recorded, WARM_UP
+from smwm_ros.model.any_model import make_any
 from smwm_ros.model.checkpoint import load, save
-from smwm_ros.model.world_model import make_any, Smwm
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.training import learner
 from smwm_ros.training.augment import Strength
 from smwm_ros.training.learner import Learner

@@ -10,8 +10,9 @@ import pytest
 from smwm_ros import config
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.device import pick_device, seeded
-from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.planning.pilot import Pilot
 from smwm_ros.training.learner import Learner, learning_rate
 import torch

@@ -23,9 +23,9 @@ from smwm_ros.evaluation.agents import Attempt, PlannerAgent
 from smwm_ros.interfaces import ActionScaler, Arena, Array, Frame
 from smwm_ros.load import load_config
 from smwm_ros.model import sidecar
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.checkpoint import Checkpoint, save
 from smwm_ros.model.info import Info
-from smwm_ros.model.world_model import make_model
 from smwm_ros.planning.frame_bank import to_jpeg
 from smwm_ros.planning.masked_goals import NAME
 from smwm_ros.planning.pilot import Pilot

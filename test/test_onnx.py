@@ -16,9 +16,9 @@ from smwm_ros.cli import main
 from smwm_ros.errors import CheckpointError
 from smwm_ros.exchange import to_onnx
 from smwm_ros.exchange.to_onnx import write_onnx
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.checkpoint import Checkpoint, load, save
 from smwm_ros.model.vit import Predictor, VisionEncoder
-from smwm_ros.model.world_model import make_model
 from test_presets import shallow
 import torch
 from torch import nn

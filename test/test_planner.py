@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from smwm_ros.config import Planner
 from smwm_ros.interfaces import WorldModel
-from smwm_ros.model.world_model import make_model
+from smwm_ros.model.any_model import make_model
 from smwm_ros.planning.planner import make_planner, SearchPlanner
 from smwm_ros.planning.search import CancelledError
 import torch

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import pytest
 from smwm_ros.config import Planner
 from smwm_ros.interfaces import WorldModel
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.fast_rollout import accelerate
-from smwm_ros.model.world_model import make_model
 from smwm_ros.planning.bounds import Bounds
 from smwm_ros.planning.noise import coloured, Noise
 from smwm_ros.planning.planner import make_planner, SearchPlanner

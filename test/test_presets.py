@@ -16,6 +16,7 @@ import pytest
 from smwm_ros import config
 from smwm_ros.errors import ConfigError, TrainingError
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.checkpoint import load
 from smwm_ros.model.vit import (
     EncoderBlock,
@@ -25,7 +26,7 @@ from smwm_ros.model.vit import (
     TokenLinear,
     VisionEncoder,
 )
-from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.training.train import train
 import torch
 from torch import nn

@@ -15,8 +15,8 @@ from smwm_ros.evaluation import examine as examining
 from smwm_ros.evaluation.examine import examine
 from smwm_ros.evaluation.probes import linear, nonlinear
 from smwm_ros.interfaces import Array, Window
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.regression import r2
-from smwm_ros.model.world_model import make_model
 from smwm_ros.toys import judge
 from smwm_ros.toys.worlds import TOYS
 from smwm_ros.training.batches import Batches

@@ -23,8 +23,9 @@ from smwm_ros import config
 from smwm_ros.cli import main
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.errors import CheckpointError, DatasetError, TrainingError
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.checkpoint import Checkpoint, load, META, WEIGHTS
-from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.training.batches import Batches, check, Shuffle
 from smwm_ros.training.metrics import collapse_warning, effective_rank, held_out
 from smwm_ros.training.run_folder import Run

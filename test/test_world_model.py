@@ -12,9 +12,10 @@ import pytest
 from smwm_ros import config
 from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Obs, Window
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.multiplier import Multiplier
 from smwm_ros.model.sigreg import SigReg
-from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.model.world_model import Smwm
 import torch
 from worlds import SIZE, TINY
 

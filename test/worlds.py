@@ -14,9 +14,9 @@ from smwm_ros.data.labels import write_labels
 from smwm_ros.data.shards import columns, ShardWriter
 from smwm_ros.interfaces import ActionScaler, ActionSpec, Array, Frame, Window
 from smwm_ros.latent_actions.model import LatentActionModel
+from smwm_ros.model.any_model import make_any, make_model
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.info import Info
-from smwm_ros.model.world_model import make_any, make_model
 import torch
 from torch import Tensor
 

@@ -51,6 +51,7 @@ KEPT = Path(__file__).parents[2] / 'runs/bench'  # bags, models and outcomes
 SEEDS = (0, 1, 2)
 UNSEEN = 10_000  # added to a seed: users and recipes count seeds from 0
 FROM_IMAGES = 'smwm+sigreg'  # kind that needs no measured state
+PICTURE = {'push_t': 1.0}  # model.picture_weight of that kind, as the recipe of the arena says
 LONGEST = 100  # raw steps between start and goal, in the sweep of horizons
 Found = dict[str, list[Sequence[Outcome]]]  # of each method, the outcomes of each seed
 
@@ -154,6 +155,8 @@ def from_images(seed: Seed) -> Seed:
     """Return a seed with the recipe that trains on images and actions alone."""
     # SIGReg fills the latent with what the inverse loss alone leaves out.
     model = other_kind(seed.config.model, FROM_IMAGES)
+    weight = PICTURE.get(seed.config.arena.name, 0.0)
+    model = replace(model, picture_weight=weight)
     return seed._replace(config=replace(seed.config, model=model))
 
 

@@ -24,11 +24,12 @@ from smwm_ros import config
 from smwm_ros.evaluation.methods import PAPER_PLANNER
 from smwm_ros.exchange.tensor_names import theirs
 from smwm_ros.interfaces import ActionScaler
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.fast_rollout import accelerate
 from smwm_ros.model.kernels import PackedLinear
 from smwm_ros.model.vit import MEAN, Predictor, SIDE, STD
-from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.planning.pilot import Pilot
 import torch
 from torch import nn, Tensor

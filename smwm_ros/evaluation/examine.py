@@ -16,10 +16,10 @@ from smwm_ros.data.evenly_spaced import evenly_spaced
 from smwm_ros.evaluation.probes import linear, nonlinear
 from smwm_ros.fieldpath import expand
 from smwm_ros.interfaces import Array
+from smwm_ros.model.any_model import AnyModel
 from smwm_ros.model.checkpoint import Checkpoint, require
 from smwm_ros.model.encoding import BATCH, encode_rows
 from smwm_ros.model.regression import r2
-from smwm_ros.model.world_model import AnyModel
 from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.batches import Batches, with_held_out
 from smwm_ros.training.metrics import measure, MIN_STD

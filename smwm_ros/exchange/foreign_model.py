@@ -18,8 +18,9 @@ from smwm_ros.errors import CheckpointError
 from smwm_ros.exchange.pickled import read_tensors
 from smwm_ros.exchange.tensor_names import mistakes, plain, theirs
 from smwm_ros.load import read_yaml
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.vit import HIDDEN, LATENT, PATCH, SIDE
-from smwm_ros.model.world_model import make_model, Smwm
+from smwm_ros.model.world_model import Smwm
 import torch
 from torch import Tensor
 

@@ -12,10 +12,13 @@ from itertools import combinations
 
 from smwm_ros import config
 from smwm_ros.fieldpath import expand
-from smwm_ros.interfaces import Array
-from smwm_ros.model.networks import readout
+from smwm_ros.interfaces import Array, Obs
+from smwm_ros.model.networks import perceptron, readout
 import torch
 from torch import nn, Tensor
+
+GRID = 16  # cells of a coarse picture, along each side
+STILL = 1e-3  # variance of a cell below which it counts as still; pixels are from 0 to 2
 
 
 class StateHead(nn.Module):
@@ -119,6 +122,36 @@ class StateHead(nn.Module):
     def _scale(self) -> Tensor:
         """Return the standard deviation of states over that of changes (P - V,)."""
         return self.std[: self.places] / self.change_std
+
+
+class PictureHead(nn.Module):
+    """
+    Reads a coarse picture off a latent: (B, D) -> (B, 3*GRID*GRID).
+
+    Each cell of the picture has mean 0 and variance 1 in a batch. The loss is small where a latent
+    shows how everything in the image lies.
+    """
+
+    def __init__(self, latent: int, hidden: int) -> None:
+        super().__init__()
+        self._latent = latent
+        self.layers = perceptron(latent, hidden, 3 * GRID * GRID)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Predict the normalised cells."""
+        cells: Tensor = self.layers(z)
+        return cells
+
+    def error(self, frames: Sequence[Tensor], shown: Obs) -> Tensor:
+        """Return the mean squared error for the latents (T+1, B, W) of what was shown."""
+        newest = shown.pixels.flatten(0, 1)[:, -3:].float() / 127.5
+        cells = nn.functional.adaptive_avg_pool2d(newest, GRID).flatten(1)
+        # Cells that change count alike; the noise of a camera does not.
+        away = cells - cells.mean(dim=0)
+        true = away * (away.square().mean(dim=0) + STILL).rsqrt()
+        z = torch.cat(tuple(frames))[:, : self._latent]  # without how it changed
+        error: Tensor = (self(z) - true).square().mean()
+        return error
 
 
 class FarInverse(nn.Module):

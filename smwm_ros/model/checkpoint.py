@@ -30,9 +30,10 @@ from smwm_ros.files import write_atomic, write_together
 from smwm_ros.interfaces import ActionScaler, ActionSpec
 from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.model import encoder_file
+from smwm_ros.model.any_model import AnyModel, make_any
 from smwm_ros.model.info import Info, NO_INFO
 from smwm_ros.model.tensors import read_tensors
-from smwm_ros.model.world_model import AnyModel, make_any, Smwm
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.text import brief
 import torch
 from torch import Tensor

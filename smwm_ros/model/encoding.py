@@ -10,7 +10,7 @@ from smwm_ros.codec import image_stack
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.observations import observations
 from smwm_ros.interfaces import Array
-from smwm_ros.model.world_model import AnyModel
+from smwm_ros.model.any_model import AnyModel
 import torch
 from torch import Tensor
 

@@ -13,14 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from smwm_ros.config import ALIGNS, ALL, Model, NEXT
-from smwm_ros.errors import ConfigError
+from smwm_ros.config import ALL, Model
 from smwm_ros.interfaces import Window
-from smwm_ros.latent_actions.frozen import FrozenEncoder, ModuleFile, SmwmFeatures
-from smwm_ros.latent_actions.model import LatentActionModel, require_possible
 from smwm_ros.model import toy, vit
 from smwm_ros.model.actor import Actor
-from smwm_ros.model.alignment import FarInverse, StateHead
+from smwm_ros.model.alignment import FarInverse, PictureHead, StateHead
 from smwm_ros.model.multiplier import Multiplier
 from smwm_ros.model.networks import (
     Encoder,
@@ -79,6 +76,7 @@ class Smwm(nn.Module):
         self.state_head = (
             StateHead(width, state_size, hidden, config) if config.aligns_state else None
         )
+        self.picture_head = PictureHead(self._place, hidden) if config.picture_weight else None
         far = config.inverts and config.inverse_pairs == ALL
         reads = (self._place, action_size, hidden, config.readout)
         self.far_inverse = FarInverse(*reads) if far else None
@@ -162,6 +160,8 @@ class Smwm(nn.Module):
             # Changes of places are no Gaussian of the same scale.
             places = torch.stack(z)[..., : self._place]
             terms['sigreg'] = self.config.sigreg_weight * self.sigreg(places)
+        if self.picture_head:
+            terms['picture'] = self.config.picture_weight * self.picture_head.error(z, batch.obs)
         if self.state_head:
             error = self.state_head.window_error(z, batch.obs.state)
             terms['state'] = self.config.state_weight * error
@@ -175,6 +175,15 @@ class Smwm(nn.Module):
         if self.actor and goal is not None:
             terms |= self.actor.terms(torch.stack(z), goal, batch, weight)
         return terms
+
+    def readings(self, frames: Tensor) -> list[Tensor]:
+        """Return what each head reads off successive latents (T+1, B, W): (T, B, n)."""
+        found = []
+        if self.state_head:
+            found.append(self.state_head(frames[:-1], frames[1:]))
+        if self.picture_head:
+            found.append(self.picture_head(frames[1:, :, : self._place]))
+        return found
 
     def rollout(self, z: Tensor, actions: Tensor) -> Tensor:
         """Predict T steps, each from those before: (..., D), (..., T, K*A) -> (..., T, D)."""
@@ -224,77 +233,3 @@ def mean_square(found: Tensor, true: Tensor, weight: Tensor | None = None) -> Te
     if weight is None:
         return F.mse_loss(found, true)
     return (F.mse_loss(found, true, reduction='none').mean(dim=-1) * weight).mean()
-
-
-def make_model(config: Model, image_size: int, action_size: int, state_size: int = 0) -> Smwm:
-    """Return an untrained model of this config; action_size is K*A, state_size is P."""
-    presets = {'latent': 'nano', 'hidden': 'nano', 'stem': 'nano'}
-    for name, preset in presets.items():
-        if config.preset != preset and getattr(config, name) != getattr(Model, name):
-            raise ConfigError(
-                f'model.{name}: only preset {preset} has this knob, not {config.preset}; remove it'
-            )
-    if config.preset == 'toy' and config.history > 1:
-        raise ConfigError(
-            f'model.history: {config.history}, but preset toy reads one image, as the '
-            'demonstrations of the paper do; set it to 1'
-        )
-    if config.acts and config.preset == 'toy':
-        raise ConfigError(
-            f'model.actor: {config.actor}, but preset toy plans nothing; expected none'
-        )
-    if config.inverse_target and not config.inverts:
-        raise ConfigError(
-            f'model.inverse_target: kind {config.kind} has no inverse loss; set it to 0'
-        )
-    if config.inverse_pairs == ALL and not config.inverts:
-        raise ConfigError(
-            f'model.inverse_pairs: kind {config.kind} has no inverse loss; set it to {NEXT}'
-        )
-    for name in ALIGNS:
-        if getattr(config, name) != getattr(Model, name) and not config.aligns_state:
-            raise ConfigError(
-                f'model.{name}: kind {config.kind} reads no state off its latents; remove it, or '
-                'set model.kind to state_align'
-            )
-    if config.inverse_target and not config.inverse_weight:
-        raise ConfigError('model.inverse_target: needs model.inverse_weight above 0 to start from')
-    return Smwm(config, image_size, action_size, state_size)
-
-
-AnyModel: TypeAlias = Smwm | LatentActionModel
-
-
-def make_any(
-    config: Model,
-    image_size: int,
-    action_size: int,
-    state_size: int = 0,
-    file: ModuleFile | None = None,  # of the encoder, where it runs one
-) -> AnyModel:
-    """Return an untrained model of any kind; action_size is K*A, state_size is P."""
-    if config.kind != 'latent_action':
-        return make_model(config, image_size, action_size, state_size)
-    if config.acts:
-        raise ConfigError(
-            f'model.actor: {config.actor}, but kind latent_action learns its actions from images, '
-            'so there are none to imitate; label the moments (smwm label) and train kind smwm, or '
-            'set it to none'
-        )
-    require_possible(config, image_size)
-    frozen = _frozen_encoder(config, image_size, file)
-    return LatentActionModel(config, image_size, action_size, frozen)
-
-
-def _frozen_encoder(
-    config: Model, image_size: int, file: ModuleFile | None
-) -> FrozenEncoder | None:
-    """Return the encoder that others trained, without its weights, if the config names one."""
-    network: ModuleFile | SmwmFeatures | None = file
-    if config.latent_action.encoder == 'smwm':
-        network = SmwmFeatures(Encoder(image_size, 1, 1, config.stem).features[:-1])
-    try:
-        return FrozenEncoder(network, image_size) if network else None
-    except ConfigError as error:
-        where = f'model.latent_action.encoder_file: {config.latent_action.encoder_file}'
-        raise ConfigError(f'{where}: {error}') from None

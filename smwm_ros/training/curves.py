@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from smwm_ros.model.world_model import AnyModel
+from smwm_ros.model.any_model import AnyModel
 import torch
 from torch import Tensor
 

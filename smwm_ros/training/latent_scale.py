@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 from smwm_ros.data.dataset import TransitionDataset
 from smwm_ros.data.evenly_spaced import evenly_spaced
+from smwm_ros.model.any_model import AnyModel
 from smwm_ros.model.encoding import encode_rows
 from smwm_ros.model.info import Info
-from smwm_ros.model.world_model import AnyModel
 
 TICKS = (1, 2, 3, 4, 5, 7, 10, 15, 25)  # raw steps between two frames
 STRETCHES = 20  # sections of held-out episodes that are measured

@@ -12,10 +12,10 @@ from smwm_ros import config
 from smwm_ros.errors import TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.latent_actions.model import LatentActionModel
+from smwm_ros.model.any_model import AnyModel
 from smwm_ros.model.compiled import Compiled
 from smwm_ros.model.device import keep_memory, seeded
 from smwm_ros.model.distributed import ALONE, ProcessGroup
-from smwm_ros.model.world_model import AnyModel
 from smwm_ros.text import count_of
 from smwm_ros.training.augment import augment, OFTEN, risen, SHIFT, SHIFTS_RISE, Strength
 from smwm_ros.training.metrics import held_out

@@ -11,7 +11,8 @@ from smwm_ros.errors import TrainingError
 from smwm_ros.interfaces import Window
 from smwm_ros.latent_actions.model import LatentActionModel, recorded
 from smwm_ros.model.alignment import StateHead
-from smwm_ros.model.world_model import AnyModel, Smwm
+from smwm_ros.model.any_model import AnyModel
+from smwm_ros.model.world_model import Smwm
 import torch
 from torch import nn, Tensor
 

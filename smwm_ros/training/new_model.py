@@ -15,10 +15,10 @@ from smwm_ros.latent_actions.frozen import FrozenEncoder, SmwmFeatures
 from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.model import checkpoint as checkpoints
 from smwm_ros.model import encoder_file
+from smwm_ros.model.any_model import AnyModel, make_any
 from smwm_ros.model.device import seeded
 from smwm_ros.model.encoder_file import KNOB
 from smwm_ros.model.networks import Encoder
-from smwm_ros.model.world_model import AnyModel, make_any
 from smwm_ros.training import state_scale
 
 

@@ -22,18 +22,20 @@ from smwm_ros.errors import DatasetError, TrainingError
 from smwm_ros.latent_actions.model import LatentActionModel
 from smwm_ros.lock import hold
 from smwm_ros.model import checkpoint as checkpoints
+from smwm_ros.model.any_model import AnyModel
 from smwm_ros.model.checkpoint import Checkpoint
 from smwm_ros.model.device import pick_device, seeded
 from smwm_ros.model.distributed import is_leader, join_processes, ProcessGroup
 from smwm_ros.model.goal_fields import columns_of
 from smwm_ros.model.info import Info
-from smwm_ros.model.world_model import AnyModel
+from smwm_ros.model.world_model import Smwm
 from smwm_ros.reporting import NoProgress, ShowProgress
 from smwm_ros.training.anchors import Grounding
 from smwm_ros.training.batches import Batches, check, Sampler, TrainingData
 from smwm_ros.training.curves import best, in_brief, in_words, means, pace
 from smwm_ros.training.feed import open_feed
 from smwm_ros.training.fine_tune import held_out_rows, Origin, sampler_of, slower
+from smwm_ros.training.forward_training import require_forward_steps, train_forward_model
 from smwm_ros.training.goals import WithGoals
 from smwm_ros.training.latent_scale import measure_distances
 from smwm_ros.training.learner import explain_out_of_memory, Learner
@@ -106,6 +108,7 @@ def _train(
 ) -> None:
     """Train from the first or the last saved step to the end, and save the checkpoint."""
     robot, recipe = _origin(dataset)
+    require_forward_steps(model_config, settings)
     columns_of(planner.focus, model_config, robot)  # raises now rather than when planning
     leads = process_group.leads
     model, data, grounding = _begin(dataset, origin, model_config, settings, device, leads)
@@ -128,6 +131,11 @@ def _train(
     learner = Learner(model, paced, device, process_group, origin is not None, seen)
     curves = _loop(run, data, learner, settings, process_group, checkpoint, progress)
     if process_group.leads:
+        if settings.forward_steps:
+            assert isinstance(model, Smwm)
+            assert data.validation
+            train_forward_model(model, data.batches, settings, progress)
+            curves[-1] |= learner.validate(data.validation, settled=True)
         model.cpu().eval().requires_grad_(False)
         checkpoints.save(run.folder, checkpoint(curves[-1], last=True))
         run.forget_state()

@@ -39,8 +39,8 @@ def checkpoint(tmp_path_factory):
     import numpy as np
     from smwm_ros import config
     from smwm_ros.interfaces import ActionScaler
+    from smwm_ros.model.any_model import make_model
     from smwm_ros.model.checkpoint import Checkpoint, save
-    from smwm_ros.model.world_model import make_model
     import torch
 
     torch.manual_seed(0)

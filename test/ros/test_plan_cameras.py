@@ -9,8 +9,8 @@ import pytest
 from sensor_msgs.msg import Image
 from smwm_ros import config
 from smwm_ros.errors import CheckpointError
+from smwm_ros.model.any_model import make_model
 from smwm_ros.model.checkpoint import load, save
-from smwm_ros.model.world_model import make_model
 from smwm_ros.nodes.robot_setup import Setup
 
 LEFT = '/left/image_raw'
