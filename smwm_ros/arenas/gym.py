@@ -196,4 +196,4 @@ class ArenaFleet(AsyncVectorEnv):
             raise ArenaError(
                 f'{", ".join(dead)} of {self.num_envs}: the process died (killed, or out of '
                 'memory?); create the environments again'
-            ) from error
+            ) from error.with_traceback(None)  # Python 3.12.1 crashes when it collects its frames
