@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,10 @@ class MujocoRenderer:
         self._mujoco, self._model, self.size = mujoco, model, size
         self._changes = [0] * len(TEXTURES)
         model.vis.global_.offwidth = model.vis.global_.offheight = size
+        # Mesa and triton, which torch for CUDA brings, each hold an LLVM. A process that loads the
+        # one of Mesa first crashes as soon as torch imports triton.
+        with suppress(ImportError):
+            import_module('triton')
         try:
             self._gl = mujoco.GLContext(size, size)
             self._gl.make_current()

@@ -254,6 +254,25 @@ def test_a_way_to_render_that_is_not_there_is_said(tmp_path: Path) -> None:
     assert 'now osmesa' in done.stderr
 
 
+def test_triton_is_loaded_before_mesa(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import mujoco
+
+    (tmp_path / 'triton.py').write_text('')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, 'triton', None)  # afterwards it is as it was
+    del sys.modules['triton']
+    there = []
+
+    def context(*size: int) -> None:
+        there.append('triton' in sys.modules)
+        raise RuntimeError('enough')
+
+    monkeypatch.setattr(mujoco, 'GLContext', context)
+    with closing(make_arena('two_room', 16, 'mujoco')) as arena, pytest.raises(ArenaError):
+        arena.reset(0)
+    assert there == [True]
+
+
 def test_what_is_missing_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
