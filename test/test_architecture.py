@@ -43,7 +43,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     'codec': (BASE, ARRAYS | {'av', 'cv_bridge'}),
     'data': ({*BASE, 'codec'}, ARRAYS),
     'bags': ({*BASE, 'load', 'worker_processes', 'codec', 'data'}, {*ARRAYS, *BAGS, 'yaml'}),
-    'arenas': ({*BASE, 'load', 'codec'}, ARRAYS | {'pybullet', 'mujoco', 'gymnasium'}),
+    'arenas': ({*BASE, 'load', 'codec'}, ARRAYS | {'pybullet', 'mujoco', 'gymnasium', 'triton'}),
     'collect': ({*BASE, 'worker_processes', 'codec', 'bags', 'arenas'}, {'numpy'}),
     'control': ({*BASE, 'codec'}, ARRAYS),
     'latent_actions': (BASE, {'torch', 'onnxruntime'}),
@@ -103,7 +103,13 @@ BAG_ROOMS = {
 # These never import torch, not through others either: they start fast, and run where it is not.
 LIGHT = ('codec', 'data', 'control', 'bags', 'arenas', 'collect')
 # Foreign worlds: each lives behind one door, or a few.
-HOMES = {'pybullet': 'arenas', 'mujoco': 'arenas', 'gymnasium': 'arenas', 'tqdm': 'progress'}
+HOMES = {
+    'pybullet': 'arenas',
+    'mujoco': 'arenas',
+    'gymnasium': 'arenas',
+    'triton': 'arenas',
+    'tqdm': 'progress',
+}
 HOMES |= {'rosbags': 'bags', 'rosbag2_py': 'bags', 'mcap': 'bags', 'ray': 'bags'}
 HOMES['av'] = 'codec bags'
 HOMES |= {**dict.fromkeys(FORMATS, 'exchange'), **dict.fromkeys(ROS, 'nodes')}

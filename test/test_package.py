@@ -60,6 +60,7 @@ THIRD_PARTY = {
     'stable_worldmodel': ('stable-worldmodel', None),  # rosdep has no key
     'std_msgs': ('ros-std-msgs', 'std_msgs'),
     'std_srvs': ('ros-std-srvs', 'std_srvs'),
+    'triton': (None, None),  # torch for CUDA brings it
     'torch': ('torch', None),  # no package on Ubuntu 24.04
     'tqdm': ('tqdm', 'python3-tqdm'),
     'trajectory_msgs': ('ros-trajectory-msgs', 'trajectory_msgs'),

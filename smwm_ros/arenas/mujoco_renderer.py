@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ class MujocoRenderer:
         # Mesa and triton, which torch for CUDA brings, each hold an LLVM. A process that loads the
         # one of Mesa first crashes as soon as torch imports triton.
         with suppress(ImportError):
-            import_module('triton')
+            import triton  # noqa: F401 - loading it is all
         try:
             self._gl = mujoco.GLContext(size, size)
             self._gl.make_current()
