@@ -19,6 +19,7 @@ from smwm_ros.text import count_of
 from smwm_ros.training.goals import raw_steps_left, with_goals
 from smwm_ros.training.state_scale import with_velocities
 import torch
+from torch import Tensor
 
 _log = logging.getLogger(__name__)
 
@@ -62,25 +63,34 @@ class Batches(NamedTuple):
 
         `starts` is (B,), or (2, B) with the rows of the goals.
         """
-        block = self.dataset.info.action_block
         if starts.ndim == 2:
             return self.at(starts[0], share)._replace(goal=self._goals(starts, share))
-        # Time comes first, so that one frame of all windows is a contiguous block: no copies.
-        rows = starts + block * np.arange(self.steps + 1)[:, None]  # (T+1, B)
-        ticks = rows[:-1, :, None] + np.arange(block)  # (T, B, K)
+        rows = self.rows(starts)
         mine = rows[:, share]
         frames = observations(self.dataset, mine.ravel(), self.stack)  # (n, S, S, 3*H)
         pixels = torch.from_numpy(frames.reshape(*mine.shape, *frames.shape[1:])).to(self.device)
-        action = self.normalised(ticks)  # (T, B, K, A)
-        weight = self.dataset.confidence(ticks).min(axis=2) if self.weighted else None  # (T, B)
         return Window(
             Obs(
                 pixels.permute(0, 1, 4, 2, 3),
                 torch.from_numpy(self.states(rows)).to(self.device),
             ),
-            torch.from_numpy(action).flatten(2).to(self.device),
-            None if weight is None else torch.from_numpy(weight).to(self.device),
+            *self.sent(rows),
         )
+
+    def rows(self, starts: Array) -> Array:
+        """Return the rows (T+1, B) of the frames of the windows that start at rows (B,)."""
+        # Time comes first, so that one frame of all windows is a contiguous block: no copies.
+        rows: Array = starts + self.dataset.info.action_block * np.arange(self.steps + 1)[:, None]
+        return rows
+
+    def sent(self, rows: Array) -> tuple[Tensor, Tensor | None]:
+        """Return actions (T, B, K*A) and weights (T, B) between frames; None where all are 1."""
+        ticks = rows[:-1, :, None] + np.arange(self.dataset.info.action_block)  # (T, B, K)
+        action = torch.from_numpy(self.normalised(ticks)).flatten(2).to(self.device)
+        if not self.weighted:
+            return action, None
+        weight = self.dataset.confidence(ticks).min(axis=2)
+        return action, torch.from_numpy(weight).to(self.device)
 
     def held_out(self, starts: Array, reach: int) -> Window:
         """Return the windows at these rows, with goals for an actor where `reach` is not 0."""

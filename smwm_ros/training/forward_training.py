@@ -60,20 +60,14 @@ class EncodedWindows:
 
     def errors(self, model: Smwm, starts: Array) -> Tensor:
         """Return the mean error of each step of windows (T,): of latents, and of readings."""
-        batches = self._batches
-        block = batches.dataset.info.action_block
-        rows = starts + block * np.arange(batches.steps + 1)[:, None]  # (T+1, B)
-        ticks = rows[:-1, :, None] + np.arange(block)  # (T, B, K)
+        rows = self._batches.rows(starts)  # (T+1, B)
+        action, confidence = self._batches.sent(rows)
         z = self._z[torch.from_numpy(rows)]
-        action = torch.from_numpy(batches.normalised(ticks)).flatten(2).to(z.device)
         ahead = model.rollout(z[0], action.transpose(0, 1)).transpose(0, 1)
         found = torch.cat([z[:1], ahead])
         g = model.forward_model
         assert isinstance(g, ForwardModel)
-        weight = z.new_ones(ticks.shape[:2])
-        if batches.weighted:
-            confidence = batches.dataset.confidence(ticks).min(axis=2)
-            weight = normalised(torch.from_numpy(confidence).to(z.device))
+        weight = z.new_ones(action.shape[:2]) if confidence is None else normalised(confidence)
         missed = (g.scaled(found) - g.scaled(z))[1:].square().mean(dim=-1)  # (T, B)
         error = (weight * missed).mean(dim=1)
         # What the heads read matters more than its share of the latent. They are large networks.
@@ -90,7 +84,7 @@ def train_forward_model(
 ) -> None:
     """Train g on; keep the result only if the error of held-out windows falls."""
     batches = batches._replace(steps=longest_window(batches, settings.forward_unroll))
-    model.eval()
+    model.eval().requires_grad_(False)  # no gradients of the heads
     windows = EncodedWindows(model, batches, progress)
     held_out = evenly_spaced(batches.starts('val'), HELD_OUT)
     g = model.forward_model
@@ -113,7 +107,7 @@ def _train(
     progress: ShowProgress,
 ) -> None:
     """Take the steps."""
-    g = model.forward_model
+    g = model.forward_model.requires_grad_(True)
     optimiser = torch.optim.AdamW(
         g.parameters(), lr=RATE, weight_decay=settings.weight_decay, fused=True
     )
