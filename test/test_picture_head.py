@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from smwm_ros import config
 from smwm_ros.data.dataset import TransitionDataset
+from smwm_ros.errors import ConfigError
 from smwm_ros.interfaces import Obs, Window
 from smwm_ros.model.alignment import PictureHead
 from smwm_ros.model.any_model import make_any
@@ -107,3 +108,8 @@ def test_the_loss_has_its_weight_and_shapes_the_encoder() -> None:
     gradients = [part.grad for part in model.encoder.parameters()]
     assert any(one is not None and one.abs().sum() > 0 for one in gradients)
     assert 'picture' not in make_any(TINY, SIZE, 4).losses(batch)
+
+
+def test_a_kind_that_cannot_have_the_head_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r'model\.picture_weight: 0\.5, but kind latent_action'):
+        make_any(config.Model(kind='latent_action', picture_weight=0.5), 64, 2)

@@ -68,6 +68,11 @@ def make_any(
             'so there are none to imitate; label the moments (smwm label) and train kind smwm, or '
             'set it to none'
         )
+    if config.picture_weight:
+        raise ConfigError(
+            f'model.picture_weight: {config.picture_weight:g}, but kind latent_action has no head '
+            'that reads pictures; set it to 0'
+        )
     require_possible(config, image_size)
     frozen = _frozen_encoder(config, image_size, file)
     return LatentActionModel(config, image_size, action_size, frozen)
