@@ -95,7 +95,7 @@ def test_this_machine_is_described_and_the_model_is_timed() -> None:
     assert named.keys() >= {'package', 'installation', 'libraries', 'torch', 'shared memory'}
     assert named.keys() >= {'cv_bridge', 'decoder'}
     assert named.keys() >= {'processors', 'clock', 'disk', 'real time', 'threads'}
-    assert torch.__version__ in named['torch'].found
+    assert torch.__version__.split('+')[0] in named['torch'].found  # the build stands beside it
     check(named['model'], (OK, str(MODEL), ''))
     assert 'the control period is 100 ms' in named['plan'].found
 
