@@ -15,12 +15,12 @@ from pathlib import Path
 import sqlite3
 from typing import Any, NamedTuple
 
-from backports import zstd
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 import numpy as np
 from recordings import image
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
+from smwm_ros.bags.reading.zstd import zstd
 from smwm_ros.bags.writing.blank import new_message
 import yaml
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from backports import zstd
 from mcap.writer import CompressionType, IndexType
 from mcap.writer import Writer as McapWriter
 import numpy as np
@@ -19,6 +18,7 @@ from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from smwm_ros.bags.reading.find import find_bags
 from smwm_ros.bags.reading.reader import BagReader, read_or_recover
 from smwm_ros.bags.reading.typestore import normal_type
+from smwm_ros.bags.reading.zstd import zstd
 from smwm_ros.bags.writing.blank import new_message
 from smwm_ros.codec.images import to_rgb
 from smwm_ros.errors import BagError, CodecError

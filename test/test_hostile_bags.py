@@ -11,13 +11,12 @@ import struct
 import subprocess
 import sys
 
-from backports import zstd
 import pytest
 from recordings import MakeBag, TinyBag
 from rosbags.rosbag2 import StoragePlugin
 from smwm_ros.bags.converting.convert import convert
 from smwm_ros.bags.reading.recover_sqlite import DamagedSqlite
-from smwm_ros.bags.reading.zstd import decompress_all, decompress_part, MAX_SIZE
+from smwm_ros.bags.reading.zstd import decompress_all, decompress_part, MAX_SIZE, zstd
 from smwm_ros.cli import main
 from smwm_ros.errors import BagError
 from smwm_ros.fieldpath import expand

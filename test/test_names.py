@@ -23,7 +23,10 @@ def test_a_bag_whose_name_means_a_folder_above_removes_nothing(
     out = tmp_path / 'project'
     (out / '.git').mkdir(parents=True)
     (out / '.git' / 'HEAD').write_text('ref')
-    for name, shard in (('...mcap', '__'), ('..hidden.mcap', '__hidden')):
+    names = {'...mcap': '__', '..hidden.mcap': '__hidden'}
+    if not Path('...mcap').suffix:  # from Python 3.14 on: it is no bag then
+        del names['...mcap']
+    for name, shard in names.items():
         bag = whole.rename(tmp_path / name)
         assert list(made(tmp_path, bag, out='project').metas)[-1] == shard
         convert([bag], out, load_config(None, ['dataset.image_size=16']), fresh=True)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 
 import apsw
-from backports import zstd
 import numpy as np
 import pytest
 from recordings import BEGIN, MakeBag, TICK, TinyBag
@@ -21,6 +20,7 @@ from smwm_ros.bags.reading import recover_sqlite
 from smwm_ros.bags.reading.find import find_bags
 from smwm_ros.bags.reading.reader import BagReader, DamagedBagError, read_or_recover
 from smwm_ros.bags.reading.sqlite_bounds import open_file
+from smwm_ros.bags.reading.zstd import zstd
 from smwm_ros.bags.survey.survey import survey
 from smwm_ros.errors import BagError
 from smwm_ros.load import load_config
