@@ -31,19 +31,21 @@ def system_python(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 @cache
 def _found() -> tuple[str, tuple[int, int], tuple[Path, ...]]:
-    """Return why the system has no cv_bridge, or its version of Python and its modules."""
+    """Return why the system has no cv_bridge that works, or its Python and its modules."""
     if not SYSTEM.exists():
         return f'there is no {SYSTEM}', (0, 0), ()
     done = system_python('-c', WHERE)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [''])[-1]
         return f'apt has not installed python3-cv-bridge for {SYSTEM}: {said}', (0, 0), ()
+    if problem := system_python('-c', TRIED).stdout.strip():  # too old for its numpy
+        return f'the cv_bridge of apt: {problem}', (0, 0), ()
     major, minor, *files = json.loads(done.stdout)
     return '', (major, minor), tuple(map(Path, files))
 
 
 def require_cv_bridge() -> None:
-    """Skip the test if the system has no cv_bridge."""
+    """Skip the test if the system has no cv_bridge that works."""
     if problem := _found()[0]:
         pytest.skip(problem)
 
