@@ -80,7 +80,12 @@ class ActiveSession:
             setup.checkpoint, knobs, self._latency.acting, node.get_logger().info
         )
         self._plans = PlanPublisher(node, setup, self.goals.current, warn)
-        self.topics = _topic_monitor(node, setup, self.goals, publisher, not knobs.shadow)
+        self.topics = TopicMonitor(
+            node,
+            lambda: [*self.cameras.types, *self.goals.topics.types],
+            _commands(setup) if publisher is not None else None,
+            not knobs.shadow,
+        )
         self._engagement = 0  # that the monitor watches
         self._lock = Lock()  # of close()
         self._closed = False
@@ -191,21 +196,11 @@ class ActiveSession:
         self._plans.publish(report, self.monitor.values())
 
 
-def _topic_monitor(
-    node: LifecycleNode, setup: Setup, goals: Goals, publisher: Publisher | None, exclusive: bool
-) -> TopicMonitor:
-    """Return a monitor of the camera, goal and command topics."""
-    camera, command = setup.robot.camera, setup.robot.command
-    remedy = 'set robot.camera.type, or robot.camera.topic'
-    cameras = [TopicType(topic, camera.type, remedy, True) for topic in camera.topics]
+def _commands(setup: Setup) -> TopicType:
+    """Return the command topic, and what to do where another node uses another type."""
+    command = setup.robot.command
     remedy = 'set robot.command.type and robot.command.fields'
-    commands = TopicType(command.topic, command.type, remedy)
-    return TopicMonitor(
-        node,
-        [*cameras, *goals.topics.types],
-        commands if publisher is not None else None,
-        exclusive,
-    )
+    return TopicType(command.topic, command.type, remedy)
 
 
 def _warn(node: LifecycleNode, text: str) -> None:

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Subscribe to the cameras, and give the newest image to the controller and the planner."""
+"""
+Subscribe to the cameras, and give the newest image to the controller and the planner.
+
+Where only camera/image_raw/compressed is published, and not camera/image_raw, or the other way
+round, it is found and used (image_transport).
+"""
 
 from __future__ import annotations
 
@@ -16,14 +21,22 @@ from smwm_ros.interfaces import Array
 from smwm_ros.nodes.clocks import RosClock, WallClock
 from smwm_ros.nodes.image_reader import DuplicateDetector, ImageReader
 from smwm_ros.nodes.latency import LatencyCompensation
-from smwm_ros.nodes.messages import camera_qos
+from smwm_ros.nodes.messages import camera_qos, message_class
 from smwm_ros.nodes.packet_reader import PacketReader
 from smwm_ros.nodes.planner_thread import CameraImage, PlannerThread
 from smwm_ros.nodes.robot_setup import Setup
-from smwm_ros.nodes.subscriber import IMAGE_BYTES, PendingMessage, Subscriber
+from smwm_ros.nodes.subscriber import (
+    IMAGE_BYTES,
+    OnMessage,
+    PendingMessage,
+    SubscribedTopic,
+    Subscriber,
+)
+from smwm_ros.nodes.topic_monitor import published_camera, TopicType
 from smwm_ros.planning.image_history import history_of
 
 _REMEDY = 'set node.camera_reliability to best_effort'
+_CERTAIN = 2  # looks in a row, since the publishers of one node are discovered one by one
 
 
 class Cameras:
@@ -51,27 +64,59 @@ class Cameras:
         self.bad = 0  # images that were not used
         self.newest: tuple[Array, float] | None = None  # image (S, S, 3), and receive time [s]
         self.subscriber = Subscriber(node, clock, controller, warn, 'cameras')
-        first, *others = setup.robot.camera.topics
-        callbacks = {first: self._on_image}
-        for number, topic in enumerate(others, 1):
-            callbacks[topic] = partial(self._on_other_image, topic, number)
-        qos = camera_qos(knobs.camera_reliability, setup.robot.camera.type)
-        self._first, *_ = (
-            self.subscriber.subscribe(
-                setup.camera_type, topic, callback, qos, IMAGE_BYTES, _REMEDY
-            )
-            for topic, callback in callbacks.items()
-        )
+        self._node, self._reliability = node, knobs.camera_reliability
+        self._camera = setup.robot.camera  # as it is subscribed to
+        self._names = setup.robot.camera.topics  # as they are configured
+        self._elsewhere = 0  # looks in a row that found the other transport alone
+        self._topics = self._subscribe()
 
     @property
     def count(self) -> int:
         """Return how many images of the first camera were received."""
-        return self._first.count
+        return self._topics[0].count
 
     @property
     def lost(self) -> int:
         """Return how many images of the first camera were lost by the middleware."""
-        return self._first.lost
+        return self._topics[0].lost
+
+    @property
+    def types(self) -> list[TopicType]:
+        """Return the topics that are subscribed to."""
+        remedy = 'set robot.camera.type, or robot.camera.topic'
+        return [TopicType(name, self._camera.type, remedy, True) for name in self._camera.topics]
+
+    def find_transport(self) -> None:
+        """
+        Subscribe to the other transport if it alone is published; only from the executor's thread.
+
+        Once an image was received, the transport stays: a driver that restarts changes nothing.
+        """
+        if any(topic.count for topic in self._topics):
+            return
+        found = published_camera(self._node, self._camera)
+        self._elsewhere = 0 if found is self._camera else self._elsewhere + 1
+        if self._elsewhere < _CERTAIN:
+            return
+        self._camera, self._elsewhere = found, 0
+        self.subscriber.destroy()
+        self._topics = self._subscribe()
+        self._node.get_logger().warning(
+            f'{" ".join(self._names)}: no publisher, so the images of '
+            f'{" ".join(found.topics)} are used ({found.type})'
+        )
+
+    def _subscribe(self) -> list[SubscribedTopic]:
+        """Subscribe to the cameras."""
+        qos = camera_qos(self._reliability, self._camera.type)
+        kind = message_class(self._camera.type)
+        callbacks: list[OnMessage] = [self._on_image]
+        for number, name in enumerate(self._names[1:], 1):
+            callbacks.append(partial(self._on_other_image, name, number))
+        return [
+            self.subscriber.subscribe(kind, topic, callback, qos, IMAGE_BYTES, _REMEDY)
+            for topic, callback in zip(self._camera.topics, callbacks, strict=True)
+        ]
 
     def configure(self, knobs: config.Node) -> None:
         """Set changed node parameters."""
@@ -91,7 +136,7 @@ class Cameras:
             'frames_bad': self.bad,
             'frames_lost': self.lost,
             'frames_same': self._duplicates.count,
-            'frames_skipped': self._first.skipped,
+            'frames_skipped': self._topics[0].skipped,
             **self._packets.values(),
         }
 

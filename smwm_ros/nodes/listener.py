@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 import time
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from smwm_ros.config import Robot
 from smwm_ros.nodes.connection import Connection
 from smwm_ros.nodes.messages import COMMAND, message_class
+from smwm_ros.nodes.topic_monitor import published_camera
 
 _DISCOVERY = 3.0  # longest wait for the cameras to be discovered [s]
 _DEPTH = 100  # messages that wait to be read
@@ -42,8 +44,7 @@ class Listener:
     def __init__(self, robot: Robot, reliability: str) -> None:
         self._robot = robot  # with absolute topic names
         # Only the depth differs from the plan node, which reads the newest image alone.
-        camera = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy[reliability.upper()])
-        self._qos = {**dict.fromkeys(robot.camera.topics, camera), robot.command.topic: _ANY}
+        self._qos = QoSProfile(depth=_DEPTH, reliability=ReliabilityPolicy[reliability.upper()])
 
     def __enter__(self) -> Listener:
         """Create a ROS node."""
@@ -54,6 +55,13 @@ class Listener:
         """Destroy the ROS node."""
         self._connection.close()
 
+    def find_cameras(self) -> Robot:
+        """Wait for the cameras, and return the robot with their topics as they are published."""
+        node, camera = self._connection.node, self._robot.camera
+        self._connection.wait(lambda: all(map(node.count_publishers, camera.topics)), _DISCOVERY)
+        self._robot = replace(self._robot, camera=published_camera(node, camera))
+        return self._robot
+
     def listen(
         self, seconds: int, on_message: OnMessage, advance: Callable[[int], object]
     ) -> RobotGraph:
@@ -61,22 +69,21 @@ class Listener:
         connection, robot = self._connection, self._robot
         kinds = dict.fromkeys(robot.camera.topics, robot.camera.type)
         kinds[robot.command.topic] = robot.command.type
+        qos = {**dict.fromkeys(robot.camera.topics, self._qos), robot.command.topic: _ANY}
         for topic, kind in kinds.items():
             connection.subscribe(
                 message_class(kind),
                 topic,
                 _reader(topic, on_message),
-                self._qos[topic],
+                qos[topic],
                 raw=True,
             )
-        count = connection.node.count_publishers
-        connection.wait(lambda: all(map(count, robot.camera.topics)), _DISCOVERY)
         for _ in range(seconds):
             connection.wait(lambda: False, 1.0)
             advance(1)
-        return self._graph()
+        return self._graph(qos)
 
-    def _graph(self) -> RobotGraph:
+    def _graph(self, topics: Mapping[str, QoSProfile]) -> RobotGraph:
         """Return the topics and nodes that were discovered."""
         node, command = self._connection.node, self._robot.command.topic
         names, count = dict(node.get_topic_names_and_types()), node.count_publishers
@@ -85,7 +92,7 @@ class Listener:
                 Endpoint(_name(info), info.topic_type, _mismatch(info.qos_profile, qos))
                 for info in node.get_publishers_info_by_topic(topic)
             ]
-            for topic, qos in self._qos.items()
+            for topic, qos in topics.items()
         }
         drivers = [
             Endpoint(_name(info), info.topic_type, _mismatch(COMMAND, info.qos_profile))
@@ -93,7 +100,7 @@ class Listener:
             if info.node_name != node.get_name()
         ]
         # Of the topics that this node subscribes to, its own types do not count.
-        others = {topic: kinds for topic, kinds in names.items() if topic not in self._qos}
+        others = {topic: kinds for topic, kinds in names.items() if topic not in topics}
         own = {topic: sorted({one.type for one in ends}) for topic, ends in publishers.items()}
         published = {topic: kinds for topic, kinds in others.items() if count(topic)}
         published |= {topic: kinds for topic, kinds in own.items() if kinds}

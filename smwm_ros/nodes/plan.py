@@ -158,11 +158,14 @@ class PlanNode(LifecycleNode):  # type: ignore[misc] # rclpy's types are incompl
         self._status.set(reason)
 
     def _publish_health(self) -> None:
-        """Publish diagnostics."""
+        """Look for the cameras, and publish diagnostics."""
+        session = self.session
+        if session is not None:
+            session.cameras.find_transport()
         dt = 0.0 if self._planner is None else self._planner.dt
         stopped = self._latch.reason is not None
         self._health.publish(
-            self._status.reason, self.session, self._parameter_handler.node, dt, stopped
+            self._status.reason, session, self._parameter_handler.node, dt, stopped
         )
 
     def _check_contested(self) -> None:

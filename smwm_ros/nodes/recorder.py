@@ -77,7 +77,7 @@ class RecorderNode(Node):  # type: ignore[misc] # rclpy has no complete types
         self._problems: list[str] = []
         self._topics = self._make_topics(robot, topics)
         self._monitor = TopicMonitor(
-            self, [_expected(topic) for topic in self._topics if topic.needed], None, False
+            self, lambda: [_expected(one) for one in self._topics if one.needed], None, False
         )
         self._connect()
 

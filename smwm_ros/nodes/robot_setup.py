@@ -56,7 +56,7 @@ class Setup:
         self.codec = FieldCodec(self.checkpoint.spec)
         camera = robot.camera
         self._tiles = tiles(len(camera.topics), self.checkpoint.image_size, camera.tiles)
-        self.camera_type = message_class(camera.type)
+        message_class(camera.type)  # raise now if its package is missing
         if camera.type in VIDEO_TYPES:
             open_decoder(H264)  # raise now if there is none
         self.command_type = message_class(robot.command.type)

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from rclpy.node import Node
-from smwm_ros.codec.transport import other_transport, transport_hint
+from smwm_ros.codec.transport import as_published, other_transport, transport_hint
+from smwm_ros.config import Camera
 from smwm_ros.nodes.connection import PREFIX
 
 
@@ -26,7 +28,7 @@ class TopicMonitor:
     def __init__(
         self,
         node: Node,
-        subscribed: Sequence[TopicType],
+        subscribed: Callable[[], Sequence[TopicType]],  # they may change
         commands: TopicType | None,  # None in a dry run
         exclusive: bool,  # no other node may publish commands; False in the shadow
     ) -> None:
@@ -41,7 +43,7 @@ class TopicMonitor:
 
     def problems(self) -> list[str]:
         """Return a warning for each other node whose type differs, and for missing subscribers."""
-        found = [text for topic in self._subscribed for text in self._publisher_problems(topic)]
+        found = [text for topic in self._subscribed() for text in self._publisher_problems(topic)]
         if self._commands is not None:
             found += self._subscriber_problems(self._commands)
         return found
@@ -85,6 +87,21 @@ class TopicMonitor:
                 f'{name}: no subscriber for the commands; check that the robot driver runs and '
                 'that this is its topic (robot.command.topic)'
             )
+
+
+def published_camera(node: Node, camera: Camera) -> Camera:
+    """Return the camera with the topics of the transport that is published, or as it is."""
+    first, *others = map(node.resolve_topic_name, camera.topics)
+    absolute = replace(camera, topic=first, others=' '.join(others))
+    wanted = [(topic, camera.type) for topic in absolute.topics]
+    wanted += [other for one in wanted if (other := other_transport(*one))]
+    types = {
+        topic: kind
+        for topic, kind in wanted
+        if any(one.topic_type == kind for one in node.get_publishers_info_by_topic(topic))
+    }
+    chosen = as_published(absolute, types)
+    return camera if chosen is absolute else chosen
 
 
 def _name(info: object) -> str:

@@ -102,8 +102,9 @@ def _listen(
     from smwm_ros.evaluation.preflight import Check
     from smwm_ros.verbs.live import check_nodes, listen
 
-    robot = as_recorded(config.robot)
-    heard = listen(robot, config.node.camera_reliability, args.live, folder, args.msgs)
+    listed = as_recorded(config.robot)
+    heard = listen(listed, config.node.camera_reliability, args.live, folder, args.msgs)
+    robot = heard.robot
     checks = [check_topics(robot, heard.graph.published, 'published', live=True)]
     checks += check_nodes(robot, heard.graph)
     if checks[0].go and not heard.bag:

@@ -21,6 +21,7 @@ _REMAP = 'start the driver of the robot, or correct robot.command'
 class Heard(NamedTuple):
     """What was received of a running robot."""
 
+    robot: Robot  # with the cameras as they are published
     graph: RobotGraph
     bag: Path | None  # None if no image came
 
@@ -34,21 +35,22 @@ def listen(
     from smwm_ros.progress import show_progress
 
     bag, images = folder / 'live', 0
-    types = dict.fromkeys(robot.camera.topics, robot.camera.type)
-    types[robot.command.topic] = robot.command.type
-    with (
-        open_writer(bag, types, msgs) as writer,
-        Listener(robot, reliability) as listener,
-        show_progress(total=seconds, desc='listening', unit='s') as bar,
-    ):
+    with Listener(robot, reliability) as listener:
+        robot = listener.find_cameras()
+        types = dict.fromkeys(robot.camera.topics, robot.camera.type)
+        types[robot.command.topic] = robot.command.type
 
         def write(topic: str, data: bytes, received: int) -> None:
             nonlocal images
             images += topic == robot.camera.topic
             writer.write(topic, data, received)
 
-        graph = listener.listen(seconds, write, bar.update)
-    return Heard(graph, bag if images else None)
+        with (
+            open_writer(bag, types, msgs) as writer,
+            show_progress(total=seconds, desc='listening', unit='s') as bar,
+        ):
+            graph = listener.listen(seconds, write, bar.update)
+    return Heard(robot, graph, bag if images else None)
 
 
 def check_nodes(robot: Robot, graph: RobotGraph) -> Iterator[Check]:

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import Transition
@@ -20,7 +21,7 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from smwm_ros.codec.images import fill_image
 from smwm_ros.nodes.messages import LATCHED
 from smwm_ros.nodes.plan import PlanNode
@@ -44,6 +45,12 @@ def wait_until(condition, what):
 def picture(grey, size=16):
     """Return an Image of one colour."""
     return fill_image(Image(), np.full((size, size, 3), grey, np.uint8))
+
+
+def png(grey, size=16):
+    """Return a CompressedImage of one colour."""
+    data = cv2.imencode('.png', np.full((size, size, 3), grey, np.uint8))[1]
+    return CompressedImage(format='png', data=data.tobytes())
 
 
 class FakePilot:
@@ -168,9 +175,10 @@ class World:
         self._image.publish(message)
 
     def restart_camera(self, qos):
-        """Go on with another publisher of images."""
+        """Go on with another publisher of images, or with none."""
         self.robot.destroy_publisher(self._image)
-        self._image = self.robot.create_publisher(Image, '/camera/image_raw', qos)
+        if qos is not None:
+            self._image = self.robot.create_publisher(Image, '/camera/image_raw', qos)
 
     def aim(self, grey=200):
         """Publish a goal image."""

@@ -105,6 +105,14 @@ def test_a_robot_that_nobody_drives_is_sent_nothing(capsys):
     assert 'commander' not in shown
 
 
+def test_a_camera_that_publishes_compressed_images_alone_is_found(capsys):
+    with robot(image=CompressedImage, camera='/camera/image_raw/compressed'):
+        check('2')
+    shown = capsys.readouterr().out
+    assert 'go     topics: published: /camera/image_raw/compressed, ' in shown
+    assert 'go     qos: /camera/image_raw/compressed: ' in shown
+
+
 @pytest.mark.parametrize(
     ('made', 'words'),
     [

@@ -2,11 +2,12 @@
 """A plan node with two cameras sees what the converter made of two cameras."""
 
 from dataclasses import replace
+from itertools import count
 
-from harness import picture, wait_until, world
+from harness import picture, png, wait_until, world
 import numpy as np
 import pytest
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from smwm_ros import config
 from smwm_ros.errors import CheckpointError
 from smwm_ros.model.any_model import make_model
@@ -53,6 +54,21 @@ def test_the_newest_views_make_one_image_and_a_missing_one_moves_nothing(two_eye
         here.robot.create_timer(0.05, lambda: left.publish(picture(240)))
         here.wait_for('RUNNING')
         assert seen[-1].shape == (16, 16, 3)
+        assert (seen[-1][:, 8:] == 240).all()
+        assert np.ptp(seen[-1][:, :8]) == 0
+
+
+def test_two_cameras_are_found_by_their_compressed_images(two_eyes):
+    with world(two_eyes) as here:
+        here.restart_camera(None)
+        seen = observations_of(here)
+        topics = '/camera/image_raw/compressed', LEFT + '/compressed'
+        right, left = (here.robot.create_publisher(CompressedImage, one, 1) for one in topics)
+        grey = count(1)
+        here.robot.create_timer(0.05, lambda: left.publish(png(240)))
+        here.robot.create_timer(0.05, lambda: right.publish(png(next(grey) % 200)))
+        here.aim()
+        here.wait_for('RUNNING')
         assert (seen[-1][:, 8:] == 240).all()
         assert np.ptp(seen[-1][:, :8]) == 0
 

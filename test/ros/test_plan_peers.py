@@ -2,12 +2,13 @@
 """Who else is on the topics of the plan node: other publishers, other types, other robots."""
 
 from contextlib import contextmanager, ExitStack
+from itertools import count
 import json
 import os
 import threading
 
 from geometry_msgs.msg import Twist, TwistStamped
-from harness import picture, wait_until, world
+from harness import picture, png, wait_until, world
 import numpy as np
 import pytest
 import rclpy
@@ -106,13 +107,32 @@ def test_a_node_of_another_type_is_named_in_log_and_diagnostics(checkpoint, case
         wait_until(lambda: full not in here.health.get('message', ''), 'the end of it')
 
 
-def test_a_camera_that_publishes_compressed_images_alone_is_named(checkpoint):
+def test_a_camera_that_publishes_compressed_images_alone_is_found(checkpoint):
     with world(checkpoint, 'robot.camera.topic:=/eye') as here:
-        with stranger() as node:
-            node.create_publisher(CompressedImage, '/eye/compressed', 1)
-            here.wait_for_log('/eye: no publisher, but its images come as /eye/compressed: set ')
-            assert any('robot.camera.type=sensor_msgs/msg/CompressedImage' in x for x in here.log)
-        assert not any('/goal/image: no publisher' in line for line in here.log)
+        grey = count(60)
+        small = here.robot.create_publisher(CompressedImage, '/eye/compressed', 1)
+        here.robot.create_timer(0.02, lambda: small.publish(png(next(grey) % 200)))
+        here.aim()
+        here.wait_for_log('/eye: no publisher, so the images of /eye/compressed are used')
+        here.wait_for('RUNNING')
+        assert here.pilot.seen[0] >= 60
+        # Raw images that come later are not used beside them.
+        raw = here.robot.create_publisher(Image, '/eye', 1)
+        here.frames_more(100)
+        assert not raw.get_subscription_count()
+        assert here.status == 'RUNNING'
+    assert not any('its images come as' in line for line in here.log)
+
+
+def test_a_camera_that_has_sent_images_keeps_its_topic(checkpoint):
+    with world(checkpoint) as here:
+        here.drive()
+        here.camera_on = False
+        here.restart_camera(None)
+        here.robot.create_publisher(CompressedImage, '/camera/image_raw/compressed', 1)
+        here.wait_for_log('/camera/image_raw: no publisher, but its images come as')
+        assert here.frames
+        assert not any('are used' in line for line in here.log)
 
 
 def test_commands_without_a_subscriber_are_reported(checkpoint):
