@@ -80,12 +80,8 @@ class ActiveSession:
             setup.checkpoint, knobs, self._latency.acting, node.get_logger().info
         )
         self._plans = PlanPublisher(node, setup, self.goals.current, warn)
-        self.topics = TopicMonitor(
-            node,
-            lambda: [*self.cameras.types, *self.goals.topics.types],
-            _commands(setup) if publisher is not None else None,
-            not knobs.shadow,
-        )
+        commands = None if publisher is None else _commands(setup)
+        self.topics = TopicMonitor(node, self._subscribed, commands, not knobs.shadow)
         self._engagement = 0  # that the monitor watches
         self._lock = Lock()  # of close()
         self._closed = False
@@ -175,6 +171,10 @@ class ActiveSession:
         """Return the threads without which the node cannot work."""
         subscribers = (self.cameras.subscriber, self.goals.subscriber)
         return (*subscribers, self.planner_thread, self.command_thread)
+
+    def _subscribed(self) -> list[TopicType]:
+        """Return the topics of cameras and goals."""
+        return [*self.cameras.types, *self.goals.topics.types]
 
     def _watch(self, observation: Array) -> None:
         """Calibrate with an observation, while no command of the node moves the robot."""

@@ -34,6 +34,7 @@ from smwm_ros.nodes.subscriber import (
 )
 from smwm_ros.nodes.topic_monitor import published_camera, TopicType
 from smwm_ros.planning.image_history import history_of
+from smwm_ros.text import line
 
 _REMEDY = 'set node.camera_reliability to best_effort'
 _CERTAIN = 2  # looks in a row, since the publishers of one node are discovered one by one
@@ -101,10 +102,9 @@ class Cameras:
         self._camera, self._elsewhere = found, 0
         self.subscriber.destroy()
         self._topics = self._subscribe()
-        self._node.get_logger().warning(
-            f'{" ".join(self._names)}: no publisher, so the images of '
-            f'{" ".join(found.topics)} are used ({found.type})'
-        )
+        names, used = ' '.join(self._names), ' '.join(found.topics)
+        text = f'{names}: no publisher, so the images of {used} are used ({found.type})'
+        self._node.get_logger().warning(line(text))
 
     def _subscribe(self) -> list[SubscribedTopic]:
         """Subscribe to the cameras."""
