@@ -129,7 +129,7 @@ def test_a_viewer_that_subscribes_to_commands_is_no_driver():
         viewer.subscribe(TwistStamped, '/watched', lambda message: None, 10)
         wait_until(lambda: other.node.count_subscribers('/watched'), 'the viewer')
         topic = TopicType('/watched', 'geometry_msgs/msg/TwistStamped', '')
-        monitor = TopicMonitor(other.node, [], topic, exclusive=False)
+        monitor = TopicMonitor(other.node, list, topic, exclusive=False)
         wait_until(monitor.problems, 'a warning')
         assert 'no subscriber for the commands' in monitor.problems()[0]
     finally:
