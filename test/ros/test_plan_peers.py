@@ -130,7 +130,10 @@ def test_a_camera_that_has_sent_images_keeps_its_topic(checkpoint):
         here.camera_on = False
         here.restart_camera(None)
         here.robot.create_publisher(CompressedImage, '/camera/image_raw/compressed', 1)
-        here.wait_for_log('/camera/image_raw: no publisher, but its images come as')
+        other = '/camera/image_raw/compressed: set '
+        here.wait_for_log(f'/camera/image_raw: no publisher, but its images come as {other}')
+        assert any('robot.camera.type=sensor_msgs/msg/CompressedImage' in x for x in here.log)
+        assert not any('/goal/image: no publisher' in line for line in here.log)
         assert here.frames
         assert not any('are used' in line for line in here.log)
 
