@@ -812,6 +812,8 @@ DRIVES = [
     M('a client that joins anew without what it uses', 'nodes/connection.py',
       'joins = 1 if self._found else _JOINS', 'joins = _JOINS',
       'ros/test_client.py -k twice'),
+    M('a client joins with one of two services', 'nodes/connection.py',
+      'lambda made: all(client', 'lambda made: any(client', 'ros/test_client.py -k half'),
 ]  # fmt: skip
 # Reading and writing.
 FILES = [
@@ -1362,6 +1364,14 @@ RECORDS = [
     M('reliable subscriptions to best-effort publishers', 'nodes/recorded_topic.py',
       'reliable if all_reliable else ReliabilityPolicy.BEST_EFFORT', 'reliable',
       f'{RECORDED} -k type_hashes'),
+    M('compressed images are not looked for', 'nodes/recorded_topic.py',
+      'if any(topic.count for topic in self._topics) or not self._transport.update():', 'if True:',
+      f'{RECORDED} -k compressed'),
+    M('compressed images are written twice', 'nodes/recorded_topic.py',
+      'self._all.remove(topic)', 'pass', f'{RECORDED} -k compressed'),
+    M('a driver that restarts changes what is recorded', 'nodes/recorded_topic.py',
+      'if any(topic.count for topic in self._topics) or not', 'if not',
+      f'{RECORDED} -k keeps_its_topic'),
     M('the terminal stays without echo', 'nodes/keyboard.py',
       'termios.tcsetattr(terminal, termios.TCSADRAIN, before)', 'pass', f'{RECORDED} -k keys'),
     M('slow topics are not reported', 'nodes/recorder_report.py',
@@ -1419,7 +1429,7 @@ SHOWS = [
       'session.cameras.find_transport()', 'pass',
       'ros/test_plan_peers.py -k compressed'),
     M('a second camera is stored by its compressed topic', 'nodes/cameras.py',
-      'enumerate(self._names[1:], 1)', 'enumerate(self._camera.topics[1:], 1)',
+      'enumerate(self._names[1:], 1)', 'enumerate(camera.topics[1:], 1)',
       'ros/test_plan_cameras.py -k compressed'),
     M('a viewer counts as a driver', 'nodes/topic_monitor.py',
       'if not info.node_name.startswith(PREFIX)]', 'if info]', 'ros/test_watch.py -k driver'),

@@ -32,12 +32,11 @@ from smwm_ros.nodes.subscriber import (
     SubscribedTopic,
     Subscriber,
 )
-from smwm_ros.nodes.topic_monitor import published_camera, TopicType
+from smwm_ros.nodes.topic_monitor import TopicType, TransportFinder
 from smwm_ros.planning.image_history import history_of
 from smwm_ros.text import line
 
 _REMEDY = 'set node.camera_reliability to best_effort'
-_CERTAIN = 2  # looks in a row, since the publishers of one node are discovered one by one
 
 
 class Cameras:
@@ -66,9 +65,8 @@ class Cameras:
         self.newest: tuple[Array, float] | None = None  # image (S, S, 3), and receive time [s]
         self.subscriber = Subscriber(node, clock, controller, warn, 'cameras')
         self._node, self._reliability = node, knobs.camera_reliability
-        self._camera = setup.robot.camera  # as it is subscribed to
         self._names = setup.robot.camera.topics  # as they are configured
-        self._elsewhere = 0  # looks in a row that found the other transport alone
+        self._transport = TransportFinder(node, setup.robot.camera)
         self._topics = self._subscribe()
 
     @property
@@ -85,7 +83,8 @@ class Cameras:
     def types(self) -> list[TopicType]:
         """Return the topics that are subscribed to."""
         remedy = 'set robot.camera.type, or robot.camera.topic'
-        return [TopicType(name, self._camera.type, remedy, True) for name in self._camera.topics]
+        camera = self._transport.camera
+        return [TopicType(name, camera.type, remedy, True) for name in camera.topics]
 
     def find_transport(self) -> None:
         """
@@ -95,27 +94,26 @@ class Cameras:
         """
         if any(topic.count for topic in self._topics):
             return
-        found = published_camera(self._node, self._camera)
-        self._elsewhere = 0 if found is self._camera else self._elsewhere + 1
-        if self._elsewhere < _CERTAIN:
+        if not self._transport.update():
             return
-        self._camera, self._elsewhere = found, 0
         self.subscriber.destroy()
         self._topics = self._subscribe()
+        found = self._transport.camera
         names, used = ' '.join(self._names), ' '.join(found.topics)
         text = f'{names}: no publisher, so the images of {used} are used ({found.type})'
         self._node.get_logger().warning(line(text))
 
     def _subscribe(self) -> list[SubscribedTopic]:
         """Subscribe to the cameras."""
-        qos = camera_qos(self._reliability, self._camera.type)
-        kind = message_class(self._camera.type)
+        camera = self._transport.camera
+        qos = camera_qos(self._reliability, camera.type)
+        kind = message_class(camera.type)
         callbacks: list[OnMessage] = [self._on_image]
         for number, name in enumerate(self._names[1:], 1):
             callbacks.append(partial(self._on_other_image, name, number))
         return [
             self.subscriber.subscribe(kind, topic, callback, qos, IMAGE_BYTES, _REMEDY)
-            for topic, callback in zip(self._camera.topics, callbacks, strict=True)
+            for topic, callback in zip(camera.topics, callbacks, strict=True)
         ]
 
     def configure(self, knobs: config.Node) -> None:

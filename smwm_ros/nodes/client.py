@@ -99,11 +99,10 @@ class Client:
         may have stopped the robot in between.
         """
         connection = self._connection
-        client = connection.client(kind, name)
-        if not repeat:
-            connection.call(
-                connection.client(GetState, 'get_state'), GetState.Request(), _ATTEMPTS
-            )
+        services = {name: kind} if repeat else {name: kind, 'get_state': GetState}
+        client, *states = connection.clients(services)
+        for state in states:
+            connection.call(state, GetState.Request(), _ATTEMPTS)
         answer = connection.call(client, kind.Request(**words), _ATTEMPTS if repeat else 1)
         if not answer.success:
             raise SmwmError(f'{self.target}: {answer.message}')

@@ -9,7 +9,7 @@ announced anew, so a target that was not discovered is looked for twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import os
 import time
 from typing import Any, TypeVar
@@ -92,13 +92,13 @@ class Connection:
             f'{missing} within {joins * _DISCOVERY:.0f} s; {hint} (ROS_DOMAIN_ID {domain})'
         )
 
-    def client(self, kind: Any, name: str) -> Any:
-        """Return a client of a service of the target, or raise if there is no such service."""
-        service = f'{self._target}/{name}'
+    def clients(self, services: Mapping[str, Any]) -> list[Any]:
+        """Return clients of services by name and type, or raise if one is missing."""
+        names = {f'{self._target}/{name}': kind for name, kind in services.items()}
         return self.discover(
-            lambda: self.node.create_client(kind, service),
-            lambda client: bool(client.service_is_ready()),
-            f'no service {service}',
+            lambda: [self.node.create_client(kind, name) for name, kind in names.items()],
+            lambda made: all(client.service_is_ready() for client in made),
+            f'no service {" or ".join(names)}',
         )
 
     def call(self, client: Any, request: Any, attempts: int) -> Any:

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A topic that is recorded: its subscription, whose QoS follows the publishers, and its rate."""
+"""
+The topics that are recorded: subscriptions, whose QoS follows the publishers, and rates.
+
+Where only camera/image_raw/compressed is published, and not camera/image_raw, or the other way
+round, it is recorded in its place (image_transport).
+"""
 
 from __future__ import annotations
 
@@ -11,10 +16,13 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
+from smwm_ros.codec.transport import other_transport
+from smwm_ros.config import Camera
 from smwm_ros.errors import CodecError
 from smwm_ros.nodes.messages import definitions, message_class
 from smwm_ros.nodes.rclpy_versions import with_info
 from smwm_ros.nodes.recorder_report import WINDOW
+from smwm_ros.nodes.topic_monitor import TransportFinder
 
 _DEPTH = 200  # messages that wait while the disk is busy
 _KEPT = 10  # messages of a latched topic that begin every episode
@@ -49,10 +57,17 @@ class RecordedTopic:
         self._node, self._on_message = node, on_message
         self._subscription: Subscription | None = None
         self._qos: tuple[Any, Any] | None = None
-        self._total = 0  # messages
+        self.count = 0  # messages that were received
         self._counts: deque[tuple[float, int]] = deque(maxlen=WINDOW + 1)
         if kind:
             self.texts = definitions(kind)  # raises now for a type that is not installed
+
+    def change_transport(self, name: str) -> None:
+        """Subscribe to the topic of the other transport instead, which has this name."""
+        other = other_transport(self.stored, self.kind)
+        assert other is not None
+        self.name, (self.stored, self.kind) = name, other
+        self.texts, self._qos = definitions(self.kind), None
 
     @property
     def latched(self) -> bool:
@@ -77,7 +92,7 @@ class RecordedTopic:
 
     def measure(self) -> None:
         """Note the number of messages for the rate; call it once a second."""
-        self._counts.append((time.monotonic(), self._total))
+        self._counts.append((time.monotonic(), self.count))
 
     @property
     def rate(self) -> float | None:
@@ -100,8 +115,7 @@ class RecordedTopic:
 
     def _subscribe(self, reliability: Any, durability: Any) -> None:
         """Subscribe with a QoS, in place of an earlier subscription."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
+        self.close()
         self._qos = reliability, durability
         self.kept.clear()
         qos = QoSProfile(depth=_DEPTH, reliability=reliability, durability=durability)
@@ -109,9 +123,40 @@ class RecordedTopic:
             message_class(self.kind), self.name, with_info(self._receive), qos, raw=True
         )
 
+    def close(self) -> None:
+        """End the subscription."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
     def _receive(self, data: bytes, info: Mapping[str, Any]) -> None:
         """Pass on a message, and keep it if the topic is latched."""
-        self._total += 1
+        self.count += 1
         if self.latched:
             self.kept.append(data)
         self._on_message(self, data, info)
+
+
+class RecordedCameras:
+    """
+    The topics of a robot's cameras, which change their transport together.
+
+    topics: all that are recorded, those of the cameras first.
+    """
+
+    def __init__(self, node: Node, camera: Camera, topics: list[RecordedTopic]) -> None:
+        self._transport, self._all = TransportFinder(node, camera), topics
+        self._topics = topics[: len(camera.topics)]
+
+    def find_transport(self) -> str:
+        """Change to the other transport if it alone is published; return a message, or ''."""
+        if any(topic.count for topic in self._topics) or not self._transport.update():
+            return ''
+        names, found = ' '.join(topic.name for topic in self._topics), self._transport.camera
+        for topic in [one for one in self._all if one.name in found.topics]:
+            topic.close()  # else its messages would be written twice
+            self._all.remove(topic)
+        for topic, name in zip(self._topics, found.topics, strict=True):
+            topic.change_transport(name)
+        used = ' '.join(found.topics)
+        return f'{names}: no publisher, so the images of {used} are recorded ({found.type})'

@@ -28,7 +28,7 @@ from smwm_ros.interfaces import Episodes
 from smwm_ros.nodes.keyboard import Keyboard
 from smwm_ros.nodes.messages import LATCHED, VOLATILE
 from smwm_ros.nodes.parameters import declare_knobs, given, read_knobs
-from smwm_ros.nodes.recorded_topic import RecordedTopic
+from smwm_ros.nodes.recorded_topic import RecordedCameras, RecordedTopic
 from smwm_ros.nodes.recorder_report import Progress, status, status_line, warnings
 from smwm_ros.nodes.topic_monitor import TopicMonitor, TopicType
 from smwm_ros.text import line
@@ -76,6 +76,7 @@ class RecorderNode(Node):  # type: ignore[misc] # rclpy has no complete types
         self._seconds = 0  # since the last status line
         self._problems: list[str] = []
         self._topics = self._make_topics(robot, topics)
+        self._cameras = RecordedCameras(self, robot.camera, self._topics) if robot else None
         self._monitor = TopicMonitor(
             self, lambda: [_expected(one) for one in self._topics if one.needed], None, False
         )
@@ -198,6 +199,8 @@ class RecorderNode(Node):  # type: ignore[misc] # rclpy has no complete types
     def _tick(self) -> None:
         """Look for publishers, check disk and rates, and publish the status."""
         with self._lock:
+            if self._cameras and (text := self._cameras.find_transport()):
+                self.get_logger().warning(line(text))
             for topic in self._topics:
                 topic.update()
                 topic.measure()
@@ -274,7 +277,7 @@ def _types(robot: config.Robot) -> dict[str, str]:
 def _expected(topic: RecordedTopic) -> TopicType:
     """Return a topic as the monitor of topics compares it with the publishers."""
     remedy = 'correct the configuration of the robot'
-    return TopicType(topic.name, topic.kind, remedy, topic.kind in config.IMAGE_TYPES)
+    return TopicType(topic.name, topic.kind, remedy)
 
 
 def _without_figures(text: str) -> str:

@@ -12,6 +12,8 @@ from smwm_ros.codec.transport import as_published, other_transport, transport_hi
 from smwm_ros.config import Camera
 from smwm_ros.nodes.connection import PREFIX
 
+_CERTAIN = 2  # looks in a row, since the publishers of one node are discovered one by one
+
 
 class TopicType(NamedTuple):
     """A topic of this node, and its message type."""
@@ -87,6 +89,24 @@ class TopicMonitor:
                 f'{name}: no subscriber for the commands; check that the robot driver runs and '
                 'that this is its topic (robot.command.topic)'
             )
+
+
+class TransportFinder:
+    """Finds the topics on which the images of a camera come; it looks when it is called."""
+
+    def __init__(self, node: Node, camera: Camera) -> None:
+        self._node = node
+        self.camera = camera  # with the topics that were found last
+        self._elsewhere = 0  # looks in a row that found the other transport alone
+
+    def update(self) -> bool:
+        """Change to the other transport if it alone is published; return whether that is new."""
+        found = published_camera(self._node, self.camera)
+        self._elsewhere = 0 if found is self.camera else self._elsewhere + 1
+        if self._elsewhere < _CERTAIN:
+            return False
+        self.camera, self._elsewhere = found, 0
+        return True
 
 
 def published_camera(node: Node, camera: Camera) -> Camera:

@@ -13,6 +13,7 @@ import threading
 from typing import Any
 
 from builtin_interfaces.msg import Time
+import cv2
 from geometry_msgs.msg import TwistStamped
 from harness import PATIENCE, wait_until
 from nav_msgs.msg import Odometry
@@ -40,6 +41,7 @@ from visualization_msgs.msg import Marker
 import yaml
 
 CAMERA, COMMAND, ODOM = '/camera/image_raw', '/cmd_vel', '/odom'
+COMPRESSED = f'{CAMERA}/compressed'
 WORDS = ('robot.state.topic=odom',)
 PERIOD = 0.05
 BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -48,7 +50,7 @@ BEST_EFFORT = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 class Robotlike:
     """Publishes images, commands and odometry, and calls the recorder."""
 
-    def __init__(self, namespace=''):
+    def __init__(self, namespace='', compressed=False):
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node = rclpy.create_node('robot', context=self.context, namespace=namespace)
@@ -56,11 +58,13 @@ class Robotlike:
         self.statuses = list[Any]()
         self.count = 0  # images
         make = self.node.create_publisher
-        self.camera = make(Image, CAMERA.lstrip('/'), 5)
+        self.compressed = compressed
+        kind, camera = (CompressedImage, COMPRESSED) if compressed else (Image, CAMERA)
+        self.camera = make(kind, camera.lstrip('/'), 5)
         self.state = make(Odometry, ODOM.lstrip('/'), BEST_EFFORT)
         self.command = make(TwistStamped, COMMAND.lstrip('/'), 5)
         self.task = make(String, f'{self.space}/record/task', 5)
-        self.commanding = True
+        self.commanding = self.showing = True
         self._clients = {}
         self.node.create_timer(PERIOD, self._publish)
         self.node.create_subscription(
@@ -77,8 +81,12 @@ class Robotlike:
     def _publish(self):
         now = self.node.get_clock().now().to_msg()
         self.count += 1
-        image = fill_image(Image(), np.full((16, 16, 3), self.count % 256, np.uint8))
-        parts = [(self.camera, image), (self.state, Odometry())]
+        rgb = np.full((16, 16, 3), self.count % 256, np.uint8)
+        if self.compressed:
+            image = CompressedImage(format='png', data=cv2.imencode('.png', rgb)[1].tobytes())
+        else:
+            image = fill_image(Image(), rgb)
+        parts = [(self.camera, image)] * self.showing + [(self.state, Odometry())]
         command = TwistStamped()
         command.twist.linear.x = 0.4 * np.sin(self.count)
         parts += [(self.command, command)] * self.commanding
@@ -131,9 +139,9 @@ def recorded(status):
 
 
 @contextmanager
-def running(namespace=''):
+def running(*args):
     """Run a robot."""
-    made = Robotlike(namespace)
+    made = Robotlike(*args)
     try:
         yield made
     finally:
@@ -367,6 +375,43 @@ def test_in_a_namespace_topics_are_stored_as_in_the_configuration(tmp_path):
         robot.record(3)
         robot.do('stop')
     assert set(messages(tmp_path / 'episode_0001')) == {CAMERA, COMMAND, ODOM}
+
+
+@pytest.mark.parametrize('more', [(), ('--topics', 'camera/image_raw/compressed')])
+def test_compressed_images_are_recorded_where_they_alone_are_published(tmp_path, more):
+    ros = ('-r', '__ns:=/robot_1')
+    with running('robot_1', True) as robot, recorder(tmp_path, *more, ros=ros) as process:
+        robot.wait_for(
+            lambda status: CAMERA not in status['topics'] and not status['warnings'],
+            'the images that are published',
+        )
+        robot.ready(COMPRESSED, COMMAND, ODOM)
+        assert 'warning' not in robot.do('start')
+        robot.wait_for(lambda status: status['topics'][COMPRESSED]['messages'] > 19, 'images')
+        robot.do('stop')
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=PATIENCE)[1]
+    names = '/robot_1/camera/image_raw', '/robot_1/camera/image_raw/compressed'
+    text = f'{names[0]}: no publisher, so the images of {names[1]} are recorded'
+    assert said.count(text) == 1
+    counts = messages(tmp_path / 'episode_0001')
+    assert set(counts) == {COMPRESSED, COMMAND, ODOM}
+    assert abs(counts[COMPRESSED] - counts[COMMAND]) < 5, 'each image once'
+    assert len(convert(tmp_path, tmp_path / 'data')) > 0
+
+
+def test_a_camera_that_was_recorded_keeps_its_topic(robot, tmp_path):
+    with recorder(tmp_path):
+        robot.ready()
+        robot.do('start')
+        robot.record(3)
+        robot.showing = False
+        robot.node.destroy_publisher(robot.camera)
+        robot.node.create_publisher(CompressedImage, COMPRESSED.lstrip('/'), 5)
+        seen = len(robot.statuses)
+        wait_until(lambda: len(robot.statuses) > seen + 4, 'some seconds')
+        assert CAMERA in robot.statuses[-1]['topics']
+        robot.do('stop')
 
 
 def test_simulated_time_stamps_the_messages(robot, tmp_path):
