@@ -812,6 +812,8 @@ DRIVES = [
     M('a client that joins anew without what it uses', 'nodes/connection.py',
       'joins = 1 if self._found else _JOINS', 'joins = _JOINS',
       'ros/test_client.py -k twice'),
+    M('a goal state that was not received', 'nodes/client.py',
+      'if not received:', 'if False:', 'ros/test_client.py -k did_not_receive'),
     M('a client joins with one of two services', 'nodes/connection.py',
       'lambda made: all(client', 'lambda made: any(client', 'ros/test_client.py -k half'),
 ]  # fmt: skip

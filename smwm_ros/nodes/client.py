@@ -12,6 +12,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Log
+from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, JointState
 from smwm_ros.codec.images import fill_image
@@ -87,7 +88,13 @@ class Client:
         topic = f'{self._space}/arena/goal_state'
         publisher = self._connection.publisher(Float64MultiArray, topic, 10)
         publisher.publish(Float64MultiArray(data=array('d', numbers)))
-        self._connection.wait(lambda: False, 0.2)  # until it is sent
+        try:
+            # The arena node may discover this publisher later, and is sent the message again then.
+            received = publisher.wait_for_all_acked(Duration(seconds=ANSWER))
+        except NotImplementedError:  # other middleware than DDS
+            received = not self._connection.wait(lambda: False, 0.5)
+        if not received:
+            raise SmwmError(f'the subscriber of {topic} did not receive it in {ANSWER:.0f} s')
 
     def _call(self, kind: Any, name: str, repeat: bool = False, **words: Any) -> str:
         """

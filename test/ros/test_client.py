@@ -17,6 +17,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from smwm_ros.cli import main
 from smwm_ros.control.goal_library import GoalLibrary
 from smwm_ros.errors import SmwmError
@@ -244,6 +245,28 @@ def test_a_node_that_was_not_discovered_is_looked_for_once_more(joins, capsys, w
     _, node = joins
     if words == ['engage']:
         assert node.calls.count('engage') == 1
+    if words[0] == 'goal':
+        wait_until(lambda: [list(call.data) for call in node.calls] == [[1.0, 2.0]], 'the state')
+
+
+def test_a_state_that_the_arena_node_did_not_receive_is_an_error(capsys, monkeypatch):
+    monkeypatch.setattr(Publisher, 'wait_for_all_acked', lambda *_: False)
+    with serving(Answers):
+        code, said = say(capsys, 'goal', 'state', '1', '2')
+    assert (code, said) == (
+        2,
+        'smwm goal: the subscriber of /arena/goal_state did not receive it in 10 s\n',
+    )
+
+
+def test_a_middleware_without_acknowledgements_gets_time_to_send(capsys, monkeypatch):
+    def unsupported(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr(Publisher, 'wait_for_all_acked', unsupported)
+    with serving(Answers) as node:
+        assert say(capsys, 'goal', 'state', '1', '2')[0] == 0
+        wait_until(lambda: node.calls, 'the state')
 
 
 class HalfDiscovered(Node):
