@@ -72,7 +72,7 @@ def check_nodes(robot: Robot, graph: RobotGraph) -> Iterator[Check]:
             'commander',
             True,
             f'{", ".join(others)} publishes commands on {topic}',
-            'end it before the plan node is engaged, which stops with CONTESTED otherwise',
+            'end it, unless that is the plan node, which stops with CONTESTED beside another one',
         )
 
 
