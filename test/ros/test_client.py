@@ -273,16 +273,17 @@ class HalfDiscovered(Node):
     """A node of which only one service was discovered."""
 
     def __init__(self, context):
-        super().__init__('plan', context=context)
+        # In a namespace of its own, since nodes of earlier tests may still be discovered.
+        super().__init__('plan', context=context, namespace='half')
         self.create_service(SetBool, '~/engage', lambda _, answer: answer)
 
 
 def test_a_node_that_was_discovered_by_half_is_looked_for_once_more(capsys, monkeypatch):
     monkeypatch.setattr(connection, '_DISCOVERY', 1.0)
     with serving(HalfDiscovered):
-        code, said = say(capsys, 'engage')
+        code, said = say(capsys, 'engage', '--namespace', 'half')
     assert code == 2
-    assert 'no service /plan/engage or /plan/get_state within 2 s' in said
+    assert 'no service /half/plan/engage or /half/plan/get_state within 2 s' in said
 
 
 def test_a_client_joins_twice_at_most_and_once_where_its_node_is_known(capsys, monkeypatch):
