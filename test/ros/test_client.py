@@ -4,6 +4,7 @@
 from contextlib import contextmanager, ExitStack, suppress
 from functools import partial
 import json
+import os
 import threading
 from typing import Any
 
@@ -287,6 +288,8 @@ def test_a_node_that_was_discovered_by_half_is_looked_for_once_more(capsys, monk
 
 
 def test_a_client_joins_twice_at_most_and_once_where_its_node_is_known(capsys, monkeypatch):
+    # In a domain of its own, since nodes of earlier tests may still be discovered.
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + (os.getpid() + 50) % 100))
     monkeypatch.setattr(connection, '_DISCOVERY', 0.5)
     joined = []
     join = connection.Connection._join
