@@ -89,7 +89,9 @@ def test_a_robot_that_fits_is_go_and_receives_no_command(capsys):
     assert code == 0, shown
     assert 'topics: published: /camera/image_raw, /cmd_vel, with the configured types' in shown
     assert 'driver: 1 node subscribes to /cmd_vel' in shown
-    assert 'publishes commands on /cmd_vel\n       -> end it before the plan node' in shown
+    assert (
+        'publishes commands on /cmd_vel\n       -> end it, unless that is the plan node' in shown
+    )
     for name in ('camera', 'rate', 'latency', 'qos', 'images', 'commands', 'delay'):
         assert f'go     {name}: ' in shown
     assert shown.endswith('\ngo\n')
