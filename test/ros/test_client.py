@@ -316,7 +316,7 @@ def test_a_client_joins_twice_at_most_and_once_where_its_node_is_known(capsys, m
 
 
 def test_a_node_of_another_namespace_is_pointed_out(here, capsys, monkeypatch):
-    monkeypatch.setattr(connection, '_DISCOVERY', 3.0)  # twice
+    monkeypatch.setattr(connection, '_DISCOVERY', 5.0)  # twice; DDS announces nodes every 3 s
     for words in (['stop'], ['engage'], ['status'], ['goal', 'name', 'dock']):
         code, said = say(capsys, *words, '--namespace', 'elsewhere')
         assert code == 2
