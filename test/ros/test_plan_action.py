@@ -87,7 +87,12 @@ class Driver(Person):
     def __init__(self, here, action):
         super().__init__(here)
         self.action = action
-        self._client = ActionClient(here.robot, action, '/plan/go_to_image')
+        # In the thread of the executor, which must not see a client that is half made.
+        made = here.robot.executor.create_task(
+            lambda: ActionClient(here.robot, action, '/plan/go_to_image')
+        )
+        wait_until(made.done, 'the client')
+        self._client = made.result()
         assert self._client.wait_for_server(20.0)
 
     def send(self, time_limit=0.0, **words):
