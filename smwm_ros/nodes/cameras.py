@@ -87,21 +87,12 @@ class Cameras:
         return [TopicType(name, camera.type, remedy, True) for name in camera.topics]
 
     def find_transport(self) -> None:
-        """
-        Subscribe to the other transport if it alone is published; only from the executor's thread.
-
-        Once an image was received, the transport stays: a driver that restarts changes nothing.
-        """
-        if any(topic.count for topic in self._topics):
-            return
-        if not self._transport.update():
-            return
-        self.subscriber.destroy()
-        self._topics = self._subscribe()
-        found = self._transport.camera
-        names, used = ' '.join(self._names), ' '.join(found.topics)
-        text = f'{names}: no publisher, so the images of {used} are used ({found.type})'
-        self._node.get_logger().warning(line(text))
+        """Subscribe to the transport that is published; only from the executor's thread."""
+        received = any(topic.count for topic in self._topics)
+        if text := self._transport.update(received, 'used'):
+            self.subscriber.destroy()
+            self._topics = self._subscribe()
+            self._node.get_logger().warning(line(text))
 
     def _subscribe(self) -> list[SubscribedTopic]:
         """Subscribe to the cameras."""

@@ -148,15 +148,20 @@ class RecordedCameras:
         self._transport, self._all = TransportFinder(node, camera), topics
         self._topics = topics[: len(camera.topics)]
 
+    @property
+    def settled(self) -> list[RecordedTopic]:
+        """Return the topics of which no change is near."""
+        return [] if self._transport.undecided else self._topics
+
     def find_transport(self) -> str:
         """Change to the other transport if it alone is published; return a message, or ''."""
-        if any(topic.count for topic in self._topics) or not self._transport.update():
+        received = any(topic.count for topic in self._topics)
+        if not (text := self._transport.update(received, 'recorded')):
             return ''
-        names, found = ' '.join(topic.name for topic in self._topics), self._transport.camera
-        for topic in [one for one in self._all if one.name in found.topics]:
+        found = self._transport.camera.topics
+        for topic in [one for one in self._all if one.name in found]:
             topic.close()  # else its messages would be written twice
             self._all.remove(topic)
-        for topic, name in zip(self._topics, found.topics, strict=True):
+        for topic, name in zip(self._topics, found, strict=True):
             topic.change_transport(name)
-        used = ' '.join(found.topics)
-        return f'{names}: no publisher, so the images of {used} are recorded ({found.type})'
+        return text

@@ -77,9 +77,7 @@ class RecorderNode(Node):  # type: ignore[misc] # rclpy has no complete types
         self._problems: list[str] = []
         self._topics = self._make_topics(robot, topics)
         self._cameras = RecordedCameras(self, robot.camera, self._topics) if robot else None
-        self._monitor = TopicMonitor(
-            self, lambda: [_expected(one) for one in self._topics if one.needed], None, False
-        )
+        self._monitor = TopicMonitor(self, self._expected, None, False)
         self._connect()
 
     def start(self) -> None:
@@ -235,6 +233,16 @@ class RecorderNode(Node):  # type: ignore[misc] # rclpy has no complete types
         about = recording.name, recording.task, seconds, recording.counts
         return Progress(*about, self._episodes.stored, space, growth)
 
+    def _expected(self) -> list[TopicType]:
+        """Return the topics of the robot as they are compared with the publishers."""
+        remedy = 'correct the configuration of the robot'
+        cameras = self._cameras.settled if self._cameras else []
+        return [
+            TopicType(one.name, one.kind, remedy, one in cameras)
+            for one in self._topics
+            if one.needed
+        ]
+
     def _find_problems(self) -> list[str]:
         """Return what is wrong now."""
         found = warnings(self._topics, self._dt, self._progress())
@@ -272,12 +280,6 @@ def _types(robot: config.Robot) -> dict[str, str]:
     """Return the topics of a robot, and their message types."""
     types = dict.fromkeys(robot.camera.topics, robot.camera.type)
     return types | {part.topic: part.type for part in (robot.command, robot.state) if part.topic}
-
-
-def _expected(topic: RecordedTopic) -> TopicType:
-    """Return a topic as the monitor of topics compares it with the publishers."""
-    remedy = 'correct the configuration of the robot'
-    return TopicType(topic.name, topic.kind, remedy)
 
 
 def _without_figures(text: str) -> str:

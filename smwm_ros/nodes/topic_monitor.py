@@ -99,14 +99,25 @@ class TransportFinder:
         self.camera = camera  # with the topics that were found last
         self._elsewhere = 0  # looks in a row that found the other transport alone
 
-    def update(self) -> bool:
-        """Change to the other transport if it alone is published; return whether that is new."""
-        found = published_camera(self._node, self.camera)
+    @property
+    def undecided(self) -> bool:
+        """Return whether the other transport alone was found, but not often enough yet."""
+        return self._elsewhere > 0
+
+    def update(self, received: bool, purpose: str) -> str:
+        """
+        Change to the other transport if it alone is published; return a message, or ''.
+
+        Once an image was received, the transport stays: a driver that restarts changes nothing.
+        """
+        found = self.camera if received else published_camera(self._node, self.camera)
         self._elsewhere = 0 if found is self.camera else self._elsewhere + 1
         if self._elsewhere < _CERTAIN:
-            return False
+            return ''
+        missing = ' '.join(map(self._node.resolve_topic_name, self.camera.topics))
         self.camera, self._elsewhere = found, 0
-        return True
+        used = ' '.join(found.topics)
+        return f'{missing}: no publisher, so the images of {used} are {purpose} ({found.type})'
 
 
 def published_camera(node: Node, camera: Camera) -> Camera:

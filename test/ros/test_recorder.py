@@ -394,6 +394,7 @@ def test_compressed_images_are_recorded_where_they_alone_are_published(tmp_path,
     names = '/robot_1/camera/image_raw', '/robot_1/camera/image_raw/compressed'
     text = f'{names[0]}: no publisher, so the images of {names[1]} are recorded'
     assert said.count(text) == 1
+    assert 'set robot.camera.topic=' not in said, 'it was found without'
     counts = messages(tmp_path / 'episode_0001')
     assert set(counts) == {COMPRESSED, COMMAND, ODOM}
     assert abs(counts[COMPRESSED] - counts[COMMAND]) < 5, 'each image once'
@@ -411,6 +412,8 @@ def test_a_camera_that_was_recorded_keeps_its_topic(robot, tmp_path):
         seen = len(robot.statuses)
         wait_until(lambda: len(robot.statuses) > seen + 4, 'some seconds')
         assert CAMERA in robot.statuses[-1]['topics']
+        hint = f'{CAMERA}: no publisher, but its images come as {COMPRESSED}: set '
+        assert any(text.startswith(hint) for text in robot.statuses[-1]['warnings'])
         robot.do('stop')
 
 
