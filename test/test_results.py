@@ -58,13 +58,10 @@ def test_rows_of_one_measurement_share_machine_date_and_code() -> None:
     """A section holds the rows of one run, not a choice of several."""
     results = json.loads((ROOT / 'docs' / 'results.json').read_text(encoding='utf-8'))
     for name, rows in results.items():
-        for on_gpu in (False, True):
-            of = {
-                (r['when'], r['code'], r['machine'])
-                for r in rows
-                if ('cuda' in r['measure']) == on_gpu
-            }
-            assert len(of) <= 1, f'{name}: rows of several measurements: {of}'
+        for run in {bench.run_of(row['measure']) for row in rows}:
+            alike = [row for row in rows if bench.run_of(row['measure']) == run]
+            of = {(row['when'], row['code'], row['machine']) for row in alike}
+            assert len(of) == 1, f'{name}: rows of several measurements: {of}'
             assert all(when for when, _, _ in of)
 
 
@@ -158,7 +155,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let the verb write into a tree of its own."""
     for folder in ('bench', 'docs'):
         (tmp_path / folder).mkdir()
-    for name in ('toy.py', 'train.py'):
+    for name in ('toy.py', 'train.py', 'actor.py'):
         shutil.copy(BENCH / name, tmp_path / 'bench')
     monkeypatch.setattr(bench, 'ROOT', tmp_path)
     return tmp_path
@@ -182,6 +179,26 @@ def test_rows_of_a_gpu_and_of_a_processor_replace_their_own_kind_alone(clone: Pa
         ('train.tiny', 4.0),
         ('train.tiny.cuda', 3.0),
     ]
+
+
+def test_rows_of_one_arena_replace_those_of_this_arena_where_each_is_measured_alone(
+    clone: Path,
+) -> None:
+    cube, old, far = (
+        {**ROW, 'measure': f'actor.{name}'} for name in ('cube.cem', 'push_t.old', 'push_t.far')
+    )
+    assert take(clone, old, cube) == take(clone, far) == 0
+    rows = json.loads((clone / 'docs' / 'results.json').read_text(encoding='utf-8'))['actor']
+    assert [row['measure'] for row in rows] == ['actor.cube.cem', 'actor.push_t.far']
+
+
+def test_benchmarks_that_measure_one_arena_alone_are_known() -> None:
+    alone = [
+        path.stem
+        for path in sorted(BENCH.glob('*.py'))
+        if re.search(r'(arena|world)=\(', path.read_text(encoding='utf-8'))
+    ]
+    assert tuple(alone) == bench.BY_ARENA
 
 
 @pytest.mark.parametrize(

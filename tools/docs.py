@@ -22,6 +22,7 @@ from smwm_ros.arenas import ARENA_NAMES
 from smwm_ros.cli import build_parser, VERBS
 from smwm_ros.load import load_config
 from smwm_ros.tables import parameter_table, section_tables, tuning_table
+from smwm_ros.verbs.bench import run_of
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'bench'))
@@ -159,8 +160,9 @@ def _measured(bench: str, rows: list[dict[str, Any]]) -> str:
         return f'Not measured yet: `make bench ARGS={bench}`.'
     code = fingerprint(ROOT / 'bench' / f'{bench}.py')
     lines = []
-    for where, when, same in sorted({(r['machine'], r['when'], r['code'] == code) for r in rows}):
-        lines.append(f'Measured on {where} ({when}).')
+    runs = {(run_of(r['measure']), r['machine'], r['when'], r['code'] == code) for r in rows}
+    for (_, arena), where, when, same in sorted(runs):
+        lines.append(f'{arena + ": measured" if arena else "Measured"} on {where} ({when}).')
         if not same:
             lines.append(
                 '**Older than the code:** files that this benchmark runs have changed since.'

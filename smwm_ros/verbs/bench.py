@@ -31,6 +31,7 @@ SHAPE = {
     **{'value': float, 'peer_value': Any, 'ratio': Any, 'interval': Any},
 }
 ROOT = Path(__file__).resolve().parents[2]
+BY_ARENA = ('actor', 'history', 'paper_worlds', 'transfer')  # these can measure one arena alone
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,15 +128,17 @@ def _measure(script: Path, quick: bool) -> list[Row]:
 
 
 def _store(path: Path, name: str, rows: list[Row]) -> None:
-    """Replace the rows of one benchmark in the results file; GPU rows replace GPU rows only."""
+    """Replace the rows of the same runs in the results file."""
     from smwm_ros.pages.html import write_text  # imports numpy and OpenCV
 
     results = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else {}
-    kinds = {_on_gpu(row) for row in rows}
-    kept = [row for row in results.get(name, []) if _on_gpu(row) not in kinds]
-    results[name] = sorted([*kept, *rows], key=_on_gpu)
+    runs = {run_of(row['measure']) for row in rows}
+    kept = [row for row in results.get(name, []) if run_of(row['measure']) not in runs]
+    results[name] = sorted([*kept, *rows], key=lambda row: run_of(row['measure']))
     write_text(path, json.dumps(dict(sorted(results.items())), indent=1) + '\n')
 
 
-def _on_gpu(row: Row) -> bool:
-    return 'cuda' in row['measure']
+def run_of(measure: str) -> tuple[bool, str]:
+    """Return whether a run on a GPU yields a measure, and the arena if it measures one alone."""
+    bench, *rest = measure.split('.')
+    return 'cuda' in measure, rest[0] if bench in BY_ARENA else ''
