@@ -15,10 +15,10 @@ from launch.actions import (
     OpaqueFunction,
     SetEnvironmentVariable,
 )
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node, PushRosNamespace
 from launch_ros.substitutions import FindPackageShare
-from smwm_ros.share import PROFILE_VARIABLES
+from smwm_ros.share import fast_dds_profile
 
 YES = ['true', 'True', '1']
 NO = ['false', 'False', '0']
@@ -78,13 +78,14 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         # With a budget a robot that is stuck gets another task.
         arena = {'arena': given['arena'], 'clock': clock, 'budget': '300'}.items()
         nodes.append(IncludeLaunchDescription(file, launch_arguments=arena))
-    return [GroupAction([PushRosNamespace(given['namespace']), *nodes])]
+    # Raw images need more shared memory than the default.
+    profile = fast_dds_profile(context.environment).items()
+    variables = [SetEnvironmentVariable(name, file) for name, file in profile]
+    return [*variables, GroupAction([PushRosNamespace(given['namespace']), *nodes])]
 
 
 def generate_launch_description() -> LaunchDescription:
     """Declare the arguments, and start the nodes with them."""
-    # Raw images need more shared memory than the default; the user's profile has priority.
-    file = PathJoinSubstitution([FindPackageShare('smwm_ros'), 'config', 'fastdds.xml'])
     return LaunchDescription(
         [
             *(
@@ -92,10 +93,6 @@ def generate_launch_description() -> LaunchDescription:
                     name, default_value=default, choices=choices, description=about
                 )
                 for name, (default, choices, about) in ARGUMENTS.items()
-            ),
-            *(
-                SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=file))
-                for name in PROFILE_VARIABLES
             ),
             OpaqueFunction(function=start),
         ]

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import os
 from pathlib import Path
 import sys
 
 # What names the profile of Fast DDS: in version 3 and newer, and in version 2 (Humble to Jazzy).
 PROFILE_VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+FAST_DDS_2 = ('foxy', 'galactic', 'humble', 'iron', 'jazzy')
 
 
 def share_folders() -> list[Path]:
@@ -30,6 +32,19 @@ def shipped(*parts: str) -> Path | None:
         if path.exists():
             return path
     return None
+
+
+def profile_variable(variables: Mapping[str, str]) -> str:
+    """Return the name of the variable that this Fast DDS reads; the other one is deprecated."""
+    return PROFILE_VARIABLES[variables.get('ROS_DISTRO') in FAST_DDS_2]
+
+
+def fast_dds_profile(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variable for a profile that carries camera images, or for that of the user."""
+    name = profile_variable(variables)
+    theirs = [variables[one] for one in (name, *PROFILE_VARIABLES) if variables.get(one)]
+    file = theirs[0] if theirs else shipped('config', 'fastdds.xml')
+    return {name: str(file)} if file else {}
 
 
 def state_folder() -> Path:

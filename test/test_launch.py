@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from smwm_ros.config import Config
 from smwm_ros.load import knobs
+from smwm_ros.share import fast_dds_profile, PROFILE_VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
@@ -68,10 +69,32 @@ def test_the_description_is_made(path):
     assert set(module.ARGUMENTS) <= declared
 
 
-def test_the_launch_file_sets_the_profile_for_every_version_of_fast_dds():
+NEW, OLD = PROFILE_VARIABLES
+OURS = str(ROOT / 'config' / 'fastdds.xml')
+
+
+@pytest.mark.parametrize(
+    ('variables', 'expected'),
+    [
+        ({}, {NEW: OURS}),
+        ({'ROS_DISTRO': 'kilted'}, {NEW: OURS}),
+        ({'ROS_DISTRO': 'jazzy'}, {OLD: OURS}),
+        ({'ROS_DISTRO': 'jazzy', NEW: 'new.xml'}, {OLD: 'new.xml'}),
+        ({'ROS_DISTRO': 'kilted', OLD: 'old.xml'}, {NEW: 'old.xml'}),
+        ({'ROS_DISTRO': 'kilted', OLD: 'old.xml', NEW: 'new.xml'}, {NEW: 'new.xml'}),
+        ({'ROS_DISTRO': 'humble', OLD: 'old.xml', NEW: ''}, {OLD: 'old.xml'}),
+    ],
+)
+def test_fast_dds_gets_its_variable_and_the_profile_of_the_user_if_there_is_one(
+    variables, expected
+):
+    assert fast_dds_profile(variables) == expected
+
+
+def test_the_launch_file_sets_the_profile_before_the_nodes_start():
     text = (ROOT / 'launch' / 'plan.launch.py').read_text()
-    assert 'SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=file))' in text
-    assert 'for name in PROFILE_VARIABLES\n' in text
+    assert 'profile = fast_dds_profile(context.environment).items()' in text
+    assert 'return [*variables, GroupAction' in text
 
 
 def test_transports_carry_a_camera_image():

@@ -10,10 +10,8 @@ from xml.etree import ElementTree
 from smwm_ros.doctor.findings import Finding, Machine, OK, PROBLEM, REMARK
 from smwm_ros.doctor.installation import ros_prefix
 from smwm_ros.doctor.libraries import broken, Reports
-from smwm_ros.share import PROFILE_VARIABLES, shipped
+from smwm_ros.share import profile_variable, PROFILE_VARIABLES, shipped
 
-PROFILE, OLD_PROFILE = PROFILE_VARIABLES
-FAST_DDS_2 = ('foxy', 'galactic', 'humble', 'iron', 'jazzy')
 LEAST_SEGMENT = 4 << 20  # shared memory for a few raw 640x480 images [bytes]
 RANGES = ('SUBNET', 'LOCALHOST', 'OFF', 'SYSTEM_DEFAULT')
 WITHOUT_RANGE = ('foxy', 'galactic', 'humble')  # read ROS_LOCALHOST_ONLY alone
@@ -82,14 +80,9 @@ def _no_rclpy(ros: Path | None) -> Finding:
     )
 
 
-def profile_variable(machine: Machine) -> str:
-    """Return the name of the variable that this Fast DDS reads."""
-    return OLD_PROFILE if machine.variables.get('ROS_DISTRO') in FAST_DDS_2 else PROFILE
-
-
 def _check_profile(machine: Machine) -> Iterator[Finding]:
     """Check whether the shared memory of Fast DDS carries camera images."""
-    variable, ours = profile_variable(machine), shipped('config', 'fastdds.xml')
+    variable, ours = profile_variable(machine.variables), shipped('config', 'fastdds.xml')
     path = machine.variables.get(variable, '')
     advice = f'export {variable}={ours}' if ours else f'set {variable} to config/fastdds.xml'
     transports = machine.variables.get('FASTDDS_BUILTIN_TRANSPORTS', '')
@@ -97,10 +90,8 @@ def _check_profile(machine: Machine) -> Iterator[Finding]:
         if transports.startswith(('LARGE_DATA', 'SHM')):
             yield Finding('profile', OK, f'FASTDDS_BUILTIN_TRANSPORTS is {transports}')
             return
-        other = PROFILE if variable == OLD_PROFILE else OLD_PROFILE
-        unread = f'; {other} is set, which this version does not read' * (
-            other in machine.variables
-        )
+        others = [one for one in PROFILE_VARIABLES if one in machine.variables]
+        unread = ''.join(f'; {one} is set, which is for other versions' for one in others)
         yield Finding(
             'profile',
             REMARK,

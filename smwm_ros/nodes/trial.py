@@ -31,7 +31,7 @@ from smwm_ros.load import load_config
 from smwm_ros.model.checkpoint import read_meta
 from smwm_ros.nodes.child_process import ChildProcess
 from smwm_ros.nodes.messages import LATCHED, message_class
-from smwm_ros.share import PROFILE_VARIABLES, shipped
+from smwm_ros.share import fast_dds_profile
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
@@ -238,10 +238,7 @@ def private_network() -> Iterator[dict[str, str]]:
         'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
     }
-    profile = shipped('config', 'fastdds.xml')
-    if profile is not None:
-        unset = [name for name in PROFILE_VARIABLES if name not in os.environ]
-        changes |= dict.fromkeys(unset, str(profile))
+    changes |= fast_dds_profile(os.environ)
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)  # for the node in this process
     try:

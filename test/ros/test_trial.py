@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from smwm_ros.errors import SmwmError
 from smwm_ros.nodes.trial import private_network, run_trial
-from smwm_ros.share import PROFILE_VARIABLES
+from smwm_ros.share import profile_variable, PROFILE_VARIABLES
 
 MODEL = Path(__file__).resolve().parents[2] / 'models' / 'two_room'
 # From (x, y) to (x, y) [m], the last four through the door. Chance reaches 0.4 of these 10 goals.
@@ -56,13 +56,14 @@ def test_a_node_that_cannot_start_ends_the_trial_with_its_log(tmp_path):
         run_trial(MODEL, 'two_room', tasks, BUDGET, tmp_path)
 
 
-@pytest.mark.parametrize('number', [0, 1])
-def test_every_version_of_fast_dds_gets_the_profile_unless_the_user_set_one(number, monkeypatch):
-    mine, other = PROFILE_VARIABLES[number], PROFILE_VARIABLES[1 - number]
-    monkeypatch.setenv(mine, 'mine.xml')
-    monkeypatch.delenv(other, raising=False)
+def test_a_trial_gives_fast_dds_a_profile_unless_the_user_has_one(monkeypatch):
+    name = profile_variable(os.environ)
+    for each in PROFILE_VARIABLES:
+        monkeypatch.delenv(each, raising=False)
     with private_network() as environment:
-        assert environment[mine] == 'mine.xml'
-        assert Path(environment[other]).name == 'fastdds.xml'
-    assert other not in os.environ
-    assert os.environ[mine] == 'mine.xml'
+        assert Path(environment[name]).name == 'fastdds.xml'
+    assert name not in os.environ
+    monkeypatch.setenv(name, 'mine.xml')
+    with private_network() as environment:
+        assert environment[name] == 'mine.xml'
+    assert os.environ[name] == 'mine.xml'
