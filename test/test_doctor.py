@@ -177,7 +177,9 @@ def test_the_cv_bridge_of_apt_is_found(tmp_path: Path) -> None:
 def test_a_model_that_needs_cv_bridge_is_a_problem_without_it(tmp_path: Path) -> None:
     made = load(MODEL)
     camera = replace(made.robot.camera, decoder='cv_bridge')
-    save(tmp_path / 'run', made._replace(robot=replace(made.robot, camera=camera)))
+    planner = replace(made.planner, kind='cem')  # no roadmap is copied
+    robot = replace(made.robot, camera=camera)
+    save(tmp_path / 'run', made._replace(robot=robot, planner=planner))
     missing = {'version': '', 'problem': 'is not installed', 'remedy': 'sudo apt install it'}
     one = only(check_run(tmp_path / 'run', reports(**{BRIDGE: missing})), 'decoder')
     check(one, (PROBLEM, 'converted by cv_bridge, which cannot be used', 'apt install it'))
@@ -461,7 +463,7 @@ def test_clock_disk_and_priority_are_judged(tmp_path: Path) -> None:
 
 def test_a_plan_that_is_too_slow_and_a_model_that_is_none_are_problems(tmp_path: Path) -> None:
     checkpoint = load(MODEL)
-    planner = replace(checkpoint.planner, samples=100_000, iterations=100)
+    planner = replace(checkpoint.planner, kind='cem', samples=100_000, iterations=100)
     save(tmp_path / 'slow', checkpoint._replace(planner=planner))
     model, _, plan = check_run(tmp_path / 'slow', reports())
     assert model.state == OK

@@ -8,7 +8,8 @@ work=runs/model
 smwm=.venv/bin/smwm
 "$smwm" collect two_room --out "$work/bags"
 "$smwm" convert "$work/bags" --out "$work/dataset" --config two_room
-"$smwm" train "$work/dataset" --out "$work/run" --config two_room
+# With walls in the way, plans need the roadmap, which smwm prepare builds.
+"$smwm" train "$work/dataset" --out "$work/run" --config two_room planner.kind=roadmap
 "$smwm" prepare "$work/run" --data "$work/dataset"
 "$smwm" evaluate "$work/run" --data "$work/dataset"
 mkdir -p models/two_room

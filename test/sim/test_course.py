@@ -8,6 +8,12 @@ import pytest
 from smwm_ros.arenas import make_arena
 from smwm_ros.arenas.course import Course, Phase, read_tasks, Task
 from smwm_ros.errors import ArenaError
+from smwm_ros.evaluation.agents import PlannerAgent
+from smwm_ros.evaluation.closed_loop import run_pairs
+from smwm_ros.evaluation.pairs import Pair
+from smwm_ros.model.checkpoint import load
+from smwm_ros.planning.pilot import Pilot
+from smwm_ros.share import shipped
 
 NEAR = Task(np.array([0.5, 0.0]), np.array([0.7, 0.0]))
 FAR = Task(np.array([0.5, 0.0]), np.array([-0.9, 0.9]))
@@ -88,6 +94,20 @@ def test_random_tasks_are_the_same_for_the_same_seed_and_never_end(arena):
         return course.report()['goal']
 
     assert goals(1) == goals(1) != goals(2)
+
+
+def test_the_packaged_model_reaches_the_first_goals_of_a_simulated_robot():
+    model = shipped('models', 'two_room')
+    assert model
+    arenas = [make_arena('two_room', 64) for _ in range(10)]
+    course, pairs = Course(arenas[0], [], budget=0, seed=0), []
+    for number in range(len(arenas)):
+        pairs.append(Pair(*course.task, 0, 0, number))
+        course.next()
+    sides = [np.sign(pair.start_state[0]) != np.sign(pair.goal_state[0]) for pair in pairs]
+    assert 2 < sum(sides) < 8, 'some ways lead through a door'
+    agent = PlannerAgent(Pilot(load(model)), 5, 0)
+    assert all(one.success for one in run_pairs(arenas, pairs, agent, 300, 'model'))
 
 
 def test_tasks_are_read_from_json(arena, tmp_path):
