@@ -223,8 +223,8 @@ def test_ci_runs_the_tests_and_builds_on_every_distribution() -> None:
     runs = [step.get('run', '') for workflow in found.values() for step in steps(workflow)]
     assert {'.ci/run', '.ci/explore'} <= set(runs)
     jobs = found['ci']['jobs']
-    assert jobs['newer']['strategy']['matrix']['PYTHON'] == ['3.12', '3.13', '3.14']
-    assert jobs['newer']['steps'][-1]['run'] == 'make test PYTHON=python3'
+    assert jobs['pythons']['strategy']['matrix']['PYTHON'] == ['3.10', '3.12', '3.13', '3.14']
+    assert jobs['pythons']['steps'][-1]['run'] == 'make test PYTHON=python3'
     assert jobs['ros']['strategy']['matrix']['ROS_DISTRO'] == DISTRIBUTIONS
     assert set(jobs['image']['strategy']['matrix']['ROS_DISTRO']) <= set(DISTRIBUTIONS)
     assert f'-f {DOCKERFILE.relative_to(ROOT)} ' in jobs['image']['steps'][-1]['run']
